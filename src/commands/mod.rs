@@ -1,0 +1,77 @@
+//! What a person types: a file for each command, and the one match that starts it.
+
+mod backfill;
+mod check;
+mod demo;
+mod init;
+mod receive;
+mod requeue;
+mod set_aside;
+mod ship;
+mod status;
+mod token;
+
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::failure::Failure;
+
+/// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
+#[derive(FromArgs)]
+struct Cis490 {
+    /// print the version and exit
+    #[argh(switch)]
+    version: bool,
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Receive(receive::Receive),
+    Ship(ship::Ship),
+    Check(check::Check),
+    Status(status::Status),
+    Requeue(requeue::Requeue),
+    SetAside(set_aside::SetAside),
+    Init(init::Init),
+    Token(token::Token),
+    Backfill(backfill::Backfill),
+    Demo(demo::Demo),
+}
+
+/// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
+/// any other.
+pub fn run() -> ExitCode {
+    let line: Cis490 = argh::from_env();
+    if line.version {
+        println!("cis490 {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = line.command else {
+        return Failure::new("no command was given", "cis490 --help lists them").report();
+    };
+    let done = match command {
+        Command::Receive(receive) => receive.run(),
+        Command::Ship(ship) => ship.run(),
+        Command::Check(check) => check.run(),
+        Command::Status(status) => status.run(),
+        Command::Requeue(requeue) => requeue.run(),
+        Command::SetAside(set_aside) => set_aside.run(),
+        Command::Init(init) => init.run(),
+        Command::Token(token) => token.run(),
+        Command::Backfill(backfill) => backfill.run(),
+        Command::Demo(demo) => demo.run(),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+/// Sends log lines to stderr, with their level.
+#[allow(dead_code)]
+fn start_log() {
+    let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Info);
+    // An error means a logger was set before, which is as good.
+    let _ = logger.init();
+}

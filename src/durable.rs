@@ -1,0 +1,221 @@
+//! Files that are still there after the plug is pulled: every fsync, link and rename of the crate.
+//!
+//! 1. A name is made by `link` (refuses to replace) or `rename` (replaces), never by writing to it.
+//! 2. A name counts as made once its directory is synced; until then a power cut may take it back.
+//! 3. A failed fsync is never retried on the same file: the kernel has dropped the pages it could
+//!    not write, and a second fsync would say yes to data that is gone.
+//!
+//! Each effect is preceded by a named [`step`]. In debug builds the environment can stop the
+//! process at a step, fail it, slow the syncs or write the names down, so that tests walk every
+//! crash and compare the order with the one the design states; release builds have none of it.
+//!
+//! | variable | effect in a debug build |
+//! | --- | --- |
+//! | `CIS490_CRASH_AT=N` | abort before the Nth step |
+//! | `CIS490_FAIL_AT=N`, `CIS490_FAIL_FROM=N` | the Nth step, or every step from it on, is an error |
+//! | `CIS490_FAIL_ERRNO=E` | which error (default 5, EIO) |
+//! | `CIS490_STEPS=FILE` | append each step's name to FILE |
+//! | `CIS490_SYNC_DELAY_MS=D` | every sync takes D ms longer |
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// Makes `bytes` appear at `path` whole or not at all, replacing what was there, and still be
+/// there after the plug is pulled.
+///
+///     create(tmp)  write(tmp)  fsync(tmp)  rename(tmp, path)  fsync(dir)
+///
+/// A crash can leave `<path>.tmp`, which the next call overwrites.
+pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = tmp_beside(path);
+    step("create tmp")?;
+    let mut file = File::create(&tmp)?;
+    step("write tmp")?;
+    file.write_all(bytes)?;
+    sync_file(&file)?;
+    rename(&tmp, path)?;
+    sync_dir(parent(path))
+}
+
+/// Makes one directory, and its name stay. One that exists is fine.
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    step("mkdir")?;
+    match fs::create_dir(path) {
+        Ok(()) => sync_dir(parent(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Appends in one write. What a crash may leave of it is an unterminated tail.
+pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    step("append")?;
+    file.write_all(bytes)
+}
+
+/// `fsync`: the file's data, size and attributes are on the disk.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    step("fsync file")?;
+    slow_sync();
+    file.sync_all()
+}
+
+/// `fdatasync`: the file's data and size are on the disk.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    step("fdatasync")?;
+    slow_sync();
+    file.sync_data()
+}
+
+/// `fsync` of a directory: the names made and removed in it so far stay so.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    step("fsync dir")?;
+    slow_sync();
+    File::open(path)?.sync_all()
+}
+
+/// A second name for a file. `AlreadyExists` if the name is taken: it never replaces.
+pub fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    step("link")?;
+    fs::hard_link(from, to)
+}
+
+/// Moves a file or directory over whatever file is there.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    step("rename")?;
+    fs::rename(from, to)
+}
+
+/// Moves a file or directory to a free name. `AlreadyExists` if it is taken.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    step("rename")?;
+    sys::rename_no_replace(from, to)
+}
+
+/// Removes a file's name. One that is gone already is fine.
+pub fn unlink(path: &Path) -> io::Result<()> {
+    step("unlink")?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The directory that holds `path`'s name.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+fn tmp_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    PathBuf::from(name)
+}
+
+/// The instant before a durable effect: where a debug build can be told to crash or fail.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn step(_name: &'static str) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+fn slow_sync() {}
+
+#[cfg(debug_assertions)]
+pub use faults::step;
+
+#[cfg(debug_assertions)]
+use faults::slow_sync;
+
+#[cfg(debug_assertions)]
+mod faults {
+    use std::fs::OpenOptions;
+    use std::io::{self, Write};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    /// Steps taken by this process so far.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+
+    struct Plan {
+        crash_at: Option<u64>,
+        fail_at: Option<u64>,
+        fail_from: Option<u64>,
+        errno: i32,
+        steps_file: Option<String>,
+        sync_delay: Option<Duration>,
+    }
+
+    fn plan() -> &'static Plan {
+        static PLAN: OnceLock<Plan> = OnceLock::new();
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+        PLAN.get_or_init(|| Plan {
+            crash_at: number("CIS490_CRASH_AT"),
+            fail_at: number("CIS490_FAIL_AT"),
+            fail_from: number("CIS490_FAIL_FROM"),
+            errno: number("CIS490_FAIL_ERRNO").map_or(libc::EIO, |errno| errno as i32),
+            steps_file: std::env::var("CIS490_STEPS").ok(),
+            sync_delay: number("CIS490_SYNC_DELAY_MS").map(Duration::from_millis),
+        })
+    }
+
+    pub fn step(name: &'static str) -> io::Result<()> {
+        let plan = plan();
+        let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(path) = &plan.steps_file {
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(format!("{name}\n").as_bytes())?;
+        }
+        if plan.crash_at == Some(number) {
+            std::process::abort();
+        }
+        let fails = plan.fail_at == Some(number) || plan.fail_from.is_some_and(|n| n <= number);
+        if fails {
+            return Err(io::Error::from_raw_os_error(plan.errno));
+        }
+        Ok(())
+    }
+
+    pub fn slow_sync() {
+        if let Some(delay) = plan().sync_delay {
+            std::thread::sleep(delay);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publish_replaces_and_leaves_no_temporary() {
+        let dir = std::env::temp_dir().join(format!("cis490-durable-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("window.json");
+        publish(&path, b"one").unwrap();
+        publish(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert_eq!(
+            link_new(&path, &path).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        let other = dir.join("other");
+        fs::write(&other, b"stays").unwrap();
+        assert_eq!(
+            rename_new(&path, &other).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read(&other).unwrap(), b"stays");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,44 @@
+//! How a command ends badly: in words, for the person who typed it.
+//!
+//! Rules of speech: lower case, no full stop; the error says what happened and to what, the hint
+//! what to do now. Both go to stderr, so that stdout stays output.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command could not do its work, and what the person does now.
+#[derive(Debug)]
+pub struct Failure {
+    error: String,
+    hint: String,
+}
+
+impl Failure {
+    pub fn new(error: impl fmt::Display, hint: impl fmt::Display) -> Failure {
+        Failure {
+            error: error.to_string(),
+            hint: hint.to_string(),
+        }
+    }
+
+    /// Prints both lines to stderr and gives exit status 1.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("cis490: error: {}", self.error);
+        if !self.hint.is_empty() {
+            eprintln!("cis490: hint: {}", self.hint);
+        }
+        ExitCode::FAILURE
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)?;
+        if !self.hint.is_empty() {
+            write!(f, " ({})", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,15 @@
+//! cis490: a store-and-forward shipper for lab hosts, a durable receiver for the Pi, and the
+//! version gate between them. No public API is promised: this is the program's own inside.
+
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod durable;
+pub mod episode;
+pub mod events;
+pub mod failure;
+pub mod names;
+pub mod receiver;
+pub mod shipper;
+pub mod sys;
+pub mod wire;

@@ -1,0 +1,8 @@
+//! The commands a person types, and one match.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cis490::sys::block_signals();
+    cis490::commands::run()
+}

@@ -1,0 +1,271 @@
+//! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
+//! the reference for people.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::config::{self, bad_value, in_range};
+use crate::failure::Failure;
+use crate::names::{HostId, Sha256Digest};
+use crate::wire;
+
+pub const DEFAULT_PATH: &str = "/etc/cis490/receiver.toml";
+
+const GIB: u64 = 1 << 30;
+
+/// The paragraph a refused host's operator pastes, unless `remediation` says otherwise.
+pub const DEFAULT_REMEDIATION: &str = "\
+cd /opt/cis490 && sudo -u cis490 git pull origin main
+sudo /opt/cis490/scripts/install-lab-host.sh
+sudo systemctl restart cis490-orchestrator";
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// What holds data has no default: a typo must not begin an empty store.
+    pub data_dir: PathBuf,
+    #[serde(default = "default_max_episode_bytes")]
+    pub max_episode_bytes: u64,
+    #[serde(default = "default_min_free_bytes")]
+    pub min_free_bytes: u64,
+    #[serde(default = "default_max_uploads")]
+    pub max_uploads: u32,
+    #[serde(default = "default_max_connections")]
+    pub max_connections: u32,
+    #[serde(default = "default_idle_timeout_seconds")]
+    pub idle_timeout_seconds: u64,
+    #[serde(default = "default_head_timeout_seconds")]
+    pub head_timeout_seconds: u64,
+    #[serde(default = "default_min_body_bytes_per_second")]
+    pub min_body_bytes_per_second: u64,
+    #[serde(default = "default_drain_seconds")]
+    pub drain_seconds: u64,
+    #[serde(default)]
+    pub version_gate: GateConfig,
+    #[serde(default, rename = "host")]
+    pub hosts: Vec<HostRule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateConfig {
+    pub enabled: bool,
+    /// How many commits of the branch are admitted.
+    pub window: u32,
+    pub refresh_seconds: u64,
+    /// `http://host:port` of Forgejo; `None` leaves the local repository alone.
+    pub forgejo_url: Option<String>,
+    pub repo_owner: Option<String>,
+    pub repo_name: Option<String>,
+    pub branch: String,
+    pub auth_token: Option<Secret>,
+    pub auth_token_file: Option<PathBuf>,
+    /// The checkout or its `.git`; unset, `/opt/cis490/.git` if that exists.
+    pub local_repo_path: Option<PathBuf>,
+    pub remediation: String,
+    /// A private CA for an `https://` Forgejo.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for GateConfig {
+    fn default() -> GateConfig {
+        GateConfig {
+            enabled: true,
+            window: 100,
+            refresh_seconds: 5,
+            forgejo_url: None,
+            repo_owner: None,
+            repo_name: None,
+            branch: "main".to_owned(),
+            auth_token: None,
+            auth_token_file: None,
+            local_repo_path: None,
+            remediation: DEFAULT_REMEDIATION.to_owned(),
+            ca_file: None,
+        }
+    }
+}
+
+/// One lab host that may upload: `[[host]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRule {
+    pub id: HostId,
+    /// The peer's address, as proof behind WireGuard.
+    pub address: Option<IpAddr>,
+    /// The SHA-256 of the host's token, as `cis490 token` prints it.
+    pub token_sha256: Option<Sha256Digest>,
+}
+
+/// A text that no log line and no error shows.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], wire::DEFAULT_PORT))
+}
+fn default_max_episode_bytes() -> u64 {
+    8 * GIB
+}
+fn default_min_free_bytes() -> u64 {
+    GIB
+}
+fn default_max_uploads() -> u32 {
+    64
+}
+fn default_max_connections() -> u32 {
+    256
+}
+fn default_idle_timeout_seconds() -> u64 {
+    60
+}
+fn default_head_timeout_seconds() -> u64 {
+    10
+}
+fn default_min_body_bytes_per_second() -> u64 {
+    1024
+}
+fn default_drain_seconds() -> u64 {
+    60
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, Failure> {
+        let config: Config = config::load(
+            path,
+            "name the file with --config FILE; etc/receiver.toml.example is one to begin with",
+        )?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// What serde cannot see: ranges, and keys that need or exclude each other.
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        let range = |key, value, least, most| in_range(path, key, value, least, most);
+        range("max_episode_bytes", self.max_episode_bytes, 1, 1 << 50)?;
+        range("max_uploads", self.max_uploads.into(), 1, 1024)?;
+        range("max_connections", self.max_connections.into(), 1, 65_536)?;
+        range("idle_timeout_seconds", self.idle_timeout_seconds, 1, 86_400)?;
+        range("head_timeout_seconds", self.head_timeout_seconds, 1, 3600)?;
+        range("drain_seconds", self.drain_seconds, 0, 3600)?;
+        if !self.data_dir.is_absolute() {
+            return Err(bad_value(
+                path,
+                "data_dir",
+                format!("{:?}", self.data_dir),
+                "an absolute path",
+            ));
+        }
+        self.check_hosts(path)?;
+        self.version_gate.check(path)
+    }
+
+    fn check_hosts(&self, path: &Path) -> Result<(), Failure> {
+        let mut ids = HashSet::new();
+        for rule in &self.hosts {
+            let id = format!("{:?}", rule.id.as_str());
+            if !ids.insert(&rule.id) {
+                return Err(bad_value(path, "host.id", id, "each name once"));
+            }
+            if rule.address.is_none() && rule.token_sha256.is_none() {
+                return Err(bad_value(
+                    path,
+                    "host.id",
+                    id,
+                    "an address, a token_sha256 or both beside it: without one nothing proves who sends",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GateConfig {
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        in_range(path, "version_gate.window", self.window.into(), 1, 10_000)?;
+        in_range(
+            path,
+            "version_gate.refresh_seconds",
+            self.refresh_seconds,
+            1,
+            86_400,
+        )?;
+        if !is_branch_name(&self.branch) {
+            return Err(bad_value(
+                path,
+                "version_gate.branch",
+                format!("{:?}", self.branch),
+                "a branch name: 1-200 of letters, digits and . _ - / +, not beginning with - or /",
+            ));
+        }
+        if self.auth_token.is_some() && self.auth_token_file.is_some() {
+            return Err(bad_value(
+                path,
+                "version_gate.auth_token_file",
+                "(beside auth_token)",
+                "its place: one of the two",
+            ));
+        }
+        if let Some(url) = &self.forgejo_url {
+            self.check_forgejo(path, url)?;
+        }
+        Ok(())
+    }
+
+    fn check_forgejo(&self, path: &Path, url: &str) -> Result<(), Failure> {
+        let with_host = |scheme: &str| {
+            url.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        };
+        let plain = url
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"?#@".contains(&b));
+        if !plain || !(with_host("http://") || with_host("https://")) {
+            return Err(bad_value(
+                path,
+                "version_gate.forgejo_url",
+                format!("{url:?}"),
+                "http://HOST[:PORT] or https://HOST[:PORT], without user, query or fragment",
+            ));
+        }
+        for (key, value) in [
+            ("version_gate.repo_owner", &self.repo_owner),
+            ("version_gate.repo_name", &self.repo_name),
+        ] {
+            let name = value.as_deref().unwrap_or("");
+            let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            if name.is_empty() || name.starts_with('.') || !name.bytes().all(ok) {
+                return Err(bad_value(
+                    path,
+                    key,
+                    format!("{name:?}"),
+                    "the repository's owner and name as in its URL, since forgejo_url is set",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The part of git's rules that keeps a name harmless in a URL and as an argument.
+fn is_branch_name(name: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-/+".contains(&b);
+    (1..=200).contains(&name.len())
+        && name.bytes().all(ok)
+        && !name.starts_with(['-', '/'])
+        && !name.ends_with('/')
+        && !name.contains("..")
+        && !name.contains("//")
+}

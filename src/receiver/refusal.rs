@@ -1,0 +1,299 @@
+//! Every way the receiver says no, each with its status, what happened, and what to do: the one
+//! place where the table of design section 2 is code.
+
+use std::fmt;
+
+use crate::names::{BadName, CommitHash, HostId};
+use crate::wire::{self, Problem, Slot};
+
+/// What a 412 and a commit's 400 tell besides the words.
+#[derive(Clone, Debug)]
+pub struct GateFacts {
+    pub head_commit: Option<CommitHash>,
+    /// The configured number of commits.
+    pub window: u32,
+    pub age_seconds: Option<u64>,
+    pub remediation: String,
+}
+
+#[derive(Debug)]
+pub enum Refusal {
+    /// A commit header that is missing or malformed: made by code older than the header, or by hand.
+    BadCommit {
+        why: String,
+        facts: Box<GateFacts>,
+    },
+    BadSlot(BadName),
+    /// Any other malformed head; the words say which part.
+    BadHead(String),
+    NoToken,
+    UnknownToken,
+    /// A token or address that does not belong to this host.
+    NotYourName {
+        host: HostId,
+        why: &'static str,
+    },
+    NotFound {
+        what: String,
+    },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    LengthRequired,
+    Expectation(String),
+    HeadTooLarge,
+    TransferEncoding,
+    HttpVersion,
+    Taken(Slot),
+    NotInWindow {
+        commit: CommitHash,
+        facts: Box<GateFacts>,
+    },
+    TooLarge {
+        bytes: u64,
+        bytes_max: u64,
+    },
+    DigestMismatch {
+        stated: String,
+        found: String,
+    },
+    BodyCutShort {
+        stated: u64,
+        found: u64,
+    },
+    /// The peer sent more slowly than the minimum rate, or nothing for too long.
+    BodyTooSlow(String),
+    Internal,
+    GateNotLoaded,
+    GateBusy,
+    TooManyUploads {
+        uploads_max: u32,
+    },
+    TooManyConnections,
+    Draining,
+    DiskFull,
+}
+
+/// Seconds after which a refusal of this kind may have passed.
+const RETRY_GATE_S: u32 = 5;
+const RETRY_BUSY_S: u32 = 10;
+const RETRY_DRAIN_S: u32 = 30;
+const RETRY_DISK_S: u32 = 60;
+
+impl Refusal {
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::BadCommit { .. } | Refusal::BadSlot(_) | Refusal::BadHead(_) => 400,
+            Refusal::NoToken | Refusal::UnknownToken => 401,
+            Refusal::NotYourName { .. } => 403,
+            Refusal::NotFound { .. } => 404,
+            Refusal::MethodNotAllowed { .. } => 405,
+            Refusal::BodyTooSlow(_) => 408,
+            Refusal::Taken(_) => 409,
+            Refusal::LengthRequired => 411,
+            Refusal::NotInWindow { .. } => 412,
+            Refusal::TooLarge { .. } => 413,
+            Refusal::Expectation(_) => 417,
+            Refusal::DigestMismatch { .. } | Refusal::BodyCutShort { .. } => 422,
+            Refusal::HeadTooLarge => 431,
+            Refusal::Internal => 500,
+            Refusal::TransferEncoding => 501,
+            Refusal::GateNotLoaded | Refusal::GateBusy | Refusal::TooManyUploads { .. } => 503,
+            Refusal::TooManyConnections | Refusal::Draining => 503,
+            Refusal::HttpVersion => 505,
+            Refusal::DiskFull => 507,
+        }
+    }
+
+    /// The `<name>` of `urn:cis490:problem:<name>`, and of the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Refusal::BadCommit { .. } => "bad-commit",
+            Refusal::BadSlot(_) => "bad-name",
+            Refusal::BadHead(_) => "bad-head",
+            Refusal::NoToken => "no-token",
+            Refusal::UnknownToken => "unknown-token",
+            Refusal::NotYourName { .. } => "not-your-name",
+            Refusal::NotFound { .. } => "not-found",
+            Refusal::MethodNotAllowed { .. } => "method-not-allowed",
+            Refusal::LengthRequired => "length-required",
+            Refusal::Expectation(_) => "bad-expectation",
+            Refusal::HeadTooLarge => "head-too-large",
+            Refusal::TransferEncoding => "transfer-encoding",
+            Refusal::HttpVersion => "http-version",
+            Refusal::Taken(_) => "taken",
+            Refusal::NotInWindow { .. } => "not-in-window",
+            Refusal::TooLarge { .. } => "too-large",
+            Refusal::DigestMismatch { .. } => "digest-mismatch",
+            Refusal::BodyCutShort { .. } => "body-cut-short",
+            Refusal::BodyTooSlow(_) => "body-too-slow",
+            Refusal::Internal => "internal",
+            Refusal::GateNotLoaded => "gate-not-loaded",
+            Refusal::GateBusy => "gate-busy",
+            Refusal::TooManyUploads { .. } => "too-many-uploads",
+            Refusal::TooManyConnections => "too-many-connections",
+            Refusal::Draining => "draining",
+            Refusal::DiskFull => "disk-full",
+        }
+    }
+
+    /// What kind of thing happened, the same for every instance.
+    fn title(&self) -> &'static str {
+        match self {
+            Refusal::BadCommit { .. } => "The code commit is missing or malformed",
+            Refusal::BadSlot(_) => "The host or episode name is not allowed",
+            Refusal::BadHead(_) => "The request's head is malformed",
+            Refusal::NoToken => "A token is needed",
+            Refusal::UnknownToken => "The token is not known here",
+            Refusal::NotYourName { .. } => "You may not upload under this host's name",
+            Refusal::NotFound { .. } => "There is nothing here",
+            Refusal::MethodNotAllowed { .. } => "This path does not take this method",
+            Refusal::LengthRequired => "A Content-Length is needed",
+            Refusal::Expectation(_) => "This expectation cannot be met",
+            Refusal::HeadTooLarge => "The request's head is too large",
+            Refusal::TransferEncoding => "Transfer codings are not supported",
+            Refusal::HttpVersion => "This version of HTTP is not supported",
+            Refusal::Taken(_) => "Other bytes are stored under this name",
+            Refusal::NotInWindow { .. } => "The code that made this episode is out of date",
+            Refusal::TooLarge { .. } => "The episode is too large",
+            Refusal::DigestMismatch { .. } => "The bytes received do not have the stated digest",
+            Refusal::BodyCutShort { .. } => "The body ended early",
+            Refusal::BodyTooSlow(_) => "The body came too slowly",
+            Refusal::Internal => "The receiver failed",
+            Refusal::GateNotLoaded => "The version gate has not loaded its window yet",
+            Refusal::GateBusy => "The version gate could not look again in time",
+            Refusal::TooManyUploads { .. } => "Too many uploads at once",
+            Refusal::TooManyConnections => "Too many connections at once",
+            Refusal::Draining => "The receiver is stopping",
+            Refusal::DiskFull => "The store is out of space",
+        }
+    }
+
+    /// When to come again, for what passes by itself.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Refusal::GateNotLoaded | Refusal::GateBusy => Some(RETRY_GATE_S),
+            Refusal::TooManyUploads { .. } | Refusal::TooManyConnections => Some(RETRY_BUSY_S),
+            Refusal::Draining => Some(RETRY_DRAIN_S),
+            Refusal::DiskFull => Some(RETRY_DISK_S),
+            _ => None,
+        }
+    }
+
+    /// Whether the bytes after the head can no longer be trusted to begin a request.
+    pub fn is_of_framing(&self) -> bool {
+        matches!(
+            self,
+            Refusal::LengthRequired
+                | Refusal::HeadTooLarge
+                | Refusal::TransferEncoding
+                | Refusal::HttpVersion
+                | Refusal::BadHead(_)
+                | Refusal::Expectation(_)
+        )
+    }
+
+    /// The body of the answer.
+    pub fn problem(&self) -> Problem {
+        let mut problem = Problem {
+            kind: format!("urn:cis490:problem:{}", self.name()),
+            title: self.title().to_owned(),
+            status: self.status(),
+            detail: self.to_string(),
+            your_commit: None,
+            head_commit: None,
+            window: None,
+            age_seconds: None,
+            remediation: None,
+        };
+        let facts = match self {
+            Refusal::BadCommit { facts, .. } => facts,
+            Refusal::NotInWindow { commit, facts } => {
+                problem.your_commit = Some(commit.to_string());
+                facts
+            }
+            _ => return problem,
+        };
+        problem.head_commit = facts.head_commit;
+        problem.window = Some(facts.window);
+        problem.age_seconds = facts.age_seconds;
+        problem.remediation = Some(facts.remediation.clone());
+        problem
+    }
+}
+
+/// What happened, to what, and what to do now.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::BadCommit { why, .. } => write!(
+                f,
+                "{why}; {} names the commit of the code that made the episode: update the lab host with the lines in remediation",
+                wire::COMMIT_HEADER
+            ),
+            Refusal::BadSlot(bad) => write!(f, "{bad}; rename the host or the episode"),
+            Refusal::BadHead(why) => f.write_str(why),
+            Refusal::NoToken => f.write_str(
+                "this receiver wants a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` made for this host",
+            ),
+            Refusal::UnknownToken => f.write_str(
+                "no host of this receiver has that token; compare token_file of the lab host with token_sha256 in receiver.toml",
+            ),
+            Refusal::NotYourName { host, why } => {
+                write!(f, "{why} {host:?}; mend host_id in shipper.toml or [[host]] in receiver.toml")
+            }
+            Refusal::NotFound { what } => f.write_str(what),
+            Refusal::MethodNotAllowed { allow } => write!(f, "this path takes {allow}"),
+            Refusal::LengthRequired => {
+                f.write_str("a PUT states its length in Content-Length: digits only, once")
+            }
+            Refusal::Expectation(what) => {
+                write!(f, "Expect: {what:?} is not known; only 100-continue is")
+            }
+            Refusal::HeadTooLarge => f.write_str("the request line and headers together may be 16 KiB"),
+            Refusal::TransferEncoding => {
+                f.write_str("send the body plain with a Content-Length, not in chunks")
+            }
+            Refusal::HttpVersion => f.write_str("use HTTP/1.1"),
+            Refusal::Taken(slot) => write!(
+                f,
+                "{slot} is stored already with other bytes, and a stored episode never changes; give the new one a new id"
+            ),
+            Refusal::NotInWindow { commit, facts } => write!(
+                f,
+                "commit {commit} is not among the newest {} commits of the branch; update the lab host with the lines in remediation",
+                facts.window
+            ),
+            Refusal::TooLarge { bytes, bytes_max } => write!(
+                f,
+                "{bytes} bytes are more than the {bytes_max} that this receiver takes; raise max_episode_bytes in receiver.toml or record shorter episodes"
+            ),
+            Refusal::DigestMismatch { stated, found } => write!(
+                f,
+                "{} said {stated}, the body has {found}: it was damaged on the way or on the lab host's disk; send it again",
+                wire::SHA256_HEADER
+            ),
+            Refusal::BodyCutShort { stated, found } => {
+                write!(f, "the body ended after {found} of {stated} bytes; send it again")
+            }
+            Refusal::BodyTooSlow(why) => write!(f, "{why}; send it again over a better line"),
+            Refusal::Internal => {
+                f.write_str("nothing was stored; the receiver's log says why; send it again later")
+            }
+            Refusal::GateNotLoaded => f.write_str(
+                "neither Forgejo nor a local repository has told the newest commits yet; the receiver's log says what to mend; uploads wait",
+            ),
+            Refusal::GateBusy => {
+                f.write_str("the commit may be newer than what the gate knows, and the source did not answer in time; try again")
+            }
+            Refusal::TooManyUploads { uploads_max } => {
+                write!(f, "{uploads_max} uploads are under way, the most this receiver takes; try again")
+            }
+            Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
+            Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
+            Refusal::DiskFull => f.write_str(
+                "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
+            ),
+        }
+    }
+}

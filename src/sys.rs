@@ -1,0 +1,337 @@
+//! The system calls that std lacks, each behind a safe function: the only `unsafe` of the crate.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// -1 is an error with errno set; anything else a result.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path with a NUL byte"))
+}
+
+// --- files ---
+
+/// Allocates `bytes` of disk for a file without changing its size, so that a full disk says so now.
+///
+/// Errors: `ENOSPC` and `EDQUOT` when there is no room; `EOPNOTSUPP` (`Unsupported`) where the
+/// filesystem cannot.
+pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
+    let length =
+        libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    loop {
+        // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+        let result =
+            unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, length) };
+        match check(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Bytes that an unprivileged user may still allocate on the filesystem of `path` (`f_bavail`).
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = c_path(path)?;
+    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a NUL-terminated path and room for one statvfs, both alive over the call.
+    check(unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) })?;
+    // SAFETY: statvfs succeeded, so it filled the struct.
+    let stat = unsafe { stat.assume_init() };
+    // The fields' width differs between targets.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+}
+
+/// Sets an extended attribute. `Unsupported` where the filesystem has none.
+pub fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+    // SAFETY: name is NUL-terminated, value is passed with its length, the descriptor is open.
+    check(unsafe {
+        libc::fsetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Reads an extended attribute of at most 4 KiB; `None` if it is absent, larger, or the
+/// filesystem has none.
+pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; 4096];
+    // SAFETY: the buffer is writable for the length that is passed; the rest as in set_xattr.
+    let length = unsafe {
+        libc::fgetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    if length < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENODATA | libc::EOPNOTSUPP | libc::ERANGE) => Ok(None),
+            _ => Err(error),
+        };
+    }
+    value.truncate(length as usize);
+    Ok(Some(value))
+}
+
+/// `renameat2` with `RENAME_NOREPLACE`: `AlreadyExists` if `to` is taken. Filesystems that do not
+/// know the flag get a look before the rename; callers hold the lock of the folder.
+pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+    let (from_c, to_c) = (c_path(from)?, c_path(to)?);
+    // SAFETY: two NUL-terminated paths that live over the call, and plain integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from_c.as_ptr(),
+            libc::AT_FDCWD,
+            to_c.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    match check(result as libc::c_int) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            match to.symlink_metadata() {
+                Ok(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+                Err(other) => Err(other),
+            }
+        }
+        other => other.map(drop),
+    }
+}
+
+// --- sockets ---
+
+/// A socket of our own on the connection behind `fd`, which somebody else owns and closes.
+///
+/// The caller vouches that `fd` is open now: may_minihttp hands it to `new_service` before the
+/// connection's coroutine starts.
+pub fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the borrow lasts for this call only, during which the accept loop keeps `fd` open;
+    // a closed descriptor would be an EBADF from fcntl, not undefined behaviour.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(TcpStream::from(borrowed.try_clone_to_owned()?))
+}
+
+/// What the kernel has counted on one TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpCounters {
+    /// Payload bytes that have arrived, read or not.
+    pub received: u64,
+    /// Payload bytes that were given to the socket: sent at least once, or waiting to be.
+    pub written: u64,
+}
+
+/// The head of the kernel's `struct tcp_info` up to `tcpi_bytes_retrans`, as in linux/tcp.h; libc's
+/// own type ends earlier on some targets.
+#[repr(C)]
+struct TcpInfo {
+    small: [u8; 8],
+    words: [u32; 24],
+    pacing_rate: u64,
+    max_pacing_rate: u64,
+    bytes_acked: u64,
+    bytes_received: u64,
+    segs_out: u32,
+    segs_in: u32,
+    notsent_bytes: u32,
+    min_rtt: u32,
+    data_segs_in: u32,
+    data_segs_out: u32,
+    delivery_rate: u64,
+    busy_time: u64,
+    rwnd_limited: u64,
+    sndbuf_limited: u64,
+    delivered: u32,
+    delivered_ce: u32,
+    bytes_sent: u64,
+    bytes_retrans: u64,
+}
+
+/// The connection's counters; `None` where the kernel does not tell them all (before Linux 4.19,
+/// and under qemu-user).
+pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
+    let mut info = MaybeUninit::<TcpInfo>::zeroed();
+    let mut length = mem::size_of::<TcpInfo>() as libc::socklen_t;
+    // SAFETY: info is writable for `length` bytes and the descriptor is open over the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    if result != 0 || (length as usize) < mem::size_of::<TcpInfo>() {
+        return None;
+    }
+    // SAFETY: zeroed before, all fields are integers, and the kernel filled every byte.
+    let info = unsafe { info.assume_init() };
+    Some(TcpCounters {
+        received: info.bytes_received,
+        written: (info.bytes_sent - info.bytes_retrans) + u64::from(info.notsent_bytes),
+    })
+}
+
+/// Bytes that have arrived and nobody has read (FIONREAD).
+pub fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
+    int_ioctl(socket, libc::FIONREAD as u64)
+}
+
+/// Bytes that were written and the peer has not acknowledged (TIOCOUTQ).
+pub fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
+    int_ioctl(socket, libc::TIOCOUTQ as u64)
+}
+
+fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: both requests write one int, which lives over the call. The request's type differs
+    // between C libraries, hence the inferred cast.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &mut value) })?;
+    Ok(value.max(0) as u64)
+}
+
+/// Which way a socket is waited for.
+#[derive(Clone, Copy)]
+pub enum Direction {
+    Readable,
+    Writable,
+}
+
+/// Waits until the socket can be read or written, was closed, or the time is over: false then.
+pub fn wait_socket(socket: &TcpStream, way: Direction, timeout: Duration) -> io::Result<bool> {
+    let events = match way {
+        Direction::Readable => libc::POLLIN,
+        Direction::Writable => libc::POLLOUT,
+    };
+    let mut poll = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // Rounded up: a wait of half a millisecond must not become a busy loop.
+    let timeout_ms = libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+    // SAFETY: one pollfd, alive over the call.
+    match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
+        Ok(ready) => Ok(ready > 0),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+// --- the process ---
+
+/// The signals that the program acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: finish what is under way and end.
+    Stop,
+    /// SIGHUP: look again now.
+    Reload,
+}
+
+fn our_signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set, sigaddset gets valid signal numbers.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Blocks our signals in this thread and all that it starts, so that only [`wait_signal`] gets
+/// them. To be called before any thread is started.
+pub fn block_signals() {
+    let set = our_signals();
+    // SAFETY: a set that lives over the call; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+}
+
+/// Waits for the next of our signals. [`block_signals`] must have been called.
+pub fn wait_signal() -> Signal {
+    let set = our_signals();
+    loop {
+        // SAFETY: a set that lives over the call; no siginfo is asked for.
+        match unsafe { libc::sigwaitinfo(&set, std::ptr::null_mut()) } {
+            libc::SIGTERM | libc::SIGINT => return Signal::Stop,
+            libc::SIGHUP => return Signal::Reload,
+            _ => continue, // interrupted by a debugger or a stop and continue
+        }
+    }
+}
+
+/// Raises the limit on open files to at least `wanted`; the limit that now holds.
+pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: one rlimit, alive over the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    limit.rlim_cur = wanted.min(limit.rlim_max);
+    // SAFETY: as above; the value is within the hard limit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    #[test]
+    fn tcp_counters_count_what_was_written_and_received() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (there, _) = listener.accept().unwrap();
+        here.write_all(b"0123456789").unwrap();
+        assert!(wait_socket(&there, Direction::Readable, Duration::from_secs(5)).unwrap());
+        assert_eq!(tcp_counters(&here).unwrap().written, 10);
+        assert_eq!(tcp_counters(&there).unwrap().received, 10);
+        assert_eq!(unread_bytes(&there).unwrap(), 10);
+        assert!(!wait_socket(&here, Direction::Readable, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn a_receipt_fits_an_attribute() {
+        let path = std::env::current_exe().unwrap();
+        assert!(free_bytes(&path).unwrap() > 0);
+        let file = File::open(&path).unwrap();
+        assert_eq!(get_xattr(&file, c"user.cis490.absent").unwrap(), None);
+    }
+}

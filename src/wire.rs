@@ -1,0 +1,268 @@
+//! The HTTP contract (design, section 2) as both sides use it: paths, headers, bodies, and what
+//! the sender does on each status. `receive` answers with it, `ship` and `check` obey it.
+//!
+//! Readers ignore members they do not know, so both sides may be upgraded in any order.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::names::{BadName, CommitHash, EpisodeId, HostId, Sha256Digest};
+
+/// The port a receiver listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 8490;
+
+pub const EPISODES_PATH: &str = "/v1/episodes/";
+pub const GATE_PATH: &str = "/v1/gate";
+pub const HEALTH_PATH: &str = "/v1/health";
+
+pub const COMMIT_HEADER: &str = "X-Cis490-Code-Commit";
+pub const SHA256_HEADER: &str = "X-Cis490-Sha256";
+pub const DIRTY_HEADER: &str = "X-Cis490-Code-Dirty";
+/// On an admitted PUT: `37/100`, the commit's place in the configured window, 1 being the head.
+pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
+
+pub const JSON: &str = "application/json";
+/// RFC 9457.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The longest answer body a sender reads. A gate answer of 10000 commits of 64 digits fits.
+pub const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// Where one episode lives: its host and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    pub host: HostId,
+    pub episode: EpisodeId,
+}
+
+impl Slot {
+    /// `/v1/episodes/{host}/{episode}`.
+    pub fn path(&self) -> String {
+        format!("{EPISODES_PATH}{self}")
+    }
+
+    /// The slot of a `{host}/{episode}`, judged on its raw bytes: a `%`, a third `/` or any other
+    /// byte is an error.
+    pub fn parse(host_and_episode: &str) -> Result<Slot, BadName> {
+        let (host, episode) = host_and_episode
+            .split_once('/')
+            .unwrap_or((host_and_episode, ""));
+        Ok(Slot {
+            host: HostId::parse(host)?,
+            episode: EpisodeId::parse(episode)?,
+        })
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.episode)
+    }
+}
+
+/// What the sender does next. Five answers and no sixth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has the episode: keep the receipt, clean up.
+    Accepted,
+    /// By commit: nothing of it is sent until the gate says yes.
+    Held,
+    /// These bytes will always get this answer: a person must look.
+    SetAside,
+    /// What arrived is not what was stated: read our own file again; resend it if whole, repack if not.
+    Recheck,
+    /// Keep the episode and try later: a fault that passes, or one that an operator mends.
+    Deferred,
+}
+
+impl Outcome {
+    /// A status we never met keeps the episode.
+    pub fn of_status(status: u16) -> Outcome {
+        match status {
+            200 | 201 => Outcome::Accepted,
+            412 => Outcome::Held,
+            400 | 409 | 413 => Outcome::SetAside,
+            422 => Outcome::Recheck,
+            _ => Outcome::Deferred,
+        }
+    }
+}
+
+/// Where a window of commits is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Forgejo's API.
+    Forgejo,
+    /// The local repository, no Forgejo being configured.
+    Git,
+    /// The local repository, Forgejo having failed.
+    GitFallback,
+    /// `window.json`, from an earlier run.
+    Disk,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Forgejo => "forgejo",
+            Source::Git => "git",
+            Source::GitFallback => "git-fallback",
+            Source::Disk => "disk",
+        })
+    }
+}
+
+/// What the gate knew when it admitted an upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatePlace {
+    /// 1 is the head; `None` for a commit that only a disabled gate let in.
+    pub position: Option<u32>,
+    pub head_commit: Option<CommitHash>,
+    pub source: Option<Source>,
+}
+
+/// What the receiver answers for a stored episode, and its row of `index.jsonl`.
+///
+/// Reading needs only `host`, `episode` and `sha256`; a row from an older version may lack the
+/// rest, and a member that is there but odd counts as absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The order of arrival, from 1. Times are told, `seq` decides.
+    #[serde(default, deserialize_with = "lenient")]
+    pub seq: Option<u64>,
+    pub host: HostId,
+    pub episode: EpisodeId,
+    #[serde(default, deserialize_with = "lenient")]
+    pub bytes: Option<u64>,
+    pub sha256: Sha256Digest,
+    /// The commit of the code that made the episode; null where nobody knows.
+    #[serde(default, deserialize_with = "lenient")]
+    pub commit: Option<CommitHash>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub dirty: Option<bool>,
+    /// RFC 3339, UTC.
+    #[serde(default, deserialize_with = "lenient")]
+    pub received_at: Option<String>,
+    /// Relative to `data_dir`.
+    #[serde(default, deserialize_with = "lenient")]
+    pub path: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub gate: Option<GatePlace>,
+}
+
+impl Receipt {
+    pub fn slot(&self) -> Slot {
+        Slot {
+            host: self.host.clone(),
+            episode: self.episode.clone(),
+        }
+    }
+}
+
+fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
+}
+
+/// An error answer: RFC 9457, with the members of ours that say what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:cis490:problem:<name>`.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub status: u16,
+    #[serde(default)]
+    pub detail: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub your_commit: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_commit: Option<CommitHash>,
+    /// The configured number of commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
+    /// How old the receiver's knowledge is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// Shell lines to paste, with newlines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<String>,
+}
+
+/// `GET /v1/gate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateState {
+    pub enabled: bool,
+    /// Whether any window is known. Without one every upload is a 503.
+    pub loaded: bool,
+    pub source: Option<Source>,
+    pub head_commit: Option<CommitHash>,
+    /// The configured number of commits; `commits` may be shorter.
+    pub window: u32,
+    /// Newest first.
+    pub commits: Vec<CommitHash>,
+    /// Since a source last confirmed it.
+    pub age_seconds: Option<u64>,
+}
+
+/// `GET /v1/gate/{commit}`, when it would get in. When not, the answer is a [`Problem`] (412).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateVerdict {
+    pub allowed: bool,
+    /// 1 is the head; `None` for a commit that only a disabled gate lets in.
+    pub position: Option<u32>,
+    pub window: u32,
+    pub head_commit: Option<CommitHash>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_one_outcome() {
+        for (statuses, want) in [
+            (&[200, 201][..], Outcome::Accepted),
+            (&[412], Outcome::Held),
+            (&[400, 409, 413], Outcome::SetAside),
+            (&[422], Outcome::Recheck),
+            (
+                &[
+                    100, 204, 302, 401, 403, 404, 405, 411, 417, 418, 431, 500, 501, 502, 503, 507,
+                ],
+                Outcome::Deferred,
+            ),
+        ] {
+            for &status in statuses {
+                assert_eq!(Outcome::of_status(status), want, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_row_needs_only_three_members() {
+        let old = r#"{"host":"lab-1","episode":"ep-1","sha256":"00000000000000000000000000000000000000000000000000000000000000ff","commit":"unknown","later":{}}"#;
+        let row: Receipt = serde_json::from_str(old).unwrap();
+        assert_eq!(row.slot().to_string(), "lab-1/ep-1");
+        assert_eq!((row.seq, row.bytes, row.commit), (None, None, None));
+        assert!(serde_json::from_str::<Receipt>(r#"{"host":"lab-1","episode":"ep-1"}"#).is_err());
+    }
+
+    #[test]
+    fn a_slot_has_exactly_one_slash() {
+        assert_eq!(Slot::parse("a/b").unwrap().path(), "/v1/episodes/a/b");
+        for bad in [
+            "", "a", "a/", "/b", "a/b/c", "a/../b", "a/%62", "a//b", "a/b?x", "A/b",
+        ] {
+            assert!(Slot::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
