@@ -200,7 +200,9 @@ fn checksum(block: &[u8; BLOCK_BYTES as usize]) -> u32 {
 }
 
 fn padded(bytes: u64) -> Result<u64, ReadError> {
-    bytes.checked_next_multiple_of(BLOCK_BYTES).ok_or(BAD_HEADER)
+    bytes
+        .checked_next_multiple_of(BLOCK_BYTES)
+        .ok_or(BAD_HEADER)
 }
 
 /// The content of zstd frames, one after the other; what is not content is skipped.

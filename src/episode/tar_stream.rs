@@ -141,7 +141,9 @@ impl TarStream {
         let n = match open.file.read(&mut buffer[..most]) {
             Ok(0) => return Err(Unfit::Changed(open.path.clone())),
             Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.read_file(buffer),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return self.read_file(buffer);
+            }
             Err(error) => return Err(Unfit::io("read", &open.path, error)),
         };
         open.left -= n as u64;

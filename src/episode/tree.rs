@@ -253,7 +253,10 @@ impl fmt::Display for Unfit {
         // {:?} escapes control bytes, so a file's name cannot forge a log line.
         match self {
             Unfit::Unfinished(dir) => {
-                write!(f, "{dir:?} has no meta.json: it is packed when there is one")
+                write!(
+                    f,
+                    "{dir:?} has no meta.json: it is packed when there is one"
+                )
             }
             Unfit::Special { path, kind } => write!(
                 f,

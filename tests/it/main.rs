@@ -1,1 +1,3 @@
-fn main() {}
+//! Black-box tests on the real program, and tests of rooms that need a disk.
+
+mod episode;

@@ -43,41 +43,96 @@ fn read(entries: &[Vec<u8>]) -> Result<Meta, ReadError> {
 
 fn pax(records: &str) -> Vec<u8> {
     let bytes = records.len() as u64;
-    entry(EntryType::XHeader, b"PaxHeaders/x", bytes, records.as_bytes())
+    entry(
+        EntryType::XHeader,
+        b"PaxHeaders/x",
+        bytes,
+        records.as_bytes(),
+    )
 }
 
 #[test]
 fn a_regular_meta_json_at_the_top_is_found_wherever_it_stands() {
     let deep = "d/".repeat(60) + "data";
     let long = deep.len() as u64;
-    let by_long_name = entry(EntryType::GNULongName, b"././@LongLink", 12, b"ep/meta.json");
-    let with_nul = entry(EntryType::GNULongName, b"././@LongLink", 13, b"ep/meta.json\0");
+    let by_long_name = entry(
+        EntryType::GNULongName,
+        b"././@LongLink",
+        12,
+        b"ep/meta.json",
+    );
+    let with_nul = entry(
+        EntryType::GNULongName,
+        b"././@LongLink",
+        13,
+        b"ep/meta.json\0",
+    );
     for (what, entries) in [
-        ("ours", vec![file("ep/meta.json", &meta(COMMIT)), file("ep/data", b"x")]),
+        (
+            "ours",
+            vec![file("ep/meta.json", &meta(COMMIT)), file("ep/data", b"x")],
+        ),
         ("bare", vec![file("meta.json", &meta(COMMIT))]),
         ("dots", vec![file("./ep/./meta.json", &meta(COMMIT))]),
         ("dot", vec![file("./meta.json", &meta(COMMIT))]),
-        ("last", vec![file("ep/a", &[7; 3000]), file("ep/b", b""), file("ep/meta.json", &meta(COMMIT))]),
-        ("first of two", vec![file("ep/meta.json", &meta(COMMIT)), file("ep/meta.json", &meta(OTHER))]),
-        ("after a long name", vec![
-            entry(EntryType::GNULongName, b"././@LongLink", long, deep.as_bytes()),
-            file("ignored", b"x"),
-            file("ep/meta.json", &meta(COMMIT)),
-        ]),
-        ("by a long name", vec![by_long_name, file("ignored", &meta(COMMIT))]),
-        ("by a long name with NUL", vec![with_nul, file("ignored", &meta(COMMIT))]),
-        ("by pax", vec![
-            pax("30 mtime=1700000000.123456789\n21 path=ep/meta.json\n"),
-            file("ignored", &meta(COMMIT)),
-        ]),
-        ("size by pax", vec![
-            pax("10 size=3\n"),
-            entry(EntryType::Regular, b"ep/data", 0, b"abc"),
-            file("ep/meta.json", &meta(COMMIT)),
-        ]),
+        (
+            "last",
+            vec![
+                file("ep/a", &[7; 3000]),
+                file("ep/b", b""),
+                file("ep/meta.json", &meta(COMMIT)),
+            ],
+        ),
+        (
+            "first of two",
+            vec![
+                file("ep/meta.json", &meta(COMMIT)),
+                file("ep/meta.json", &meta(OTHER)),
+            ],
+        ),
+        (
+            "after a long name",
+            vec![
+                entry(
+                    EntryType::GNULongName,
+                    b"././@LongLink",
+                    long,
+                    deep.as_bytes(),
+                ),
+                file("ignored", b"x"),
+                file("ep/meta.json", &meta(COMMIT)),
+            ],
+        ),
+        (
+            "by a long name",
+            vec![by_long_name, file("ignored", &meta(COMMIT))],
+        ),
+        (
+            "by a long name with NUL",
+            vec![with_nul, file("ignored", &meta(COMMIT))],
+        ),
+        (
+            "by pax",
+            vec![
+                pax("30 mtime=1700000000.123456789\n21 path=ep/meta.json\n"),
+                file("ignored", &meta(COMMIT)),
+            ],
+        ),
+        (
+            "size by pax",
+            vec![
+                pax("10 size=3\n"),
+                entry(EntryType::Regular, b"ep/data", 0, b"abc"),
+                file("ep/meta.json", &meta(COMMIT)),
+            ],
+        ),
     ] {
         let read = read(&entries).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!((read.commit.to_string(), read.dirty), (COMMIT.into(), Some(true)), "{what}");
+        assert_eq!(
+            (read.commit.to_string(), read.dirty),
+            (COMMIT.into(), Some(true)),
+            "{what}"
+        );
     }
 }
 
@@ -99,11 +154,14 @@ fn what_only_looks_like_it_does_not_count() {
         ("a fifo", of_kind(EntryType::Fifo)),
         ("a directory", of_kind(EntryType::Directory)),
         ("a kind that nobody knows", of_kind(EntryType::new(b'?'))),
-        ("renamed away", [
-            entry(EntryType::GNULongName, b"././@LongLink", 5, b"ep/ab"),
-            file("ep/meta.json", &decoy),
-        ]
-        .concat()),
+        (
+            "renamed away",
+            [
+                entry(EntryType::GNULongName, b"././@LongLink", 5, b"ep/ab"),
+                file("ep/meta.json", &decoy),
+            ]
+            .concat(),
+        ),
     ] {
         let alone = read(std::slice::from_ref(&decoy));
         assert!(matches!(alone, Err(ReadError::NoMeta)), "{what}: {alone:?}");
@@ -137,16 +195,56 @@ fn what_is_too_large_or_malformed_is_told() {
     damaged[0] ^= 1;
     for (what, entries, words) in [
         ("nothing", vec![], "no meta.json"),
-        ("no JSON", vec![file("ep/meta.json", b"{")], "not the JSON we know"),
-        ("a meta.json of a gigabyte", vec![entry(EntryType::Regular, b"ep/meta.json", 1 << 30, b"{}")], "larger than"),
-        ("an endless name", vec![huge(EntryType::GNULongName, b"././@LongLink")], "longer than any name"),
-        ("an endless extension", vec![huge(EntryType::XHeader, b"x")], "longer than any name"),
-        ("an endless link name", vec![huge(EntryType::GNULongLink, b"././@LongLink")], "cut short"),
-        ("an endless file", vec![huge(EntryType::Regular, b"ep/data")], "cut short"),
-        ("a size past all sizes", vec![pax("27 size=18446744073709551615\n"), file("ep/data", b"")], "header"),
-        ("a size of no digits", vec![pax("11 size=-1\n"), file("ep/data", b"")], "malformed"),
-        ("a record past its end", vec![pax("99 path=a\n"), file("ep/data", b"")], "malformed"),
-        ("a record of no length", vec![pax("0 path=a\n"), file("ep/data", b"")], "malformed"),
+        (
+            "no JSON",
+            vec![file("ep/meta.json", b"{")],
+            "not the JSON we know",
+        ),
+        (
+            "a meta.json of a gigabyte",
+            vec![entry(EntryType::Regular, b"ep/meta.json", 1 << 30, b"{}")],
+            "larger than",
+        ),
+        (
+            "an endless name",
+            vec![huge(EntryType::GNULongName, b"././@LongLink")],
+            "longer than any name",
+        ),
+        (
+            "an endless extension",
+            vec![huge(EntryType::XHeader, b"x")],
+            "longer than any name",
+        ),
+        (
+            "an endless link name",
+            vec![huge(EntryType::GNULongLink, b"././@LongLink")],
+            "cut short",
+        ),
+        (
+            "an endless file",
+            vec![huge(EntryType::Regular, b"ep/data")],
+            "cut short",
+        ),
+        (
+            "a size past all sizes",
+            vec![pax("27 size=18446744073709551615\n"), file("ep/data", b"")],
+            "header",
+        ),
+        (
+            "a size of no digits",
+            vec![pax("11 size=-1\n"), file("ep/data", b"")],
+            "malformed",
+        ),
+        (
+            "a record past its end",
+            vec![pax("99 path=a\n"), file("ep/data", b"")],
+            "malformed",
+        ),
+        (
+            "a record of no length",
+            vec![pax("0 path=a\n"), file("ep/data", b"")],
+            "malformed",
+        ),
         ("a header of other bytes", vec![damaged], "header"),
     ] {
         let told = read(&entries).unwrap_err().to_string();
@@ -166,7 +264,11 @@ fn what_is_no_zstd_is_told() {
         ("a frame's head", &whole[..6], "cannot read"),
         ("a wide window", &window_of_128_mib, "cannot read"),
         ("a dictionary", &dictionary, "cannot read"),
-        ("a skippable frame alone", b"\x50\x2a\x4d\x18\xff\xff\xff\xff", "no meta.json"),
+        (
+            "a skippable frame alone",
+            b"\x50\x2a\x4d\x18\xff\xff\xff\xff",
+            "no meta.json",
+        ),
     ] {
         let told = read_meta(bytes).unwrap_err().to_string();
         assert!(told.contains(words), "{what}: {told}");
@@ -175,9 +277,19 @@ fn what_is_no_zstd_is_told() {
 
 #[test]
 fn frames_follow_each_other() {
-    let tar = [file("ep/data", &[7; 3000]), file("ep/meta.json", &meta(COMMIT))].concat();
+    let tar = [
+        file("ep/data", &[7; 3000]),
+        file("ep/meta.json", &meta(COMMIT)),
+    ]
+    .concat();
     let skippable = b"\x51\x2a\x4d\x18\x03\0\0\0abc";
-    let frames = [skippable, &zstd(&tar[..700])[..], &zstd(b""), skippable, &zstd(&tar[700..])];
+    let frames = [
+        skippable,
+        &zstd(&tar[..700])[..],
+        &zstd(b""),
+        skippable,
+        &zstd(&tar[700..]),
+    ];
     assert!(read_meta(&frames.concat()[..]).is_ok());
 }
 
@@ -198,15 +310,27 @@ fn a_bomb_is_looked_at_for_so_long_and_no_longer() {
     let mut left = &bomb[..];
     let error = read_meta_within(&mut left, limit).unwrap_err();
     assert!(error.to_string().contains("too large"), "{error}");
-    assert!(left.len() > bomb.len() / 2, "{} of {} left", left.len(), bomb.len());
+    assert!(
+        left.len() > bomb.len() / 2,
+        "{} of {} left",
+        left.len(),
+        bomb.len()
+    );
 }
 
 /// Whatever is cut off or flipped: an answer, and no panic that the decoder did not keep to itself.
 #[test]
 fn damage_of_every_kind_gets_an_answer() {
-    let noise: Vec<u8> = (0..2000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let noise: Vec<u8> = (0..2000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let text = b"0.1,0.2,0.3;".repeat(200);
-    let tar = [file("ep/a", &noise), file("ep/b", &text), file("ep/meta.json", &meta(COMMIT))].concat();
+    let tar = [
+        file("ep/a", &noise),
+        file("ep/b", &text),
+        file("ep/meta.json", &meta(COMMIT)),
+    ]
+    .concat();
     let whole = zstd(&tar);
     assert!(read_meta(&whole[..]).is_ok());
     for length in 0..whole.len() {
