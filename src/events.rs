@@ -7,10 +7,13 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
 use crate::names::CommitHash;
 use crate::receiver::refusal::Refusal;
-use crate::wire::{Receipt, Slot};
+use crate::receiver::version_gate::{Trouble, Window};
+use crate::wire::{Receipt, Slot, Source};
 
 /// A line for a person that belongs to no request: what was found at start, what was mended.
 pub fn note(what: impl Display) {
@@ -30,7 +33,7 @@ pub fn listening(address: SocketAddr, data_dir: impl Display) {
 /// No `[[host]]` is configured: whoever reaches the port may upload. Fine behind WireGuard.
 pub fn open_to_all() {
     log::warn!(
-        "event=open-to-all why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
+        "event=open_to_all why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
     );
 }
 
@@ -47,13 +50,13 @@ pub fn stopped(cut_off_uploads: u32) {
 /// The limit on open files is lower than the connections and uploads need: raise LimitNOFILE.
 pub fn few_files(limit: u64, wanted: u64) {
     log::warn!(
-        "event=few-files limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
+        "event=few_files limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
     );
 }
 
 /// A connection was ended for want of progress. Many of them: a bad network, or somebody probing.
 pub fn connection_ended(peer: IpAddr, why: &str) {
-    log::info!("event=connection-ended peer={peer} why={why:?}");
+    log::info!("event=connection_ended peer={peer} why={why:?}");
 }
 
 /// An episode was stored: on the disk, named and indexed.
@@ -78,7 +81,7 @@ pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
         sha256,
         ..
     } = receipt;
-    log::info!("event=stored-already host={host} episode={episode} sha256={sha256} peer={peer}");
+    log::info!("event=stored_already host={host} episode={episode} sha256={sha256} peer={peer}");
 }
 
 /// An upload was refused; `reason` is the problem's name. `not-in-window` and `bad-commit` want
@@ -100,7 +103,7 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
     let shown = |text: &str| text.chars().take(200).collect::<String>();
     let (method, path) = (shown(method), shown(path));
     log::info!(
-        "event=refused-request peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
+        "event=refused_request peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
     );
 }
 
@@ -108,25 +111,85 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
 pub fn lookup_failed(slot: &Slot, error: &io::Error) {
     let Slot { host, episode } = slot;
     log::error!(
-        "event=lookup-failed host={host} episode={episode} why={:?}",
+        "event=lookup_failed host={host} episode={episode} why={:?}",
         error.to_string()
     );
 }
 
 /// The system gave no thread for an upload, which is tried again later: raise TasksMax.
 pub fn no_thread(error: &io::Error) {
-    log::error!("event=no-thread why={:?}", error.to_string());
-}
-
-/// The gate is disabled (`enabled = false`); enabled, it would have refused this upload.
-pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, why: &str) {
-    let Slot { host, episode } = slot;
-    let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
-    log::warn!("event=gate-would-refuse host={host} episode={episode} commit={commit} why={why:?}");
+    log::error!("event=no_thread why={:?}", error.to_string());
 }
 
 // --- the store ---
 
 // --- the version gate ---
+
+/// Another window, or the same from another source (`source=git-fallback`: Forgejo has failed).
+/// `commits` is how many it has of the configured `window`.
+pub fn gate_window(now: &Window, configured: u32, age: Duration) {
+    let (source, head, commits) = (now.source(), now.head(), now.commits().len());
+    let age_s = age.as_secs();
+    log::info!(
+        "event=gate_window source={source} head={head} commits={commits} window={configured} age_s={age_s}"
+    );
+}
+
+/// A source did not tell the window; the one that we have stays, `age_s` old. Told when it begins
+/// and every ten minutes while it lasts. `do` is what the operator does now.
+pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Duration>) {
+    let Trouble { kind, what, remedy } = trouble;
+    let age_s = age.map_or("none".to_owned(), |age| age.as_secs().to_string());
+    log::warn!(
+        "event=gate_refresh_failed source={source} kind={kind} age_s={age_s} why={what:?} do={remedy:?}"
+    );
+}
+
+/// The source answers again.
+pub fn gate_source_back(source: Source) {
+    log::info!("event=gate_source_back source={source}");
+}
+
+/// Nobody has told any window since the start: every upload waits (503). Repeated as above.
+pub fn gate_has_no_window() {
+    log::error!(
+        "event=gate_has_no_window why=\"no source has told the newest commits; every upload is answered 503\" do=\"mend what event=gate_refresh_failed names\""
+    );
+}
+
+/// At start: `enabled = false`.
+pub fn gate_is_disabled() {
+    log::warn!(
+        "event=gate_is_disabled why=\"version_gate.enabled = false: episodes of any commit are taken\""
+    );
+}
+
+/// A disabled gate has let in what it would have refused.
+pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+    let Slot { host, episode } = slot;
+    let commit = commit.map_or("none".to_owned(), CommitHash::to_string);
+    log::warn!("event=gate_would_refuse host={host} episode={episode} commit={commit} why={why:?}");
+}
+
+/// `window.json` is damaged: the gate begins without it.
+pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unreadable path={path:?} why={why:?} do=\"nothing: it is written anew\""
+    );
+}
+
+/// `window.json` is about another repository or branch: the gate begins without it.
+pub fn gate_file_of_another(path: &Path, branch: &str) {
+    log::info!("event=gate_file_of_another path={path:?} branch={branch:?}");
+}
+
+/// `window.json` could not be written: after a restart the gate knows less.
+pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unwritable path={path:?} why={why:?} do=\"see that data_dir has room and belongs to this program's user\""
+    );
+}
 
 // --- the shipper ---

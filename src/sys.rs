@@ -327,6 +327,18 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Ends a process group that we started (`Command::process_group(0)`), whatever it is doing.
+///
+/// The leader must not have been waited for yet: until then its id cannot be given to another.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader)
+        .ok()
+        .filter(|&group| group > 1) // 0 and 1 would mean our own group and everybody
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: plain integers; a group that is gone already is an ESRCH.
+    check(unsafe { libc::kill(-group, libc::SIGKILL) }).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

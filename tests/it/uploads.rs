@@ -291,7 +291,7 @@ fn a_disabled_gate_collects_everything() {
         assert_eq!(answer.json()["commit"], serde_json::json!(commit), "{name}");
     }
     assert_eq!(
-        world.log().matches("event=gate-would-refuse").count(),
+        world.log().matches("event=gate_would_refuse").count(),
         3,
         "{world}"
     );
@@ -384,7 +384,7 @@ fn hosts_upload_under_their_own_names_only() {
     }
     assert_eq!(world.get("/v1/episodes/lab-1/ep-1").status, 200);
     assert!(
-        !world.log().contains(&first.0) && !world.log().contains("event=open-to-all"),
+        !world.log().contains(&first.0) && !world.log().contains("event=open_to_all"),
         "{world}"
     );
 }

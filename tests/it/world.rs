@@ -202,6 +202,11 @@ impl World {
     /// Starts the receiver and waits until it listens. Panics if it ends instead.
     pub fn start(&mut self) {
         assert!(self.try_start(), "the receiver ended at start\n{self}");
+        if self.config.contains("local_repo_path") && !self.config.contains("nonexistent") {
+            self.wait_until("the gate has its window", |world| {
+                world.get("/v1/gate").json()["loaded"] == true
+            });
+        }
     }
 
     /// False if the process ended before it listened.

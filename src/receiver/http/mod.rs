@@ -38,7 +38,7 @@ use super::access::Access;
 use super::config::Config;
 use super::refusal::Refusal;
 use super::store::Store;
-use super::version_gate::{Look, VersionGate};
+use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use super::vital::{self, Stopper};
 use crate::events;
 use crate::failure::Failure;
@@ -395,11 +395,11 @@ impl Exchange<'_> {
         gate.ask(Box::new(move |how| {
             let _ = sender.send(how);
         }));
-        let in_time = refreshed.recv_timeout(GATE_PATIENCE).is_ok();
-        match gate.look(commit) {
-            Look::Admitted(position) => Ok(position),
-            _ if in_time || gate.last_failed() => Err(self.not_in_window(commit)),
-            _ => Err(Refusal::GateBusy),
+        match gate.look_again(commit, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
+            SecondLook::Admitted(position) => Ok(position),
+            SecondLook::NotInWindow => Err(self.not_in_window(commit)),
+            SecondLook::Busy => Err(Refusal::GateBusy),
+            SecondLook::NotLoaded => Err(Refusal::GateNotLoaded),
         }
     }
 
@@ -410,6 +410,3 @@ impl Exchange<'_> {
         }
     }
 }
-
-/// How long a request waits for the gate to look again.
-const GATE_PATIENCE: Duration = Duration::from_secs(2);
