@@ -7,5 +7,6 @@
 mod client;
 mod episode;
 mod guard;
+mod kills;
 mod uploads;
 mod world;
