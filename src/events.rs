@@ -5,9 +5,15 @@
 //! `ERROR` wants a person now, `WARN` soon, `INFO` never.
 
 use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::wire::Slot;
+use crate::names::CommitHash;
+use crate::receiver::refusal::Refusal;
+use crate::receiver::version_gate::{Trouble, Window};
+use crate::wire::{Receipt, Slot, Source};
 
 /// A line for a person that belongs to no request: what was found at start, what was mended.
 pub fn note(what: impl Display) {
@@ -15,6 +21,105 @@ pub fn note(what: impl Display) {
 }
 
 // --- the receiver: start, stop, connections ---
+
+/// The receiver serves: its address, with the port that was really taken.
+pub fn listening(address: SocketAddr, data_dir: impl Display) {
+    log::info!(
+        "event=listening address={address} data_dir={data_dir:?}",
+        data_dir = data_dir.to_string()
+    );
+}
+
+/// No `[[host]]` is configured: whoever reaches the port may upload. Fine behind WireGuard.
+pub fn open_to_all() {
+    log::warn!(
+        "event=open_to_all why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
+    );
+}
+
+/// SIGTERM came: nothing new is taken, what is under way may finish.
+pub fn draining(uploads: u32, wait_s: u64) {
+    log::info!("event=draining uploads={uploads} wait_s={wait_s}");
+}
+
+/// The end. Uploads that were cut off are sent again by their hosts.
+pub fn stopped(cut_off_uploads: u32) {
+    log::info!("event=stopped cut_off_uploads={cut_off_uploads}");
+}
+
+/// The limit on open files is lower than the connections and uploads need: raise LimitNOFILE.
+pub fn few_files(limit: u64, wanted: u64) {
+    log::warn!(
+        "event=few_files limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
+    );
+}
+
+/// A connection was ended for want of progress. Many of them: a bad network, or somebody probing.
+pub fn connection_ended(peer: IpAddr, why: &str) {
+    log::info!("event=connection_ended peer={peer} why={why:?}");
+}
+
+/// An episode was stored: on the disk, named and indexed.
+pub fn stored(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    let (seq, bytes) = (receipt.seq.unwrap_or(0), receipt.bytes.unwrap_or(0));
+    log::info!(
+        "event=stored host={host} episode={episode} seq={seq} bytes={bytes} sha256={sha256} peer={peer}"
+    );
+}
+
+/// The same bytes were here before: the sender had not heard of it.
+pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    log::info!("event=stored_already host={host} episode={episode} sha256={sha256} peer={peer}");
+}
+
+/// An upload was refused; `reason` is the problem's name. `not-in-window` and `bad-commit` want
+/// the lab host updated, `no-token` to `not-your-name` want its configuration mended, `disk-full`
+/// wants space here.
+pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refusal: &Refusal) {
+    let Slot { host, episode } = slot;
+    let (status, reason) = (refusal.status(), refusal.name());
+    let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
+    let why = refusal.to_string();
+    log::warn!(
+        "event=refused host={host} episode={episode} commit={commit} peer={peer} status={status} reason={reason} why={why:?}"
+    );
+}
+
+/// Any other request was refused: a typo, a proxy, or somebody probing.
+pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal) {
+    let (status, reason) = (refusal.status(), refusal.name());
+    let shown = |text: &str| text.chars().take(200).collect::<String>();
+    let (method, path) = (shown(method), shown(path));
+    log::info!(
+        "event=refused_request peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
+    );
+}
+
+/// The disk could not be asked about an episode; the request got a 500. Look at the disk.
+pub fn lookup_failed(slot: &Slot, error: &io::Error) {
+    let Slot { host, episode } = slot;
+    log::error!(
+        "event=lookup_failed host={host} episode={episode} why={:?}",
+        error.to_string()
+    );
+}
+
+/// The system gave no thread for an upload, which is tried again later: raise TasksMax.
+pub fn no_thread(error: &io::Error) {
+    log::error!("event=no_thread why={:?}", error.to_string());
+}
 
 // --- the store ---
 
@@ -79,5 +184,72 @@ pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
 }
 
 // --- the version gate ---
+
+/// Another window, or the same from another source (`source=git-fallback`: Forgejo has failed).
+/// `commits` is how many it has of the configured `window`.
+pub fn gate_window(now: &Window, configured: u32, age: Duration) {
+    let (source, head, commits) = (now.source(), now.head(), now.commits().len());
+    let age_s = age.as_secs();
+    log::info!(
+        "event=gate_window source={source} head={head} commits={commits} window={configured} age_s={age_s}"
+    );
+}
+
+/// A source did not tell the window; the one that we have stays, `age_s` old. Told when it begins
+/// and every ten minutes while it lasts. `do` is what the operator does now.
+pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Duration>) {
+    let Trouble { kind, what, remedy } = trouble;
+    let age_s = age.map_or("none".to_owned(), |age| age.as_secs().to_string());
+    log::warn!(
+        "event=gate_refresh_failed source={source} kind={kind} age_s={age_s} why={what:?} do={remedy:?}"
+    );
+}
+
+/// The source answers again.
+pub fn gate_source_back(source: Source) {
+    log::info!("event=gate_source_back source={source}");
+}
+
+/// Nobody has told any window since the start: every upload waits (503). Repeated as above.
+pub fn gate_has_no_window() {
+    log::error!(
+        "event=gate_has_no_window why=\"no source has told the newest commits; every upload is answered 503\" do=\"mend what event=gate_refresh_failed names\""
+    );
+}
+
+/// At start: `enabled = false`.
+pub fn gate_is_disabled() {
+    log::warn!(
+        "event=gate_is_disabled why=\"version_gate.enabled = false: episodes of any commit are taken\""
+    );
+}
+
+/// A disabled gate has let in what it would have refused.
+pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+    let Slot { host, episode } = slot;
+    let commit = commit.map_or("none".to_owned(), CommitHash::to_string);
+    log::warn!("event=gate_would_refuse host={host} episode={episode} commit={commit} why={why:?}");
+}
+
+/// `window.json` is damaged: the gate begins without it.
+pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unreadable path={path:?} why={why:?} do=\"nothing: it is written anew\""
+    );
+}
+
+/// `window.json` is about another repository or branch: the gate begins without it.
+pub fn gate_file_of_another(path: &Path, branch: &str) {
+    log::info!("event=gate_file_of_another path={path:?} branch={branch:?}");
+}
+
+/// `window.json` could not be written: after a restart the gate knows less.
+pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unwritable path={path:?} why={why:?} do=\"see that data_dir has room and belongs to this program's user\""
+    );
+}
 
 // --- the shipper ---

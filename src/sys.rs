@@ -202,19 +202,22 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
 }
 
 /// Bytes that have arrived and nobody has read (FIONREAD).
+// The request's type differs between C libraries, hence the casts.
+#[allow(clippy::unnecessary_cast)]
 pub fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::FIONREAD as u64)
 }
 
 /// Bytes that were written and the peer has not acknowledged (TIOCOUTQ).
+#[allow(clippy::unnecessary_cast)]
 pub fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::TIOCOUTQ as u64)
 }
 
 fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
     let mut value: libc::c_int = 0;
-    // SAFETY: both requests write one int, which lives over the call. The request's type differs
-    // between C libraries, hence the inferred cast.
+    // SAFETY: both requests write one int, which lives over the call. The request's type
+    // differs between C libraries, hence the inferred cast.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &mut value) })?;
     Ok(value.max(0) as u64)
 }
@@ -226,21 +229,37 @@ pub enum Direction {
     Writable,
 }
 
+impl Direction {
+    fn events(self) -> libc::c_short {
+        match self {
+            Direction::Readable => libc::POLLIN,
+            Direction::Writable => libc::POLLOUT,
+        }
+    }
+}
+
 /// Waits until the socket can be read or written, was closed, or the time is over: false then.
 pub fn wait_socket(socket: &TcpStream, way: Direction, timeout: Duration) -> io::Result<bool> {
-    let events = match way {
-        Direction::Readable => libc::POLLIN,
-        Direction::Writable => libc::POLLOUT,
-    };
-    let mut poll = libc::pollfd {
+    wait_any([socket].into_iter(), way, timeout)
+}
+
+/// As [`wait_socket`], for the first of several.
+pub fn wait_any<'a>(
+    sockets: impl Iterator<Item = &'a TcpStream>,
+    way: Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
+    let poll_of = |socket: &TcpStream| libc::pollfd {
         fd: socket.as_raw_fd(),
-        events,
+        events: way.events(),
         revents: 0,
     };
+    let mut polls: Vec<libc::pollfd> = sockets.map(poll_of).collect();
     // Rounded up: a wait of half a millisecond must not become a busy loop.
     let timeout_ms = libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-    // SAFETY: one pollfd, alive over the call.
-    match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
+    // SAFETY: as many pollfds as are stated, alive over the call.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
+    match check(ready) {
         Ok(ready) => Ok(ready > 0),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(error) => Err(error),
@@ -306,6 +325,18 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     // SAFETY: as above; the value is within the hard limit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     Ok(limit.rlim_cur)
+}
+
+/// Ends a process group that we started (`Command::process_group(0)`), whatever it is doing.
+///
+/// The leader must not have been waited for yet: until then its id cannot be given to another.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader)
+        .ok()
+        .filter(|&group| group > 1) // 0 and 1 would mean our own group and everybody
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: plain integers; a group that is gone already is an ESRCH.
+    check(unsafe { libc::kill(-group, libc::SIGKILL) }).map(drop)
 }
 
 #[cfg(test)]

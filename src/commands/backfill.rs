@@ -10,7 +10,6 @@ use argh::FromArgs;
 use crate::failure::Failure;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, backfill};
-use crate::receiver::store::threshold;
 
 /// How often a line on a terminal is drawn again.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -38,13 +37,12 @@ pub struct Backfill {
 impl Backfill {
     pub fn run(self) -> Result<ExitCode, Failure> {
         super::start_log();
-        let init_command = threshold::init_command(&self.config, self.data_dir.as_deref());
         let data_dir = match self.data_dir {
             Some(dir) => dir,
             None => Config::load(&self.config)?.data_dir,
         };
         let mut teller = Teller::new();
-        let summary = backfill(&data_dir, &init_command, self.dry_run, &mut |news| {
+        let summary = backfill(&data_dir, &self.config, self.dry_run, &mut |news| {
             teller.hear(news)
         });
         teller.wipe();
@@ -98,7 +96,9 @@ impl Teller {
                 bytes,
             } => {
                 self.all_bytes = bytes;
-                println!("{with_row} episodes have a row, {without} have none ({bytes} bytes to read)");
+                println!(
+                    "{with_row} episodes have a row, {without} have none ({bytes} bytes to read)"
+                );
             }
             News::Added(row) => println!("added {}/{} {}", row.host, row.episode, row.sha256),
             News::WouldAdd(slot) => println!("would add {slot}"),

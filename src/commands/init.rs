@@ -1,12 +1,14 @@
 //! `cis490 init`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::config;
+use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
@@ -31,7 +33,7 @@ pub struct Init {
 /// Whose configuration a file is.
 enum Side {
     Receiver,
-    Shipper,
+    Shipper(toml::Table),
 }
 
 impl Init {
@@ -41,7 +43,7 @@ impl Init {
         }
         match side_of(&self.config)? {
             Side::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
-            Side::Shipper => make_root(&self.config),
+            Side::Shipper(keys) => make_root(&self.config, &keys),
         }
     }
 }
@@ -58,6 +60,43 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A lab host's queue: the folders of the states that an episode can be in.
+fn make_root(config_path: &Path, keys: &toml::Table) -> Result<ExitCode, Failure> {
+    let root = keys
+        .get("root")
+        .and_then(toml::Value::as_str)
+        .map(Path::new);
+    let Some(root) = root.filter(|root| root.is_absolute()) else {
+        let value = keys
+            .get("root")
+            .map_or("(absent)".to_owned(), |value| format!("{value:?}"));
+        return Err(config::bad_value(
+            config_path,
+            "root",
+            value,
+            "an absolute path",
+        ));
+    };
+    make_folders(root).map_err(|error| {
+        Failure::new(
+            format!("cannot make {}: {error}", root.display()),
+            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+        )
+    })?;
+    println!("{} is ready for cis490 ship", root.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_folders(root: &Path) -> io::Result<()> {
+    threshold::make_with_parents(root)?;
+    for folder in ["episodes", "outbox", "shipped", "refused"] {
+        let path = root.join(folder);
+        durable::make_dir(&path)?;
+        threshold::give_to_owner_of(root, &path)?;
+    }
+    Ok(())
+}
+
 /// Only the keys that one side has and the other has not tell them apart.
 fn side_of(path: &Path) -> Result<Side, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
@@ -72,7 +111,7 @@ fn side_of(path: &Path) -> Result<Side, Failure> {
     }
     let of_shipper = ["root", "receiver_url", "host_id"];
     if of_shipper.iter().any(|key| keys.contains_key(*key)) {
-        return Ok(Side::Shipper);
+        return Ok(Side::Shipper(keys));
     }
     Err(Failure::new(
         format!(

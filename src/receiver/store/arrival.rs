@@ -11,8 +11,8 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -249,7 +249,11 @@ impl Arrival {
             incoming: self.incoming.0.clone(),
         };
         let (job, answered) = ask.into_job();
-        let asked = self.store.committer.ask(job).and_then(|()| answered.recv().ok());
+        let asked = self
+            .store
+            .committer
+            .ask(job)
+            .and_then(|()| answered.recv().ok());
         asked.ok_or_else(|| {
             // The process ends. Whether the name was made is for recovery to see, so X stays.
             self.incoming.leave();
@@ -301,10 +305,7 @@ impl Drop for Arrival {
     }
 }
 
-fn open_incoming(
-    store: &Store,
-    claim: &Claim,
-) -> io::Result<(Arc<File>, Incoming, Promise)> {
+fn open_incoming(store: &Store, claim: &Claim) -> io::Result<(Arc<File>, Incoming, Promise)> {
     let mut incoming = Incoming(None);
     let (file, promise) = store.allowance.take(claim.bytes, || {
         let (path, file) = create(store, claim)?;

@@ -55,17 +55,20 @@ pub struct Summary {
 /// Errors: the store is in use, is none, or its disk fails. Rows that were added stay.
 pub fn backfill(
     data_dir: &Path,
-    init_command: &str,
+    config_path: &Path,
     dry_run: bool,
     tell: &mut dyn FnMut(News),
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
     if dry_run {
         let layout = Layout::new(data_dir);
-        let _lock = threshold::enter(&layout, init_command)?;
+        let _lock = threshold::enter(&layout, config_path)?;
         let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
         let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
-        survey.missing.iter().for_each(|file| tell(News::WouldAdd(&file.slot)));
+        survey
+            .missing
+            .iter()
+            .for_each(|file| tell(News::WouldAdd(&file.slot)));
         return Ok(summary);
     }
     let Opened {
@@ -73,7 +76,7 @@ pub fn backfill(
         mut committer,
         lock: _lock,
         ..
-    } = Opened::open(data_dir, init_command)?;
+    } = Opened::open(data_dir, config_path)?;
     let index = committer.index();
     let survey = Survey::of(&layout, Some(&index), &mut summary, tell)?;
     for files in survey.missing.chunks(ROWS_AT_ONCE) {
@@ -107,7 +110,12 @@ impl Survey {
         let mut survey = Survey::default();
         for host in entries(&layout.episodes())? {
             let Some(id) = host_of(&host) else {
-                name_odd(&host.path(), "it is not the folder of a host", summary, tell);
+                name_odd(
+                    &host.path(),
+                    "it is not the folder of a host",
+                    summary,
+                    tell,
+                );
                 continue;
             };
             for file in entries(&host.path())? {
@@ -117,7 +125,9 @@ impl Survey {
                 }
             }
         }
-        survey.missing.sort_by(|a, b| (a.written, &a.slot).cmp(&(b.written, &b.slot)));
+        survey
+            .missing
+            .sort_by(|a, b| (a.written, &a.slot).cmp(&(b.written, &b.slot)));
         tell(News::Found {
             with_row: survey.with_row,
             without: survey.missing.len(),
@@ -183,7 +193,10 @@ fn host_of(entry: &DirEntry) -> Option<HostId> {
 fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
     let name = entry.file_name();
-    let episode = name.to_str().filter(|_| is_file).and_then(episode_of_tarball)?;
+    let episode = name
+        .to_str()
+        .filter(|_| is_file)
+        .and_then(episode_of_tarball)?;
     Some(Slot {
         host: host.clone(),
         episode,
@@ -216,7 +229,10 @@ fn add_rows(
             }
             Err(Rejected::Full) => {
                 return Err(Failure::new(
-                    format!("the disk is full; {} rows were added and stay", summary.added),
+                    format!(
+                        "the disk is full; {} rows were added and stay",
+                        summary.added
+                    ),
                     "free space under data_dir, then run it again",
                 ));
             }

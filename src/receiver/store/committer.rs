@@ -170,7 +170,9 @@ impl Committer {
         placed.iter_mut().for_each(|placed| rows.add(placed));
         if let Err(error) = self.append(&rows) {
             self.undo(&placed, &unsynced)?;
-            placed.into_iter().for_each(|p| p.reject(Rejected::of(error_again(&error))));
+            placed
+                .into_iter()
+                .for_each(|p| p.reject(Rejected::of(error_again(&error))));
             return Ok(());
         }
         if let Err(error) = self.sync_all(&rows, &unsynced) {
@@ -243,7 +245,9 @@ impl Committer {
 
     fn link(&self, job: &Job, slot: &Slot) -> Result<(), Rejected> {
         let Some(incoming) = &job.ask.incoming else {
-            return Err(Rejected::Fault(io::Error::other("there is nothing to link")));
+            return Err(Rejected::Fault(io::Error::other(
+                "there is nothing to link",
+            )));
         };
         durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)?;
         durable::link_new(incoming, &self.layout.tarball(slot)).map_err(|error| {
@@ -367,7 +371,9 @@ fn reject_all(job: Job, echoes: Vec<Job>, rejected: Rejected) {
     for echo in echoes {
         let fate = match rejected {
             // Its bytes may be those of the row.
-            Rejected::Taken if echo.ask.receipt.sha256 != job.ask.receipt.sha256 => Rejected::LookAgain,
+            Rejected::Taken if echo.ask.receipt.sha256 != job.ask.receipt.sha256 => {
+                Rejected::LookAgain
+            }
             _ => rejected.again(),
         };
         send(&echo.answer, Err(fate));
@@ -379,7 +385,9 @@ fn reject_all(job: Job, echoes: Vec<Job>, rejected: Rejected) {
 fn answer_all(placed: Vec<Placed>) {
     // It happened, and the caller hears that it failed: a case that senders must survive.
     if let Err(error) = durable::step("answer") {
-        placed.into_iter().for_each(|p| p.reject(Rejected::of(error_again(&error))));
+        placed
+            .into_iter()
+            .for_each(|p| p.reject(Rejected::of(error_again(&error))));
         return;
     }
     let mut finished = Vec::new();

@@ -1,18 +1,19 @@
 //! What a stored file says for itself: its bytes, and the receipt that it carries as an attribute.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::layout::relative_tarball;
 use super::ATTRIBUTE;
+use super::layout::relative_tarball;
+use crate::episode::Meta;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::wire::{Receipt, Slot};
-use crate::{clock, sys};
+use crate::{clock, episode, sys};
 
 /// Which file it is, whatever its name. Two names with one identity are one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +111,13 @@ pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Receipt> {
     })
 }
 
-/// What the `meta.json` in the tarball says of the code that made it, where there is one.
-fn told_by_tarball(_file: &File) -> io::Result<(Option<CommitHash>, Option<bool>)> {
-    Ok((None, None))
+/// What the `meta.json` in the tarball says of the code that made it; nothing, where there is none
+/// that can be read. Whoever needs the commit has the tarball.
+fn told_by_tarball(file: &File) -> io::Result<(Option<CommitHash>, Option<bool>)> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(match episode::read_meta(file) {
+        Ok(Meta { commit, dirty }) => (Some(commit), dirty),
+        Err(_) => (None, None),
+    })
 }

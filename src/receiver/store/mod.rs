@@ -126,15 +126,15 @@ impl std::error::Error for StoreError {}
 impl Store {
     /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free.
     ///
-    /// `init_command` is what a person types to make the folder a store: it is printed when the
-    /// folder is none. A fault that only a restart mends goes to `stopper`.
+    /// `config_path` is for the words to whoever named a folder that is no store. A fault that only
+    /// a restart mends goes to `stopper`.
     pub fn open(
         data_dir: &Path,
         min_free_bytes: u64,
-        init_command: &str,
         stopper: &Stopper,
+        config_path: &Path,
     ) -> Result<Arc<Store>, Failure> {
-        let opened = Opened::open(data_dir, init_command)?;
+        let opened = Opened::open(data_dir, config_path)?;
         let (index, layout) = (opened.committer.index(), opened.layout);
         let Recovered { published, swept } = opened.recovered;
         events::store_opened(data_dir, index.count(), published, swept);
@@ -220,9 +220,9 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, init_command: &str) -> Result<Opened, Failure> {
+    fn open(data_dir: &Path, config_path: &Path) -> Result<Opened, Failure> {
         let layout = Layout::new(data_dir);
-        let lock = threshold::enter(&layout, init_command)?;
+        let lock = threshold::enter(&layout, config_path)?;
         threshold::probe(&layout)?;
         let (index, tail) = Index::open(&layout).map_err(|error| {
             Failure::new(

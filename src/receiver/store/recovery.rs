@@ -89,12 +89,19 @@ fn finish(
         None | Some(Ok(_)) => Ok(()),
         // No room for a row: it was not acknowledged, and X stays for the next start.
         Some(Err(Rejected::Full)) => {
-            events::store_untidy(path, "the disk is full, so its row must wait for the next start");
+            events::store_untidy(
+                path,
+                "the disk is full, so its row must wait for the next start",
+            );
             Ok(())
         }
         // Its row tells of other bytes. Both stay; this name of the file is one too many.
         Some(Err(Rejected::Taken | Rejected::LookAgain)) => {
-            events::store_fault(slot, "recover it", "its row in index.jsonl is of other bytes");
+            events::store_fault(
+                slot,
+                "recover it",
+                "its row in index.jsonl is of other bytes",
+            );
             sweep(path);
             Ok(())
         }

@@ -140,7 +140,10 @@ mod tests {
         long.extend_from_slice(b"\nrow\n");
         assert_eq!(
             lines(&long),
-            [(0, (1 << 20) + 1, true, false), ((1 << 20) + 1, 4, true, true)]
+            [
+                (0, (1 << 20) + 1, true, false),
+                ((1 << 20) + 1, 4, true, true)
+            ]
         );
     }
 }

@@ -13,6 +13,7 @@ use super::ATTRIBUTE;
 use super::layout::Layout;
 use super::space::is_full;
 use crate::failure::Failure;
+use crate::receiver::config::Config;
 use crate::{durable, events, sys};
 
 /// The marker's text. The number goes up when an older program must not touch the folder any more.
@@ -31,20 +32,11 @@ pub enum Made {
     New,
 }
 
-/// What a person types to make a store of the folder that these flags name.
-pub fn init_command(config: &Path, data_dir: Option<&Path>) -> String {
-    let mut command = format!("cis490 init --config {}", config.display());
-    if let Some(dir) = data_dir {
-        command.push_str(&format!(" --data-dir {}", dir.display()));
-    }
-    command
-}
-
 /// Makes `root` a store, or completes one. Doing it twice is as doing it once.
 pub fn make(root: &Path) -> Result<Made, Failure> {
     let layout = Layout::new(root);
     if layout.marker().exists() {
-        check_marker(&layout, "")?;
+        check_marker(&layout, Path::new(""))?;
     }
     make_all(&layout).map_err(|error| {
         Failure::new(
@@ -91,14 +83,16 @@ pub fn give_to_owner_of(folder: &Path, made: &Path) -> io::Result<()> {
 
 /// Goes in: the lock, which lasts as long as the file is kept.
 ///
-/// `init_command` is what a person types to make the folder a store.
-pub fn enter(layout: &Layout, init_command: &str) -> Result<File, Failure> {
-    check_marker(layout, init_command)?;
+/// `config_path` is for the command that a person types to make the folder a store.
+pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+    check_marker(layout, config_path)?;
     let cannot = |error: io::Error| {
         let root = layout.root().display();
         Failure::new(
             format!("cannot open the lock of {root}: {error}"),
-            format!("the folder must belong to the user that runs cis490: sudo chown -R USER {root}"),
+            format!(
+                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
+            ),
         )
     };
     let lock = File::options()
@@ -117,7 +111,7 @@ pub fn enter(layout: &Layout, init_command: &str) -> Result<File, Failure> {
     }
 }
 
-fn check_marker(layout: &Layout, init_command: &str) -> Result<(), Failure> {
+fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
     let root = layout.root().display();
     match fs::read_to_string(layout.marker()) {
         Ok(text) if text == MARKER_TEXT => Ok(()),
@@ -135,22 +129,35 @@ fn check_marker(layout: &Layout, init_command: &str) -> Result<(), Failure> {
                 true => format!("{root} is not a store: it has no file cis490-store"),
                 false => format!("{root} does not exist"),
             },
-            format!("is its disk mounted? a new store begins with: {init_command}"),
+            format!(
+                "is its disk mounted? a new store begins with: {}",
+                init_command(config_path, layout.root())
+            ),
         )),
         Err(error) => Err(Failure::new(
             format!("cannot read {}: {error}", layout.marker().display()),
-            format!("the folder must belong to the user that runs cis490: sudo chown -R USER {root}"),
+            format!(
+                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
+            ),
         )),
     }
+}
+
+/// What a person types to make a store of `data_dir`, which a flag may have named instead of the
+/// configuration.
+fn init_command(config_path: &Path, data_dir: &Path) -> String {
+    let mut command = format!("cis490 init --config {}", config_path.display());
+    let is_of_config = Config::load(config_path).is_ok_and(|config| config.data_dir == data_dir);
+    if !is_of_config {
+        command.push_str(&format!(" --data-dir {}", data_dir.display()));
+    }
+    command
 }
 
 /// Tries what the store is built on. A filesystem without hard links is refused; one without
 /// attributes is named; a full one is no reason not to start.
 pub fn probe(layout: &Layout) -> Result<(), Failure> {
-    let (from, to) = (
-        layout.incoming().join(PROBE),
-        layout.episodes().join(PROBE),
-    );
+    let (from, to) = (layout.incoming().join(PROBE), layout.episodes().join(PROBE));
     match try_links(layout, &from, &to) {
         Err(error) if !is_full(&error) => Err(why_not(layout, &error)),
         _ => Ok(()),
@@ -221,16 +228,24 @@ mod tests {
     fn a_folder_without_the_marker_is_refused_with_the_command_to_type() {
         let folder = Folder::new("marker");
         let enter = |root: &Path| {
-            let words = enter(&Layout::new(root), "cis490 init --config x.toml").unwrap_err();
+            let words = enter(&Layout::new(root), Path::new("x.toml")).unwrap_err();
             words.to_string()
         };
         let words = enter(folder.path());
         assert!(words.contains("is not a store"), "{words}");
-        assert!(words.contains("cis490 init --config x.toml"), "{words}");
+        let command = format!(
+            "cis490 init --config x.toml --data-dir {}",
+            folder.path().display()
+        );
+        assert!(words.contains(&command), "{words}");
         let words = enter(&folder.path().join("absent"));
         assert!(words.contains("does not exist"), "{words}");
         make(folder.path()).unwrap();
-        fs::write(folder.path().join("cis490-store"), "cis490 store, format 9\n").unwrap();
+        fs::write(
+            folder.path().join("cis490-store"),
+            "cis490 store, format 9\n",
+        )
+        .unwrap();
         let words = enter(folder.path());
         assert!(words.contains("format 9"), "{words}");
         assert!(make(folder.path()).is_err());
@@ -241,11 +256,11 @@ mod tests {
         let folder = Folder::new("lock");
         make(folder.path()).unwrap();
         let layout = Layout::new(folder.path());
-        let lock = enter(&layout, "").unwrap();
-        let words = enter(&layout, "").unwrap_err().to_string();
+        let lock = enter(&layout, Path::new("x.toml")).unwrap();
+        let words = enter(&layout, Path::new("x.toml")).unwrap_err().to_string();
         assert!(words.contains("another cis490"), "{words}");
         drop(lock);
-        enter(&layout, "").unwrap();
+        enter(&layout, Path::new("x.toml")).unwrap();
     }
 
     #[test]

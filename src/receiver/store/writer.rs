@@ -67,7 +67,11 @@ impl Writer {
         // Not every filesystem has direct I/O; buffered writing does the same, more slowly.
         sink.direct = open_direct(path).ok();
         let (blocks, received) = mpsc::sync_channel::<Filled>(WAITING_BLOCKS);
-        let body = move || received.into_iter().try_for_each(|filled| sink.write(&filled));
+        let body = move || {
+            received
+                .into_iter()
+                .try_for_each(|filled| sink.write(&filled))
+        };
         let thread = thread::Builder::new()
             .name("writer".to_owned())
             .spawn(body)?;
