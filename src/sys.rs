@@ -9,7 +9,9 @@ use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// -1 is an error with errno set; anything else a result.
@@ -308,6 +310,24 @@ pub fn wait_signal() -> Signal {
             _ => continue, // interrupted by a debugger or a stop and continue
         }
     }
+}
+
+/// Has the kernel kill the process that `command` will start when this one ends, however it ends.
+pub fn ends_with_us(command: &mut Command) {
+    let ask_kernel = || {
+        // SAFETY: prctl with plain integers. It touches no memory of ours.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        // Where it is not known, the process is not tied to us, and runs as well.
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed, and prctl is one.
+    unsafe { command.pre_exec(ask_kernel) };
+}
+
+/// Sends SIGTERM to a process that we started and have not yet waited for.
+pub fn ask_to_stop(child: &Child) {
+    // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
 }
 
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.

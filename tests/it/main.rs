@@ -6,7 +6,9 @@
 
 mod client;
 mod episode;
+mod examples;
 mod guard;
 mod kills;
+mod tidy;
 mod uploads;
 mod world;
