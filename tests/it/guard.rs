@@ -465,11 +465,7 @@ fn a_stopping_receiver_finishes_what_is_under_way() {
     world.wait_until("it is under way", |world| {
         world.names("incoming").len() == 1
     });
-    let sent = Command::new("kill")
-        .args(["-TERM", &world.pid().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
+    world.signal("TERM");
     world.wait_until("it drains", |world| world.log().contains("event=draining"));
     let late = world.put(&put.clone().episode("late"));
     assert_eq!(

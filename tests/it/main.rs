@@ -8,6 +8,7 @@ mod client;
 mod episode;
 mod examples;
 mod guard;
+mod kills;
 mod tidy;
 mod uploads;
 mod world;

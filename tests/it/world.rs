@@ -269,11 +269,16 @@ impl World {
         }
     }
 
+    /// Sends a signal by its name, without waiting for what comes of it.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// SIGTERM, and the exit status it ends with; `None` after a signal.
     pub fn stop(&mut self) -> Option<i32> {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
+        self.signal("TERM");
         self.wait_for_end()
     }
 
