@@ -1,1 +1,3 @@
-fn main() {}
+mod forgejo;
+mod gate;
+mod repository;
