@@ -7,8 +7,11 @@
 mod client;
 mod episode;
 mod examples;
+mod forgejo;
+mod gate;
 mod guard;
 mod kills;
+mod repository;
 mod tidy;
 mod uploads;
 mod world;
