@@ -5,12 +5,15 @@
 //! `ERROR` wants a person now, `WARN` soon, `INFO` never.
 
 use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::names::CommitHash;
+use crate::receiver::refusal::Refusal;
 use crate::receiver::version_gate::{Trouble, Window};
-use crate::wire::{Slot, Source};
+use crate::wire::{Receipt, Slot, Source};
 
 /// A line for a person that belongs to no request: what was found at start, what was mended.
 pub fn note(what: impl Display) {
@@ -19,7 +22,166 @@ pub fn note(what: impl Display) {
 
 // --- the receiver: start, stop, connections ---
 
+/// The receiver serves: its address, with the port that was really taken.
+pub fn listening(address: SocketAddr, data_dir: impl Display) {
+    log::info!(
+        "event=listening address={address} data_dir={data_dir:?}",
+        data_dir = data_dir.to_string()
+    );
+}
+
+/// No `[[host]]` is configured: whoever reaches the port may upload. Fine behind WireGuard.
+pub fn open_to_all() {
+    log::warn!(
+        "event=open_to_all why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
+    );
+}
+
+/// SIGTERM came: nothing new is taken, what is under way may finish.
+pub fn draining(uploads: u32, wait_s: u64) {
+    log::info!("event=draining uploads={uploads} wait_s={wait_s}");
+}
+
+/// The end. Uploads that were cut off are sent again by their hosts.
+pub fn stopped(cut_off_uploads: u32) {
+    log::info!("event=stopped cut_off_uploads={cut_off_uploads}");
+}
+
+/// The limit on open files is lower than the connections and uploads need: raise LimitNOFILE.
+pub fn few_files(limit: u64, wanted: u64) {
+    log::warn!(
+        "event=few_files limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
+    );
+}
+
+/// A connection was ended for want of progress. Many of them: a bad network, or somebody probing.
+pub fn connection_ended(peer: IpAddr, why: &str) {
+    log::info!("event=connection_ended peer={peer} why={why:?}");
+}
+
+/// An episode was stored: on the disk, named and indexed.
+pub fn stored(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    let (seq, bytes) = (receipt.seq.unwrap_or(0), receipt.bytes.unwrap_or(0));
+    log::info!(
+        "event=stored host={host} episode={episode} seq={seq} bytes={bytes} sha256={sha256} peer={peer}"
+    );
+}
+
+/// The same bytes were here before: the sender had not heard of it.
+pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    log::info!("event=stored_already host={host} episode={episode} sha256={sha256} peer={peer}");
+}
+
+/// An upload was refused; `reason` is the problem's name. `not-in-window` and `bad-commit` want
+/// the lab host updated, `no-token` to `not-your-name` want its configuration mended, `disk-full`
+/// wants space here.
+pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refusal: &Refusal) {
+    let Slot { host, episode } = slot;
+    let (status, reason) = (refusal.status(), refusal.name());
+    let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
+    let why = refusal.to_string();
+    log::warn!(
+        "event=refused host={host} episode={episode} commit={commit} peer={peer} status={status} reason={reason} why={why:?}"
+    );
+}
+
+/// Any other request was refused: a typo, a proxy, or somebody probing.
+pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal) {
+    let (status, reason) = (refusal.status(), refusal.name());
+    let shown = |text: &str| text.chars().take(200).collect::<String>();
+    let (method, path) = (shown(method), shown(path));
+    log::info!(
+        "event=refused_request peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
+    );
+}
+
+/// The disk could not be asked about an episode; the request got a 500. Look at the disk.
+pub fn lookup_failed(slot: &Slot, error: &io::Error) {
+    let Slot { host, episode } = slot;
+    log::error!(
+        "event=lookup_failed host={host} episode={episode} why={:?}",
+        error.to_string()
+    );
+}
+
+/// The system gave no thread for an upload, which is tried again later: raise TasksMax.
+pub fn no_thread(error: &io::Error) {
+    log::error!("event=no_thread why={:?}", error.to_string());
+}
+
 // --- the store ---
+
+/// The store is open: what the index holds, and what the last run had left in incoming/.
+pub fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {
+    log::info!(
+        "event=store_opened episodes={episodes} recovered={published} swept={swept} dir={dir:?}"
+    );
+}
+
+/// Something was found that we do not understand. It is kept, under another name.
+pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
+    let why = why.to_string();
+    log::warn!("event=quarantined found={found:?} kept_as={kept_as:?} why={why:?}");
+}
+
+/// The index ended in the middle of a row, as after a power cut.
+pub fn index_tail_cut(bytes: u64, kept_as: &Path) {
+    log::warn!(
+        "event=index_tail_cut bytes={bytes} kept_as={kept_as:?} why=\"the end was not a whole row; what it named is in incoming/ or for cis490 backfill\""
+    );
+}
+
+/// A line of the index that is no receipt. It stays; a person may mend it.
+pub fn unreadable_row(offset: u64, why: impl Display) {
+    let why = why.to_string();
+    log::warn!("event=unreadable_row offset={offset} why={why:?}");
+}
+
+/// More lines than one wants to read one by one.
+pub fn unreadable_rows(count: usize) {
+    log::warn!(
+        "event=unreadable_rows count={count} why=\"these lines of index.jsonl stay and count for nothing; cis490 backfill writes new rows from the tarballs\""
+    );
+}
+
+/// The filesystem of the store keeps no extended attributes.
+pub fn no_attributes(dir: &Path) {
+    log::warn!(
+        "event=no_attributes dir={dir:?} why=\"stored files cannot carry their receipt here; a lost index is rebuilt without times and gate places\""
+    );
+}
+
+/// Our own fault in storing an upload: the sender is told 500 and comes again.
+pub fn store_fault(slot: &Slot, doing: &str, error: impl Display) {
+    let (Slot { host, episode }, why) = (slot, error.to_string());
+    log::error!("event=store_fault host={host} episode={episode} doing={doing:?} why={why:?}");
+}
+
+/// Something of the store's own housekeeping failed that the next start does again.
+pub fn store_untidy(path: &Path, error: impl Display) {
+    let why = error.to_string();
+    log::warn!("event=store_untidy path={path:?} why={why:?}");
+}
+
+/// A stored file's bytes were not those of its row. It is kept, and the upload took its place.
+pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
+    let Slot { host, episode } = slot;
+    log::error!(
+        "event=damaged_file_replaced host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes were not those of its row: look at the disk's health\""
+    );
+}
 
 // --- the version gate ---
 
