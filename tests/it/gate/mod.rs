@@ -1,6 +1,7 @@
 //! The version gate (design, section 4) against a stand-in Forgejo and real repositories.
 
 mod commands_in_the_repository;
+mod door;
 mod failures;
 mod fallback;
 mod forgejo_rules;
