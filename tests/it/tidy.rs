@@ -121,7 +121,7 @@ fn the_rooms_do_not_know_each_other() {
 fn each_network_crate_has_its_place() {
     only_in(
         "may_minihttp is the business of http alone",
-        &["may_minihttp"],
+        &["may_minihttp::"],
         &["src/receiver/http"],
     );
     only_in(
