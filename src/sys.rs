@@ -224,6 +224,8 @@ fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
 pub enum Direction {
     Readable,
     Writable,
+    /// Whichever comes first.
+    Either,
 }
 
 /// Waits until the socket can be read or written, was closed, or the time is over: false then.
@@ -231,6 +233,7 @@ pub fn wait_socket(socket: &TcpStream, way: Direction, timeout: Duration) -> io:
     let events = match way {
         Direction::Readable => libc::POLLIN,
         Direction::Writable => libc::POLLOUT,
+        Direction::Either => libc::POLLIN | libc::POLLOUT,
     };
     let mut poll = libc::pollfd {
         fd: socket.as_raw_fd(),
