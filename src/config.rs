@@ -26,10 +26,28 @@ pub fn load<T: DeserializeOwned>(path: &Path, flag_hint: &str) -> Result<T, Fail
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Failure> {
     toml::from_str(text).map_err(|error| {
         Failure::new(
-            format!("{}: {}", path.display(), error.to_string().trim_end()),
+            format!("{}: {}", path.display(), words(text, &error)),
             "mend the line that is shown; etc/*.toml.example has every key with its default",
         )
     })
+}
+
+/// The error with the line it is about, unless that line may hold a token: those are never shown.
+fn words(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return error.to_string().trim_end().to_owned();
+    };
+    let before = text.get(..span.start).unwrap_or("");
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let rest = text.get(line_start..).unwrap_or("");
+    let line = rest.lines().next().unwrap_or("");
+    if !line.contains("auth_token") {
+        return error.to_string().trim_end().to_owned();
+    }
+    let number = before.matches('\n').count() + 1;
+    format!(
+        "line {number} is not right: auth_token takes a quoted text, auth_token_file a quoted path (the line is not shown, it may hold the token)"
+    )
 }
 
 /// A value that parsed and is not allowed.
@@ -85,5 +103,43 @@ fn secret_path(file: &Path) -> PathBuf {
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(dir) if file.is_relative() => Path::new(&dir).join(file),
         _ => file.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::config::Config;
+
+    fn error_of(text: &str) -> String {
+        let parsed = parse::<Config>(text, Path::new("receiver.toml"));
+        parsed.map_or_else(|failure| failure.to_string(), |_| "no error".to_owned())
+    }
+
+    #[test]
+    fn a_mistake_is_shown_with_file_key_value_and_what_is_allowed() {
+        let words = error_of("data_dir = \"/d\"\nmax_uploads = \"many\"\n");
+        for part in ["receiver.toml", "max_uploads = \"many\"", "expected u32"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        assert!(
+            error_of("data_dir = \"/d\"\nmax_upload = 3\n").contains("unknown field `max_upload`")
+        );
+        assert!(error_of("").contains("missing field `data_dir`"));
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        for line in [
+            "auth_token = sesame",
+            "auth_token = \"sesame",
+            "auth_token = [\"sesame\"]",
+        ] {
+            let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
+            assert!(
+                !words.contains("sesame") && words.contains("line 3"),
+                "{words}"
+            );
+        }
     }
 }

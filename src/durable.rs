@@ -17,8 +17,10 @@
 //! | `CIS490_STEPS=FILE` | append each step's name to FILE |
 //! | `CIS490_SYNC_DELAY_MS=D` | every sync takes D ms longer |
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys;
@@ -48,6 +50,50 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes one directory and leaves the sync of its parent to the caller, who may have more names
+/// to make there. One that exists is fine.
+pub fn mkdir(path: &Path) -> io::Result<()> {
+    step("mkdir")?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// A new, empty file to write and read. `AlreadyExists` if the name is taken.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    step("create")?;
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
+}
+
+/// Allocates `bytes` of disk and leaves the size, so that a full disk says so now.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    step("allocate")?;
+    sys::fallocate_keep_size(file, bytes)
+}
+
+/// Writes all of `bytes` at `offset`.
+pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    step("write")?;
+    file.write_all_at(bytes, offset)
+}
+
+/// Sets an extended attribute. `Unsupported` where the filesystem has none.
+pub fn set_attribute(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+    step("attribute")?;
+    sys::set_xattr(file, name, value)
+}
+
+/// Cuts a file back to `bytes`.
+pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
+    step("truncate")?;
+    file.set_len(bytes)
 }
 
 /// Appends in one write. What a crash may leave of it is an unterminated tail.

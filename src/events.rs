@@ -5,6 +5,15 @@
 //! `ERROR` wants a person now, `WARN` soon, `INFO` never.
 
 use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::names::{CommitHash, EpisodeId, HostId};
+use crate::receiver::refusal::Refusal;
+use crate::receiver::version_gate::{Trouble, Window};
+use crate::wire::{Problem, Receipt, Slot, Source};
 
 /// A line for a person that belongs to no request: what was found at start, what was mended.
 pub fn note(what: impl Display) {
@@ -13,9 +22,235 @@ pub fn note(what: impl Display) {
 
 // --- the receiver: start, stop, connections ---
 
+/// The receiver serves: its address, with the port that was really taken.
+pub fn listening(address: SocketAddr, data_dir: impl Display) {
+    log::info!(
+        "event=listening address={address} data_dir={data_dir:?}",
+        data_dir = data_dir.to_string()
+    );
+}
+
+/// No `[[host]]` is configured: whoever reaches the port may upload. Fine behind WireGuard.
+pub fn open_to_all() {
+    log::warn!(
+        "event=open_to_all why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
+    );
+}
+
+/// SIGTERM came: nothing new is taken, what is under way may finish.
+pub fn draining(uploads: u32, wait_s: u64) {
+    log::info!("event=draining uploads={uploads} wait_s={wait_s}");
+}
+
+/// The end. Uploads that were cut off are sent again by their hosts.
+pub fn stopped(cut_off_uploads: u32) {
+    log::info!("event=stopped cut_off_uploads={cut_off_uploads}");
+}
+
+/// The limit on open files is lower than the connections and uploads need: raise LimitNOFILE.
+pub fn few_files(limit: u64, wanted: u64) {
+    log::warn!(
+        "event=few_files limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
+    );
+}
+
+/// A connection was ended for want of progress. Many of them: a bad network, or somebody probing.
+pub fn connection_ended(peer: IpAddr, why: &str) {
+    log::info!("event=connection_ended peer={peer} why={why:?}");
+}
+
+/// An episode was stored: on the disk, named and indexed.
+pub fn stored(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    let (seq, bytes) = (receipt.seq.unwrap_or(0), receipt.bytes.unwrap_or(0));
+    log::info!(
+        "event=stored host={host} episode={episode} seq={seq} bytes={bytes} sha256={sha256} peer={peer}"
+    );
+}
+
+/// The same bytes were here before: the sender had not heard of it.
+pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
+    let Receipt {
+        host,
+        episode,
+        sha256,
+        ..
+    } = receipt;
+    log::info!("event=stored_already host={host} episode={episode} sha256={sha256} peer={peer}");
+}
+
+/// An upload was refused; `reason` is the problem's name. `not-in-window` and `bad-commit` want
+/// the lab host updated, `no-token` to `not-your-name` want its configuration mended, `disk-full`
+/// wants space here.
+pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refusal: &Refusal) {
+    let Slot { host, episode } = slot;
+    let (status, reason) = (refusal.status(), refusal.name());
+    let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
+    let why = refusal.to_string();
+    log::warn!(
+        "event=refused host={host} episode={episode} commit={commit} peer={peer} status={status} reason={reason} why={why:?}"
+    );
+}
+
+/// Any other request was refused: a typo, a proxy, or somebody probing.
+pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal) {
+    let (status, reason) = (refusal.status(), refusal.name());
+    let shown = |text: &str| text.chars().take(200).collect::<String>();
+    let (method, path) = (shown(method), shown(path));
+    log::info!(
+        "event=refused_request peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
+    );
+}
+
+/// The disk could not be asked about an episode; the request got a 500. Look at the disk.
+pub fn lookup_failed(slot: &Slot, error: &io::Error) {
+    let Slot { host, episode } = slot;
+    log::error!(
+        "event=lookup_failed host={host} episode={episode} why={:?}",
+        error.to_string()
+    );
+}
+
+/// The system gave no thread for an upload, which is tried again later: raise TasksMax.
+pub fn no_thread(error: &io::Error) {
+    log::error!("event=no_thread why={:?}", error.to_string());
+}
+
 // --- the store ---
 
+/// The store is open: what the index holds, and what the last run had left in incoming/.
+pub fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {
+    log::info!(
+        "event=store_opened episodes={episodes} recovered={published} swept={swept} dir={dir:?}"
+    );
+}
+
+/// Something was found that we do not understand. It is kept, under another name.
+pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
+    let why = why.to_string();
+    log::warn!("event=quarantined found={found:?} kept_as={kept_as:?} why={why:?}");
+}
+
+/// The index ended in the middle of a row, as after a power cut.
+pub fn index_tail_cut(bytes: u64, kept_as: &Path) {
+    log::warn!(
+        "event=index_tail_cut bytes={bytes} kept_as={kept_as:?} why=\"the end was not a whole row; what it named is in incoming/ or for cis490 backfill\""
+    );
+}
+
+/// A line of the index that is no receipt. It stays; a person may mend it.
+pub fn unreadable_row(offset: u64, why: impl Display) {
+    let why = why.to_string();
+    log::warn!("event=unreadable_row offset={offset} why={why:?}");
+}
+
+/// More lines than one wants to read one by one.
+pub fn unreadable_rows(count: usize) {
+    log::warn!(
+        "event=unreadable_rows count={count} why=\"these lines of index.jsonl stay and count for nothing; cis490 backfill writes new rows from the tarballs\""
+    );
+}
+
+/// The filesystem of the store keeps no extended attributes.
+pub fn no_attributes(dir: &Path) {
+    log::warn!(
+        "event=no_attributes dir={dir:?} why=\"stored files cannot carry their receipt here; a lost index is rebuilt without times and gate places\""
+    );
+}
+
+/// Our own fault in storing an upload: the sender is told 500 and comes again.
+pub fn store_fault(slot: &Slot, doing: &str, error: impl Display) {
+    let (Slot { host, episode }, why) = (slot, error.to_string());
+    log::error!("event=store_fault host={host} episode={episode} doing={doing:?} why={why:?}");
+}
+
+/// Something of the store's own housekeeping failed that the next start does again.
+pub fn store_untidy(path: &Path, error: impl Display) {
+    let why = error.to_string();
+    log::warn!("event=store_untidy path={path:?} why={why:?}");
+}
+
+/// A stored file's bytes were not those of its row. It is kept, and the upload took its place.
+pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
+    let Slot { host, episode } = slot;
+    log::error!(
+        "event=damaged_file_replaced host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes were not those of its row: look at the disk's health\""
+    );
+}
+
 // --- the version gate ---
+
+/// Another window, or the same from another source (`source=git-fallback`: Forgejo has failed).
+/// `commits` is how many it has of the configured `window`.
+pub fn gate_window(now: &Window, configured: u32, age: Duration) {
+    let (source, head, commits) = (now.source(), now.head(), now.commits().len());
+    let age_s = age.as_secs();
+    log::info!(
+        "event=gate_window source={source} head={head} commits={commits} window={configured} age_s={age_s}"
+    );
+}
+
+/// A source did not tell the window; the one that we have stays, `age_s` old. Told when it begins
+/// and every ten minutes while it lasts. `do` is what the operator does now.
+pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Duration>) {
+    let Trouble { kind, what, remedy } = trouble;
+    let age_s = age.map_or("none".to_owned(), |age| age.as_secs().to_string());
+    log::warn!(
+        "event=gate_refresh_failed source={source} kind={kind} age_s={age_s} why={what:?} do={remedy:?}"
+    );
+}
+
+/// The source answers again.
+pub fn gate_source_back(source: Source) {
+    log::info!("event=gate_source_back source={source}");
+}
+
+/// Nobody has told any window since the start: every upload waits (503). Repeated as above.
+pub fn gate_has_no_window() {
+    log::error!(
+        "event=gate_has_no_window why=\"no source has told the newest commits; every upload is answered 503\" do=\"mend what event=gate_refresh_failed names\""
+    );
+}
+
+/// At start: `enabled = false`.
+pub fn gate_is_disabled() {
+    log::warn!(
+        "event=gate_is_disabled why=\"version_gate.enabled = false: episodes of any commit are taken\""
+    );
+}
+
+/// A disabled gate has let in what it would have refused.
+pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+    let Slot { host, episode } = slot;
+    let commit = commit.map_or("none".to_owned(), CommitHash::to_string);
+    log::warn!("event=gate_would_refuse host={host} episode={episode} commit={commit} why={why:?}");
+}
+
+/// `window.json` is damaged: the gate begins without it.
+pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unreadable path={path:?} why={why:?} do=\"nothing: it is written anew\""
+    );
+}
+
+/// `window.json` is about another repository or branch: the gate begins without it.
+pub fn gate_file_of_another(path: &Path, branch: &str) {
+    log::info!("event=gate_file_of_another path={path:?} branch={branch:?}");
+}
+
+/// `window.json` could not be written: after a restart the gate knows less.
+pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
+    let why = why.to_string();
+    log::warn!(
+        "event=gate_file_unwritable path={path:?} why={why:?} do=\"see that data_dir has room and belongs to this program's user\""
+    );
+}
 
 // --- the shipper ---
 
@@ -54,7 +289,9 @@ pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) 
 pub fn shipped(slot: &Slot, status: u16, bytes: u64, seq: Option<u64>, kept: &str, took: Duration) {
     let (Slot { host, episode }, ms) = (slot, took.as_millis());
     let seq = seq.map_or("-".to_owned(), |seq| seq.to_string());
-    log::info!("event=shipped host={host} episode={episode} status={status} bytes={bytes} seq={seq} ms={ms} kept={kept:?}");
+    log::info!(
+        "event=shipped host={host} episode={episode} status={status} bytes={bytes} seq={seq} ms={ms} kept={kept:?}"
+    );
 }
 
 /// WARN. This episode waits, the others go on.
@@ -90,8 +327,12 @@ pub fn refused(episode: &EpisodeId, kept: &str, status: Option<u16>, why: &str) 
 /// ERROR, once a hold. The gate refuses a commit; the lines to paste follow, indented, so that
 /// none of them can pass for a line of this log.
 pub fn held(commit: &CommitHash, problem: &Problem) {
-    let head = problem.head_commit.map_or("-".to_owned(), |head| head.to_string());
-    let window = problem.window.map_or("-".to_owned(), |window| window.to_string());
+    let head = problem
+        .head_commit
+        .map_or("-".to_owned(), |head| head.to_string());
+    let window = problem
+        .window
+        .map_or("-".to_owned(), |window| window.to_string());
     let why = &problem.detail;
     let mut text = format!("event=held commit={commit} head={head} window={window} why={why:?}");
     for line in remediation_lines(problem.remediation.as_deref().unwrap_or("")) {
@@ -120,7 +361,9 @@ pub fn gate_unclear(commit: &CommitHash, why: &str) {
 
 /// WARN, once a change. The commit is about to fall out of the window: update this lab host.
 pub fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u32) {
-    log::warn!("event=falling_out commit={commit} position={position} window={window} remaining={remaining}");
+    log::warn!(
+        "event=falling_out commit={commit} position={position} window={window} remaining={remaining}"
+    );
 }
 
 /// ERROR. The lab host's disk is full: packing waits, what is packed is sent.
@@ -146,7 +389,9 @@ pub fn partial_swept(path: &Path) {
 
 /// WARN, once each. It is left alone: not a directory, or its name is no episode id. Rename it.
 pub fn odd_in_episodes(path: &Path) {
-    log::warn!("event=odd_in_episodes path={path:?} why=\"not a directory named as an episode may be: 1-128 of A-Z, a-z, 0-9, . _ -\"");
+    log::warn!(
+        "event=odd_in_episodes path={path:?} why=\"not a directory named as an episode may be: 1-128 of A-Z, a-z, 0-9, . _ -\""
+    );
 }
 
 /// WARN, once each. It is left alone: nothing that the shipper makes has such a name.
@@ -156,17 +401,26 @@ pub fn odd_in_outbox(path: &Path) {
 
 /// WARN, once each. An episode that cannot be looked at: mend its permissions.
 pub fn cannot_look(path: &Path, error: &io::Error) {
-    log::warn!("event=cannot_look path={path:?} why={:?}", error.to_string());
+    log::warn!(
+        "event=cannot_look path={path:?} why={:?}",
+        error.to_string()
+    );
 }
 
 /// WARN. state.json is not ours or not whole: it is begun anew.
 pub fn state_unreadable(path: &Path, error: &dyn Display) {
-    log::warn!("event=state_unreadable path={path:?} why={:?}", error.to_string());
+    log::warn!(
+        "event=state_unreadable path={path:?} why={:?}",
+        error.to_string()
+    );
 }
 
 /// WARN, once. `cis490 status` tells old news until it can be written again.
 pub fn state_unwritable(path: &Path, error: &io::Error) {
-    log::warn!("event=state_unwritable path={path:?} why={:?}", error.to_string());
+    log::warn!(
+        "event=state_unwritable path={path:?} why={:?}",
+        error.to_string()
+    );
 }
 
 /// ERROR. Something of the shipper's own failed; it goes on and tries again.

@@ -121,6 +121,12 @@ impl CommitHash {
             len: len as u8,
         })
     }
+
+    /// The first eight bytes: spread evenly by themselves, as a hash of a hash need not be.
+    pub const fn first_bytes(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.bytes;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 impl fmt::Display for CommitHash {

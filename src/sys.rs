@@ -9,7 +9,9 @@ use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// -1 is an error with errno set; anything else a result.
@@ -202,19 +204,22 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
 }
 
 /// Bytes that have arrived and nobody has read (FIONREAD).
+// The request's type differs between C libraries, hence the casts.
+#[allow(clippy::unnecessary_cast)]
 pub fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::FIONREAD as u64)
 }
 
 /// Bytes that were written and the peer has not acknowledged (TIOCOUTQ).
+#[allow(clippy::unnecessary_cast)]
 pub fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::TIOCOUTQ as u64)
 }
 
 fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
     let mut value: libc::c_int = 0;
-    // SAFETY: both requests write one int, which lives over the call. The request's type differs
-    // between C libraries, hence the inferred cast.
+    // SAFETY: both requests write one int, which lives over the call. The request's type
+    // differs between C libraries, hence the inferred cast.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), request as _, &mut value) })?;
     Ok(value.max(0) as u64)
 }
@@ -228,22 +233,38 @@ pub enum Direction {
     Either,
 }
 
+impl Direction {
+    fn events(self) -> libc::c_short {
+        match self {
+            Direction::Readable => libc::POLLIN,
+            Direction::Writable => libc::POLLOUT,
+            Direction::Either => libc::POLLIN | libc::POLLOUT,
+        }
+    }
+}
+
 /// Waits until the socket can be read or written, was closed, or the time is over: false then.
 pub fn wait_socket(socket: &TcpStream, way: Direction, timeout: Duration) -> io::Result<bool> {
-    let events = match way {
-        Direction::Readable => libc::POLLIN,
-        Direction::Writable => libc::POLLOUT,
-        Direction::Either => libc::POLLIN | libc::POLLOUT,
-    };
-    let mut poll = libc::pollfd {
+    wait_any([socket].into_iter(), way, timeout)
+}
+
+/// As [`wait_socket`], for the first of several.
+pub fn wait_any<'a>(
+    sockets: impl Iterator<Item = &'a TcpStream>,
+    way: Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
+    let poll_of = |socket: &TcpStream| libc::pollfd {
         fd: socket.as_raw_fd(),
-        events,
+        events: way.events(),
         revents: 0,
     };
+    let mut polls: Vec<libc::pollfd> = sockets.map(poll_of).collect();
     // Rounded up: a wait of half a millisecond must not become a busy loop.
     let timeout_ms = libc::c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-    // SAFETY: one pollfd, alive over the call.
-    match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
+    // SAFETY: as many pollfds as are stated, alive over the call.
+    let ready = unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
+    match check(ready) {
         Ok(ready) => Ok(ready > 0),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(error) => Err(error),
@@ -294,6 +315,24 @@ pub fn wait_signal() -> Signal {
     }
 }
 
+/// Has the kernel kill the process that `command` will start when this one ends, however it ends.
+pub fn ends_with_us(command: &mut Command) {
+    let ask_kernel = || {
+        // SAFETY: prctl with plain integers. It touches no memory of ours.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        // Where it is not known, the process is not tied to us, and runs as well.
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed, and prctl is one.
+    unsafe { command.pre_exec(ask_kernel) };
+}
+
+/// Sends SIGTERM to a process that we started and have not yet waited for.
+pub fn ask_to_stop(child: &Child) {
+    // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.
 pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
@@ -309,6 +348,18 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     // SAFETY: as above; the value is within the hard limit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
     Ok(limit.rlim_cur)
+}
+
+/// Ends a process group that we started (`Command::process_group(0)`), whatever it is doing.
+///
+/// The leader must not have been waited for yet: until then its id cannot be given to another.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader)
+        .ok()
+        .filter(|&group| group > 1) // 0 and 1 would mean our own group and everybody
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: plain integers; a group that is gone already is an ESRCH.
+    check(unsafe { libc::kill(-group, libc::SIGKILL) }).map(drop)
 }
 
 #[cfg(test)]

@@ -1,18 +1,229 @@
-//! `cis490 demo`.
+//! `cis490 demo`: an episode travels, for somebody who has not decided yet.
+//!
+//! It is the real program on real ground: a git repository made by git, `receive` and `ship` as
+//! processes of their own, a lab host's folder and a store. Only the place is small: one temporary
+//! folder, one port of this machine alone. Nothing that it starts lives on when it ends.
+
+mod project;
+mod server;
+mod stage;
+mod talk;
 
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::wire;
+use project::Project;
+use server::Server;
+use stage::{Episode, Stage};
+use talk::{say, say_indented, short, title};
+
+/// The demo's window: small, so that a commit falls out of it before your eyes.
+const WINDOW: usize = 3;
 
 /// show an episode travel, on this machine and without set-up
 #[derive(FromArgs)]
-#[argh(subcommand, name = "demo")]
-pub struct Demo {}
+#[argh(subcommand, name = "demo", example = "{command_name} --clean")]
+pub struct Demo {
+    /// remove the temporary folder at the end
+    #[argh(switch)]
+    clean: bool,
+}
 
 impl Demo {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        let stage = Stage::build(self.clean)?;
+        say("cis490 demo: an episode travels from a lab host to the receiver, and one is stopped");
+        say(format!(
+            "Everything happens in {}, and on 127.0.0.1:{}.",
+            stage.folder().display(),
+            stage.port()
+        ));
+        let mut project = make_project(&stage)?;
+        let server = start_receiver(&stage)?;
+        let episodes = record_episodes(&stage, &project)?;
+        ship(&stage)?;
+        tell_the_lab_host(&stage, &server, &episodes)?;
+        tell_the_store(&stage)?;
+        push(&server, &mut project)?;
+        send_again(&stage, &server, &episodes[1])?;
+        server.stop()?;
+        tell_the_end(&stage, self.clean);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn make_project(stage: &Stage) -> Result<Project, Failure> {
+    title("A project with four commits. The newest three may upload (by default: 100)");
+    let mut project = Project::init(stage)?;
+    for subject in [
+        "first light",
+        "correct the sign of the second channel",
+        "calibrate before each run",
+        "record the temperature too",
+    ] {
+        project.commit_and_push(subject)?;
+    }
+    for (age, commit) in project.commits().iter().rev().enumerate() {
+        let place = match age {
+            0 => "the head",
+            _ if age < WINDOW => "in the window",
+            _ => "too old",
+        };
+        say(format!(
+            "{}  {place:13}  {}",
+            short(&commit.hash),
+            commit.subject
+        ));
+    }
+    Ok(project)
+}
+
+fn start_receiver(stage: &Stage) -> Result<Server, Failure> {
+    title("A receiver, with a version gate that reads the project's repository");
+    stage.write_receiver_config(WINDOW)?;
+    stage.command_succeeds(&["init", "--config"], "receiver.toml")?;
+    let server = Server::start(stage, "receiver.toml")?;
+    let gate = server.get(wire::GATE_PATH)?.json()?;
+    say(format!(
+        "it takes uploads {} ms after its start, and knows {} commits",
+        server.ready_after().as_millis(),
+        gate["commits"].as_array().map_or(0, Vec::len),
+    ));
+    Ok(server)
+}
+
+/// Of the newest commit, of the oldest that gets in, and of the one before that.
+fn record_episodes(stage: &Stage, project: &Project) -> Result<[Episode; 3], Failure> {
+    title("A lab host that has recorded three episodes");
+    stage.write_shipper_config()?;
+    stage.command_succeeds(&["init", "--config"], "shipper.toml")?;
+    let by_age = |age: usize| &project.commits()[project.commits().len() - 1 - age];
+    let episodes = [
+        stage.record("ep-1-swing", by_age(0))?,
+        stage.record("ep-2-swing", by_age(WINDOW - 1))?,
+        stage.record("ep-3-swing", by_age(WINDOW))?,
+    ];
+    for episode in &episodes {
+        say(format!(
+            "{}  made by {}, {}",
+            episode.id,
+            short(&episode.commit.hash),
+            episode.commit.subject
+        ));
+    }
+    Ok(episodes)
+}
+
+fn ship(stage: &Stage) -> Result<(), Failure> {
+    title("It ships them");
+    /// `ship --once`: all that is left is held.
+    const HELD: i32 = 3;
+    let output = stage.command(&["ship", "--once", "--config"], "shipper.toml")?;
+    if output.status.code() != Some(HELD) {
+        return Err(stage.unexpected("ship --once", &output));
+    }
+    say("exit status 3: what could be sent is sent, and what is left is held");
+    Ok(())
+}
+
+fn tell_the_lab_host(
+    stage: &Stage,
+    server: &Server,
+    episodes: &[Episode; 3],
+) -> Result<(), Failure> {
+    title("What the lab host knows now");
+    for episode in &episodes[..2] {
+        let receipt = stage.receipt(&episode.id)?;
+        say(format!(
+            "{}  accepted: a receipt, number {}, {} bytes, sha256 {}..., its commit's place {} of {WINDOW}",
+            episode.id,
+            receipt["seq"],
+            receipt["bytes"],
+            receipt["sha256"]
+                .as_str()
+                .unwrap_or("?")
+                .get(..12)
+                .unwrap_or("?"),
+            receipt["gate"]["position"],
+        ));
+    }
+    let held = &episodes[2];
+    if !stage.is_kept(&held.id) {
+        return Err(Failure::new(
+            format!("{} is not on the lab host any more", held.id),
+            "an episode that is refused for its commit must be kept; please report this",
+        ));
+    }
+    let refusal = server.get(&format!("{}/{}", wire::GATE_PATH, held.commit.hash))?;
+    let problem = refusal.expect(412)?.json()?;
+    say(format!(
+        "{}  kept here and not sent: 412, {}",
+        held.id,
+        problem["detail"].as_str().unwrap_or("?")
+    ));
+    say("           its log and `cis490 status` tell the operator what to paste:");
+    say_indented(problem["remediation"].as_str().unwrap_or("?"));
+    Ok(())
+}
+
+fn tell_the_store(stage: &Stage) -> Result<(), Failure> {
+    title("What the receiver has on its disk");
+    for (name, bytes) in stage.stored_files()? {
+        say(format!("{name}  {bytes} bytes"));
+    }
+    say("index.jsonl, a receipt a line:");
+    say_indented(&stage.index()?);
+    Ok(())
+}
+
+fn push(server: &Server, project: &mut Project) -> Result<(), Failure> {
+    title("A developer pushes");
+    let pushed = project
+        .commit_and_push("warm up before the first run")?
+        .clone();
+    let waited = server.wait_for_head(&pushed.hash)?;
+    let oldest = &project.commits()[project.commits().len() - 1 - WINDOW];
+    say(format!(
+        "{}  the new head, which the gate followed {:.1} s after the push",
+        short(&pushed.hash),
+        waited.as_secs_f64()
+    ));
+    say(format!(
+        "{}  has fallen out: the next episode of it will be stopped",
+        short(&oldest.hash)
+    ));
+    server
+        .get(&format!("{}/{}", wire::GATE_PATH, oldest.hash))?
+        .expect(412)?;
+    Ok(())
+}
+
+/// The lab host lost the answer, as after a power cut, and sends what the receiver has.
+fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), Failure> {
+    title("An answer was lost on the way, and the lab host sends an episode again");
+    let first = stage.receipt(&episode.id)?;
+    let again = server.put(stage, episode, &first)?;
+    let second = again.expect(200)?.json()?;
+    if second["seq"] != first["seq"] || second["sha256"] != first["sha256"] {
+        return Err(again.unexpected("the receipt that was given before"));
+    }
+    say(format!(
+        "{}  200 with receipt number {}, as before: nothing new is stored, one row in the index",
+        episode.id, second["seq"]
+    ));
+    say("            so the gate has no say, although this commit has just fallen out");
+    Ok(())
+}
+
+fn tell_the_end(stage: &Stage, clean: bool) {
+    let folder = stage.folder().display();
+    match clean {
+        true => title("That is all. The folder is removed"),
+        false => title(format!(
+            "That is all. Look around in {folder}, and remove it when done"
+        )),
     }
 }

@@ -1,18 +1,124 @@
 //! `cis490 init`.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
+use crate::config;
+use crate::durable;
 use crate::failure::Failure;
+use crate::receiver::config as receiver;
+use crate::receiver::store::threshold::{self, Made};
+use crate::shipper::queue;
 
-/// make or adopt the folder that a configuration names
+/// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
+/// lab host's root. Nothing that is there is changed; doing it twice is as doing it once
 #[derive(FromArgs)]
-#[argh(subcommand, name = "init")]
-pub struct Init {}
+#[argh(
+    subcommand,
+    name = "init",
+    example = "cis490 init --config /etc/cis490/receiver.toml"
+)]
+pub struct Init {
+    /// receiver.toml or shipper.toml; its keys say which of the two it is
+    #[argh(option)]
+    config: PathBuf,
+    /// the store to make, instead of the data_dir of the configuration
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+}
+
+/// Whose configuration a file is.
+enum Side {
+    Receiver,
+    Shipper(toml::Table),
+}
 
 impl Init {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        if let Some(data_dir) = &self.data_dir {
+            return make_store(data_dir);
+        }
+        match side_of(&self.config)? {
+            Side::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
+            Side::Shipper(keys) => make_root(&self.config, &keys),
+        }
     }
+}
+
+fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
+    let dir = data_dir.display();
+    match threshold::make(data_dir)? {
+        Made::New => println!("{dir} is a store now"),
+        Made::Already => println!("{dir} was a store already"),
+        Made::Adopted => println!(
+            "{dir} is a store now, with what was in it; cis490 backfill gives stored tarballs their rows"
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A lab host's queue: the folders of the states that an episode can be in.
+fn make_root(config_path: &Path, keys: &toml::Table) -> Result<ExitCode, Failure> {
+    let root = keys
+        .get("root")
+        .and_then(toml::Value::as_str)
+        .map(Path::new);
+    let Some(root) = root.filter(|root| root.is_absolute()) else {
+        let value = keys
+            .get("root")
+            .map_or("(absent)".to_owned(), |value| format!("{value:?}"));
+        return Err(config::bad_value(
+            config_path,
+            "root",
+            value,
+            "an absolute path",
+        ));
+    };
+    make_folders(root).map_err(|error| {
+        Failure::new(
+            format!("cannot make {}: {error}", root.display()),
+            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+        )
+    })?;
+    println!("{} is ready for cis490 ship", root.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_folders(root: &Path) -> io::Result<()> {
+    threshold::make_with_parents(root)?;
+    for folder in queue::FOLDERS {
+        let path = root.join(folder);
+        durable::make_dir(&path)?;
+        threshold::give_to_owner_of(root, &path)?;
+    }
+    Ok(())
+}
+
+/// Only the keys that one side has and the other has not tell them apart.
+fn side_of(path: &Path) -> Result<Side, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(
+            format!("cannot read the configuration {}: {error}", path.display()),
+            "etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
+        )
+    })?;
+    let keys: toml::Table = config::parse(&text, path)?;
+    if keys.contains_key("data_dir") {
+        return Ok(Side::Receiver);
+    }
+    let of_shipper = ["root", "receiver_url", "host_id"];
+    if of_shipper.iter().any(|key| keys.contains_key(*key)) {
+        return Ok(Side::Shipper(keys));
+    }
+    Err(Failure::new(
+        format!(
+            "{}: neither data_dir (a receiver) nor root (a lab host) is set",
+            path.display()
+        ),
+        "a folder that holds data has no default: name it",
+    ))
 }

@@ -68,10 +68,13 @@ pub fn run() -> ExitCode {
     done.unwrap_or_else(|failure| failure.report())
 }
 
-/// Sends log lines to stderr, with their level.
-#[allow(dead_code)]
+/// Sends log lines to stderr, with their level. The crates below us are heard only when they warn,
+/// and may_minihttp not at all: it reports every peer that hangs up as an error.
 fn start_log() {
-    let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Info);
+    let logger = simple_logger::SimpleLogger::new()
+        .with_level(log::LevelFilter::Warn)
+        .with_module_level("cis490", log::LevelFilter::Info)
+        .with_module_level("may_minihttp", log::LevelFilter::Off);
     // An error means a logger was set before, which is as good.
     let _ = logger.init();
 }

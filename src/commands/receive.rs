@@ -1,18 +1,45 @@
-//! `cis490 receive`.
+//! `cis490 receive`: the Pi's side, in the foreground until SIGTERM.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::receiver;
+use crate::receiver::config::{Config, DEFAULT_PATH};
 
 /// collect episodes: the Pi's side
 #[derive(FromArgs)]
-#[argh(subcommand, name = "receive")]
-pub struct Receive {}
+#[argh(
+    subcommand,
+    name = "receive",
+    example = "cis490 receive --config /etc/cis490/receiver.toml"
+)]
+pub struct Receive {
+    /// the configuration (default /etc/cis490/receiver.toml)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
+    config: PathBuf,
+    /// listen here instead of where the configuration says; port 0 takes a free one
+    #[argh(option)]
+    listen: Option<SocketAddr>,
+    /// store here instead of where the configuration says
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+}
 
 impl Receive {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        super::start_log();
+        let mut config = Config::load(&self.config)?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let Some(data_dir) = self.data_dir {
+            config.data_dir = data_dir;
+        }
+        receiver::run(config, &self.config)?;
+        Ok(ExitCode::SUCCESS)
     }
 }

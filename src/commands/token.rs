@@ -1,18 +1,47 @@
-//! `cis490 token`.
+//! `cis490 token`: makes the token of one lab host.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::names::HostId;
+use crate::receiver::access::token_digest;
 
-/// make a token for a lab host
+/// make a token for a lab host: the token for the host, the digest for receiver.toml
 #[derive(FromArgs)]
-#[argh(subcommand, name = "token")]
-pub struct Token {}
+#[argh(subcommand, name = "token", example = "cis490 token lab-7")]
+pub struct Token {
+    /// the host's id, as host_id in its shipper.toml
+    #[argh(positional)]
+    host: HostId,
+}
+
+/// 256 bits: nobody guesses it, so a plain SHA-256 of it can be kept.
+const TOKEN_BYTES: usize = 32;
 
 impl Token {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        let token = random_hex().map_err(|error| {
+            Failure::new(
+                format!("cannot read /dev/urandom: {error}"),
+                "run this where /dev is mounted",
+            )
+        })?;
+        let (host, digest) = (self.host, token_digest(token.as_bytes()));
+        println!("# On {host}: this line alone in the file that token_file of shipper.toml names");
+        println!("{token}");
+        println!();
+        println!("# On the receiver, in receiver.toml (then restart it)");
+        println!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+fn random_hex() -> io::Result<String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

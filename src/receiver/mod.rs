@@ -3,14 +3,98 @@
 //! Three rooms that see each other only through the types of this file: `http` (who asks and what
 //! they are told), `version_gate` (which commits get in), `store` (what is on the disk).
 
+pub mod access;
 pub mod config;
+mod http;
 pub mod refusal;
 pub mod store;
 pub mod version_gate;
 pub mod vital;
 
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use self::config::Config;
+use self::store::Store;
+use self::version_gate::VersionGate;
+use self::vital::{Stop, Stopper};
+use crate::events;
+use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::sys::{self, Signal};
 use crate::wire::Slot;
+
+/// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
+const OTHER_FILES: u64 = 64;
+
+/// Opens, recovers, serves, and drains when it is asked to stop.
+///
+/// Errors: what kept it from starting, or the fault that ended it; a restart then recovers.
+pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
+    raise_file_limit(&config);
+    if config.hosts.is_empty() {
+        events::open_to_all();
+    }
+    let (stopper, stops) = Stopper::new();
+    let store = Store::open(
+        &config.data_dir,
+        config.min_free_bytes,
+        &stopper,
+        config_path,
+    )?;
+    let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
+    let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
+    let server = http::start(config, store, gate, &stopper)?;
+    listen_for_signals(&stopper)?;
+    events::listening(server.address, data_dir.display());
+    match stops.recv() {
+        Ok(Stop::Asked) => {
+            events::draining(server.uploads(), drain_s);
+            events::stopped(server.drain(Duration::from_secs(drain_s)));
+            Ok(())
+        }
+        Ok(Stop::Fatal(failure)) => Err(failure),
+        Err(_) => Err(Failure::new(
+            "nothing is left that could stop the receiver",
+            "it restarts and recovers; please report this",
+        )),
+    }
+}
+
+fn raise_file_limit(config: &Config) {
+    let connections = u64::from(config.max_connections) + u64::from(http::TOLD_BEYOND_CAP);
+    // An upload holds its file twice at most: buffered and, for large bodies, direct.
+    let wanted = connections * http::FILES_PER_CONNECTION * 2
+        + u64::from(config.max_uploads) * 2
+        + OTHER_FILES;
+    match sys::raise_file_limit(wanted) {
+        Ok(limit) if limit >= wanted => {}
+        Ok(limit) => events::few_files(limit, wanted),
+        Err(_) => events::few_files(0, wanted),
+    }
+}
+
+fn listen_for_signals(stopper: &Stopper) -> Result<(), Failure> {
+    let stopper = stopper.clone();
+    let listen = move || {
+        loop {
+            match sys::wait_signal() {
+                Signal::Stop => stopper.asked(),
+                Signal::Reload => {} // the window is refreshed by itself; nothing else is reread
+            }
+        }
+    };
+    let started = thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listen);
+    started.map(drop).map_err(|error| {
+        Failure::new(
+            format!("cannot start the signals thread: {error}"),
+            "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+        )
+    })
+}
 
 /// What the head of an upload states. Parsed, and not yet believed.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::names::{BadName, CommitHash, HostId};
+use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Problem, Slot};
 
 /// What a 412 and a commit's 400 tell besides the words.
@@ -23,7 +23,7 @@ pub enum Refusal {
         why: String,
         facts: Box<GateFacts>,
     },
-    BadSlot(BadName),
+    BadName(names::BadName),
     /// Any other malformed head; the words say which part.
     BadHead(String),
     NoToken,
@@ -83,7 +83,7 @@ const RETRY_DISK_S: u32 = 60;
 impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::BadCommit { .. } | Refusal::BadSlot(_) | Refusal::BadHead(_) => 400,
+            Refusal::BadCommit { .. } | Refusal::BadName(_) | Refusal::BadHead(_) => 400,
             Refusal::NoToken | Refusal::UnknownToken => 401,
             Refusal::NotYourName { .. } => 403,
             Refusal::NotFound { .. } => 404,
@@ -109,7 +109,7 @@ impl Refusal {
     pub fn name(&self) -> &'static str {
         match self {
             Refusal::BadCommit { .. } => "bad-commit",
-            Refusal::BadSlot(_) => "bad-name",
+            Refusal::BadName(_) => "bad-name",
             Refusal::BadHead(_) => "bad-head",
             Refusal::NoToken => "no-token",
             Refusal::UnknownToken => "unknown-token",
@@ -141,7 +141,7 @@ impl Refusal {
     fn title(&self) -> &'static str {
         match self {
             Refusal::BadCommit { .. } => "The code commit is missing or malformed",
-            Refusal::BadSlot(_) => "The host or episode name is not allowed",
+            Refusal::BadName(_) => "A name in the path is not allowed",
             Refusal::BadHead(_) => "The request's head is malformed",
             Refusal::NoToken => "A token is needed",
             Refusal::UnknownToken => "The token is not known here",
@@ -231,7 +231,7 @@ impl fmt::Display for Refusal {
                 "{why}; {} names the commit of the code that made the episode: update the lab host with the lines in remediation",
                 wire::COMMIT_HEADER
             ),
-            Refusal::BadSlot(bad) => write!(f, "{bad}; rename the host or the episode"),
+            Refusal::BadName(bad) => write!(f, "{bad}"),
             Refusal::BadHead(why) => f.write_str(why),
             Refusal::NoToken => f.write_str(
                 "this receiver wants a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` made for this host",

@@ -60,7 +60,7 @@ impl Shipper {
         let receipt = match check_receipt(upload, answer) {
             Ok(receipt) => receipt,
             Err(why) => {
-                events::receipt_wrong(&upload.slot, answer.status, &why);
+                events::receipt_wrong(upload.slot, answer.status, &why);
                 self.defer(id, answer.retry_after, &why);
                 return self.defer_all(answer.retry_after, &why);
             }
@@ -68,7 +68,14 @@ impl Shipper {
         self.away.reset();
         match moves::into_shipped(&self.root, id, &receipt) {
             Ok(name) => {
-                events::shipped(&upload.slot, answer.status, upload.bytes, receipt.seq, &name, took);
+                events::shipped(
+                    upload.slot,
+                    answer.status,
+                    upload.bytes,
+                    receipt.seq,
+                    &name,
+                    took,
+                );
                 self.shipped += 1;
                 self.backlog.remove(id);
                 self.note_success(upload, &receipt);
@@ -98,9 +105,15 @@ impl Shipper {
         let Some((position, window)) = place else {
             return;
         };
-        let seen = GateSeen { at: state::now(), commit, position, window };
+        let seen = GateSeen {
+            at: state::now(),
+            commit,
+            position,
+            window,
+        };
         let before = self.state.get().gate.as_ref();
-        let is_news = before.is_none_or(|b| (b.commit, b.position, b.window) != (commit, position, window));
+        let is_news =
+            before.is_none_or(|b| (b.commit, b.position, b.window) != (commit, position, window));
         if is_news && seen.remaining() < WARN_BELOW {
             events::falling_out(&commit, position, window, seen.remaining());
         }
@@ -141,7 +154,10 @@ impl Shipper {
         let first_time = entry.backoff.failures() == 0;
         match outbox::is_whole(&self.root, id, &seal) {
             Ok(true) => self.defer(id, answer.retry_after, &answer.words()),
-            Ok(false) => self.repack(id, "its tarball is damaged on this disk: it is packed again"),
+            Ok(false) => self.repack(
+                id,
+                "its tarball is damaged on this disk: it is packed again",
+            ),
             Err(error) => self.repack(id, &format!("cannot read its tarball: {error}")),
         }
         // The first time is bad luck and is made good at once. After that it is a fault.
@@ -175,10 +191,10 @@ impl Shipper {
     fn no_room(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
         self.defer(id, asked, why);
         if let Some(entry) = self.backlog.get(id) {
-            self.no_room = entry
-                .backoff
-                .not_before()
-                .map(|until| NoRoom { bytes: entry.bytes_to_send(), until });
+            self.no_room = entry.backoff.not_before().map(|until| NoRoom {
+                bytes: entry.bytes_to_send(),
+                until,
+            });
         }
     }
 
@@ -230,20 +246,28 @@ impl Shipper {
 
 /// The receipt, if it is one for what was sent.
 fn check_receipt(upload: &Upload<'_>, answer: &Answer) -> Result<Receipt, String> {
-    let receipt: Receipt = answer
-        .json()
-        .ok_or_else(|| format!("{} without a receipt: a proxy's page? {}", answer.status, answer.words()))?;
+    let receipt: Receipt = answer.json().ok_or_else(|| {
+        format!(
+            "{} without a receipt: a proxy's page? {}",
+            answer.status,
+            answer.words()
+        )
+    })?;
     if receipt.slot() != *upload.slot {
         return Err(format!("the receipt is for {}", receipt.slot()));
     }
     if receipt.sha256 != upload.sha256 {
-        return Err(format!("the receipt has the digest {}, sent was {}", receipt.sha256, upload.sha256));
+        return Err(format!(
+            "the receipt has the digest {}, sent was {}",
+            receipt.sha256, upload.sha256
+        ));
     }
     // Rows of older receivers may lack the size; the digest says it all.
     match receipt.bytes {
-        Some(bytes) if bytes != upload.bytes => {
-            Err(format!("the receipt has {bytes} bytes, sent were {}", upload.bytes))
-        }
+        Some(bytes) if bytes != upload.bytes => Err(format!(
+            "the receipt has {bytes} bytes, sent were {}",
+            upload.bytes
+        )),
         _ => Ok(receipt),
     }
 }

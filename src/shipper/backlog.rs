@@ -117,7 +117,10 @@ impl Backlog {
 
     /// When the first of the deferred ones is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.entries.values().filter_map(|entry| entry.backoff.not_before()).min()
+        self.entries
+            .values()
+            .filter_map(|entry| entry.backoff.not_before())
+            .min()
     }
 }
 
@@ -143,7 +146,11 @@ mod tests {
     use super::*;
 
     fn identity(inode: u64) -> Identity {
-        Identity { inode, modified_ns: 0, bytes: 10 }
+        Identity {
+            inode,
+            modified_ns: 0,
+            bytes: 10,
+        }
     }
 
     fn id(text: &str) -> EpisodeId {
@@ -174,7 +181,13 @@ mod tests {
     fn small_before_large_but_an_hour_is_enough() {
         let (backlog, now) = backlog(
             Instant::now(),
-            &[("big", 900, 10), ("small", 1, 0), ("giant", 9000, 3600), ("old", 500, 7200), ("mid", 50, 3599)],
+            &[
+                ("big", 900, 10),
+                ("small", 1, 0),
+                ("giant", 9000, 3600),
+                ("old", 500, 7200),
+                ("mid", 50, 3599),
+            ],
         );
         assert_eq!(order(backlog, now), "old giant small mid big");
     }
@@ -194,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_scan_forgets_what_is_gone_and_what_became_another() {
-        let (mut backlog, _) = backlog(Instant::now(), &[("gone", 1, 0), ("same", 1, 0), ("other", 1, 0)]);
+        let (mut backlog, _) = backlog(
+            Instant::now(),
+            &[("gone", 1, 0), ("same", 1, 0), ("other", 1, 0)],
+        );
         let new = backlog.fold_in(vec![
             (id("same"), identity(1)),
             (id("other"), identity(2)),

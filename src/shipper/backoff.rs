@@ -92,7 +92,13 @@ mod tests {
             assert_eq!(exponential(failures).as_secs(), whole_s, "{failures}");
         }
         let waits: Vec<Duration> = (0..200)
-            .map(|_| Backoff { failures: 20, not_before: None }.fail(None))
+            .map(|_| {
+                Backoff {
+                    failures: 20,
+                    not_before: None,
+                }
+                .fail(None)
+            })
             .collect();
         assert!(waits.iter().all(|wait| *wait <= WAIT_MAX));
         // Full jitter comes after the cap: waits fall into the lower and the upper part of it.
@@ -104,7 +110,10 @@ mod tests {
     fn retry_after_is_obeyed_and_bounded() {
         for (asked_s, least_s, most_s) in [(0, 1, 2), (30, 30, 33), (1 << 40, 3600, 3960)] {
             let wait = Backoff::default().fail(Some(Duration::from_secs(asked_s)));
-            assert!((least_s..=most_s).contains(&wait.as_secs()), "{asked_s}: {wait:?}");
+            assert!(
+                (least_s..=most_s).contains(&wait.as_secs()),
+                "{asked_s}: {wait:?}"
+            );
         }
     }
 
@@ -115,7 +124,10 @@ mod tests {
         backoff.fail(Some(Duration::from_secs(30)));
         assert!(!backoff.is_due(Instant::now()));
         backoff.retry_now();
-        assert_eq!((backoff.is_due(Instant::now()), backoff.failures()), (true, 1));
+        assert_eq!(
+            (backoff.is_due(Instant::now()), backoff.failures()),
+            (true, 1)
+        );
         backoff.reset();
         assert_eq!(backoff.failures(), 0);
     }

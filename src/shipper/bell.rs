@@ -84,6 +84,9 @@ impl Bell {
     }
 
     fn reload(&self) -> MutexGuard<'_, bool> {
-        self.shared.reload.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,9 @@ pub fn local_commit(repo: &Path) -> Result<CommitHash, Failure> {
             "name the checkout of the lab host's code with --repo DIR, and install git",
         )
     };
-    let repo = repo.canonicalize().map_err(|error| failed(error.to_string()))?;
+    let repo = repo
+        .canonicalize()
+        .map_err(|error| failed(error.to_string()))?;
     let dot_git = repo.join(".git");
     let git_dir = if dot_git.exists() { dot_git } else { repo };
     let mut command = Command::new("git");
@@ -33,7 +35,10 @@ pub fn local_commit(repo: &Path) -> Result<CommitHash, Failure> {
         .arg(format!("safe.directory={}", git_dir.display()))
         .args(["rev-parse", "--verify", "HEAD^{commit}"])
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
+        .env(
+            "PATH",
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
+        )
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_OPTIONAL_LOCKS", "0")
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -68,7 +73,10 @@ fn wait_or_kill(child: &mut Child) -> io::Result<()> {
         if Instant::now() >= give_up {
             child.kill()?;
             child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "git did not answer"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "git did not answer",
+            ));
         }
         thread::sleep(Duration::from_millis(5));
     }

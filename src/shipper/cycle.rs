@@ -62,8 +62,18 @@ pub(super) struct Shipper {
 }
 
 impl Shipper {
-    pub fn new(config: Config, root: Root, token: Option<String>, bell: Bell, mode: Mode) -> Shipper {
-        let state = StateFile::open(root.state_file(), config.host_id.as_str(), &config.receiver_url);
+    pub fn new(
+        config: Config,
+        root: Root,
+        token: Option<String>,
+        bell: Bell,
+        mode: Mode,
+    ) -> Shipper {
+        let state = StateFile::open(
+            root.state_file(),
+            config.host_id.as_str(),
+            &config.receiver_url,
+        );
         let now = Instant::now();
         Shipper {
             receiver: Receiver::new(config.receiver_url.clone(), token, bell.stop.clone()),
@@ -133,7 +143,10 @@ impl Shipper {
         self.next_scan = Instant::now() + Duration::from_secs(self.config.scan_seconds);
         if let Err(error) = self.try_to_look() {
             self.failed = true;
-            self.trouble(None, format!("cannot look through {}: {error}", self.root.dir().display()));
+            self.trouble(
+                None,
+                format!("cannot look through {}: {error}", self.root.dir().display()),
+            );
         }
         if let Err(error) = self.tidy_shipped() {
             self.trouble(None, format!("cannot tidy shipped/: {error}"));
@@ -146,7 +159,11 @@ impl Shipper {
             self.meet(&id, identity);
         }
         // A commit is forgotten only when every waiting episode's is known.
-        if self.backlog.entries().all(|(_, entry)| entry.meta.is_some()) {
+        if self
+            .backlog
+            .entries()
+            .all(|(_, entry)| entry.meta.is_some())
+        {
             self.holds.keep_only(&self.backlog.commits());
         }
         self.keep_holds();
@@ -156,7 +173,8 @@ impl Shipper {
     /// A finished episode that this process has not seen.
     fn meet(&mut self, id: &EpisodeId, identity: Identity) {
         let bytes = queue::tree_bytes(&self.root.episodes().join(id.as_str()));
-        self.backlog.insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
+        self.backlog
+            .insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
         if let Err(error) = self.adopt_tarball(id, identity) {
             self.defer(id, None, &format!("cannot look at its tarball: {error}"));
         }
@@ -209,7 +227,9 @@ impl Shipper {
     }
 
     fn may_move(&self, entry: &Entry, now: Instant) -> bool {
-        let held = entry.commit().is_some_and(|commit| self.holds.contains(&commit));
+        let held = entry
+            .commit()
+            .is_some_and(|commit| self.holds.contains(&commit));
         let can_pack = entry.seal.is_some() || self.is_due(&self.packing, now);
         let has_room = match self.no_room {
             Some(no_room) if now < no_room.until => entry.bytes_to_send() < no_room.bytes,
@@ -244,10 +264,18 @@ impl Shipper {
 
     /// Takes one episode as far as it goes.
     fn advance(&mut self, id: &EpisodeId) {
-        if self.backlog.get(id).is_some_and(|entry| entry.meta.is_none()) {
+        if self
+            .backlog
+            .get(id)
+            .is_some_and(|entry| entry.meta.is_none())
+        {
             self.read_meta(id);
         }
-        if self.backlog.get(id).is_some_and(|entry| entry.meta.is_some() && entry.seal.is_none()) {
+        if self
+            .backlog
+            .get(id)
+            .is_some_and(|entry| entry.meta.is_some() && entry.seal.is_none())
+        {
             self.pack(id);
         }
         self.send(id);
@@ -305,7 +333,10 @@ impl Shipper {
             Ok(file) => file,
             Err(error) => return self.repack(id, &format!("cannot open its tarball: {error}")),
         };
-        let slot = Slot { host: self.config.host_id.clone(), episode: id.clone() };
+        let slot = Slot {
+            host: self.config.host_id.clone(),
+            episode: id.clone(),
+        };
         let upload = Upload {
             slot: &slot,
             commit: meta.commit,
@@ -316,7 +347,9 @@ impl Shipper {
         };
         let start = Instant::now();
         let mut progress = Progress::new(format!("sending {id}"));
-        let heard = self.receiver.put(&upload, &mut |done| progress.tell(done, seal.bytes));
+        let heard = self
+            .receiver
+            .put(&upload, &mut |done| progress.tell(done, seal.bytes));
         drop(progress);
         self.obey(&upload, heard, start.elapsed());
     }
@@ -342,10 +375,9 @@ impl Shipper {
         self.defer(id, None, &format!("cannot move it to {there}/: {error}"));
         self.next_scan = Instant::now();
         // Its tarball may have made room for the note.
-        if outbox::tarball_bytes(&self.root, id).is_none() {
-            if let Some(entry) = self.backlog.get_mut(id) {
-                entry.seal = None;
-            }
+        let has_tarball = outbox::tarball_bytes(&self.root, id).is_some();
+        if let Some(entry) = self.backlog.get_mut(id).filter(|_| !has_tarball) {
+            entry.seal = None;
         }
     }
 
@@ -383,7 +415,12 @@ impl Shipper {
     }
 
     pub fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
-        let trouble = Trouble { at: state::now(), episode: id.cloned(), why, over: false };
+        let trouble = Trouble {
+            at: state::now(),
+            episode: id.cloned(),
+            why,
+            over: false,
+        };
         self.state.update(|state| state.last_error = Some(trouble));
     }
 
@@ -398,7 +435,11 @@ impl Shipper {
 
     fn outcome(&self) -> Outcome {
         let is_held = |entry: &Entry| entry.commit().is_some_and(|c| self.holds.contains(&c));
-        let held = self.backlog.entries().filter(|(_, entry)| is_held(entry)).count();
+        let held = self
+            .backlog
+            .entries()
+            .filter(|(_, entry)| is_held(entry))
+            .count();
         Outcome {
             shipped: self.shipped,
             refused: self.refused,

@@ -31,7 +31,10 @@ struct Held {
 impl Holds {
     /// Those of an earlier run: the gate is to be asked about them first of all.
     pub fn restore(holds: &[Hold]) -> Holds {
-        let held = |hold: &Hold| Held { hold: hold.clone(), backoff: Backoff::default() };
+        let held = |hold: &Hold| Held {
+            hold: hold.clone(),
+            backoff: Backoff::default(),
+        };
         Holds {
             by_commit: holds.iter().map(|hold| (hold.commit, held(hold))).collect(),
             released: BTreeMap::new(),
@@ -55,7 +58,13 @@ impl Holds {
         }
         let mut backoff = self.released.remove(&commit).unwrap_or_default();
         backoff.fail_calmly(FIRST_ASK);
-        self.by_commit.insert(commit, Held { hold: fresh, backoff });
+        self.by_commit.insert(
+            commit,
+            Held {
+                hold: fresh,
+                backoff,
+            },
+        );
         true
     }
 
@@ -86,17 +95,26 @@ impl Holds {
     }
 
     pub fn due(&self, now: Instant) -> Vec<CommitHash> {
-        let due = self.by_commit.iter().filter(|(_, held)| held.backoff.is_due(now));
+        let due = self
+            .by_commit
+            .iter()
+            .filter(|(_, held)| held.backoff.is_due(now));
         due.map(|(commit, _)| *commit).collect()
     }
 
     pub fn next_due(&self) -> Option<Instant> {
-        self.by_commit.values().filter_map(|held| held.backoff.not_before()).min()
+        self.by_commit
+            .values()
+            .filter_map(|held| held.backoff.not_before())
+            .min()
     }
 
     /// As they are persisted.
     pub fn to_state(&self) -> Vec<Hold> {
-        self.by_commit.values().map(|held| held.hold.clone()).collect()
+        self.by_commit
+            .values()
+            .map(|held| held.hold.clone())
+            .collect()
     }
 }
 

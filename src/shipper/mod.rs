@@ -31,7 +31,7 @@ pub use checkout::local_commit;
 pub use moves::{Judge, NoReturn, Why, requeue, set_aside};
 pub use progress::bytes as human_bytes;
 pub use socket::Stop;
-pub use survey::{Heap, Survey, survey};
+pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
 pub use transport::{Answer, NoAnswer, Receiver};
 
 use crate::events;
@@ -97,7 +97,13 @@ pub fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
         events::shipper_stopped();
         return Ok(ExitCode::SUCCESS);
     }
-    let Outcome { shipped, refused, held, waiting, .. } = outcome;
+    let Outcome {
+        shipped,
+        refused,
+        held,
+        waiting,
+        ..
+    } = outcome;
     println!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting");
     Ok(ExitCode::from(outcome.exit_code()))
 }
@@ -109,7 +115,14 @@ mod tests {
     #[test]
     fn waiting_wins_over_held() {
         let left = |refused, held, waiting, failed| {
-            Outcome { shipped: 9, refused, held, waiting, failed }.exit_code()
+            Outcome {
+                shipped: 9,
+                refused,
+                held,
+                waiting,
+                failed,
+            }
+            .exit_code()
         };
         assert_eq!(left(0, 0, 0, false), 0);
         assert_eq!(left(0, 1, 0, false), 3);

@@ -49,7 +49,14 @@ pub struct Why {
 
 impl Why {
     pub fn new(by: Judge, why: impl Into<String>) -> Why {
-        Why { at: state::now(), by, why: why.into(), status: None, commit: None, problem: None }
+        Why {
+            at: state::now(),
+            by,
+            why: why.into(),
+            status: None,
+            commit: None,
+            problem: None,
+        }
     }
 
     pub fn of_problem(problem: &Problem, commit: CommitHash) -> Why {
@@ -171,7 +178,9 @@ pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<Episo
     // One that a crash left: whoever mended the directory wants the mended one to be sent.
     durable::unlink(&outbox::tarball(root, &id))?;
     match durable::rename_new(&root.refused().join(name), &back) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(NoReturn::Taken(id)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(NoReturn::Taken(id));
+        }
         other => other?,
     }
     durable::sync_dir(&root.episodes())?;
@@ -194,7 +203,10 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
             continue;
         }
         let why = "set aside by hand: the receiver does not take this commit";
-        let why = Why { commit: Some(commit), ..Why::new(Judge::Operator, why) };
+        let why = Why {
+            commit: Some(commit),
+            ..Why::new(Judge::Operator, why)
+        };
         match into_refused(root, &id, &why) {
             Ok(_) => moved.push(id),
             // The shipper was quicker: the receiver took it after all.

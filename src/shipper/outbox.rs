@@ -70,9 +70,15 @@ fn pack_to(
     let dir = root.episodes().join(id.as_str());
     let packed = episode::pack(&dir, id.as_str(), &mut file, progress)?;
     if Identity::of(root, id)? != made_from {
-        return Err(PackFault::Passing(format!("{dir:?} changed while it was being packed")));
+        return Err(PackFault::Passing(format!(
+            "{dir:?} changed while it was being packed"
+        )));
     }
-    let seal = Seal { sha256: packed.sha256, bytes: packed.bytes, made_from };
+    let seal = Seal {
+        sha256: packed.sha256,
+        bytes: packed.bytes,
+        made_from,
+    };
     match sys::set_xattr(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
         _ => {}
@@ -113,13 +119,23 @@ pub fn tarball(root: &Root, id: &EpisodeId) -> PathBuf {
 
 /// The bytes of the tarball; `None` if there is none.
 pub fn tarball_bytes(root: &Root, id: &EpisodeId) -> Option<u64> {
-    fs::metadata(tarball(root, id)).ok().map(|found| found.len())
+    fs::metadata(tarball(root, id))
+        .ok()
+        .map(|found| found.len())
 }
 
 impl fmt::Display for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Identity { inode, modified_ns, bytes } = self.made_from;
-        write!(f, "1 {} {} {inode} {modified_ns} {bytes}", self.sha256, self.bytes)
+        let Identity {
+            inode,
+            modified_ns,
+            bytes,
+        } = self.made_from;
+        write!(
+            f,
+            "1 {} {} {inode} {modified_ns} {bytes}",
+            self.sha256, self.bytes
+        )
     }
 }
 
@@ -164,7 +180,10 @@ impl From<PackError> for PackFault {
 
 /// Whether a write failed for want of room.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[cfg(test)]
@@ -173,11 +192,24 @@ mod tests {
 
     #[test]
     fn a_seal_is_read_as_it_was_written_or_not_at_all() {
-        let made_from = Identity { inode: 7, modified_ns: -1_700_000_000_123_456_789, bytes: 99 };
-        let seal = Seal { sha256: Sha256Digest::from_bytes([0xab; 32]), bytes: 1 << 40, made_from };
+        let made_from = Identity {
+            inode: 7,
+            modified_ns: -1_700_000_000_123_456_789,
+            bytes: 99,
+        };
+        let seal = Seal {
+            sha256: Sha256Digest::from_bytes([0xab; 32]),
+            bytes: 1 << 40,
+            made_from,
+        };
         let text = seal.to_string();
         assert_eq!(Seal::parse(&text), Some(seal));
-        for bad in [&text[..text.len() - 3], &format!("{text} 1"), &text.replacen('1', "2", 1), ""] {
+        for bad in [
+            &text[..text.len() - 3],
+            &format!("{text} 1"),
+            &text.replacen('1', "2", 1),
+            "",
+        ] {
             assert_eq!(Seal::parse(bad), None, "{bad:?}");
         }
     }

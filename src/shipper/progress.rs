@@ -31,7 +31,12 @@ impl Progress {
         self.next = Instant::now() + BETWEEN;
         self.shown = true;
         let percent = (done.min(total) * 100).checked_div(total).unwrap_or(100);
-        eprint!("\r{}: {} of {}, {percent} %\x1b[K", self.doing, bytes(done), bytes(total));
+        eprint!(
+            "\r{}: {} of {}, {percent} %\x1b[K",
+            self.doing,
+            bytes(done),
+            bytes(total)
+        );
     }
 }
 

@@ -22,7 +22,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use super::root::{Root, make_root};
+pub use super::root::{FOLDERS, Root};
 use crate::durable;
 use crate::episode;
 use crate::events;
@@ -76,7 +76,10 @@ impl Told {
     const MAX: usize = 1000;
 
     pub fn silent() -> Told {
-        Told { silent: true, ..Told::default() }
+        Told {
+            silent: true,
+            ..Told::default()
+        }
     }
 
     fn once(&mut self, path: PathBuf, tell: impl FnOnce(&Path)) {
@@ -98,7 +101,10 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for found in fs::read_dir(root.episodes())? {
         let found = found?;
-        let id = found.file_name().to_str().and_then(|name| EpisodeId::parse(name).ok());
+        let id = found
+            .file_name()
+            .to_str()
+            .and_then(|name| EpisodeId::parse(name).ok());
         let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
         let Some(id) = id.filter(|_| is_dir) else {
             told.once(found.path(), events::odd_in_episodes);
@@ -116,13 +122,18 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
 fn sweep_outbox(root: &Root, told: &mut Told) -> io::Result<()> {
     for found in fs::read_dir(root.outbox())? {
         let path = found?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
         if name.ends_with(PARTIAL) {
             durable::unlink(&path)?;
             events::partial_swept(&path);
             continue;
         }
-        let id = name.strip_suffix(TARBALL).and_then(|id| EpisodeId::parse(id).ok());
+        let id = name
+            .strip_suffix(TARBALL)
+            .and_then(|id| EpisodeId::parse(id).ok());
         match id {
             None => told.once(path, events::odd_in_outbox),
             Some(id) if is_absent(&root.episodes().join(id.as_str())) => {

@@ -25,7 +25,9 @@ const SHORT_OF_SPACE_BYTES: u64 = 1 << 30;
 pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
     let keep = Duration::from_secs(keep_days * 24 * 3600);
     for old in list(root)? {
-        let age = SystemTime::now().duration_since(old.since).unwrap_or(Duration::ZERO);
+        let age = SystemTime::now()
+            .duration_since(old.since)
+            .unwrap_or(Duration::ZERO);
         if age < keep {
             break;
         }
@@ -76,7 +78,10 @@ fn list(root: &Root) -> io::Result<Vec<Shipped>> {
         let receipt = name.to_str().map(|name| moves::receipt_path(root, name));
         let since = receipt.and_then(|path| fs::metadata(path).ok()?.modified().ok());
         if let Some(since) = since {
-            shipped.push(Shipped { dir: found.path(), since });
+            shipped.push(Shipped {
+                dir: found.path(),
+                since,
+            });
         }
     }
     shipped.sort_by(|a, b| (a.since, &a.dir).cmp(&(b.since, &b.dir)));

@@ -1,5 +1,4 @@
-//! The folder of the queue: where each state of an episode lies, who may move it, and how the
-//! folder comes to be.
+//! The folder of the queue: where each state of an episode lies, and who may move it.
 //!
 //! 1. The four folders lie on one filesystem, so each move between them is one rename.
 //! 2. One shipper a root, by `flock`. `status`, `requeue` and `set-aside` work beside it, by
@@ -13,10 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::durable;
 use crate::failure::Failure;
 
-const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
+/// What `cis490 init` makes in a root.
+pub const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
 
 /// How long a starting shipper waits for the lock: `status` holds it for an instant when it looks
 /// whether a shipper runs.
@@ -28,51 +27,49 @@ pub struct Root {
     dir: PathBuf,
 }
 
-/// Makes the folder with all that belongs in it, or adopts one that is there. Twice is as once.
-pub fn make_root(dir: &Path) -> Result<(), Failure> {
-    let make = |path: &Path| {
-        durable::make_dir(path).map_err(|error| {
-            Failure::new(
-                format!("cannot make {}: {error}", path.display()),
-                "the folder above it must be there, and writable for the user that runs this",
-            )
-        })
-    };
-    make(dir)?;
-    for folder in FOLDERS {
-        make(&dir.join(folder))?;
-    }
-    Root::open(dir).map(drop)
-}
-
 impl Root {
     /// Errors: a part of it is missing, or lies on another filesystem.
     pub fn open(dir: &Path) -> Result<Root, Failure> {
         for path in std::iter::once(dir.to_owned()).chain(FOLDERS.map(|folder| dir.join(folder))) {
             if !path.is_dir() {
                 return Err(Failure::new(
-                    format!("{} is no queue: {} is not there", dir.display(), path.display()),
+                    format!(
+                        "{} is no queue: {} is not there",
+                        dir.display(),
+                        path.display()
+                    ),
                     "if its disk is not mounted, mount it; if this is a new lab host, run: cis490 init --config FILE",
                 ));
             }
         }
-        let root = Root { dir: dir.to_owned() };
+        let root = Root {
+            dir: dir.to_owned(),
+        };
         root.check_one_filesystem()?;
         Ok(root)
     }
 
     fn check_one_filesystem(&self) -> Result<(), Failure> {
         let device = |path: PathBuf| {
-            fs::metadata(&path).map(|found| found.dev()).map_err(|error| {
-                Failure::new(format!("cannot look at {}: {error}", path.display()), "mend its permissions")
-            })
+            fs::metadata(&path)
+                .map(|found| found.dev())
+                .map_err(|error| {
+                    Failure::new(
+                        format!("cannot look at {}: {error}", path.display()),
+                        "mend its permissions",
+                    )
+                })
         };
         let outbox = device(self.outbox())?;
         for folder in FOLDERS {
             let path = self.dir.join(folder);
             if device(path.clone())? != outbox {
                 return Err(Failure::new(
-                    format!("{} is on another filesystem than {}", path.display(), self.outbox().display()),
+                    format!(
+                        "{} is on another filesystem than {}",
+                        path.display(),
+                        self.outbox().display()
+                    ),
                     "an episode moves by rename, so mount one filesystem at the root and none below it",
                 ));
             }
@@ -145,5 +142,9 @@ impl Root {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).write(true).open(path)
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
 }

@@ -70,7 +70,12 @@ impl Socket {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     stream.set_nonblocking(true)?;
-                    return Ok(Socket { stream, hush, stop, listens: true });
+                    return Ok(Socket {
+                        stream,
+                        hush,
+                        stop,
+                        listens: true,
+                    });
                 }
                 Err(error) => last = error,
             }
@@ -84,7 +89,11 @@ impl Socket {
     /// Errors: no byte could be sent for `stall`.
     pub fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
         while !bytes.is_empty() && !self.hush.is_set() {
-            let way = if self.listens { Direction::Either } else { Direction::Writable };
+            let way = if self.listens {
+                Direction::Either
+            } else {
+                Direction::Writable
+            };
             self.wait(way, stall)?;
             if self.listens && self.has_answer()? {
                 self.hush.set();
@@ -147,10 +156,16 @@ impl Socket {
 const INTERIM: &[u8] = b"HTTP/1.1 1";
 
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn is_hang_up(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionReset | ConnectionAborted
+    )
 }

@@ -136,7 +136,12 @@ impl StateFile {
         let mut state = State::read(&path).unwrap_or_default();
         host.clone_into(&mut state.host);
         receiver.clone_into(&mut state.receiver);
-        StateFile { path, state, behind_since: None, complained: false }
+        StateFile {
+            path,
+            state,
+            behind_since: None,
+            complained: false,
+        }
     }
 
     pub fn get(&self) -> &State {
@@ -151,7 +156,10 @@ impl StateFile {
 
     /// Writes what has waited long enough.
     pub fn flush_lazily(&mut self) {
-        if self.behind_since.is_some_and(|since| since.elapsed() >= LAZY_WRITE) {
+        if self
+            .behind_since
+            .is_some_and(|since| since.elapsed() >= LAZY_WRITE)
+        {
             self.flush();
         }
     }

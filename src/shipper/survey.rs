@@ -81,7 +81,9 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
     let (mut waiting, mut packed) = (Tally::default(), Tally::default());
     for (id, identity) in &scan.finished {
         let dir = root.episodes().join(id.as_str());
-        let finished_at = (identity.modified_ns / 1_000_000_000).try_into().unwrap_or(0);
+        let finished_at = (identity.modified_ns / 1_000_000_000)
+            .try_into()
+            .unwrap_or(0);
         // Only who may be held is asked for its commit: that is a look through all its files.
         let commit = match held.is_empty() {
             true => None,
@@ -94,7 +96,10 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
             packed.add(bytes, finished_at);
         }
     }
-    let held = held.into_values().map(|(hold, tally)| HeldHeap { hold, heap: tally.heap() });
+    let held = held.into_values().map(|(hold, tally)| HeldHeap {
+        hold,
+        heap: tally.heap(),
+    });
     Ok(Survey {
         running: root.is_locked(),
         host: host.to_owned(),
@@ -143,7 +148,10 @@ fn dirs(folder: &Path) -> io::Result<Vec<(String, u64)>> {
             continue;
         };
         if found.file_type()?.is_dir() {
-            let modified = found.metadata()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let modified = found
+                .metadata()?
+                .modified()
+                .unwrap_or(SystemTime::UNIX_EPOCH);
             dirs.push((name, clock::unix_seconds(modified)));
         }
     }
@@ -166,6 +174,10 @@ impl Tally {
 
     fn heap(self) -> Heap {
         let at = |s| clock::rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(s));
-        Heap { episodes: self.episodes, bytes: self.bytes, oldest: self.oldest_s.map(at) }
+        Heap {
+            episodes: self.episodes,
+            bytes: self.bytes,
+            oldest: self.oldest_s.map(at),
+        }
     }
 }

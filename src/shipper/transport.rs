@@ -13,8 +13,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -82,7 +82,11 @@ pub enum NoAnswer {
 
 impl Receiver {
     pub fn new(base_url: String, token: Option<String>, stop: Stop) -> Receiver {
-        Receiver { base_url, token, stop }
+        Receiver {
+            base_url,
+            token,
+            stop,
+        }
     }
 
     pub fn set_token(&mut self, token: Option<String>) {
@@ -159,8 +163,15 @@ impl Receiver {
             .timeout_recv_body(Some(ANSWER_WAIT))
             .build();
         let connected = Arc::new(AtomicBool::new(false));
-        let connector = LineConnector { hush, stop: self.stop.clone(), connected: connected.clone() };
-        (Agent::with_parts(config, connector, DefaultResolver::default()), connected)
+        let connector = LineConnector {
+            hush,
+            stop: self.stop.clone(),
+            connected: connected.clone(),
+        };
+        (
+            Agent::with_parts(config, connector, DefaultResolver::default()),
+            connected,
+        )
     }
 
     fn with_token(&self, request: http::request::Builder) -> http::request::Builder {
@@ -225,7 +236,11 @@ impl Answer {
             None => {
                 let start = self.body.get(..200).unwrap_or(&self.body);
                 let text = String::from_utf8_lossy(start);
-                format!("{} and not in the receiver's words: {}", self.status, text.trim())
+                format!(
+                    "{} and not in the receiver's words: {}",
+                    self.status,
+                    text.trim()
+                )
             }
         }
     }
@@ -264,7 +279,9 @@ struct UploadBody<'a> {
 
 impl Read for UploadBody<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let room = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if self.hush.is_set() {
             // ureq counts to the stated length before it reads the answer. Nobody gets these.
             self.left -= room as u64;
@@ -302,7 +319,11 @@ struct LineConnector {
 impl Connector for LineConnector {
     type Out = Line;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, ureq::Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Line>, ureq::Error> {
         let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let timeout = (*details.timeout.after).min(CONNECT_WAIT);
         let socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
@@ -384,7 +405,12 @@ mod tests {
         };
         let ours = r#"{"type":"urn:cis490:problem:taken","status":409,"detail":"other bytes"}"#;
         assert_eq!(answer(409, ours).problem().unwrap().detail, "other bytes");
-        for (status, body) in [(413, ours), (409, "<html>Conflict</html>"), (409, "{}"), (409, "")] {
+        for (status, body) in [
+            (413, ours),
+            (409, "<html>Conflict</html>"),
+            (409, "{}"),
+            (409, ""),
+        ] {
             assert_eq!(answer(status, body).problem(), None, "{status} {body}");
         }
     }

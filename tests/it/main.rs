@@ -1,3 +1,17 @@
-//! Black-box tests on the real program, and tests of rooms that need a disk.
+//! The black-box tests, one binary: the real program, real sockets, real files, real git. Paths
+//! and headers are spelled out here in literal bytes, so the wire cannot change by accident.
+//!
+//! `CIS490_BIN` names another binary to test (an aarch64 one, say) and `CIS490_RUNNER` a program
+//! that runs it (`qemu-aarch64-static`).
 
+mod client;
 mod episode;
+mod examples;
+mod forgejo;
+mod gate;
+mod guard;
+mod kills;
+mod repository;
+mod tidy;
+mod uploads;
+mod world;

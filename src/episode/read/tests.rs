@@ -1,3 +1,5 @@
+//! Archives as anybody may make them, in memory: what is found, what is not, what is told.
+
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::*;

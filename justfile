@@ -1,0 +1,30 @@
+# One recipe for each thing a person does. `just` alone does all that CI does.
+
+# all that CI does
+ci:
+    .ci/run
+
+# the recipes there are
+list:
+    @just --list --unsorted
+
+# see an episode travel, on this machine and without set-up
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# the tests, or those whose name has FILTER in it
+test *filter:
+    cargo test {{filter}}
+
+# format, and look for what a reviewer would find
+lint:
+    cargo fmt
+    cargo clippy --all-targets -- -D warnings
+
+# the program as it is shipped, for this machine
+build:
+    cargo build --release
+
+# one static binary in dist/, for the Pi unless told otherwise
+cross-build target="aarch64-unknown-linux-musl":
+    cross/build {{target}}

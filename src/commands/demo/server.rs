@@ -1,0 +1,152 @@
+//! The demo's receiver: a process of its own, and what the demo asks it.
+//!
+//! Whatever ends the demo ends it: leaving the scope kills it, and where there is no time for that
+//! the kernel does (`sys::ends_with_us`).
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::stage::{Episode, HOST, Stage, cannot};
+use super::talk::{self, Answer, ask};
+use crate::failure::Failure;
+use crate::names::CommitHash;
+use crate::sys;
+use crate::wire;
+
+/// The slowest machine that the demo is patient with.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The receiver's process, killed when this is dropped.
+pub struct Server {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+    ready_after: Duration,
+}
+
+impl Server {
+    pub fn start(stage: &Stage, config: &str) -> Result<Server, Failure> {
+        let config = stage.path(config);
+        talk::say(format!("$ cis490 receive --config {}", config.display()));
+        let log = stage.path("receiver.log");
+        let file = File::create(&log).map_err(|error| cannot("write", &log, &error))?;
+        let mut command = Command::new(&stage.program);
+        command
+            .args(["receive", "--config"])
+            .arg(config)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(file);
+        sys::ends_with_us(&mut command);
+        let begun = Instant::now();
+        let child = command
+            .spawn()
+            .map_err(|error| cannot("start", &stage.program, &error))?;
+        let mut server = Server {
+            child,
+            port: stage.port(),
+            log,
+            ready_after: Duration::ZERO,
+        };
+        server.wait_until_ready(begun)?;
+        server.ready_after = begun.elapsed();
+        Ok(server)
+    }
+
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    fn wait_until_ready(&mut self, begun: Instant) -> Result<(), Failure> {
+        let ready = |server: &Server| {
+            let health = ask(server.port, &format!("GET {}", wire::HEALTH_PATH), "", b"");
+            health.is_ok_and(|answer| answer.status == 200)
+        };
+        while !ready(self) {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(self.trouble(&format!("it ended with {status}")));
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(self.trouble(&format!("it was not ready after {PATIENCE:?}")));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    pub fn get(&self, path: &str) -> Result<Answer, Failure> {
+        ask(self.port, &format!("GET {path}"), "", b"")
+            .map_err(|error| self.trouble(&format!("GET {path}: {error}")))
+    }
+
+    /// Sends the bytes that are stored once more, as the shipper would.
+    pub fn put(
+        &self,
+        stage: &Stage,
+        episode: &Episode,
+        receipt: &Value,
+    ) -> Result<Answer, Failure> {
+        let tarball = stage.path(&format!("receiver/episodes/{HOST}/{}.tar.zst", episode.id));
+        let body = fs::read(&tarball).map_err(|error| cannot("read", &tarball, &error))?;
+        let request = format!("PUT {}{HOST}/{}", wire::EPISODES_PATH, episode.id);
+        talk::say(request.to_string());
+        let headers = format!(
+            "Content-Length: {}\r\n{}: {}\r\n{}: {}\r\n",
+            body.len(),
+            wire::COMMIT_HEADER,
+            episode.commit.hash,
+            wire::SHA256_HEADER,
+            receipt["sha256"].as_str().unwrap_or(""),
+        );
+        ask(self.port, &request, &headers, &body)
+            .map_err(|error| self.trouble(&format!("{request}: {error}")))
+    }
+
+    /// How long it took until the gate's head was this commit.
+    pub fn wait_for_head(&self, head: &CommitHash) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        while self.get(wire::GATE_PATH)?.json()?["head_commit"] != head.to_string() {
+            if begun.elapsed() > PATIENCE {
+                return Err(self.trouble("the gate does not follow the push"));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Asks it to stop, as systemd would, and waits until it has.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        sys::ask_to_stop(&self.child);
+        let begun = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(self.trouble(&format!("it ended with {status}"))),
+                _ if begun.elapsed() > PATIENCE => {
+                    return Err(self.trouble("it does not stop when it is asked to"));
+                }
+                _ => thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn trouble(&self, what: &str) -> Failure {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        Failure::new(
+            format!("the receiver: {what}; its log:\n{}", log.trim_end()),
+            "this should not happen; please report it with the lines above",
+        )
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,246 @@
+//! The ground of the demo: one temporary folder with the configurations, a receiver's store and a
+//! lab host's folder, and one port.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::project::Commit;
+use super::talk;
+use crate::failure::Failure;
+use crate::names::EpisodeId;
+use crate::sys;
+
+pub const HOST: &str = "lab-1";
+
+/// The folder, and what to do with it at the end.
+struct Folder {
+    path: PathBuf,
+    clean: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.clean {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+pub struct Stage {
+    folder: Folder,
+    /// This program's own file.
+    pub program: PathBuf,
+    port: u16,
+}
+
+impl Stage {
+    pub fn build(clean: bool) -> Result<Stage, Failure> {
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(
+                format!("cannot tell where this program's file is: {error}"),
+                "start it by its path; the demo starts it again as receiver and shipper",
+            )
+        })?;
+        let path = std::env::temp_dir().join(format!("cis490-demo-{}", std::process::id()));
+        let made = fs::create_dir(&path);
+        made.map_err(|error| cannot("make the folder", &path, &error))?;
+        let folder = Folder { path, clean };
+        end_on_signal(folder.path.clone(), clean)?;
+        let port = free_port()?;
+        Ok(Stage {
+            folder,
+            program,
+            port,
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder.path
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn write_receiver_config(&self, window: usize) -> Result<(), Failure> {
+        let text = format!(
+            "listen = \"127.0.0.1:{}\"\n\
+             data_dir = {:?}\n\
+             min_free_bytes = 16777216\n\
+             \n\
+             [version_gate]\n\
+             window = {window}\n\
+             refresh_seconds = 1\n\
+             local_repo_path = {:?}\n",
+            self.port,
+            self.path("receiver"),
+            self.path("project.git"),
+        );
+        self.write("receiver.toml", &text)
+    }
+
+    pub fn write_shipper_config(&self) -> Result<(), Failure> {
+        let text = format!(
+            "receiver_url = \"http://127.0.0.1:{}\"\nhost_id = {HOST:?}\nroot = {:?}\n",
+            self.port,
+            self.path(HOST),
+        );
+        self.write("shipper.toml", &text)
+    }
+
+    /// A finished episode, as a recorder of that commit leaves it.
+    pub fn record(&self, id: &str, commit: &Commit) -> Result<Episode, Failure> {
+        let id = EpisodeId::parse(id).map_err(|bad| Failure::new(bad, ""))?;
+        let dir = format!("{HOST}/episodes/{id}");
+        let path = self.path(&dir);
+        fs::create_dir(&path).map_err(|error| cannot("make the folder", &path, &error))?;
+        let swing = |i: u32| format!("{},{:.4}\n", i, (f64::from(i) / 40.0).sin());
+        let readings: String = (0..2000).map(swing).collect();
+        self.write(
+            &format!("{dir}/readings.csv"),
+            &format!("tick,angle\n{readings}"),
+        )?;
+        let meta = json!({
+            "episode": id,
+            "code_version": {"commit": commit.hash, "dirty": false},
+        });
+        self.write(&format!("{dir}/meta.json"), &meta.to_string())?;
+        Ok(Episode {
+            id,
+            commit: commit.clone(),
+        })
+    }
+
+    /// What the lab host keeps of an accepted episode.
+    pub fn receipt(&self, id: &EpisodeId) -> Result<Value, Failure> {
+        let text = self.read(&format!("{HOST}/shipped/{id}.receipt.json"))?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("the receipt of {id} is no JSON: {error}"), ""))
+    }
+
+    pub fn is_kept(&self, id: &EpisodeId) -> bool {
+        self.path(&format!("{HOST}/episodes/{id}/meta.json"))
+            .is_file()
+    }
+
+    /// Names and sizes of the tarballs in the store.
+    pub fn stored_files(&self) -> Result<Vec<(String, u64)>, Failure> {
+        let dir = format!("receiver/episodes/{HOST}");
+        let path = self.path(&dir);
+        let list = || -> io::Result<Vec<(String, u64)>> {
+            let mut files = Vec::new();
+            for entry in fs::read_dir(&path)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                files.push((format!("episodes/{HOST}/{name}"), entry.metadata()?.len()));
+            }
+            files.sort();
+            Ok(files)
+        };
+        list().map_err(|error| cannot("list", &path, &error))
+    }
+
+    pub fn index(&self) -> Result<String, Failure> {
+        self.read("receiver/index.jsonl")
+    }
+
+    /// Runs this program with a configuration of the stage, and says so.
+    pub fn command(&self, arguments: &[&str], config: &str) -> Result<Output, Failure> {
+        let config = self.path(config);
+        talk::say(format!(
+            "$ cis490 {} {}",
+            arguments.join(" "),
+            config.display()
+        ));
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg(config).stdin(Stdio::null());
+        sys::ends_with_us(&mut command);
+        let output = command.output();
+        output.map_err(|error| cannot("start", &self.program, &error))
+    }
+
+    pub fn command_succeeds(&self, arguments: &[&str], config: &str) -> Result<(), Failure> {
+        let output = self.command(arguments, config)?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(self.unexpected(&arguments.join(" "), &output)),
+        }
+    }
+
+    /// A command of ours ended as it should not.
+    pub fn unexpected(&self, command: &str, output: &Output) -> Failure {
+        let words = String::from_utf8_lossy(&output.stderr);
+        Failure::new(
+            format!(
+                "cis490 {command} ended with {}:\n{}",
+                output.status,
+                words.trim_end()
+            ),
+            "this should not happen; please report it with the lines above",
+        )
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.path(name);
+        fs::write(&path, text).map_err(|error| cannot("write", &path, &error))
+    }
+
+    fn read(&self, name: &str) -> Result<String, Failure> {
+        let path = self.path(name);
+        fs::read_to_string(&path).map_err(|error| cannot("read", &path, &error))
+    }
+}
+
+/// Ctrl-C ends the demo, its processes and, if asked for, its folder.
+fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
+    let wait = move || {
+        while sys::wait_signal() != sys::Signal::Stop {}
+        if clean {
+            let _ = fs::remove_dir_all(&folder);
+        }
+        std::process::exit(130);
+    };
+    let thread = thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait);
+    thread.map(drop).map_err(|error| {
+        Failure::new(
+            format!("cannot start a thread: {error}"),
+            "free memory, or raise ulimit -u",
+        )
+    })
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let port = bound.and_then(|listener| Ok(listener.local_addr()?.port()));
+    port.map_err(|error| {
+        Failure::new(
+            format!("cannot find a free port on 127.0.0.1: {error}"),
+            "see that the loopback device is up (ip link set lo up)",
+        )
+    })
+}
+
+pub fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot {verb} {}: {error}", what.display()),
+        "TMPDIR names another place to work in",
+    )
+}
+
+/// An episode on the lab host.
+pub struct Episode {
+    pub id: EpisodeId,
+    pub commit: Commit,
+}

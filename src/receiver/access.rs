@@ -1,0 +1,147 @@
+//! Who may upload (design, section 6): without `[[host]]` tables whoever reaches the port, else
+//! only those hosts, each only under its own name.
+//!
+//! An address proves the peer behind WireGuard, a token proves it elsewhere; a host with both
+//! needs both. Only digests of tokens are held, and they are compared in constant time.
+
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+use super::config::HostRule;
+use super::refusal::Refusal;
+use crate::names::{HostId, Sha256Digest};
+
+pub struct Access {
+    rules: Vec<HostRule>,
+}
+
+impl Access {
+    pub fn new(rules: Vec<HostRule>) -> Access {
+        Access { rules }
+    }
+
+    /// Whether anybody who reaches the port may upload.
+    pub fn is_open(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether `peer` may upload as `host` with this `Authorization` header.
+    pub fn judge(
+        &self,
+        host: &HostId,
+        peer: IpAddr,
+        authorization: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let not_yours = |why| Refusal::NotYourName {
+            host: host.clone(),
+            why,
+        };
+        let rule = self
+            .rules
+            .iter()
+            .find(|rule| rule.id == *host)
+            .ok_or_else(|| not_yours("this receiver has no [[host]] named"))?;
+        // A listener on [::] sees an IPv4 peer as ::ffff:a.b.c.d.
+        let address_ok = |allowed: IpAddr| allowed.to_canonical() == peer.to_canonical();
+        if !rule.address.is_none_or(address_ok) {
+            return Err(not_yours("your address is not the one that belongs to"));
+        }
+        if rule.token_sha256.is_none() {
+            return Ok(());
+        }
+        let token = bearer_token(authorization).ok_or(Refusal::NoToken)?;
+        match self.owner_of(token) {
+            Some(owner) if owner == host => Ok(()),
+            Some(_) => Err(not_yours("your token does not belong to")),
+            None => Err(Refusal::UnknownToken),
+        }
+    }
+
+    /// Every rule is compared, whichever fits, so that the time taken tells nothing.
+    fn owner_of(&self, token: &[u8]) -> Option<&HostId> {
+        let digest = token_digest(token);
+        let mut owner = None;
+        for rule in &self.rules {
+            if rule
+                .token_sha256
+                .is_some_and(|known| same_digest(&known, &digest))
+            {
+                owner = Some(&rule.id);
+            }
+        }
+        owner
+    }
+}
+
+/// What `token_sha256` holds of a token.
+pub fn token_digest(token: &[u8]) -> Sha256Digest {
+    Sha256Digest::from_bytes(Sha256::digest(token).into())
+}
+
+fn same_digest(one: &Sha256Digest, other: &Sha256Digest) -> bool {
+    let pairs = one.as_bytes().iter().zip(other.as_bytes());
+    let difference = pairs.fold(0, |seen, (a, b)| seen | (a ^ b));
+    std::hint::black_box(difference) == 0
+}
+
+/// The token of `Bearer <token>`; the scheme in any case, as RFC 9110 has it.
+fn bearer_token(authorization: Option<&[u8]>) -> Option<&[u8]> {
+    let (scheme, token) = authorization?.split_at_checked("bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(id: &str, address: Option<&str>, token: Option<&str>) -> HostRule {
+        HostRule {
+            id: HostId::parse(id).unwrap(),
+            address: address.map(|text| text.parse().unwrap()),
+            token_sha256: token.map(|text| token_digest(text.as_bytes())),
+        }
+    }
+
+    #[test]
+    fn each_host_only_under_its_own_name() {
+        let access = Access::new(vec![
+            rule("by-address", Some("10.0.0.2"), None),
+            rule("by-token", None, Some("sesame")),
+            rule("by-both", Some("10.0.0.3"), Some("open")),
+        ]);
+        let (second, third, other) = ("10.0.0.2", "10.0.0.3", "10.0.0.9");
+        for (host, peer, header, want) in [
+            ("by-address", second, None, 0),
+            ("by-address", "::ffff:10.0.0.2", None, 0),
+            ("by-address", other, None, 403),
+            ("by-token", other, Some("Bearer sesame"), 0),
+            ("by-token", other, Some("bearer  sesame "), 0),
+            ("by-token", other, None, 401),
+            ("by-token", other, Some("Bearer "), 401),
+            ("by-token", other, Some("Basic sesame"), 401),
+            ("by-token", other, Some("Bearer wrong"), 401),
+            ("by-token", other, Some("Bearer open"), 403),
+            ("by-both", third, Some("Bearer open"), 0),
+            ("by-both", third, None, 401),
+            ("by-both", other, Some("Bearer open"), 403),
+            ("nobody", second, Some("Bearer sesame"), 403),
+        ] {
+            let host = HostId::parse(host).unwrap();
+            let judged = access.judge(&host, peer.parse().unwrap(), header.map(str::as_bytes));
+            let status = judged.err().map_or(0, |refusal| refusal.status());
+            assert_eq!(status, want, "{host} from {peer} with {header:?}");
+        }
+    }
+
+    #[test]
+    fn without_rules_everybody_may() {
+        let host = HostId::parse("any").unwrap();
+        let peer = "192.0.2.1".parse().unwrap();
+        assert!(Access::new(Vec::new()).judge(&host, peer, None).is_ok());
+    }
+}

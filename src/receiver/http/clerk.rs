@@ -1,0 +1,54 @@
+//! A few plain threads that look things up on the disk for coroutines, which must not block.
+//!
+//! Each connection has at most one question under way, so the queue is bounded by the connections.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::failure::Failure;
+use crate::receiver::vital::{self, Stopper};
+
+/// Enough that one look at a slow disk does not hold up the rest.
+const CLERKS: usize = 4;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+pub struct Clerks(mpsc::Sender<Job>);
+
+impl Clerks {
+    pub fn start(stopper: &Stopper) -> Result<Clerks, Failure> {
+        let (sender, receiver) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(receiver));
+        for _ in 0..CLERKS {
+            let jobs = Arc::clone(&jobs);
+            vital::spawn_vital("clerk", stopper, move || work(&jobs))?;
+        }
+        Ok(Clerks(sender))
+    }
+
+    /// The answer of `question`, found on a plain thread while this coroutine waits. `None` if it
+    /// panicked, which is the request's own misfortune.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, answer) = may::sync::mpsc::channel();
+        let job = move || {
+            let _ = sender.send(question());
+        };
+        self.0.send(Box::new(job)).ok()?;
+        answer.recv().ok()
+    }
+}
+
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        // The lock is held while waiting: the clerks queue for the queue.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => drop(panic::catch_unwind(AssertUnwindSafe(job))),
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The guard of one connection: a socket of our own beside the one that may_minihttp holds, and
+//! the account of what happens on it.
+//!
+//! 1. While a request is being answered (`Busy`) the watchdog leaves the connection to whoever
+//!    answers; in every other phase a deadline runs.
+//! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
+//!    waiting to leave: answers never overtake each other.
+//! 3. Once `dead`, whatever is still parsed from the connection is not a request.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::RawFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::sys;
+
+/// What a connection may owe its peer before it is closed: a peer that asks and never reads would
+/// else have its answers queued without bound.
+const OWED_BYTES_MAX: u64 = 256 * 1024;
+
+/// What a connection is doing, as far as its deadlines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Waiting for a request, or in the middle of a head.
+    Between,
+    /// A request is being answered.
+    Busy,
+    /// The head of an upload was admitted; its first body bytes are awaited in the coroutine.
+    FirstBytes,
+}
+
+pub struct Connection {
+    socket: TcpStream,
+    peer: IpAddr,
+    phase: AtomicU8,
+    /// When the phase began, in milliseconds since the first connection.
+    phase_since_ms: AtomicU64,
+    /// Bytes that had been taken from the socket when the last request was answered.
+    taken_before: AtomicU64,
+    /// Bytes of answers so far, whether they have left or not.
+    answered_bytes: AtomicU64,
+    requests: AtomicU64,
+    dead: AtomicBool,
+}
+
+impl Connection {
+    /// The guard of the connection that somebody else holds open as `fd`.
+    pub fn guard(fd: RawFd) -> io::Result<Connection> {
+        let socket = sys::dup_socket(fd)?;
+        socket.set_nodelay(true)?;
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = socket.peer_addr().unwrap_or(unknown).ip().to_canonical();
+        Ok(Connection {
+            socket,
+            peer,
+            phase: AtomicU8::new(Phase::Between as u8),
+            phase_since_ms: AtomicU64::new(now_ms()),
+            taken_before: AtomicU64::new(0),
+            answered_bytes: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// A request was parsed. False if the connection must not be answered any more.
+    pub fn begin_request(&self) -> bool {
+        self.enter(Phase::Busy);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.owed_bytes() > OWED_BYTES_MAX {
+            self.kill();
+        }
+        !self.is_dead()
+    }
+
+    /// The request was answered with `bytes` that may_minihttp is about to write.
+    pub fn end_request(&self, bytes: u64) {
+        self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.taken_before
+            .store(self.taken_bytes().unwrap_or(0), Ordering::Relaxed);
+        self.enter(Phase::Between);
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Between,
+            1 => Phase::Busy,
+            _ => Phase::FirstBytes,
+        }
+    }
+
+    pub fn phase_age(&self) -> Duration {
+        let since_ms = self.phase_since_ms.load(Ordering::Relaxed);
+        Duration::from_millis(now_ms().saturating_sub(since_ms))
+    }
+
+    /// How many requests have been parsed so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes taken from the socket since the last request was answered: those of an unfinished
+    /// head. `None` where the kernel does not count.
+    pub fn head_bytes(&self) -> Option<u64> {
+        let before = self.taken_before.load(Ordering::Relaxed);
+        Some(self.taken_bytes()?.saturating_sub(before))
+    }
+
+    /// What has arrived less what still lies in the socket. Without the second term an honest
+    /// upload that we have not read yet would look like an endless head.
+    fn taken_bytes(&self) -> Option<u64> {
+        let received = sys::tcp_counters(&self.socket)?.received;
+        let unread = sys::unread_bytes(&self.socket).ok()?;
+        Some(received.saturating_sub(unread))
+    }
+
+    /// Answer bytes that have not been given to the kernel, or, where that cannot be known, that
+    /// the peer has not acknowledged.
+    fn owed_bytes(&self) -> u64 {
+        let answered = self.answered_bytes.load(Ordering::Relaxed);
+        match sys::tcp_counters(&self.socket) {
+            Some(counters) => answered.saturating_sub(counters.written),
+            None => sys::unacked_bytes(&self.socket).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Writes `bytes` on our own socket, whole. An error if an earlier answer has not left yet, or
+    /// the peer reads so little that this one does not fit: the connection can then only be killed.
+    pub fn write_directly(&self, bytes: &[u8]) -> io::Result<()> {
+        if !self.earlier_answers_have_left() {
+            return Err(io::Error::other("an earlier answer has not left yet"));
+        }
+        // The socket does not block, so this is at most one copy into the kernel's buffer.
+        let mut socket = &self.socket;
+        let written = socket.write(bytes)?;
+        self.answered_bytes
+            .fetch_add(written as u64, Ordering::Relaxed);
+        if written < bytes.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    }
+
+    fn earlier_answers_have_left(&self) -> bool {
+        let answered = self.answered_bytes.load(Ordering::Relaxed);
+        if answered == 0 && self.requests() <= 1 {
+            return true;
+        }
+        // Where the kernel does not count (qemu-user), a reused connection is never written to.
+        sys::tcp_counters(&self.socket).is_some_and(|counters| counters.written == answered)
+    }
+
+    /// Nothing that still comes from this connection is a request.
+    pub fn mark_dead(&self) {
+        self.dead.store(true, Ordering::Release);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection without a word. may_minihttp's coroutine reads the end and closes.
+    pub fn kill(&self) {
+        self.mark_dead();
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Milliseconds on a monotonic clock; only differences mean something.
+fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}

@@ -1,0 +1,327 @@
+//! Judging a request's head before anything else is done with the connection: framing first, then
+//! method and path, then the headers' grammar. Pure: bytes in, a verdict out.
+//!
+//! may_minihttp panics on an odd Content-Length, takes the first of two, and parses the chunks of
+//! a Transfer-Encoding as the next request; so what passes here is all that its body reader sees.
+
+use crate::names::{CommitHash, Sha256Digest};
+use crate::receiver::refusal::Refusal;
+use crate::wire::{self, Slot};
+
+/// The most that a request line and its headers may take together.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How the request's bytes end, and what happens to the connection then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Bytes of body after the head; 0 without a Content-Length.
+    pub length: u64,
+    pub has_length: bool,
+    pub expects_continue: bool,
+    /// The peer wants the connection closed after the answer, or speaks HTTP/1.0.
+    pub closes: bool,
+}
+
+/// The headers that mean something to us, each at most once.
+#[derive(Default)]
+pub struct Head<'a> {
+    pub authorization: Option<&'a [u8]>,
+    commit: Option<&'a [u8]>,
+    sha256: Option<&'a [u8]>,
+    dirty: Option<&'a [u8]>,
+    content_length: Option<&'a [u8]>,
+    expect: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+    connection_closes: bool,
+    transfer_encoding: bool,
+    repeated: Option<&'static str>,
+    bytes: usize,
+}
+
+impl<'a> Head<'a> {
+    /// Collects the known headers from name and value pairs.
+    pub fn collect(path: &str, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Head<'a> {
+        let mut head = Head {
+            bytes: path.len(),
+            ..Head::default()
+        };
+        for (name, value) in headers {
+            head.bytes += name.len() + value.len() + 4;
+            head.take(name, value);
+        }
+        head
+    }
+
+    fn take(&mut self, name: &str, value: &'a [u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("Transfer-Encoding") {
+            self.transfer_encoding = true;
+            return;
+        }
+        if is("Connection") {
+            let mut tokens = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+            self.connection_closes |= tokens.any(|token| token.eq_ignore_ascii_case(b"close"));
+            return;
+        }
+        for (known, field) in [
+            ("Content-Length", &mut self.content_length),
+            ("Expect", &mut self.expect),
+            ("Host", &mut self.host),
+            ("Authorization", &mut self.authorization),
+            (wire::COMMIT_HEADER, &mut self.commit),
+            (wire::SHA256_HEADER, &mut self.sha256),
+            (wire::DIRTY_HEADER, &mut self.dirty),
+        ] {
+            if is(known) && field.replace(value).is_some() {
+                // Whoever sends two means one of them, and we cannot know which.
+                self.repeated = Some(known);
+            }
+        }
+    }
+
+    /// Judges where the request ends. An error here means that the bytes which follow cannot be
+    /// trusted to begin a request.
+    pub fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {
+        if self.bytes > HEAD_BYTES_MAX {
+            return Err(Refusal::HeadTooLarge);
+        }
+        if self.transfer_encoding {
+            return Err(Refusal::TransferEncoding);
+        }
+        if let Some(name) = self.repeated {
+            let why =
+                format!("the header {name} stands in the request more than once; send it once");
+            return Err(Refusal::BadHead(why));
+        }
+        let length = self.content_length.map(content_length).transpose()?;
+        if method == "PUT" && length.is_none() {
+            return Err(Refusal::LengthRequired);
+        }
+        // RFC 9110: an expectation from an HTTP/1.0 client is ignored.
+        let expect = self.expect.filter(|_| version > 0);
+        let expects_continue = expect.is_some();
+        if let Some(other) = expect.filter(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Refusal::Expectation(lossy(other)));
+        }
+        Ok(Framing {
+            length: length.unwrap_or(0),
+            has_length: length.is_some(),
+            expects_continue,
+            closes: self.connection_closes || version == 0,
+        })
+    }
+
+    /// The digest that the head states for the body.
+    pub fn sha256(&self) -> Result<Sha256Digest, Refusal> {
+        let value = self.sha256.unwrap_or(b"");
+        Sha256Digest::parse(&lossy(value))
+            .map_err(|bad| Refusal::BadHead(format!("{}: {bad}", wire::SHA256_HEADER)))
+    }
+
+    /// The commit of the code that made the episode; the words of an error go into a 400.
+    pub fn commit(&self) -> Result<CommitHash, String> {
+        let value = self
+            .commit
+            .ok_or_else(|| format!("the header {} is missing", wire::COMMIT_HEADER))?;
+        CommitHash::parse(&lossy(value)).map_err(|bad| format!("{}: {bad}", wire::COMMIT_HEADER))
+    }
+
+    /// Whether the episode's code had uncommitted changes.
+    pub fn dirty(&self) -> Result<bool, Refusal> {
+        match self.dirty {
+            None | Some(b"false") => Ok(false),
+            Some(b"true") => Ok(true),
+            Some(other) => Err(Refusal::BadHead(format!(
+                "{}: {:?} is neither true nor false",
+                wire::DIRTY_HEADER,
+                lossy(other)
+            ))),
+        }
+    }
+}
+
+/// Digits only, and no more than fit: `+5`, `5, 5`, `0x5` and the empty value are all refused.
+fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let text = lossy(value);
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    // may_minihttp parses it into a usize.
+    let fits = text
+        .parse::<u64>()
+        .ok()
+        .filter(|&n| usize::try_from(n).is_ok());
+    fits.filter(|_| digits).ok_or_else(|| {
+        Refusal::BadHead(format!(
+            "Content-Length: {text:?} is not a number of bytes in digits"
+        ))
+    })
+}
+
+/// A header value as text for grammar and messages; what is not UTF-8 fails every grammar.
+fn lossy(value: &[u8]) -> String {
+    String::from_utf8_lossy(&value[..value.len().min(256)]).into_owned()
+}
+
+/// What a path and method ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    Upload(Slot),
+    Receipt(Slot),
+    Gate,
+    GateCommit(CommitHash),
+    Health,
+}
+
+impl Route {
+    /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
+    pub fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
+        let reads = matches!(method, "GET" | "HEAD");
+        let reading = |route| match reads {
+            true => Ok(route),
+            false => Err(Refusal::MethodNotAllowed { allow: "GET, HEAD" }),
+        };
+        if let Some(name) = path.strip_prefix(wire::EPISODES_PATH) {
+            let slot = Slot::parse(name).map_err(Refusal::BadName)?;
+            return match method {
+                "PUT" => Ok(Route::Upload(slot)),
+                _ if reads => Ok(Route::Receipt(slot)),
+                _ => Err(Refusal::MethodNotAllowed {
+                    allow: "PUT, GET, HEAD",
+                }),
+            };
+        }
+        if let Some(commit) = path.strip_prefix("/v1/gate/") {
+            return reading(Route::GateCommit(
+                CommitHash::parse(commit).map_err(Refusal::BadName)?,
+            ));
+        }
+        match path {
+            wire::GATE_PATH => reading(Route::Gate),
+            wire::HEALTH_PATH => reading(Route::Health),
+            _ => Err(Refusal::NotFound {
+                what: format!(
+                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {}, health at {}",
+                    wire::EPISODES_PATH,
+                    wire::GATE_PATH,
+                    wire::HEALTH_PATH
+                ),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(method: &str, version: u8, headers: &[(&str, &str)]) -> u16 {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()));
+        let framing = Head::collect("/", pairs).framing(method, version);
+        framing.map_or_else(|refusal| refusal.status(), |_| 0)
+    }
+
+    #[test]
+    fn framing_is_judged_before_anything_else() {
+        for (name, headers, want) in [
+            ("plain", &[("Content-Length", "5")][..], 0),
+            ("no length", &[], 411),
+            ("a sign", &[("Content-Length", "+5")], 400),
+            ("negative", &[("Content-Length", "-1")], 400),
+            ("letters", &[("content-length", "abc")], 400),
+            ("empty", &[("Content-Length", "")], 400),
+            ("a list", &[("Content-Length", "5, 5")], 400),
+            (
+                "too many digits",
+                &[("Content-Length", "99999999999999999999")],
+                400,
+            ),
+            (
+                "twice the same",
+                &[("Content-Length", "5"), ("CONTENT-LENGTH", "5")],
+                400,
+            ),
+            (
+                "twice differing",
+                &[("Content-Length", "5"), ("Content-Length", "6")],
+                400,
+            ),
+            ("chunked", &[("Transfer-Encoding", "chunked")], 501),
+            (
+                "both",
+                &[("Content-Length", "5"), ("transfer-encoding", "identity")],
+                501,
+            ),
+            (
+                "odd expectation",
+                &[("Content-Length", "5"), ("Expect", "a-miracle")],
+                417,
+            ),
+            (
+                "expects",
+                &[("Content-Length", "5"), ("Expect", "100-Continue")],
+                0,
+            ),
+            (
+                "two hosts",
+                &[("Content-Length", "5"), ("Host", "a"), ("Host", "b")],
+                400,
+            ),
+        ] {
+            assert_eq!(status("PUT", 1, headers), want, "{name}");
+        }
+        assert_eq!(status("GET", 1, &[]), 0);
+        assert_eq!(
+            status("GET", 1, &[("X-Long", &"x".repeat(HEAD_BYTES_MAX))]),
+            431
+        );
+        assert_eq!(
+            status("PUT", 0, &[("Content-Length", "1"), ("Expect", "odd")]),
+            0
+        );
+    }
+
+    #[test]
+    fn close_is_found_among_other_tokens() {
+        let pairs = [("Connection", &b"keep-alive, Close"[..])].into_iter();
+        assert!(Head::collect("/", pairs).framing("GET", 1).unwrap().closes);
+        assert!(
+            Head::collect("/", [].into_iter())
+                .framing("GET", 0)
+                .unwrap()
+                .closes
+        );
+        assert!(
+            !Head::collect("/", [].into_iter())
+                .framing("GET", 1)
+                .unwrap()
+                .closes
+        );
+    }
+
+    #[test]
+    fn paths_are_exact() {
+        for (method, path, want) in [
+            ("PUT", "/v1/episodes/a/b", 0),
+            ("GET", "/v1/episodes/a/b", 0),
+            ("HEAD", "/v1/gate", 0),
+            ("GET", "/v1/health", 0),
+            ("DELETE", "/v1/episodes/a/b", 405),
+            ("PUT", "/v1/gate", 405),
+            ("PUT", "/v1/episodes/a", 400),
+            ("PUT", "/v1/episodes/a/b/c", 400),
+            ("PUT", "/v1/episodes/a/%62", 400),
+            ("PUT", "/v1/episodes/../b", 400),
+            ("PUT", "/v1/episodes/a/b?x=1", 400),
+            ("GET", "/v1/gate/xyz", 400),
+            ("GET", "/v1/gate?x", 404),
+            ("GET", "/V1/gate", 404),
+            ("GET", "//v1/gate", 404),
+            ("GET", "http://h/v1/gate", 404),
+            ("OPTIONS", "*", 404),
+        ] {
+            let status = Route::parse(method, path).map_or_else(|no| no.status(), |_| 0);
+            assert_eq!(status, want, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The HTTP room: who asks, in which order a request is judged, and what is answered. The only
+//! folder that names may_minihttp.
+//!
+//! 1. A coroutine never blocks: disk questions go to `clerk`, bodies to `upload`, closings to
+//!    `closer`, and it waits on a channel.
+//! 2. Every request gets its answer from here and `call` returns `Ok`; what may_minihttp would say
+//!    by itself is never heard. A panic is that request's 500.
+//! 3. An answer that is given before the whole body was read closes the connection, so the rest
+//!    of the body is never taken for a request.
+
+mod answer;
+mod clerk;
+mod closer;
+mod connection;
+mod head;
+mod put;
+mod upload;
+mod watchdog;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::RawFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
+
+use self::answer::{Answer, PositionLines};
+use self::clerk::Clerks;
+use self::closer::Closer;
+use self::connection::Connection;
+use self::head::{Framing, Head, Route};
+use self::upload::Uploads;
+use super::access::Access;
+use super::config::Config;
+use super::refusal::Refusal;
+use super::store::Store;
+use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
+use super::vital::{self, Stopper};
+use crate::events;
+use crate::failure::Failure;
+use crate::names::CommitHash;
+use crate::wire::GateVerdict;
+
+/// A connection costs two descriptors: may_minihttp's and ours.
+pub const FILES_PER_CONNECTION: u64 = 2;
+/// Connections above the cap that are told so; beyond them they are closed without a word.
+pub const TOLD_BEYOND_CAP: u32 = 64;
+/// How often the free space is looked at for `GET /v1/health`.
+const HEALTH_LOOK: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+struct Shared {
+    config: Config,
+    access: Access,
+    store: Arc<Store>,
+    gate: Arc<VersionGate>,
+    positions: PositionLines,
+    clerks: Clerks,
+    closer: Closer,
+    uploads: Arc<Uploads>,
+    announce: watchdog::Announce,
+    connections: AtomicU32,
+    draining: AtomicBool,
+    disk_full: AtomicBool,
+}
+
+/// The running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    pub address: SocketAddr,
+}
+
+/// Starts to serve. Returns once the port is open.
+pub fn start(
+    config: Config,
+    store: Arc<Store>,
+    gate: Arc<VersionGate>,
+    stopper: &Stopper,
+) -> Result<Server, Failure> {
+    let address = free_address(config.listen)?;
+    let idle = Duration::from_secs(config.idle_timeout_seconds);
+    let watch = watchdog::Limits {
+        idle,
+        head: Duration::from_secs(config.head_timeout_seconds),
+    };
+    let bodies = upload::Limits {
+        uploads_max: config.max_uploads,
+        idle,
+        bytes_per_second_min: config.min_body_bytes_per_second,
+    };
+    let shared = Arc::new(Shared {
+        access: Access::new(config.hosts.clone()),
+        positions: PositionLines::new(gate.configured_window()),
+        clerks: Clerks::start(stopper)?,
+        closer: Closer::start(stopper)?,
+        uploads: Uploads::new(Arc::clone(&store), bodies),
+        announce: watchdog::start(watch, stopper)?,
+        connections: AtomicU32::new(0),
+        draining: AtomicBool::new(false),
+        disk_full: AtomicBool::new(false),
+        config,
+        store,
+        gate,
+    });
+    look_at_the_disk(&shared, stopper)?;
+    configure_coroutines();
+    // Dropping the handle leaves the accept loop running; it ends with the process.
+    Acceptor(Arc::clone(&shared))
+        .start(address)
+        .map_err(|error| cannot_listen(address, &error))?;
+    Ok(Server { shared, address })
+}
+
+/// may sets SO_REUSEPORT, so a second instance would start silently and take every other
+/// connection: std's listener, which does not, finds out whether the port is free.
+fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
+    let probe = TcpListener::bind(listen).map_err(|error| cannot_listen(listen, &error))?;
+    probe
+        .local_addr()
+        .map_err(|error| cannot_listen(listen, &error))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot listen on {address}: {error}"),
+        "another program (or another cis490 receive) may hold the port, or the address is not this machine's; see `ss -ltnp`, or change listen",
+    )
+}
+
+fn configure_coroutines() {
+    may::config()
+        .set_workers(2)
+        .set_pool_capacity(64)
+        // In words of 8 bytes: 256 KiB. The default of 32 KiB overflows in silence.
+        .set_stack_size(32 * 1024);
+    may::config().set_worker_pin(false);
+    may::config().set_timeout_ns(1_000_000_000);
+}
+
+/// Keeps `disk_full` true to life, on a thread of its own: a statvfs may hang with the disk.
+fn look_at_the_disk(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failure> {
+    let shared = Arc::clone(shared);
+    vital::spawn_vital("disk-look", stopper, move || {
+        loop {
+            let has_room = shared.store.has_room(0).unwrap_or(false);
+            shared.disk_full.store(!has_room, Ordering::Relaxed);
+            thread::sleep(HEALTH_LOOK);
+        }
+    })
+}
+
+impl Server {
+    /// Uploads under way.
+    pub fn uploads(&self) -> u32 {
+        self.shared.uploads.running()
+    }
+
+    /// Refuses what is new, and waits until the uploads under way are done or the time is over.
+    /// How many were not.
+    pub fn drain(&self, time: Duration) -> u32 {
+        self.shared.draining.store(true, Ordering::Release);
+        let until = Instant::now() + time;
+        while self.shared.uploads.running() > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.shared.uploads.running()
+    }
+}
+
+/// Makes the service of each connection. Runs in the accept coroutine: never panics, never blocks.
+struct Acceptor(Arc<Shared>);
+
+impl HttpServiceFactory for Acceptor {
+    type Service = Service;
+
+    fn new_service(&self, id: usize) -> Service {
+        let shared = &self.0;
+        let connection = RawFd::try_from(id)
+            .ok()
+            .and_then(|fd| Connection::guard(fd).ok());
+        let connection = connection.map(Arc::new);
+        let open = shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
+        if let Some(connection) = &connection {
+            let _ = shared.announce.send(Arc::downgrade(connection));
+            if open
+                > shared
+                    .config
+                    .max_connections
+                    .saturating_add(TOLD_BEYOND_CAP)
+            {
+                connection.kill();
+            }
+        }
+        Service {
+            shared: Arc::clone(shared),
+            connection,
+            over_cap: open > shared.config.max_connections,
+        }
+    }
+}
+
+/// One connection's requests, one after the other.
+struct Service {
+    shared: Arc<Shared>,
+    /// `None` if the system gave us no socket of our own: nothing is answered then.
+    connection: Option<Arc<Connection>>,
+    over_cap: bool,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl HttpService for Service {
+    fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
+        let Some(connection) = self.connection.clone() else {
+            // Without a guard there is no way to judge a body: say nothing more than no.
+            response.status_code(503, "Service Unavailable");
+            return Ok(());
+        };
+        if !connection.begin_request() {
+            return Ok(());
+        }
+        let is_head = request.method() == "HEAD";
+        let exchange = Exchange {
+            shared: &self.shared,
+            connection: &connection,
+        };
+        let over_cap = self.over_cap;
+        let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
+        let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
+        if reply.closes || is_head {
+            let bytes = reply.answer.into_closing_bytes(!is_head);
+            self.shared.closer.close(&connection, &bytes);
+        } else {
+            connection.end_request(reply.answer.into_response(response));
+        }
+        Ok(())
+    }
+}
+
+/// An answer, and whether the connection ends with it.
+struct Reply {
+    answer: Answer,
+    closes: bool,
+}
+
+impl Reply {
+    fn closing(answer: Answer) -> Reply {
+        Reply {
+            answer,
+            closes: true,
+        }
+    }
+}
+
+/// One request on one connection.
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    shared: &'a Shared,
+    connection: &'a Arc<Connection>,
+}
+
+impl Exchange<'_> {
+    /// Judges a request in the order of design section 2.
+    fn answer(self, request: Request, over_cap: bool) -> Reply {
+        let method = request.method().to_owned();
+        let path = request.path().to_owned();
+        let pairs = request
+            .headers()
+            .iter()
+            .map(|header| (header.name, header.value));
+        let head = Head::collect(&path, pairs);
+        let framing = match head.framing(&method, request.version()) {
+            Ok(framing) => framing,
+            Err(refusal) => return self.refuse_closing(&method, &path, &refusal),
+        };
+        if over_cap {
+            return self.refuse_closing(&method, &path, &Refusal::TooManyConnections);
+        }
+        match Route::parse(&method, &path) {
+            Ok(Route::Upload(slot)) => {
+                let judged = self.judge_upload(slot, &head, &framing);
+                self.upload(judged, request, framing)
+            }
+            Ok(route) => {
+                let answer = self.read(route);
+                self.reply_unread(answer, framing)
+            }
+            Err(refusal) => {
+                self.log_refusal(&method, &path, &refusal);
+                self.reply_unread(Answer::refusal(&refusal), framing)
+            }
+        }
+    }
+
+    /// An answer to a request whose body, if any, stays unread.
+    fn reply_unread(self, answer: Answer, framing: Framing) -> Reply {
+        Reply {
+            answer,
+            closes: framing.closes || framing.length > 0 || framing.expects_continue,
+        }
+    }
+
+    fn refuse_closing(self, method: &str, path: &str, refusal: &Refusal) -> Reply {
+        self.log_refusal(method, path, refusal);
+        Reply::closing(Answer::refusal(refusal))
+    }
+
+    fn log_refusal(self, method: &str, path: &str, refusal: &Refusal) {
+        events::refused_request(self.connection.peer(), method, path, refusal);
+    }
+
+    /// Everything that is asked for without a body.
+    fn read(self, route: Route) -> Answer {
+        let found = match route {
+            Route::Receipt(slot) => {
+                let store = Arc::clone(&self.shared.store);
+                let name = slot.clone();
+                let found = self.shared.clerks.ask(move || store.receipt(&name));
+                match found {
+                    Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
+                    Some(Ok(None)) => Err(Refusal::NotFound {
+                        what: format!("no episode is stored as {slot}"),
+                    }),
+                    Some(Err(error)) => {
+                        events::lookup_failed(&slot, &error);
+                        Err(Refusal::Internal)
+                    }
+                    None => Err(Refusal::Internal),
+                }
+            }
+            Route::Gate => Ok(Answer::json(200, &self.shared.gate.state())),
+            Route::GateCommit(commit) => self.verdict(commit),
+            Route::Health => self.health(),
+            Route::Upload(_) => Err(Refusal::Internal), // `answer` does not send it here
+        };
+        found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
+    }
+
+    /// Would this commit get in?
+    fn verdict(self, commit: CommitHash) -> Result<Answer, Refusal> {
+        let gate = &self.shared.gate;
+        let position = match self.look_twice(&commit) {
+            Ok(position) => Some(position),
+            Err(_) if !gate.enabled() => None,
+            Err(refusal) => return Err(refusal),
+        };
+        let verdict = GateVerdict {
+            allowed: true,
+            position,
+            window: gate.configured_window(),
+            head_commit: gate.window().map(|window| window.head()),
+        };
+        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
+    }
+
+    fn health(self) -> Result<Answer, Refusal> {
+        let shared = self.shared;
+        if shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        if shared.disk_full.load(Ordering::Relaxed) {
+            return Err(Refusal::DiskFull);
+        }
+        if shared.gate.enabled() && shared.gate.window().is_none() {
+            return Err(Refusal::GateNotLoaded);
+        }
+        let health = serde_json::json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "uploads": shared.uploads.running(),
+        });
+        Ok(Answer::json(200, &health))
+    }
+
+    /// The commit's place in the window. A commit that is not there may be newer than what we
+    /// know: before it is refused, one refresh that begins after this moment is waited for.
+    fn look_twice(self, commit: &CommitHash) -> Result<u32, Refusal> {
+        let gate = &self.shared.gate;
+        match gate.look(commit) {
+            Look::Admitted(position) => return Ok(position),
+            // Disabled, the gate refuses nobody: there is nothing to wait for.
+            Look::NotInWindow if gate.enabled() => {}
+            Look::NotInWindow => return Err(self.not_in_window(commit)),
+            Look::NotLoaded => return Err(Refusal::GateNotLoaded),
+        }
+        let (sender, refreshed) = may::sync::mpsc::channel();
+        gate.ask(Box::new(move |how| {
+            let _ = sender.send(how);
+        }));
+        match gate.look_again(commit, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
+            SecondLook::Admitted(position) => Ok(position),
+            SecondLook::NotInWindow => Err(self.not_in_window(commit)),
+            SecondLook::Busy => Err(Refusal::GateBusy),
+            SecondLook::NotLoaded => Err(Refusal::GateNotLoaded),
+        }
+    }
+
+    fn not_in_window(self, commit: &CommitHash) -> Refusal {
+        Refusal::NotInWindow {
+            commit: *commit,
+            facts: Box::new(self.shared.gate.facts()),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `PUT /v1/episodes/{host}/{episode}`: what is judged on the head, in the order of design section
+//! 2, then the body's way to the store.
+
+use std::io::BufRead;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use may_minihttp::Request;
+
+use super::answer::Answer;
+use super::connection::Phase;
+use super::head::{Framing, Head};
+use super::upload::{Permit, Running, Told};
+use super::{Exchange, Reply};
+use crate::events;
+use crate::names::CommitHash;
+use crate::receiver::Claim;
+use crate::receiver::refusal::Refusal;
+use crate::receiver::store::{Published, Standing};
+use crate::wire::{GatePlace, Receipt, Slot};
+
+/// An upload whose head was found good: its body may come.
+pub(super) struct Admitted {
+    claim: Claim,
+    place: Option<GatePlace>,
+    permit: Permit,
+}
+
+/// What the head of an upload comes to.
+pub(super) enum Judged {
+    Admitted(Admitted),
+    /// These bytes are here already.
+    Stored(Box<Receipt>),
+    Refused(Box<Claimed>, Refusal),
+}
+
+/// What is known of a refused upload, for the log.
+pub(super) struct Claimed {
+    slot: Slot,
+    commit: Option<CommitHash>,
+}
+
+impl Exchange<'_> {
+    /// Everything that can be judged before the body.
+    pub(super) fn judge_upload(self, slot: Slot, head: &Head, framing: &Framing) -> Judged {
+        let claimed = Box::new(Claimed {
+            slot: slot.clone(),
+            commit: head.commit().ok(),
+        });
+        let judged = self
+            .claim(slot, head, framing)
+            .and_then(|claim| self.judge_claim(claim));
+        judged.unwrap_or_else(|refusal| Judged::Refused(claimed, refusal))
+    }
+
+    /// Authorization, then the headers' grammar.
+    fn claim(self, slot: Slot, head: &Head, framing: &Framing) -> Result<Claim, Refusal> {
+        let shared = self.shared;
+        if shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        shared
+            .access
+            .judge(&slot.host, self.connection.peer(), head.authorization)?;
+        let commit = match head.commit() {
+            Ok(commit) => Some(commit),
+            // "Disable and collect": what the gate would refuse is told and taken.
+            Err(why) if !shared.gate.enabled() => {
+                events::gate_would_refuse(&slot, None, &why);
+                None
+            }
+            Err(why) => {
+                return Err(Refusal::BadCommit {
+                    why,
+                    facts: Box::new(shared.gate.facts()),
+                });
+            }
+        };
+        Ok(Claim {
+            commit,
+            dirty: head.dirty()?,
+            sha256: head.sha256()?,
+            bytes: framing.length,
+            slot,
+        })
+    }
+
+    /// What stands under the name, the gate, the size, the space, room for one more.
+    fn judge_claim(self, claim: Claim) -> Result<Judged, Refusal> {
+        let (standing, has_room) = self.look_at_the_store(&claim)?;
+        if let Standing::Stored(receipt) = standing {
+            return Ok(Judged::Stored(receipt));
+        }
+        let place = self.place(&claim)?;
+        if let Standing::Taken = standing {
+            return Err(Refusal::Taken(claim.slot));
+        }
+        let bytes_max = self.shared.config.max_episode_bytes;
+        if claim.bytes > bytes_max {
+            return Err(Refusal::TooLarge {
+                bytes: claim.bytes,
+                bytes_max,
+            });
+        }
+        if !has_room {
+            return Err(Refusal::DiskFull);
+        }
+        let uploads_max = self.shared.config.max_uploads;
+        let permit = self.shared.uploads.permit();
+        Ok(Judged::Admitted(Admitted {
+            permit: permit.ok_or(Refusal::TooManyUploads { uploads_max })?,
+            place,
+            claim,
+        }))
+    }
+
+    /// The disk's part of the judgement, in one question to a clerk.
+    fn look_at_the_store(self, claim: &Claim) -> Result<(Standing, bool), Refusal> {
+        let store = Arc::clone(&self.shared.store);
+        let asked = claim.clone();
+        let looked = self.shared.clerks.ask(move || {
+            let standing = store.standing(&asked)?;
+            Ok::<_, std::io::Error>((standing, store.has_room(asked.bytes)?))
+        });
+        match looked {
+            Some(Ok(seen)) => Ok(seen),
+            Some(Err(error)) => {
+                events::lookup_failed(&claim.slot, &error);
+                Err(Refusal::Internal)
+            }
+            None => Err(Refusal::Internal),
+        }
+    }
+
+    /// The gate's word on the claim's commit.
+    fn place(self, claim: &Claim) -> Result<Option<GatePlace>, Refusal> {
+        let gate = &self.shared.gate;
+        let position = match claim.commit.map(|commit| self.look_twice(&commit)) {
+            Some(Ok(position)) => Some(position),
+            Some(Err(refusal)) if gate.enabled() => return Err(refusal),
+            Some(Err(refusal)) => {
+                events::gate_would_refuse(&claim.slot, claim.commit.as_ref(), refusal.name());
+                None
+            }
+            None => None,
+        };
+        Ok(gate.window().map(|window| GatePlace {
+            position,
+            head_commit: Some(window.head()),
+            source: Some(window.source()),
+        }))
+    }
+
+    /// Answers the upload, taking its body if it was admitted.
+    pub(super) fn upload(self, judged: Judged, request: Request, framing: Framing) -> Reply {
+        match judged {
+            Judged::Admitted(admitted) => self.receive(admitted, request, framing),
+            Judged::Stored(receipt) => {
+                events::stored_already(&receipt, self.connection.peer());
+                // The body is not wanted, and it is on its way.
+                self.reply_unread(Answer::json(200, &*receipt), framing)
+            }
+            Judged::Refused(claimed, refusal) => {
+                self.log_refused_upload(&claimed, &refusal);
+                self.reply_unread(Answer::refusal(&refusal), framing)
+            }
+        }
+    }
+
+    fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal) {
+        let commit = claimed.commit.as_ref();
+        events::refused_upload(&claimed.slot, commit, self.connection.peer(), refusal);
+    }
+
+    fn receive(self, admitted: Admitted, request: Request, framing: Framing) -> Reply {
+        let Admitted {
+            claim,
+            place,
+            permit,
+        } = admitted;
+        let claimed = Claimed {
+            slot: claim.slot.clone(),
+            commit: claim.commit,
+        };
+        let position = place.as_ref().and_then(|place| place.position);
+        let connection = Arc::clone(self.connection);
+        let running = match self.shared.uploads.start(permit, connection, claim, place) {
+            Ok(running) => running,
+            Err(error) => {
+                events::no_thread(&error);
+                let refusal = Refusal::TooManyUploads {
+                    uploads_max: self.shared.uploads.running(),
+                };
+                self.log_refused_upload(&claimed, &refusal);
+                return self.reply_unread(Answer::refusal(&refusal), framing);
+            }
+        };
+        let (result, body_taken) = self.see_through(&running, request, framing);
+        let draining = self.shared.draining.load(Ordering::Acquire);
+        let closes = framing.closes || draining || !body_taken;
+        let answer = match result {
+            Ok(published) => self.stored(&published, position),
+            Err(refusal) => {
+                self.log_refused_upload(&claimed, &refusal);
+                Answer::refusal(&refusal)
+            }
+        };
+        Reply { answer, closes }
+    }
+
+    fn stored(self, published: &Published, position: Option<u32>) -> Answer {
+        let (receipt, peer) = (&published.receipt, self.connection.peer());
+        let status = match published.fresh {
+            true => {
+                events::stored(receipt, peer);
+                201
+            }
+            false => {
+                events::stored_already(receipt, peer);
+                200
+            }
+        };
+        Answer::json(status, receipt).with_header(self.shared.positions.line(position))
+    }
+
+    /// Accompanies the body thread to its end. Its result, and whether the whole body was taken.
+    fn see_through(
+        self,
+        running: &Running,
+        request: Request,
+        framing: Framing,
+    ) -> (Result<Published, Refusal>, bool) {
+        // Not dropped: its drop would read what is left of the body, here, in the coroutine.
+        let mut request = Some(request);
+        loop {
+            match running.next() {
+                Some(Told::Ready) => {
+                    if let Some(request) = request.take() {
+                        running.hand_over(self.first_bytes(request, framing));
+                    }
+                }
+                Some(Told::Done(done)) => return (done.result, done.body_taken),
+                None => return (Err(Refusal::Internal), false),
+            }
+        }
+    }
+
+    /// Asks the peer to go on if it waits for that, and empties what may_minihttp has read of the
+    /// body. Empty if the peer is gone, which the body thread then sees for itself.
+    fn first_bytes(self, request: Request, framing: Framing) -> Vec<u8> {
+        let mut body = ManuallyDrop::new(request.body());
+        if framing.length == 0 {
+            return Vec::new();
+        }
+        if framing.expects_continue {
+            let go_on = self
+                .connection
+                .write_directly(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if go_on.is_err() {
+                self.connection.kill();
+                return Vec::new();
+            }
+        }
+        // With nothing held it waits for the socket, hence the phase: the watchdog has an eye on it.
+        self.connection.enter(Phase::FirstBytes);
+        let first = body.fill_buf().map(<[u8]>::to_vec).unwrap_or_default();
+        body.consume(first.len());
+        self.connection.enter(Phase::Busy);
+        first
+    }
+}

@@ -1,0 +1,334 @@
+//! Body threads: plain threads that take an upload's body from the socket to the store, as many
+//! as uploads are allowed at once.
+//!
+//! A coroutine that read bodies would stall every connection of its worker while the disk is slow;
+//! a thread of its own stalls nobody (design, section 7, has the measurements). The coroutine
+//! judges the head and waits; the thread begins the upload in the store, takes the first bytes
+//! from the coroutine (may_minihttp has read them already), the rest from the socket, publishes,
+//! and tells how it went.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use crate::receiver::Claim;
+use crate::receiver::refusal::Refusal;
+use crate::receiver::store::{Arrival, Published, Store, StoreError};
+use crate::sys::{self, Direction};
+use crate::wire::GatePlace;
+
+/// A thread that has waited this long for its next upload ends.
+const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
+/// How long an upload keeps its buffer while nothing comes: a gap between two packets is no stall.
+const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
+/// The minimum rate is judged over this much time spent waiting for the peer.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub uploads_max: u32,
+    /// The longest silence of a peer.
+    pub idle: Duration,
+    pub bytes_per_second_min: u64,
+}
+
+/// What a body thread tells its coroutine.
+pub enum Told {
+    /// Space is reserved and the file is there: the peer may send.
+    Ready,
+    Done(Box<Done>),
+}
+
+/// How an upload ended.
+pub struct Done {
+    pub result: Result<Published, Refusal>,
+    /// Whether every byte of the body was taken from the connection, so that it can go on.
+    pub body_taken: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+pub struct Uploads {
+    store: Arc<Store>,
+    limits: Limits,
+    running: AtomicU32,
+    /// Threads that wait for a job, the one that waited least on top.
+    waiting: Mutex<Vec<mpsc::Sender<Job>>>,
+}
+
+/// The right to run one upload. Dropping it makes room for the next.
+pub struct Permit(Arc<Uploads>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The coroutine's end of an upload under way.
+pub struct Running {
+    first_bytes: mpsc::Sender<Vec<u8>>,
+    told: may::sync::mpsc::Receiver<Told>,
+}
+
+impl Running {
+    /// What the thread tells next. `None` if it panicked.
+    pub fn next(&self) -> Option<Told> {
+        self.told.recv().ok()
+    }
+
+    /// Hands over what may_minihttp had read of the body already.
+    pub fn hand_over(&self, first_bytes: Vec<u8>) {
+        // A thread that has ended tells why through `next`.
+        let _ = self.first_bytes.send(first_bytes);
+    }
+}
+
+impl Uploads {
+    pub fn new(store: Arc<Store>, limits: Limits) -> Arc<Uploads> {
+        Arc::new(Uploads {
+            store,
+            limits,
+            running: AtomicU32::new(0),
+            waiting: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Room for one more upload, if there is any.
+    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
+        let one_more = |running| (running < self.limits.uploads_max).then_some(running + 1);
+        self.running
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .ok()?;
+        Some(Permit(Arc::clone(self)))
+    }
+
+    /// Starts the upload on a body thread. An error if the system gives no thread.
+    pub fn start(
+        self: &Arc<Self>,
+        permit: Permit,
+        connection: Arc<Connection>,
+        claim: Claim,
+        place: Option<GatePlace>,
+    ) -> io::Result<Running> {
+        let (first_bytes, first_bytes_in) = mpsc::channel();
+        let (tell, told) = may::sync::mpsc::channel();
+        let uploads = Arc::clone(self);
+        self.run(Box::new(move || {
+            let done = uploads.take(&connection, claim, place, &first_bytes_in, &tell);
+            drop(permit); // before the answer: whoever reads it may send the next at once
+            let _ = tell.send(Told::Done(Box::new(done)));
+        }))?;
+        Ok(Running { first_bytes, told })
+    }
+
+    fn run(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let mut job = job;
+        loop {
+            let thread = self.lock_waiting().pop();
+            let Some(thread) = thread else {
+                return self.start_thread(job);
+            };
+            match thread.send(job) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::SendError(back)) => job = back, // it has just ended for want of work
+            }
+        }
+    }
+
+    fn start_thread(self: &Arc<Self>, first: Job) -> io::Result<()> {
+        let uploads = Arc::clone(self);
+        let work = move || {
+            let mut job = first;
+            loop {
+                // A panic is that upload's 500: dropping the job drops its end of the channel.
+                drop(panic::catch_unwind(AssertUnwindSafe(job)));
+                let (sender, jobs) = mpsc::channel();
+                uploads.lock_waiting().push(sender);
+                match jobs.recv_timeout(THREAD_IDLE_MAX) {
+                    Ok(next) => job = next,
+                    Err(_) => return,
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("body".to_owned())
+            .spawn(work)
+            .map(drop)
+    }
+
+    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Job>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(
+        &self,
+        connection: &Connection,
+        claim: Claim,
+        place: Option<GatePlace>,
+        first_bytes: &mpsc::Receiver<Vec<u8>>,
+        tell: &may::sync::mpsc::Sender<Told>,
+    ) -> Done {
+        let mut body = Body {
+            socket: connection.socket(),
+            limits: self.limits,
+            left: claim.bytes,
+            stated: claim.bytes,
+        };
+        let result = self
+            .store
+            .begin(claim.clone(), place)
+            .map_err(|error| refusal_of(error, &claim));
+        let result = result.and_then(|arrival| {
+            let _ = tell.send(Told::Ready);
+            let first_bytes = first_bytes.recv().unwrap_or_default();
+            body.pour(arrival, &first_bytes, &claim)
+        });
+        Done {
+            result,
+            body_taken: body.left == 0,
+        }
+    }
+}
+
+/// What the store's error means for the sender.
+fn refusal_of(error: StoreError, claim: &Claim) -> Refusal {
+    match error {
+        StoreError::Full => Refusal::DiskFull,
+        StoreError::Taken => Refusal::Taken(claim.slot.clone()),
+        StoreError::DigestMismatch { found } => Refusal::DigestMismatch {
+            stated: claim.sha256.to_string(),
+            found: found.to_string(),
+        },
+        StoreError::CutShort { found } => Refusal::BodyCutShort {
+            stated: claim.bytes,
+            found,
+        },
+        StoreError::Io(_) => Refusal::Internal,
+    }
+}
+
+/// What is still to come of one upload's body.
+struct Body<'a> {
+    socket: &'a TcpStream,
+    limits: Limits,
+    left: u64,
+    stated: u64,
+}
+
+impl Body<'_> {
+    /// The whole body into the store, and the store's word that it is there to stay.
+    fn pour(
+        &mut self,
+        mut arrival: Arrival,
+        first: &[u8],
+        claim: &Claim,
+    ) -> Result<Published, Refusal> {
+        self.fill(&mut arrival, first, claim)?;
+        arrival.publish().map_err(|error| refusal_of(error, claim))
+    }
+
+    fn fill(&mut self, arrival: &mut Arrival, first: &[u8], claim: &Claim) -> Result<(), Refusal> {
+        let of_store = |error| refusal_of(error, claim);
+        let mut first = first;
+        let mut pace = Pace::new(self.limits);
+        while self.left > 0 {
+            let buffer = arrival.buffer().map_err(of_store)?;
+            let room = buffer
+                .len()
+                .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let source: &mut dyn Read = match first.is_empty() {
+                true => &mut self.socket,
+                false => &mut first,
+            };
+            match source.read(&mut buffer[..room]) {
+                Ok(0) => return Err(self.cut_short()),
+                Ok(n) => {
+                    self.left -= n as u64;
+                    pace.bytes += n as u64;
+                    arrival.advance(n).map_err(of_store)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(arrival, &mut pace, claim)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(self.cut_short()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for more of the body, giving the buffer back when it takes a while.
+    fn wait(&self, arrival: &mut Arrival, pace: &mut Pace, claim: &Claim) -> Result<(), Refusal> {
+        let mut silence = Duration::ZERO;
+        let mut patience = BUFFER_PATIENCE;
+        loop {
+            let began = Instant::now();
+            let ready = sys::wait_socket(self.socket, Direction::Readable, patience);
+            let waited = began.elapsed();
+            silence += waited;
+            pace.judge(waited, silence)?;
+            match ready {
+                Ok(true) => return Ok(()),
+                Ok(false) => arrival.rest().map_err(|error| refusal_of(error, claim))?,
+                Err(_) => return Err(self.cut_short()),
+            }
+            patience = Duration::from_millis(250);
+        }
+    }
+
+    fn cut_short(&self) -> Refusal {
+        Refusal::BodyCutShort {
+            stated: self.stated,
+            found: self.stated - self.left,
+        }
+    }
+}
+
+/// How fast the peer sends. Only time spent waiting for it counts: a slow disk is our own fault.
+struct Pace {
+    limits: Limits,
+    waited: Duration,
+    /// Bytes in the present window.
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(limits: Limits) -> Pace {
+        Pace {
+            limits,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    fn judge(&mut self, waited: Duration, silence: Duration) -> Result<(), Refusal> {
+        let idle = self.limits.idle;
+        if silence >= idle {
+            let why = format!("nothing came for {} s", idle.as_secs());
+            return Err(Refusal::BodyTooSlow(why));
+        }
+        self.waited += waited;
+        if self.waited < RATE_WINDOW {
+            return Ok(());
+        }
+        let least = self.limits.bytes_per_second_min;
+        let wanted = least.saturating_mul(self.waited.as_secs());
+        if self.bytes < wanted {
+            let why = format!("fewer than {least} bytes a second came (min_body_bytes_per_second)");
+            return Err(Refusal::BodyTooSlow(why));
+        }
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! The thread that ends connections which take too long: idle ones, heads that drip or never end,
+//! uploads whose first byte does not come. may_minihttp itself has no timeouts and no bounds.
+//!
+//! A body under way is not its business: the body thread enforces its own limits.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::answer::Answer;
+use super::connection::{Connection, Phase};
+use crate::events;
+use crate::failure::Failure;
+use crate::receiver::refusal::Refusal;
+use crate::receiver::vital::{self, Stopper};
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where an unfinished head is cut off. Larger than the limit that is told, because may_minihttp
+/// reads up to 32 KiB at once and the bytes after a short head may be a body.
+const UNFINISHED_HEAD_BYTES_MAX: u64 = 64 * 1024;
+
+const _: () = assert!(super::head::HEAD_BYTES_MAX as u64 + 32 * 1024 < UNFINISHED_HEAD_BYTES_MAX);
+
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub idle: Duration,
+    pub head: Duration,
+}
+
+/// Where new connections are announced. Sending never blocks.
+pub type Announce = mpsc::Sender<Weak<Connection>>;
+
+pub fn start(limits: Limits, stopper: &Stopper) -> Result<Announce, Failure> {
+    let (announce, arrivals) = mpsc::channel();
+    vital::spawn_vital("watchdog", stopper, move || watch(&arrivals, limits))?;
+    Ok(announce)
+}
+
+/// One connection as it was seen at the last tick.
+struct Watched {
+    connection: Weak<Connection>,
+    /// The head that is under way: the number of requests before it, and when it was first seen.
+    head: Option<(u64, Instant)>,
+}
+
+fn watch(arrivals: &mpsc::Receiver<Weak<Connection>>, limits: Limits) {
+    let mut watched: Vec<Watched> = Vec::new();
+    let mut next_look = Instant::now();
+    loop {
+        // With nothing to watch it sleeps for good: an idle receiver uses no CPU.
+        let arrival = match watched.is_empty() {
+            true => arrivals.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => arrivals.recv_timeout(next_look.saturating_duration_since(Instant::now())),
+        };
+        match arrival {
+            Ok(connection) => watched.push(Watched {
+                connection,
+                head: None,
+            }),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // By the clock and not by the timeout: a stream of arrivals must not put the look off.
+        if next_look <= Instant::now() {
+            watched.retain_mut(|one| one.is_alive_after_look(limits));
+            next_look = Instant::now() + TICK;
+        }
+    }
+}
+
+impl Watched {
+    /// False once there is nothing left to watch.
+    fn is_alive_after_look(&mut self, limits: Limits) -> bool {
+        let Some(connection) = self.connection.upgrade() else {
+            return false;
+        };
+        let age = connection.phase_age();
+        match connection.phase() {
+            Phase::Busy => true,
+            Phase::FirstBytes => age < limits.idle || ended(&connection, "no body came"),
+            Phase::Between => self.may_go_on_waiting(&connection, age, limits),
+        }
+    }
+
+    fn may_go_on_waiting(
+        &mut self,
+        connection: &Arc<Connection>,
+        age: Duration,
+        limits: Limits,
+    ) -> bool {
+        let bytes = connection.head_bytes().unwrap_or(0);
+        if bytes == 0 {
+            self.head = None;
+            return age < limits.idle || ended(connection, "idle");
+        }
+        let request = connection.requests();
+        let since = match self.head {
+            Some((same, since)) if same == request => since,
+            _ => self.head.insert((request, Instant::now())).1,
+        };
+        if bytes > UNFINISHED_HEAD_BYTES_MAX {
+            let answer = Answer::refusal(&Refusal::HeadTooLarge).into_closing_bytes(true);
+            // The peer may be told; whether it reads it is its own affair.
+            let _ = connection.write_directly(&answer);
+            return ended(connection, "the head is too large");
+        }
+        since.elapsed() < limits.head || ended(connection, "the head took too long")
+    }
+}
+
+fn ended(connection: &Connection, why: &'static str) -> bool {
+    events::connection_ended(connection.peer(), why);
+    connection.kill();
+    false
+}

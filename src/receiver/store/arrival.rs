@@ -1,0 +1,338 @@
+//! One upload under way: a file in incoming/ that is filled, checked and then stored.
+//!
+//!     create(X)  allocate  write ...  attribute  fsync(X)  the committer's order
+//!
+//! 1. Owning an `Arrival` is owning its file and its share of the disk; dropping it returns both.
+//!    One clean-up for every way out.
+//! 2. What is published has the stated length and digest; a body that ended early is an error, never
+//!    a small file.
+//! 3. A failed fsync is not tried again: the upload is dropped, and the sender comes again.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
+use super::committer::{Answer, Ask, Rejected, Wish};
+use super::existing::{self, Examined};
+use super::layout::relative_tarball;
+use super::space::{Promise, is_full};
+use super::writer::{self, Filled, Writer};
+use super::{ATTRIBUTE, Published, Store, StoreError};
+use crate::names::Sha256Digest;
+use crate::receiver::Claim;
+use crate::wire::{GatePlace, Receipt};
+use crate::{clock, durable, events};
+
+/// How often we look again at a name that keeps changing before that is our fault.
+const LOOKS_MAX: u32 = 8;
+
+pub struct Arrival {
+    store: Arc<Store>,
+    claim: Claim,
+    place: Option<GatePlace>,
+    file: Arc<File>,
+    incoming: Incoming,
+    writer: Writer,
+    hasher: Sha256,
+    /// Bytes of the body that were taken so far.
+    received: u64,
+    share: Share,
+    /// Held only while bytes are at hand.
+    filling: Option<Block>,
+    filled: usize,
+}
+
+/// The file's name, removed when dropped: unless the committer did, or recovery shall.
+struct Incoming(Option<PathBuf>);
+
+impl Incoming {
+    fn leave(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let Some(path) = &self.0 else { return };
+        if let Err(error) = durable::unlink(path) {
+            events::store_untidy(path, error);
+        }
+    }
+}
+
+impl Arrival {
+    /// Takes the space, and makes the file. Called by `Store::begin`.
+    pub(super) fn begin(
+        store: &Arc<Store>,
+        claim: Claim,
+        place: Option<GatePlace>,
+    ) -> Result<Arrival, StoreError> {
+        let begun = open_incoming(store, &claim).and_then(|(file, incoming, promise)| {
+            let path = incoming.0.as_deref().unwrap_or(store.data_dir());
+            let writer = Writer::new(file.clone(), path, claim.bytes, promise)?;
+            Ok((file, incoming, writer))
+        });
+        let (file, incoming, writer) =
+            begun.map_err(|error| fault(&claim, "begin an upload", error))?;
+        Ok(Arrival {
+            share: store.buffers.open(),
+            store: store.clone(),
+            claim,
+            place,
+            file,
+            incoming,
+            writer,
+            hasher: Sha256::new(),
+            received: 0,
+            filling: None,
+            filled: 0,
+        })
+    }
+
+    /// What the sender said it sends.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Bytes of the body that are still to come.
+    pub fn missing(&self) -> u64 {
+        self.claim.bytes - self.received
+    }
+
+    /// Room for bytes that are about to be read from the socket: never more than the body still
+    /// has, and empty only when it is complete. May wait for memory that other uploads hold.
+    pub fn buffer(&mut self) -> Result<&mut [u8], StoreError> {
+        let wanted = self.next_block_bytes();
+        let missing = usize::try_from(self.missing()).unwrap_or(usize::MAX);
+        let block = match self.filling.take() {
+            Some(block) => block,
+            None => self
+                .share
+                .take(wanted)
+                .map_err(|error| fault(&self.claim, "get memory for a body", error))?,
+        };
+        let room = &mut self.filling.insert(block).as_mut_slice()[self.filled..];
+        let end = room.len().min(missing);
+        Ok(&mut room[..end])
+    }
+
+    /// The first `count` bytes of [`Arrival::buffer`] were filled.
+    pub fn advance(&mut self, count: usize) -> Result<(), StoreError> {
+        let Some(block) = &self.filling else {
+            return Ok(());
+        };
+        let end = block.bytes().min(self.filled + count);
+        self.hasher.update(&block.as_slice()[self.filled..end]);
+        self.received += (end - self.filled) as u64;
+        self.filled = end;
+        if end == block.bytes() || self.missing() == 0 {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    /// The socket has nothing now: gives up the memory, so that a stalled peer holds none.
+    ///
+    /// To be called when a short wait has brought no bytes, not after every read: what the block
+    /// holds is written as it is.
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        self.hand_over()
+    }
+
+    /// Checks length and digest, and stores the episode. When this is `Ok`, the file, its name and
+    /// its row are on the disk.
+    pub fn publish(mut self) -> Result<Published, StoreError> {
+        self.hand_over()?;
+        self.writer
+            .finish()
+            .map_err(|error| fault(&self.claim, "write the body", error))?;
+        self.check()?;
+        let receipt = self.receipt();
+        self.make_durable(&receipt)
+            .map_err(|error| fault(&self.claim, "sync the body", error))?;
+        self.settle(receipt)
+    }
+
+    /// Blocks end at multiples of their size, also after a rest, so that direct writes stay aligned.
+    fn next_block_bytes(&self) -> usize {
+        if writer::is_large(self.claim.bytes) {
+            return LARGE_BYTES - (self.received % LARGE_BYTES as u64) as usize;
+        }
+        usize::try_from(self.missing()).map_or(SMALL_BYTES, |missing| missing.min(SMALL_BYTES))
+    }
+
+    fn hand_over(&mut self) -> Result<(), StoreError> {
+        let length = std::mem::take(&mut self.filled);
+        match self.filling.take() {
+            Some(block) if length > 0 => self
+                .writer
+                .write(Filled { block, length })
+                .map_err(|error| fault(&self.claim, "write the body", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.missing() > 0 {
+            return Err(StoreError::CutShort {
+                found: self.received,
+            });
+        }
+        let found = Sha256Digest::from_bytes(self.hasher.clone().finalize().into());
+        match found == self.claim.sha256 {
+            true => Ok(()),
+            false => Err(StoreError::DigestMismatch { found }),
+        }
+    }
+
+    fn receipt(&self) -> Receipt {
+        let claim = &self.claim;
+        Receipt {
+            seq: None,
+            host: claim.slot.host.clone(),
+            episode: claim.slot.episode.clone(),
+            bytes: Some(claim.bytes),
+            sha256: claim.sha256,
+            commit: claim.commit,
+            dirty: Some(claim.dirty),
+            received_at: Some(clock::rfc3339(SystemTime::now())),
+            path: Some(relative_tarball(&claim.slot)),
+            gate: self.place.clone(),
+        }
+    }
+
+    /// The file with the receipt that it carries is on the disk. Its name is still in incoming/.
+    fn make_durable(&self, receipt: &Receipt) -> io::Result<()> {
+        let text = serde_json::to_vec(receipt)?;
+        match durable::set_attribute(&self.file, ATTRIBUTE, &text) {
+            // Said once at start; the index alone tells the story there.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            other => other?,
+        }
+        durable::sync_file(&self.file)
+    }
+
+    /// Asks the committer until the wish fits what stands under the name.
+    fn settle(mut self, receipt: Receipt) -> Result<Published, StoreError> {
+        let (mut receipt, mut wish) = (receipt, Wish::Link);
+        for _ in 0..LOOKS_MAX {
+            match self.commit(&receipt, wish)? {
+                Ok(stored) => {
+                    self.incoming.leave();
+                    return Ok(Published {
+                        receipt: stored.receipt,
+                        fresh: stored.fresh,
+                    });
+                }
+                Err(Rejected::LookAgain) => (receipt, wish) = self.look(receipt)?,
+                Err(Rejected::Taken) => return Err(StoreError::Taken),
+                Err(Rejected::Full) => return Err(StoreError::Full),
+                Err(Rejected::Fault(error)) => {
+                    return Err(fault(&self.claim, "store the episode", error));
+                }
+            }
+        }
+        let error = io::Error::other("what stands under its name kept changing, or cannot be read");
+        Err(fault(&self.claim, "store the episode", error))
+    }
+
+    fn commit(&mut self, receipt: &Receipt, wish: Wish) -> Result<Answer, StoreError> {
+        let ask = Ask {
+            receipt: receipt.clone(),
+            wish,
+            incoming: self.incoming.0.clone(),
+        };
+        let (job, answered) = ask.into_job();
+        let asked = self
+            .store
+            .committer
+            .ask(job)
+            .and_then(|()| answered.recv().ok());
+        asked.ok_or_else(|| {
+            // The process ends. Whether the name was made is for recovery to see, so X stays.
+            self.incoming.leave();
+            let error = io::Error::other("the committer has stopped");
+            fault(&self.claim, "store the episode", error)
+        })
+    }
+
+    /// A file stands under the name: reads all of it, here and not in the committer, and says what
+    /// is to be done about it, and under which row.
+    fn look(&self, receipt: Receipt) -> Result<(Receipt, Wish), StoreError> {
+        let tarball = self.store.layout.tarball(&self.claim.slot);
+        let found = existing::examine(&tarball, |_| ())
+            .map_err(|error| fault(&self.claim, "read what is stored under the name", error))?;
+        let Some(found) = found else {
+            return Ok((receipt, Wish::Link));
+        };
+        if found.sha256 == self.claim.sha256 {
+            let receipt = self.vouch(&found, receipt);
+            return receipt
+                .map(|receipt| (receipt, Wish::Keep(found.identity)))
+                .map_err(|error| fault(&self.claim, "sync what is stored under the name", error));
+        }
+        // Only its own row can say that a stored file is damaged.
+        let rows = self
+            .store
+            .index
+            .rows_of(&self.claim.slot)
+            .map_err(|error| fault(&self.claim, "read the index", error))?;
+        match rows.iter().any(|row| row.sha256 == self.claim.sha256) {
+            true => Ok((receipt, Wish::Replace(found.identity))),
+            false => Err(StoreError::Taken),
+        }
+    }
+
+    /// Makes sure of a file that has our bytes. If it carries a receipt, that was the first.
+    fn vouch(&self, found: &Examined, receipt: Receipt) -> io::Result<Receipt> {
+        durable::sync_file(&found.file)?;
+        let carried = existing::carried_receipt(&found.file, &self.claim.slot)?;
+        let first = carried.filter(|carried| carried.sha256 == receipt.sha256);
+        Ok(first.unwrap_or(receipt))
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        // The writing thread ends before the file's name goes: nothing of this upload lives on.
+        let _ = self.writer.finish();
+    }
+}
+
+fn open_incoming(store: &Store, claim: &Claim) -> io::Result<(Arc<File>, Incoming, Promise)> {
+    let mut incoming = Incoming(None);
+    let (file, promise) = store.allowance.take(claim.bytes, || {
+        let (path, file) = create(store, claim)?;
+        incoming.0 = Some(path);
+        Ok(file)
+    })?;
+    Ok((Arc::new(file), incoming, promise))
+}
+
+/// A name that no other upload has, and no left-over that recovery could not remove.
+fn create(store: &Store, claim: &Claim) -> io::Result<(PathBuf, File)> {
+    loop {
+        let n = store.uploads_begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = store.layout.partial(&claim.slot, n);
+        match durable::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(error),
+            Ok(file) => return Ok((path, file)),
+        }
+    }
+}
+
+/// No room is the operator's business and a 507; anything else is ours, logged here.
+fn fault(claim: &Claim, doing: &str, error: io::Error) -> StoreError {
+    if is_full(&error) {
+        return StoreError::Full;
+    }
+    events::store_fault(&claim.slot, doing, &error);
+    StoreError::Io(error)
+}

@@ -1,0 +1,273 @@
+//! Rows for stored files that the index lacks, each made by reading the file from end to end.
+//!
+//! 1. Files are never touched. What is odd among them is named and left alone.
+//! 2. Rows are added by the committer, in the order in which the files were last written, so that
+//!    `seq` tells the order of arrival as well as anybody still knows it.
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::committer::{Ask, Committer, Rejected, Wish};
+use super::existing;
+use super::index::Index;
+use super::layout::{Layout, episode_of_tarball};
+use super::{Opened, threshold};
+use crate::durable;
+use crate::failure::Failure;
+use crate::names::HostId;
+use crate::wire::{Receipt, Slot};
+
+/// Rows that share one sync of the index. After a power cut as many files are read again.
+const ROWS_AT_ONCE: usize = 64;
+
+/// What happens, while it happens.
+pub enum News<'a> {
+    /// The folder was looked through: so many files have a row, and so many files and bytes have none.
+    Found {
+        with_row: usize,
+        without: usize,
+        bytes: u64,
+    },
+    /// Something that has no business there, or contradicts its row. It is left alone.
+    Odd { path: &'a Path, why: String },
+    /// So many more bytes were read.
+    Read { bytes: u64 },
+    /// A file has its row now.
+    Added(&'a Receipt),
+    /// A file would get a row; only with `dry_run`.
+    WouldAdd(&'a Slot),
+    /// A file that could not be read or indexed, and stays without a row.
+    Failed { path: &'a Path, why: String },
+}
+
+/// What was done in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub added: usize,
+    pub odd: usize,
+    pub failed: usize,
+}
+
+/// Adds the rows that the index of `data_dir` lacks, or only says which; `tell` hears of each step.
+///
+/// Errors: the store is in use, is none, or its disk fails. Rows that were added stay.
+pub fn backfill(
+    data_dir: &Path,
+    config_path: &Path,
+    dry_run: bool,
+    tell: &mut dyn FnMut(News),
+) -> Result<Summary, Failure> {
+    let mut summary = Summary::default();
+    if dry_run {
+        let layout = Layout::new(data_dir);
+        let _lock = threshold::enter(&layout, config_path)?;
+        let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
+        let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
+        survey
+            .missing
+            .iter()
+            .for_each(|file| tell(News::WouldAdd(&file.slot)));
+        return Ok(summary);
+    }
+    let Opened {
+        layout,
+        mut committer,
+        lock: _lock,
+        ..
+    } = Opened::open(data_dir, config_path)?;
+    let index = committer.index();
+    let survey = Survey::of(&layout, Some(&index), &mut summary, tell)?;
+    for files in survey.missing.chunks(ROWS_AT_ONCE) {
+        add_rows(&mut committer, files, &mut summary, tell)?;
+    }
+    Ok(summary)
+}
+
+/// A stored file without a row.
+struct Missing {
+    slot: Slot,
+    path: PathBuf,
+    bytes: u64,
+    written: SystemTime,
+}
+
+/// What is in episodes/.
+#[derive(Default)]
+struct Survey {
+    with_row: usize,
+    missing: Vec<Missing>,
+}
+
+impl Survey {
+    fn of(
+        layout: &Layout,
+        index: Option<&Index>,
+        summary: &mut Summary,
+        tell: &mut dyn FnMut(News),
+    ) -> Result<Survey, Failure> {
+        let mut survey = Survey::default();
+        for host in entries(&layout.episodes())? {
+            let Some(id) = host_of(&host) else {
+                name_odd(
+                    &host.path(),
+                    "it is not the folder of a host",
+                    summary,
+                    tell,
+                );
+                continue;
+            };
+            for file in entries(&host.path())? {
+                let path = file.path();
+                if let Err(why) = survey.add(&id, &file, index) {
+                    name_odd(&path, &why, summary, tell);
+                }
+            }
+        }
+        survey
+            .missing
+            .sort_by(|a, b| (a.written, &a.slot).cmp(&(b.written, &b.slot)));
+        tell(News::Found {
+            with_row: survey.with_row,
+            without: survey.missing.len(),
+            bytes: survey.missing.iter().map(|file| file.bytes).sum(),
+        });
+        Ok(survey)
+    }
+
+    /// Errors say why the file is odd.
+    fn add(&mut self, host: &HostId, file: &DirEntry, index: Option<&Index>) -> Result<(), String> {
+        let words = |error: io::Error| error.to_string();
+        let slot = slot_of(host, file).ok_or("it is not an episode's tarball")?;
+        let metadata = file.metadata().map_err(words)?;
+        let rows = match index {
+            Some(index) => index.rows_of(&slot).map_err(words)?,
+            None => Vec::new(),
+        };
+        let Some(row) = rows.last() else {
+            self.missing.push(Missing {
+                slot,
+                path: file.path(),
+                bytes: metadata.len(),
+                written: metadata.modified().map_err(words)?,
+            });
+            return Ok(());
+        };
+        self.with_row += 1;
+        match row.bytes.filter(|&bytes| bytes != metadata.len()) {
+            Some(bytes) => Err(format!(
+                "it has {} bytes and its row says {bytes}; it may be damaged: sent again, a whole one takes its place",
+                metadata.len()
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+fn name_odd(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnMut(News)) {
+    summary.odd += 1;
+    tell(News::Odd {
+        path,
+        why: why.to_owned(),
+    });
+}
+
+/// Sorted, so that two runs say the same.
+fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
+    let mut entries = fs::read_dir(dir)
+        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        .map_err(|error| cannot_read(dir, &error))?;
+    entries.sort_by_key(DirEntry::file_name);
+    Ok(entries)
+}
+
+fn host_of(entry: &DirEntry) -> Option<HostId> {
+    let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let name = entry.file_name();
+    name.to_str()
+        .filter(|_| is_dir)
+        .and_then(|name| HostId::parse(name).ok())
+}
+
+fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
+    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+    let name = entry.file_name();
+    let episode = name
+        .to_str()
+        .filter(|_| is_file)
+        .and_then(episode_of_tarball)?;
+    Some(Slot {
+        host: host.clone(),
+        episode,
+    })
+}
+
+/// Reads some files and adds their rows together.
+fn add_rows(
+    committer: &mut Committer,
+    files: &[Missing],
+    summary: &mut Summary,
+    tell: &mut dyn FnMut(News),
+) -> Result<(), Failure> {
+    let (mut paths, mut asks) = (Vec::new(), Vec::new());
+    for file in files {
+        match read(file, tell) {
+            Ok(ask) => {
+                paths.push(&file.path);
+                asks.push(ask);
+            }
+            Err(error) => name_failed(&file.path, &error.to_string(), summary, tell),
+        }
+    }
+    let answers = committer.commit_all(asks)?;
+    for (path, answer) in paths.into_iter().zip(answers) {
+        match answer {
+            Ok(stored) => {
+                summary.added += 1;
+                tell(News::Added(&stored.receipt));
+            }
+            Err(Rejected::Full) => {
+                return Err(Failure::new(
+                    format!(
+                        "the disk is full; {} rows were added and stay",
+                        summary.added
+                    ),
+                    "free space under data_dir, then run it again",
+                ));
+            }
+            Err(Rejected::Fault(error)) => name_failed(path, &error.to_string(), summary, tell),
+            Err(Rejected::LookAgain | Rejected::Taken) => {
+                name_failed(path, "it changed while it was read", summary, tell);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn name_failed(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnMut(News)) {
+    summary.failed += 1;
+    tell(News::Failed {
+        path,
+        why: why.to_owned(),
+    });
+}
+
+/// Reads the file, and makes sure that it is on the disk: whoever put it there may not have.
+fn read(file: &Missing, tell: &mut dyn FnMut(News)) -> io::Result<Ask> {
+    let examined = existing::examine(&file.path, |bytes| tell(News::Read { bytes }))?
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    durable::sync_file(&examined.file)?;
+    Ok(Ask {
+        receipt: existing::row_of(&examined, &file.slot)?,
+        wish: Wish::Keep(examined.identity),
+        incoming: None,
+    })
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot read {}: {error}", path.display()),
+        "run it as the user that the folder belongs to; look at the disk (dmesg)",
+    )
+}

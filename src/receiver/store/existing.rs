@@ -1,0 +1,123 @@
+//! What a stored file says for itself: its bytes, and the receipt that it carries as an attribute.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use super::ATTRIBUTE;
+use super::layout::relative_tarball;
+use crate::episode::Meta;
+use crate::names::{CommitHash, Sha256Digest};
+use crate::wire::{Receipt, Slot};
+use crate::{clock, episode, sys};
+
+/// Which file it is, whatever its name. Two names with one identity are one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub fn of(metadata: &Metadata) -> Identity {
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// `None` if there is no file.
+    pub fn at(path: &Path) -> io::Result<Option<Identity>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Identity::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A file whose every byte was read.
+pub struct Examined {
+    pub file: File,
+    pub identity: Identity,
+    pub bytes: u64,
+    pub sha256: Sha256Digest,
+}
+
+/// Reads a file from end to end; `None` if there is none. `progress` hears of every block's bytes.
+pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<Examined>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let identity = Identity::of(&file.metadata()?);
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 64 << 10];
+    let mut bytes = 0;
+    loop {
+        match (&file).read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&block[..count]);
+                bytes += count as u64;
+                progress(count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(Examined {
+        file,
+        identity,
+        bytes,
+        sha256: Sha256Digest::from_bytes(hasher.finalize().into()),
+    }))
+}
+
+/// The receipt that the file carries, if it is one of this slot and of as many bytes.
+pub fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
+    let Some(text) = sys::get_xattr(file, ATTRIBUTE)? else {
+        return Ok(None);
+    };
+    let bytes = file.metadata()?.len();
+    let receipt: Option<Receipt> = serde_json::from_slice(&text).ok();
+    Ok(receipt.filter(|receipt| receipt.slot() == *slot && receipt.bytes == Some(bytes)))
+}
+
+/// The row of a file that was read and has none: what it carries if that speaks of these bytes,
+/// else what can be seen. The time is then that of the last writing, the best that is known.
+pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Receipt> {
+    let carried = carried_receipt(&examined.file, slot)?;
+    if let Some(receipt) = carried.filter(|receipt| receipt.sha256 == examined.sha256) {
+        return Ok(receipt);
+    }
+    let written = examined.file.metadata()?.modified();
+    let (commit, dirty) = told_by_tarball(&examined.file)?;
+    Ok(Receipt {
+        seq: None,
+        host: slot.host.clone(),
+        episode: slot.episode.clone(),
+        bytes: Some(examined.bytes),
+        sha256: examined.sha256,
+        commit,
+        dirty,
+        received_at: Some(clock::rfc3339(written.unwrap_or(SystemTime::UNIX_EPOCH))),
+        path: Some(relative_tarball(slot)),
+        gate: None,
+    })
+}
+
+/// What the `meta.json` in the tarball says of the code that made it; nothing, where there is none
+/// that can be read. Whoever needs the commit has the tarball.
+fn told_by_tarball(file: &File) -> io::Result<(Option<CommitHash>, Option<bool>)> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(match episode::read_meta(file) {
+        Ok(Meta { commit, dirty }) => (Some(commit), dirty),
+        Err(_) => (None, None),
+    })
+}

@@ -1,0 +1,362 @@
+//! `index.jsonl`: one receipt a line, append-only, derived from episodes/ and never the truth.
+//!
+//! 1. What can be found here is on the disk: a row is entered into the map after its `fdatasync`.
+//! 2. A row never moves and never changes, so readers need no lock but the map's.
+//! 3. Only the committer appends, and only a tail that no answer was built on is ever cut.
+//!
+//! The map costs 16 bytes an episode: a keyed 64-bit hash of the name and the row's offset. Equal
+//! hashes are all kept, and each is checked against the row that it points to.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::{PoisonError, RwLock};
+
+use super::layout::Layout;
+use super::rows::{self, Line};
+use crate::wire::{Receipt, Slot};
+use crate::{durable, events};
+
+/// Unreadable lines that are named one by one at start.
+const NAMED_MAX: usize = 10;
+
+/// The readers' side: finds rows by name.
+pub struct Index {
+    file: File,
+    names: RwLock<Names>,
+}
+
+/// The committer's side: where the next row goes. There is one in a process.
+pub struct Tail {
+    file: File,
+    /// Bytes of whole rows.
+    pub length: u64,
+    pub next_seq: u64,
+}
+
+/// What one pass over the file found.
+struct Pass {
+    entries: Vec<(u64, u64)>,
+    seq_max: u64,
+    /// Where the whole rows end. What follows was torn by a crash.
+    sound_length: u64,
+    unreadable: usize,
+}
+
+impl Index {
+    /// Opens the index, mends its end, and makes sure that all of it is on the disk.
+    pub fn open(layout: &Layout) -> io::Result<(Index, Tail)> {
+        let file = open_or_create(layout)?;
+        let hasher = RandomState::new();
+        let pass = look_through(&file, &hasher)?;
+        let length = file.metadata()?.len();
+        if pass.sound_length < length {
+            cut_tail(layout, &file, pass.sound_length, length)?;
+        }
+        // Rows that a killed process had appended may be in memory only; from here on we answer
+        // from them.
+        durable::sync_data(&file)?;
+        let tail = Tail {
+            file: file.try_clone()?,
+            length: pass.sound_length,
+            next_seq: pass.seq_max.saturating_add(1),
+        };
+        Ok((Index::of(file, hasher, pass.entries), tail))
+    }
+
+    /// Opens the index only to look, and changes nothing. A missing one is empty.
+    pub fn look(layout: &Layout) -> io::Result<Option<Index>> {
+        let file = match File::open(layout.index()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let hasher = RandomState::new();
+        let pass = look_through(&file, &hasher)?;
+        Ok(Some(Index::of(file, hasher, pass.entries)))
+    }
+
+    fn of(file: File, hasher: RandomState, entries: Vec<(u64, u64)>) -> Index {
+        Index {
+            file,
+            names: RwLock::new(Names::new(hasher, entries)),
+        }
+    }
+
+    /// All rows of a slot, oldest first. More than one is odd and tolerated.
+    pub fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
+        let offsets = self
+            .names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .offsets(slot);
+        let mut found = Vec::new();
+        for offset in offsets {
+            match rows::read_row(&self.file, offset)? {
+                Some(row) if row.slot() == *slot => found.push(row),
+                Some(_) => {} // another name with the same hash
+                None => {
+                    events::unreadable_row(offset, "it was a receipt when the store was opened")
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a row findable that lies on the disk at `offset`.
+    pub fn enter(&self, slot: &Slot, offset: u64) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let hash = names.hash(slot);
+        names.new.insert((hash, offset));
+    }
+
+    /// How many rows can be found.
+    pub fn count(&self) -> usize {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.old.len() + names.new.len()
+    }
+}
+
+impl Tail {
+    /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
+    pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
+        durable::append(&mut self.file, rows)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        durable::sync_data(&self.file)
+    }
+
+    /// `bytes` more at the end are rows on the disk.
+    pub fn accept(&mut self, bytes: u64) {
+        self.length += bytes;
+    }
+
+    /// Cuts what was appended since the last [`Tail::accept`].
+    pub fn take_back(&self) -> io::Result<()> {
+        durable::truncate(&self.file, self.length)
+    }
+}
+
+/// Which rows may be of a name. The many that were there at start take exactly 16 bytes each.
+struct Names {
+    hasher: RandomState,
+    /// Hash and offset, sorted.
+    old: Box<[(u64, u64)]>,
+    new: BTreeSet<(u64, u64)>,
+}
+
+impl Names {
+    fn new(hasher: RandomState, mut entries: Vec<(u64, u64)>) -> Names {
+        entries.sort_unstable();
+        Names {
+            hasher,
+            old: entries.into_boxed_slice(),
+            new: BTreeSet::new(),
+        }
+    }
+
+    fn hash(&self, slot: &Slot) -> u64 {
+        hash(&self.hasher, slot)
+    }
+
+    /// Ascending, so oldest first: what was there at start lies before what came since.
+    fn offsets(&self, slot: &Slot) -> Vec<u64> {
+        let hash = self.hash(slot);
+        let first = self.old.partition_point(|entry| entry.0 < hash);
+        let old = self.old[first..].iter().take_while(|entry| entry.0 == hash);
+        let new = self.new.range((hash, 0)..=(hash, u64::MAX));
+        old.chain(new).map(|entry| entry.1).collect()
+    }
+}
+
+fn hash(hasher: &RandomState, slot: &Slot) -> u64 {
+    hasher.hash_one((slot.host.as_str(), slot.episode.as_str()))
+}
+
+fn open_or_create(layout: &Layout) -> io::Result<File> {
+    let path = layout.index();
+    let open = |create_new: bool| {
+        File::options()
+            .read(true)
+            .append(true)
+            .create_new(create_new)
+            .open(&path)
+    };
+    let file = match open(false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => open(true)?,
+        other => other?,
+    };
+    // Also when it was there: the run that made it may have been killed before its own sync.
+    durable::sync_dir(layout.root())?;
+    Ok(file)
+}
+
+fn look_through(file: &File, hasher: &RandomState) -> io::Result<Pass> {
+    let mut pass = Pass {
+        entries: Vec::new(),
+        seq_max: 0,
+        sound_length: 0,
+        unreadable: 0,
+    };
+    // Torn until a whole line follows: then it is a line in the middle, and stays.
+    let mut torn = 0;
+    rows::each_line(file, |line| {
+        if !line.whole {
+            torn += 1;
+            return;
+        }
+        pass.sound_length = line.offset + line.length;
+        pass.unreadable += torn;
+        torn = 0;
+        pass.enter(line, hasher);
+    })?;
+    if pass.unreadable > 0 {
+        events::unreadable_rows(pass.unreadable);
+    }
+    Ok(pass)
+}
+
+impl Pass {
+    fn enter(&mut self, line: &Line, hasher: &RandomState) {
+        match rows::parse(line) {
+            Ok(row) => {
+                self.seq_max = self.seq_max.max(row.seq.unwrap_or(0));
+                self.entries.push((hash(hasher, &row.slot()), line.offset));
+            }
+            Err(why) => {
+                self.unreadable += 1;
+                if self.unreadable <= NAMED_MAX {
+                    events::unreadable_row(line.offset, why);
+                }
+            }
+        }
+    }
+}
+
+/// Cuts the index back to its whole rows, keeping what is cut.
+///
+///     create(quarantine)  write  fsync file  fsync dir  truncate(index)
+fn cut_tail(layout: &Layout, index: &File, sound_length: u64, length: u64) -> io::Result<()> {
+    let (kept_as, kept) = layout.new_in_quarantine("index.jsonl.tail")?;
+    let mut block = vec![0; 64 << 10];
+    let mut offset = sound_length;
+    while offset < length {
+        let count = std::os::unix::fs::FileExt::read_at(index, &mut block, offset)?;
+        if count == 0 {
+            break;
+        }
+        durable::write_at(&kept, &block[..count], offset - sound_length)?;
+        offset += count as u64;
+    }
+    durable::sync_file(&kept)?;
+    durable::sync_dir(&layout.quarantine())?;
+    durable::truncate(index, sound_length)?;
+    events::index_tail_cut(length - sound_length, &kept_as);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    fn row(seq: u64, slot: &str) -> String {
+        let (host, episode) = slot.split_once('/').unwrap();
+        let sha256 = "0f".repeat(32);
+        format!(r#"{{"seq":{seq},"host":"{host}","episode":"{episode}","sha256":"{sha256}"}}"#)
+    }
+
+    fn opened(content: &[u8]) -> (Folder, Index, Tail) {
+        let folder = Folder::new("index");
+        fs::create_dir(folder.path().join("quarantine")).unwrap();
+        fs::write(folder.path().join("index.jsonl"), content).unwrap();
+        let (index, tail) = Index::open(&Layout::new(folder.path())).unwrap();
+        (folder, index, tail)
+    }
+
+    fn seqs(index: &Index, slot: &str) -> Vec<u64> {
+        let rows = index.rows_of(&Slot::parse(slot).unwrap()).unwrap();
+        rows.iter().map(|row| row.seq.unwrap()).collect()
+    }
+
+    #[test]
+    fn rows_are_found_by_name_and_seq_goes_on_after_the_largest() {
+        let text = format!("{}\n{}\n{}\n", row(7, "a/1"), row(3, "a/2"), row(4, "a/1"));
+        let (_folder, index, tail) = opened(text.as_bytes());
+        assert_eq!(seqs(&index, "a/1"), [7, 4]);
+        assert_eq!(seqs(&index, "a/2"), [3]);
+        assert!(seqs(&index, "a/3").is_empty());
+        assert!(seqs(&index, "b/1").is_empty());
+        assert_eq!((tail.next_seq, tail.length), (8, text.len() as u64));
+    }
+
+    #[test]
+    fn only_a_torn_tail_is_cut_and_it_is_kept() {
+        let good = format!("{}\n", row(1, "a/1"));
+        let torn_row = row(2, "a/2");
+        for tail in [
+            &torn_row.as_bytes()[..20],
+            torn_row.as_bytes(), // complete but for its line break
+            &[0; 5000],
+            &[b"\0\0\0\0".as_slice(), torn_row.as_bytes(), b"\n"].concat(),
+            b"\0\n\0",
+        ] {
+            let (folder, index, end) = opened(&[good.as_bytes(), tail].concat());
+            assert_eq!(seqs(&index, "a/1"), [1]);
+            assert!(seqs(&index, "a/2").is_empty());
+            assert_eq!(end.length, good.len() as u64);
+            let file = |name: &str| fs::read(folder.path().join(name)).unwrap();
+            assert_eq!(file("index.jsonl"), good.as_bytes());
+            assert_eq!(file("quarantine/index.jsonl.tail.1"), tail);
+        }
+    }
+
+    #[test]
+    fn a_complete_line_stays_whatever_it_says() {
+        let text = format!(
+            "not json\n{}\n\n\0\0\n{{\"host\":\"..\"}}\n{}\n",
+            row(1, "a/1"),
+            row(2, "a/2")
+        );
+        let (folder, index, tail) = opened(text.as_bytes());
+        assert_eq!(seqs(&index, "a/1"), [1]);
+        assert_eq!(seqs(&index, "a/2"), [2]);
+        assert_eq!(tail.length, text.len() as u64);
+        let kept = fs::read_to_string(folder.path().join("index.jsonl")).unwrap();
+        assert_eq!(kept, text);
+        assert_eq!(
+            fs::read_dir(folder.path().join("quarantine"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn an_appended_row_is_found_once_it_is_entered() {
+        let (_folder, index, mut tail) = opened(b"");
+        let text = format!("{}\n", row(tail.next_seq, "a/1"));
+        tail.append(text.as_bytes()).unwrap();
+        assert!(seqs(&index, "a/1").is_empty());
+        index.enter(&Slot::parse("a/1").unwrap(), tail.length);
+        tail.accept(text.len() as u64);
+        assert_eq!(seqs(&index, "a/1"), [1]);
+        tail.append(b"{half a row").unwrap();
+        tail.take_back().unwrap();
+        tail.append(text.as_bytes()).unwrap();
+        index.enter(&Slot::parse("a/1").unwrap(), tail.length);
+        assert_eq!(seqs(&index, "a/1"), [1, 1]);
+    }
+
+    #[test]
+    fn names_of_one_hash_are_told_apart_by_their_rows() {
+        let text = format!("{}\n{}\n", row(1, "a/1"), row(2, "a/2"));
+        let (_folder, index, _tail) = opened(text.as_bytes());
+        // As if both names had the same hash.
+        index.enter(&Slot::parse("a/2").unwrap(), 0);
+        assert_eq!(seqs(&index, "a/2"), [2]);
+    }
+}

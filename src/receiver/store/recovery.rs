@@ -1,0 +1,144 @@
+//! What the last run left behind, settled before anything new comes in.
+//!
+//! Each `incoming/X` is a record of intent. If its final name is the same file (device and inode;
+//! a link count alone proves nothing, since backups make links), it was published and may have been
+//! acknowledged: its row and all syncs are done again by the committer's own code. Else it is swept.
+//! What is not ours goes to quarantine/, and is never a reason not to start.
+
+use std::fs::{self, DirEntry, File};
+use std::io;
+use std::path::Path;
+
+use super::committer::{Ask, Committer, Rejected, Wish};
+use super::existing::{self, Identity};
+use super::layout::{Layout, slot_of_partial};
+use crate::failure::Failure;
+use crate::wire::{Receipt, Slot};
+use crate::{durable, events};
+
+/// What was done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Uploads that had their name when the last run ended.
+    pub published: usize,
+    /// Uploads that had not, and never were acknowledged.
+    pub swept: usize,
+}
+
+/// Settles all of incoming/.
+///
+/// Errors: incoming/ cannot be read, or an episode that may have been acknowledged cannot be made
+/// sure of.
+pub fn recover(layout: &Layout, committer: &mut Committer) -> Result<Recovered, Failure> {
+    let mut recovered = Recovered::default();
+    let left = fs::read_dir(layout.incoming()).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in left.map_err(|error| cannot("read", &layout.incoming(), &error))? {
+        let path = entry.path();
+        let Some(slot) = slot_of(&entry) else {
+            set_aside(layout, &path);
+            continue;
+        };
+        match published_file(layout, &path, &slot) {
+            Ok(Some(identity)) => {
+                finish(layout, committer, &path, &slot, identity)?;
+                recovered.published += 1;
+            }
+            Ok(None) => {
+                sweep(&path);
+                recovered.swept += 1;
+            }
+            Err(error) => return Err(cannot("look at", &path, &error)),
+        }
+    }
+    Ok(recovered)
+}
+
+/// The slot of an upload of ours: a regular file with a name that we give.
+fn slot_of(entry: &DirEntry) -> Option<Slot> {
+    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+    entry
+        .file_name()
+        .to_str()
+        .filter(|_| is_file)
+        .and_then(slot_of_partial)
+}
+
+/// The file, if the final name is that very file too.
+fn published_file(layout: &Layout, path: &Path, slot: &Slot) -> io::Result<Option<Identity>> {
+    let incoming = Identity::at(path)?;
+    let stored = Identity::at(&layout.tarball(slot))?;
+    Ok(incoming.filter(|_| incoming == stored))
+}
+
+/// Does again what the last run may not have finished, in the committer's order.
+fn finish(
+    layout: &Layout,
+    committer: &mut Committer,
+    path: &Path,
+    slot: &Slot,
+    identity: Identity,
+) -> Result<(), Failure> {
+    let receipt = make_sure_of(layout, slot)
+        .map_err(|error| cannot("make sure of", &layout.tarball(slot), &error))?;
+    let ask = Ask {
+        receipt,
+        wish: Wish::Keep(identity),
+        incoming: Some(path.to_owned()),
+    };
+    match committer.commit_all(vec![ask])?.pop() {
+        None | Some(Ok(_)) => Ok(()),
+        // No room for a row: it was not acknowledged, and X stays for the next start.
+        Some(Err(Rejected::Full)) => {
+            events::store_untidy(
+                path,
+                "the disk is full, so its row must wait for the next start",
+            );
+            Ok(())
+        }
+        // Its row tells of other bytes. Both stay; this name of the file is one too many.
+        Some(Err(Rejected::Taken | Rejected::LookAgain)) => {
+            events::store_fault(
+                slot,
+                "recover it",
+                "its row in index.jsonl is of other bytes",
+            );
+            sweep(path);
+            Ok(())
+        }
+        Some(Err(Rejected::Fault(error))) => Err(cannot("recover", path, &error)),
+    }
+}
+
+/// The file is on the disk, and this is its row: the one that it carries, which was synced with it,
+/// else what reading it tells.
+fn make_sure_of(layout: &Layout, slot: &Slot) -> io::Result<Receipt> {
+    let tarball = layout.tarball(slot);
+    let file = File::open(&tarball)?;
+    durable::sync_file(&file)?;
+    if let Some(receipt) = existing::carried_receipt(&file, slot)? {
+        return Ok(receipt);
+    }
+    let examined = existing::examine(&tarball, |_| ())?
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    existing::row_of(&examined, slot)
+}
+
+fn sweep(path: &Path) {
+    if let Err(error) = durable::unlink(path) {
+        events::store_untidy(path, error);
+    }
+}
+
+fn set_aside(layout: &Layout, path: &Path) {
+    match layout.set_aside(path) {
+        Ok(kept_as) => events::quarantined(path, &kept_as, "no upload of ours has such a name"),
+        Err(error) => events::store_untidy(path, error),
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot {what} {}: {error}", path.display()),
+        "look at the disk and at who owns the folder (dmesg, ls -l), then start the receiver again; nothing was changed",
+    )
+}

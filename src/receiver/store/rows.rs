@@ -1,0 +1,149 @@
+//! `index.jsonl` as lines: read in one pass, in bounded memory, whatever is in it.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+
+use crate::wire::Receipt;
+
+/// Ours have under 1 KiB. A longer line is no receipt.
+const ROW_BYTES_MAX: usize = 64 << 10;
+
+/// One line, as far as it matters.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its length, the line break included.
+    pub length: u64,
+    /// The text without the line break; `None` if it is longer than any receipt.
+    pub text: Option<&'a [u8]>,
+    /// Whether it ends in a line break and holds no NUL: what a power cut leaves lacks one of the two.
+    pub whole: bool,
+}
+
+/// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
+pub fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(ROW_BYTES_MAX, FromStart { file, offset: 0 });
+    let mut text = Vec::new();
+    let mut offset = 0;
+    while let Some(line) = next_line(&mut reader, &mut text, offset)? {
+        visit(&line);
+        offset += line.length;
+    }
+    Ok(())
+}
+
+/// The receipt that begins at `offset`; `None` if what is there is none.
+pub fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
+    let mut reader = BufReader::with_capacity(2048, FromStart { file, offset });
+    let mut text = Vec::new();
+    let line = next_line(&mut reader, &mut text, offset)?;
+    Ok(line.and_then(|line| parse(&line).ok()))
+}
+
+/// Errors say why the line is no receipt.
+pub fn parse(line: &Line) -> Result<Receipt, String> {
+    match line.text {
+        Some(text) => serde_json::from_slice(text).map_err(|error| error.to_string()),
+        None => Err(format!("a line of {} bytes is no receipt", line.length)),
+    }
+}
+
+/// Reads up to and with the next line break. `text` is the memory that the line is kept in.
+fn next_line<'a>(
+    reader: &mut impl BufRead,
+    text: &'a mut Vec<u8>,
+    offset: u64,
+) -> io::Result<Option<Line<'a>>> {
+    text.clear();
+    let (mut length, mut nul, mut ended) = (0, false, false);
+    while !ended {
+        let held = reader.fill_buf()?;
+        if held.is_empty() {
+            break;
+        }
+        let line_break = held.iter().position(|&b| b == b'\n');
+        let part = &held[..line_break.unwrap_or(held.len())];
+        ended = line_break.is_some();
+        nul |= part.contains(&0);
+        let room = (ROW_BYTES_MAX + 1).saturating_sub(text.len());
+        text.extend_from_slice(&part[..part.len().min(room)]);
+        let used = part.len() + usize::from(ended);
+        length += used as u64;
+        reader.consume(used);
+    }
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Line {
+        offset,
+        length,
+        whole: ended && !nul,
+        text: (text.len() <= ROW_BYTES_MAX).then_some(text),
+    }))
+}
+
+/// Reads by position, so that readers share one descriptor and never move one another.
+struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl io::Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(bytes: &[u8]) -> Vec<(u64, u64, bool, bool)> {
+        let mut reader = BufReader::with_capacity(7, bytes);
+        let (mut text, mut offset, mut found) = (Vec::new(), 0, Vec::new());
+        while let Some(line) = next_line(&mut reader, &mut text, offset).unwrap() {
+            found.push((line.offset, line.length, line.whole, line.text.is_some()));
+            offset += line.length;
+        }
+        found
+    }
+
+    #[test]
+    fn a_line_is_whole_when_it_ends_and_has_no_nul() {
+        assert_eq!(lines(b""), []);
+        assert_eq!(lines(b"\n"), [(0, 1, true, true)]);
+        assert_eq!(
+            lines(b"one\nsecond line\nthi"),
+            [
+                (0, 4, true, true),
+                (4, 12, true, true),
+                (16, 3, false, true)
+            ]
+        );
+        assert_eq!(
+            lines(b"one\n\0\0\0\0\0\0\0\0\0\0x\ntwo\n"),
+            [
+                (0, 4, true, true),
+                (4, 12, false, true),
+                (16, 4, true, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut long = vec![b'x'; 1 << 20];
+        long.extend_from_slice(b"\nrow\n");
+        assert_eq!(
+            lines(&long),
+            [
+                (0, (1 << 20) + 1, true, false),
+                ((1 << 20) + 1, 4, true, true)
+            ]
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! How much may still come in. The floor `min_free_bytes` is kept: what is free, minus what running
+//! uploads have been promised and have not allocated, minus the request, stays above it.
+//!
+//! 1. Nothing is counted twice: what `fallocate` gave is no longer a promise, since `statvfs` does
+//!    not call it free any more.
+//! 2. Only one upload at a time takes space, so that no two are promised the same bytes.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{durable, sys};
+
+/// The disk as an operator sees it, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// What an unprivileged user may still allocate.
+    pub free: u64,
+    /// `min_free_bytes`.
+    pub floor: u64,
+    /// Promised to running uploads and not yet allocated.
+    pub reserved: u64,
+}
+
+impl Space {
+    /// Whether `bytes` more leave the floor as it is.
+    pub fn holds(&self, bytes: u64) -> bool {
+        let taken = self.reserved.saturating_add(bytes);
+        self.free.saturating_sub(taken) > self.floor
+    }
+}
+
+/// Shared by all uploads of one store.
+#[derive(Debug)]
+pub struct Allowance {
+    dir: PathBuf,
+    floor: u64,
+    reserved: AtomicU64,
+    turn: Mutex<()>,
+}
+
+impl Allowance {
+    pub fn new(dir: &Path, floor: u64) -> Allowance {
+        Allowance {
+            dir: dir.to_owned(),
+            floor,
+            reserved: AtomicU64::new(0),
+            turn: Mutex::new(()),
+        }
+    }
+
+    pub fn look(&self) -> io::Result<Space> {
+        Ok(Space {
+            free: sys::free_bytes(&self.dir)?,
+            floor: self.floor,
+            reserved: self.reserved.load(Ordering::SeqCst),
+        })
+    }
+
+    /// Takes `bytes` for the file that `make` makes, and allocates them where the filesystem can.
+    ///
+    /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
+    /// of the calls. A file that was made is the caller's to remove.
+    pub fn take<F>(self: &Arc<Self>, bytes: u64, make: F) -> io::Result<(File, Promise)>
+    where
+        F: FnOnce() -> io::Result<File>,
+    {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.look()?.holds(bytes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = make()?;
+        let promised = match allocate(&file, bytes) {
+            Ok(()) => 0,
+            Err(error) if is_unsupported(&error) => bytes,
+            Err(error) => return Err(error),
+        };
+        self.reserved.fetch_add(promised, Ordering::SeqCst);
+        let promise = Promise {
+            allowance: self.clone(),
+            bytes: promised,
+        };
+        Ok((file, promise))
+    }
+}
+
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    match bytes {
+        0 => Ok(()), // fallocate calls a length of 0 invalid
+        _ => durable::allocate(file, bytes),
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)
+    )
+}
+
+/// Whether an error says that there is no room: 507 and not 500.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// What one upload still has coming, for a filesystem that allocates only when written to.
+/// Dropping it gives the rest back.
+#[derive(Debug)]
+pub struct Promise {
+    allowance: Arc<Allowance>,
+    bytes: u64,
+}
+
+impl Promise {
+    /// `written` more bytes are on the filesystem, which counts them itself now.
+    pub fn keep(&mut self, written: u64) {
+        let kept = written.min(self.bytes);
+        self.bytes -= kept;
+        self.allowance.reserved.fetch_sub(kept, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.keep(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    #[test]
+    fn the_floor_is_never_touched() {
+        let space = |free, reserved| Space {
+            free,
+            floor: 100,
+            reserved,
+        };
+        for (space, bytes, fits) in [
+            (space(200, 0), 99, true),
+            (space(200, 0), 100, false),
+            (space(200, 50), 49, true),
+            (space(200, 50), 50, false),
+            (space(100, 0), 0, false),
+            (space(u64::MAX, 0), u64::MAX, false),
+            (space(200, u64::MAX), 1, false),
+        ] {
+            assert_eq!(space.holds(bytes), fits, "{space:?} {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_promise_shrinks_as_it_is_kept_and_ends_with_the_upload() {
+        let allowance = Arc::new(Allowance::new(&std::env::temp_dir(), 0));
+        allowance.reserved.store(100, Ordering::SeqCst);
+        let mut promise = Promise {
+            allowance: allowance.clone(),
+            bytes: 100,
+        };
+        promise.keep(30);
+        assert_eq!(allowance.look().unwrap().reserved, 70);
+        promise.keep(1000);
+        assert_eq!(allowance.look().unwrap().reserved, 0);
+        drop(promise);
+        assert_eq!(allowance.look().unwrap().reserved, 0);
+    }
+
+    #[test]
+    fn what_is_too_much_makes_no_file() {
+        let folder = Folder::new("space");
+        let allowance = Arc::new(Allowance::new(folder.path(), 0));
+        let taken = allowance.take(u64::MAX / 4, || panic!("no file must be made"));
+        assert!(is_full(&taken.unwrap_err()));
+        let path = folder.path().join("file");
+        let (file, promise) = allowance
+            .take(1 << 20, || durable::create_new(&path))
+            .unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+        drop(promise);
+        assert_eq!(allowance.look().unwrap().reserved, 0);
+    }
+}

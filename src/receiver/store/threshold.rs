@@ -1,0 +1,290 @@
+//! What makes a folder a store, and who may go in: the marker, the lock, hard links.
+//!
+//! 1. Only `cis490 init` writes the marker, last of all. A typo or a disk that is not mounted has
+//!    none, so neither can begin an empty store.
+//! 2. Whoever works in the folder holds the lock, from before the first look until the end.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+use super::ATTRIBUTE;
+use super::layout::Layout;
+use super::space::is_full;
+use crate::failure::Failure;
+use crate::receiver::config::Config;
+use crate::{durable, events, sys};
+
+/// The marker's text. The number goes up when an older program must not touch the folder any more.
+const MARKER_TEXT: &str = "cis490 store, format 1\n";
+
+/// The name of the file that we try links and attributes with.
+const PROBE: &str = ".probe";
+
+/// What [`make`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Made {
+    /// It was a store before.
+    Already,
+    /// A folder with other things in it became one.
+    Adopted,
+    New,
+}
+
+/// Makes `root` a store, or completes one. Doing it twice is as doing it once.
+pub fn make(root: &Path) -> Result<Made, Failure> {
+    let layout = Layout::new(root);
+    if layout.marker().exists() {
+        check_marker(&layout, Path::new(""))?;
+    }
+    make_all(&layout).map_err(|error| {
+        Failure::new(
+            format!("cannot make a store of {}: {error}", root.display()),
+            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+        )
+    })
+}
+
+fn make_all(layout: &Layout) -> io::Result<Made> {
+    let was_store = layout.marker().exists();
+    let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
+    make_with_parents(layout.root())?;
+    for dir in [layout.incoming(), layout.episodes(), layout.quarantine()] {
+        durable::make_dir(&dir)?;
+        give_to_owner_of(layout.root(), &dir)?;
+    }
+    if was_store {
+        return Ok(Made::Already);
+    }
+    durable::publish(&layout.marker(), MARKER_TEXT.as_bytes())?;
+    give_to_owner_of(layout.root(), &layout.marker())?;
+    Ok(if was_filled { Made::Adopted } else { Made::New })
+}
+
+/// As `mkdir -p`, and the names stay.
+pub fn make_with_parents(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    make_with_parents(durable::parent(dir))?;
+    durable::make_dir(dir)
+}
+
+/// What root makes in a folder of the service's user must be that user's, or the service cannot
+/// write to it.
+pub fn give_to_owner_of(folder: &Path, made: &Path) -> io::Result<()> {
+    let (folder, now) = (fs::metadata(folder)?, fs::metadata(made)?);
+    if folder.uid() == now.uid() {
+        return Ok(());
+    }
+    chown(made, Some(folder.uid()), Some(folder.gid()))
+}
+
+/// Goes in: the lock, which lasts as long as the file is kept.
+///
+/// `config_path` is for the command that a person types to make the folder a store.
+pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+    check_marker(layout, config_path)?;
+    let cannot = |error: io::Error| {
+        let root = layout.root().display();
+        Failure::new(
+            format!("cannot open the lock of {root}: {error}"),
+            format!(
+                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
+            ),
+        )
+    };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(layout.lock())
+        .map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            format!("another cis490 is at work in {}", layout.root().display()),
+            "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
+        )),
+    }
+}
+
+fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
+    let root = layout.root().display();
+    match fs::read_to_string(layout.marker()) {
+        Ok(text) if text == MARKER_TEXT => Ok(()),
+        Ok(text) => Err(Failure::new(
+            format!(
+                "{} says {:?}, and this cis490 knows {:?}",
+                layout.marker().display(),
+                text.lines().next().unwrap_or(""),
+                MARKER_TEXT.trim_end()
+            ),
+            "install the cis490 that made the folder, or a newer one",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
+            match layout.root().exists() {
+                true => format!("{root} is not a store: it has no file cis490-store"),
+                false => format!("{root} does not exist"),
+            },
+            format!(
+                "is its disk mounted? a new store begins with: {}",
+                init_command(config_path, layout.root())
+            ),
+        )),
+        Err(error) => Err(Failure::new(
+            format!("cannot read {}: {error}", layout.marker().display()),
+            format!(
+                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
+            ),
+        )),
+    }
+}
+
+/// What a person types to make a store of `data_dir`, which a flag may have named instead of the
+/// configuration.
+fn init_command(config_path: &Path, data_dir: &Path) -> String {
+    let mut command = format!("cis490 init --config {}", config_path.display());
+    let is_of_config = Config::load(config_path).is_ok_and(|config| config.data_dir == data_dir);
+    if !is_of_config {
+        command.push_str(&format!(" --data-dir {}", data_dir.display()));
+    }
+    command
+}
+
+/// Tries what the store is built on. A filesystem without hard links is refused; one without
+/// attributes is named; a full one is no reason not to start.
+pub fn probe(layout: &Layout) -> Result<(), Failure> {
+    let (from, to) = (layout.incoming().join(PROBE), layout.episodes().join(PROBE));
+    match try_links(layout, &from, &to) {
+        Err(error) if !is_full(&error) => Err(why_not(layout, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
+    remove_both(from, to)?;
+    let file = File::create_new(from)?;
+    match sys::set_xattr(&file, ATTRIBUTE, b"{}") {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            events::no_attributes(layout.root());
+        }
+        Err(error) if !is_full(&error) => events::store_untidy(from, error),
+        _ => {}
+    }
+    let linked = durable::link_new(from, to);
+    remove_both(from, to)?;
+    linked
+}
+
+fn remove_both(from: &Path, to: &Path) -> io::Result<()> {
+    durable::unlink(from)?;
+    durable::unlink(to)
+}
+
+fn why_not(layout: &Layout, error: &io::Error) -> Failure {
+    let root = layout.root().display();
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS) => Failure::new(
+            format!("{root} is on a filesystem without hard links ({error})"),
+            "put data_dir on ext4, xfs, btrfs or f2fs; exFAT and FAT cannot hold a store",
+        ),
+        Some(libc::EXDEV) => Failure::new(
+            format!("incoming and episodes in {root} are on different filesystems"),
+            "mount the disk on data_dir itself, so that both are on it",
+        ),
+        _ => Failure::new(
+            format!("cannot write in {root}: {error}"),
+            format!(
+                "its folders must belong to the user that runs cis490 (sudo chown -R USER {root}), on a disk that is mounted for writing"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    #[test]
+    fn init_twice_is_as_once_and_adopts_what_is_there() {
+        let folder = Folder::new("init");
+        let root = folder.path().join("a/b");
+        assert_eq!(make(&root).unwrap(), Made::New);
+        assert_eq!(make(&root).unwrap(), Made::Already);
+        let filled = folder.path().join("filled");
+        fs::create_dir_all(filled.join("episodes/lab-1")).unwrap();
+        fs::write(filled.join("episodes/lab-1/ep.tar.zst"), b"stays").unwrap();
+        assert_eq!(make(&filled).unwrap(), Made::Adopted);
+        let kept = fs::read(filled.join("episodes/lab-1/ep.tar.zst")).unwrap();
+        assert_eq!(kept, b"stays");
+        assert!(filled.join("incoming").is_dir());
+    }
+
+    #[test]
+    fn a_folder_without_the_marker_is_refused_with_the_command_to_type() {
+        let folder = Folder::new("marker");
+        let enter = |root: &Path| {
+            let words = enter(&Layout::new(root), Path::new("x.toml")).unwrap_err();
+            words.to_string()
+        };
+        let words = enter(folder.path());
+        assert!(words.contains("is not a store"), "{words}");
+        let command = format!(
+            "cis490 init --config x.toml --data-dir {}",
+            folder.path().display()
+        );
+        assert!(words.contains(&command), "{words}");
+        let words = enter(&folder.path().join("absent"));
+        assert!(words.contains("does not exist"), "{words}");
+        make(folder.path()).unwrap();
+        fs::write(
+            folder.path().join("cis490-store"),
+            "cis490 store, format 9\n",
+        )
+        .unwrap();
+        let words = enter(folder.path());
+        assert!(words.contains("format 9"), "{words}");
+        assert!(make(folder.path()).is_err());
+    }
+
+    #[test]
+    fn only_one_may_be_in() {
+        let folder = Folder::new("lock");
+        make(folder.path()).unwrap();
+        let layout = Layout::new(folder.path());
+        let lock = enter(&layout, Path::new("x.toml")).unwrap();
+        let words = enter(&layout, Path::new("x.toml")).unwrap_err().to_string();
+        assert!(words.contains("another cis490"), "{words}");
+        drop(lock);
+        enter(&layout, Path::new("x.toml")).unwrap();
+    }
+
+    #[test]
+    fn the_probe_leaves_nothing_and_mounts_are_named() {
+        let folder = Folder::new("probe");
+        make(folder.path()).unwrap();
+        let layout = Layout::new(folder.path());
+        fs::write(layout.incoming().join(PROBE), b"of a killed run").unwrap();
+        probe(&layout).unwrap();
+        for dir in [layout.incoming(), layout.episodes()] {
+            assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
+        }
+        let elsewhere = Path::new("/dev/shm");
+        let Ok(there) = fs::metadata(elsewhere) else {
+            eprintln!("skipped: no /dev/shm here to stand for another filesystem");
+            return;
+        };
+        if there.dev() == fs::metadata(folder.path()).unwrap().dev() {
+            eprintln!("skipped: /dev/shm is the filesystem of the temporary folder");
+            return;
+        }
+        fs::remove_dir(layout.incoming()).unwrap();
+        std::os::unix::fs::symlink(elsewhere, layout.incoming()).unwrap();
+        let words = probe(&layout).unwrap_err().to_string();
+        assert!(words.contains("different filesystems"), "{words}");
+    }
+}

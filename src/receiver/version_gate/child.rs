@@ -1,0 +1,163 @@
+//! Running a program that may hang, flood or fork: bounded in time and output, and gone afterwards.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::sys;
+
+/// Of what a program says on stderr, so much is read.
+const STDERR_BYTES_MAX: u64 = 64 << 10;
+/// Between two looks whether a program that has closed its output has ended too.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+pub struct Output {
+    pub status: ExitStatus,
+    /// At most as many bytes as were allowed; a program that writes more ends by SIGPIPE.
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a program to its end, without input. `None` if it had not ended in time and was killed,
+/// with all that it had started.
+///
+/// Errors: the program could not be started.
+pub fn run(
+    command: &mut Command,
+    stdout_bytes_max: u64,
+    timeout: Duration,
+) -> io::Result<Option<Output>> {
+    let give_up_at = Instant::now() + timeout;
+    command
+        .process_group(0) // so that what it starts can be killed with it
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut group = Group(Some(command.spawn()?));
+    let (stdout, stderr) = group.outputs();
+    let stdout = read_aside(stdout, stdout_bytes_max)?;
+    let stderr = read_aside(stderr, STDERR_BYTES_MAX)?;
+    let left = || give_up_at.saturating_duration_since(Instant::now());
+    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(left()), stderr.recv_timeout(left()))
+    else {
+        return Ok(None);
+    };
+    let status = group.wait_until(give_up_at)?;
+    Ok(status.map(|status| Output {
+        status,
+        stdout,
+        stderr,
+    }))
+}
+
+/// Reads on a thread of its own: two pipes cannot both be waited for by one that only reads.
+fn read_aside(
+    pipe: Option<impl Read + Send + 'static>,
+    bytes_max: u64,
+) -> io::Result<mpsc::Receiver<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    let read = move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            // What was read before an error counts; the exit status tells the rest.
+            let _ = pipe.take(bytes_max).read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes); // nobody waits any longer: too late
+    };
+    thread::Builder::new()
+        .name("gate-pipe".to_owned())
+        .spawn(read)?;
+    Ok(receiver)
+}
+
+/// A process and all that it started. Dropping it ends them, unless it was seen to end.
+struct Group(Option<Child>);
+
+impl Group {
+    fn outputs(
+        &mut self,
+    ) -> (
+        Option<impl Read + Send + 'static>,
+        Option<impl Read + Send + 'static>,
+    ) {
+        let child = self.0.as_mut();
+        child.map_or((None, None), |child| {
+            (child.stdout.take(), child.stderr.take())
+        })
+    }
+
+    /// `None` if it still runs at that time.
+    fn wait_until(mut self, give_up_at: Instant) -> io::Result<Option<ExitStatus>> {
+        while let Some(child) = &mut self.0 {
+            if let Some(status) = child.try_wait()? {
+                self.0 = None; // its number may be another's from now on
+                return Ok(Some(status));
+            }
+            if give_up_at <= Instant::now() {
+                break;
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // Errors mean that there is nothing left to kill or to wait for.
+            let _ = sys::kill_group(child.id());
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn both_outputs_and_the_status_are_told() {
+        let output = run(&mut shell("echo out; echo err >&2; exit 3"), 100, LONG)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&output.stdout[..], &output.stderr[..]),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        assert_eq!(output.status.code(), Some(3));
+        assert!(run(&mut Command::new("/nonexistent/program"), 1, LONG).is_err());
+    }
+
+    #[test]
+    fn a_flood_is_cut() {
+        let output = run(&mut shell("exec yes"), 1000, LONG).unwrap().unwrap();
+        assert_eq!(output.stdout.len(), 1000);
+        assert!(!output.status.success());
+    }
+
+    #[test]
+    fn what_hangs_is_killed_with_its_children() {
+        let short = Duration::from_millis(300);
+        let began = Instant::now();
+        let script = "sleep 600 & echo $!; exec >&- 2>&-; wait";
+        for script in ["sleep 600", "sleep 600 & wait", script] {
+            assert!(
+                run(&mut shell(script), 100, short).unwrap().is_none(),
+                "{script}"
+            );
+        }
+        assert!(began.elapsed() < LONG);
+    }
+}

@@ -1,0 +1,144 @@
+//! `window.json`: the last good window and when it was good, for a start without any source.
+//!
+//! It is a memory, never an authority: it is ignored if it is of another repository or branch or
+//! cannot be read, and a failure to write it costs nothing but that memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::git::LocalGit;
+use super::window::Window;
+use crate::names::CommitHash;
+use crate::receiver::config::GateConfig;
+use crate::wire::Source;
+use crate::{clock, durable, events};
+
+/// Without a change it is written this often at most: SD cards wear.
+const REWRITE_AFTER: Duration = Duration::from_secs(3600);
+/// The largest window of the longest hashes, twice over.
+const BYTES_MAX: u64 = 2 << 20;
+
+/// The file, and what it must be about.
+pub struct WindowFile {
+    path: PathBuf,
+    origin: Origin,
+    written: Option<Written>,
+}
+
+/// What lies in the file now, as far as we know.
+struct Written {
+    commits: Vec<CommitHash>,
+    at: Instant,
+}
+
+/// Which branch of what a window is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    /// `None` where only a local repository is configured.
+    url: Option<String>,
+    /// `owner/name`, or the local repository's path.
+    repository: String,
+    branch: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    #[serde(flatten)]
+    origin: Origin,
+    source: Source,
+    /// When a source last confirmed it, in seconds since 1970.
+    good_at: u64,
+    /// Newest first.
+    commits: Vec<CommitHash>,
+}
+
+impl WindowFile {
+    pub fn new(data_dir: &Path, config: &GateConfig, git: &LocalGit) -> WindowFile {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let repository = match &config.forgejo_url {
+            Some(_) => format!("{}/{}", part(&config.repo_owner), part(&config.repo_name)),
+            None => git
+                .path()
+                .map_or(String::new(), |path| path.display().to_string()),
+        };
+        WindowFile {
+            path: data_dir.join("window.json"),
+            origin: Origin {
+                url: config.forgejo_url.clone(),
+                repository,
+                branch: config.branch.clone(),
+            },
+            written: None,
+        }
+    }
+
+    /// The window of an earlier run and how old it is by the wall clock, which may be wrong.
+    pub fn load(&mut self, size: u32) -> Option<(Window, Duration)> {
+        let content = match self.read() {
+            Ok(content) => content?,
+            Err(error) => {
+                events::gate_file_unreadable(&self.path, &error);
+                return None;
+            }
+        };
+        if content.origin != self.origin {
+            events::gate_file_of_another(&self.path, &content.origin.branch);
+            return None;
+        }
+        let now_s = clock::unix_seconds(SystemTime::now());
+        let age = Duration::from_secs(now_s.saturating_sub(content.good_at));
+        let window = Window::new(content.commits.iter().copied(), size, Source::Disk)?;
+        self.written = Instant::now()
+            .checked_sub(age.min(REWRITE_AFTER))
+            .map(|at| Written {
+                commits: content.commits,
+                at,
+            });
+        Some((window, age))
+    }
+
+    /// Keeps a window that a source has just confirmed, if that is news enough to be written.
+    pub fn keep(&mut self, window: &Window) {
+        let is_there = |written: &Written| {
+            written.commits == window.commits() && written.at.elapsed() < REWRITE_AFTER
+        };
+        if self.written.as_ref().is_some_and(is_there) {
+            return;
+        }
+        // Marked before it is done: a disk that is full would be tried every five seconds.
+        self.written = Some(Written {
+            commits: window.commits().to_vec(),
+            at: Instant::now(),
+        });
+        if let Err(error) = self.write(window) {
+            events::gate_file_unwritable(&self.path, &error);
+        }
+    }
+
+    fn write(&self, window: &Window) -> io::Result<()> {
+        let content = Content {
+            origin: self.origin.clone(),
+            source: window.source(),
+            good_at: clock::unix_seconds(SystemTime::now()),
+            commits: window.commits().to_vec(),
+        };
+        let mut text = serde_json::to_vec(&content)?;
+        text.push(b'\n');
+        durable::publish(&self.path, &text)
+    }
+
+    /// `None` if there is no file.
+    fn read(&self) -> io::Result<Option<Content>> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}

@@ -1,0 +1,76 @@
+//! What goes wrong with a source, in words for the operator, and how often to say it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A trouble that lasts is told again after this long, not every five seconds.
+const REPEAT_AFTER: Duration = Duration::from_secs(600);
+
+/// Why a source did not tell the window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word for each sort, by which repetitions are known.
+    pub kind: &'static str,
+    /// What happened, to what.
+    pub what: String,
+    /// What a person does now.
+    pub remedy: String,
+}
+
+impl Trouble {
+    pub fn new(kind: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Trouble {
+        Trouble {
+            kind,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// What was told about one source and is not over yet.
+#[derive(Default)]
+pub struct Told {
+    at: HashMap<&'static str, Instant>,
+}
+
+impl Told {
+    /// Whether to tell this sort now: it is new, or it was told long ago. Marks it as told.
+    pub fn is_due(&mut self, kind: &'static str, now: Instant) -> bool {
+        let due = self
+            .at
+            .get(kind)
+            .is_none_or(|&told| now.duration_since(told) >= REPEAT_AFTER);
+        if due {
+            self.at.insert(kind, now);
+        }
+        due
+    }
+
+    /// The source is well. True if it was in trouble, so that the end is told once too.
+    pub fn is_over(&mut self) -> bool {
+        let was = !self.at.is_empty();
+        self.at.clear();
+        was
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_trouble_is_told_once_in_ten_minutes() {
+        let mut told = Told::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!told.is_over());
+        assert!(told.is_due("timeout", at(0)));
+        assert!(!told.is_due("timeout", at(5)));
+        assert!(told.is_due("unreachable", at(10)), "another sort is news");
+        assert!(!told.is_due("timeout", at(599)));
+        assert!(told.is_due("timeout", at(600)));
+        assert!(told.is_over());
+        assert!(!told.is_over());
+        assert!(told.is_due("timeout", at(601)), "it came back");
+    }
+}

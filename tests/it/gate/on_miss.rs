@@ -1,0 +1,164 @@
+//! A commit that is not in the window may be newer than what we know: one refresh before a 412.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use cis490::names::CommitHash;
+use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
+
+use super::{Gate, config_for, eventually};
+use crate::forgejo::{Forgejo, Mood};
+use crate::repository::{Folder, Repository};
+
+/// What a request does.
+fn judge(gate: &Gate, commit: &CommitHash) -> SecondLook {
+    let (sender, receiver) = mpsc::channel();
+    gate.ask(Box::new(move |ended| {
+        let _ = sender.send(ended); // nobody waits any longer
+    }));
+    gate.look_again(commit, receiver.recv_timeout(ASK_PATIENCE).ok())
+}
+
+fn stranger() -> CommitHash {
+    CommitHash::parse(&"5".repeat(40)).unwrap()
+}
+
+#[test]
+fn a_push_that_is_asked_for_at_once_is_admitted() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let gate = Gate::loaded(&config_for(&forgejo), data.path());
+    for _ in 0..3 {
+        repository.commit("main", 1);
+        let head = repository.head();
+        assert_eq!(gate.look(&head), Look::NotInWindow);
+        let began = Instant::now();
+        assert_eq!(judge(&gate, &head), SecondLook::Admitted(1));
+        assert!(began.elapsed() < ASK_PATIENCE);
+    }
+    assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+}
+
+#[test]
+fn many_misses_are_one_refresh() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let gate = Gate::loaded(&config_for(&forgejo), data.path());
+    let before = forgejo.requests().len();
+    let (sender, receiver) = mpsc::channel();
+    for _ in 0..500 {
+        let sender = sender.clone();
+        gate.ask(Box::new(move |ended| sender.send(ended).unwrap()));
+    }
+    for _ in 0..500 {
+        assert_eq!(
+            receiver.recv_timeout(Duration::from_secs(30)),
+            Ok(Refreshed::Done)
+        );
+    }
+    let asked = forgejo.requests().len() - before;
+    assert!((1..=2).contains(&asked), "{asked} requests for 500 misses");
+
+    // A stream of misses: one a second, however many.
+    let (before, began) = (forgejo.requests().len(), Instant::now());
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+    }
+    let asked = forgejo.requests().len() - before;
+    assert!(asked <= 4, "{asked} requests in three seconds");
+}
+
+#[test]
+fn only_a_refresh_that_began_after_the_question_counts() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let gate = Gate::loaded(&config_for(&forgejo), data.path());
+    // A refresh that has read the old head and is still on its way back.
+    let before = forgejo.requests().len();
+    forgejo.set_mood(Mood::Slow(Duration::from_millis(700)));
+    let (sender, receiver) = mpsc::channel();
+    let first = sender.clone();
+    gate.ask(Box::new(move |_| first.send("first").unwrap()));
+    eventually("the first refresh", || before < forgejo.requests().len());
+    gate.ask(Box::new(move |_| sender.send("second").unwrap()));
+    forgejo.set_mood(Mood::Well);
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("first"));
+    assert_eq!(
+        forgejo.requests().len(),
+        before + 1,
+        "the second has not begun"
+    );
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("second"));
+    assert_eq!(forgejo.requests().len(), before + 2);
+}
+
+#[test]
+fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let mut config = config_for(&forgejo);
+    config.refresh_seconds = 60;
+    let gate = Gate::loaded(&config, data.path());
+    forgejo.set_mood(Mood::Hang);
+    let began = Instant::now();
+    assert_eq!(judge(&gate, &stranger()), SecondLook::Busy);
+    assert!(ASK_PATIENCE <= began.elapsed());
+    assert_eq!(
+        gate.look(&repository.head()),
+        Look::Admitted(1),
+        "known commits wait for nobody"
+    );
+    eventually("the timeout", || gate.last_failed());
+    // None is due within two seconds: told at once, and Forgejo is left alone.
+    let before = forgejo.requests().len();
+    for _ in 0..50 {
+        let began = Instant::now();
+        assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+        assert!(began.elapsed() < ASK_PATIENCE);
+    }
+    assert_eq!(forgejo.requests().len(), before);
+    assert!(gate.facts().age_seconds.unwrap() >= 8, "{:?}", gate.facts());
+}
+
+#[test]
+fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let mut config = config_for(&forgejo);
+    config.refresh_seconds = 2;
+    let gate = Gate::loaded(&config, data.path());
+    forgejo.set_mood(Mood::Status(500));
+    eventually("a failure", || gate.last_failed());
+    repository.commit("main", 1);
+    forgejo.set_mood(Mood::Well);
+    let (sender, receiver) = mpsc::channel();
+    gate.ask(Box::new(move |ended| sender.send(ended).unwrap()));
+    assert_eq!(
+        receiver.recv_timeout(Duration::from_secs(30)),
+        Ok(Refreshed::Done)
+    );
+    assert_eq!(gate.look(&repository.head()), Look::Admitted(1));
+}
+
+#[test]
+fn a_disabled_gate_still_loads_its_window() {
+    let repository = Repository::new(3);
+    let forgejo = Forgejo::serve(repository.path());
+    let data = Folder::new();
+    let mut config = config_for(&forgejo);
+    config.enabled = false;
+    let gate = Gate::loaded(&config, data.path());
+    let state = gate.state();
+    assert!(!gate.enabled() && !state.enabled && state.loaded);
+    assert_eq!(state.head_commit, Some(repository.head()));
+    assert_eq!(
+        gate.look(&stranger()),
+        Look::NotInWindow,
+        "what it would have said"
+    );
+}

@@ -1,0 +1,246 @@
+//! The repository's own rules, as tests: what a reviewer would otherwise have to look for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One Rust file of src/.
+struct Source {
+    /// Relative to the repository.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines of the program itself: neither comments nor the unit tests at the file's foot.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let program = match self.text.find("#[cfg(test)]\nmod tests") {
+            Some(tests) => &self.text[..tests],
+            None => &self.text,
+        };
+        let without_comment = |line| match str::find(line, "//") {
+            Some(comment) if !line[..comment].ends_with(':') => &line[..comment],
+            _ => line,
+        };
+        let is_test = self.path.ends_with("tests.rs");
+        let lines = program.lines().filter(move |_| !is_test);
+        lines
+            .map(without_comment)
+            .enumerate()
+            .map(|(i, line)| (i + 1, line))
+    }
+}
+
+/// Fails with every line outside `allowed` that has one of `words` in it, and says the rule.
+fn only_in(rule: &str, words: &[&str], allowed: &[&str]) {
+    let mut found = Vec::new();
+    for source in sources("src") {
+        if allowed.iter().any(|place| source.path.starts_with(place)) {
+            continue;
+        }
+        for (number, line) in source.code() {
+            if words.iter().any(|word| has_word(line, word)) {
+                found.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{rule}\n{}", found.join("\n"));
+}
+
+/// Whether `word` stands in `line` and does not go on before or after as an identifier.
+fn has_word(line: &str, word: &str) -> bool {
+    let goes_on = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !before.ends_with(goes_on) && (word.ends_with(['(', ':']) || !after.starts_with(goes_on))
+    })
+}
+
+#[test]
+fn unsafe_stands_in_one_file_and_says_why() {
+    only_in(
+        "unsafe code belongs in src/sys.rs",
+        &["unsafe"],
+        &["src/sys.rs"],
+    );
+    let sys = fs::read_to_string(root().join("src/sys.rs")).unwrap();
+    let lines: Vec<&str> = sys.lines().collect();
+    for (i, line) in lines.iter().enumerate() {
+        let is_block = has_word(line, "unsafe {") || line.trim_end().ends_with("unsafe {");
+        let before = &lines[i.saturating_sub(6)..i];
+        let reason = before
+            .iter()
+            .any(|line| line.trim_start().starts_with("// SAFETY:"));
+        assert!(
+            !is_block || reason,
+            "src/sys.rs:{}: unsafe without SAFETY reason",
+            i + 1
+        );
+    }
+}
+
+#[test]
+fn durable_effects_stand_in_one_file() {
+    only_in(
+        "fsync, link and rename go through src/durable.rs, each with its step",
+        &[
+            "sync_all",
+            "sync_data",
+            "fs::rename",
+            "rename(",
+            "hard_link",
+            "rename_no_replace",
+            "fsync",
+            "fdatasync",
+        ],
+        &["src/durable.rs", "src/sys.rs"],
+    );
+}
+
+#[test]
+fn the_rooms_do_not_know_each_other() {
+    let rule = "receiver and shipper never import each other; both know src/wire.rs";
+    for (room, other) in [("src/receiver", "shipper"), ("src/shipper", "receiver")] {
+        for source in sources(room) {
+            let code: String = source.code().map(|(_, line)| format!("{line}\n")).collect();
+            let imports = code.split(';').filter(|part| part.contains("crate::{"));
+            let grouped = imports.flat_map(|part| part.split([',', '{', '}']));
+            let by_group = grouped
+                .map(str::trim)
+                .any(|name| name.split("::").next() == Some(other));
+            let named = has_word(&code, &format!("crate::{other}"));
+            assert!(!named && !by_group, "{rule}: {}", source.path);
+        }
+    }
+}
+
+#[test]
+fn each_network_crate_has_its_place() {
+    only_in(
+        "may_minihttp is the business of http alone",
+        &["may_minihttp"],
+        &["src/receiver/http"],
+    );
+    only_in(
+        "coroutines are the business of http alone",
+        &["may::"],
+        &["src/receiver/http", "src/receiver/mod.rs"],
+    );
+    only_in(
+        "ureq is the business of the two that ask other servers, and of TLS",
+        &["ureq"],
+        &[
+            "src/shipper/transport.rs",
+            "src/receiver/version_gate/forgejo.rs",
+            "src/tls.rs",
+        ],
+    );
+}
+
+#[test]
+fn log_lines_are_made_in_one_file() {
+    only_in(
+        "log lines are an interface: src/events.rs has a function for each",
+        &[
+            "log::error!",
+            "log::warn!",
+            "log::info!",
+            "log::debug!",
+            "log::trace!",
+        ],
+        &["src/events.rs"],
+    );
+}
+
+#[test]
+fn every_file_says_which_room_it_is() {
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        assert!(
+            source.text.starts_with("//! "),
+            "{} does not open with //!",
+            source.path
+        );
+        let stub = source.text.trim() == "//! stub";
+        assert!(!stub, "{} is a stub", source.path);
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written in two halves, so that this file is not what it finds.
+    let marks = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+        concat!("X", "XX"),
+        concat!("#[ig", "nore"),
+        concat!("allow(dead", "_code)"),
+        concat!("dbg", "!("),
+    ];
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        for (number, line) in source.text.lines().enumerate() {
+            let mark = marks.iter().find(|mark| line.contains(*mark));
+            assert!(
+                mark.is_none(),
+                "{}:{}: {}",
+                source.path,
+                number + 1,
+                line.trim()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_path_of_the_machine_it_was_written_on() {
+    let places = [
+        concat!("/wo", "rk/"),
+        concat!("/tmp/", "wt"),
+        concat!("/ro", "ot/"),
+        concat!("/home/", "u"),
+    ];
+    let texts = [
+        "README.md",
+        "CHANGELOG.md",
+        "justfile",
+        ".ci/run",
+        "etc/receiver.toml.example",
+    ];
+    let texts = texts.map(|path| {
+        (
+            path.to_owned(),
+            fs::read_to_string(root().join(path)).unwrap(),
+        )
+    });
+    let code = sources("src").into_iter().chain(sources("tests"));
+    for (path, text) in code.map(|source| (source.path, source.text)).chain(texts) {
+        for (number, line) in text.lines().enumerate() {
+            let place = places.iter().find(|place| line.contains(*place));
+            assert!(place.is_none(), "{path}:{}: {}", number + 1, line.trim());
+        }
+    }
+}
+
+fn sources(dir: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    collect(&root().join(dir), &mut sources);
+    assert!(!sources.is_empty(), "no sources in {dir}");
+    sources
+}
+
+fn collect(dir: &Path, sources: &mut Vec<Source>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let path = path.strip_prefix(root()).unwrap().display().to_string();
+            sources.push(Source { path, text });
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,407 @@
+//! One receiver in a temporary world of its own: a folder, a git repository that gates it, a
+//! process. A failing test prints the tree on disk and the log through `Display`.
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{Answer, Client, PATIENCE, Put};
+
+/// The window that worlds are configured with; their repository has two commits more.
+pub const WINDOW: usize = 3;
+
+/// A command that runs the program under test.
+pub fn cis490() -> Command {
+    let program = std::env::var("CIS490_BIN").unwrap_or(env!("CARGO_BIN_EXE_cis490").to_owned());
+    match std::env::var("CIS490_RUNNER") {
+        Ok(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(program);
+            command
+        }
+        Err(_) => Command::new(program),
+    }
+}
+
+/// A folder that goes away with its owner.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cis490-it-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        TempDir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A real git repository, whose commits are the same in every run.
+pub struct Repo {
+    pub dir: PathBuf,
+    /// Oldest first.
+    pub commits: Vec<String>,
+}
+
+impl Repo {
+    pub fn new(dir: &Path, commits: usize) -> Repo {
+        fs::create_dir_all(dir).unwrap();
+        let mut repo = Repo {
+            dir: dir.to_owned(),
+            commits: Vec::new(),
+        };
+        repo.git(&["init", "-q", "-b", "main"]);
+        for _ in 0..commits {
+            repo.commit();
+        }
+        repo
+    }
+
+    /// Makes one more commit; its hash.
+    pub fn commit(&mut self) -> String {
+        let message = format!("commit {}", self.commits.len());
+        self.git(&["commit", "-q", "--allow-empty", "-m", &message]);
+        let hash = self.git(&["rev-parse", "HEAD"]).trim().to_owned();
+        self.commits.push(hash.clone());
+        hash
+    }
+
+    /// Runs git in the repository, untouched by whoever runs the test; what it printed.
+    pub fn git(&self, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .current_dir(&self.dir)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .envs([("GIT_AUTHOR_NAME", "lab"), ("GIT_COMMITTER_NAME", "lab")])
+            .envs([
+                ("GIT_AUTHOR_EMAIL", "lab@localhost"),
+                ("GIT_COMMITTER_EMAIL", "lab@localhost"),
+            ])
+            .envs([
+                ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
+                ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
+            ])
+            .args(args)
+            .output()
+            .expect("git runs");
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn head(&self) -> &str {
+        self.commits.last().unwrap()
+    }
+}
+
+/// One receiver and what belongs to it.
+pub struct World {
+    pub repo: Repo,
+    config: String,
+    process: Option<Child>,
+    address: Option<SocketAddr>,
+    env: Vec<(String, String)>,
+    // Dropped last: it removes the folder that the rest lives in.
+    dir: TempDir,
+}
+
+impl World {
+    /// A running receiver with default configuration, gated by its repository.
+    pub fn new() -> World {
+        World::with("")
+    }
+
+    /// The same with further configuration, top-level keys first.
+    pub fn with(config: &str) -> World {
+        let mut world = World::prepared(config);
+        world.start();
+        world
+    }
+
+    /// Everything but the process: the store is made by `init`.
+    pub fn prepared(config: &str) -> World {
+        let dir = TempDir::new();
+        let repo = Repo::new(&dir.path().join("repo"), WINDOW + 2);
+        let data_dir = dir.path().join("data");
+        let mut text =
+            format!("data_dir = {data_dir:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
+        text += config;
+        if !config.contains("[version_gate]") {
+            text += "\n[version_gate]\n";
+            text += &format!(
+                "window = {WINDOW}\nrefresh_seconds = 1\nlocal_repo_path = {:?}\n",
+                repo.dir
+            );
+        }
+        fs::write(dir.path().join("receiver.toml"), &text).unwrap();
+        let world = World {
+            dir,
+            repo,
+            config: text,
+            process: None,
+            address: None,
+            env: Vec::new(),
+        };
+        world.run(&["init", "--config", &world.config_path()]);
+        world
+    }
+
+    pub fn config_path(&self) -> String {
+        self.dir.path().join("receiver.toml").display().to_string()
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Adds to the configuration's top level; takes effect with the next start.
+    pub fn configure(&mut self, top_level: &str) {
+        self.config = format!("{top_level}\n{}", self.config);
+        fs::write(self.config_path(), &self.config).unwrap();
+    }
+
+    /// The environment of the next process only.
+    pub fn env(&mut self, name: &str, value: impl fmt::Display) {
+        self.env.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Runs a command of the program to its end, which must be good; what it printed.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = cis490().args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "cis490 {args:?}\n{text}\n{errors}");
+        text
+    }
+
+    /// Starts the receiver and waits until it listens. Panics if it ends instead.
+    pub fn start(&mut self) {
+        assert!(self.try_start(), "the receiver ended at start\n{self}");
+        if self.config.contains("local_repo_path") && !self.config.contains("nonexistent") {
+            self.wait_until("the gate has its window", |world| {
+                world.get("/v1/gate").json()["loaded"] == true
+            });
+        }
+    }
+
+    /// False if the process ended before it listened.
+    pub fn try_start(&mut self) -> bool {
+        // One log a process: what is waited for below must not be an earlier one's line.
+        let log = fs::File::create(self.log_path()).unwrap();
+        let mut child = cis490()
+            .args(["receive", "--config", &self.config_path()])
+            .envs(self.env.drain(..))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + PATIENCE;
+        self.address = None;
+        loop {
+            let log = self.log();
+            let address = log.split("event=listening address=").nth(1);
+            if let Some(address) = address.and_then(|rest| rest.split_once(' ')) {
+                self.address = Some(address.0.parse().unwrap());
+                self.process = Some(child);
+                return true;
+            }
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(
+                Instant::now() < until,
+                "the receiver does not listen\n{self}"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("the receiver was started")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process
+            .as_ref()
+            .expect("the receiver was started")
+            .id()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Sends a signal by its name, without waiting for what comes of it.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// SIGTERM, and the exit status it ends with; `None` after a signal.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.wait_for_end()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("the receiver was started");
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "the receiver does not end\n{self}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether the process has ended without being asked to.
+    pub fn has_died(&mut self) -> bool {
+        match &mut self.process {
+            Some(process) => process.try_wait().unwrap().is_some(),
+            None => true,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// A good upload, of the newest commit.
+    pub fn good(&self) -> Put {
+        Put::sample(self.repo.head())
+    }
+
+    /// A commit that is no longer in the window.
+    pub fn too_old(&self) -> &str {
+        &self.repo.commits[0]
+    }
+
+    /// Sends an upload on a connection of its own; its answer.
+    pub fn put(&self, put: &Put) -> Answer {
+        self.try_put(put)
+            .unwrap_or_else(|| panic!("no answer\n{self}"))
+    }
+
+    pub fn try_put(&self, put: &Put) -> Option<Answer> {
+        let mut client = self.client();
+        let _ = client.send(&put.bytes());
+        client.answer()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path)
+    }
+
+    pub fn ask(&self, method: &str, path: &str) -> Answer {
+        let mut client = self.client();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+        client.send(request.as_bytes()).unwrap();
+        client
+            .answer_to(method)
+            .unwrap_or_else(|| panic!("no answer\n{self}"))
+    }
+
+    /// The rows of the index, each a JSON object.
+    pub fn rows(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.data_dir().join("index.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The bytes stored for an episode.
+    pub fn stored(&self, host: &str, episode: &str) -> Option<Vec<u8>> {
+        let name = format!("{episode}.tar.zst");
+        fs::read(self.data_dir().join("episodes").join(host).join(name)).ok()
+    }
+
+    /// The names in a folder of the store, sorted.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.data_dir().join(folder))
+            .into_iter()
+            .flatten();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until `done` says so.
+    pub fn wait_until(&self, what: &str, done: impl Fn(&World) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < until, "waiting until {what}\n{self}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "--- files")?;
+        show_tree(f, &self.data_dir())?;
+        writeln!(f, "--- log\n{}", self.log())
+    }
+}
+
+fn show_tree(f: &mut fmt::Formatter<'_>, dir: &Path) -> fmt::Result {
+    let mut entries: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let path = entry.path();
+        let bytes = path.symlink_metadata().map_or(0, |meta| meta.len());
+        writeln!(f, "{} {bytes}", path.display())?;
+        if path.is_dir() {
+            show_tree(f, &path)?;
+        }
+    }
+    Ok(())
+}
