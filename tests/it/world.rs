@@ -122,6 +122,8 @@ pub struct World {
     process: Option<Child>,
     address: Option<SocketAddr>,
     env: Vec<(String, String)>,
+    /// The size of a tmpfs that the next process has for its store, seen by itself alone.
+    mount: Option<&'static str>,
     // Dropped last: it removes the folder that the rest lives in.
     dir: TempDir,
 }
@@ -162,6 +164,7 @@ impl World {
             process: None,
             address: None,
             env: Vec::new(),
+            mount: None,
         };
         world.run(&["init", "--config", &world.config_path()]);
         world
@@ -176,7 +179,38 @@ impl World {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        let path = self.dir.path().join("data");
+        match (&self.process, self.mount) {
+            (Some(process), Some(_)) => {
+                let root = PathBuf::from(format!("/proc/{}/root", process.id()));
+                root.join(path.strip_prefix("/").unwrap())
+            }
+            _ => path,
+        }
+    }
+
+    /// From the next start on, the store is on a disk of this size, which ends with the process.
+    pub fn mount_at_start(&mut self, size: &'static str) {
+        self.mount = Some(size);
+    }
+
+    /// The program, in a mount namespace of its own if one is wanted.
+    fn receiver(&self) -> Command {
+        let program = cis490();
+        let Some(size) = self.mount else {
+            return program;
+        };
+        // $0 is the program, with its runner if it has one; $@ what it is asked to do.
+        let data_dir = self.dir.path().join("data");
+        let config = self.config_path();
+        let script = format!(
+            "mount -t tmpfs -o size={size} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        let words = std::iter::once(program.get_program()).chain(program.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        command.args(["-Umr", "sh", "-c", &script, &words.join(" ")]);
+        command
     }
 
     /// Adds to the configuration's top level; takes effect with the next start.
@@ -213,7 +247,8 @@ impl World {
     pub fn try_start(&mut self) -> bool {
         // One log a process: what is waited for below must not be an earlier one's line.
         let log = fs::File::create(self.log_path()).unwrap();
-        let mut child = cis490()
+        let mut child = self
+            .receiver()
             .args(["receive", "--config", &self.config_path()])
             .envs(self.env.drain(..))
             .stdin(Stdio::null())
@@ -292,14 +327,6 @@ impl World {
             }
             assert!(Instant::now() < until, "the receiver does not end\n{self}");
             thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Whether the process has ended without being asked to.
-    pub fn has_died(&mut self) -> bool {
-        match &mut self.process {
-            Some(process) => process.try_wait().unwrap().is_some(),
-            None => true,
         }
     }
 
