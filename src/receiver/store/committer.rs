@@ -175,7 +175,7 @@ impl Committer {
                 .for_each(|p| p.reject(Rejected::of(error_again(&error))));
             return Ok(());
         }
-        if let Err(error) = self.sync_all(&rows, &unsynced) {
+        if let Err(error) = self.sync_batch(&rows, &unsynced) {
             // What the kernel could not write it may call written: better no row, so that recovery
             // writes a new one.
             let _ = self.tail.take_back();
@@ -287,7 +287,7 @@ impl Committer {
         unsynced.iter().try_for_each(|dir| durable::sync_dir(dir))
     }
 
-    fn sync_all(&self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
+    fn sync_batch(&self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
         unsynced.iter().try_for_each(|dir| durable::sync_dir(dir))?;
         match rows.text.is_empty() {
             true => Ok(()),
