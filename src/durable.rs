@@ -96,9 +96,13 @@ pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
     file.set_len(bytes)
 }
 
-/// Appends in one write. What a crash may leave of it is an unterminated tail.
+/// Appends in one write. What a crash or an error may leave of it is an unterminated tail.
 pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    step("append")?;
+    if let Err(error) = step("append") {
+        // As on a disk that fills up in the middle of it.
+        let _ = file.write_all(&bytes[..bytes.len() / 2]);
+        return Err(error);
+    }
     file.write_all(bytes)
 }
 

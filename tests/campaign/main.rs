@@ -4,13 +4,13 @@
 //! `cargo test --test campaign [-- NAME]` runs all of them, or those whose names have NAME in them.
 
 #[path = "../it/client.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
 mod client;
 #[path = "../it/kills.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
 mod kills;
 #[path = "../it/world.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
 mod world;
 
 use std::fs;

@@ -131,7 +131,7 @@ fn every_fault_is_an_honest_answer_and_leaves_nothing() {
                         put,
                         ("CIS490_FAIL_FROM", step),
                         errno,
-                        &[Some(201), Some(refusal), None],
+                        &[Some(201), Some(refusal), Some(500), None],
                     );
                 }
             });
@@ -541,6 +541,10 @@ fn a_torn_index_is_cut_and_its_row_comes_back_by_backfill() {
     let (mut world, _) = with_one_episode();
     world.start();
     assert_eq!(world.put(&sample().episode("ep-2")).status, 201);
+    // An upload whose end was not tidied up would get its row back by recovery.
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
     world.kill();
     let index = world.data_dir().join("index.jsonl");
     let whole = fs::read(&index).unwrap();

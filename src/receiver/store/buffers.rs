@@ -42,7 +42,10 @@ pub struct Block {
     memory: Vec<u8>,
     /// Where the aligned part begins.
     start: usize,
+    /// The part that is used.
     bytes: usize,
+    /// What the pool counts for it.
+    lent_bytes: usize,
     home: Arc<Buffers>,
 }
 
@@ -74,13 +77,21 @@ impl Share {
     /// Errors: there is no memory, whatever the pool says.
     pub fn take(&self, bytes: usize) -> io::Result<Block> {
         let bytes = bytes.clamp(1, LARGE_BYTES);
+        // What is larger than small is large: blocks of one size can be lent again, and no
+        // allocator keeps pieces of other sizes back.
+        let lent_bytes = match bytes > SMALL_BYTES {
+            true => LARGE_BYTES,
+            false => bytes,
+        };
         let mut state = self
             .0
             .freed
-            .wait_while(self.0.lock(), |state| state.lent_bytes + bytes > POOL_BYTES)
+            .wait_while(self.0.lock(), |state| {
+                state.lent_bytes + lent_bytes > POOL_BYTES
+            })
             .unwrap_or_else(PoisonError::into_inner);
-        state.lent_bytes += bytes;
-        let spare = match bytes {
+        state.lent_bytes += lent_bytes;
+        let spare = match lent_bytes {
             LARGE_BYTES => state.spare.pop(),
             _ => None,
         };
@@ -90,11 +101,12 @@ impl Share {
             memory: Vec::new(),
             start: 0,
             bytes,
+            lent_bytes,
             home: self.0.clone(),
         };
         block.memory = match spare {
             Some(memory) => memory,
-            None => new_memory(bytes + ALIGNMENT)?,
+            None => new_memory(lent_bytes + ALIGNMENT)?,
         };
         block.start = block.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         Ok(block)
@@ -138,8 +150,8 @@ impl Drop for Block {
     fn drop(&mut self) {
         let memory = mem::take(&mut self.memory);
         let mut state = self.home.lock();
-        state.lent_bytes -= self.bytes;
-        if self.bytes == LARGE_BYTES && memory.len() > LARGE_BYTES && state.uploads > 0 {
+        state.lent_bytes -= self.lent_bytes;
+        if memory.len() > LARGE_BYTES && state.uploads > 0 {
             state.spare.push(memory);
         }
         drop(state);
