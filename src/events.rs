@@ -285,6 +285,12 @@ pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) 
     log::info!("event=packed episode={episode} from_bytes={from_bytes} bytes={bytes} ms={ms}");
 }
 
+/// WARN. The compressor failed on this episode's bytes: it is packed again without compressing,
+/// which is whole and larger. Nothing to do, but worth a report.
+pub fn compressor_failed(episode: &str) {
+    log::warn!("event=compressor_failed episode={episode} next=\"packed without compressing\"");
+}
+
 /// INFO. The receiver has it. 200: it had it before. `kept` is its name in shipped/.
 pub fn shipped(slot: &Slot, status: u16, bytes: u64, seq: Option<u64>, kept: &str, took: Duration) {
     let (Slot { host, episode }, ms) = (slot, took.as_millis());

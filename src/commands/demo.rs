@@ -37,13 +37,12 @@ impl Demo {
         let stage = Stage::build(self.clean)?;
         say("cis490 demo: an episode travels from a lab host to the receiver, and one is stopped");
         say(format!(
-            "Everything happens in {}, and on 127.0.0.1:{}.",
-            stage.folder().display(),
-            stage.port()
+            "Everything happens in {}, and on this machine alone.",
+            stage.folder().display()
         ));
         let mut project = make_project(&stage)?;
         let server = start_receiver(&stage)?;
-        let episodes = record_episodes(&stage, &project)?;
+        let episodes = record_episodes(&stage, &server, &project)?;
         ship(&stage)?;
         tell_the_lab_host(&stage, &server, &episodes)?;
         tell_the_store(&stage)?;
@@ -88,7 +87,8 @@ fn start_receiver(stage: &Stage) -> Result<Server, Failure> {
     let server = Server::start(stage, "receiver.toml")?;
     let gate = server.get(wire::GATE_PATH)?.json()?;
     say(format!(
-        "it takes uploads {} ms after its start, and knows {} commits",
+        "it takes uploads on {} {} ms after its start, and knows {} commits",
+        server.address(),
         server.ready_after().as_millis(),
         gate["commits"].as_array().map_or(0, Vec::len),
     ));
@@ -96,9 +96,13 @@ fn start_receiver(stage: &Stage) -> Result<Server, Failure> {
 }
 
 /// Of the newest commit, of the oldest that gets in, and of the one before that.
-fn record_episodes(stage: &Stage, project: &Project) -> Result<[Episode; 3], Failure> {
+fn record_episodes(
+    stage: &Stage,
+    server: &Server,
+    project: &Project,
+) -> Result<[Episode; 3], Failure> {
     title("A lab host that has recorded three episodes");
-    stage.write_shipper_config()?;
+    stage.write_shipper_config(server.address())?;
     stage.command_succeeds(&["init", "--config"], "shipper.toml")?;
     let by_age = |age: usize| &project.commits()[project.commits().len() - 1 - age];
     let episodes = [

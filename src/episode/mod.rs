@@ -11,8 +11,10 @@
 //! The compressor is recursive in nothing and yet wants 170 KiB of stack: call from a plain
 //! thread, never from a coroutine.
 
+mod matcher;
 mod meta;
 mod pack;
+mod proof;
 mod read;
 mod tar_stream;
 mod tree;

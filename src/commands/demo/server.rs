@@ -4,6 +4,7 @@
 //! the kernel does (`sys::ends_with_us`).
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -25,7 +26,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// The receiver's process, killed when this is dropped.
 pub struct Server {
     child: Child,
-    port: u16,
+    address: SocketAddr,
     log: PathBuf,
     ready_after: Duration,
 }
@@ -49,7 +50,8 @@ impl Server {
             .map_err(|error| cannot("start", &stage.program, &error))?;
         let mut server = Server {
             child,
-            port: stage.port(),
+            // Told by its log, once it has a port.
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
             ready_after: Duration::ZERO,
         };
@@ -58,13 +60,23 @@ impl Server {
         Ok(server)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
     fn wait_until_ready(&mut self, begun: Instant) -> Result<(), Failure> {
-        let ready = |server: &Server| {
-            let health = ask(server.port, &format!("GET {}", wire::HEALTH_PATH), "", b"");
+        let ready = |server: &mut Server| {
+            server.read_address();
+            let health = ask(
+                server.address,
+                &format!("GET {}", wire::HEALTH_PATH),
+                "",
+                b"",
+            );
             health.is_ok_and(|answer| answer.status == 200)
         };
         while !ready(self) {
@@ -79,8 +91,16 @@ impl Server {
         Ok(())
     }
 
+    /// Its log names the free port that it has found.
+    fn read_address(&mut self) {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let told = log.split("event=listening address=").nth(1);
+        let address = told.and_then(|rest| rest.split_once(' ')?.0.parse().ok());
+        self.address = address.unwrap_or(self.address);
+    }
+
     pub fn get(&self, path: &str) -> Result<Answer, Failure> {
-        ask(self.port, &format!("GET {path}"), "", b"")
+        ask(self.address, &format!("GET {path}"), "", b"")
             .map_err(|error| self.trouble(&format!("GET {path}: {error}")))
     }
 
@@ -103,7 +123,7 @@ impl Server {
             wire::SHA256_HEADER,
             receipt["sha256"].as_str().unwrap_or(""),
         );
-        ask(self.port, &request, &headers, &body)
+        ask(self.address, &request, &headers, &body)
             .map_err(|error| self.trouble(&format!("{request}: {error}")))
     }
 

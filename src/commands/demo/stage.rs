@@ -1,9 +1,9 @@
 //! The ground of the demo: one temporary folder with the configurations, a receiver's store and a
-//! lab host's folder, and one port.
+//! lab host's folder.
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,7 +46,6 @@ pub struct Stage {
     folder: Folder,
     /// This program's own file.
     pub program: PathBuf,
-    port: u16,
 }
 
 impl Stage {
@@ -62,25 +61,16 @@ impl Stage {
         made.map_err(|error| cannot("make the folder", &path, &error))?;
         let folder = Folder { path, clean };
         end_on_signal(folder.path.clone(), clean)?;
-        let port = free_port()?;
-        Ok(Stage {
-            folder,
-            program,
-            port,
-        })
+        Ok(Stage { folder, program })
     }
 
     pub fn folder(&self) -> &Path {
         &self.folder.path
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     pub fn write_receiver_config(&self, window: usize) -> Result<(), Failure> {
         let text = format!(
-            "listen = \"127.0.0.1:{}\"\n\
+            "listen = \"127.0.0.1:0\"\n\
              data_dir = {:?}\n\
              min_free_bytes = 16777216\n\
              \n\
@@ -88,17 +78,15 @@ impl Stage {
              window = {window}\n\
              refresh_seconds = 1\n\
              local_repo_path = {:?}\n",
-            self.port,
             self.path("receiver"),
             self.path("project.git"),
         );
         self.write("receiver.toml", &text)
     }
 
-    pub fn write_shipper_config(&self) -> Result<(), Failure> {
+    pub fn write_shipper_config(&self, receiver: SocketAddr) -> Result<(), Failure> {
         let text = format!(
-            "receiver_url = \"http://127.0.0.1:{}\"\nhost_id = {HOST:?}\nroot = {:?}\n",
-            self.port,
+            "receiver_url = \"http://{receiver}\"\nhost_id = {HOST:?}\nroot = {:?}\n",
             self.path(HOST),
         );
         self.write("shipper.toml", &text)
@@ -231,17 +219,6 @@ fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
         Failure::new(
             format!("cannot start a thread: {error}"),
             "free memory, or raise ulimit -u",
-        )
-    })
-}
-
-fn free_port() -> Result<u16, Failure> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let port = bound.and_then(|listener| Ok(listener.local_addr()?.port()));
-    port.map_err(|error| {
-        Failure::new(
-            format!("cannot find a free port on 127.0.0.1: {error}"),
-            "see that the loopback device is up (ip link set lo up)",
         )
     })
 }

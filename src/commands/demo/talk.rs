@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -71,8 +71,8 @@ impl Answer {
 }
 
 /// One request on a connection of its own, and its whole answer.
-pub fn ask(port: u16, request: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+pub fn ask(address: SocketAddr, request: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let head = format!("{request} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n{headers}\r\n");
