@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::receiver::SERVER_CRATE;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
 #[derive(FromArgs)]
@@ -69,12 +70,12 @@ pub fn run() -> ExitCode {
 }
 
 /// Sends log lines to stderr, with their level. The crates below us are heard only when they warn,
-/// and may_minihttp not at all: it reports every peer that hangs up as an error.
+/// and the server crate not at all: it reports every peer that hangs up as an error.
 fn start_log() {
     let logger = simple_logger::SimpleLogger::new()
         .with_level(log::LevelFilter::Warn)
         .with_module_level("cis490", log::LevelFilter::Info)
-        .with_module_level("may_minihttp", log::LevelFilter::Off);
+        .with_module_level(SERVER_CRATE, log::LevelFilter::Off);
     // An error means a logger was set before, which is as good.
     let _ = logger.init();
 }

@@ -11,6 +11,8 @@ pub mod store;
 pub mod version_gate;
 pub mod vital;
 
+pub use self::http::CRATE as SERVER_CRATE;
+
 use std::path::Path;
 use std::thread;
 use std::time::Duration;

@@ -72,6 +72,8 @@ pub enum Refusal {
     TooManyConnections,
     Draining,
     DiskFull,
+    /// What `GET /v1/health` tells while the floor keeps uploads out.
+    DiskAtFloor,
 }
 
 /// Seconds after which a refusal of this kind may have passed.
@@ -99,7 +101,7 @@ impl Refusal {
             Refusal::Internal => 500,
             Refusal::TransferEncoding => 501,
             Refusal::GateNotLoaded | Refusal::GateBusy | Refusal::TooManyUploads { .. } => 503,
-            Refusal::TooManyConnections | Refusal::Draining => 503,
+            Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
             Refusal::HttpVersion => 505,
             Refusal::DiskFull => 507,
         }
@@ -134,6 +136,7 @@ impl Refusal {
             Refusal::TooManyConnections => "too-many-connections",
             Refusal::Draining => "draining",
             Refusal::DiskFull => "disk-full",
+            Refusal::DiskAtFloor => "disk-at-floor",
         }
     }
 
@@ -165,7 +168,7 @@ impl Refusal {
             Refusal::TooManyUploads { .. } => "Too many uploads at once",
             Refusal::TooManyConnections => "Too many connections at once",
             Refusal::Draining => "The receiver is stopping",
-            Refusal::DiskFull => "The store is out of space",
+            Refusal::DiskFull | Refusal::DiskAtFloor => "The store is out of space",
         }
     }
 
@@ -175,22 +178,9 @@ impl Refusal {
             Refusal::GateNotLoaded | Refusal::GateBusy => Some(RETRY_GATE_S),
             Refusal::TooManyUploads { .. } | Refusal::TooManyConnections => Some(RETRY_BUSY_S),
             Refusal::Draining => Some(RETRY_DRAIN_S),
-            Refusal::DiskFull => Some(RETRY_DISK_S),
+            Refusal::DiskFull | Refusal::DiskAtFloor => Some(RETRY_DISK_S),
             _ => None,
         }
-    }
-
-    /// Whether the bytes after the head can no longer be trusted to begin a request.
-    pub fn is_of_framing(&self) -> bool {
-        matches!(
-            self,
-            Refusal::LengthRequired
-                | Refusal::HeadTooLarge
-                | Refusal::TransferEncoding
-                | Refusal::HttpVersion
-                | Refusal::BadHead(_)
-                | Refusal::Expectation(_)
-        )
     }
 
     /// The body of the answer.
@@ -291,6 +281,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
+            Refusal::DiskAtFloor => f.write_str(
+                "less than min_free_bytes is free, and every upload is refused; free space under data_dir",
+            ),
             Refusal::DiskFull => f.write_str(
                 "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
             ),

@@ -9,30 +9,26 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cis490::episode::{self, PackError, Packed, Unfit, inspect, read_meta};
 use sha2::{Digest, Sha256};
 
+use crate::world::TempDir;
+
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const META: &str =
     r#"{"code_version":{"commit":"0123456789abcdef0123456789abcdef01234567","dirty":false},"n":3}"#;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("cis490-episode-{}-{n}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        Folder(TempDir::new())
     }
 
     fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     /// An episode with a bit of everything that is allowed.
@@ -47,23 +43,17 @@ impl Folder {
         write(&dir, "frames/meta.json", b"{}");
         write(
             &dir,
-            &format!("deep/{}/x", "d".repeat(200)),
+            format!("deep/{}/x", "d".repeat(200)),
             b"at a long name",
         );
         write(
             &dir,
-            &format!("exactly-{}", "1".repeat(100 - 8 - 3)),
+            format!("exactly-{}", "1".repeat(100 - 8 - 3)),
             b"100 bytes",
         );
         write(&dir, OsStr::from_bytes(b"not-utf8-\xff\xfe"), b"any name");
         fs::create_dir(dir.join("nothing in here")).unwrap();
         dir
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -382,7 +372,7 @@ fn what_cannot_be_read_may_be_readable_later() {
     let folder = Folder::new();
     let dir = folder.episode("ep");
     let locked = dir.join("a.bin");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(&locked).is_ok() {
         eprintln!("skipped: an unreadable file, since this user reads everything");
         return;
@@ -521,7 +511,7 @@ fn memory_stays_small_whatever_the_size() {
             "episode::memory_stays_small_whatever_the_size",
             "--nocapture",
         ])
-        .env(ROLE, &folder.0)
+        .env(ROLE, folder.0.path())
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&child.stdout);

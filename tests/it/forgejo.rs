@@ -26,7 +26,9 @@ pub enum Mood {
     /// This text as JSON, with status 200.
     Text(String),
     EndlessBody,
-    EndlessHead,
+    EndlessHeaders,
+    /// One header that never ends.
+    EndlessHeader,
     /// A length that is longer than the body.
     CutShort,
     /// Closes without a word.
@@ -203,10 +205,16 @@ fn speak(
                 stream.write_all(&b"null,".repeat(10_000))?;
             }
         }
-        Mood::EndlessHead => {
+        Mood::EndlessHeaders => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
             loop {
                 stream.write_all(&b"X-Filler: filler\r\n".repeat(1000))?;
+            }
+        }
+        Mood::EndlessHeader => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX-Filler: ")?;
+            loop {
+                stream.write_all(&b"filler".repeat(1000))?;
             }
         }
         Mood::CutShort => {

@@ -309,7 +309,7 @@ fn curl_and_python_read_their_refusals() {
     }
     let script = "import http.client, sys\n\
         c = http.client.HTTPConnection(sys.argv[1])\n\
-        try: c.request('PUT', '/v1/episodes/lab-1/e', open(sys.argv[2], 'rb'), {'X-Cis490-Code-Commit': sys.argv[3], 'X-Cis490-Sha256': '0' * 64})\n\
+        try: c.request('PUT', '/v1/episodes/lab-1/e', open(sys.argv[2], 'rb').read(), {'X-Cis490-Code-Commit': sys.argv[3], 'X-Cis490-Sha256': '0' * 64})\n\
         except (BrokenPipeError, ConnectionResetError): pass\n\
         print(c.getresponse().status)\n";
     let python = Command::new("python3")

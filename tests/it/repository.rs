@@ -2,35 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cis490::names::CommitHash;
 
-/// A folder that goes away with its owner.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Folder {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("cis490-gate-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::world::TempDir;
 
 /// git without anybody's settings, in a folder. Panics with git's words if it fails.
 pub fn git(dir: &Path, arguments: &[&str]) -> String {
@@ -62,7 +40,7 @@ pub fn git_command(dir: &Path, arguments: &[&str]) -> Command {
 
 /// A repository with a checkout.
 pub struct Repository {
-    folder: Folder,
+    folder: TempDir,
     commits: AtomicU64,
 }
 
@@ -73,7 +51,7 @@ impl Repository {
     }
 
     pub fn with_format(object_format: &str) -> Repository {
-        let folder = Folder::new();
+        let folder = TempDir::new();
         let format = format!("--object-format={object_format}");
         git(folder.path(), &["init", "-q", &format]);
         Repository {

@@ -51,7 +51,11 @@ fn has_word(line: &str, word: &str) -> bool {
     let goes_on = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + word.len()..]);
-        !before.ends_with(goes_on) && (word.ends_with(['(', ':']) || !after.starts_with(goes_on))
+        // A call of ours by the same name as std's is the very thing that is wanted.
+        let is_ours = before.ends_with("durable::");
+        !is_ours
+            && !before.ends_with(goes_on)
+            && (word.ends_with(['(', ':']) || !after.starts_with(goes_on))
     })
 }
 
@@ -117,7 +121,7 @@ fn the_rooms_do_not_know_each_other() {
 fn each_network_crate_has_its_place() {
     only_in(
         "may_minihttp is the business of http alone",
-        &["may_minihttp"],
+        &["may_minihttp::"],
         &["src/receiver/http"],
     );
     only_in(

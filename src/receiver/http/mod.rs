@@ -45,6 +45,8 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::wire::GateVerdict;
 
+/// The crate below this room, for whoever sets what is logged.
+pub const CRATE: &str = "may_minihttp";
 /// A connection costs two descriptors: may_minihttp's and ours.
 pub const FILES_PER_CONNECTION: u64 = 2;
 /// Connections above the cap that are told so; beyond them they are closed without a word.
@@ -367,7 +369,7 @@ impl Exchange<'_> {
             return Err(Refusal::Draining);
         }
         if shared.disk_full.load(Ordering::Relaxed) {
-            return Err(Refusal::DiskFull);
+            return Err(Refusal::DiskAtFloor);
         }
         if shared.gate.enabled() && shared.gate.window().is_none() {
             return Err(Refusal::GateNotLoaded);

@@ -195,6 +195,10 @@ fn why_not(layout: &Layout, error: &io::Error) -> Failure {
             format!("incoming and episodes in {root} are on different filesystems"),
             "mount the disk on data_dir itself, so that both are on it",
         ),
+        Some(libc::ENOENT) => Failure::new(
+            format!("incoming or episodes is missing in {root}"),
+            "if it is on a disk of its own, mount that; else cis490 init makes it again",
+        ),
         _ => Failure::new(
             format!("cannot write in {root}: {error}"),
             format!(

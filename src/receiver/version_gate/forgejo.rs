@@ -35,6 +35,11 @@ const PAGE_COMMITS: u32 = 50;
 const PAGE_BYTES_MAX: u64 = 8 << 20;
 /// The branch's head, or all branches whose names begin like it.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
+/// Status line and headers.
+const HEADERS_BYTES_MAX: usize = 16 << 10;
+/// What is read at once. Headers that fill it would pass for a connection that broke.
+const INPUT_BUFFER_BYTES: usize = 32 << 10;
+const _: () = assert!(HEADERS_BYTES_MAX < INPUT_BUFFER_BYTES);
 /// Of what the server says about itself, so much is repeated in the log.
 const QUOTED_CHARS_MAX: usize = 200;
 
@@ -197,7 +202,8 @@ fn agent() -> Agent {
         // A kept connection may die unseen between two refreshes, and a failure would be told
         // where there is none; a new one costs next to nothing.
         .max_idle_connections(0)
-        .input_buffer_size(32 << 10)
+        .max_response_header_size(HEADERS_BYTES_MAX)
+        .input_buffer_size(INPUT_BUFFER_BYTES)
         .output_buffer_size(4 << 10)
         .accept("application/json")
         .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Gate, config_for_git};
-use crate::repository::{Folder, Repository, git_command};
+use crate::repository::{Repository, git_command};
+use crate::world::TempDir;
 
 #[test]
 fn its_configuration_starts_no_program() {
     let repository = Repository::new(3);
-    let traps = Folder::new();
+    let traps = TempDir::new();
     let sprung = traps.path().join("sprung");
     let trap = traps.path().join("trap");
     std::fs::write(
@@ -50,7 +51,7 @@ fn its_configuration_starts_no_program() {
     assert!(sprung.exists(), "the trap does not work");
     std::fs::remove_file(&sprung).unwrap();
 
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for_git(repository.path()), data.path());
     let told = std::fs::read_to_string(&sprung).unwrap_or_default();
     assert_eq!(told, "", "a program of the repository's choice was run");
@@ -59,7 +60,7 @@ fn its_configuration_starts_no_program() {
 
 /// Adds a commit with a signature that nobody checks.
 fn sign_the_head(repository: &Repository) {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let commit = repository.git(&["cat-file", "commit", "main"]);
     let parent = repository.git(&["rev-parse", "main"]);
     let (head, message) = commit.split_once("\n\n").unwrap();
@@ -86,7 +87,7 @@ fn replaced_history_does_not_count() {
     let other = repository.log("other", 1)[0].to_string();
     repository.git(&["replace", &wanted[1].to_string(), &other]);
     assert_ne!(repository.log("main", 4), wanted, "the control");
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for_git(repository.path()), data.path());
     assert_eq!(gate.state().commits, wanted);
 }
@@ -98,7 +99,7 @@ fn a_program_that_hangs_in_gits_place_is_not_waited_for_by_requests() {
     let config = repository.path().join(".git/config");
     std::fs::remove_file(&config).unwrap();
     make_pipe(&config);
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::start(&config_for_git(repository.path()), data.path());
     let ended = gate.refresh();
     assert_eq!(ended, cis490::receiver::version_gate::Refreshed::Failed);

@@ -6,7 +6,8 @@ use cis490::receiver::version_gate::{Look, Refreshed};
 
 use super::{Gate, config_for, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Folder, Repository};
+use crate::repository::Repository;
+use crate::world::TempDir;
 
 #[test]
 fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
@@ -36,7 +37,8 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
             "forgejo_url",
         ),
         (Mood::EndlessBody, "too-large", "forgejo_url"),
-        (Mood::EndlessHead, "too-large", "forgejo_url"),
+        (Mood::EndlessHeaders, "not-the-api", "forgejo_url"),
+        (Mood::EndlessHeader, "too-large", "forgejo_url"),
         (Mood::CutShort, "unreachable", "systemctl status forgejo"),
         (Mood::Close, "unreachable", "systemctl status forgejo"),
         (Mood::Hang, "timeout", "hangs"),
@@ -44,7 +46,7 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
     // All at once: one of them takes ten seconds.
     let worlds = cases.map(|case| {
         let forgejo = Forgejo::serve(repository.path());
-        let data = Folder::new();
+        let data = TempDir::new();
         let mut config = config_for(&forgejo);
         config.refresh_seconds = 1;
         let gate = Gate::loaded(&config, data.path());
@@ -81,7 +83,7 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
 fn a_list_that_fails_keeps_the_window_too_and_is_tried_again() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 1;
     let gate = Gate::loaded(&config, data.path());
@@ -127,7 +129,7 @@ fn without_any_window_nothing_is_rejected() {
         let mut config = config_for(&Forgejo::serve(repository.path()));
         config.forgejo_url = Some(url.to_owned());
         config.refresh_seconds = 1;
-        let data = Folder::new();
+        let data = TempDir::new();
         let began = Instant::now();
         let gate = Gate::start(&config, data.path());
         assert!(
@@ -155,7 +157,7 @@ fn without_any_window_nothing_is_rejected() {
 fn an_empty_repository_is_a_wait_until_the_first_push() {
     let repository = Repository::empty();
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 1;
     let gate = Gate::start(&config, data.path());

@@ -8,20 +8,21 @@ use cis490::wire::Source;
 
 use super::{Gate, config_for, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Folder, Repository, git, log};
+use crate::repository::{Repository, git, log};
+use crate::world::TempDir;
 
 /// A Forgejo and a checkout of what it serves, refreshed every second.
 struct World {
     repository: Repository,
     forgejo: Forgejo,
-    checkout: Folder,
-    data: Folder,
+    checkout: TempDir,
+    data: TempDir,
 }
 
 impl World {
     fn new(commits: u64, clone_options: &[&str]) -> World {
         let repository = Repository::new(commits);
-        let checkout = Folder::new();
+        let checkout = TempDir::new();
         let url = format!("file://{}", repository.path().display());
         let to = checkout.path().join("clone");
         let mut arguments = vec!["clone", "-q", &url, to.to_str().unwrap()];
@@ -31,7 +32,7 @@ impl World {
             forgejo: Forgejo::serve(repository.path()),
             repository,
             checkout,
-            data: Folder::new(),
+            data: TempDir::new(),
         }
     }
 

@@ -8,7 +8,8 @@ use cis490::wire::Source;
 
 use super::{Gate, LINES, config_for, eventually, is_admitted};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Folder, Repository};
+use crate::repository::Repository;
+use crate::world::TempDir;
 
 #[test]
 fn the_window_is_filled_across_pages_that_are_capped() {
@@ -29,7 +30,7 @@ fn the_window_is_filled_across_pages_that_are_capped() {
         forgejo.state().page_cap = page_cap;
         let mut config = config_for(&forgejo);
         config.window = window;
-        let data = Folder::new();
+        let data = TempDir::new();
         let gate = Gate::loaded(&config, data.path());
         let wanted = &all[..all.len().min(window as usize)];
         assert_eq!(gate.window().unwrap().commits(), wanted, "{case}");
@@ -57,7 +58,7 @@ fn the_window_is_filled_across_pages_that_are_capped() {
 fn a_quiet_refresh_costs_one_small_request() {
     let repository = Repository::new(60);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let before = forgejo.requests().len();
     let window = gate.window().unwrap();
@@ -83,7 +84,7 @@ fn a_quiet_refresh_costs_one_small_request() {
 fn the_gate_follows_a_push_and_a_rewound_branch() {
     let repository = Repository::new(5);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.window = 3;
     config.refresh_seconds = 1;
@@ -105,7 +106,7 @@ fn a_branch_is_matched_by_its_whole_name() {
         repository.commit(other, 2);
     }
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     assert_eq!(
         gate.window().unwrap().commits(),
@@ -117,7 +118,7 @@ fn a_branch_is_matched_by_its_whole_name() {
     forgejo.state().bare_single_ref = true;
     let mut config = config_for(&forgejo);
     config.branch = "release/v1+x".to_owned();
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(
         gate.state().head_commit,
@@ -126,7 +127,7 @@ fn a_branch_is_matched_by_its_whole_name() {
 
     // Only longer names: there is no such branch.
     config.branch = "mainte".to_owned();
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::start(&config, data.path());
     assert_eq!(gate.refresh(), Refreshed::Failed);
     assert_eq!(gate.look(&repository.head()), Look::NotLoaded);
@@ -147,7 +148,7 @@ fn the_head_is_asked_another_way_where_the_first_fails() {
         let forgejo = Forgejo::serve(repository.path());
         forgejo.state().mood_for = "/git/refs";
         forgejo.set_mood(mood.clone());
-        let data = Folder::new();
+        let data = TempDir::new();
         let gate = Gate::loaded(&config_for(&forgejo), data.path());
         assert_eq!(
             gate.state().head_commit,
@@ -169,7 +170,7 @@ fn a_tag_of_the_branchs_name_changes_nothing() {
     let old = repository.log("refs/heads/main", 9)[5];
     repository.git(&["tag", "main", &old.to_string()]);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let wanted = repository.log("refs/heads/main", 9);
     assert_eq!(gate.window().unwrap().commits(), wanted);
@@ -183,7 +184,7 @@ fn only_a_commits_own_hash_counts() {
     let repository = Repository::new(4);
     let forgejo = Forgejo::serve(repository.path());
     forgejo.state().nulls = true;
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.window = 2;
     let gate = Gate::loaded(&config, data.path());
@@ -204,7 +205,7 @@ fn only_a_commits_own_hash_counts() {
 
     // With fewer commits than the window the last page is `null`, which is an empty list too.
     config.window = 100;
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(gate.window().unwrap().commits(), wanted);
 }
@@ -214,7 +215,7 @@ fn a_server_that_repeats_itself_is_not_asked_for_ever() {
     let repository = Repository::new(60);
     let forgejo = Forgejo::serve(repository.path());
     forgejo.state().repeats_first_page = true;
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     assert_eq!(gate.window().unwrap().commits().len(), 50);
     assert_eq!(forgejo.listings().len(), 2);
@@ -230,17 +231,17 @@ fn the_token_goes_to_forgejo_and_nowhere_else() {
         state.token = Some("s3cret-of-the-gate".to_owned());
         state.link_base = Some(thief.url.clone());
     }
-    let token_file = Folder::new();
+    let token_file = TempDir::new();
     let token_path = token_file.path().join("token");
     std::fs::write(&token_path, "s3cret-of-the-gate\n").unwrap();
     let mut config = config_for(&forgejo);
     config.auth_token_file = Some(token_path);
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(gate.window().unwrap().commits().len(), 100);
     for status in [301, 302, 303, 307, 308] {
         forgejo.set_mood(Mood::Redirect(status, format!("{}/api/v1", thief.url)));
-        let data = Folder::new();
+        let data = TempDir::new();
         let gate = Gate::start(&config, data.path());
         assert_eq!(gate.refresh(), Refreshed::Failed, "{status}");
     }
@@ -271,11 +272,11 @@ fn a_url_may_have_a_path_and_a_slash_at_its_end() {
     let forgejo = Forgejo::serve(repository.path());
     let mut config = config_for(&forgejo);
     config.forgejo_url = Some(format!("{}/", forgejo.url));
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(gate.state().source, Some(Source::Forgejo));
     config.forgejo_url = Some(format!("{}/git/", forgejo.url));
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::start(&config, data.path());
     assert_eq!(gate.refresh(), Refreshed::Failed);
     let last = forgejo.requests().pop().unwrap();
@@ -285,7 +286,7 @@ fn a_url_may_have_a_path_and_a_slash_at_its_end() {
 #[test]
 fn what_cannot_work_is_refused_at_start_in_words() {
     let forgejo = Forgejo::serve(std::path::Path::new("/nonexistent"));
-    let data = Folder::new();
+    let data = TempDir::new();
     let refused = |change: &dyn Fn(&mut cis490::receiver::config::GateConfig)| {
         let mut config = config_for(&forgejo);
         change(&mut config);

@@ -11,20 +11,21 @@ use cis490::receiver::version_gate::{Look, Refreshed};
 use cis490::wire::Source;
 
 use super::{Gate, config_for_git, eventually, is_admitted, logged};
-use crate::repository::{Folder, Repository, git, git_command, log};
+use crate::repository::{Repository, git, git_command, log};
+use crate::world::TempDir;
 
 /// The window of a gate that has only this repository.
 fn window_of(path: &Path, window: u32) -> Vec<CommitHash> {
     let mut config = config_for_git(path);
     config.window = window;
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(gate.state().source, Some(Source::Git), "{path:?}");
     gate.state().commits
 }
 
-fn clone(of: &Repository, options: &[&str]) -> Folder {
-    let folder = Folder::new();
+fn clone(of: &Repository, options: &[&str]) -> TempDir {
+    let folder = TempDir::new();
     let (from, to) = (
         format!("file://{}", of.path().display()),
         folder.path().join("clone"),
@@ -125,14 +126,14 @@ fn one_without_the_branch_or_without_commits_is_a_wait() {
     other.commit("trunk", 3);
     other.git(&["tag", "main", "trunk"]);
     let empty = Repository::empty();
-    let no_repository = Folder::new();
+    let no_repository = TempDir::new();
     for path in [
         other.path(),
         empty.path(),
         no_repository.path(),
         Path::new("/nonexistent"),
     ] {
-        let data = Folder::new();
+        let data = TempDir::new();
         let gate = Gate::start(&config_for_git(path), data.path());
         assert_eq!(gate.refresh(), Refreshed::Failed, "{path:?}");
         let look = gate.look(&CommitHash::parse(&"0".repeat(40)).unwrap());
@@ -150,7 +151,7 @@ fn one_without_the_branch_or_without_commits_is_a_wait() {
 
 #[test]
 fn a_failure_keeps_the_window_and_a_replaced_repository_replaces_it() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (path, aside) = (
         folder.path().join("repository"),
         folder.path().join("aside"),
@@ -159,7 +160,7 @@ fn a_failure_keeps_the_window_and_a_replaced_repository_replaces_it() {
     std::os::unix::fs::symlink(first.path(), &path).unwrap();
     let mut config = config_for_git(&path);
     config.refresh_seconds = 1;
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     std::fs::rename(&path, &aside).unwrap();
     eventually("the failure", || gate.last_failed());
@@ -180,7 +181,7 @@ fn one_that_is_pushed_to_while_it_is_read_tells_whole_histories() {
     let mut config = config_for_git(repository.path());
     config.window = 5;
     config.refresh_seconds = 1;
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -254,7 +255,7 @@ fn the_branch_may_be_another() {
     repository.commit("releases/2025", 2);
     let mut config = config_for_git(repository.path());
     config.branch = "releases/2025".to_owned();
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
     assert_eq!(gate.state().commits, repository.log("releases/2025", 9));
     assert!(!is_admitted(gate.look(&repository.head())));

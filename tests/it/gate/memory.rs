@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::{Gate, config_for, config_for_git, eventually};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Folder, Repository};
+use crate::repository::Repository;
+use crate::world::TempDir;
 
 struct World {
     repository: Repository,
     forgejo: Forgejo,
-    data: Folder,
+    data: TempDir,
 }
 
 impl World {
@@ -26,7 +27,7 @@ impl World {
         let world = World {
             forgejo: Forgejo::serve(repository.path()),
             repository,
-            data: Folder::new(),
+            data: TempDir::new(),
         };
         let gate = Gate::loaded(&world.config(), world.data.path());
         eventually("window.json", || world.file().exists());
@@ -202,7 +203,7 @@ fn it_is_cut_to_a_smaller_window_and_completed_for_a_larger_one() {
 fn it_is_written_when_the_window_changes_and_not_at_every_refresh() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let file = data.path().join("window.json");
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     eventually("window.json", || file.exists());

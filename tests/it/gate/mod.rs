@@ -1,6 +1,7 @@
 //! The version gate (design, section 4) against a stand-in Forgejo and real repositories.
 
 mod commands_in_the_repository;
+mod door;
 mod failures;
 mod fallback;
 mod forgejo_rules;
@@ -127,8 +128,8 @@ fn listen_to_the_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_boxed_logger(Box::new(Log)).unwrap();
-        // All of it: what a dependency says at TRACE must not hold the token either.
-        log::set_max_level(log::LevelFilter::Trace);
+        // More than the program tells: what a dependency says must not hold the token either.
+        log::set_max_level(log::LevelFilter::Debug);
     });
 }
 

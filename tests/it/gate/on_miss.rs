@@ -8,7 +8,8 @@ use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
 
 use super::{Gate, config_for, eventually};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Folder, Repository};
+use crate::repository::Repository;
+use crate::world::TempDir;
 
 /// What a request does.
 fn judge(gate: &Gate, commit: &CommitHash) -> SecondLook {
@@ -27,7 +28,7 @@ fn stranger() -> CommitHash {
 fn a_push_that_is_asked_for_at_once_is_admitted() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     for _ in 0..3 {
         repository.commit("main", 1);
@@ -44,7 +45,7 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
 fn many_misses_are_one_refresh() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let before = forgejo.requests().len();
     let (sender, receiver) = mpsc::channel();
@@ -74,7 +75,7 @@ fn many_misses_are_one_refresh() {
 fn only_a_refresh_that_began_after_the_question_counts() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     // A refresh that has read the old head and is still on its way back.
     let before = forgejo.requests().len();
@@ -99,7 +100,7 @@ fn only_a_refresh_that_began_after_the_question_counts() {
 fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 60;
     let gate = Gate::loaded(&config, data.path());
@@ -128,7 +129,7 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
 fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 2;
     let gate = Gate::loaded(&config, data.path());
@@ -149,7 +150,7 @@ fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
 fn a_disabled_gate_still_loads_its_window() {
     let repository = Repository::new(3);
     let forgejo = Forgejo::serve(repository.path());
-    let data = Folder::new();
+    let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.enabled = false;
     let gate = Gate::loaded(&config, data.path());

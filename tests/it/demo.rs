@@ -1,0 +1,160 @@
+//! `cis490 demo`: the story that it tells is true, and nothing that it starts outlives it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::world::{TempDir, cis490};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The demo starts its own file again, which a runner like qemu does only where the kernel knows it.
+fn is_run_by_another() -> bool {
+    let runner = std::env::var_os("CIS490_RUNNER").is_some();
+    if runner {
+        eprintln!(
+            "skipped: the demo under CIS490_RUNNER, since its processes would run without it"
+        );
+    }
+    runner
+}
+
+fn demo(place: &TempDir) -> Command {
+    let mut command = cis490();
+    command.arg("demo").env("TMPDIR", place.path());
+    command.stdin(Stdio::null());
+    command
+}
+
+fn told(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
+
+fn is_empty(place: &TempDir) -> bool {
+    fs::read_dir(place.path()).unwrap().next().is_none()
+}
+
+#[test]
+fn the_demo_tells_its_story_and_leaves_a_folder() {
+    if is_run_by_another() {
+        return;
+    }
+    let place = TempDir::new();
+    let output = demo(&place).output().unwrap();
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    for part in [
+        "knows 3 commits",
+        "ep-1-swing  accepted: a receipt, number 1,",
+        "ep-2-swing  accepted: a receipt, number 2,",
+        "commit's place 3 of 3",
+        "ep-3-swing  kept here and not sent: 412,",
+        "    sudo systemctl restart cis490-orchestrator\n",
+        "episodes/lab-1/ep-1-swing.tar.zst",
+        "episodes/lab-1/ep-2-swing.tar.zst",
+        "\"seq\":1,",
+        "\"seq\":2,",
+        "the new head, which the gate followed",
+        "PUT /v1/episodes/lab-1/ep-2-swing",
+        "200 with receipt number 2, as before",
+    ] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+    assert!(!told.contains("ep-3-swing.tar.zst"), "{told}");
+    let left: Vec<_> = fs::read_dir(place.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{told}");
+    let left = left[0].as_ref().unwrap().path();
+    assert!(told.contains(left.to_str().unwrap()), "{told}");
+}
+
+#[test]
+fn a_clean_demo_leaves_nothing() {
+    if is_run_by_another() {
+        return;
+    }
+    let place = TempDir::new();
+    let output = demo(&place).arg("--clean").output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(is_empty(&place), "{}", told(&output));
+}
+
+#[test]
+fn a_demo_that_fails_says_why_and_cleans_up() {
+    if is_run_by_another() {
+        return;
+    }
+    let place = TempDir::new();
+    let output = demo(&place)
+        .arg("--clean")
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("cis490: error: cannot run git"), "{told}");
+    assert!(told.contains("cis490: hint: install git"), "{told}");
+    assert!(is_empty(&place), "{told}");
+}
+
+#[test]
+fn a_demo_that_is_stopped_takes_its_receiver_with_it() {
+    if is_run_by_another() {
+        return;
+    }
+    for signal in ["TERM", "KILL"] {
+        let place = TempDir::new();
+        let mut demo = demo(&place)
+            .arg("--clean")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let port = port_once_serving(&mut demo);
+        let id = demo.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        let status = demo.wait().unwrap();
+        match signal {
+            "TERM" => assert_eq!(status.code(), Some(130)),
+            _ => assert_eq!(status.signal(), Some(9)),
+        }
+        assert!(
+            signal != "TERM" || is_empty(&place),
+            "the folder is still there"
+        );
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the receiver lives on after SIG{signal}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Reads what the demo says until its receiver takes uploads; the port of that.
+fn port_once_serving(demo: &mut Child) -> u16 {
+    let mut said = String::new();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    for line in &mut lines {
+        said += &line.unwrap();
+        said += "\n";
+        if said.contains("it takes uploads") {
+            // Goes on being read, so that the demo does not end for want of a listener.
+            thread::spawn(move || lines.count());
+            let (_, port) = said.split_once("127.0.0.1:").expect(&said);
+            let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
+            return digits.parse().unwrap();
+        }
+    }
+    panic!("the demo ended before its receiver served:\n{said}");
+}
