@@ -81,19 +81,17 @@ fn every_fault_is_an_honest_answer_and_leaves_nothing() {
     let (at_start, of_upload) = steps_of_one_upload(&put);
     thread::scope(|scope| {
         for (errno, refusal) in [(5, 500), (28, 507)] {
-            for (n, name) in of_upload.iter().enumerate() {
-                let step = at_start.len() + n + 1;
-                fault(&put, ("CIS490_FAIL_AT", step), errno, wanted(name, refusal));
-            }
-            let (put, steps) = (&put, at_start.len() + of_upload.len());
+            let (put, at_start, of_upload) = (&put, at_start.len(), &of_upload);
             scope.spawn(move || {
-                for step in 1..=steps {
-                    fault(
-                        put,
-                        ("CIS490_FAIL_FROM", step),
-                        errno,
-                        &[Some(201), Some(refusal), Some(500), None],
-                    );
+                for (n, name) in of_upload.iter().enumerate() {
+                    let step = ("CIS490_FAIL_AT", at_start + n + 1);
+                    fault(put, step, errno, wanted(name, refusal));
+                }
+            });
+            scope.spawn(move || {
+                for step in 1..=at_start + of_upload.len() {
+                    let any = [Some(201), Some(refusal), Some(500), None];
+                    fault(put, ("CIS490_FAIL_FROM", step), errno, &any);
                 }
             });
         }
