@@ -13,6 +13,7 @@ mod gate;
 mod guard;
 mod kills;
 mod repository;
+mod ship;
 mod tidy;
 mod uploads;
 mod world;
