@@ -13,6 +13,7 @@ mod gate;
 mod guard;
 mod kills;
 mod repository;
+mod ship;
 mod store;
 mod tidy;
 mod uploads;
