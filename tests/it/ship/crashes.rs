@@ -71,7 +71,11 @@ fn a_failure_at_any_step_is_mended_by_the_next_run() {
 #[test]
 fn a_disk_that_fails_from_any_step_on_is_survived() {
     if !is_release() {
-        walk("CIS490_FAIL_FROM", || Stub::new([Reply::Store]), all_shipped);
+        walk(
+            "CIS490_FAIL_FROM",
+            || Stub::new([Reply::Store]),
+            all_shipped,
+        );
     }
 }
 
@@ -93,7 +97,10 @@ fn a_crash_at_any_step_of_requeue_loses_nothing() {
         let lab = Lab::new(&stub.url);
         lab.episode("ep-1", A);
         assert_eq!(lab.ship_once().code, 3);
-        let crashed = lab.run(&["requeue", "ep-1"], &[("CIS490_CRASH_AT", &step.to_string())]);
+        let crashed = lab.run(
+            &["requeue", "ep-1"],
+            &[("CIS490_CRASH_AT", &step.to_string())],
+        );
         if lab.path("refused/ep-1").exists() {
             assert_eq!(lab.run(&["requeue", "ep-1"], &[]).code, 0, "{step}");
         }
@@ -115,10 +122,19 @@ fn the_steps_are_the_ones_that_the_headers_state() {
     let lab = Lab::new(&stub.url);
     lab.episode("ep-1", A);
     let file = lab.dir().join("steps");
-    let ended = lab.run(&["ship", "--once"], &[("CIS490_STEPS", file.to_str().unwrap())]);
+    let ended = lab.run(
+        &["ship", "--once"],
+        &[("CIS490_STEPS", file.to_str().unwrap())],
+    );
     assert_eq!(ended.code, 0, "{ended}");
     let steps = fs::read_to_string(file).unwrap();
-    let publish = ["create tmp", "write tmp", "fsync file", "rename", "fsync dir"];
+    let publish = [
+        "create tmp",
+        "write tmp",
+        "fsync file",
+        "rename",
+        "fsync dir",
+    ];
     let mut want = vec!["create partial", "fsync file", "rename", "fsync dir"];
     want.extend(publish); // the receipt
     want.extend(["rename", "fsync dir", "fsync dir", "unlink"]);

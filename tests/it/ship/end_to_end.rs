@@ -25,7 +25,11 @@ fn an_episode_travels_and_an_old_one_is_held_until_it_is_set_aside() {
     assert_eq!(rows[0]["commit"], world.repo.head());
     assert!(world.stored("lab-1", "ep-1").is_some());
     assert_eq!(lab.json("state.json")["gate"]["position"], 1);
-    assert_eq!(lab.run(&["set-aside", "--commit", world.too_old()], &[]).code, 0);
+    assert_eq!(
+        lab.run(&["set-aside", "--commit", world.too_old()], &[])
+            .code,
+        0
+    );
     assert_eq!(lab.ship_once().code, 0);
 }
 
@@ -51,10 +55,19 @@ fn check_agrees_with_the_gate() {
     let lab = lab_of(&world);
     let repo = world.repo.dir.to_str().unwrap();
     let ended = lab.run(&["check", "--repo", repo], &[]);
-    assert!(ended.out.contains("place 1 of 3, 2 commits until it falls out"), "{ended}");
+    assert!(
+        ended
+            .out
+            .contains("place 1 of 3, 2 commits until it falls out"),
+        "{ended}"
+    );
     world.repo.git(&["checkout", "-q", world.too_old()]);
     let ended = lab.run(&["check", "--repo", repo], &[]);
-    assert_eq!((ended.code, ended.out.matches("git pull").count()), (2, 1), "{ended}");
+    assert_eq!(
+        (ended.code, ended.out.matches("git pull").count()),
+        (2, 1),
+        "{ended}"
+    );
 }
 
 #[test]
@@ -64,7 +77,11 @@ fn both_sides_are_killed_again_and_again_and_nothing_is_missing() {
     // The port is kept over restarts, so that the shipper finds the receiver again.
     let address = world.address();
     let config = fs::read_to_string(world.config_path()).unwrap();
-    fs::write(world.config_path(), config.replace("127.0.0.1:0", &address.to_string())).unwrap();
+    fs::write(
+        world.config_path(),
+        config.replace("127.0.0.1:0", &address.to_string()),
+    )
+    .unwrap();
     let lab = lab_of(&world);
     let ids: Vec<String> = (0..40).map(|n| format!("ep-{n:02}")).collect();
     for (n, id) in ids.iter().enumerate() {
@@ -87,7 +104,11 @@ fn both_sides_are_killed_again_and_again_and_nothing_is_missing() {
     let ended = lab.ship_once();
     assert_eq!(ended.code, 0, "{ended}\n{world}");
     lab.assert_all_shipped(&ids.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut names: Vec<String> = world.rows().iter().map(|row| row["episode"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<String> = world
+        .rows()
+        .iter()
+        .map(|row| row["episode"].as_str().unwrap().to_owned())
+        .collect();
     names.sort();
     assert_eq!(names, ids, "one row each\n{world}");
     assert!(world.names("incoming").is_empty(), "{world}");

@@ -15,10 +15,16 @@ fn it_ships_what_comes_and_ends_on_sigterm() {
     let shipper = lab.ship();
     shipper.wait_until("the first is shipped", || lab.names("episodes").is_empty());
     lab.episode("ep-2", A);
-    shipper.wait_until("the second is shipped", || lab.names("outbox").is_empty() && lab.names("shipped").len() == 4);
+    shipper.wait_until("the second is shipped", || {
+        lab.names("outbox").is_empty() && lab.names("shipped").len() == 4
+    });
     assert!(lab.path("shipped/ep-2").exists());
     let second = lab.run(&["ship"], &[]);
-    assert_eq!((second.code, second.count("another cis490 ship works on")), (1, 1), "{second}");
+    assert_eq!(
+        (second.code, second.count("another cis490 ship works on")),
+        (1, 1),
+        "{second}"
+    );
     assert_eq!(shipper.stop(), 0);
     assert_eq!(lab.json("state.json")["last_success"]["episode"], "ep-2");
 }
@@ -34,9 +40,22 @@ fn retry_after_is_obeyed() {
     shipper.wait_until("both are shipped", || lab.names("episodes").is_empty());
     let heard = stub.heard();
     let waited = heard[1].at - heard[0].at;
-    assert!(waited >= Duration::from_secs(2), "{waited:?}\n{}", shipper.log());
-    assert!(waited < Duration::from_secs(4), "{waited:?}\n{}", shipper.log());
-    assert_eq!(heard.len(), 3, "the other one waits as well\n{}", shipper.log());
+    assert!(
+        waited >= Duration::from_secs(2),
+        "{waited:?}\n{}",
+        shipper.log()
+    );
+    assert!(
+        waited < Duration::from_secs(4),
+        "{waited:?}\n{}",
+        shipper.log()
+    );
+    assert_eq!(
+        heard.len(),
+        3,
+        "the other one waits as well\n{}",
+        shipper.log()
+    );
 }
 
 #[test]
@@ -49,7 +68,11 @@ fn one_bad_episode_never_blocks_the_others() {
         lab.episode_with(&format!("ep-{n}"), A, &noise(1000 + n));
     }
     let ended = lab.ship_once();
-    assert_eq!((ended.code, lab.names("episodes")), (1, vec!["ep-bad".to_owned()]), "{ended}");
+    assert_eq!(
+        (ended.code, lab.names("episodes")),
+        (1, vec!["ep-bad".to_owned()]),
+        "{ended}"
+    );
 }
 
 #[test]
@@ -85,25 +108,38 @@ fn a_receiver_that_is_away_is_waited_for() {
     let lab = Lab::with(&format!("http://{address}"), "scan_seconds = 1");
     lab.episode("ep-1", A);
     let shipper = lab.ship();
-    shipper.wait_until("it has tried twice", || shipper.log().matches("event=receiver_away").count() >= 2);
+    shipper.wait_until("it has tried twice", || {
+        shipper.log().matches("event=receiver_away").count() >= 2
+    });
     assert!(shipper.log().contains("no connection"), "{}", shipper.log());
     // The episode has no fault of its own.
-    assert!(!shipper.log().contains("event=deferred"), "{}", shipper.log());
+    assert!(
+        !shipper.log().contains("event=deferred"),
+        "{}",
+        shipper.log()
+    );
     assert_eq!(shipper.stop(), 0);
     let error = &lab.json("state.json")["last_error"];
-    assert_eq!((&error["episode"], &error["over"]), (&serde_json::Value::Null, &false.into()));
+    assert_eq!(
+        (&error["episode"], &error["over"]),
+        (&serde_json::Value::Null, &false.into())
+    );
 }
 
 #[test]
 fn sigterm_ends_it_in_the_middle_of_an_upload() {
-    let stub = Stub::new([Reply::SayInBodyAndWait(String::new())]);
+    let stub = Stub::new([Reply::Stall]);
     let lab = Lab::new(&stub.url);
-    lab.episode_with("ep-1", A, &noise(32 << 20));
+    lab.episode_with("ep-1", A, &noise(4 << 20));
     let shipper = lab.ship();
     shipper.wait_until("it sends", || !stub.heard().is_empty());
     let start = Instant::now();
     assert_eq!(shipper.stop(), 0);
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(lab.names("episodes"), ["ep-1"]);
     assert_eq!(lab.names("outbox"), ["ep-1.tar.zst"]);
     stub.puts([Reply::Store]);
@@ -125,7 +161,11 @@ fn kill_minus_nine_loses_nothing() {
         let shipper = lab.ship();
         // Somewhere in the work on the next few, at another place each time.
         let goal = before.saturating_sub(1 + kills % 3);
-        wait_until("some are gone", || lab.names("episodes").len() <= goal, &lab);
+        wait_until(
+            "some are gone",
+            || lab.names("episodes").len() <= goal,
+            &lab,
+        );
         shipper.kill();
         kills += 1;
     }

@@ -54,7 +54,9 @@ impl Lab {
 
     /// With further configuration.
     pub fn with(url: &str, config: &str) -> Lab {
-        let lab = Lab { dir: TempDir::new() };
+        let lab = Lab {
+            dir: TempDir::new(),
+        };
         let text = format!(
             "receiver_url = {url:?}\nhost_id = \"lab-1\"\nroot = {:?}\n{config}\n",
             lab.root()
@@ -91,14 +93,19 @@ impl Lab {
         let dir = self.path("episodes").join(id);
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("data.bin"), data).unwrap();
-        let meta = format!(r#"{{"code_version":{{"commit":"{commit}","dirty":true}},"id":"{id}"}}"#);
+        let meta =
+            format!(r#"{{"code_version":{{"commit":"{commit}","dirty":true}},"id":"{id}"}}"#);
         fs::write(dir.join(".meta.json"), meta).unwrap();
         fs::rename(dir.join(".meta.json"), dir.join("meta.json")).unwrap();
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = cis490();
-        command.args(args).arg("--config").arg(self.config()).stdin(Stdio::null());
+        command
+            .args(args)
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null());
         command
     }
 
@@ -132,7 +139,11 @@ impl Lab {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Shipper { child, log, lab: self }
+        Shipper {
+            child,
+            log,
+            lab: self,
+        }
     }
 
     /// What lies in a folder, sorted.
@@ -146,7 +157,8 @@ impl Lab {
     }
 
     pub fn json(&self, path: &str) -> serde_json::Value {
-        let text = fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}\n{self}"));
+        let text =
+            fs::read_to_string(self.path(path)).unwrap_or_else(|e| panic!("{path}: {e}\n{self}"));
         serde_json::from_str(&text).unwrap()
     }
 

@@ -43,7 +43,10 @@ fn leftovers_are_swept_and_what_is_not_ours_is_left_alone() {
         assert_eq!(ended.count("event=orphan_swept"), 1 - run, "{ended}");
         assert_eq!(ended.count("event=partial_swept"), 1 - run, "{ended}");
         assert_eq!(lab.names("outbox"), ["notes.txt"]);
-        assert_eq!(lab.names("episodes"), ["a-file", "a-link", "bad name", "unfinished"]);
+        assert_eq!(
+            lab.names("episodes"),
+            ["a-file", "a-link", "bad name", "unfinished"]
+        );
     }
     assert!(stub.lines().is_empty());
     assert_eq!(lab.status()["unfinished"], 1);
@@ -53,12 +56,21 @@ fn leftovers_are_swept_and_what_is_not_ours_is_left_alone() {
 fn what_can_never_be_packed_goes_to_refused_and_stays_whole() {
     let stub = Stub::new([Reply::Store]);
     let lab = Lab::new(&stub.url);
-    for id in ["link", "socket", "no-commit", "bad-commit", "no-json", "good"] {
+    for id in [
+        "link",
+        "socket",
+        "no-commit",
+        "bad-commit",
+        "no-json",
+        "good",
+    ] {
         lab.episode(id, A);
     }
     symlink("/etc/passwd", lab.path("episodes/link/data")).unwrap();
     let _socket = UnixListener::bind(lab.path("episodes/socket/s")).unwrap();
-    let meta = |id: &str, text: &str| fs::write(lab.path("episodes").join(id).join("meta.json"), text).unwrap();
+    let meta = |id: &str, text: &str| {
+        fs::write(lab.path("episodes").join(id).join("meta.json"), text).unwrap()
+    };
     meta("no-commit", "{}");
     meta("bad-commit", r#"{"code_version":{"commit":"unknown"}}"#);
     meta("no-json", "\0\0\0\0");
@@ -80,7 +92,11 @@ fn what_can_never_be_packed_goes_to_refused_and_stays_whole() {
     assert_eq!(stub.lines().len(), 1);
 
     // Mended and put back, it goes through.
-    fs::write(lab.path("refused/no-commit/meta.json"), format!(r#"{{"code_version":{{"commit":"{A}"}}}}"#)).unwrap();
+    fs::write(
+        lab.path("refused/no-commit/meta.json"),
+        format!(r#"{{"code_version":{{"commit":"{A}"}}}}"#),
+    )
+    .unwrap();
     assert_eq!(lab.run(&["requeue", "no-commit"], &[]).code, 0);
     assert_eq!(lab.ship_once().code, 0);
     assert!(lab.path("shipped/no-commit").exists());
@@ -100,13 +116,22 @@ fn an_id_that_is_used_again_gets_a_suffix_and_replaces_nothing() {
         lab.episode_with("ep-1", A, &noise(n));
         assert_eq!(lab.ship_once().code, 3);
     }
-    assert_eq!(lab.names("refused"), ["ep-1", "ep-1.why.json", "ep-1~2", "ep-1~2.why.json"]);
+    assert_eq!(
+        lab.names("refused"),
+        ["ep-1", "ep-1.why.json", "ep-1~2", "ep-1~2.why.json"]
+    );
 
     // The same bytes again: answered 200, kept beside the first.
     fs::create_dir(lab.path("episodes/ep-1")).unwrap();
     for name in ["data.bin", "meta.json"] {
-        let (from, to) = (lab.path("shipped/ep-1").join(name), lab.path("episodes/ep-1").join(name));
-        let copied = std::process::Command::new("cp").arg("-p").args([from, to]).status();
+        let (from, to) = (
+            lab.path("shipped/ep-1").join(name),
+            lab.path("episodes/ep-1").join(name),
+        );
+        let copied = std::process::Command::new("cp")
+            .arg("-p")
+            .args([from, to])
+            .status();
         assert!(copied.unwrap().success());
     }
     let times = std::process::Command::new("touch")
@@ -116,8 +141,14 @@ fn an_id_that_is_used_again_gets_a_suffix_and_replaces_nothing() {
     assert!(times.unwrap().success());
     let ended = lab.ship_once();
     assert_eq!((ended.code, ended.count("status=200")), (0, 1), "{ended}");
-    assert_eq!(lab.names("shipped"), ["ep-1", "ep-1.receipt.json", "ep-1~2", "ep-1~2.receipt.json"]);
-    assert_eq!(fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap(), receipt);
+    assert_eq!(
+        lab.names("shipped"),
+        ["ep-1", "ep-1.receipt.json", "ep-1~2", "ep-1~2.receipt.json"]
+    );
+    assert_eq!(
+        fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap(),
+        receipt
+    );
 }
 
 /// The tarball that a crash left belongs to an episode that has gone, and a new one took its name
@@ -136,7 +167,10 @@ fn a_tarball_of_an_earlier_episode_is_never_sent_for_a_later_one() {
     assert_eq!((ended.code, ended.count("event=packed")), (0, 1), "{ended}");
     let sent = away.heard().pop().unwrap();
     use sha2::{Digest, Sha256};
-    let digest: String = Sha256::digest(&old).iter().map(|b| format!("{b:02x}")).collect();
+    let digest: String = Sha256::digest(&old)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     assert_ne!(sent.header("X-Cis490-Sha256"), Some(&digest[..]));
 
     // Nor one of nobody knows where.
@@ -154,8 +188,15 @@ fn accepted_episodes_go_after_their_time_and_their_receipts_stay() {
     assert_eq!(lab.ship_once().code, 0);
     fs::create_dir(lab.path("shipped/without-receipt")).unwrap();
     let ended = lab.ship_once();
-    assert_eq!((ended.code, ended.count("event=shipped_removed")), (0, 1), "{ended}");
-    assert_eq!(lab.names("shipped"), ["ep-1.receipt.json", "without-receipt"]);
+    assert_eq!(
+        (ended.code, ended.count("event=shipped_removed")),
+        (0, 1),
+        "{ended}"
+    );
+    assert_eq!(
+        lab.names("shipped"),
+        ["ep-1.receipt.json", "without-receipt"]
+    );
 
     // The name again, with other bytes: the receipt of the first is not written over.
     let receipt = fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap();
@@ -165,7 +206,10 @@ fn accepted_episodes_go_after_their_time_and_their_receipts_stay() {
     fs::write(lab.config(), config.replace(&stub.url, &second.url)).unwrap();
     assert_eq!(lab.ship_once().code, 0);
     assert!(lab.path("shipped/ep-1~2").exists(), "{lab}");
-    assert_eq!(fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap(), receipt);
+    assert_eq!(
+        fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap(),
+        receipt
+    );
 }
 
 #[test]
@@ -182,7 +226,11 @@ fn a_full_disk_stops_packing_and_not_sending() {
     // The first step of the run is to create the partial of the smaller one.
     let full = [("CIS490_FAIL_AT", "1"), ("CIS490_FAIL_ERRNO", "28")];
     let ended = lab.run(&["ship", "--once"], &full);
-    assert_eq!((ended.code, ended.count("event=disk_full")), (1, 1), "{ended}");
+    assert_eq!(
+        (ended.code, ended.count("event=disk_full")),
+        (1, 1),
+        "{ended}"
+    );
     assert_eq!(lab.names("episodes"), ["not-packed"], "{ended}");
     assert_eq!(lab.names("shipped"), ["packed", "packed.receipt.json"]);
     assert_eq!(lab.names("outbox"), [""; 0]);

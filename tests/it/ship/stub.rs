@@ -28,6 +28,8 @@ pub enum Reply {
     SayInBody(String),
     /// The same, but it neither reads on nor closes.
     SayInBodyAndWait(String),
+    /// 100, some of the body, and then neither a word nor another read.
+    Stall,
     /// Does something to the world, then as the next.
     After(Arc<dyn Fn() + Send + Sync>, Box<Reply>),
 }
@@ -96,7 +98,10 @@ impl Stub {
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.heard().iter().map(|heard| heard.line().to_owned()).collect()
+        self.heard()
+            .iter()
+            .map(|heard| heard.line().to_owned())
+            .collect()
     }
 
     /// Digests by path.
@@ -116,13 +121,22 @@ fn take(replies: &Mutex<VecDeque<Reply>>) -> Option<Reply> {
 
 impl Shared {
     fn serve(&self, mut stream: TcpStream) {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         let Some(head) = read_head(&mut stream) else {
             return;
         };
-        let heard = Heard { head, at: Instant::now() };
+        let heard = Heard {
+            head,
+            at: Instant::now(),
+        };
         self.heard.lock().unwrap().push(heard.clone());
-        let replies = if heard.line().starts_with("PUT ") { &self.puts } else { &self.gets };
+        let replies = if heard.line().starts_with("PUT ") {
+            &self.puts
+        } else {
+            &self.gets
+        };
         if let Some(reply) = take(replies) {
             self.reply(&mut stream, &heard, reply);
         }
@@ -159,6 +173,11 @@ impl Shared {
                 say(stream, CONTINUE);
                 let _ = stream.read_exact(&mut [0; 1 << 16]);
                 say(stream, &answer);
+                thread::sleep(Duration::from_secs(20));
+            }
+            Reply::Stall => {
+                say(stream, CONTINUE);
+                let _ = stream.read_exact(&mut [0; 1 << 16]);
                 thread::sleep(Duration::from_secs(20));
             }
             Reply::After(act, then) => {
@@ -215,13 +234,18 @@ fn read_body(stream: &mut TcpStream, heard: &Heard) -> Option<Vec<u8>> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// An answer with a body.
 pub fn answer(status: u16, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status} Said\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }
 
 /// A refusal in the receiver's words, with a remediation.
@@ -230,7 +254,11 @@ pub fn problem(status: u16, name: &str, headers: &str) -> String {
         r#"{{"type":"urn:cis490:problem:{name}","title":"No","status":{status},"detail":"words of {name}","head_commit":"{head}","window":100,"remediation":"cd /opt/cis490 && git pull\nsudo ./install.sh"}}"#,
         head = "f".repeat(40),
     );
-    answer(status, &format!("Content-Type: application/problem+json\r\n{headers}"), &body)
+    answer(
+        status,
+        &format!("Content-Type: application/problem+json\r\n{headers}"),
+        &body,
+    )
 }
 
 /// A receipt for what the head states, with whatever `change` does to it.
