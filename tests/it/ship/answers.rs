@@ -245,13 +245,13 @@ fn an_answer_in_the_middle_of_the_body_is_read_and_obeyed() {
     ] {
         let stub = Stub::new([reply]);
         let lab = Lab::new(&stub.url);
-        lab.episode_with("ep-1", A, &noise(32 << 20));
-        let start = std::time::Instant::now();
+        lab.episode_with("ep-1", A, &noise(3 << 20));
         let ended = lab.ship_once();
         assert_eq!(ended.code, 3, "{name}\n{ended}");
         assert_eq!(ended.count("    sudo ./install.sh"), 1, "{name}\n{ended}");
+        let took = stub.heard()[0].at.elapsed();
         assert!(
-            start.elapsed().as_secs() < 15,
+            took.as_secs() < 10,
             "{name}: it waited for the receiver to give up"
         );
     }

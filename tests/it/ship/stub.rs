@@ -28,6 +28,8 @@ pub enum Reply {
     SayInBody(String),
     /// The same, but it neither reads on nor closes.
     SayInBodyAndWait(String),
+    /// 100, some of the body, and then neither a word nor another read.
+    Stall,
     /// Does something to the world, then as the next.
     After(Arc<dyn Fn() + Send + Sync>, Box<Reply>),
 }
@@ -171,6 +173,11 @@ impl Shared {
                 say(stream, CONTINUE);
                 let _ = stream.read_exact(&mut [0; 1 << 16]);
                 say(stream, &answer);
+                thread::sleep(Duration::from_secs(20));
+            }
+            Reply::Stall => {
+                say(stream, CONTINUE);
+                let _ = stream.read_exact(&mut [0; 1 << 16]);
                 thread::sleep(Duration::from_secs(20));
             }
             Reply::After(act, then) => {
