@@ -66,7 +66,11 @@ fn steps_of_one_upload(put: &Put) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn the_steps_of_an_upload_are_taken_in_the_stated_order() {
-    let (_, of_upload) = steps_of_one_upload(&sample());
+    let (_, mut of_upload) = steps_of_one_upload(&sample());
+    // Directories and index are synced side by side, so these come in any order among themselves.
+    if let Some(syncs) = of_upload.get_mut(8..11) {
+        syncs.sort_unstable();
+    }
     assert_eq!(
         of_upload,
         [
@@ -78,9 +82,9 @@ fn the_steps_of_an_upload_are_taken_in_the_stated_order() {
             "mkdir",
             "link",
             "append",
+            "fdatasync",
             "fsync dir", // episodes/, where the name of the host is new
             "fsync dir", // episodes/<host>
-            "fdatasync",
             "answer",
             "unlink",
         ]

@@ -1,6 +1,6 @@
 //! The one place where an episode becomes stored: name, row, both on the disk, then the answer.
 //!
-//!     link (or the name that is there)  append rows  fsync directories  fdatasync index  answer  unlink incoming/X
+//!     link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
 //!
 //! 1. Nobody is answered before all of that is done. What is linked was synced by who asks.
 //! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
@@ -13,6 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use super::existing::Identity;
 use super::index::{Index, Tail};
@@ -287,12 +288,25 @@ impl Committer {
         unsynced.iter().try_for_each(|dir| durable::sync_dir(dir))
     }
 
+    /// Directories and index side by side: they share what the filesystem has to write anyway. One
+    /// sender of small episodes got through nearly twice as many, many senders as many as before.
     fn sync_batch(&self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
-        unsynced.iter().try_for_each(|dir| durable::sync_dir(dir))?;
-        match rows.text.is_empty() {
-            true => Ok(()),
-            false => self.tail.sync(),
+        let sync_dirs = || unsynced.iter().try_for_each(|dir| durable::sync_dir(dir));
+        if rows.text.is_empty() {
+            return sync_dirs();
         }
+        thread::scope(|scope| {
+            let beside = thread::Builder::new().name("index sync".to_owned());
+            match beside.spawn_scoped(scope, || self.tail.sync()) {
+                Ok(index) => {
+                    let dirs = sync_dirs();
+                    let panicked = |_| Err(io::Error::other("the sync of the index panicked"));
+                    dirs.and(index.join().unwrap_or_else(panicked))
+                }
+                // The system has no thread for us now: one after the other does as well.
+                Err(_) => sync_dirs().and_then(|()| self.tail.sync()),
+            }
+        })
     }
 
     /// All of the batch is on the disk: from now on it is found.
