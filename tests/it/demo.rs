@@ -65,7 +65,7 @@ fn the_demo_tells_its_story_and_leaves_a_folder() {
         "\"seq\":2,",
         "the new head, which the gate followed",
         "PUT /v1/episodes/lab-1/ep-2-swing",
-        "200 with receipt number 2, as before",
+        "200 with receipt number 2, as before: nothing new is stored, the index has 2 rows",
     ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
@@ -74,6 +74,34 @@ fn the_demo_tells_its_story_and_leaves_a_folder() {
     assert_eq!(left.len(), 1, "{told}");
     let left = left[0].as_ref().unwrap().path();
     assert!(told.contains(left.to_str().unwrap()), "{told}");
+}
+
+/// What the README shows is what is seen, numbers aside; `...` stands for the rest of a line.
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    if is_run_by_another() {
+        return;
+    }
+    let output = demo(&TempDir::new()).arg("--clean").output().unwrap();
+    let told = without_numbers(&told(&output));
+    let readme = include_str!("../../README.md");
+    let (_, shown) = readme.split_once("```\ncis490 demo:").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    for line in shown
+        .lines()
+        .filter(|line| !line.starts_with("That is all"))
+    {
+        let begin = without_numbers(line.split("...").next().unwrap_or(""));
+        let begin = begin.split(" /").next().unwrap_or("");
+        assert!(
+            told.contains(begin),
+            "README shows {line:?}, seen is\n{told}"
+        );
+    }
+}
+
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 #[test]
