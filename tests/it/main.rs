@@ -5,6 +5,7 @@
 //! that runs it (`qemu-aarch64-static`).
 
 mod client;
+mod commands;
 mod demo;
 mod episode;
 mod examples;
