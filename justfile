@@ -16,6 +16,10 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
+# the long runs with their figures: kills, health on a slow disk, memory, idle
+campaign *name:
+    cargo test --test campaign -- {{name}}
+
 # format, and look for what a reviewer would find
 lint:
     cargo fmt

@@ -154,6 +154,12 @@ pub fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a directory with all that is in it. A crash may leave a part, or a power cut all of it.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    step("remove tree")?;
+    fs::remove_dir_all(path)
+}
+
 /// The directory that holds `path`'s name.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {

@@ -229,6 +229,8 @@ fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
 pub enum Direction {
     Readable,
     Writable,
+    /// Whichever comes first.
+    Either,
 }
 
 impl Direction {
@@ -236,6 +238,7 @@ impl Direction {
         match self {
             Direction::Readable => libc::POLLIN,
             Direction::Writable => libc::POLLOUT,
+            Direction::Either => libc::POLLIN | libc::POLLOUT,
         }
     }
 }

@@ -164,7 +164,7 @@ fn tell_the_lab_host(
         held.id,
         problem["detail"].as_str().unwrap_or("?")
     ));
-    say("           its log and `cis490 status` tell the operator what to paste:");
+    say("            its log and `cis490 status` tell the operator what to paste:");
     say_indented(problem["remediation"].as_str().unwrap_or("?"));
     Ok(())
 }
@@ -210,8 +210,9 @@ fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), F
     if second["seq"] != first["seq"] || second["sha256"] != first["sha256"] {
         return Err(again.unexpected("the receipt that was given before"));
     }
+    let rows = stage.index()?.lines().count();
     say(format!(
-        "{}  200 with receipt number {}, as before: nothing new is stored, one row in the index",
+        "{}  200 with receipt number {}, as before: nothing new is stored, the index has {rows} rows",
         episode.id, second["seq"]
     ));
     say("            so the gate has no say, although this commit has just fallen out");

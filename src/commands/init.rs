@@ -12,6 +12,7 @@ use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
+use crate::shipper::queue;
 
 /// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
 /// lab host's root. Nothing that is there is changed; doing it twice is as doing it once
@@ -89,7 +90,7 @@ fn make_root(config_path: &Path, keys: &toml::Table) -> Result<ExitCode, Failure
 
 fn make_folders(root: &Path) -> io::Result<()> {
     threshold::make_with_parents(root)?;
-    for folder in ["episodes", "outbox", "shipped", "refused"] {
+    for folder in queue::FOLDERS {
         let path = root.join(folder);
         durable::make_dir(&path)?;
         threshold::give_to_owner_of(root, &path)?;

@@ -1,18 +1,68 @@
 //! `cis490 requeue`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::names::EpisodeId;
+use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::queue::Root;
+use crate::shipper::{self, NoReturn};
 
-/// put a refused episode back into the queue
+/// put a refused episode back into the queue, once what refused it is mended. Never replaces one
+/// that waits; a shipper may run
 #[derive(FromArgs)]
-#[argh(subcommand, name = "requeue")]
-pub struct Requeue {}
+#[argh(
+    subcommand,
+    name = "requeue",
+    example = "{command_name} ep-0042",
+    example = "{command_name} ep-0042 --new-id ep-0042-b"
+)]
+pub struct Requeue {
+    /// its name in refused/
+    #[argh(positional)]
+    name: String,
+    /// what it is called from now on, for one whose id was taken
+    #[argh(option)]
+    new_id: Option<EpisodeId>,
+    /// shipper.toml (default /etc/cis490/shipper.toml)
+    #[argh(option, default = "DEFAULT_PATH.into()")]
+    config: PathBuf,
+    /// the queue's folder, instead of the configuration's root
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
 
 impl Requeue {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
+        let id = shipper::requeue(&root, &self.name, self.new_id.as_ref())
+            .map_err(|no_return| self.explain(&root, no_return))?;
+        println!("{id} waits again");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn explain(&self, root: &Root, no_return: NoReturn) -> Failure {
+        let name = &self.name;
+        let refused = root.refused();
+        match no_return {
+            NoReturn::BadName(bad) => {
+                Failure::new(bad, format!("ls {} shows the names", refused.display()))
+            }
+            NoReturn::Unknown => Failure::new(
+                format!("there is no {name:?} in {}", refused.display()),
+                "cis490 status lists what is refused",
+            ),
+            NoReturn::Taken(id) => Failure::new(
+                format!("an episode {id} is in the queue already, and is not replaced"),
+                "give this one another name with --new-id ID",
+            ),
+            NoReturn::Io(error) => Failure::new(
+                format!("cannot move {name:?} back: {error}"),
+                "run it as the user that runs cis490 ship",
+            ),
+        }
     }
 }

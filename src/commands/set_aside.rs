@@ -1,18 +1,53 @@
 //! `cis490 set-aside`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::names::CommitHash;
+use crate::shipper;
+use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::queue::Root;
 
-/// move held episodes of a commit to refused/
+/// move the waiting episodes of a commit to refused/: they are kept, and not sent. A shipper may
+/// run; cis490 requeue brings one back
 #[derive(FromArgs)]
-#[argh(subcommand, name = "set-aside")]
-pub struct SetAside {}
+#[argh(
+    subcommand,
+    name = "set-aside",
+    example = "{command_name} --commit 0123456789abcdef0123456789abcdef01234567"
+)]
+pub struct SetAside {
+    /// the whole hash, as cis490 status shows it
+    #[argh(option)]
+    commit: CommitHash,
+    /// shipper.toml (default /etc/cis490/shipper.toml)
+    #[argh(option, default = "DEFAULT_PATH.into()")]
+    config: PathBuf,
+    /// the queue's folder, instead of the configuration's root
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
 
 impl SetAside {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        let root = Root::open(&Config::load(&self.config, self.root)?.root)?;
+        let moved = shipper::set_aside(&root, self.commit).map_err(|error| {
+            Failure::new(
+                format!("cannot move to {}: {error}", root.refused().display()),
+                "run it as the user that runs cis490 ship; what was moved stays moved",
+            )
+        })?;
+        for id in &moved {
+            println!("{id}");
+        }
+        match moved.len() {
+            0 => println!("no waiting episode is of commit {}", self.commit),
+            1 => println!("1 episode moved to {}", root.refused().display()),
+            n => println!("{n} episodes moved to {}", root.refused().display()),
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

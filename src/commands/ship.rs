@@ -1,18 +1,43 @@
 //! `cis490 ship`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
 use crate::failure::Failure;
+use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::{self, Mode};
 
-/// pack and send finished episodes: a lab host's side
+/// pack finished episodes and send them: a lab host's side. Runs until SIGTERM; SIGHUP tries
+/// everything again now
 #[derive(FromArgs)]
-#[argh(subcommand, name = "ship")]
-pub struct Ship {}
+#[argh(
+    subcommand,
+    name = "ship",
+    example = "{command_name} --config /etc/cis490/shipper.toml",
+    error_code(1, "--once: something waits, or the receiver could not be asked"),
+    error_code(
+        3,
+        "--once: all that is left is held, or something was refused (1 wins)"
+    )
+)]
+pub struct Ship {
+    /// end when nothing is left that can move now: 0 the queue is empty
+    #[argh(switch)]
+    once: bool,
+    /// shipper.toml (default /etc/cis490/shipper.toml)
+    #[argh(option, default = "DEFAULT_PATH.into()")]
+    config: PathBuf,
+    /// the queue's folder, instead of the configuration's root
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
 
 impl Ship {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        super::start_log();
+        let mode = if self.once { Mode::Once } else { Mode::Forever };
+        shipper::run(Config::load(&self.config, self.root)?, mode)
     }
 }

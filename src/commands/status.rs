@@ -1,18 +1,211 @@
-//! `cis490 status`.
+//! `cis490 status`: what a person needs first comes first.
 
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 
+use crate::events;
 use crate::failure::Failure;
+use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::queue::Root;
+use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey, human_bytes};
 
-/// show a lab host's queue
+/// show a lab host's queue: what waits, what is held and what to do about it
 #[derive(FromArgs)]
-#[argh(subcommand, name = "status")]
-pub struct Status {}
+#[argh(subcommand, name = "status", example = "{command_name} --json")]
+pub struct Status {
+    /// print JSON: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
+    /// shipper.toml (default /etc/cis490/shipper.toml)
+    #[argh(option, default = "DEFAULT_PATH.into()")]
+    config: PathBuf,
+    /// the queue's folder, instead of the configuration's root
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
+
+/// At most this many refused episodes are listed; --json has them all.
+const REFUSED_SHOWN_MAX: usize = 20;
 
 impl Status {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        Err(Failure::new("not here yet", ""))
+        let config = Config::load(&self.config, self.root)?;
+        let root = Root::open(&config.root)?;
+        let cannot = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                format!("cannot look through {}: {error}", root.dir().display()),
+                "run it as the user that runs cis490 ship",
+            )
+        };
+        let survey = shipper::survey(&root, config.host_id.as_str(), &config.receiver_url)
+            .map_err(|error| cannot(&error))?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&survey).map_err(|error| cannot(&error))?;
+            println!("{json}");
+        } else {
+            print!("{}", page(&survey));
+        }
+        Ok(ExitCode::SUCCESS)
     }
+}
+
+fn page(survey: &Survey) -> String {
+    let mut page = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "{}\n", headline(survey));
+    held(&mut page, &survey.held);
+    refused(&mut page, &survey.refused);
+    trouble(&mut page, survey);
+    counts(&mut page, survey);
+    page
+}
+
+/// The one line that answers "is all well?".
+fn headline(survey: &Survey) -> String {
+    let held: usize = survey.held.iter().map(|held| held.heap.episodes).sum();
+    let mut parts = Vec::new();
+    for (count, words) in [
+        (survey.waiting.episodes, "waiting"),
+        (held, "held"),
+        (survey.refused.len(), "refused"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {words}"));
+        }
+    }
+    let queue = match parts.is_empty() {
+        true => "nothing waits".to_owned(),
+        false => parts.join(", "),
+    };
+    let shipper = match survey.running {
+        Some(true) => "the shipper runs",
+        Some(false) => "the shipper does not run: systemctl start cis490-ship, or cis490 ship",
+        None => "whether the shipper runs cannot be seen from this user",
+    };
+    format!("{}: {queue}; {shipper}", survey.host)
+}
+
+fn held(page: &mut String, held: &[HeldHeap]) {
+    for HeldHeap { hold, heap } in held {
+        let commit = &hold.commit;
+        let _ = write!(
+            page,
+            "HELD since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
+            hold.since,
+            amount(heap),
+            one_line(&hold.detail),
+        );
+        if let Some(remediation) = &hold.remediation {
+            let _ = writeln!(page, "  so that the next episodes get in, paste:\n");
+            for line in events::remediation_lines(remediation) {
+                let _ = writeln!(page, "      {line}");
+            }
+        }
+        let _ = write!(
+            page,
+            "\n  It does not help those that are held: the code that made them stays what it was. They go\n  by themselves if the gate ever takes their commit. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+        );
+    }
+}
+
+fn refused(page: &mut String, refused: &[RefusedEpisode]) {
+    if refused.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "REFUSED: {}, in refused/ until a person looks",
+        refused.len()
+    );
+    for episode in refused.iter().take(REFUSED_SHOWN_MAX) {
+        let why = episode
+            .why
+            .as_ref()
+            .map_or("nobody wrote down why", |why| &why.why);
+        let _ = writeln!(
+            page,
+            "  {}  {}  {}",
+            episode.name,
+            human_bytes(episode.bytes),
+            one_line(why)
+        );
+    }
+    if let Some(more) = refused
+        .len()
+        .checked_sub(REFUSED_SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
+        let _ = writeln!(page, "  and {more} more: cis490 status --json");
+    }
+    let _ = writeln!(page, "  once mended: cis490 requeue NAME\n");
+}
+
+fn trouble(page: &mut String, survey: &Survey) {
+    if let Some(error) = &survey.last_error {
+        let of = error
+            .episode
+            .as_ref()
+            .map_or(String::new(), |id| format!(" {id}:"));
+        let over = if error.over { ", over since" } else { "" };
+        let _ = writeln!(
+            page,
+            "last error    {}{over}:{of} {}",
+            error.at,
+            one_line(&error.why)
+        );
+    }
+    let _ = match &survey.last_success {
+        Some(success) => writeln!(
+            page,
+            "last success  {}: {} ({})",
+            success.at,
+            success.episode,
+            human_bytes(success.bytes)
+        ),
+        None => writeln!(page, "last success  none yet"),
+    };
+    if let Some(gate) = &survey.gate {
+        let (position, window, left) = (gate.position, gate.window, gate.remaining());
+        let _ = writeln!(
+            page,
+            "gate          {}: commit {} at place {position} of {window}, {left} until it falls out",
+            gate.at, gate.commit
+        );
+    }
+}
+
+fn counts(page: &mut String, survey: &Survey) {
+    let _ = writeln!(page);
+    for (name, heap) in [
+        ("waiting", &survey.waiting),
+        ("packed", &survey.packed),
+        ("shipped", &survey.shipped),
+    ] {
+        let oldest = heap
+            .oldest
+            .as_ref()
+            .map_or(String::new(), |at| format!(", oldest {at}"));
+        let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
+    }
+    let _ = writeln!(page, "being made    {}", survey.unfinished);
+    let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
+}
+
+fn amount(heap: &Heap) -> String {
+    let noun = if heap.episodes == 1 {
+        "episode"
+    } else {
+        "episodes"
+    };
+    format!("{} {noun}, {}", heap.episodes, human_bytes(heap.bytes))
+}
+
+/// Text from outside, without what could move the cursor.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }

@@ -1,1 +1,134 @@
-//! stub
+//! `cis490 ship`: a lab host's side. Packs finished episodes and sends them, one at a time, until
+//! the receiver has answered for each.
+//!
+//! `queue` says what the folders mean, `outbox` and `moves` change them, `transport` asks the
+//! receiver, `answers` does what it says, and `cycle` is the loop around them. `backlog`, `holds`
+//! and `backoff` are what this process remembers; all of it can be forgotten without loss.
+
+pub mod config;
+pub mod queue;
+pub mod state;
+
+mod answers;
+mod backlog;
+mod backoff;
+mod bell;
+mod checkout;
+mod cycle;
+mod holds;
+mod moves;
+mod outbox;
+mod progress;
+mod retention;
+mod root;
+mod socket;
+mod survey;
+mod transport;
+
+use std::process::ExitCode;
+
+pub use checkout::local_commit;
+pub use moves::{Judge, NoReturn, Why, requeue, set_aside};
+pub use progress::bytes as human_bytes;
+pub use socket::Stop;
+pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
+pub use transport::{Answer, NoAnswer, Receiver};
+
+use crate::events;
+use crate::failure::Failure;
+use bell::Bell;
+use config::Config;
+use cycle::Shipper;
+use queue::Root;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Until SIGTERM.
+    Forever,
+    /// Until nothing is left that can move now.
+    Once,
+}
+
+/// What `--once` leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub shipped: usize,
+    /// In this run.
+    pub refused: usize,
+    pub held: usize,
+    pub waiting: usize,
+    /// The receiver did not answer, or the folders could not be read.
+    pub failed: bool,
+}
+
+/// The exit status of `ship --once` while anything waits, or nobody could be asked.
+const EXIT_WAITING: u8 = 1;
+/// All that is left is held, or something was refused.
+const EXIT_HELD: u8 = 3;
+
+impl Outcome {
+    /// 0: the queue is empty. 1: something waits. 3: held or refused; 1 wins over it.
+    pub fn exit_code(&self) -> u8 {
+        if self.failed || self.waiting > 0 {
+            EXIT_WAITING
+        } else if self.held > 0 || self.refused > 0 {
+            EXIT_HELD
+        } else {
+            0
+        }
+    }
+}
+
+/// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
+pub fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+    let root = Root::open(&config.root)?;
+    let token = config.token()?;
+    // Held to the end: one shipper a root.
+    let _lock = root.lock()?;
+    let bell = Bell::default();
+    let cut_short = match mode {
+        Mode::Forever => 0,
+        Mode::Once => EXIT_WAITING,
+    };
+    bell.listen(cut_short.into())?;
+    events::shipper_started(&config.host_id, &config.receiver_url, root.dir());
+    let outcome = Shipper::new(config, root, token, bell, mode).run();
+    if mode == Mode::Forever {
+        events::shipper_stopped();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Outcome {
+        shipped,
+        refused,
+        held,
+        waiting,
+        ..
+    } = outcome;
+    println!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting");
+    Ok(ExitCode::from(outcome.exit_code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_wins_over_held() {
+        let left = |refused, held, waiting, failed| {
+            Outcome {
+                shipped: 9,
+                refused,
+                held,
+                waiting,
+                failed,
+            }
+            .exit_code()
+        };
+        assert_eq!(left(0, 0, 0, false), 0);
+        assert_eq!(left(0, 1, 0, false), 3);
+        assert_eq!(left(1, 0, 0, false), 3);
+        assert_eq!(left(1, 1, 1, false), 1);
+        assert_eq!(left(0, 0, 0, true), 1);
+        assert_eq!(left(0, 1, 0, true), 1);
+    }
+}

@@ -29,6 +29,8 @@ pub enum Mood {
     EndlessHeaders,
     /// One header that never ends.
     EndlessHeader,
+    /// A byte at a time, for ever.
+    Drip,
     /// A length that is longer than the body.
     CutShort,
     /// Closes without a word.
@@ -215,6 +217,13 @@ fn speak(
             stream.write_all(b"HTTP/1.1 200 OK\r\nX-Filler: ")?;
             loop {
                 stream.write_all(&b"filler".repeat(1000))?;
+            }
+        }
+        Mood::Drip => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n[")?;
+            loop {
+                stream.write_all(b" ")?;
+                thread::sleep(Duration::from_millis(200));
             }
         }
         Mood::CutShort => {

@@ -17,7 +17,10 @@ const SIZES: [usize; 5] = [0, 900, 70_000, 700_000, 9_000_000];
 #[test]
 fn the_receiver_killed_under_load_loses_nothing_acknowledged() {
     let told = receiver_killed_under_load(12, 4);
-    assert!(told.acknowledged > 0 && told.unanswered > 0, "{told:?}");
+    assert!(
+        told.kills == 12 && told.acknowledged > 0 && told.unanswered > 0,
+        "{told:?}"
+    );
 }
 
 /// What a run came to.

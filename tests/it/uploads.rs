@@ -33,7 +33,7 @@ fn one_upload_lands_with_its_row() {
         "{received_at}"
     );
 
-    assert_eq!(world.rows(), [receipt.clone()]);
+    assert_eq!(world.rows(), std::slice::from_ref(&receipt));
     assert_eq!(world.stored("lab-1", "ep-1").unwrap(), put.body);
     // The answer comes first, tidying up after it.
     world.wait_until("incoming/ is empty", |world| {

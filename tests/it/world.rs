@@ -330,14 +330,6 @@ impl World {
         }
     }
 
-    /// Whether the process has ended without being asked to.
-    pub fn has_died(&mut self) -> bool {
-        match &mut self.process {
-            Some(process) => process.try_wait().unwrap().is_some(),
-            None => true,
-        }
-    }
-
     pub fn client(&self) -> Client {
         Client::connect(self.address())
     }

@@ -6,12 +6,14 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde_json::{Value, json};
 
 use super::project::Commit;
 use super::talk;
+use crate::durable;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
 use crate::sys;
@@ -26,10 +28,18 @@ struct Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        let _one_at_a_time = enter_the_end();
         if self.clean {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Held by whoever ends the demo. A signal's end never lets go: the other one waits for the exit,
+/// and has no word about a folder that vanished under its hands.
+fn enter_the_end() -> MutexGuard<'static, ()> {
+    static END: Mutex<()> = Mutex::new(());
+    END.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub struct Stage {
@@ -205,8 +215,12 @@ impl Stage {
 fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
     let wait = move || {
         while sys::wait_signal() != sys::Signal::Stop {}
+        let _never_let_go = enter_the_end();
         if clean {
-            let _ = fs::remove_dir_all(&folder);
+            // Away first: whoever is still at work finds no place to write to.
+            let ended = folder.with_extension("ended");
+            let _ = durable::rename(&folder, &ended);
+            let _ = fs::remove_dir_all(&ended);
         }
         std::process::exit(130);
     };

@@ -215,6 +215,8 @@ impl Sources {
     fn ask_git(&mut self, known: &Known) -> Refreshed {
         let listed = match self.git.path() {
             Some(_) => self.git.list(known.size()),
+            // Disabled, the gate needs none: "disable and collect" is no trouble.
+            None if !known.enabled() => return Refreshed::Failed,
             None => Err(no_source()),
         };
         let window = listed.map(|listing| Window::new(listing.commits, known.size(), Source::Git));

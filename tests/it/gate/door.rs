@@ -421,3 +421,25 @@ fn a_token_never_reaches_the_log() {
         assert!(!world.get(path).body.contains("s3cret"));
     }
 }
+
+#[test]
+fn without_any_source_the_log_says_what_to_set() {
+    if std::path::Path::new("/opt/cis490/.git").exists() {
+        eprintln!("skipped: without_any_source, since this machine has the default repository");
+        return;
+    }
+    let mut world = World::prepared("[version_gate]\nrefresh_seconds = 1\n");
+    world.start();
+    world.wait_until("the line", |world| world.log().contains("kind=no-source"));
+    assert!(
+        world.log().contains("set forgejo_url, repo_owner"),
+        "{world}"
+    );
+    assert!(world.log().contains("event=gate_has_no_window"), "{world}");
+    assert_eq!(world.put(&Put::sample(STRANGER)).status, 503);
+
+    let mut world = World::prepared("[version_gate]\nrefresh_seconds = 1\nenabled = false\n");
+    world.start();
+    assert_eq!(world.put(&Put::sample(STRANGER)).status, 201, "{world}");
+    assert!(!world.log().contains("kind=no-source"), "{world}");
+}

@@ -42,8 +42,9 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
         (Mood::CutShort, "unreachable", "systemctl status forgejo"),
         (Mood::Close, "unreachable", "systemctl status forgejo"),
         (Mood::Hang, "timeout", "hangs"),
+        (Mood::Drip, "timeout", "hangs"),
     ];
-    // All at once: one of them takes ten seconds.
+    // All at once: some of them take ten seconds.
     let worlds = cases.map(|case| {
         let forgejo = Forgejo::serve(repository.path());
         let data = TempDir::new();

@@ -105,7 +105,8 @@ fn the_last_good_window_is_there_at_once_after_a_restart_with_its_age() {
 fn a_memory_of_something_else_is_ignored() {
     let world = World::remembering(5);
     let head = world.repository.head();
-    let changes: [(&str, fn(&mut GateConfig)); 4] = [
+    type Change = fn(&mut GateConfig);
+    let changes: [(&str, Change); 4] = [
         ("another URL", |c| c.forgejo_url.as_mut().unwrap().push('/')),
         ("another owner", |c| c.repo_owner = Some("lab2".to_owned())),
         ("another name", |c| c.repo_name = Some("other".to_owned())),

@@ -1,0 +1,92 @@
+//! Waking the loop: signals arrive on a thread of their own, and the loop hears of them between two
+//! moves.
+
+use std::process;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::socket::Stop;
+use crate::events;
+use crate::failure::Failure;
+use crate::sys::{self, Signal};
+
+/// How long the loop may take to end by itself. Then the process ends in the middle of what it
+/// does, as a crash would, and as little is lost: packing a giant takes minutes.
+const GRACE: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Default)]
+pub struct Bell {
+    pub stop: Stop,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// SIGHUP came, and nobody has heard it yet.
+    reload: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Bell {
+    /// Starts the thread that turns signals into rings. `status` is the exit status of a process
+    /// that has to be ended in the middle.
+    pub fn listen(&self, status: i32) -> Result<(), Failure> {
+        let bell = self.clone();
+        let listener = move || loop {
+            match sys::wait_signal() {
+                Signal::Reload => bell.ring(true),
+                Signal::Stop => bell.end(status),
+            }
+        };
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(listener)
+            .map(drop)
+            .map_err(|error| {
+                Failure::new(
+                    format!("cannot start the signal thread: {error}"),
+                    "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+                )
+            })
+    }
+
+    fn end(&self, status: i32) {
+        events::shipper_stopping();
+        self.stop.set();
+        self.ring(false);
+        thread::sleep(GRACE);
+        events::shipper_cut_short();
+        process::exit(status);
+    }
+
+    fn ring(&self, reload: bool) {
+        *self.reload() |= reload;
+        self.shared.rung.notify_all();
+    }
+
+    /// Sleeps until then, or until something rings.
+    pub fn wait_until(&self, deadline: Instant) {
+        let mut reload = self.reload();
+        while !*reload && !self.stop.is_set() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.rung.wait_timeout(reload, left);
+            reload = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether SIGHUP came since this was last asked.
+    pub fn take_reload(&self) -> bool {
+        std::mem::take(&mut *self.reload())
+    }
+
+    fn reload(&self) -> MutexGuard<'_, bool> {
+        self.shared
+            .reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

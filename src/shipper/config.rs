@@ -1,0 +1,222 @@
+//! `shipper.toml`: the keys, their defaults and what is allowed. `etc/shipper.toml.example` is the
+//! reference for people.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::config::{self, bad_value, in_range};
+use crate::failure::Failure;
+use crate::names::HostId;
+
+pub const DEFAULT_PATH: &str = "/etc/cis490/shipper.toml";
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `http://HOST:PORT`, without a slash at its end once loaded.
+    pub receiver_url: String,
+    pub host_id: HostId,
+    /// What holds data has no default: a typo must not begin an empty queue.
+    pub root: PathBuf,
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// A private CA for an `https://` receiver.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    #[serde(default = "default_scan_seconds")]
+    pub scan_seconds: u64,
+    #[serde(default = "default_keep_shipped_days")]
+    pub keep_shipped_days: u64,
+}
+
+fn default_scan_seconds() -> u64 {
+    5
+}
+fn default_keep_shipped_days() -> u64 {
+    7
+}
+
+impl Config {
+    /// Reads the file; `root`, if given, stands in for its key.
+    pub fn load(path: &Path, root: Option<PathBuf>) -> Result<Config, Failure> {
+        let mut config: Config = config::load(
+            path,
+            "name the file with --config FILE; etc/shipper.toml.example is one to begin with",
+        )?;
+        if let Some(root) = root {
+            config.root = root;
+        }
+        config.check(path)?;
+        let slashless = config.receiver_url.trim_end_matches('/').len();
+        config.receiver_url.truncate(slashless);
+        Ok(config)
+    }
+
+    /// The token that is sent with every request, if there is one.
+    pub fn token(&self) -> Result<Option<String>, Failure> {
+        let read = |file: &PathBuf| config::read_secret("token_file", file);
+        self.token_file.as_ref().map(read).transpose()
+    }
+
+    /// What serde cannot see: ranges, and keys that need or exclude each other.
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        let range = |key, value, least, most| in_range(path, key, value, least, most);
+        range("scan_seconds", self.scan_seconds, 1, 3600)?;
+        range("keep_shipped_days", self.keep_shipped_days, 0, 36_500)?;
+        if !self.root.is_absolute() {
+            return Err(bad_value(
+                path,
+                "root",
+                format!("{:?}", self.root),
+                "an absolute path",
+            ));
+        }
+        self.check_url(path)
+    }
+
+    fn check_url(&self, path: &Path) -> Result<(), Failure> {
+        let bad = |allowed: &str| {
+            let shown = format!("{:?}", self.receiver_url);
+            Err(bad_value(path, "receiver_url", shown, allowed))
+        };
+        if self.receiver_url.starts_with("https://") {
+            return bad(
+                "http:// for now: run the receiver behind WireGuard, or wait for a later version",
+            );
+        }
+        if !is_plain_http_url(&self.receiver_url) {
+            return bad(
+                "http://HOST:PORT and no more; a receiver listens on port 8490 unless told otherwise",
+            );
+        }
+        if let Some(file) = &self.ca_file {
+            let shown = format!("{file:?}");
+            return Err(bad_value(
+                path,
+                "ca_file",
+                shown,
+                "nothing beside an http:// receiver_url",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `http://HOST:PORT`, HOST being a name, an IPv4 address or an IPv6 address in brackets. The
+/// port is asked for: 80, which its absence means, is where a receiver hardly ever listens.
+fn is_plain_http_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let Some((host, port)) = rest.trim_end_matches('/').rsplit_once(':') else {
+        return false;
+    };
+    let port_ok =
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host_ok = match bracketed {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            !host.is_empty() && host.len() <= 253 && host.bytes().all(ok)
+        }
+    };
+    port_ok && host_ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Failure> {
+        let path = Path::new("/etc/cis490/shipper.toml");
+        let config: Config = config::parse(text, path)?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    const LEAST: &str = "receiver_url = \"http://10.8.0.1:8490\"\nhost_id = \"lab-1\"\nroot = \"/var/lib/cis490\"\n";
+
+    #[test]
+    fn the_example_has_every_key_with_its_default() {
+        let example = include_str!("../../etc/shipper.toml.example");
+        let config = load(example).unwrap();
+        assert_eq!((config.scan_seconds, config.keep_shipped_days), (5, 7));
+        // Keys that are off by default stand there as comments, and are right once uncommented.
+        let all: String = example
+            .lines()
+            .map(|line| line.replacen("#token_file", "token_file", 1) + "\n")
+            .collect();
+        assert!(load(&all).unwrap().token_file.is_some());
+        for key in [
+            "receiver_url",
+            "host_id",
+            "root",
+            "token_file",
+            "ca_file",
+            "scan_seconds",
+            "keep_shipped_days",
+        ] {
+            assert!(example.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_in_words() {
+        assert!(load(LEAST).is_ok());
+        for (text, words) in [
+            (
+                LEAST.replace("http:", "https:"),
+                "receiver_url takes http:// for now",
+            ),
+            (
+                LEAST.replace(":8490", ""),
+                "a receiver listens on port 8490",
+            ),
+            (LEAST.replace(":8490", ":0"), "receiver_url"),
+            (LEAST.replace(":8490", ":8490/x"), "receiver_url"),
+            (LEAST.replace("10.8", "me@10.8"), "receiver_url"),
+            (LEAST.replace("lab-1", "Lab 1"), "is not a host id"),
+            (
+                LEAST.replace("\"/var", "\"var"),
+                "root takes an absolute path",
+            ),
+            (LEAST.replace("root", "rot"), "unknown field `rot`"),
+            (
+                format!("{LEAST}scan_seconds = 0\n"),
+                "scan_seconds takes a whole number from 1",
+            ),
+            (
+                format!("{LEAST}ca_file = \"/x\"\n"),
+                "ca_file takes nothing beside",
+            ),
+        ] {
+            let told = load(&text).unwrap_err().to_string();
+            assert!(told.contains(words), "{text}\n{told}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        for good in [
+            "http://pi:8490",
+            "http://pi:8490/",
+            "http://[fd00::1]:8490",
+            "http://10.8.0.1:1",
+        ] {
+            assert!(is_plain_http_url(good), "{good}");
+        }
+        for bad in [
+            "http://",
+            "http://:1",
+            "http://pi:",
+            "http://pi:+80",
+            "http://a b:1",
+            "http://[::g]:1",
+            "ftp://pi:1",
+        ] {
+            assert!(!is_plain_http_url(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The loop: look, ask the gate about what is held, then move one episode after the other.
+//!
+//! 1. One episode's fault defers that episode alone; the receiver's being away defers all, once.
+//! 2. Whatever fails in here is logged, told in `state.json` and tried again: only a person or a
+//!    signal ends the loop.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Entry};
+use super::backoff::Backoff;
+use super::bell::Bell;
+use super::config::Config;
+use super::holds::Holds;
+use super::moves::{self, Judge, Why};
+use super::outbox::{self, PackFault};
+use super::progress::Progress;
+use super::queue::{self, Identity, Root, Told};
+use super::state::{self, StateFile, Trouble};
+use super::transport::{Receiver, Upload};
+use super::{Mode, Outcome, retention};
+use crate::durable;
+use crate::episode;
+use crate::events;
+use crate::names::EpisodeId;
+use crate::wire::Slot;
+
+/// Between two looks for what has been in shipped/ long enough.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+
+/// An answer of 507: what is at least this large is not sent until then.
+#[derive(Clone, Copy)]
+pub(super) struct NoRoom {
+    pub bytes: u64,
+    pub until: Instant,
+}
+
+pub(super) struct Shipper {
+    pub config: Config,
+    pub root: Root,
+    pub receiver: Receiver,
+    pub mode: Mode,
+    pub bell: Bell,
+
+    pub backlog: Backlog,
+    pub holds: Holds,
+    pub state: StateFile,
+    /// The receiver cannot be reached, or takes nothing from anybody.
+    pub away: Backoff,
+    pub no_room: Option<NoRoom>,
+    /// Our own disk is full: what is packed is still sent.
+    pub packing: Backoff,
+    told: Told,
+    next_scan: Instant,
+    next_expire: Instant,
+
+    pub shipped: usize,
+    pub refused: usize,
+    /// For `--once`: something could not be asked or looked at.
+    pub failed: bool,
+}
+
+impl Shipper {
+    pub fn new(
+        config: Config,
+        root: Root,
+        token: Option<String>,
+        bell: Bell,
+        mode: Mode,
+    ) -> Shipper {
+        let state = StateFile::open(
+            root.state_file(),
+            config.host_id.as_str(),
+            &config.receiver_url,
+        );
+        let now = Instant::now();
+        Shipper {
+            receiver: Receiver::new(config.receiver_url.clone(), token, bell.stop.clone()),
+            holds: Holds::restore(&state.get().holds),
+            backlog: Backlog::default(),
+            away: Backoff::default(),
+            no_room: None,
+            packing: Backoff::default(),
+            told: Told::default(),
+            next_scan: now,
+            next_expire: now,
+            shipped: 0,
+            refused: 0,
+            failed: false,
+            config,
+            root,
+            state,
+            mode,
+            bell,
+        }
+    }
+
+    pub fn run(mut self) -> Outcome {
+        self.look();
+        while !self.bell.stop.is_set() {
+            if self.bell.take_reload() {
+                self.reload();
+            }
+            if self.next_scan <= Instant::now() {
+                self.look();
+            }
+            self.ask_gate();
+            match self.next() {
+                Some(id) => self.advance(&id),
+                // With --once, what arrived meanwhile counts too: only a fresh look ends it.
+                None if self.mode == Mode::Once => {
+                    self.look();
+                    if self.next().is_none() {
+                        break;
+                    }
+                }
+                None => self.rest(),
+            }
+            self.state.flush_lazily();
+        }
+        self.state.flush();
+        self.outcome()
+    }
+
+    /// SIGHUP: somebody says that things have changed.
+    fn reload(&mut self) {
+        events::shipper_reloading();
+        match self.config.token() {
+            Ok(token) => self.receiver.set_token(token),
+            Err(failure) => events::shipper_trouble(&failure),
+        }
+        self.holds.ask_now();
+        self.backlog.retry_now();
+        self.away.retry_now();
+        self.packing.retry_now();
+        self.no_room = None;
+        self.next_scan = Instant::now();
+    }
+
+    /// Folds what lies on the disk into what is known.
+    fn look(&mut self) {
+        self.next_scan = Instant::now() + Duration::from_secs(self.config.scan_seconds);
+        if let Err(error) = self.try_to_look() {
+            self.failed = true;
+            self.trouble(
+                None,
+                format!("cannot look through {}: {error}", self.root.dir().display()),
+            );
+        }
+        if let Err(error) = self.tidy_shipped() {
+            self.trouble(None, format!("cannot tidy shipped/: {error}"));
+        }
+    }
+
+    fn try_to_look(&mut self) -> io::Result<()> {
+        let scan = queue::sweep_and_scan(&self.root, &mut self.told)?;
+        for (id, identity) in self.backlog.fold_in(scan.finished) {
+            self.meet(&id, identity);
+        }
+        // A commit is forgotten only when every waiting episode's is known.
+        if self
+            .backlog
+            .entries()
+            .all(|(_, entry)| entry.meta.is_some())
+        {
+            self.holds.keep_only(&self.backlog.commits());
+        }
+        self.keep_holds();
+        Ok(())
+    }
+
+    /// A finished episode that this process has not seen.
+    fn meet(&mut self, id: &EpisodeId, identity: Identity) {
+        let bytes = queue::tree_bytes(&self.root.episodes().join(id.as_str()));
+        self.backlog
+            .insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
+        if let Err(error) = self.adopt_tarball(id, identity) {
+            self.defer(id, None, &format!("cannot look at its tarball: {error}"));
+        }
+        self.read_meta(id);
+    }
+
+    /// What an earlier shipper packed is sent as it is, if it is surely of this very episode.
+    fn adopt_tarball(&mut self, id: &EpisodeId, identity: Identity) -> io::Result<()> {
+        if outbox::tarball_bytes(&self.root, id).is_none() {
+            return Ok(());
+        }
+        let seal = outbox::read_seal(&self.root, id, identity)?;
+        if seal.is_none() {
+            durable::unlink(&outbox::tarball(&self.root, id))?;
+        }
+        if let Some(entry) = self.backlog.get_mut(id) {
+            entry.seal = seal;
+        }
+        Ok(())
+    }
+
+    /// Learns the commit; an episode that can never be packed goes to refused/.
+    fn read_meta(&mut self, id: &EpisodeId) {
+        match episode::inspect(&self.root.episodes().join(id.as_str())) {
+            Ok(meta) => {
+                if let Some(entry) = self.backlog.get_mut(id) {
+                    entry.meta = Some(meta);
+                }
+            }
+            Err(unfit) if unfit.is_passing() => self.defer(id, None, &unfit.to_string()),
+            Err(unfit) => self.refuse(id, &Why::new(Judge::Shipper, unfit.to_string())),
+        }
+    }
+
+    fn tidy_shipped(&mut self) -> io::Result<()> {
+        if self.next_expire <= Instant::now() {
+            self.next_expire = Instant::now() + EXPIRE_EVERY;
+            retention::expire(&self.root, self.config.keep_shipped_days)?;
+        }
+        retention::relieve(&self.root)
+    }
+
+    /// The episode to move now.
+    fn next(&self) -> Option<EpisodeId> {
+        let now = Instant::now();
+        if !self.is_due(&self.away, now) {
+            return None;
+        }
+        self.backlog.next(now, |entry| self.may_move(entry, now))
+    }
+
+    fn may_move(&self, entry: &Entry, now: Instant) -> bool {
+        let held = entry
+            .commit()
+            .is_some_and(|commit| self.holds.contains(&commit));
+        let can_pack = entry.seal.is_some() || self.is_due(&self.packing, now);
+        let has_room = match self.no_room {
+            Some(no_room) if now < no_room.until => entry.bytes_to_send() < no_room.bytes,
+            _ => true,
+        };
+        !held && can_pack && has_room && self.is_due(&entry.backoff, now)
+    }
+
+    /// With --once, whatever has failed waits for the next run.
+    pub fn is_due(&self, backoff: &Backoff, now: Instant) -> bool {
+        match self.mode {
+            Mode::Forever => backoff.is_due(now),
+            Mode::Once => backoff.not_before().is_none(),
+        }
+    }
+
+    /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
+    fn rest(&mut self) {
+        self.state.flush();
+        let now = Instant::now();
+        let wakes = [
+            self.away.not_before(),
+            self.packing.not_before(),
+            self.no_room.map(|no_room| no_room.until),
+            self.backlog.next_due(),
+            self.holds.next_due(),
+        ];
+        // What is due and did not move waits for another of these, or for the next look.
+        let first = wakes.into_iter().flatten().filter(|at| *at > now).min();
+        let until = first.map_or(self.next_scan, |at| at.min(self.next_scan));
+        self.bell.wait_until(until);
+    }
+
+    /// Takes one episode as far as it goes.
+    fn advance(&mut self, id: &EpisodeId) {
+        if self
+            .backlog
+            .get(id)
+            .is_some_and(|entry| entry.meta.is_none())
+        {
+            self.read_meta(id);
+        }
+        if self
+            .backlog
+            .get(id)
+            .is_some_and(|entry| entry.meta.is_some() && entry.seal.is_none())
+        {
+            self.pack(id);
+        }
+        self.send(id);
+    }
+
+    fn pack(&mut self, id: &EpisodeId) {
+        let Some(identity) = self.backlog.get(id).map(|entry| entry.identity) else {
+            return;
+        };
+        let start = Instant::now();
+        let mut progress = Progress::new(format!("packing {id}"));
+        let mut tell = |done, total| progress.tell(done, total);
+        let packed = outbox::pack(&self.root, id, identity, &mut tell);
+        drop(progress);
+        match packed {
+            Ok((seal, meta)) => {
+                self.packing.reset();
+                if let Some(entry) = self.backlog.get_mut(id) {
+                    events::packed(id, entry.bytes, seal.bytes, start.elapsed());
+                    entry.seal = Some(seal);
+                    entry.meta = Some(meta);
+                }
+            }
+            Err(PackFault::Unfit(why)) => self.refuse(id, &Why::new(Judge::Shipper, why)),
+            Err(PackFault::Passing(why)) => self.defer(id, None, &why),
+            Err(PackFault::DiskFull(error)) => self.disk_full(id, &error),
+        }
+    }
+
+    /// Our own disk is full: shipped/ goes first, and if that is not it, packing waits.
+    fn disk_full(&mut self, id: &EpisodeId, error: &io::Error) {
+        let wanted = self.backlog.get(id).map_or(0, |entry| entry.bytes);
+        match retention::make_room(&self.root, wanted, 1) {
+            Ok(removed) if removed > 0 => {}
+            _ => {
+                let wait = self.packing.fail(None);
+                events::disk_full(self.root.dir(), wait, error);
+                self.note_trouble(None, format!("the disk is full, packing waits: {error}"));
+            }
+        }
+    }
+
+    fn send(&mut self, id: &EpisodeId) {
+        let Some(entry) = self.backlog.get(id) else {
+            return;
+        };
+        let (Some(meta), Some(seal)) = (entry.meta, entry.seal) else {
+            return;
+        };
+        // Packing may have read another commit than the first look did.
+        if self.holds.contains(&meta.commit) {
+            return;
+        }
+        let file = match File::open(outbox::tarball(&self.root, id)) {
+            Ok(file) => file,
+            Err(error) => return self.repack(id, &format!("cannot open its tarball: {error}")),
+        };
+        let slot = Slot {
+            host: self.config.host_id.clone(),
+            episode: id.clone(),
+        };
+        let upload = Upload {
+            slot: &slot,
+            commit: meta.commit,
+            dirty: meta.dirty == Some(true),
+            sha256: seal.sha256,
+            bytes: seal.bytes,
+            file: &file,
+        };
+        let start = Instant::now();
+        let mut progress = Progress::new(format!("sending {id}"));
+        let heard = self
+            .receiver
+            .put(&upload, &mut |done| progress.tell(done, seal.bytes));
+        drop(progress);
+        self.obey(&upload, heard, start.elapsed());
+    }
+
+    /// Moves an episode to refused/.
+    pub fn refuse(&mut self, id: &EpisodeId, why: &Why) {
+        match moves::into_refused(&self.root, id, why) {
+            Ok(name) => {
+                events::refused(id, &name, why.status, &why.why);
+                self.refused += 1;
+                self.note_trouble(Some(id), why.why.clone());
+                self.backlog.remove(id);
+            }
+            Err(error) => self.move_failed(id, "refused", &error),
+        }
+    }
+
+    /// A move stopped half-way: the next scan sees what is true.
+    pub fn move_failed(&mut self, id: &EpisodeId, there: &str, error: &io::Error) {
+        if outbox::is_full(error) {
+            self.disk_full(id, error);
+        }
+        self.defer(id, None, &format!("cannot move it to {there}/: {error}"));
+        self.next_scan = Instant::now();
+        // Its tarball may have made room for the note.
+        let has_tarball = outbox::tarball_bytes(&self.root, id).is_some();
+        if let Some(entry) = self.backlog.get_mut(id).filter(|_| !has_tarball) {
+            entry.seal = None;
+        }
+    }
+
+    /// The tarball is of no use: the next one is made from the directory.
+    pub fn repack(&mut self, id: &EpisodeId, why: &str) {
+        if let Err(error) = durable::unlink(&outbox::tarball(&self.root, id)) {
+            events::shipper_trouble(format_args!("cannot remove the tarball of {id}: {error}"));
+        }
+        if let Some(entry) = self.backlog.get_mut(id) {
+            entry.seal = None;
+        }
+        self.defer(id, None, why);
+    }
+
+    /// This episode waits; the others go on.
+    pub fn defer(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
+        let Some(entry) = self.backlog.get_mut(id) else {
+            return;
+        };
+        let wait = entry.backoff.fail(asked);
+        events::deferred(id, entry.backoff.failures(), wait, why);
+        self.note_trouble(Some(id), why.to_owned());
+    }
+
+    /// All wait: the receiver is not there, or takes nothing.
+    pub fn defer_all(&mut self, asked: Option<Duration>, why: &str) {
+        let wait = self.away.fail(asked);
+        events::receiver_away(self.away.failures(), wait, why);
+        self.note_trouble(None, why.to_owned());
+    }
+
+    fn trouble(&mut self, id: Option<&EpisodeId>, why: String) {
+        events::shipper_trouble(&why);
+        self.note_trouble(id, why);
+    }
+
+    pub fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
+        let trouble = Trouble {
+            at: state::now(),
+            episode: id.cloned(),
+            why,
+            over: false,
+        };
+        self.state.update(|state| state.last_error = Some(trouble));
+    }
+
+    /// Holds are persisted at once when they change.
+    pub fn keep_holds(&mut self) {
+        let holds = self.holds.to_state();
+        if self.state.get().holds != holds {
+            self.state.update(|state| state.holds = holds);
+            self.state.flush();
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let is_held = |entry: &Entry| entry.commit().is_some_and(|c| self.holds.contains(&c));
+        let held = self
+            .backlog
+            .entries()
+            .filter(|(_, entry)| is_held(entry))
+            .count();
+        Outcome {
+            shipped: self.shipped,
+            refused: self.refused,
+            held,
+            waiting: self.backlog.len() - held,
+            failed: self.failed,
+        }
+    }
+}

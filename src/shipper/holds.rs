@@ -1,0 +1,158 @@
+//! Commits that the gate refuses. No bytes are sent for one until the gate says yes to it.
+//!
+//! The gate is asked at growing intervals, at start and after SIGHUP. A commit that fell out of the
+//! window never comes back by itself; but one that was not pushed yet does, and so does one whose
+//! receiver gets a longer window.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::state::Hold;
+use crate::names::CommitHash;
+use crate::wire::Problem;
+
+/// As often as the receiver looks at Forgejo: a push that was late is seen at once.
+const FIRST_ASK: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub struct Holds {
+    by_commit: BTreeMap<CommitHash, Held>,
+    /// Asks so far of commits that were let go: one that is refused again is not asked about as
+    /// if it were new.
+    released: BTreeMap<CommitHash, Backoff>,
+}
+
+struct Held {
+    hold: Hold,
+    backoff: Backoff,
+}
+
+impl Holds {
+    /// Those of an earlier run: the gate is to be asked about them first of all.
+    pub fn restore(holds: &[Hold]) -> Holds {
+        let held = |hold: &Hold| Held {
+            hold: hold.clone(),
+            backoff: Backoff::default(),
+        };
+        Holds {
+            by_commit: holds.iter().map(|hold| (hold.commit, held(hold))).collect(),
+            released: BTreeMap::new(),
+        }
+    }
+
+    pub fn contains(&self, commit: &CommitHash) -> bool {
+        self.by_commit.contains_key(commit)
+    }
+
+    /// Notes a refusal, and when to ask next. True if a person has to hear of it: the commit was
+    /// not held before, or what to do about it is known only now.
+    pub fn hold(&mut self, commit: CommitHash, problem: &Problem) -> bool {
+        let fresh = Hold::new(commit, problem);
+        if let Some(held) = self.by_commit.get_mut(&commit) {
+            let is_news = held.hold.remediation.is_none() && fresh.remediation.is_some();
+            let since = std::mem::take(&mut held.hold.since);
+            held.hold = Hold { since, ..fresh };
+            held.backoff.fail_calmly(FIRST_ASK);
+            return is_news;
+        }
+        let mut backoff = self.released.remove(&commit).unwrap_or_default();
+        backoff.fail_calmly(FIRST_ASK);
+        self.by_commit.insert(
+            commit,
+            Held {
+                hold: fresh,
+                backoff,
+            },
+        );
+        true
+    }
+
+    /// The gate could not be asked: later.
+    pub fn ask_later(&mut self, commit: &CommitHash) {
+        if let Some(held) = self.by_commit.get_mut(commit) {
+            held.backoff.fail_calmly(FIRST_ASK);
+        }
+    }
+
+    pub fn release(&mut self, commit: &CommitHash) {
+        if let Some(held) = self.by_commit.remove(commit) {
+            self.released.insert(*commit, held.backoff);
+        }
+    }
+
+    /// Forgets the commits that no waiting episode has.
+    pub fn keep_only(&mut self, waiting: &BTreeSet<CommitHash>) {
+        self.by_commit.retain(|commit, _| waiting.contains(commit));
+        self.released.retain(|commit, _| waiting.contains(commit));
+    }
+
+    /// The gate is to be asked about all of them.
+    pub fn ask_now(&mut self) {
+        for held in self.by_commit.values_mut() {
+            held.backoff.retry_now();
+        }
+    }
+
+    pub fn due(&self, now: Instant) -> Vec<CommitHash> {
+        let due = self
+            .by_commit
+            .iter()
+            .filter(|(_, held)| held.backoff.is_due(now));
+        due.map(|(commit, _)| *commit).collect()
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.by_commit
+            .values()
+            .filter_map(|held| held.backoff.not_before())
+            .min()
+    }
+
+    /// As they are persisted.
+    pub fn to_state(&self) -> Vec<Hold> {
+        self.by_commit
+            .values()
+            .map(|held| held.hold.clone())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(detail: &str) -> Problem {
+        serde_json::from_value(serde_json::json!({ "status": 412, "detail": detail })).unwrap()
+    }
+
+    #[test]
+    fn a_hold_is_new_once_and_asked_about_ever_more_rarely() {
+        let commit = CommitHash::parse(&"a".repeat(40)).unwrap();
+        let mut holds = Holds::default();
+        assert!(holds.hold(commit, &problem("one")));
+        assert!(!holds.hold(commit, &problem("two")));
+        assert_eq!(holds.to_state()[0].detail, "two");
+        assert_eq!(holds.due(Instant::now()), []);
+        holds.ask_now();
+        assert_eq!(holds.due(Instant::now()), [commit]);
+
+        // Let go and refused again: the interval is where it was.
+        (0..10).for_each(|_| holds.ask_later(&commit));
+        holds.release(&commit);
+        assert!(!holds.contains(&commit));
+        assert!(holds.hold(commit, &problem("three")));
+        let wait = holds.next_due().unwrap() - Instant::now();
+        assert!(wait > Duration::from_secs(100), "{wait:?}");
+
+        holds.keep_only(&BTreeSet::new());
+        assert!(holds.to_state().is_empty());
+    }
+
+    #[test]
+    fn the_holds_of_an_earlier_run_are_asked_about_at_once() {
+        let commit = CommitHash::parse(&"b".repeat(64)).unwrap();
+        let holds = Holds::restore(&[Hold::new(commit, &problem("old"))]);
+        assert_eq!(holds.due(Instant::now()), [commit]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Packing: from an episode's directory to a tarball that is whole and on the disk.
+//!
+//!     create(partial)  write(partial)  setxattr(partial)  fsync(partial)  rename(partial, tarball)  fsync(outbox)
+//!
+//! The attribute is the tarball's seal: its digest, and the `meta.json` that it was made from. So a
+//! shipper that was restarted sends what an earlier one packed without reading gigabytes again,
+//! and what lies there of an episode that is gone, whose name another one took, is seen as such.
+//! Where the filesystem has no attributes, a tarball outlives its shipper only to be packed again.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::queue::{self, Identity, Root};
+use crate::durable;
+use crate::episode::{self, Meta, PackError};
+use crate::names::{EpisodeId, Sha256Digest};
+use crate::sys;
+
+const SEAL_XATTR: &CStr = c"user.cis490.seal";
+
+/// What is known of a tarball in outbox/.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    pub sha256: Sha256Digest,
+    pub bytes: u64,
+    pub made_from: Identity,
+}
+
+/// Why there is no tarball.
+#[derive(Debug)]
+pub enum PackFault {
+    /// The episode can never be packed as it is.
+    Unfit(String),
+    /// There is no room; nothing was left behind.
+    DiskFull(io::Error),
+    /// It may go better later.
+    Passing(String),
+}
+
+/// Packs a finished episode. Nothing is left in outbox/ on an error.
+pub fn pack(
+    root: &Root,
+    id: &EpisodeId,
+    made_from: Identity,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Seal, Meta), PackFault> {
+    let partial = root.outbox().join(format!("{id}{}", queue::PARTIAL));
+    let packed = pack_to(root, id, made_from, &partial, progress);
+    if packed.is_err() {
+        // A partial that stays is swept by the next scan.
+        let _ = durable::unlink(&partial);
+    }
+    packed
+}
+
+fn pack_to(
+    root: &Root,
+    id: &EpisodeId,
+    made_from: Identity,
+    partial: &PathBuf,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Seal, Meta), PackFault> {
+    durable::step("create partial")?;
+    let mut file = File::create(partial)?;
+    let dir = root.episodes().join(id.as_str());
+    let packed = episode::pack(&dir, id.as_str(), &mut file, progress)?;
+    if Identity::of(root, id)? != made_from {
+        return Err(PackFault::Passing(format!(
+            "{dir:?} changed while it was being packed"
+        )));
+    }
+    let seal = Seal {
+        sha256: packed.sha256,
+        bytes: packed.bytes,
+        made_from,
+    };
+    match sys::set_xattr(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
+        _ => {}
+    }
+    durable::sync_file(&file)?;
+    durable::rename(partial, &tarball(root, id))?;
+    durable::sync_dir(&root.outbox())?;
+    Ok((seal, packed.meta))
+}
+
+/// The seal of a tarball that an earlier shipper left; `None` if it has none, or is not of this
+/// very episode.
+pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result<Option<Seal>> {
+    let file = File::open(tarball(root, id))?;
+    let bytes = file.metadata()?.len();
+    let text = sys::get_xattr(&file, SEAL_XATTR)?.and_then(|value| String::from_utf8(value).ok());
+    let seal = text.as_deref().and_then(Seal::parse);
+    Ok(seal.filter(|seal| seal.bytes == bytes && seal.made_from == made_from))
+}
+
+/// Whether the tarball still has its digest. Reads all of it.
+pub fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
+    let mut file = File::open(tarball(root, id))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(Sha256Digest::from_bytes(hasher.finalize().into()) == seal.sha256)
+}
+
+pub fn tarball(root: &Root, id: &EpisodeId) -> PathBuf {
+    root.outbox().join(format!("{id}{}", queue::TARBALL))
+}
+
+/// The bytes of the tarball; `None` if there is none.
+pub fn tarball_bytes(root: &Root, id: &EpisodeId) -> Option<u64> {
+    fs::metadata(tarball(root, id))
+        .ok()
+        .map(|found| found.len())
+}
+
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Identity {
+            inode,
+            modified_ns,
+            bytes,
+        } = self.made_from;
+        write!(
+            f,
+            "1 {} {} {inode} {modified_ns} {bytes}",
+            self.sha256, self.bytes
+        )
+    }
+}
+
+impl Seal {
+    fn parse(text: &str) -> Option<Seal> {
+        let mut words = text.split(' ');
+        // The version of this format; a later one is packed again.
+        if words.next()? != "1" {
+            return None;
+        }
+        let seal = Seal {
+            sha256: Sha256Digest::parse(words.next()?).ok()?,
+            bytes: words.next()?.parse().ok()?,
+            made_from: Identity {
+                inode: words.next()?.parse().ok()?,
+                modified_ns: words.next()?.parse().ok()?,
+                bytes: words.next()?.parse().ok()?,
+            },
+        };
+        words.next().is_none().then_some(seal)
+    }
+}
+
+impl From<io::Error> for PackFault {
+    fn from(error: io::Error) -> PackFault {
+        if is_full(&error) {
+            return PackFault::DiskFull(error);
+        }
+        PackFault::Passing(format!("cannot pack: {error}"))
+    }
+}
+
+impl From<PackError> for PackFault {
+    fn from(error: PackError) -> PackFault {
+        match error {
+            PackError::Io(error) => error.into(),
+            PackError::Unfit(unfit) if unfit.is_passing() => PackFault::Passing(unfit.to_string()),
+            PackError::Unfit(unfit) => PackFault::Unfit(unfit.to_string()),
+        }
+    }
+}
+
+/// Whether a write failed for want of room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_read_as_it_was_written_or_not_at_all() {
+        let made_from = Identity {
+            inode: 7,
+            modified_ns: -1_700_000_000_123_456_789,
+            bytes: 99,
+        };
+        let seal = Seal {
+            sha256: Sha256Digest::from_bytes([0xab; 32]),
+            bytes: 1 << 40,
+            made_from,
+        };
+        let text = seal.to_string();
+        assert_eq!(Seal::parse(&text), Some(seal));
+        for bad in [
+            &text[..text.len() - 3],
+            &format!("{text} 1"),
+            &text.replacen('1', "2", 1),
+            "",
+        ] {
+            assert_eq!(Seal::parse(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The queue: episodes on their way off this host. An episode's state is where its files lie.
+//!
+//!     +episodes/<id>  no meta.json             being recorded: left alone
+//!     +episodes/<id>  -outbox/<id>             finished, not packed
+//!     +episodes/<id>  +outbox/<id>.partial     being packed; the partial is swept at every scan
+//!     +episodes/<id>  +outbox/<id>             whole, on the disk, ours to send
+//!     -episodes/<id>  +outbox/<id>             a crash between the two last moves; the orphan is swept
+//!     -episodes/<id>  +shipped/<id>            the receiver has it: `<id>.receipt.json` beside it
+//!     -episodes/<id>  +refused/<id>            never to be sent as it is: `<id>.why.json` beside it
+//!
+//! 1. Each move is one rename on one filesystem, and takes effect at that instant.
+//! 2. From outbox/<id> on, every byte is on the disk (`outbox`).
+//! 3. Nothing leaves episodes/ but by an answer or a person (`moves`). So a crash may send twice
+//!    and never zero times; the receiver answers the second with 200.
+//!
+//! A receipt or a why without its directory is a move that a crash cut short: the episode is still
+//! in episodes/, gets its answer again, and the note is written over.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub use super::root::{FOLDERS, Root};
+use crate::durable;
+use crate::episode;
+use crate::events;
+use crate::names::EpisodeId;
+
+/// The ending of a packed episode in outbox/.
+pub const TARBALL: &str = ".tar.zst";
+/// The ending of one that is being packed.
+pub const PARTIAL: &str = ".tar.zst.partial";
+
+/// Which `meta.json` a tarball was made from. A directory that was moved keeps it; a new episode
+/// under an old name, or a meta that was mended, has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub inode: u64,
+    pub modified_ns: i128,
+    pub bytes: u64,
+}
+
+impl Identity {
+    /// Errors: `NotFound` for an episode that is not finished.
+    pub fn of(root: &Root, id: &EpisodeId) -> io::Result<Identity> {
+        let meta = root.episodes().join(id.as_str()).join(episode::META_NAME);
+        let found = meta.symlink_metadata()?;
+        Ok(Identity {
+            inode: found.ino(),
+            modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            bytes: found.len(),
+        })
+    }
+}
+
+/// What lies in episodes/.
+#[derive(Default)]
+pub struct Scan {
+    pub finished: Vec<(EpisodeId, Identity)>,
+    /// Being recorded, as far as anybody can see.
+    pub unfinished: usize,
+}
+
+/// What was named in the log already, so that each oddity is told once and not at every scan.
+#[derive(Default)]
+pub struct Told {
+    told: HashSet<PathBuf>,
+    /// A command beside the shipper leaves the telling to it.
+    silent: bool,
+}
+
+impl Told {
+    /// Beyond this many, oddities are no longer told: the log has made its point.
+    const MAX: usize = 1000;
+
+    pub fn silent() -> Told {
+        Told {
+            silent: true,
+            ..Told::default()
+        }
+    }
+
+    fn once(&mut self, path: PathBuf, tell: impl FnOnce(&Path)) {
+        if !self.silent && self.told.len() < Self::MAX && !self.told.contains(&path) {
+            tell(&path);
+            self.told.insert(path);
+        }
+    }
+}
+
+/// Sweeps outbox/ and looks through episodes/. Called when nothing is being packed.
+pub fn sweep_and_scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
+    sweep_outbox(root, told)?;
+    scan(root, told)
+}
+
+/// Looks through episodes/, and changes nothing.
+pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
+    let mut scan = Scan::default();
+    for found in fs::read_dir(root.episodes())? {
+        let found = found?;
+        let id = found
+            .file_name()
+            .to_str()
+            .and_then(|name| EpisodeId::parse(name).ok());
+        let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
+        let Some(id) = id.filter(|_| is_dir) else {
+            told.once(found.path(), events::odd_in_episodes);
+            continue;
+        };
+        match Identity::of(root, &id) {
+            Ok(identity) => scan.finished.push((id, identity)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => scan.unfinished += 1,
+            Err(error) => told.once(found.path(), |path| events::cannot_look(path, &error)),
+        }
+    }
+    Ok(scan)
+}
+
+fn sweep_outbox(root: &Root, told: &mut Told) -> io::Result<()> {
+    for found in fs::read_dir(root.outbox())? {
+        let path = found?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
+        if name.ends_with(PARTIAL) {
+            durable::unlink(&path)?;
+            events::partial_swept(&path);
+            continue;
+        }
+        let id = name
+            .strip_suffix(TARBALL)
+            .and_then(|id| EpisodeId::parse(id).ok());
+        match id {
+            None => told.once(path, events::odd_in_outbox),
+            Some(id) if is_absent(&root.episodes().join(id.as_str())) => {
+                durable::unlink(&path)?;
+                events::orphan_swept(&path);
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is surely nothing: a directory that cannot be looked at is not gone.
+pub fn is_absent(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// The sizes of all files below a directory together. What cannot be looked at counts nothing:
+/// the sum serves to order and to tell, not to decide.
+pub fn tree_bytes(dir: &Path) -> u64 {
+    let mut bytes = 0u64;
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for found in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match found.metadata() {
+                Ok(metadata) if metadata.is_dir() => dirs.push(found.path()),
+                Ok(metadata) => bytes = bytes.saturating_add(metadata.len()),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,89 @@
+//! shipped/ is a courtesy: what lies there is on the receiver. It goes after `keep_shipped_days`,
+//! and earlier when the disk runs short, oldest first. Its receipt stays.
+//!
+//! 1. Only a directory with its receipt beside it is removed.
+//! 2. Nothing outside shipped/ is ever removed, however full the disk is.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::moves;
+use super::queue::Root;
+use crate::durable;
+use crate::events;
+use crate::sys;
+
+/// Less than this, and the recorder is about to have no room: shipped/ goes first.
+const SHORT_OF_SPACE_BYTES: u64 = 1 << 30;
+
+/// Removes what is older than `keep_days`.
+///
+/// The age is the receipt's, by a clock that may have been set: one that jumps makes a courtesy
+/// shorter or longer, no more.
+pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
+    let keep = Duration::from_secs(keep_days * 24 * 3600);
+    for old in list(root)? {
+        let age = SystemTime::now()
+            .duration_since(old.since)
+            .unwrap_or(Duration::ZERO);
+        if age < keep {
+            break;
+        }
+        durable::remove_tree(&old.dir)?;
+        events::shipped_removed(&old.dir, "keep_shipped_days is over");
+    }
+    Ok(())
+}
+
+/// Keeps a floor of free space under the recorder, at the cost of shipped/.
+pub fn relieve(root: &Root) -> io::Result<()> {
+    if sys::free_bytes(root.dir())? < SHORT_OF_SPACE_BYTES {
+        make_room(root, SHORT_OF_SPACE_BYTES, 0)?;
+    }
+    Ok(())
+}
+
+/// Removes the oldest until `wanted_bytes` are free, and `at_least` of them whatever the
+/// filesystem says (a quota is not seen there). Returns how many it removed.
+pub fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<usize> {
+    let mut removed = 0;
+    for old in list(root)? {
+        if removed >= at_least && sys::free_bytes(root.dir())? >= wanted_bytes {
+            break;
+        }
+        durable::remove_tree(&old.dir)?;
+        events::shipped_removed(&old.dir, "the disk is short of space");
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+struct Shipped {
+    dir: PathBuf,
+    /// When its receipt was written.
+    since: SystemTime,
+}
+
+/// The directories that have a receipt, oldest first.
+fn list(root: &Root) -> io::Result<Vec<Shipped>> {
+    let mut shipped = Vec::new();
+    for found in fs::read_dir(root.shipped())? {
+        let found = found?;
+        if !found.file_type()?.is_dir() {
+            continue;
+        }
+        let name = found.file_name();
+        let receipt = name.to_str().map(|name| moves::receipt_path(root, name));
+        let since = receipt.and_then(|path| fs::metadata(path).ok()?.modified().ok());
+        if let Some(since) = since {
+            shipped.push(Shipped {
+                dir: found.path(),
+                since,
+            });
+        }
+    }
+    shipped.sort_by(|a, b| (a.since, &a.dir).cmp(&(b.since, &b.dir)));
+    Ok(shipped)
+}

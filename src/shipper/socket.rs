@@ -1,0 +1,256 @@
+//! One connection to the receiver, which hears an answer while it is still talking.
+//!
+//! A receiver may refuse in the middle of a body of gigabytes, and close. A sender that only
+//! writes learns of it as a broken pipe and loses the answer: the remediation, in our case. So
+//! every write waits for either way, and once something has arrived, or the peer no longer takes
+//! anything, the rest of the body is swallowed here ([`Hush`]) and the answer is read.
+//!
+//! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
+//! 2. A connection carries one request: an answer read here can belong to no other.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::sys::{self, Direction};
+
+/// Between two looks at [`Stop`].
+const SLICE: Duration = Duration::from_millis(200);
+
+/// Set when the program is to end: everything that waits on a socket gives up.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Set once the rest of the body interests nobody: the peer has answered, or takes no more.
+#[derive(Clone, Debug, Default)]
+pub struct Hush(Arc<AtomicBool>);
+
+impl Hush {
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+    fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    hush: Hush,
+    stop: Stop,
+    /// False once a `100 Continue` came late, in the middle of the body: what can be read then
+    /// need not be an answer.
+    listens: bool,
+}
+
+impl Socket {
+    /// Connects to the first address that answers; each gets its share of the time.
+    pub fn connect(
+        addrs: &[SocketAddr],
+        timeout: Duration,
+        hush: Hush,
+        stop: Stop,
+    ) -> io::Result<Socket> {
+        let share = timeout / u32::try_from(addrs.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for addr in addrs {
+            match TcpStream::connect_timeout(addr, share.max(SLICE)) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_nonblocking(true)?;
+                    return Ok(Socket {
+                        stream,
+                        hush,
+                        stop,
+                        listens: true,
+                    });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends all, or swallows the rest once the peer has answered or is gone: then the answer, or
+    /// the reason for its absence, is what [`Socket::receive`] gives.
+    ///
+    /// Errors: no byte could be sent for `stall`.
+    pub fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+        while !bytes.is_empty() && !self.hush.is_set() {
+            let way = if self.listens {
+                Direction::Either
+            } else {
+                Direction::Writable
+            };
+            self.wait(way, stall)?;
+            if self.listens && self.has_answer()? {
+                self.hush.set();
+                break;
+            }
+            match self.stream.write(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if is_passing(&error) => {}
+                Err(error) if is_hang_up(&error) => self.hush.set(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there, waiting up to `timeout`. 0 is the end.
+    pub fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+        loop {
+            self.wait(Direction::Readable, timeout)?;
+            match self.stream.read(buffer) {
+                Err(error) if is_passing(&error) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether the peer has said something final, its hanging up included.
+    fn has_answer(&mut self) -> io::Result<bool> {
+        let mut start = [0; INTERIM.len()];
+        match self.stream.peek(&mut start) {
+            Err(error) if is_passing(&error) => Ok(false),
+            Ok(n) if n > 0 && INTERIM.starts_with(&start[..n]) => {
+                self.listens = false;
+                Ok(false)
+            }
+            Ok(_) => Ok(true),
+            Err(error) if is_hang_up(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wait(&self, way: Direction, timeout: Duration) -> io::Result<()> {
+        let start = Instant::now();
+        loop {
+            if self.stop.is_set() {
+                return Err(io::Error::other("the shipper is stopping"));
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if sys::wait_socket(&self.stream, way, left.min(SLICE))? {
+                return Ok(());
+            }
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+}
+
+/// How an answer begins that is not the last one: `100 Continue` and its kin.
+const INTERIM: &[u8] = b"HTTP/1.1 1";
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionReset | ConnectionAborted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// More than the kernel takes off our hands.
+    const BODY_BYTES: usize = 64 << 20;
+
+    /// A connected socket, and its other end.
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addrs = [listener.local_addr().unwrap()];
+        let (hush, stop) = (Hush::default(), Stop::default());
+        let socket = Socket::connect(&addrs, PATIENCE, hush, stop).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        (socket, peer)
+    }
+
+    fn receive_all(socket: &mut Socket) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 100];
+        while let Ok(n @ 1..) = socket.receive(&mut buffer, PATIENCE) {
+            text.extend_from_slice(&buffer[..n]);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn an_answer_ends_the_sending_whether_the_peer_reads_stays_or_resets() {
+        for reset in [false, true] {
+            let (mut socket, mut peer) = pair();
+            let other_side = thread::spawn(move || {
+                peer.read_exact(&mut [0; 1000]).unwrap();
+                peer.write_all(b"HTTP/1.1 412 No").unwrap();
+                // Dropped with bytes unread, it resets the connection.
+                (!reset).then_some(peer)
+            });
+            socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
+            assert!(socket.hush.is_set());
+            let peer = other_side.join().unwrap();
+            drop(peer);
+            assert_eq!(
+                receive_all(&mut socket),
+                "HTTP/1.1 412 No",
+                "reset: {reset}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_late_continue_is_no_answer() {
+        let (mut socket, mut peer) = pair();
+        let other_side = thread::spawn(move || {
+            peer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            let mut body = Vec::new();
+            peer.read_to_end(&mut body).unwrap();
+            body.len()
+        });
+        assert!(sys::wait_socket(&socket.stream, Direction::Readable, PATIENCE).unwrap());
+        socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
+        assert!(!socket.hush.is_set());
+        // Bytes unread would make the end a reset.
+        socket.receive(&mut [0; 100], PATIENCE).unwrap();
+        drop(socket);
+        assert_eq!(other_side.join().unwrap(), BODY_BYTES);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_a_timeout_and_a_stop_is_heard() {
+        let (mut socket, _peer) = pair();
+        let body = vec![0; BODY_BYTES];
+        let stalled = socket.send(&body, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
+        let silent = socket
+            .receive(&mut [0], Duration::from_millis(50))
+            .unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        socket.stop.set();
+        let stopped = socket.send(&body, PATIENCE).unwrap_err();
+        assert_eq!(stopped.to_string(), "the shipper is stopping");
+    }
+}

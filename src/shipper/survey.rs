@@ -1,0 +1,183 @@
+//! The queue as `cis490 status` shows it: the folders counted, and what the shipper last told.
+//! Changes nothing, and works with a shipper beside it and without one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::moves::Why;
+use super::outbox;
+use super::queue::{self, Root, Told, tree_bytes};
+use super::state::{GateSeen, Hold, State, Success, Trouble};
+use crate::clock;
+use crate::episode;
+use crate::names::CommitHash;
+
+/// Episodes in one state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Heap {
+    pub episodes: usize,
+    /// Of the directories' files.
+    pub bytes: u64,
+    /// When the oldest was finished; `None` if there is none.
+    pub oldest: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct HeldHeap {
+    #[serde(flatten)]
+    pub hold: Hold,
+    #[serde(flatten)]
+    pub heap: Heap,
+}
+
+#[derive(Debug, Serialize)]
+pub struct RefusedEpisode {
+    /// As it is called in refused/.
+    pub name: String,
+    pub bytes: u64,
+    /// `None` if nobody wrote down why.
+    pub why: Option<Why>,
+}
+
+/// What `cis490 status --json` prints: members are added, never renamed or removed.
+#[derive(Debug, Serialize)]
+pub struct Survey {
+    /// Whether a shipper works on it now; null if that cannot be seen.
+    pub running: Option<bool>,
+    pub host: String,
+    pub receiver: String,
+    pub root: String,
+    /// Finished, and neither held nor gone.
+    pub waiting: Heap,
+    /// Of all that wait or are held: tarballs that lie in outbox/.
+    pub packed: Heap,
+    /// No meta.json yet.
+    pub unfinished: usize,
+    /// Kept and not sent: the gate refuses their commit.
+    pub held: Vec<HeldHeap>,
+    pub refused: Vec<RefusedEpisode>,
+    pub shipped: Heap,
+    pub last_success: Option<Success>,
+    pub last_error: Option<Trouble>,
+    pub gate: Option<GateSeen>,
+    /// When the shipper last wrote `state.json`.
+    pub updated_at: Option<String>,
+}
+
+/// Counts what lies in the folders of `root`.
+pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
+    let state = State::read(&root.state_file()).unwrap_or_default();
+    let scan = queue::scan(root, &mut Told::silent())?;
+    let mut held: BTreeMap<CommitHash, (Hold, Tally)> = state
+        .holds
+        .into_iter()
+        .map(|hold| (hold.commit, (hold, Tally::default())))
+        .collect();
+    let (mut waiting, mut packed) = (Tally::default(), Tally::default());
+    for (id, identity) in &scan.finished {
+        let dir = root.episodes().join(id.as_str());
+        let finished_at = (identity.modified_ns / 1_000_000_000)
+            .try_into()
+            .unwrap_or(0);
+        // Only who may be held is asked for its commit: that is a look through all its files.
+        let commit = match held.is_empty() {
+            true => None,
+            false => episode::inspect(&dir).ok().map(|meta| meta.commit),
+        };
+        let hold = commit.and_then(|commit| held.get_mut(&commit));
+        let tally = hold.map_or(&mut waiting, |(_, tally)| tally);
+        tally.add(tree_bytes(&dir), finished_at);
+        if let Some(bytes) = outbox::tarball_bytes(root, id) {
+            packed.add(bytes, finished_at);
+        }
+    }
+    let held = held.into_values().map(|(hold, tally)| HeldHeap {
+        hold,
+        heap: tally.heap(),
+    });
+    Ok(Survey {
+        running: root.is_locked(),
+        host: host.to_owned(),
+        receiver: receiver.to_owned(),
+        root: root.dir().display().to_string(),
+        waiting: waiting.heap(),
+        packed: packed.heap(),
+        unfinished: scan.unfinished,
+        held: held.filter(|held| held.heap.episodes > 0).collect(),
+        refused: refused(root)?,
+        shipped: shipped(root)?,
+        last_success: state.last_success,
+        last_error: state.last_error,
+        gate: state.gate,
+        updated_at: Some(state.updated_at).filter(|at| !at.is_empty()),
+    })
+}
+
+fn refused(root: &Root) -> io::Result<Vec<RefusedEpisode>> {
+    let mut refused = Vec::new();
+    for (name, _) in dirs(&root.refused())? {
+        refused.push(RefusedEpisode {
+            bytes: tree_bytes(&root.refused().join(&name)),
+            why: Why::read(root, &name),
+            name,
+        });
+    }
+    refused.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(refused)
+}
+
+fn shipped(root: &Root) -> io::Result<Heap> {
+    let mut tally = Tally::default();
+    for (name, modified_s) in dirs(&root.shipped())? {
+        tally.add(tree_bytes(&root.shipped().join(name)), modified_s);
+    }
+    Ok(tally.heap())
+}
+
+/// The directories in a folder, each with the time of its last change.
+fn dirs(folder: &Path) -> io::Result<Vec<(String, u64)>> {
+    let mut dirs = Vec::new();
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        let Some(name) = found.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        if found.file_type()?.is_dir() {
+            let modified = found
+                .metadata()?
+                .modified()
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            dirs.push((name, clock::unix_seconds(modified)));
+        }
+    }
+    Ok(dirs)
+}
+
+#[derive(Default)]
+struct Tally {
+    episodes: usize,
+    bytes: u64,
+    oldest_s: Option<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: u64, unix_s: u64) {
+        self.episodes += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.oldest_s = Some(self.oldest_s.map_or(unix_s, |oldest| oldest.min(unix_s)));
+    }
+
+    fn heap(self) -> Heap {
+        let at = |s| clock::rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(s));
+        Heap {
+            episodes: self.episodes,
+            bytes: self.bytes,
+            oldest: self.oldest_s.map(at),
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Asking the receiver, over HTTP: the only file on this side that names ureq.
+//!
+//! 1. Whatever the receiver says is an [`Answer`], also when it says it in the middle of our body
+//!    and hangs up (see `socket`). What is no answer is [`NoAnswer`], and keeps the episode.
+//! 2. Each request has a connection of its own: an upload never meets a kept connection that the
+//!    other side is just closing, and the receiver need not trust where the last body ended.
+//! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
+//!
+//! When https comes, it wraps [`Line`]; the socket then sees bytes that are no answer yet (session
+//! tickets), so the early look has to move above the decryption.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+use ureq::{Agent, Body, SendBody, http};
+
+use super::socket::{Hush, Socket, Stop};
+use crate::names::{CommitHash, Sha256Digest};
+use crate::wire::{self, Problem, Slot};
+
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// For the head to be taken, and for `100 Continue`: the receiver may look at Forgejo first.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// How long the peer may take no byte of a body.
+const STALL: Duration = Duration::from_secs(60);
+/// For an answer of [`wire::ANSWER_BYTES_MAX`].
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Slower than this, and the receiver would hang up by its own limit.
+const BYTES_PER_SECOND_MIN: u64 = 1024;
+/// What the receiver's disk may take to sync; an old card writes a few MB a second.
+const SYNC_BYTES_PER_SECOND_MIN: u64 = 2 << 20;
+const OUTPUT_BYTES: usize = 256 << 10;
+const INPUT_BYTES: usize = 64 << 10;
+
+/// Where episodes go.
+pub struct Receiver {
+    base_url: String,
+    token: Option<String>,
+    stop: Stop,
+}
+
+/// One tarball, and what its head states.
+pub struct Upload<'a> {
+    pub slot: &'a Slot,
+    pub commit: CommitHash,
+    pub dirty: bool,
+    pub sha256: Sha256Digest,
+    pub bytes: u64,
+    pub file: &'a File,
+}
+
+/// What the receiver said, or something in its place.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<Duration>,
+    /// The commit's place in the window, and the window's length.
+    pub gate_position: Option<(u32, u32)>,
+    body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// No connection came about, so it is of no episode.
+    Unreachable(String),
+    /// The connection broke, or something that is not HTTP came back.
+    Broken(String),
+    /// Our own file could not be read.
+    OwnFile(io::Error),
+}
+
+impl Receiver {
+    pub fn new(base_url: String, token: Option<String>, stop: Stop) -> Receiver {
+        Receiver {
+            base_url,
+            token,
+            stop,
+        }
+    }
+
+    pub fn set_token(&mut self, token: Option<String>) {
+        self.token = token;
+    }
+
+    /// Uploads one tarball. `progress` hears how many bytes have left.
+    pub fn put(
+        &self,
+        upload: &Upload<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        let hush = Hush::default();
+        let mut body = UploadBody {
+            file: upload.file,
+            left: upload.bytes,
+            bytes: upload.bytes,
+            hush: hush.clone(),
+            fault: None,
+            progress,
+        };
+        let (agent, connected) = self.agent(hush, upload.bytes);
+        let mut request = http::Request::put(self.base_url.clone() + &upload.slot.path())
+            .header("Content-Type", "application/zstd")
+            .header("Content-Length", upload.bytes)
+            .header("Expect", "100-continue")
+            .header(wire::COMMIT_HEADER, upload.commit.to_string())
+            .header(wire::SHA256_HEADER, upload.sha256.to_string());
+        if upload.dirty {
+            request = request.header(wire::DIRTY_HEADER, "true");
+        }
+        let sent = self
+            .with_token(request)
+            .body(SendBody::from_reader(&mut body))
+            .map_err(ureq::Error::from)
+            .and_then(|request| agent.run(request));
+        match body.fault {
+            Some(error) => Err(NoAnswer::OwnFile(error)),
+            None => Self::hear(sent, &connected),
+        }
+    }
+
+    /// Asks whether a commit would get in.
+    pub fn gate(&self, commit: &CommitHash) -> Result<Answer, NoAnswer> {
+        let (agent, connected) = self.agent(Hush::default(), 0);
+        let url = format!("{}{}/{commit}", self.base_url, wire::GATE_PATH);
+        let asked = self
+            .with_token(http::Request::get(url))
+            .body(())
+            .map_err(ureq::Error::from)
+            .and_then(|request| agent.run(request));
+        Self::hear(asked, &connected)
+    }
+
+    /// An agent for one request with a body of `bytes`, and whether it has connected.
+    fn agent(&self, hush: Hush, bytes: u64) -> (Agent, Arc<AtomicBool>) {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_connections(0)
+            .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
+            .accept(format!("{}, {}", wire::JSON, wire::PROBLEM_JSON))
+            .output_buffer_size(OUTPUT_BYTES)
+            .input_buffer_size(INPUT_BYTES)
+            .timeout_resolve(Some(CONNECT_WAIT))
+            .timeout_connect(Some(CONNECT_WAIT))
+            .timeout_send_request(Some(HEAD_WAIT))
+            .timeout_await_100(Some(HEAD_WAIT))
+            .timeout_per_write(Some(STALL))
+            .timeout_send_body(Some(STALL + seconds_for(bytes, BYTES_PER_SECOND_MIN)))
+            .timeout_recv_response(Some(STALL + seconds_for(bytes, SYNC_BYTES_PER_SECOND_MIN)))
+            .timeout_recv_body(Some(ANSWER_WAIT))
+            .build();
+        let connected = Arc::new(AtomicBool::new(false));
+        let connector = LineConnector {
+            hush,
+            stop: self.stop.clone(),
+            connected: connected.clone(),
+        };
+        (
+            Agent::with_parts(config, connector, DefaultResolver::default()),
+            connected,
+        )
+    }
+
+    fn with_token(&self, request: http::request::Builder) -> http::request::Builder {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    fn hear(
+        response: Result<http::Response<Body>, ureq::Error>,
+        connected: &AtomicBool,
+    ) -> Result<Answer, NoAnswer> {
+        match response {
+            Ok(response) => Ok(Answer::read(response)),
+            Err(error) if connected.load(Ordering::SeqCst) => {
+                Err(NoAnswer::Broken(error.to_string()))
+            }
+            Err(error) => Err(NoAnswer::Unreachable(error.to_string())),
+        }
+    }
+}
+
+fn seconds_for(bytes: u64, bytes_per_second: u64) -> Duration {
+    Duration::from_secs(bytes / bytes_per_second)
+}
+
+impl Answer {
+    /// The status counts even if the connection breaks in the body: then the body is what came.
+    fn read(response: http::Response<Body>) -> Answer {
+        let (head, body) = response.into_parts();
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let mut bytes = Vec::new();
+        let _ = body
+            .into_reader()
+            .take(wire::ANSWER_BYTES_MAX)
+            .read_to_end(&mut bytes);
+        Answer {
+            status: head.status.as_u16(),
+            retry_after: header("Retry-After").and_then(parse_seconds),
+            gate_position: header(wire::GATE_POSITION_HEADER).and_then(parse_position),
+            body: bytes,
+        }
+    }
+
+    /// The body as what it should be; `None` if it is not that.
+    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The receiver's own words. `None` if they are somebody else's, a proxy's for one.
+    pub fn problem(&self) -> Option<Problem> {
+        let problem: Problem = self.json()?;
+        let is_ours = problem.kind.starts_with("urn:cis490:problem:");
+        (is_ours && problem.status == self.status).then_some(problem)
+    }
+
+    /// For the log: what was said, in one line.
+    pub fn words(&self) -> String {
+        match self.problem() {
+            Some(problem) => format!("{}: {}", self.status, problem.detail),
+            None => {
+                let start = self.body.get(..200).unwrap_or(&self.body);
+                let text = String::from_utf8_lossy(start);
+                let line: Vec<&str> = text.split_whitespace().collect();
+                format!(
+                    "{} and not in the receiver's words: {}",
+                    self.status,
+                    line.join(" ")
+                )
+            }
+        }
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// `37/100`.
+fn parse_position(text: &str) -> Option<(u32, u32)> {
+    let (position, window) = text.trim().split_once('/')?;
+    Some((position.parse().ok()?, window.parse().ok()?))
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoAnswer::Unreachable(why) => write!(f, "no connection: {why}"),
+            NoAnswer::Broken(why) => write!(f, "no answer: {why}"),
+            NoAnswer::OwnFile(error) => write!(f, "cannot read the tarball: {error}"),
+        }
+    }
+}
+
+/// The tarball on its way; nothing but its length once the receiver has answered.
+struct UploadBody<'a> {
+    file: &'a File,
+    left: u64,
+    bytes: u64,
+    hush: Hush,
+    /// What went wrong with the file: it is not the connection's fault.
+    fault: Option<io::Error>,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Read for UploadBody<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.hush.is_set() {
+            // ureq counts to the stated length before it reads the answer. Nobody gets these.
+            self.left -= room as u64;
+            return Ok(room);
+        }
+        let read = match (&mut &*self.file).read(&mut buffer[..room]) {
+            Ok(0) if room > 0 => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file became shorter",
+            )),
+            other => other,
+        };
+        match read {
+            Ok(n) => {
+                self.left -= n as u64;
+                (self.progress)(self.bytes - self.left);
+                Ok(n)
+            }
+            Err(error) => {
+                self.fault = Some(io::Error::new(error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Makes [`Line`]s.
+#[derive(Debug)]
+struct LineConnector {
+    hush: Hush,
+    stop: Stop,
+    connected: Arc<AtomicBool>,
+}
+
+impl Connector for LineConnector {
+    type Out = Line;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Line>, ureq::Error> {
+        let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
+        let timeout = (*details.timeout.after).min(CONNECT_WAIT);
+        let socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
+        self.connected.store(true, Ordering::SeqCst);
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Line { socket, buffers }))
+    }
+}
+
+/// A [`Socket`] as ureq wants to see it.
+#[derive(Debug)]
+struct Line {
+    socket: Socket,
+    buffers: LazyBuffers,
+}
+
+impl Transport for Line {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let timeout = timeout.for_write();
+        let output = &self.buffers.output()[..amount];
+        self.socket
+            .send(output, *timeout.after)
+            .map_err(|error| told(error, timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let timeout = timeout.for_read();
+        let room = self.buffers.input_append_buf();
+        let read = self
+            .socket
+            .receive(room, *timeout.after)
+            .map_err(|error| told(error, timeout))?;
+        self.buffers.input_appended(read);
+        Ok(read > 0)
+    }
+
+    /// Never kept for another request.
+    fn is_open(&mut self) -> bool {
+        false
+    }
+}
+
+/// A timeout under the name that ureq gave it.
+fn told(error: io::Error, timeout: NextTimeout) -> ureq::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ureq::Error::Timeout(timeout.reason),
+        _ => ureq::Error::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_positions_and_seconds_count() {
+        assert_eq!(parse_position(" 37/100"), Some((37, 100)));
+        for bad in ["", "37", "37/", "/100", "a/b", "-1/100", "37/100/1"] {
+            assert_eq!(parse_position(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse_seconds(" 5 "), Some(Duration::from_secs(5)));
+        for bad in ["", "-5", "5.5", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+            assert_eq!(parse_seconds(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_proxy_is_not_the_receivers() {
+        let answer = |status, body: &str| Answer {
+            status,
+            retry_after: None,
+            gate_position: None,
+            body: body.as_bytes().to_owned(),
+        };
+        let ours = r#"{"type":"urn:cis490:problem:taken","status":409,"detail":"other bytes"}"#;
+        assert_eq!(answer(409, ours).problem().unwrap().detail, "other bytes");
+        for (status, body) in [
+            (413, ours),
+            (409, "<html>Conflict</html>"),
+            (409, "{}"),
+            (409, ""),
+        ] {
+            assert_eq!(answer(status, body).problem(), None, "{status} {body}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The long runs that CI has no time for: `just campaign`. Each prints its figures; a broken
+//! promise is a panic, a slow machine is only a larger figure.
+//!
+//! `cargo test --test campaign [-- NAME]` runs all of them, or those whose names have NAME in them.
+
+#[path = "../it/client.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod client;
+#[path = "../it/kills.rs"]
+mod kills;
+#[path = "../it/world.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod world;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use client::Client;
+use world::World;
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let runs: [(&str, fn()); 4] = [
+        ("kills", kills_of_the_receiver),
+        ("health", health_while_the_disk_is_slow),
+        ("uploads", many_uploads_at_once),
+        ("idle", an_idle_receiver),
+    ];
+    for (name, run) in runs {
+        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
+            let began = Instant::now();
+            run();
+            println!("{name}: done in {:.1} s", began.elapsed().as_secs_f64());
+        }
+    }
+}
+
+fn kills_of_the_receiver() {
+    let told = kills::receiver_killed_under_load(300, 6);
+    println!(
+        "kills: {} kill -9 under load, {} uploads acknowledged and there, {} cut off",
+        told.kills, told.acknowledged, told.unanswered
+    );
+}
+
+/// Debug builds can slow their syncs; another build is measured with the disk as it is.
+fn health_while_the_disk_is_slow() {
+    let mut world = World::prepared("");
+    world.env("CIS490_SYNC_DELAY_MS", 300);
+    world.start();
+    let over = AtomicBool::new(false);
+    let mut waits = thread::scope(|scope| {
+        for sender in 0..8 {
+            let (world, over) = (&world, &over);
+            scope.spawn(move || upload_until(world, over, sender, 4 << 20));
+        }
+        let asked = (0..2000).map(|_| {
+            thread::sleep(Duration::from_millis(5));
+            let began = Instant::now();
+            assert_eq!(world.get("/v1/health").status, 200);
+            began.elapsed()
+        });
+        let waits: Vec<_> = asked.collect();
+        over.store(true, Ordering::Relaxed);
+        waits
+    });
+    waits.sort();
+    let at = |share: usize| waits[waits.len() * share / 1000].as_secs_f64() * 1e3;
+    let stored = world.rows().len();
+    println!(
+        "health: 8 uploads of 4 MiB at a time, syncs 300 ms slower, {stored} stored: median {:.2} ms, p99 {:.2} ms, worst {:.2} ms",
+        at(500),
+        at(990),
+        at(999)
+    );
+}
+
+fn upload_until(world: &World, over: &AtomicBool, sender: u64, bytes: usize) {
+    let body = vec![sender as u8; bytes];
+    for n in 0.. {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let put = world.good().episode(&format!("s{sender}-{n}")).body(&body);
+        assert_eq!(world.put(&put).status, 201, "{world}");
+    }
+}
+
+/// All of them under way at the same time: each sends its last byte only when all have begun.
+fn many_uploads_at_once() {
+    let world = World::new();
+    let idle_kib = memory_kib(&world, "VmRSS:");
+    let puts: Vec<_> = (0..64)
+        .map(|n| {
+            world
+                .good()
+                .episode(&format!("ep-{n}"))
+                .body(&vec![n; 16 << 20])
+                .bytes()
+        })
+        .collect();
+    let began = Instant::now();
+    let mut clients: Vec<Client> = thread::scope(|scope| {
+        let send = |bytes: &Vec<u8>| {
+            let mut client = world.client();
+            client.send(&bytes[..bytes.len() - 1]).unwrap();
+            client
+        };
+        let threads: Vec<_> = puts
+            .iter()
+            .map(|put| scope.spawn(move || send(put)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(world.names("incoming").len(), 64);
+    for (client, put) in clients.iter_mut().zip(&puts) {
+        client.send(&put[put.len() - 1..]).unwrap();
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().status, 201);
+    }
+    let (took_s, peak_kib) = (began.elapsed().as_secs_f64(), memory_kib(&world, "VmHWM:"));
+    println!(
+        "uploads: 64 of 16 MiB at once in {took_s:.1} s; memory {idle_kib} KiB before, {peak_kib} KiB at the peak"
+    );
+    assert!(
+        peak_kib < 64 << 10,
+        "64 uploads at once take more than 64 MiB"
+    );
+}
+
+fn an_idle_receiver() {
+    let world = World::new();
+    let before = cpu_ticks(&world);
+    thread::sleep(Duration::from_secs(20));
+    let ticks = cpu_ticks(&world) - before;
+    let kib = memory_kib(&world, "VmRSS:");
+    println!("idle: {ticks} ticks of 10 ms in 20 s (git is asked every second), {kib} KiB");
+}
+
+fn memory_kib(world: &World, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// User and system time of the process itself, in clock ticks.
+fn cpu_ticks(world: &World) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", world.pid())).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
