@@ -3,6 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cis490::sys::block_signals();
     cis490::commands::run()
 }

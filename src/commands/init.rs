@@ -12,6 +12,7 @@ use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
+use crate::shipper::config as shipper;
 use crate::shipper::queue;
 
 /// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
@@ -34,7 +35,7 @@ pub struct Init {
 /// Whose configuration a file is.
 enum Side {
     Receiver,
-    Shipper(toml::Table),
+    Shipper,
 }
 
 impl Init {
@@ -44,7 +45,7 @@ impl Init {
         }
         match side_of(&self.config)? {
             Side::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
-            Side::Shipper(keys) => make_root(&self.config, &keys),
+            Side::Shipper => make_root(&shipper::Config::load(&self.config, None)?.root),
         }
     }
 }
@@ -62,22 +63,7 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
 }
 
 /// A lab host's queue: the folders of the states that an episode can be in.
-fn make_root(config_path: &Path, keys: &toml::Table) -> Result<ExitCode, Failure> {
-    let root = keys
-        .get("root")
-        .and_then(toml::Value::as_str)
-        .map(Path::new);
-    let Some(root) = root.filter(|root| root.is_absolute()) else {
-        let value = keys
-            .get("root")
-            .map_or("(absent)".to_owned(), |value| format!("{value:?}"));
-        return Err(config::bad_value(
-            config_path,
-            "root",
-            value,
-            "an absolute path",
-        ));
-    };
+fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     make_folders(root).map_err(|error| {
         Failure::new(
             format!("cannot make {}: {error}", root.display()),
@@ -112,7 +98,7 @@ fn side_of(path: &Path) -> Result<Side, Failure> {
     }
     let of_shipper = ["root", "receiver_url", "host_id"];
     if of_shipper.iter().any(|key| keys.contains_key(*key)) {
-        return Ok(Side::Shipper(keys));
+        return Ok(Side::Shipper);
     }
     Err(Failure::new(
         format!(

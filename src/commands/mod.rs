@@ -17,6 +17,7 @@ use argh::FromArgs;
 
 use crate::failure::Failure;
 use crate::receiver::SERVER_CRATE;
+use crate::sys;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
 #[derive(FromArgs)]
@@ -43,6 +44,15 @@ enum Command {
     Demo(demo::Demo),
 }
 
+impl Command {
+    /// Whether it ends in its own way on SIGTERM and SIGINT. The others just end, by design at any
+    /// instant: each of their moves is a single rename or an append that recovery understands.
+    fn hears_signals(&self) -> bool {
+        use Command::{Check, Demo, Receive, Ship};
+        matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
+    }
+}
+
 /// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
 /// any other.
 pub fn run() -> ExitCode {
@@ -54,6 +64,10 @@ pub fn run() -> ExitCode {
     let Some(command) = line.command else {
         return Failure::new("no command was given", "cis490 --help lists them").report();
     };
+    if command.hears_signals() {
+        // Before any thread is started, so that all of them inherit it.
+        sys::block_signals();
+    }
     let done = match command {
         Command::Receive(receive) => receive.run(),
         Command::Ship(ship) => ship.run(),

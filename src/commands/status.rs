@@ -117,7 +117,7 @@ fn refused(page: &mut String, refused: &[RefusedEpisode]) {
     }
     let _ = writeln!(
         page,
-        "REFUSED: {}, kept until a person looks",
+        "REFUSED: {}, in refused/ until a person looks",
         refused.len()
     );
     for episode in refused.iter().take(REFUSED_SHOWN_MAX) {

@@ -246,8 +246,9 @@ impl Shipper {
         }
     }
 
-    /// Nothing can move: sleeps until something may.
+    /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
     fn rest(&mut self) {
+        self.state.flush();
         let now = Instant::now();
         let wakes = [
             self.away.not_before(),

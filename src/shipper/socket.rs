@@ -169,3 +169,88 @@ fn is_hang_up(error: &io::Error) -> bool {
         BrokenPipe | ConnectionReset | ConnectionAborted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// More than the kernel takes off our hands.
+    const BODY_BYTES: usize = 64 << 20;
+
+    /// A connected socket, and its other end.
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addrs = [listener.local_addr().unwrap()];
+        let (hush, stop) = (Hush::default(), Stop::default());
+        let socket = Socket::connect(&addrs, PATIENCE, hush, stop).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        (socket, peer)
+    }
+
+    fn receive_all(socket: &mut Socket) -> String {
+        let mut text = Vec::new();
+        let mut buffer = [0; 100];
+        while let Ok(n @ 1..) = socket.receive(&mut buffer, PATIENCE) {
+            text.extend_from_slice(&buffer[..n]);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn an_answer_ends_the_sending_whether_the_peer_reads_stays_or_resets() {
+        for reset in [false, true] {
+            let (mut socket, mut peer) = pair();
+            let other_side = thread::spawn(move || {
+                peer.read_exact(&mut [0; 1000]).unwrap();
+                peer.write_all(b"HTTP/1.1 412 No").unwrap();
+                // Dropped with bytes unread, it resets the connection.
+                (!reset).then_some(peer)
+            });
+            socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
+            assert!(socket.hush.is_set());
+            let peer = other_side.join().unwrap();
+            drop(peer);
+            assert_eq!(
+                receive_all(&mut socket),
+                "HTTP/1.1 412 No",
+                "reset: {reset}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_late_continue_is_no_answer() {
+        let (mut socket, mut peer) = pair();
+        let other_side = thread::spawn(move || {
+            peer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+            let mut body = Vec::new();
+            peer.read_to_end(&mut body).unwrap();
+            body.len()
+        });
+        assert!(sys::wait_socket(&socket.stream, Direction::Readable, PATIENCE).unwrap());
+        socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
+        assert!(!socket.hush.is_set());
+        // Bytes unread would make the end a reset.
+        socket.receive(&mut [0; 100], PATIENCE).unwrap();
+        drop(socket);
+        assert_eq!(other_side.join().unwrap(), BODY_BYTES);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_a_timeout_and_a_stop_is_heard() {
+        let (mut socket, _peer) = pair();
+        let body = vec![0; BODY_BYTES];
+        let stalled = socket.send(&body, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
+        let silent = socket
+            .receive(&mut [0], Duration::from_millis(50))
+            .unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+        socket.stop.set();
+        let stopped = socket.send(&body, PATIENCE).unwrap_err();
+        assert_eq!(stopped.to_string(), "the shipper is stopping");
+    }
+}

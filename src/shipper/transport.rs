@@ -236,10 +236,11 @@ impl Answer {
             None => {
                 let start = self.body.get(..200).unwrap_or(&self.body);
                 let text = String::from_utf8_lossy(start);
+                let line: Vec<&str> = text.split_whitespace().collect();
                 format!(
                     "{} and not in the receiver's words: {}",
                     self.status,
-                    text.trim()
+                    line.join(" ")
                 )
             }
         }

@@ -7,7 +7,6 @@
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod client;
 #[path = "../it/kills.rs"]
-#[expect(dead_code, reason = "the black-box tests use the rest")]
 mod kills;
 #[path = "../it/world.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]

@@ -5,6 +5,7 @@
 //! that runs it (`qemu-aarch64-static`).
 
 mod client;
+mod commands;
 mod demo;
 mod episode;
 mod examples;
@@ -13,6 +14,7 @@ mod gate;
 mod guard;
 mod kills;
 mod repository;
+mod ship;
 mod store;
 mod tidy;
 mod uploads;

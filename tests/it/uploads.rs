@@ -35,7 +35,10 @@ fn one_upload_lands_with_its_row() {
 
     assert_eq!(world.rows(), std::slice::from_ref(&receipt));
     assert_eq!(world.stored("lab-1", "ep-1").unwrap(), put.body);
-    assert!(world.names("incoming").is_empty(), "{world}");
+    // The answer comes first, tidying up after it.
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
     assert_eq!(world.get(&put.path).json(), receipt);
 }
 

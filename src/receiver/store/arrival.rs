@@ -18,8 +18,8 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
-use super::committer::{Answer, Ask, Rejected, Wish};
 use super::existing::{self, Examined};
+use super::jobs::{Answer, Ask, Rejected, Wish};
 use super::layout::relative_tarball;
 use super::space::{Promise, is_full};
 use super::writer::{self, Filled, Writer};

@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::committer::{Ask, Committer, Rejected, Wish};
+use super::committer::Committer;
 use super::existing;
 use super::index::Index;
+use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, episode_of_tarball};
 use super::{Opened, threshold};
 use crate::durable;

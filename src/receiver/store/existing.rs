@@ -34,10 +34,18 @@ impl Identity {
     pub fn at(path: &Path) -> io::Result<Option<Identity>> {
         match fs::metadata(path) {
             Ok(metadata) => Ok(Some(Identity::of(&metadata))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether an error says that there is no file, or that a part of its path is no folder.
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// A file whose every byte was read.

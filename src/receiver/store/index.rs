@@ -15,6 +15,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::layout::Layout;
 use super::rows::{self, Line};
+use super::threshold;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
@@ -187,6 +188,7 @@ fn open_or_create(layout: &Layout) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => open(true)?,
         other => other?,
     };
+    threshold::give_to_owner_of(layout.root(), &path)?;
     // Also when it was there: the run that made it may have been killed before its own sync.
     durable::sync_dir(layout.root())?;
     Ok(file)

@@ -21,6 +21,7 @@ mod buffers;
 mod committer;
 mod existing;
 mod index;
+mod jobs;
 mod layout;
 mod recovery;
 mod rows;
@@ -50,8 +51,9 @@ pub use self::arrival::Arrival;
 pub use self::space::Space;
 
 use self::buffers::Buffers;
-use self::committer::{Committer, Job};
+use self::committer::Committer;
 use self::index::Index;
+use self::jobs::Job;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
@@ -205,7 +207,7 @@ impl Store {
     fn file_bytes(&self, slot: &Slot) -> io::Result<Option<u64>> {
         match fs::metadata(self.layout.tarball(slot)) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if existing::is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

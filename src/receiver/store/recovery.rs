@@ -9,8 +9,9 @@ use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
 
-use super::committer::{Ask, Committer, Rejected, Wish};
+use super::committer::Committer;
 use super::existing::{self, Identity};
+use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, slot_of_partial};
 use crate::failure::Failure;
 use crate::wire::{Receipt, Slot};

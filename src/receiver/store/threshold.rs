@@ -72,13 +72,13 @@ pub fn make_with_parents(dir: &Path) -> io::Result<()> {
 }
 
 /// What root makes in a folder of the service's user must be that user's, or the service cannot
-/// write to it.
+/// write to it. What anybody else makes is theirs.
 pub fn give_to_owner_of(folder: &Path, made: &Path) -> io::Result<()> {
     let (folder, now) = (fs::metadata(folder)?, fs::metadata(made)?);
-    if folder.uid() == now.uid() {
-        return Ok(());
+    match now.uid() == 0 && folder.uid() != 0 {
+        true => chown(made, Some(folder.uid()), Some(folder.gid())),
+        false => Ok(()),
     }
-    chown(made, Some(folder.uid()), Some(folder.gid()))
 }
 
 /// Goes in: the lock, which lasts as long as the file is kept.
@@ -101,6 +101,7 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
         .write(true)
         .open(layout.lock())
         .map_err(cannot)?;
+    give_to_owner_of(layout.root(), &layout.lock()).map_err(cannot)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
@@ -195,6 +196,10 @@ fn why_not(layout: &Layout, error: &io::Error) -> Failure {
             format!("incoming and episodes in {root} are on different filesystems"),
             "mount the disk on data_dir itself, so that both are on it",
         ),
+        Some(libc::ENOENT) => Failure::new(
+            format!("incoming or episodes is missing in {root}"),
+            "if it is on a disk of its own, mount that; else cis490 init makes it again",
+        ),
         _ => Failure::new(
             format!("cannot write in {root}: {error}"),
             format!(
@@ -249,6 +254,26 @@ mod tests {
         let words = enter(folder.path());
         assert!(words.contains("format 9"), "{words}");
         assert!(make(folder.path()).is_err());
+    }
+
+    /// `sudo cis490 init` and `sudo cis490 backfill` must not lock the service out.
+    #[test]
+    fn what_root_makes_is_the_owners() {
+        let folder = Folder::new("owner");
+        let root = folder.path().join("data");
+        fs::create_dir(&root).unwrap();
+        if chown(&root, Some(4711), Some(4711)).is_err() {
+            eprintln!("skipped: what_root_makes_is_the_owners: only root can give files away");
+            return;
+        }
+        make(&root).unwrap();
+        let layout = Layout::new(&root);
+        let _lock = enter(&layout, Path::new("x.toml")).unwrap();
+        crate::receiver::store::index::Index::open(&layout).unwrap();
+        for entry in fs::read_dir(&root).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().uid(), 4711, "{entry:?}");
+        }
     }
 
     #[test]

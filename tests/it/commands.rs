@@ -1,0 +1,39 @@
+//! What holds for every command that a person types.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::PATIENCE;
+use crate::world::{TempDir, cis490};
+
+/// Signals were blocked for all commands, and those that do not wait for them could not be stopped.
+#[test]
+fn a_command_that_takes_long_ends_on_a_signal() {
+    let dir = TempDir::new();
+    let fifo = dir.path().join("never-written");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    for command in ["status", "requeue", "backfill"] {
+        let mut child = cis490()
+            .args([command, "--config", fifo.to_str().unwrap()])
+            .args((command == "requeue").then_some("ep-1"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + PATIENCE;
+        let ended = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "{command} goes on after SIGTERM");
+            let pid = child.id().to_string();
+            let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(ended.signal(), Some(15), "{command}: {ended}");
+    }
+}

@@ -1,0 +1,194 @@
+//! `status`, `check`, `requeue`, `set-aside`: what a person types on a lab host.
+
+use std::fs;
+
+use super::stub::{Reply, Stub, answer, problem};
+use super::{A, B, Lab};
+use crate::world::Repo;
+
+#[test]
+fn status_says_what_is_held_and_what_to_do() {
+    let stub = Stub::new([Reply::Say(problem(412, "not-in-window", ""))]);
+    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let before = lab.run(&["status"], &[]);
+    assert!(
+        before
+            .out
+            .starts_with("lab-1: nothing waits; the shipper does not run"),
+        "{before}"
+    );
+    lab.episode("ep-1", A);
+    lab.episode("ep-2", A);
+    let shipper = lab.ship();
+    shipper.wait_until("both are held", || lab.status()["held"][0]["episodes"] == 2);
+    let json = lab.status();
+    assert_eq!(json["running"], true);
+    assert_eq!(json["held"][0]["commit"], A);
+    assert_eq!(json["waiting"]["episodes"], 0);
+    assert_eq!(json["packed"]["episodes"], 1);
+    let ended = lab.run(&["status"], &[]);
+    assert!(
+        ended.out.starts_with("lab-1: 2 held; the shipper runs"),
+        "{ended}"
+    );
+    for words in [
+        "2 episodes",
+        "kept, not sent",
+        "      cd /opt/cis490 && git pull\n      sudo ./install.sh\n",
+        "It does not help those that are held",
+        &format!("cis490 set-aside --commit {A}"),
+    ] {
+        assert!(ended.out.contains(words), "{words}\n{ended}");
+    }
+
+    // The command that it names does what it says, beside the running shipper.
+    let aside = lab.run(&["set-aside", "--commit", A], &[]);
+    assert_eq!((aside.code, lab.names("episodes")), (0, vec![]), "{aside}");
+    assert_eq!(lab.json("refused/ep-1.why.json")["by"], "operator");
+    shipper.wait_until("the hold is forgotten", || {
+        lab.json("state.json")["holds"] == serde_json::json!([])
+    });
+    assert_eq!(lab.names("outbox"), [""; 0]);
+    let ended = lab.run(&["status"], &[]);
+    assert!(
+        ended.out.starts_with("lab-1: 2 refused; the shipper runs"),
+        "{ended}"
+    );
+    assert_eq!(shipper.stop(), 0);
+}
+
+#[test]
+fn requeue_brings_back_and_never_replaces() {
+    let stub = Stub::new([Reply::Say(problem(409, "taken", ""))]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    assert_eq!(lab.ship_once().code, 3);
+    lab.episode_with("ep-1", B, b"a later one");
+    for (args, words) in [
+        (&["requeue", "ep-1"][..], "is in the queue already"),
+        (&["requeue", "ep-9"], "there is no \"ep-9\""),
+        (&["requeue", "../episodes/ep-1"], "is not an episode id"),
+        (&["requeue", "ep-1~/../../episodes/ep-1"], "there is no"),
+        (
+            &["requeue", "ep-1", "--new-id", "a/b"],
+            "is not an episode id",
+        ),
+    ] {
+        let ended = lab.run(args, &[]);
+        assert_eq!(
+            (ended.code, ended.count(words)),
+            (1, 1),
+            "{args:?}\n{ended}"
+        );
+    }
+    let ended = lab.run(&["requeue", "ep-1", "--new-id", "ep-1b"], &[]);
+    assert_eq!(
+        (ended.code, &ended.out[..]),
+        (0, "ep-1b waits again\n"),
+        "{ended}"
+    );
+    assert_eq!(lab.names("refused"), [""; 0]);
+    stub.puts([Reply::Store]);
+    assert_eq!(lab.ship_once().code, 0);
+    assert_eq!(
+        lab.names("shipped"),
+        ["ep-1", "ep-1.receipt.json", "ep-1b", "ep-1b.receipt.json"]
+    );
+    assert_eq!(
+        fs::read(lab.path("shipped/ep-1/data.bin")).unwrap(),
+        b"a later one"
+    );
+    assert_eq!(
+        fs::read(lab.path("shipped/ep-1b/data.bin")).unwrap(),
+        b"data of ep-1"
+    );
+}
+
+#[test]
+fn check_says_yes_no_or_that_it_could_not_ask() {
+    let stub = Stub::new([]);
+    let lab = Lab::new(&stub.url);
+    let repo = Repo::new(&lab.dir().join("repo"), 2);
+    let head = repo.head();
+    let check = |repo: &str| lab.run(&["check", "--repo", repo], &[]);
+    let here = repo.dir.to_str().unwrap();
+    let verdict = |place: &str| {
+        answer(
+            200,
+            "",
+            &format!(r#"{{"allowed":true,{place}"window":100,"head_commit":null}}"#),
+        )
+    };
+    for (reply, code, words) in [
+        (
+            verdict("\"position\":37,"),
+            0,
+            "place 37 of 100, 63 commits until it falls out",
+        ),
+        (
+            verdict("\"position\":99,"),
+            0,
+            "1 commit until it falls out",
+        ),
+        (
+            verdict("\"position\":100,"),
+            0,
+            "the next commit pushes it out",
+        ),
+        (verdict(""), 0, "it is disabled"),
+        (
+            problem(412, "not-in-window", ""),
+            2,
+            "    cd /opt/cis490 && git pull\n    sudo ./install.sh\n",
+        ),
+        (
+            problem(503, "gate-not-loaded", ""),
+            1,
+            "words of gate-not-loaded",
+        ),
+        (answer(200, "", "<html>"), 1, "did not say yes or no"),
+        (String::new(), 1, "could not ask"),
+    ] {
+        stub.gets([Reply::Say(reply)]);
+        for repo in [here, &format!("{here}/.git")] {
+            let ended = check(repo);
+            let told = format!("{}{}", ended.out, ended.log);
+            assert_eq!(ended.code, code, "{words}\n{ended}");
+            assert!(told.contains(words), "{words}\n{ended}");
+        }
+    }
+    let asked = format!("GET /v1/gate/{head} HTTP/1.1");
+    assert!(stub.lines().iter().all(|line| *line == asked));
+    let nowhere = check("/nonexistent");
+    assert_eq!(
+        (nowhere.code, nowhere.count("cannot tell the commit")),
+        (1, 1),
+        "{nowhere}"
+    );
+    fs::create_dir(lab.dir().join("empty")).unwrap();
+    let empty = check(lab.dir().join("empty").to_str().unwrap());
+    assert_eq!((empty.code, empty.count("--repo DIR")), (1, 1), "{empty}");
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_told_in_words() {
+    let lab = Lab::new("http://127.0.0.1:9");
+    let good = fs::read_to_string(lab.config()).unwrap();
+    for (text, words) in [
+        (
+            good.replace("http:", "https:"),
+            "receiver_url takes http:// for now",
+        ),
+        (good.replace("lab-1", "Lab"), "is not a host id"),
+        (format!("{good}scan_second = 1\n"), "scan_second"),
+    ] {
+        fs::write(lab.config(), text).unwrap();
+        for command in ["ship", "status", "check"] {
+            let ended = lab.run(&[command], &[]);
+            assert!(
+                ended.code == 1 && ended.log.contains(words),
+                "{words}\n{ended}"
+            );
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `cis490 backfill` and `cis490 init`, by hand.
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use super::{COMMIT, body, prepared, running, sample, with_one_episode};
+use crate::client::sha256;
+use crate::world::{World, cis490};
+
+/// An episode packed by the real code, as a shipper would.
+fn packed(world: &World, commit: &str) -> Vec<u8> {
+    let dir = world.dir().join("made");
+    fs::create_dir_all(&dir).unwrap();
+    let meta = format!(r#"{{"code_version":{{"commit":"{commit}","dirty":true}}}}"#);
+    fs::write(dir.join("meta.json"), meta).unwrap();
+    fs::write(dir.join("data"), body(1000)).unwrap();
+    let tarball = world.dir().join("made.tar");
+    let made = std::process::Command::new("tar")
+        .args(["-C", &world.dir().display().to_string(), "-cf"])
+        .arg(&tarball)
+        .arg("made")
+        .status();
+    assert!(made.unwrap().success());
+    let bytes = fs::read(tarball).unwrap();
+    ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn backfill_makes_rows_from_the_files_themselves() {
+    let (mut world, stored) = with_one_episode();
+    let row = world.rows().remove(0);
+    let tarball = packed(&world, COMMIT);
+    let episodes = world.data_dir().join("episodes");
+    fs::create_dir(episodes.join("lab-2")).unwrap();
+    let by_hand = episodes.join("lab-2/by-hand.tar.zst");
+    fs::write(&by_hand, &tarball).unwrap();
+    fs::write(episodes.join("lab-2/no-archive.tar.zst"), b"just bytes").unwrap();
+    fs::write(episodes.join("lab-2/README"), b"odd").unwrap();
+    fs::create_dir(episodes.join("Not A Host")).unwrap();
+    // As cp -p and rsync bring them: one from the year before, one from the year before that.
+    let years =
+        |n: u64| std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + n * 31_536_000);
+    let set_time = |path: &std::path::Path, time| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    set_time(&by_hand, years(1));
+    set_time(&episodes.join("lab-2/no-archive.tar.zst"), years(0));
+    fs::remove_file(world.data_dir().join("index.jsonl")).unwrap();
+
+    let config = world.config_path();
+    let dry = world.run(&["backfill", "--config", &config, "--dry-run"]);
+    assert!(
+        dry.contains("would add lab-2/by-hand") && dry.contains("would add lab-1/ep-1"),
+        "{dry}"
+    );
+    assert!(!world.data_dir().join("index.jsonl").exists(), "{world}");
+
+    let told = world.run(&["backfill", "--config", &config]);
+    assert!(
+        told.contains("3 rows added, 2 odd things left alone, 0 files failed"),
+        "{told}"
+    );
+    let rows = world.rows();
+    let names: Vec<_> = rows
+        .iter()
+        .map(|row| row["episode"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["no-archive", "by-hand", "ep-1"],
+        "in order of their times\n{world}"
+    );
+    assert_eq!(rows[0]["commit"], serde_json::Value::Null);
+    assert_eq!(rows[0]["received_at"], "2023-11-14T22:13:20Z");
+    assert_eq!(
+        (&rows[1]["commit"], &rows[1]["dirty"]),
+        (&COMMIT.into(), &true.into())
+    );
+    assert_eq!(rows[1]["sha256"], sha256(&tarball));
+    assert_eq!(rows[1]["bytes"], tarball.len());
+    assert_eq!(rows[1]["path"], "episodes/lab-2/by-hand.tar.zst");
+    // What it carries is told, but for the number.
+    let mut carried = row;
+    carried["seq"] = 3.into();
+    assert_eq!(rows[2], carried);
+    assert_eq!(fs::read(stored).unwrap(), sample().body);
+
+    let again = world.run(&["backfill", "--config", &config]);
+    assert!(
+        again.contains("3 episodes have a row, 0 have none"),
+        "{again}"
+    );
+    assert!(again.contains("0 rows added"), "{again}");
+    assert_eq!(world.rows(), rows);
+    world.start();
+    assert_eq!(world.put(&sample()).status, 200);
+}
+
+#[test]
+fn backfill_asks_a_running_receiver_to_stop_first() {
+    let world = running();
+    for flags in [&["--dry-run"][..], &[]] {
+        let config = world.config_path();
+        let refused = cis490()
+            .args(["backfill", "--config", &config])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(words.contains("another cis490 is at work"), "{words}");
+        assert!(words.contains("stop the receiver first"), "{words}");
+    }
+}
+
+#[test]
+fn a_receipt_that_the_file_carries_is_believed_only_of_these_bytes() {
+    let (world, tarball) = with_one_episode();
+    let mut file = fs::File::options().append(true).open(tarball).unwrap();
+    file.write_all(b"!").unwrap();
+    drop(file);
+    fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
+    world.run(&["backfill", "--config", &world.config_path()]);
+    let row = world.rows().remove(0);
+    let bytes = [&sample().body[..], b"!"].concat();
+    assert_eq!(row["sha256"], sha256(&bytes));
+    assert_eq!(row["commit"], serde_json::Value::Null);
+}
+
+#[test]
+fn init_makes_a_lab_hosts_root() {
+    let world = prepared();
+    let root = world.dir().join("queue");
+    let config = world.dir().join("shipper.toml");
+    let text = format!("receiver_url = \"http://pi:8490\"\nhost_id = \"lab-1\"\nroot = {root:?}\n");
+    fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    for _ in 0..2 {
+        world.run(&["init", "--config", &config]);
+        for folder in ["episodes", "outbox", "shipped", "refused"] {
+            assert!(root.join(folder).is_dir(), "{folder}");
+        }
+    }
+    let neither = world.dir().join("neither.toml");
+    fs::write(&neither, "scan_seconds = 5\n").unwrap();
+    let refused = cis490()
+        .args(["init", "--config"])
+        .arg(&neither)
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("neither data_dir"), "{words}");
+}

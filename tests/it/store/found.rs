@@ -1,0 +1,181 @@
+//! What stands under a name before an upload comes, and what is found at start.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::{check_one_episode, prepared, running, sample, with_one_episode};
+use crate::client::sha256;
+
+#[test]
+fn a_file_without_a_row_gets_one_from_the_same_bytes_only() {
+    let world = running();
+    let host_dir = world.data_dir().join("episodes/lab-1");
+    fs::create_dir(&host_dir).unwrap();
+    fs::write(host_dir.join("ep-1.tar.zst"), &sample().body).unwrap();
+    let same_length: Vec<u8> = sample().body.iter().map(|b| b ^ 1).collect();
+    for (what, put, want) in [
+        ("other bytes", sample().body(b"other"), 409),
+        (
+            "other bytes of that length",
+            sample().body(&same_length),
+            409,
+        ),
+        ("the same bytes", sample(), 200),
+        ("the same bytes again", sample(), 200),
+        ("other bytes now", sample().body(b"other"), 409),
+    ] {
+        assert_eq!(world.put(&put).status, want, "{what}\n{world}");
+    }
+    check_one_episode(&world, &sample(), "adopted");
+}
+
+#[test]
+fn a_row_without_a_file_takes_the_same_bytes_again_without_a_second_row() {
+    let world = running();
+    let first = world.put(&sample());
+    assert_eq!(first.status, 201);
+    let file = world.data_dir().join("episodes/lab-1/ep-1.tar.zst");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(world.put(&sample().body(b"other")).status, 409);
+    assert!(!file.exists());
+    let again = world.put(&sample());
+    assert_eq!(again.status, 201, "{world}");
+    assert_eq!(again.json(), first.json());
+    check_one_episode(&world, &sample(), "stored again");
+}
+
+#[test]
+fn a_damaged_file_gives_way_into_quarantine() {
+    let world = running();
+    assert_eq!(world.put(&sample()).status, 201);
+    let file = world.data_dir().join("episodes/lab-1/ep-1.tar.zst");
+    fs::write(&file, b"torn").unwrap();
+    assert_eq!(world.put(&sample().body(b"other")).status, 409, "{world}");
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+    check_one_episode(&world, &sample(), "mended");
+    assert_eq!(world.names("quarantine"), ["ep-1.tar.zst.1"]);
+    let kept = fs::read(world.data_dir().join("quarantine/ep-1.tar.zst.1")).unwrap();
+    assert_eq!(kept, b"torn");
+    assert!(
+        world.log().contains("event=damaged_file_replaced"),
+        "{world}"
+    );
+    assert_eq!(world.put(&sample()).status, 200);
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_our_fault_and_harms_nothing() {
+    let world = running();
+    let host_dir = world.data_dir().join("episodes/lab-1");
+    fs::create_dir(&host_dir).unwrap();
+    symlink("/nowhere/at/all", host_dir.join("ep-1.tar.zst")).unwrap();
+    assert_eq!(world.put(&sample()).status, 500, "{world}");
+    assert!(world.log().contains("event=store_fault"), "{world}");
+    assert_eq!(world.put(&sample().episode("ep-2")).status, 201);
+    assert!(world.rows().len() == 1, "{world}");
+}
+
+#[test]
+fn recovery_tells_the_published_from_the_rest() {
+    let (mut world, tarball) = with_one_episode();
+    let row = world.rows().remove(0);
+    let incoming = world.data_dir().join("incoming");
+    // Killed between the link and the row.
+    fs::hard_link(&tarball, incoming.join("lab-1~ep-1~7.partial")).unwrap();
+    fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
+    // An upload that never ended, with a second name as backups make it.
+    let cut_off = incoming.join("lab-1~ep-2~1.partial");
+    fs::write(&cut_off, b"half").unwrap();
+    fs::hard_link(&cut_off, world.dir().join("backup")).unwrap();
+    // Other bytes for a name that is stored.
+    fs::write(incoming.join("lab-1~ep-1~8.partial"), b"late").unwrap();
+    // Not ours.
+    fs::write(incoming.join("notes.txt"), b"mine").unwrap();
+    fs::create_dir(incoming.join("lab-1~ep-3~1.partial")).unwrap();
+    symlink(&tarball, incoming.join("lab-1~ep-1~9.partial")).unwrap();
+    world.start();
+    check_one_episode(&world, &sample(), "recovered");
+    assert_eq!(
+        world.rows()[0],
+        row,
+        "the file carries its receipt\n{world}"
+    );
+    let kept = world.names("quarantine");
+    assert_eq!(
+        kept,
+        [
+            "lab-1~ep-1~9.partial.1",
+            "lab-1~ep-3~1.partial.1",
+            "notes.txt.1"
+        ],
+        "{world}"
+    );
+    assert!(world.log().contains("recovered=1 swept=2"), "{world}");
+    assert_eq!(world.put(&sample()).status, 200);
+    assert_eq!(world.put(&sample().episode("ep-2")).json()["seq"], 2);
+}
+
+#[test]
+fn a_torn_index_is_cut_and_its_row_comes_back_by_backfill() {
+    let (mut world, _) = with_one_episode();
+    world.start();
+    assert_eq!(world.put(&sample().episode("ep-2")).status, 201);
+    // An upload whose end was not tidied up would get its row back by recovery.
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
+    world.kill();
+    let index = world.data_dir().join("index.jsonl");
+    let whole = fs::read(&index).unwrap();
+    let second = 1 + whole.iter().position(|&b| b == b'\n').unwrap();
+    for torn in [
+        whole[..whole.len() - 1].to_vec(),
+        whole[..second + 10].to_vec(),
+        [&whole[..second], &[0; 4096]].concat(),
+    ] {
+        fs::write(&index, &torn).unwrap();
+        let told = world.run(&["backfill", "--config", &world.config_path()]);
+        assert!(told.contains("added lab-1/ep-2"), "{told}");
+        assert_eq!(fs::read(&index).unwrap(), whole, "{world}");
+    }
+    assert_eq!(world.names("quarantine").len(), 3, "{world}");
+}
+
+#[test]
+fn an_index_with_old_and_odd_rows_is_served_and_kept() {
+    let (mut world, _) = with_one_episode();
+    let index = world.data_dir().join("index.jsonl");
+    let digest = sha256(b"old");
+    let before = format!(
+        "{}what is this\n{{\"host\":\"lab-9\",\"episode\":\"old\",\"sha256\":\"{digest}\",\"commit\":\"unknown\"}}\n",
+        fs::read_to_string(&index).unwrap()
+    );
+    fs::write(&index, &before).unwrap();
+    world.start();
+    assert!(world.log().contains("event=unreadable_row "), "{world}");
+    let old = world.get("/v1/episodes/lab-9/old");
+    assert_eq!((old.status, &old.json()["sha256"]), (200, &digest.into()));
+    assert_eq!(world.put(&sample().episode("ep-2")).json()["seq"], 2);
+    let after = fs::read_to_string(&index).unwrap();
+    assert!(after.starts_with(&before), "{after}");
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_refused_with_the_command() {
+    let mut world = prepared();
+    fs::remove_file(world.data_dir().join("cis490-store")).unwrap();
+    assert!(!world.try_start());
+    let command = format!("cis490 init --config {}", world.config_path());
+    assert!(world.log().contains(&command), "{world}");
+    fs::remove_dir_all(world.data_dir()).unwrap();
+    assert!(!world.try_start());
+    assert!(world.log().contains("does not exist"), "{world}");
+    assert!(!world.data_dir().exists(), "nothing was begun");
+    let told = world.run(&["init", "--config", &world.config_path()]);
+    assert!(told.contains("is a store now"), "{told}");
+    world.start();
+    assert_eq!(world.put(&sample()).status, 201);
+    let told = world.run(&["init", "--config", &world.config_path()]);
+    assert!(told.contains("was a store already"), "{told}");
+    assert_eq!(world.put(&sample()).status, 200);
+}

@@ -1,0 +1,204 @@
+//! The order of the steps, every crash between two of them, and every fault of one.
+
+use std::fs;
+use std::thread;
+
+use super::{body, check_one_episode, prepared, sample};
+use crate::client::Put;
+
+/// The steps of opening a store and of one upload into it, by name.
+fn steps_of_one_upload(put: &Put) -> (Vec<String>, Vec<String>) {
+    let mut world = prepared();
+    let steps_file = world.dir().join("steps");
+    world.env("CIS490_STEPS", steps_file.display());
+    world.start();
+    let steps = || fs::read_to_string(&steps_file).unwrap();
+    let at_start = steps();
+    assert_eq!(world.put(put).status, 201, "{world}");
+    let of_upload = || steps()[at_start.len()..].to_owned();
+    world.wait_until("the upload is over", |_| of_upload().ends_with("unlink\n"));
+    let names = |text: &str| text.lines().map(str::to_owned).collect();
+    (names(&at_start), names(&of_upload()))
+}
+
+#[test]
+fn the_steps_of_an_upload_are_taken_in_the_stated_order() {
+    let (_, mut of_upload) = steps_of_one_upload(&sample());
+    // Directories and index are synced side by side, so these come in any order among themselves.
+    if let Some(syncs) = of_upload.get_mut(8..11) {
+        syncs.sort_unstable();
+    }
+    assert_eq!(
+        of_upload,
+        [
+            "create",
+            "allocate",
+            "write",
+            "attribute",
+            "fsync file",
+            "mkdir",
+            "link",
+            "append",
+            "fdatasync",
+            "fsync dir", // episodes/, where the name of the host is new
+            "fsync dir", // episodes/<host>
+            "answer",
+            "unlink",
+        ]
+    );
+}
+
+#[test]
+fn every_crash_leaves_nothing_or_the_whole_episode() {
+    let put = sample().body(&body(5000));
+    let (at_start, of_upload) = steps_of_one_upload(&put);
+    for step in 1..=at_start.len() + of_upload.len() {
+        let mut world = prepared();
+        world.env("CIS490_CRASH_AT", step);
+        let started = world.try_start();
+        assert_eq!(started, at_start.len() < step, "step {step}\n{world}");
+        let answer = started.then(|| world.try_put(&put)).flatten();
+        if started {
+            assert_eq!(world.wait_for_end(), None, "step {step}\n{world}");
+        }
+        world.start(); // no fault now: it must mend itself unaided
+        if answer.is_some_and(|answer| answer.status == 201) {
+            check_one_episode(&world, &put, &format!("acknowledged, step {step}"));
+        }
+        let status = world.put(&put).status; // the sender's retry
+        assert!(
+            matches!(status, 200 | 201),
+            "step {step}: {status}\n{world}"
+        );
+        check_one_episode(&world, &put, &format!("step {step}"));
+    }
+}
+
+/// An I/O error and a full disk, once and from then on, at every step.
+#[test]
+fn every_fault_is_an_honest_answer_and_leaves_nothing() {
+    let put = sample().body(&body(5000));
+    let (at_start, of_upload) = steps_of_one_upload(&put);
+    thread::scope(|scope| {
+        for (errno, refusal) in [(5, 500), (28, 507)] {
+            let (put, at_start, of_upload) = (&put, at_start.len(), &of_upload);
+            scope.spawn(move || {
+                for (n, name) in of_upload.iter().enumerate() {
+                    let step = ("CIS490_FAIL_AT", at_start + n + 1);
+                    fault(put, step, errno, wanted(name, refusal));
+                }
+            });
+            scope.spawn(move || {
+                for step in 1..=at_start + of_upload.len() {
+                    let any = [Some(201), Some(refusal), Some(500), None];
+                    fault(put, ("CIS490_FAIL_FROM", step), errno, &any);
+                }
+            });
+        }
+    });
+}
+
+/// What may come of a step that fails; no answer when the process ends instead.
+fn wanted(step: &str, refusal: u16) -> &'static [Option<u16>] {
+    match (step, refusal) {
+        ("fsync dir" | "fdatasync", _) => &[Some(500), None],
+        ("unlink", _) => &[Some(201)],
+        (_, 507) => &[Some(507)],
+        (_, _) => &[Some(500)],
+    }
+}
+
+fn fault(put: &Put, (variable, step): (&str, usize), errno: i32, wanted: &[Option<u16>]) {
+    let what = format!("{variable}={step} errno {errno}");
+    let mut world = prepared();
+    world.env(variable, step);
+    world.env("CIS490_FAIL_ERRNO", errno);
+    let started = world.try_start();
+    let answer = started.then(|| world.try_put(put)).flatten();
+    let status = answer.map(|answer| answer.status);
+    assert!(wanted.contains(&status), "{what}: {status:?}\n{world}");
+    let is_told_no = wanted.len() == 1 && matches!(status, Some(500 | 507));
+    // The last step but one says no to what is done: the answer itself was lost.
+    if is_told_no && !world.log().is_empty() && world.rows().is_empty() {
+        assert!(world.names("incoming").is_empty(), "{what}\n{world}");
+        assert_eq!(world.stored("lab-1", "ep-1"), None, "{what}\n{world}");
+    }
+    world.kill();
+    world.start();
+    if status == Some(201) {
+        check_one_episode(&world, put, &what);
+    }
+    let status = world.put(put).status;
+    assert!(matches!(status, 200 | 201), "{what}: {status}\n{world}");
+    check_one_episode(&world, put, &what);
+}
+
+/// The index cannot be synced: nobody is answered, the process ends, and the next one mends it.
+#[test]
+fn a_failed_sync_of_the_index_ends_the_process_unanswered() {
+    let (at_start, of_upload) = steps_of_one_upload(&sample());
+    let sync = of_upload.iter().position(|name| name == "fdatasync");
+    let mut world = prepared();
+    world.env("CIS490_FAIL_AT", at_start.len() + sync.unwrap() + 1);
+    world.start();
+    let answer = world.try_put(&sample()).map(|answer| answer.status);
+    assert!(matches!(answer, None | Some(500)), "{answer:?}\n{world}");
+    assert_eq!(world.wait_for_end(), Some(1), "{world}");
+    assert!(world.log().contains("sync what was stored"), "{world}");
+    assert_eq!(
+        world.names("incoming").len(),
+        1,
+        "recovery needs it\n{world}"
+    );
+    assert!(world.rows().is_empty(), "{world}");
+    world.start();
+    check_one_episode(&world, &sample(), "after recovery");
+    assert_eq!(world.put(&sample()).status, 200);
+}
+
+/// The disk fills up for real, down to the last block, in a mount of its own.
+#[test]
+fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
+    if !can_mount() {
+        eprintln!(
+            "skipped: a_disk_that_is_really_full_is_507_and_leaves_nothing: no user namespaces here"
+        );
+        return;
+    }
+    let mut world = prepared();
+    world.mount_at_start("2m");
+    world.start();
+    let sizes = [300_000, 60_000, 9_000, 1_000];
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for n in 0..600 {
+        let name = format!("ep-{n}");
+        let size = sizes[refused.min(sizes.len() - 1)];
+        match world.put(&sample().episode(&name).body(&body(size))).status {
+            201 => stored.push(name),
+            507 => refused += 1,
+            other => panic!("{other}\n{world}"),
+        }
+        if refused > sizes.len() + 3 {
+            break;
+        }
+    }
+    assert!(
+        stored.len() > 10 && refused > sizes.len() + 3,
+        "{stored:?} {refused}\n{world}"
+    );
+    let rows: Vec<String> = world
+        .rows()
+        .iter()
+        .map(|row| row["episode"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(rows, stored, "{world}");
+    assert_eq!(world.names("episodes/lab-1").len(), stored.len(), "{world}");
+    assert!(world.names("incoming").is_empty(), "{world}");
+}
+
+fn can_mount() -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .output();
+    tried.is_ok_and(|output| output.status.success())
+}
