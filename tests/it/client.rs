@@ -65,6 +65,7 @@ impl Client {
             match self.0.read(&mut byte) {
                 Ok(1) => head.push(byte[0]),
                 Ok(_) => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("reading an answer: {error} after {head:?}"),
             }
@@ -96,6 +97,7 @@ impl Client {
             match self.0.read(&mut part) {
                 Ok(0) => return rest,
                 Ok(n) => rest.extend_from_slice(&part[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return rest,
                 Err(error) => panic!("waiting for the end: {error} after {rest:?}"),
             }
