@@ -32,21 +32,26 @@ pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Failure>
     })
 }
 
-/// The error with the line it is about, unless that line may hold a token: those are never shown.
+/// The error with the lines it is about, unless one of them may hold a token: those are never shown.
 fn words(text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else {
         return error.to_string().trim_end().to_owned();
     };
     let before = text.get(..span.start).unwrap_or("");
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let rest = text.get(line_start..).unwrap_or("");
-    let line = rest.lines().next().unwrap_or("");
-    if !line.contains("auth_token") {
+    let shown = text.get(line_start..).unwrap_or("");
+    let span_bytes = span.end.saturating_sub(line_start);
+    let line_end = shown.get(span_bytes..).and_then(|rest| rest.find('\n'));
+    let shown = shown.get(..line_end.map_or(shown.len(), |end| span_bytes + end));
+    // A text in triple quotes has its key on an earlier line.
+    let in_long_text = |quotes| before.matches(quotes).count() % 2 == 1;
+    let may_hold_a_token = shown.is_none_or(|lines| lines.contains("token"));
+    if !may_hold_a_token && !in_long_text("\"\"\"") && !in_long_text("'''") {
         return error.to_string().trim_end().to_owned();
     }
     let number = before.matches('\n').count() + 1;
     format!(
-        "line {number} is not right: auth_token takes a quoted text, auth_token_file a quoted path (the line is not shown, it may hold the token)"
+        "line {number} is not right, and not shown since it may hold a token: auth_token takes a quoted text, auth_token_file and token_file a quoted path, token_sha256 the 64 hex digits that `cis490 token` prints"
     )
 }
 
@@ -134,10 +139,12 @@ mod tests {
             "auth_token = sesame",
             "auth_token = \"sesame",
             "auth_token = [\"sesame\"]",
+            "auth_token = \"\"\"\nsesame \\q\n\"\"\"",
+            "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"sesame\"",
         ] {
             let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
             assert!(
-                !words.contains("sesame") && words.contains("line 3"),
+                !words.contains("sesame") && words.contains("line "),
                 "{words}"
             );
         }

@@ -142,6 +142,13 @@ pub fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
     Ok(TcpStream::from(borrowed.try_clone_to_owned()?))
 }
 
+/// Ends the connection behind `fd`, which somebody else owns and closes. The way out when there is
+/// no descriptor left for [`dup_socket`].
+pub fn shut_down(fd: RawFd) {
+    // SAFETY: plain integers; a descriptor that is no socket, or not open, is an error and no more.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
 /// What the kernel has counted on one TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpCounters {
@@ -199,7 +206,8 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
     let info = unsafe { info.assume_init() };
     Some(TcpCounters {
         received: info.bytes_received,
-        written: (info.bytes_sent - info.bytes_retrans) + u64::from(info.notsent_bytes),
+        // The kernel counts a retransmission before the sending: unknown while it is between the two.
+        written: info.bytes_sent.checked_sub(info.bytes_retrans)? + u64::from(info.notsent_bytes),
     })
 }
 

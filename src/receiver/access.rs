@@ -50,30 +50,22 @@ impl Access {
         if !rule.address.is_none_or(address_ok) {
             return Err(not_yours("your address is not the one that belongs to"));
         }
-        if rule.token_sha256.is_none() {
+        let Some(own) = &rule.token_sha256 else {
             return Ok(());
-        }
-        let token = bearer_token(authorization).ok_or(Refusal::NoToken)?;
-        match self.owner_of(token) {
-            Some(owner) if owner == host => Ok(()),
-            Some(_) => Err(not_yours("your token does not belong to")),
-            None => Err(Refusal::UnknownToken),
+        };
+        let digest = token_digest(bearer_token(authorization).ok_or(Refusal::NoToken)?);
+        // Both are always compared, so that the time taken tells nothing.
+        match (same_digest(own, &digest), self.knows(&digest)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(not_yours("your token does not belong to")),
+            (false, false) => Err(Refusal::UnknownToken),
         }
     }
 
-    /// Every rule is compared, whichever fits, so that the time taken tells nothing.
-    fn owner_of(&self, token: &[u8]) -> Option<&HostId> {
-        let digest = token_digest(token);
-        let mut owner = None;
-        for rule in &self.rules {
-            if rule
-                .token_sha256
-                .is_some_and(|known| same_digest(&known, &digest))
-            {
-                owner = Some(&rule.id);
-            }
-        }
-        owner
+    /// Whether it is the token of any host.
+    fn knows(&self, digest: &Sha256Digest) -> bool {
+        let known = self.rules.iter().filter_map(|rule| rule.token_sha256);
+        known.fold(false, |found, one| found | same_digest(&one, digest))
     }
 }
 
@@ -135,6 +127,20 @@ mod tests {
             let judged = access.judge(&host, peer.parse().unwrap(), header.map(str::as_bytes));
             let status = judged.err().map_or(0, |refusal| refusal.status());
             assert_eq!(status, want, "{host} from {peer} with {header:?}");
+        }
+    }
+
+    #[test]
+    fn two_hosts_may_share_a_token() {
+        let shared = |id, address| rule(id, Some(address), Some("shared"));
+        let access = Access::new(vec![
+            shared("lab-1", "10.0.0.1"),
+            shared("lab-2", "10.0.0.2"),
+        ]);
+        for (host, peer) in [("lab-1", "10.0.0.1"), ("lab-2", "10.0.0.2")] {
+            let host = HostId::parse(host).unwrap();
+            let judged = access.judge(&host, peer.parse().unwrap(), Some(b"Bearer shared"));
+            assert!(judged.is_ok(), "{host}: {judged:?}");
         }
     }
 

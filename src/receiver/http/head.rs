@@ -25,17 +25,40 @@ pub struct Framing {
 /// The headers that mean something to us, each at most once.
 #[derive(Default)]
 pub struct Head<'a> {
-    pub authorization: Option<&'a [u8]>,
-    commit: Option<&'a [u8]>,
-    sha256: Option<&'a [u8]>,
-    dirty: Option<&'a [u8]>,
-    content_length: Option<&'a [u8]>,
-    expect: Option<&'a [u8]>,
-    host: Option<&'a [u8]>,
+    authorization: Field<'a>,
+    commit: Field<'a>,
+    sha256: Field<'a>,
+    dirty: Field<'a>,
+    content_length: Field<'a>,
+    expect: Field<'a>,
+    host: Field<'a>,
     connection_closes: bool,
     transfer_encoding: bool,
-    repeated: Option<&'static str>,
     bytes: usize,
+}
+
+/// One header. Whoever sends it twice means one of them, and we cannot know which: it is then
+/// judged where the header is, framing or grammar.
+#[derive(Clone, Copy, Default)]
+struct Field<'a> {
+    value: Option<&'a [u8]>,
+    is_repeated: bool,
+}
+
+impl<'a> Field<'a> {
+    fn take(&mut self, value: &'a [u8]) {
+        self.is_repeated = self.value.replace(value).is_some();
+    }
+
+    /// The value; the words for a 400 if there is more than one.
+    fn once(&self, name: &str) -> Result<Option<&'a [u8]>, String> {
+        match self.is_repeated {
+            false => Ok(self.value),
+            true => Err(format!(
+                "the header {name} stands in the request more than once; send it once"
+            )),
+        }
+    }
 }
 
 impl<'a> Head<'a> {
@@ -72,9 +95,8 @@ impl<'a> Head<'a> {
             (wire::SHA256_HEADER, &mut self.sha256),
             (wire::DIRTY_HEADER, &mut self.dirty),
         ] {
-            if is(known) && field.replace(value).is_some() {
-                // Whoever sends two means one of them, and we cannot know which.
-                self.repeated = Some(known);
+            if is(known) {
+                field.take(value);
             }
         }
     }
@@ -88,17 +110,15 @@ impl<'a> Head<'a> {
         if self.transfer_encoding {
             return Err(Refusal::TransferEncoding);
         }
-        if let Some(name) = self.repeated {
-            let why =
-                format!("the header {name} stands in the request more than once; send it once");
-            return Err(Refusal::BadHead(why));
-        }
-        let length = self.content_length.map(content_length).transpose()?;
+        let once = |field: &Field<'a>, name| field.once(name).map_err(Refusal::BadHead);
+        once(&self.host, "Host")?;
+        let length = once(&self.content_length, "Content-Length")?;
+        let length = length.map(content_length).transpose()?;
         if method == "PUT" && length.is_none() {
             return Err(Refusal::LengthRequired);
         }
         // RFC 9110: an expectation from an HTTP/1.0 client is ignored.
-        let expect = self.expect.filter(|_| version > 0);
+        let expect = once(&self.expect, "Expect")?.filter(|_| version > 0);
         let expects_continue = expect.is_some();
         if let Some(other) = expect.filter(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
             return Err(Refusal::Expectation(lossy(other)));
@@ -111,24 +131,31 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// `Authorization`, as it was sent. Two of them prove nothing, like none.
+    pub fn authorization(&self) -> Option<&'a [u8]> {
+        self.authorization.once("Authorization").ok().flatten()
+    }
+
     /// The digest that the head states for the body.
     pub fn sha256(&self) -> Result<Sha256Digest, Refusal> {
-        let value = self.sha256.unwrap_or(b"");
+        let value = self.sha256.once(wire::SHA256_HEADER);
+        let value = value.map_err(Refusal::BadHead)?.unwrap_or(b"");
         Sha256Digest::parse(&lossy(value))
             .map_err(|bad| Refusal::BadHead(format!("{}: {bad}", wire::SHA256_HEADER)))
     }
 
     /// The commit of the code that made the episode; the words of an error go into a 400.
     pub fn commit(&self) -> Result<CommitHash, String> {
-        let value = self
-            .commit
-            .ok_or_else(|| format!("the header {} is missing", wire::COMMIT_HEADER))?;
+        let value = self.commit.once(wire::COMMIT_HEADER)?;
+        let value =
+            value.ok_or_else(|| format!("the header {} is missing", wire::COMMIT_HEADER))?;
         CommitHash::parse(&lossy(value)).map_err(|bad| format!("{}: {bad}", wire::COMMIT_HEADER))
     }
 
     /// Whether the episode's code had uncommitted changes.
     pub fn dirty(&self) -> Result<bool, Refusal> {
-        match self.dirty {
+        let value = self.dirty.once(wire::DIRTY_HEADER);
+        match value.map_err(Refusal::BadHead)? {
             None | Some(b"false") => Ok(false),
             Some(b"true") => Ok(true),
             Some(other) => Err(Refusal::BadHead(format!(
@@ -142,14 +169,13 @@ impl<'a> Head<'a> {
 
 /// Digits only, and no more than fit: `+5`, `5, 5`, `0x5` and the empty value are all refused.
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let text = lossy(value);
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    // may_minihttp parses it into a usize.
-    let fits = text
-        .parse::<u64>()
+    // The whole value, as may_minihttp will parse it, and into a usize as it does.
+    let digits = std::str::from_utf8(value)
         .ok()
-        .filter(|&n| usize::try_from(n).is_ok());
-    fits.filter(|_| digits).ok_or_else(|| {
+        .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let number = digits.and_then(|text| text.parse::<usize>().ok());
+    number.map(|number| number as u64).ok_or_else(|| {
+        let text = lossy(value);
         Refusal::BadHead(format!(
             "Content-Length: {text:?} is not a number of bytes in digits"
         ))
@@ -279,6 +305,30 @@ mod tests {
             status("PUT", 0, &[("Content-Length", "1"), ("Expect", "odd")]),
             0
         );
+    }
+
+    /// A length was once judged on its first 256 bytes and taken by may_minihttp in whole: the
+    /// body behind 256 zeros was then parsed as requests.
+    #[test]
+    fn a_length_is_judged_in_whole() {
+        let long = "0".repeat(256) + "40";
+        let pairs = [("Content-Length", long.as_bytes())].into_iter();
+        let framing = Head::collect("/", pairs).framing("GET", 1);
+        assert_eq!(framing.map(|framing| framing.length).unwrap(), 40);
+        let odd = "0".repeat(256) + "+5";
+        assert_eq!(status("PUT", 1, &[("Content-Length", &odd)]), 400);
+    }
+
+    #[test]
+    fn a_doubled_header_of_ours_is_no_fault_of_framing() {
+        let commit = "a".repeat(40);
+        let pairs = [
+            (wire::COMMIT_HEADER, commit.as_bytes()),
+            (wire::COMMIT_HEADER, commit.as_bytes()),
+        ];
+        let head = Head::collect("/", pairs.into_iter());
+        assert!(head.framing("GET", 1).is_ok());
+        assert!(head.commit().unwrap_err().contains("more than once"));
     }
 
     #[test]

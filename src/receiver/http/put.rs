@@ -62,7 +62,7 @@ impl Exchange<'_> {
         }
         shared
             .access
-            .judge(&slot.host, self.connection.peer(), head.authorization)?;
+            .judge(&slot.host, self.connection.peer(), head.authorization())?;
         let commit = match head.commit() {
             Ok(commit) => Some(commit),
             // "Disable and collect": what the gate would refuse is told and taken.

@@ -75,8 +75,11 @@ impl Watched {
         let Some(connection) = self.connection.upgrade() else {
             return false;
         };
+        // The phase first: read the other way round, the age of a long upload could be taken for
+        // that of the wait which has just begun after it.
+        let phase = connection.phase();
         let age = connection.phase_age();
-        match connection.phase() {
+        match phase {
             Phase::Busy => true,
             Phase::FirstBytes => age < limits.idle || ended(&connection, "no body came"),
             Phase::Between => self.may_go_on_waiting(&connection, age, limits),
