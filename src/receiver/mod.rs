@@ -14,8 +14,9 @@ pub mod vital;
 pub use self::http::CRATE as SERVER_CRATE;
 
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::config::Config;
 use self::store::Store;
@@ -29,6 +30,8 @@ use crate::wire::Slot;
 
 /// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
 const OTHER_FILES: u64 = 64;
+/// How often a draining receiver looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Opens, recovers, serves, and drains when it is asked to stop.
 ///
@@ -53,14 +56,35 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     match stops.recv() {
         Ok(Stop::Asked) => {
             events::draining(server.uploads(), drain_s);
-            events::stopped(server.drain(Duration::from_secs(drain_s)));
-            Ok(())
+            drain(&server, &stops, Duration::from_secs(drain_s))
         }
         Ok(Stop::Fatal(failure)) => Err(failure),
         Err(_) => Err(Failure::new(
             "nothing is left that could stop the receiver",
             "it restarts and recovers; please report this",
         )),
+    }
+}
+
+/// Lets the uploads under way be answered, up to `time`. A fault that comes meanwhile is as fatal
+/// as ever.
+fn drain(
+    server: &http::Server,
+    stops: &mpsc::Receiver<Stop>,
+    time: Duration,
+) -> Result<(), Failure> {
+    server.begin_to_drain();
+    let until = Instant::now() + time;
+    loop {
+        // The wait comes first, so that an answer given just before has left.
+        if let Ok(Stop::Fatal(failure)) = stops.recv_timeout(DRAIN_LOOK) {
+            return Err(failure);
+        }
+        let unanswered = server.unanswered();
+        if unanswered == 0 || until <= Instant::now() {
+            events::stopped(unanswered);
+            return Ok(());
+        }
     }
 }
 

@@ -272,6 +272,20 @@ fn a_client_in_the_middle_of_a_huge_body_reads_its_refusal() {
     );
 }
 
+/// A closing answer larger than the socket has room for was cut off where the room ended.
+#[test]
+fn a_large_closing_answer_is_whole() {
+    let paste = "a line to paste\\n".repeat(1 << 19);
+    let world = World::with(&format!(
+        "[version_gate]\nlocal_repo_path = \"/nonexistent/cis490\"\nremediation = \"{paste}\"\n"
+    ));
+    let mut client = world.client();
+    client.send(&world.good().no_commit().bytes()).unwrap();
+    let answer = client.answer().unwrap_or_else(|| panic!("cut off"));
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.len() > 8 << 20, "{}", answer.body.len());
+}
+
 #[test]
 fn curl_and_python_read_their_refusals() {
     let world = World::new();

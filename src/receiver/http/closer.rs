@@ -6,7 +6,7 @@
 //! to a bound), `shutdown(Both)`. A client in the middle of a 1 GiB body then still reads its 412.
 //! The draining of all such connections is one plain thread's; the coroutine waits on a channel.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -26,7 +26,11 @@ const POLL: Duration = Duration::from_millis(10);
 
 struct Closing {
     connection: Arc<Connection>,
+    /// What of the answer the kernel had no room for yet.
+    unwritten: Vec<u8>,
     drained_bytes: u64,
+    /// The peer sends no more. It may still be reading.
+    peer_has_ended: bool,
     until: Instant,
     /// Dropped when the closing is over; the coroutine waits for that.
     _done: may::sync::mpsc::Sender<()>,
@@ -45,17 +49,21 @@ impl Closer {
     /// which waits here until the peer has had the time to read it.
     pub fn close(&self, connection: &Arc<Connection>, answer: &[u8]) {
         connection.mark_dead();
-        if connection.write_directly(answer).is_err() {
+        let Ok(written) = connection.write_directly(answer) else {
             return connection.kill();
-        }
-        let _ = connection.socket().shutdown(Shutdown::Write);
+        };
         let (done, over) = may::sync::mpsc::channel();
         let closing = Closing {
             connection: Arc::clone(connection),
+            unwritten: answer[written..].to_vec(),
             drained_bytes: 0,
+            peer_has_ended: false,
             until: Instant::now() + DRAIN_TIME_MAX,
             _done: done,
         };
+        if closing.unwritten.is_empty() {
+            closing.end_of_answer();
+        }
         if self.0.send(closing).is_ok() {
             let _ = over.recv();
         }
@@ -84,19 +92,50 @@ fn drain_all(arrivals: &mpsc::Receiver<Closing>) {
 }
 
 impl Closing {
-    /// Takes what has come. False once the peer has ended, or had its share of bytes or time.
+    fn end_of_answer(&self) {
+        let _ = self.connection.socket().shutdown(Shutdown::Write);
+    }
+
+    /// Writes on where a large answer had no room. False if the peer is gone.
+    fn writes_on(&mut self) -> bool {
+        if self.unwritten.is_empty() {
+            return true;
+        }
+        match self.connection.socket().write(&self.unwritten) {
+            Ok(written) => drop(self.unwritten.drain(..written)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+        if self.unwritten.is_empty() {
+            self.end_of_answer();
+        }
+        true
+    }
+
+    /// Takes what has come. False once all is written and the peer has ended, or it has had its
+    /// share of bytes or time.
     fn goes_on(&mut self, scratch: &mut [u8]) -> bool {
+        if !self.writes_on() || !self.drains(scratch) {
+            return false;
+        }
+        let is_over = self.peer_has_ended && self.unwritten.is_empty();
+        !is_over && self.drained_bytes < DRAIN_BYTES_MAX && Instant::now() < self.until
+    }
+
+    /// False if the connection is broken.
+    fn drains(&mut self, scratch: &mut [u8]) -> bool {
         let turn_end = self.drained_bytes + TURN_BYTES_MAX;
-        while self.drained_bytes < turn_end {
+        while self.drained_bytes < turn_end && !self.peer_has_ended {
             let mut socket = self.connection.socket();
             match socket.read(scratch) {
-                Ok(0) => return false,
+                Ok(0) => self.peer_has_ended = true,
                 Ok(n) => self.drained_bytes += n as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
-        self.drained_bytes < DRAIN_BYTES_MAX && Instant::now() < self.until
+        true
     }
 }

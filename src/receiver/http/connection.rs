@@ -123,7 +123,7 @@ impl Connection {
 
     /// What has arrived less what still lies in the socket. Without the second term an honest
     /// upload that we have not read yet would look like an endless head.
-    fn taken_bytes(&self) -> Option<u64> {
+    pub fn taken_bytes(&self) -> Option<u64> {
         let received = sys::tcp_counters(&self.socket)?.received;
         let unread = sys::unread_bytes(&self.socket).ok()?;
         Some(received.saturating_sub(unread))
@@ -139,21 +139,18 @@ impl Connection {
         }
     }
 
-    /// Writes `bytes` on our own socket, whole. An error if an earlier answer has not left yet, or
-    /// the peer reads so little that this one does not fit: the connection can then only be killed.
-    pub fn write_directly(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes on our own socket what of `bytes` the kernel has room for: all of a small answer. How
+    /// much that was. An error if an earlier answer has not left yet, or the peer is gone: the
+    /// connection can then only be killed.
+    pub fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
         if !self.earlier_answers_have_left() {
             return Err(io::Error::other("an earlier answer has not left yet"));
         }
         // The socket does not block, so this is at most one copy into the kernel's buffer.
-        let mut socket = &self.socket;
-        let written = socket.write(bytes)?;
+        let written = (&self.socket).write(bytes)?;
         self.answered_bytes
             .fetch_add(written as u64, Ordering::Relaxed);
-        if written < bytes.len() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(())
+        Ok(written)
     }
 
     fn earlier_answers_have_left(&self) -> bool {

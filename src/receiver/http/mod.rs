@@ -24,7 +24,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
@@ -43,6 +43,7 @@ use super::vital::{self, Stopper};
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
+use crate::sys;
 use crate::wire::GateVerdict;
 
 /// The crate below this room, for whoever sets what is logged.
@@ -66,6 +67,9 @@ struct Shared {
     uploads: Arc<Uploads>,
     announce: watchdog::Announce,
     connections: AtomicU32,
+    /// Uploads between their head and the end of their answer. Counted before `draining` is read,
+    /// so that whoever drains sees every upload that was let in.
+    answering: AtomicU32,
     draining: AtomicBool,
     disk_full: AtomicBool,
 }
@@ -102,6 +106,7 @@ pub fn start(
         uploads: Uploads::new(Arc::clone(&store), bodies),
         announce: watchdog::start(watch, stopper)?,
         connections: AtomicU32::new(0),
+        answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
         config,
@@ -161,15 +166,31 @@ impl Server {
         self.shared.uploads.running()
     }
 
-    /// Refuses what is new, and waits until the uploads under way are done or the time is over.
-    /// How many were not.
-    pub fn drain(&self, time: Duration) -> u32 {
-        self.shared.draining.store(true, Ordering::Release);
-        let until = Instant::now() + time;
-        while self.shared.uploads.running() > 0 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(10));
-        }
-        self.shared.uploads.running()
+    /// Refuses what is new from now on.
+    pub fn begin_to_drain(&self) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
+    /// the draining began counts as answered: its coroutine writes it at once.
+    pub fn unanswered(&self) -> u32 {
+        self.shared.answering.load(Ordering::SeqCst)
+    }
+}
+
+/// One upload being answered, for as long as this lives.
+struct Answering<'a>(&'a AtomicU32);
+
+impl<'a> Answering<'a> {
+    fn begin(count: &'a AtomicU32) -> Answering<'a> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Answering(count)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -181,10 +202,12 @@ impl HttpServiceFactory for Acceptor {
 
     fn new_service(&self, id: usize) -> Service {
         let shared = &self.0;
-        let connection = RawFd::try_from(id)
-            .ok()
-            .and_then(|fd| Connection::guard(fd).ok());
-        let connection = connection.map(Arc::new);
+        let fd = RawFd::try_from(id).unwrap_or(-1);
+        let connection = Connection::guard(fd).ok().map(Arc::new);
+        if connection.is_none() {
+            // No descriptor for a guard: unwatched, the connection could last for ever.
+            sys::shut_down(fd);
+        }
         let open = shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
         if let Some(connection) = &connection {
             let _ = shared.announce.send(Arc::downgrade(connection));
@@ -222,7 +245,7 @@ impl Drop for Service {
 impl HttpService for Service {
     fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
         let Some(connection) = self.connection.clone() else {
-            // Without a guard there is no way to judge a body: say nothing more than no.
+            // It is shut down already: this is never read.
             response.status_code(503, "Service Unavailable");
             return Ok(());
         };
@@ -230,6 +253,8 @@ impl HttpService for Service {
             return Ok(());
         }
         let is_head = request.method() == "HEAD";
+        let is_upload = request.method() == "PUT";
+        let _answering = is_upload.then(|| Answering::begin(&self.shared.answering));
         let exchange = Exchange {
             shared: &self.shared,
             connection: &connection,

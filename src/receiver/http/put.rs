@@ -11,13 +11,14 @@ use may_minihttp::Request;
 use super::answer::Answer;
 use super::connection::Phase;
 use super::head::{Framing, Head};
-use super::upload::{Permit, Running, Told};
+use super::upload::{Done, Permit, Running, Told};
 use super::{Exchange, Reply};
 use crate::events;
 use crate::names::CommitHash;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{Published, Standing};
+use crate::sys;
 use crate::wire::{GatePlace, Receipt, Slot};
 
 /// An upload whose head was found good: its body may come.
@@ -41,6 +42,15 @@ pub(super) struct Claimed {
     commit: Option<CommitHash>,
 }
 
+/// How an upload's body ended.
+struct End {
+    result: Result<Published, Refusal>,
+    /// Every byte of the body was taken from the connection, so that it can go on.
+    body_taken: bool,
+    /// Its first bytes were not held by may_minihttp, but waited for.
+    socket_was_read: bool,
+}
+
 impl Exchange<'_> {
     /// Everything that can be judged before the body.
     pub(super) fn judge_upload(self, slot: Slot, head: &Head, framing: &Framing) -> Judged {
@@ -57,7 +67,7 @@ impl Exchange<'_> {
     /// Authorization, then the headers' grammar.
     fn claim(self, slot: Slot, head: &Head, framing: &Framing) -> Result<Claim, Refusal> {
         let shared = self.shared;
-        if shared.draining.load(Ordering::Acquire) {
+        if shared.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
         shared
@@ -196,10 +206,14 @@ impl Exchange<'_> {
                 return self.reply_unread(Answer::refusal(&refusal), framing);
             }
         };
-        let (result, body_taken) = self.see_through(&running, request, framing);
+        let end = self.see_through(&running, request, framing);
         let draining = self.shared.draining.load(Ordering::Acquire);
-        let closes = framing.closes || draining || !body_taken;
-        let answer = match result {
+        // may_minihttp sleeps until more arrives. If the wait for the first bytes has used up that
+        // call already, what lies here unread would wait for the watchdog: the peer asks anew.
+        let next_is_here = sys::unread_bytes(self.connection.socket()).is_ok_and(|n| n > 0);
+        let would_sleep = end.socket_was_read && next_is_here;
+        let closes = framing.closes || draining || !end.body_taken || would_sleep;
+        let answer = match end.result {
             Ok(published) => self.stored(&published, position),
             Err(refusal) => {
                 self.log_refused_upload(&claimed, &refusal);
@@ -224,40 +238,49 @@ impl Exchange<'_> {
         Answer::json(status, receipt).with_header(self.shared.positions.line(position))
     }
 
-    /// Accompanies the body thread to its end. Its result, and whether the whole body was taken.
-    fn see_through(
-        self,
-        running: &Running,
-        request: Request,
-        framing: Framing,
-    ) -> (Result<Published, Refusal>, bool) {
-        // Not dropped: its drop would read what is left of the body, here, in the coroutine.
+    /// Accompanies the body thread to its end.
+    fn see_through(self, running: &Running, request: Request, framing: Framing) -> End {
         let mut request = Some(request);
+        let mut socket_was_read = false;
         loop {
-            match running.next() {
+            let done = match running.next() {
                 Some(Told::Ready) => {
                     if let Some(request) = request.take() {
-                        running.hand_over(self.first_bytes(request, framing));
+                        let taken_before = self.connection.taken_bytes();
+                        let first = self.first_bytes(request, framing);
+                        let taken = self.connection.taken_bytes();
+                        // Where the kernel does not count, it may have been.
+                        socket_was_read = taken.is_none() || taken != taken_before;
+                        running.hand_over(first);
                     }
+                    continue;
                 }
-                Some(Told::Done(done)) => return (done.result, done.body_taken),
-                None => return (Err(Refusal::Internal), false),
-            }
+                Some(Told::Done(done)) => *done,
+                None => Done {
+                    result: Err(Refusal::Internal),
+                    body_taken: false,
+                },
+            };
+            return End {
+                result: done.result,
+                body_taken: done.body_taken,
+                socket_was_read,
+            };
         }
     }
 
     /// Asks the peer to go on if it waits for that, and empties what may_minihttp has read of the
     /// body. Empty if the peer is gone, which the body thread then sees for itself.
     fn first_bytes(self, request: Request, framing: Framing) -> Vec<u8> {
+        // Not dropped: its drop would read what is left of the body, here, in the coroutine.
         let mut body = ManuallyDrop::new(request.body());
         if framing.length == 0 {
             return Vec::new();
         }
         if framing.expects_continue {
-            let go_on = self
-                .connection
-                .write_directly(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if go_on.is_err() {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            let written = self.connection.write_directly(go_on);
+            if !written.is_ok_and(|written| written == go_on.len()) {
                 self.connection.kill();
                 return Vec::new();
             }

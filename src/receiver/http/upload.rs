@@ -57,8 +57,14 @@ pub struct Uploads {
     store: Arc<Store>,
     limits: Limits,
     running: AtomicU32,
-    /// Threads that wait for a job, the one that waited least on top.
-    waiting: Mutex<Vec<mpsc::Sender<Job>>>,
+    /// Threads that wait for a job, the one that waited least on top. Whoever takes one out of
+    /// here gives it a job: a thread ends only after taking itself out.
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+struct Waiting {
+    thread: thread::ThreadId,
+    jobs: mpsc::Sender<Job>,
 }
 
 /// The right to run one upload. Dropping it makes room for the next.
@@ -132,32 +138,24 @@ impl Uploads {
     }
 
     fn run(self: &Arc<Self>, job: Job) -> io::Result<()> {
-        let mut job = job;
-        loop {
-            let thread = self.lock_waiting().pop();
-            let Some(thread) = thread else {
-                return self.start_thread(job);
-            };
-            match thread.send(job) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::SendError(back)) => job = back, // it has just ended for want of work
-            }
+        let waiting = self.lock_waiting().pop();
+        match waiting {
+            // An error would be a thread that ended without taking itself out: it panicked, and
+            // the dropped job is that upload's 500.
+            Some(waiting) => drop(waiting.jobs.send(job)),
+            None => self.start_thread(job)?,
         }
+        Ok(())
     }
 
     fn start_thread(self: &Arc<Self>, first: Job) -> io::Result<()> {
         let uploads = Arc::clone(self);
         let work = move || {
-            let mut job = first;
-            loop {
+            let mut next = Some(first);
+            while let Some(job) = next {
                 // A panic is that upload's 500: dropping the job drops its end of the channel.
                 drop(panic::catch_unwind(AssertUnwindSafe(job)));
-                let (sender, jobs) = mpsc::channel();
-                uploads.lock_waiting().push(sender);
-                match jobs.recv_timeout(THREAD_IDLE_MAX) {
-                    Ok(next) => job = next,
-                    Err(_) => return,
-                }
+                next = uploads.next_job();
             }
         };
         thread::Builder::new()
@@ -166,7 +164,26 @@ impl Uploads {
             .map(drop)
     }
 
-    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Job>>> {
+    /// Waits for this thread's next job; `None` if it is to end.
+    fn next_job(&self) -> Option<Job> {
+        let thread = thread::current().id();
+        let (jobs, received) = mpsc::channel();
+        self.lock_waiting().push(Waiting { thread, jobs });
+        if let Ok(job) = received.recv_timeout(THREAD_IDLE_MAX) {
+            return Some(job);
+        }
+        let mut waiting = self.lock_waiting();
+        let place = waiting.iter().position(|one| one.thread == thread);
+        if let Some(place) = place {
+            waiting.remove(place);
+            return None;
+        }
+        drop(waiting);
+        // Taken out by somebody in this instant: the job is on its way.
+        received.recv().ok()
+    }
+
+    fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
