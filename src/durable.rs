@@ -53,12 +53,12 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Makes one directory and leaves the sync of its parent to the caller, who may have more names
-/// to make there. One that exists is fine.
-pub fn mkdir(path: &Path) -> io::Result<()> {
+/// to make there. One that exists is fine: true if it was made.
+pub fn mkdir(path: &Path) -> io::Result<bool> {
     step("mkdir")?;
     match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

@@ -84,6 +84,14 @@ pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
     log::info!("event=stored_already host={host} episode={episode} sha256={sha256} peer={peer}");
 }
 
+/// A left-over in outbox/ cannot be removed; it harms nobody. Remove it by hand.
+pub fn cannot_sweep(path: &Path, error: &io::Error) {
+    log::warn!(
+        "event=cannot_sweep path={path:?} why={:?}",
+        error.to_string()
+    );
+}
+
 /// An upload was refused; `reason` is the problem's name. `not-in-window` and `bad-commit` want
 /// the lab host updated, `no-token` to `not-your-name` want its configuration mended, `disk-full`
 /// wants space here.

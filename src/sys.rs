@@ -100,7 +100,8 @@ pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// `renameat2` with `RENAME_NOREPLACE`: `AlreadyExists` if `to` is taken. Filesystems that do not
-/// know the flag get a look before the rename; callers hold the lock of the folder.
+/// know the flag get a look before the rename. Between the two, a name made by another process can
+/// be missed; rename itself still refuses to replace a directory that is not empty.
 pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     let (from_c, to_c) = (c_path(from)?, c_path(to)?);
     // SAFETY: two NUL-terminated paths that live over the call, and plain integers.

@@ -15,7 +15,7 @@ use crate::receiver::store::backfill::{News, backfill};
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// add index rows for stored tarballs that lack one, read from the tarballs themselves.
-/// The receiver must be stopped; files are never touched. Exit status 1 if any row is still missing
+/// The receiver must be stopped; files are never touched. Exit status 1 if any file failed
 #[derive(FromArgs)]
 #[argh(
     subcommand,

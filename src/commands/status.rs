@@ -191,6 +191,13 @@ fn counts(page: &mut String, survey: &Survey) {
         let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
     }
     let _ = writeln!(page, "being made    {}", survey.unfinished);
+    if survey.overlooked > 0 {
+        let count = survey.overlooked;
+        let _ = writeln!(
+            page,
+            "NOT SENT      {count} finished, under a name that is not allowed or not readable: the log of cis490 ship names them"
+        );
+    }
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 

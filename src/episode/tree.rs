@@ -1,7 +1,8 @@
 //! The directory of an episode: what lies in it, in one order, and whether it may be packed.
 //!
-//! Symbolic links are never followed and nothing but regular files is opened, so that neither a
-//! link to /etc nor a fifo that nobody writes to can do harm, even when swapped in at work.
+//! Symbolic links are not followed and nothing but regular files is opened, so that neither a link
+//! to /etc nor a fifo that nobody writes to can do harm. A file swapped for one at work is noticed;
+//! a directory swapped for a link between our look and our reading is not.
 
 use std::ffi::OsStr;
 use std::fmt;

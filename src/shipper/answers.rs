@@ -66,7 +66,10 @@ impl Shipper {
             }
         };
         self.away.reset();
-        match moves::into_shipped(&self.root, id, &receipt) {
+        let Some(sent) = self.backlog.get(id).map(|entry| entry.identity) else {
+            return;
+        };
+        match moves::into_shipped(&self.root, id, sent, &receipt) {
             Ok(name) => {
                 events::shipped(
                     upload.slot,
@@ -210,6 +213,12 @@ impl Shipper {
                 return;
             }
             match heard {
+                // Not ready to say of any: the others are not asked.
+                Ok(answer) if answer.status == 503 => {
+                    self.failed = true;
+                    self.holds.ask_later(&commit);
+                    return self.defer_all(answer.retry_after, &answer.words());
+                }
                 Ok(answer) => self.gate_said(commit, &answer),
                 Err(no_answer) => {
                     self.failed = true;

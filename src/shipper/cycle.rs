@@ -155,15 +155,17 @@ impl Shipper {
 
     fn try_to_look(&mut self) -> io::Result<()> {
         let scan = queue::sweep_and_scan(&self.root, &mut self.told)?;
+        // Not an empty queue, whatever else is in it.
+        self.failed |= scan.overlooked > 0;
         for (id, identity) in self.backlog.fold_in(scan.finished) {
             self.meet(&id, identity);
         }
         // A commit is forgotten only when every waiting episode's is known.
-        if self
+        let all_known = self
             .backlog
             .entries()
-            .all(|(_, entry)| entry.meta.is_some())
-        {
+            .all(|(_, entry)| entry.meta.is_some());
+        if all_known && scan.overlooked == 0 {
             self.holds.keep_only(&self.backlog.commits());
         }
         self.keep_holds();
@@ -357,7 +359,10 @@ impl Shipper {
 
     /// Moves an episode to refused/.
     pub fn refuse(&mut self, id: &EpisodeId, why: &Why) {
-        match moves::into_refused(&self.root, id, why) {
+        let Some(judged) = self.backlog.get(id).map(|entry| entry.identity) else {
+            return;
+        };
+        match moves::into_refused(&self.root, id, judged, why) {
             Ok(name) => {
                 events::refused(id, &name, why.status, &why.why);
                 self.refused += 1;

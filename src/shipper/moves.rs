@@ -2,6 +2,9 @@
 //!
 //!     publish(note)  rename(episodes/<id>, there/<name>)  fsync(there)  fsync(episodes)  unlink(tarball)
 //!
+//! An answer is for the episode that was sent, and moves no other: one whose meta.json has become
+//! another stays, before the rename or by renaming it back.
+//!
 //! The note is there first, so whatever lies in shipped/ has its receipt and whatever lies in
 //! refused/ its reason. The tarball goes last: until the rename holds, it may be asked for again.
 
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::{self, is_full};
-use super::queue::{self, Root, Told, is_absent};
+use super::queue::{self, Identity, Root, Told, is_absent};
 use super::state;
 use crate::durable;
 use crate::episode;
@@ -77,35 +80,47 @@ impl Why {
 
 /// The receiver has the episode: to shipped/, under `<id>`, or `<id>~2` if an earlier episode had
 /// that name. Returns the name.
-pub fn into_shipped(root: &Root, id: &EpisodeId, receipt: &Receipt) -> io::Result<String> {
+pub fn into_shipped(
+    root: &Root,
+    id: &EpisodeId,
+    sent: Identity,
+    receipt: &Receipt,
+) -> io::Result<String> {
     let is_same = |note: &Path| {
         let text = std::fs::read(note).unwrap_or_default();
         serde_json::from_slice(&text).is_ok_and(|old: Receipt| old.sha256 == receipt.sha256)
     };
-    let name = free_name(&root.shipped(), id, RECEIPT, is_same);
+    let name = free_name(&root.shipped(), id, RECEIPT, is_same)?;
     let note = serde_json::to_vec_pretty(receipt)?;
-    move_out(root, id, &root.shipped(), &name, RECEIPT, &note)?;
+    move_out(root, (id, sent), &root.shipped(), &name, RECEIPT, &note)?;
     Ok(name)
 }
 
 /// The episode is not to be sent as it is: to refused/, under `<id>` or the next free name, which
 /// is returned.
-pub fn into_refused(root: &Root, id: &EpisodeId, why: &Why) -> io::Result<String> {
+pub fn into_refused(
+    root: &Root,
+    id: &EpisodeId,
+    judged: Identity,
+    why: &Why,
+) -> io::Result<String> {
     // A why without its directory is this episode's own, from a move that was cut short.
-    let name = free_name(&root.refused(), id, WHY, |_| true);
+    let name = free_name(&root.refused(), id, WHY, |_| true)?;
     let note = serde_json::to_vec_pretty(why)?;
-    move_out(root, id, &root.refused(), &name, WHY, &note)?;
+    move_out(root, (id, judged), &root.refused(), &name, WHY, &note)?;
     Ok(name)
 }
 
 fn move_out(
     root: &Root,
-    id: &EpisodeId,
+    (id, meant): (&EpisodeId, Identity),
     there: &Path,
     name: &str,
     ending: &str,
     note: &[u8],
 ) -> io::Result<()> {
+    let (from, to) = (root.episodes().join(id.as_str()), there.join(name));
+    expect(&from, meant)?;
     let tarball = outbox::tarball(root, id);
     let note_path = there.join(format!("{name}{ending}"));
     match durable::publish(&note_path, note) {
@@ -116,10 +131,23 @@ fn move_out(
         }
         other => other?,
     }
-    durable::rename_new(&root.episodes().join(id.as_str()), &there.join(name))?;
+    durable::rename_new(&from, &to)?;
+    if let Err(changed) = expect(&to, meant) {
+        // It became another in this very instant.
+        durable::rename_new(&to, &from)?;
+        return Err(changed);
+    }
     durable::sync_dir(there)?;
     durable::sync_dir(&root.episodes())?;
     durable::unlink(&tarball)
+}
+
+/// An error unless the directory holds the episode that is meant.
+fn expect(dir: &Path, meant: Identity) -> io::Result<()> {
+    match Identity::of_dir(dir)? == meant {
+        true => Ok(()),
+        false => Err(io::Error::other("its meta.json was changed meanwhile")),
+    }
 }
 
 /// `<id>`, or `<id>~2` and so on: the first name that no directory has, and no note of another
@@ -129,17 +157,28 @@ fn free_name(
     id: &EpisodeId,
     ending: &str,
     is_ours: impl Fn(&Path) -> bool,
-) -> String {
-    let is_free = |name: &String| {
+) -> io::Result<String> {
+    for n in 1u64.. {
+        let name = match n {
+            1 => id.to_string(),
+            _ => format!("{id}~{n}"),
+        };
         let note = there.join(format!("{name}{ending}"));
-        is_absent(&there.join(name)) && (is_absent(&note) || is_ours(&note))
-    };
-    let mut names = (2u64..).map(|n| format!("{id}~{n}"));
-    let first = id.to_string();
-    if is_free(&first) {
-        return first;
+        let is_free = is_free(&there.join(&name))?;
+        if is_free && (self::is_free(&note)? || is_ours(&note)) {
+            return Ok(name);
+        }
     }
-    names.find(is_free).unwrap_or(first)
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// An error if that cannot be seen: to try the next name then would never end.
+fn is_free(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Why an episode does not come back from refused/.
@@ -197,7 +236,7 @@ fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
 /// Returns their ids. Those whose commit cannot be read now are left.
 pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
     let mut moved = Vec::new();
-    for (id, _) in queue::scan(root, &mut Told::silent())?.finished {
+    for (id, identity) in queue::scan(root, &mut Told::silent())?.finished {
         let meta = episode::inspect(&root.episodes().join(id.as_str()));
         if !meta.is_ok_and(|meta| meta.commit == commit) {
             continue;
@@ -207,7 +246,7 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
             commit: Some(commit),
             ..Why::new(Judge::Operator, why)
         };
-        match into_refused(root, &id, &why) {
+        match into_refused(root, &id, identity, &why) {
             Ok(_) => moved.push(id),
             // The shipper was quicker: the receiver took it after all.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

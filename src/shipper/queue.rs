@@ -45,8 +45,12 @@ pub struct Identity {
 impl Identity {
     /// Errors: `NotFound` for an episode that is not finished.
     pub fn of(root: &Root, id: &EpisodeId) -> io::Result<Identity> {
-        let meta = root.episodes().join(id.as_str()).join(episode::META_NAME);
-        let found = meta.symlink_metadata()?;
+        Identity::of_dir(&root.episodes().join(id.as_str()))
+    }
+
+    /// Of an episode's directory, wherever it lies.
+    pub fn of_dir(dir: &Path) -> io::Result<Identity> {
+        let found = dir.join(episode::META_NAME).symlink_metadata()?;
         Ok(Identity {
             inode: found.ino(),
             modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
@@ -61,6 +65,8 @@ pub struct Scan {
     pub finished: Vec<(EpisodeId, Identity)>,
     /// Being recorded, as far as anybody can see.
     pub unfinished: usize,
+    /// Finished, and yet not ours to send: under a name that is not allowed, or out of our sight.
+    pub overlooked: usize,
 }
 
 /// What was named in the log already, so that each oddity is told once and not at every scan.
@@ -107,13 +113,18 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
             .and_then(|name| EpisodeId::parse(name).ok());
         let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
         let Some(id) = id.filter(|_| is_dir) else {
+            let is_finished = is_dir && found.path().join(episode::META_NAME).is_file();
+            scan.overlooked += usize::from(is_finished);
             told.once(found.path(), events::odd_in_episodes);
             continue;
         };
         match Identity::of(root, &id) {
             Ok(identity) => scan.finished.push((id, identity)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => scan.unfinished += 1,
-            Err(error) => told.once(found.path(), |path| events::cannot_look(path, &error)),
+            Err(error) => {
+                scan.overlooked += 1;
+                told.once(found.path(), |path| events::cannot_look(path, &error));
+            }
         }
     }
     Ok(scan)
@@ -127,8 +138,7 @@ fn sweep_outbox(root: &Root, told: &mut Told) -> io::Result<()> {
             .and_then(|name| name.to_str())
             .unwrap_or("");
         if name.ends_with(PARTIAL) {
-            durable::unlink(&path)?;
-            events::partial_swept(&path);
+            sweep(path, told, events::partial_swept);
             continue;
         }
         let id = name
@@ -137,13 +147,20 @@ fn sweep_outbox(root: &Root, told: &mut Told) -> io::Result<()> {
         match id {
             None => told.once(path, events::odd_in_outbox),
             Some(id) if is_absent(&root.episodes().join(id.as_str())) => {
-                durable::unlink(&path)?;
-                events::orphan_swept(&path);
+                sweep(path, told, events::orphan_swept);
             }
             Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// Removes a file; one that cannot be removed is named once, and stops nobody.
+fn sweep(path: PathBuf, told: &mut Told, tell: impl FnOnce(&Path)) {
+    match durable::unlink(&path) {
+        Ok(()) => tell(&path),
+        Err(error) => told.once(path, |path| events::cannot_sweep(path, &error)),
+    }
 }
 
 /// Whether there is surely nothing: a directory that cannot be looked at is not gone.

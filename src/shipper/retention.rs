@@ -24,6 +24,7 @@ const SHORT_OF_SPACE_BYTES: u64 = 1 << 30;
 /// shorter or longer, no more.
 pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
     let keep = Duration::from_secs(keep_days * 24 * 3600);
+    let mut trouble = Ok(());
     for old in list(root)? {
         let age = SystemTime::now()
             .duration_since(old.since)
@@ -31,10 +32,13 @@ pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
         if age < keep {
             break;
         }
-        durable::remove_tree(&old.dir)?;
-        events::shipped_removed(&old.dir, "keep_shipped_days is over");
+        // One that cannot be removed keeps none of the others here.
+        match durable::remove_tree(&old.dir) {
+            Ok(()) => events::shipped_removed(&old.dir, "keep_shipped_days is over"),
+            Err(error) => trouble = trouble.and(Err(cannot_remove(&old, &error))),
+        }
     }
-    Ok(())
+    trouble
 }
 
 /// Keeps a floor of free space under the recorder, at the cost of shipped/.
@@ -49,15 +53,29 @@ pub fn relieve(root: &Root) -> io::Result<()> {
 /// filesystem says (a quota is not seen there). Returns how many it removed.
 pub fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<usize> {
     let mut removed = 0;
+    let mut trouble = Ok(());
     for old in list(root)? {
         if removed >= at_least && sys::free_bytes(root.dir())? >= wanted_bytes {
             break;
         }
-        durable::remove_tree(&old.dir)?;
-        events::shipped_removed(&old.dir, "the disk is short of space");
-        removed += 1;
+        match durable::remove_tree(&old.dir) {
+            Ok(()) => {
+                events::shipped_removed(&old.dir, "the disk is short of space");
+                removed += 1;
+            }
+            Err(error) => trouble = trouble.and(Err(cannot_remove(&old, &error))),
+        }
     }
-    Ok(removed)
+    // What was removed is room; the trouble matters where it was none.
+    match removed {
+        0 => trouble.map(|()| 0),
+        _ => Ok(removed),
+    }
+}
+
+fn cannot_remove(old: &Shipped, error: &io::Error) -> io::Error {
+    let why = format!("cannot remove {}: {error}", old.dir.display());
+    io::Error::new(error.kind(), why)
 }
 
 struct Shipped {

@@ -58,6 +58,8 @@ pub struct Survey {
     pub packed: Heap,
     /// No meta.json yet.
     pub unfinished: usize,
+    /// Finished, and not ours to send: an odd name, or out of our sight. The log names them.
+    pub overlooked: usize,
     /// Kept and not sent: the gate refuses their commit.
     pub held: Vec<HeldHeap>,
     pub refused: Vec<RefusedEpisode>,
@@ -108,6 +110,7 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         waiting: waiting.heap(),
         packed: packed.heap(),
         unfinished: scan.unfinished,
+        overlooked: scan.overlooked,
         held: held.filter(|held| held.heap.episodes > 0).collect(),
         refused: refused(root)?,
         shipped: shipped(root)?,
@@ -147,11 +150,13 @@ fn dirs(folder: &Path) -> io::Result<Vec<(String, u64)>> {
         let Some(name) = found.file_name().to_str().map(str::to_owned) else {
             continue;
         };
-        if found.file_type()?.is_dir() {
-            let modified = found
-                .metadata()?
-                .modified()
-                .unwrap_or(SystemTime::UNIX_EPOCH);
+        let metadata = match found.metadata() {
+            // The shipper has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if metadata.is_dir() {
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             dirs.push((name, clock::unix_seconds(modified)));
         }
     }

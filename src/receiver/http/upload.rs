@@ -26,6 +26,9 @@ use crate::wire::GatePlace;
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long an upload keeps its buffer while nothing comes: a gap between two packets is no stall.
 const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
+/// How long, over many such gaps, a peer may keep us waiting with one buffer: peers that trickle
+/// would else hold all the memory that fast ones wait for.
+const BUFFER_WAITED_MAX: Duration = Duration::from_millis(250);
 /// The minimum rate is judged over this much time spent waiting for the peer.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
@@ -294,10 +297,14 @@ impl Body<'_> {
             let waited = began.elapsed();
             silence += waited;
             pace.judge(waited, silence)?;
-            match ready {
-                Ok(true) => return Ok(()),
-                Ok(false) => arrival.rest().map_err(|error| refusal_of(error, claim))?,
-                Err(_) => return Err(self.cut_short()),
+            pace.waited_with_buffer += waited;
+            let is_here = ready.map_err(|_| self.cut_short())?;
+            if !is_here || pace.waited_with_buffer >= BUFFER_WAITED_MAX {
+                pace.waited_with_buffer = Duration::ZERO;
+                arrival.rest().map_err(|error| refusal_of(error, claim))?;
+            }
+            if is_here {
+                return Ok(());
             }
             patience = Duration::from_millis(250);
         }
@@ -315,6 +322,8 @@ impl Body<'_> {
 struct Pace {
     limits: Limits,
     waited: Duration,
+    /// Since the buffer was given up last.
+    waited_with_buffer: Duration,
     /// Bytes in the present window.
     bytes: u64,
 }
@@ -324,6 +333,7 @@ impl Pace {
         Pace {
             limits,
             waited: Duration::ZERO,
+            waited_with_buffer: Duration::ZERO,
             bytes: 0,
         }
     }

@@ -139,11 +139,11 @@ impl Committer {
         }
         let linked = match ask.wish {
             Wish::Keep(identity) => self.expect(&slot, identity).map(|()| false)?,
-            Wish::Link => self.link(ask, &slot).map(|()| true)?,
+            Wish::Link => self.link(ask, &slot, unsynced).map(|()| true)?,
             Wish::Replace(identity) => {
                 self.expect(&slot, identity)?;
                 self.set_aside(&slot).map_err(Rejected::of)?;
-                self.link(ask, &slot).map(|()| true)?
+                self.link(ask, &slot, unsynced).map(|()| true)?
             }
         };
         unsynced.insert(self.layout.host_dir(&slot.host));
@@ -161,13 +161,21 @@ impl Committer {
         }
     }
 
-    fn link(&self, ask: &Ask, slot: &Slot) -> Result<(), Rejected> {
+    fn link(
+        &self,
+        ask: &Ask,
+        slot: &Slot,
+        unsynced: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), Rejected> {
         let Some(incoming) = &ask.incoming else {
             return Err(Rejected::Fault(io::Error::other(
                 "there is nothing to link",
             )));
         };
-        durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)?;
+        // A host whose directory was moved away by hand gets a new one, known or not.
+        if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
+            unsynced.insert(self.layout.episodes());
+        }
         durable::link_new(incoming, &self.layout.tarball(slot)).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::AlreadyExists => Rejected::LookAgain,

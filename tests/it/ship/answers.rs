@@ -309,3 +309,43 @@ fn one_that_does_not_fit_lets_the_smaller_ones_pass() {
     // The larger one was not even tried after the smaller had not fitted.
     assert_eq!(stub.lines().len(), 3, "{ended}");
 }
+
+/// An episode that was mended while it was under way is another: the answer is for the old one.
+/// It once went to shipped/ under that answer, and was deleted in time without having been sent.
+#[test]
+fn what_changed_under_way_is_sent_again() {
+    for refused in [false, true] {
+        let stub = Stub::new([]);
+        let lab = Lab::new(&stub.url);
+        lab.episode("ep-1", A);
+        let dir = lab.path("episodes/ep-1");
+        let mend = move || {
+            let meta = format!(r#"{{"code_version":{{"commit":"{A}"}},"mended":true}}"#);
+            std::fs::write(dir.join(".mended"), meta).unwrap();
+            std::fs::rename(dir.join(".mended"), dir.join("meta.json")).unwrap();
+        };
+        let first = match refused {
+            true => Reply::Say(problem(409, "taken", "")),
+            false => Reply::Store,
+        };
+        stub.puts([
+            Reply::After(std::sync::Arc::new(mend), Box::new(first)),
+            Reply::Store,
+        ]);
+        let ended = lab.ship_once();
+        let heard = stub.heard();
+        assert_eq!(heard.len(), 2, "{ended}");
+        let digest = |n: usize| heard[n].header("X-Cis490-Sha256").unwrap().to_owned();
+        assert_ne!(digest(0), digest(1), "{ended}");
+        // After a 201 for the old bytes the new ones are a 409: kept, and a person looks.
+        let (code, there) = if refused {
+            (0, "shipped")
+        } else {
+            (3, "refused")
+        };
+        assert_eq!(ended.code, code, "{ended}");
+        let meta = std::fs::read_to_string(lab.path(there).join("ep-1/meta.json")).unwrap();
+        assert!(meta.contains("mended"), "{ended}");
+        assert!(lab.names("episodes").is_empty(), "{ended}");
+    }
+}

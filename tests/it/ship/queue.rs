@@ -37,7 +37,8 @@ fn leftovers_are_swept_and_what_is_not_ours_is_left_alone() {
     symlink(lab.dir().join("real"), lab.path("episodes/a-link")).unwrap();
     for run in 0..2 {
         let ended = lab.ship_once();
-        assert_eq!(ended.code, 0, "{ended}");
+        // "bad name" is finished and waits for a person.
+        assert_eq!(ended.code, 1, "{ended}");
         assert_eq!(ended.count("event=odd_in_episodes"), 3, "{ended}");
         assert_eq!(ended.count("event=odd_in_outbox"), 1, "{ended}");
         assert_eq!(ended.count("event=orphan_swept"), 1 - run, "{ended}");
@@ -240,4 +241,32 @@ fn a_full_disk_stops_packing_and_not_sending() {
     assert_eq!(ended.code, 0, "{ended}\n{lab}");
     assert_eq!(ended.count("event=shipped_removed"), 1, "{ended}");
     assert_eq!(lab.names("episodes"), [""; 0]);
+}
+
+/// A directory by the name of a tarball cannot be swept, and once stopped the whole queue.
+#[test]
+fn what_cannot_be_swept_stops_nobody() {
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::new(&stub.url);
+    fs::create_dir(lab.path("outbox/x.tar.zst")).unwrap();
+    fs::create_dir(lab.path("outbox/y.tar.zst.partial")).unwrap();
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert_eq!(
+        (ended.code, lab.path("shipped/ep-1").exists()),
+        (0, true),
+        "{ended}"
+    );
+    assert_eq!(ended.count("x.tar.zst\""), 1, "{ended}");
+}
+
+/// A finished episode under a name that is not allowed is no empty queue.
+#[test]
+fn a_finished_episode_with_an_odd_name_is_not_overlooked() {
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("bad name", A);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 1, "{ended}");
+    assert_eq!(lab.status()["overlooked"], 1);
 }
