@@ -202,3 +202,27 @@ fn can_mount() -> bool {
         .output();
     tried.is_ok_and(|output| output.status.success())
 }
+
+/// A host's directory that was moved away by hand, while the receiver runs, is made again, and its
+/// name synced like that of a new host. It once was taken for known, and a power cut could have
+/// taken the directory with all that was acknowledged in it.
+#[test]
+fn a_host_directory_made_again_is_synced() {
+    let mut world = prepared();
+    let steps_file = world.dir().join("steps");
+    world.env("CIS490_STEPS", steps_file.display());
+    world.start();
+    let dir_syncs_of = |episode: &str| {
+        let before = fs::read_to_string(&steps_file).unwrap().len();
+        let put = sample().episode(episode);
+        assert_eq!(world.put(&put).status, 201, "{world}");
+        let new = || fs::read_to_string(&steps_file).unwrap()[before..].to_owned();
+        world.wait_until("the upload is over", |_| new().ends_with("unlink\n"));
+        new().lines().filter(|step| *step == "fsync dir").count()
+    };
+    assert_eq!(dir_syncs_of("new-host"), 2);
+    assert_eq!(dir_syncs_of("known-host"), 1);
+    let host = world.data_dir().join("episodes/lab-1");
+    fs::rename(host, world.dir().join("archived")).unwrap();
+    assert_eq!(dir_syncs_of("host-again"), 2);
+}
