@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -208,7 +209,7 @@ fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
             // Away first: whoever is still at work finds no place to write to.
             let ended = folder.with_extension("ended");
             let _ = durable::rename(&folder, &ended);
-            let _ = fs::remove_dir_all(&ended);
+            remove_patiently(&ended);
         }
         std::process::exit(130);
     };
@@ -221,6 +222,19 @@ fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
             "free memory, or raise ulimit -u",
         )
     })
+}
+
+/// Removes a folder in which a process that is just ending, a git in its own directory say, may
+/// still make a file behind our back. Gives up after two seconds.
+fn remove_patiently(folder: &Path) {
+    for _ in 0..100 {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            _ => return,
+        }
+    }
 }
 
 pub fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
