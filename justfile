@@ -16,7 +16,7 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
-# the long runs with their figures: kills, health on a slow disk, memory, idle
+# the long runs with their figures: kills, health on a slow disk, memory, idle, half-closed peers
 campaign *name:
     cargo test --test campaign -- {{name}}
 
@@ -28,7 +28,3 @@ lint:
 # the program as it is shipped, for this machine
 build:
     cargo build --release
-
-# one static binary in dist/, for the Pi unless told otherwise
-cross-build target="aarch64-unknown-linux-musl":
-    cross/build {{target}}

@@ -134,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_would_do_nothing_is_refused() {
+        let text = "data_dir = \"/d\"\n[version_gate]\nca_file = \"/etc/ca.pem\"\n";
+        let path = std::env::temp_dir().join(format!("cis490-config-{}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let words = Config::load(&path).unwrap_err().to_string();
+        fs::remove_file(&path).unwrap();
+        assert!(
+            words.contains("version_gate.ca_file = \"/etc/ca.pem\" is not allowed"),
+            "{words}"
+        );
+    }
+
+    #[test]
     fn a_token_is_never_shown() {
         for line in [
             "auth_token = sesame",

@@ -15,11 +15,6 @@ use crate::receiver::refusal::Refusal;
 use crate::receiver::version_gate::{Trouble, Window};
 use crate::wire::{Problem, Receipt, Slot, Source};
 
-/// A line for a person that belongs to no request: what was found at start, what was mended.
-pub fn note(what: impl Display) {
-    log::info!("event=note what={:?}", what.to_string());
-}
-
 // --- the receiver: start, stop, connections ---
 
 /// The receiver serves: its address, with the port that was really taken.

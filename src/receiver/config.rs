@@ -68,7 +68,7 @@ pub struct GateConfig {
     /// The checkout or its `.git`; unset, `/opt/cis490/.git` if that exists.
     pub local_repo_path: Option<PathBuf>,
     pub remediation: String,
-    /// A private CA for an `https://` Forgejo.
+    /// A private CA for an `https://` Forgejo, which this build cannot speak: refused.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -216,6 +216,14 @@ impl GateConfig {
                 "version_gate.auth_token_file",
                 "(beside auth_token)",
                 "its place: one of the two",
+            ));
+        }
+        if let Some(file) = &self.ca_file {
+            return Err(bad_value(
+                path,
+                "version_gate.ca_file",
+                format!("{file:?}"),
+                "nothing beside an http:// forgejo_url",
             ));
         }
         if let Some(url) = &self.forgejo_url {

@@ -43,7 +43,6 @@ pub enum Refusal {
     Expectation(String),
     HeadTooLarge,
     TransferEncoding,
-    HttpVersion,
     Taken(Slot),
     NotInWindow {
         commit: CommitHash,
@@ -102,7 +101,6 @@ impl Refusal {
             Refusal::TransferEncoding => 501,
             Refusal::GateNotLoaded | Refusal::GateBusy | Refusal::TooManyUploads { .. } => 503,
             Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
-            Refusal::HttpVersion => 505,
             Refusal::DiskFull => 507,
         }
     }
@@ -122,7 +120,6 @@ impl Refusal {
             Refusal::Expectation(_) => "bad-expectation",
             Refusal::HeadTooLarge => "head-too-large",
             Refusal::TransferEncoding => "transfer-encoding",
-            Refusal::HttpVersion => "http-version",
             Refusal::Taken(_) => "taken",
             Refusal::NotInWindow { .. } => "not-in-window",
             Refusal::TooLarge { .. } => "too-large",
@@ -155,7 +152,6 @@ impl Refusal {
             Refusal::Expectation(_) => "This expectation cannot be met",
             Refusal::HeadTooLarge => "The request's head is too large",
             Refusal::TransferEncoding => "Transfer codings are not supported",
-            Refusal::HttpVersion => "This version of HTTP is not supported",
             Refusal::Taken(_) => "Other bytes are stored under this name",
             Refusal::NotInWindow { .. } => "The code that made this episode is out of date",
             Refusal::TooLarge { .. } => "The episode is too large",
@@ -244,7 +240,6 @@ impl fmt::Display for Refusal {
             Refusal::TransferEncoding => {
                 f.write_str("send the body plain with a Content-Length, not in chunks")
             }
-            Refusal::HttpVersion => f.write_str("use HTTP/1.1"),
             Refusal::Taken(slot) => write!(
                 f,
                 "{slot} is stored already with other bytes, and a stored episode never changes; give the new one a new id"

@@ -28,11 +28,11 @@ mod transport;
 use std::process::ExitCode;
 
 pub use checkout::local_commit;
-pub use moves::{Judge, NoReturn, Why, requeue, set_aside};
+pub use moves::{NoReturn, requeue, set_aside};
 pub use progress::bytes as human_bytes;
 pub use socket::Stop;
 pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
-pub use transport::{Answer, NoAnswer, Receiver};
+pub use transport::{Answer, Receiver};
 
 use crate::events;
 use crate::failure::Failure;

@@ -22,11 +22,12 @@ use world::World;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 4] = [
+    let runs: [(&str, fn()); 5] = [
         ("kills", kills_of_the_receiver),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
+        ("half-closed", a_peer_that_ends_and_does_not_read),
     ];
     for (name, run) in runs {
         if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
@@ -147,6 +148,22 @@ fn an_idle_receiver() {
     let ticks = cpu_ticks(&world) - before;
     let kib = memory_kib(&world, "VmRSS:");
     println!("idle: {ticks} ticks of 10 ms in 20 s (git is asked every second), {kib} KiB");
+}
+
+/// The answer has no room and the peer's end was read: the closer once span on that end.
+fn a_peer_that_ends_and_does_not_read() {
+    let paste = "a line to paste\\n".repeat(1 << 20);
+    let world = World::with(&format!(
+        "[version_gate]\nlocal_repo_path = \"/nonexistent/cis490\"\nremediation = \"{paste}\"\n"
+    ));
+    let mut client = world.client();
+    client.send(&world.good().no_commit().bytes()).unwrap();
+    client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    let before = cpu_ticks(&world);
+    thread::sleep(Duration::from_secs(4));
+    let ticks = cpu_ticks(&world) - before;
+    println!("half-closed: {ticks} ticks of 10 ms in 4 s");
+    assert!(ticks < 100, "the closer spins");
 }
 
 fn memory_kib(world: &World, field: &str) -> u64 {

@@ -429,11 +429,10 @@ fn a_peer_that_asks_and_never_reads_is_ended() {
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .unwrap();
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(
-        counters_are_told("the peak of a debug build") && peak_kib < 64 * 1024
-            || peak_kib < 256 * 1024,
-        "{peak}"
-    );
+    // Under an emulator most of it is the emulator's own.
+    let emulated = std::env::var("CIS490_RUNNER").is_ok();
+    let most_kib = if emulated { 256 << 10 } else { 64 << 10 };
+    assert!(peak_kib < most_kib, "{peak}");
 }
 
 #[test]

@@ -4,7 +4,10 @@
 //! Closing a socket with unread bytes resets the connection and can destroy an answer that the
 //! peer has not read yet. So: write it whole, `shutdown(Write)`, take what the peer still sends (up
 //! to a bound), `shutdown(Both)`. A client in the middle of a 1 GiB body then still reads its 412.
-//! The draining of all such connections is one plain thread's; the coroutine waits on a channel.
+//!
+//! The coroutine writes what the kernel has room for at once, which is all of a small answer. The
+//! rest of a large one, and the draining of all such connections, is one plain thread's; the
+//! coroutine waits on a channel.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -82,7 +85,11 @@ fn drain_all(arrivals: &mpsc::Receiver<Closing>) {
             }
         }
         closings.extend(arrivals.try_iter());
-        let sockets = closings.iter().map(|closing| closing.connection.socket());
+        // One whose end was read is readable for ever: polled, it would keep this thread busy.
+        let sockets = closings
+            .iter()
+            .filter(|closing| !closing.peer_has_ended)
+            .map(|closing| closing.connection.socket());
         if sys::wait_any(sockets, Direction::Readable, POLL).is_err() {
             // Out of kernel memory, say. Slower, and still bounded by each closing's deadline.
             std::thread::sleep(POLL);

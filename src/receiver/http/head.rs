@@ -16,7 +16,6 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub struct Framing {
     /// Bytes of body after the head; 0 without a Content-Length.
     pub length: u64,
-    pub has_length: bool,
     pub expects_continue: bool,
     /// The peer wants the connection closed after the answer, or speaks HTTP/1.0.
     pub closes: bool,
@@ -125,7 +124,6 @@ impl<'a> Head<'a> {
         }
         Ok(Framing {
             length: length.unwrap_or(0),
-            has_length: length.is_some(),
             expects_continue,
             closes: self.connection_closes || version == 0,
         })

@@ -95,11 +95,6 @@ impl Arrival {
         })
     }
 
-    /// What the sender said it sends.
-    pub fn claim(&self) -> &Claim {
-        &self.claim
-    }
-
     /// Bytes of the body that are still to come.
     pub fn missing(&self) -> u64 {
         self.claim.bytes - self.received

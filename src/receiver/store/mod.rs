@@ -195,11 +195,6 @@ impl Store {
         self.allowance.look()
     }
 
-    /// Episodes that have a row.
-    pub fn episodes(&self) -> usize {
-        self.index.count()
-    }
-
     pub fn data_dir(&self) -> &Path {
         self.layout.root()
     }
