@@ -71,6 +71,7 @@ fn headline(survey: &Survey) -> String {
         (survey.waiting.episodes, "waiting"),
         (held, "held"),
         (survey.refused.len(), "refused"),
+        (survey.overlooked, "not sent"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {words}"));
@@ -82,7 +83,7 @@ fn headline(survey: &Survey) -> String {
     };
     let shipper = match survey.running {
         Some(true) => "the shipper runs",
-        Some(false) => "the shipper does not run: systemctl start cis490-ship, or cis490 ship",
+        Some(false) => "the shipper does not run: systemctl start cis490-shipper, or cis490 ship",
         None => "whether the shipper runs cannot be seen from this user",
     };
     format!("{}: {queue}; {shipper}", survey.host)

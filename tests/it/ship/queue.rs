@@ -269,4 +269,6 @@ fn a_finished_episode_with_an_odd_name_is_not_overlooked() {
     let ended = lab.ship_once();
     assert_eq!(ended.code, 1, "{ended}");
     assert_eq!(lab.status()["overlooked"], 1);
+    let page = lab.run(&["status"], &[]).out;
+    assert!(page.starts_with("lab-1: 1 not sent; "), "{page}");
 }
