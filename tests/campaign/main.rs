@@ -8,6 +8,9 @@
 mod client;
 #[path = "../it/kills.rs"]
 mod kills;
+#[path = "../it/power/mod.rs"]
+mod power;
+mod power_cuts;
 #[path = "../it/world.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod world;
@@ -22,8 +25,10 @@ use world::World;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 5] = [
+    let runs: [(&str, fn()); 7] = [
         ("kills", kills_of_the_receiver),
+        ("power-of-the-receiver", power_cuts::of_the_receiver),
+        ("power-of-the-shipper", power_cuts::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),

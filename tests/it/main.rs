@@ -13,6 +13,8 @@ mod forgejo;
 mod gate;
 mod guard;
 mod kills;
+mod order;
+mod power;
 mod repository;
 mod ship;
 mod store;

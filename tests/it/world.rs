@@ -118,6 +118,8 @@ impl Repo {
 /// One receiver and what belongs to it.
 pub struct World {
     pub repo: Repo,
+    /// The store; usually in `dir`.
+    data: PathBuf,
     config: String,
     process: Option<Child>,
     address: Option<SocketAddr>,
@@ -143,11 +145,16 @@ impl World {
 
     /// Everything but the process: the store is made by `init`.
     pub fn prepared(config: &str) -> World {
+        World::prepared_on(None, config)
+    }
+
+    /// The same with the store in a folder of another disk.
+    pub fn prepared_on(data: Option<&Path>, config: &str) -> World {
         let dir = TempDir::new();
         let repo = Repo::new(&dir.path().join("repo"), WINDOW + 2);
-        let data_dir = dir.path().join("data");
+        let data = data.map_or(dir.path().join("data"), Path::to_owned);
         let mut text =
-            format!("data_dir = {data_dir:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
+            format!("data_dir = {data:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
         text += config;
         if !config.contains("[version_gate]") {
             text += "\n[version_gate]\n";
@@ -160,6 +167,7 @@ impl World {
         let world = World {
             dir,
             repo,
+            data,
             config: text,
             process: None,
             address: None,
@@ -179,7 +187,7 @@ impl World {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        let path = self.dir.path().join("data");
+        let path = self.data.clone();
         match (&self.process, self.mount) {
             (Some(process), Some(_)) => {
                 let root = PathBuf::from(format!("/proc/{}/root", process.id()));
@@ -201,7 +209,7 @@ impl World {
             return program;
         };
         // $0 is the program, with its runner if it has one; $@ what it is asked to do.
-        let data_dir = self.dir.path().join("data");
+        let data_dir = &self.data;
         let config = self.config_path();
         let script = format!(
             "mount -t tmpfs -o size={size} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
