@@ -13,6 +13,7 @@ mod forgejo;
 mod gate;
 mod guard;
 mod kills;
+mod lab;
 mod order;
 mod power;
 mod repository;
