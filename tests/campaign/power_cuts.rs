@@ -1,11 +1,22 @@
 //! Power cuts by the hundred, of every filesystem and in both ways.
 
-use crate::power::{self, KINDS, Kind, receiver, shipper};
+use crate::power::{self, Kind, Loss, kind, receiver, shipper};
 
 /// Cuts of each kind: over 200 in all.
 const CUTS: u32 = 60;
 /// Of one disk: each check reads all that is stored.
 const CUTS_OF_A_DISK: u32 = 15;
+
+/// Every way that the power can go here.
+const KINDS: [Kind; 6] = [
+    kind("ext4", Loss::Shutdown),
+    kind("xfs", Loss::Shutdown),
+    kind("ext4", Loss::Cache),
+    kind("xfs", Loss::Cache),
+    kind("btrfs", Loss::Cache),
+    // Without extents it has no fallocate.
+    kind("ext3", Loss::Shutdown),
+];
 
 pub fn of_the_receiver() {
     each_kind("the receiver's power", receiver::receiver_without_power);

@@ -124,8 +124,10 @@ pub struct World {
     process: Option<Child>,
     address: Option<SocketAddr>,
     env: Vec<(String, String)>,
-    /// The size of a tmpfs that the next process has for its store, seen by itself alone.
+    /// The options of a tmpfs that the next process has for its store, seen by itself alone.
     mount: Option<&'static str>,
+    /// The command that runs the next process: words before the program's own.
+    under: Vec<String>,
     // Dropped last: it removes the folder that the rest lives in.
     dir: TempDir,
 }
@@ -173,6 +175,7 @@ impl World {
             address: None,
             env: Vec::new(),
             mount: None,
+            under: Vec::new(),
         };
         world.run(&["init", "--config", &world.config_path()]);
         world
@@ -197,22 +200,37 @@ impl World {
         }
     }
 
-    /// From the next start on, the store is on a disk of this size, which ends with the process.
-    pub fn mount_at_start(&mut self, size: &'static str) {
-        self.mount = Some(size);
+    /// From the next start on, the store is on a tmpfs with these options, which ends with the process.
+    pub fn mount_at_start(&mut self, options: &'static str) {
+        self.mount = Some(options);
+    }
+
+    /// The next process, and only that, is run by this command, which ends with it.
+    pub fn run_under(&mut self, command: Vec<String>) {
+        self.under = command;
     }
 
     /// The program, in a mount namespace of its own if one is wanted.
-    fn receiver(&self) -> Command {
+    fn receiver(&mut self) -> Command {
         let program = cis490();
-        let Some(size) = self.mount else {
+        let mut under = self.under.drain(..);
+        if let Some(first) = under.next() {
+            let mut command = Command::new(first);
+            command
+                .args(under)
+                .arg(program.get_program())
+                .args(program.get_args());
+            return command;
+        }
+        drop(under);
+        let Some(options) = self.mount else {
             return program;
         };
         // $0 is the program, with its runner if it has one; $@ what it is asked to do.
         let data_dir = &self.data;
         let config = self.config_path();
         let script = format!(
-            "mount -t tmpfs -o size={size} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
+            "mount -t tmpfs -o {options} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
         );
         let mut command = Command::new("unshare");
         let words = std::iter::once(program.get_program()).chain(program.get_args());

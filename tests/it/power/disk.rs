@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::Dice;
 use super::volatile::{self, VolatileDisk};
@@ -98,29 +100,25 @@ impl Disk {
     }
 
     /// The power goes: whatever uses the disk meets errors, and nothing reaches it any more.
+    ///
+    /// Where the disk is of our own making, one in three dies first: for a while it takes no write.
     pub fn cut(&self, dice: &mut Dice) {
-        match &self.cache {
-            Some(cache) => cache.cut(dice),
-            None => shut_down(&self.root()),
+        let Some(cache) = &self.cache else {
+            return shut_down(&self.root());
+        };
+        if dice.below(3) == 0 {
+            cache.refuse_writes();
+            thread::sleep(Duration::from_millis(dice.below(60)));
         }
-    }
-
-    /// The disk takes no write any more, until [`Disk::power_on`]; not for a disk that is shut down.
-    pub fn refuse_writes(&self) {
-        self.cache.as_ref().expect("a disk of ours").refuse_writes();
-    }
-
-    /// The disk works again, as after an outage that nobody else noticed.
-    pub fn power_on(&self) {
-        if let Some(cache) = &self.cache {
-            cache.power_on();
-        }
+        cache.cut(dice);
     }
 
     /// The power is back, and the filesystem is mounted again. Nobody may use it now.
     pub fn restore(&self) {
         self.unmount();
-        self.power_on();
+        if let Some(cache) = &self.cache {
+            cache.power_on();
+        }
         self.mount()
             .unwrap_or_else(|error| panic!("{}: after a cut: {error}", self.kind));
     }

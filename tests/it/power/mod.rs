@@ -47,17 +47,6 @@ pub fn seed() -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(490)
 }
 
-/// Every way that the power can go here.
-pub const KINDS: [Kind; 6] = [
-    kind("ext4", Loss::Shutdown),
-    kind("xfs", Loss::Shutdown),
-    kind("ext4", Loss::Cache),
-    kind("xfs", Loss::Cache),
-    kind("btrfs", Loss::Cache),
-    // Without extents it has no fallocate.
-    kind("ext3", Loss::Shutdown),
-];
-
 pub const fn kind(filesystem: &'static str, loss: Loss) -> Kind {
     Kind { filesystem, loss }
 }

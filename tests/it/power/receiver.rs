@@ -82,13 +82,13 @@ pub fn receiver_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> 
         promises: Mutex::default(),
         told: Told::default(),
     };
-    run.world.start();
+    run.start();
     while run.told.cuts < cuts {
         run.cut_under_load();
         while run.told.cuts < cuts && run.dice.below(3) == 0 {
             run.cut_in_recovery();
         }
-        run.world.start();
+        run.start();
         run.check(false);
         run.send_again();
         run.check(true);
@@ -98,6 +98,14 @@ pub fn receiver_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> 
 }
 
 impl Run {
+    /// In a debug build the syncs are slower, by as much as the dice say: most cuts then come
+    /// between the steps of a commit.
+    fn start(&mut self) {
+        let delay_ms = self.dice.below(25);
+        self.world.env("CIS490_SYNC_DELAY_MS", delay_ms);
+        self.world.start();
+    }
+
     fn cut_under_load(&mut self) {
         let over = AtomicBool::new(false);
         let moment = Duration::from_micros(self.dice.below(250_000));

@@ -137,7 +137,7 @@ fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
         return;
     }
     let mut world = prepared();
-    world.mount_at_start("2m");
+    world.mount_at_start("size=2m");
     world.start();
     let sizes = [300_000, 60_000, 9_000, 1_000];
     let (mut stored, mut refused) = (Vec::new(), 0);
