@@ -13,6 +13,7 @@ mod forgejo;
 mod gate;
 mod guard;
 mod kills;
+mod log;
 mod repository;
 mod ship;
 mod store;
