@@ -13,6 +13,7 @@ mod forgejo;
 mod gate;
 mod guard;
 mod kills;
+mod lab;
 mod log;
 mod repository;
 mod ship;
