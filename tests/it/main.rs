@@ -16,6 +16,7 @@ mod guard;
 mod kills;
 mod lab;
 mod limits;
+mod log;
 mod order;
 mod power;
 mod repository;
