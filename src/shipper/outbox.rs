@@ -15,7 +15,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,7 @@ fn pack_to(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    partial: &PathBuf,
+    partial: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Seal, Meta), PackFault> {
     let mut file = durable::create(partial)?;
