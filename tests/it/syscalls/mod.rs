@@ -6,7 +6,6 @@
 //! do is a short write: it would claim bytes that were never written. For those the size of a file
 //! is limited (`limits`), and disks are really full.
 
-mod order;
 pub mod receiver;
 pub mod shipper;
 

@@ -1,13 +1,13 @@
 //! The order of the durable steps as the kernel sees it: of any build, and of whatever code takes
-//! them. `order` has the same, stricter, from what a debug build writes down.
+//! them. `super` has the same, stricter, from what a debug build writes down.
 
 use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-use super::can_trace;
 use crate::client::Put;
 use crate::lab::Lab;
+use crate::syscalls::can_trace;
 use crate::world::{World, cis490};
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";

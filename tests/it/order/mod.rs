@@ -2,6 +2,8 @@
 //! each step after the one before is a must, and what may run side by side is named so. A sync is
 //! two entries, its beginning and `synced`, so that nothing that must wait for it can begin between.
 
+mod kernel;
+
 use std::fs;
 use std::path::PathBuf;
 
