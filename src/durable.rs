@@ -42,14 +42,11 @@ pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(parent(path))
 }
 
-/// Makes one directory, and its name stay. One that exists is fine.
+/// Makes one directory, and its name stay. One that exists is fine, and synced too: the run that
+/// made it may have been killed before it did.
 pub fn make_dir(path: &Path) -> io::Result<()> {
-    step_on("mkdir", || name_of(path))?;
-    match fs::create_dir(path) {
-        Ok(()) => sync_dir(parent(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
+    mkdir(path)?;
+    sync_dir(parent(path))
 }
 
 /// Makes one directory and leaves the sync of its parent to the caller, who may have more names

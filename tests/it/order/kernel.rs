@@ -2,13 +2,12 @@
 //! them. `super` has the same, stricter, from what a debug build writes down.
 
 use std::collections::HashMap;
-use std::fs;
-use std::process::Command;
 
 use crate::client::Put;
 use crate::lab::Lab;
-use crate::syscalls::can_trace;
-use crate::world::{World, cis490};
+use crate::syscalls::shipper::ship_under;
+use crate::syscalls::{can_trace, whole_log};
+use crate::world::World;
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -44,19 +43,9 @@ fn calls(log: &str) -> Vec<Call> {
 fn strace(log: &str) -> Vec<String> {
     let calls = "trace=write,writev,pwrite64,sendto,sendmsg,recvfrom,read,fsetxattr,fsync,fdatasync,\
         ?link,linkat,?rename,renameat,renameat2,?unlink,unlinkat,?mkdir,mkdirat";
-    [
-        "strace",
-        "-f",
-        "-y",
-        "-qqq",
-        "--kill-on-exit",
-        "-e",
-        calls,
-        "-o",
-        log,
-    ]
-    .map(str::to_owned)
-    .into()
+    ["strace", "-D", "-f", "-y", "-q", "-e", calls, "-o", log]
+        .map(str::to_owned)
+        .into()
 }
 
 /// Each stage ends before the next begins; the calls of one stage come in any order. A call is told
@@ -92,10 +81,12 @@ fn the_kernel_sees_an_upload_in_the_stated_order() {
     world.wait_until("incoming/ is empty", |world| {
         world.names("incoming").is_empty()
     });
+    let process = world.pid();
     world.kill();
+    let log = whole_log(&log, process);
     let x = "incoming/lab-1~ep-1~1.partial";
     check(
-        &fs::read_to_string(&log).unwrap(),
+        &log,
         &[
             &[&["pwrite64", x]],
             &[&["fsetxattr", x]],
@@ -113,7 +104,6 @@ fn the_kernel_sees_an_upload_in_the_stated_order() {
         ],
     );
     // No write to X after its sync, and only one answer.
-    let log = fs::read_to_string(&log).unwrap();
     let calls = calls(&log);
     let synced = calls
         .iter()
@@ -135,18 +125,12 @@ fn the_kernel_sees_an_episode_shipped_in_the_stated_order() {
     lab.episode("ep-1", COMMIT);
     let log = lab.dir().join("calls");
     let under = strace(log.to_str().unwrap());
-    let program = cis490();
-    let status = Command::new(&under[0])
-        .args(&under[1..])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .args(["ship", "--once", "--config"])
-        .arg(lab.config())
-        .status();
-    assert!(status.unwrap().success(), "{lab}");
+    let (process, status, said) = ship_under(&lab, &under);
+    assert_eq!(status, Some(0), "{said}\n{lab}");
+    let log = whole_log(&log, process);
     let (partial, receipt) = ("outbox/ep-1.tar.zst.partial", "shipped/ep-1.receipt.json");
     check(
-        &fs::read_to_string(&log).unwrap(),
+        &log,
         &[
             &[&["write", partial]],
             &[

@@ -14,6 +14,10 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::PATIENCE;
 
 /// By what name a call may go: musl and glibc differ.
 const CALLS: [&str; 13] = [
@@ -73,14 +77,8 @@ impl Fault {
 }
 
 fn strace(calls: &str, paths: &[String]) -> Vec<String> {
-    let mut words = vec![
-        "strace",
-        "-f",
-        "-qqq",
-        "--kill-on-exit",
-        "--seccomp-bpf",
-        "-e",
-    ];
+    // With -D our child is the program and not strace, so that what kills one kills the other.
+    let mut words = vec!["strace", "-D", "-f", "-q", "--seccomp-bpf", "-e"];
     let trace = format!("trace={calls}");
     words.push(&trace);
     for path in paths {
@@ -92,7 +90,7 @@ fn strace(calls: &str, paths: &[String]) -> Vec<String> {
 /// Whether there is a strace here that may trace; said once for a test that is skipped.
 pub fn can_trace(test: &str) -> bool {
     let tried = Command::new("strace")
-        .args(["-f", "--kill-on-exit", "-o", "/dev/null", "true"])
+        .args(["-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null", "true"])
         .stderr(Stdio::null())
         .status();
     let can = tried.is_ok_and(|status| status.success());
@@ -102,9 +100,27 @@ pub fn can_trace(test: &str) -> bool {
     can
 }
 
+/// What strace has written of a process and its threads, which has ended.
+pub fn whole_log(log: &Path, process: u32) -> String {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let ended = text.lines().any(|line| {
+            line.split_once(' ').is_some_and(|(thread, rest)| {
+                thread == process.to_string() && rest.trim_start().starts_with("+++ ")
+            })
+        });
+        if ended {
+            return text;
+        }
+        assert!(Instant::now() < until, "strace does not end\n{text}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// All faults of a run whose clean calls `log` tells, as strace wrote it.
-fn all_faults(log: &Path) -> Vec<Fault> {
-    let counts = counts(&fs::read_to_string(log).unwrap());
+fn all_faults(log: &str) -> Vec<Fault> {
+    let counts = counts(log);
     let mut faults = Vec::new();
     for calls in CALLS {
         let names = calls.split(',').map(|name| name.trim_start_matches('?'));

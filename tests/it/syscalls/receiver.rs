@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Fault, Told, all_faults, can_trace, strace};
+use super::{Fault, Told, all_faults, can_trace, strace, whole_log};
 use crate::client::{Client, Put, sha256};
 use crate::world::World;
 
@@ -82,9 +82,9 @@ fn paths(world: &World) -> Vec<String> {
 }
 
 /// The log of a run without a fault.
-fn clean_run() -> std::path::PathBuf {
+fn clean_run() -> String {
     let mut world = World::prepared(GATE_OFF);
-    let log = std::env::temp_dir().join(format!("cis490-calls-{}", std::process::id()));
+    let log = world.dir().join("calls");
     let mut command = strace(&super::CALLS.join(","), &paths(&world));
     command.extend(["-o".to_owned(), log.display().to_string()]);
     world.run_under(command);
@@ -95,8 +95,9 @@ fn clean_run() -> std::path::PathBuf {
     world.wait_until("incoming/ is empty", |world| {
         world.names("incoming").is_empty()
     });
+    let process = world.pid();
     world.kill();
-    log
+    whole_log(&log, process)
 }
 
 /// One run with the fault, and one without it, which must mend all by itself. What was heard.

@@ -2,12 +2,12 @@
 //! without it. The receiver stays whole.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Fault, Told, all_faults, can_trace, strace};
+use super::{Fault, Told, all_faults, can_trace, strace, whole_log};
 use crate::lab::{Lab, noise};
 use crate::world::{World, cis490};
 
@@ -77,36 +77,40 @@ fn lab(world: &World) -> Lab {
     lab
 }
 
-/// `ship --once` run by a command; its exit status and log.
-fn ship_under(lab: &Lab, command: Vec<String>) -> (Option<i32>, String) {
+/// `ship --once` run by a command; its process, exit status and log.
+pub fn ship_under(lab: &Lab, command: &[String]) -> (u32, Option<i32>, String) {
     let program = cis490();
-    let output = Command::new(&command[0])
+    let child = Command::new(&command[0])
         .args(&command[1..])
         .arg(program.get_program())
         .args(program.get_args())
         .args(["ship", "--once", "--config"])
         .arg(lab.config())
-        .output()
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
         .unwrap();
+    let process = child.id();
+    let output = child.wait_with_output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), log)
+    (process, output.status.code(), log)
 }
 
-fn clean_run() -> std::path::PathBuf {
+fn clean_run() -> String {
     let world = World::with(GATE_OFF);
     let lab = lab(&world);
-    let log = std::env::temp_dir().join(format!("cis490-ship-calls-{}", std::process::id()));
+    let log = lab.dir().join("calls");
     let mut command = strace(&super::CALLS.join(","), &paths(&lab));
     command.extend(["-o".to_owned(), log.display().to_string()]);
-    let (status, said) = ship_under(&lab, command);
+    let (process, status, said) = ship_under(&lab, &command);
     assert_eq!(status, Some(0), "{said}\n{lab}");
-    log
+    whole_log(&log, process)
 }
 
 fn suffer(fault: &Fault) -> String {
     let world = World::with(GATE_OFF);
     let lab = lab(&world);
-    let (status, said) = ship_under(&lab, fault.command(&paths(&lab)));
+    let (_, status, said) = ship_under(&lab, &fault.command(&paths(&lab)));
     let what = format!("{fault}: {status:?}\n{said}\n{lab}");
     if fault.what.contains("delay") {
         assert_eq!(status, Some(0), "{what}");
