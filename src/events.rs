@@ -124,6 +124,18 @@ pub fn no_thread(error: &io::Error) {
     log::error!("event=no_thread why={:?}", error.to_string());
 }
 
+/// `refusals.jsonl` cannot be read: the page shows no refusals of earlier runs. Look who owns it.
+pub fn refusals_unreadable(path: &Path, error: &io::Error) {
+    let why = error.to_string();
+    log::warn!("event=refusals_unreadable path={path:?} why={why:?}");
+}
+
+/// Refusals are not written down, until it can be done again. Look at the disk and who owns the file.
+pub fn refusals_unwritable(path: &Path, error: &io::Error) {
+    let why = error.to_string();
+    log::warn!("event=refusals_unwritable path={path:?} why={why:?}");
+}
+
 // --- the store ---
 
 /// The store is open: what the index holds, and what the last run had left in incoming/.

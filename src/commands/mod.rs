@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod init;
 mod receive;
+mod refusals;
 mod requeue;
 mod set_aside;
 mod ship;
@@ -40,6 +41,7 @@ enum Command {
     SetAside(set_aside::SetAside),
     Init(init::Init),
     Token(token::Token),
+    Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
     Demo(demo::Demo),
 }
@@ -77,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
         Command::Token(token) => token.run(),
+        Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Demo(demo) => demo.run(),
     };

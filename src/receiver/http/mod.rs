@@ -13,6 +13,9 @@ mod clerk;
 mod closer;
 mod connection;
 mod head;
+mod meters;
+mod metrics;
+mod page;
 mod put;
 mod upload;
 mod watchdog;
@@ -21,10 +24,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
@@ -33,18 +36,23 @@ use self::clerk::Clerks;
 use self::closer::Closer;
 use self::connection::Connection;
 use self::head::{Framing, Head, Route};
+use self::meters::Meters;
+use self::page::Kept;
 use self::upload::Uploads;
 use super::access::Access;
 use super::config::Config;
+use super::figures::Figures;
 use super::refusal::Refusal;
-use super::store::Store;
+use super::refusals::{Ending, RefusedUpload, Teller};
+use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use super::vital::{self, Stopper};
+use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::sys;
-use crate::wire::GateVerdict;
+use crate::wire::{self, GateVerdict, Slot};
 
 /// The crate below this room, for whoever sets what is logged.
 pub const CRATE: &str = "may_minihttp";
@@ -72,6 +80,16 @@ struct Shared {
     answering: AtomicU32,
     draining: AtomicBool,
     disk_full: AtomicBool,
+    /// As it was at the last look; `None` when that failed. Read by plain threads alone.
+    space: Mutex<Option<Space>>,
+    figures: Arc<Figures>,
+    refusals: Teller,
+    meters: Meters,
+    /// When this process began, as the clock said.
+    began: SystemTime,
+    began_here: Instant,
+    page: Kept,
+    metrics: Kept,
 }
 
 /// The running server.
@@ -85,6 +103,8 @@ pub fn start(
     config: Config,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
+    figures: Arc<Figures>,
+    refusals: Teller,
     stopper: &Stopper,
 ) -> Result<Server, Failure> {
     let address = free_address(config.listen)?;
@@ -109,6 +129,14 @@ pub fn start(
         answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
+        space: Mutex::new(None),
+        meters: Meters::new(),
+        began: SystemTime::now(),
+        began_here: Instant::now(),
+        page: Kept::default(),
+        metrics: Kept::default(),
+        figures,
+        refusals,
         config,
         store,
         gate,
@@ -153,8 +181,10 @@ fn look_at_the_disk(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failu
     let shared = Arc::clone(shared);
     vital::spawn_vital("disk-look", stopper, move || {
         loop {
-            let has_room = shared.store.has_room(0).unwrap_or(false);
+            let space = shared.store.space().ok();
+            let has_room = space.is_some_and(|space| space.holds(0));
             shared.disk_full.store(!has_room, Ordering::Relaxed);
+            *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
             thread::sleep(HEALTH_LOOK);
         }
     })
@@ -290,7 +320,7 @@ impl Reply {
 /// One request on one connection.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     connection: &'a Arc<Connection>,
 }
 
@@ -342,6 +372,40 @@ impl Exchange<'_> {
 
     fn log_refusal(self, method: &str, path: &str, refusal: &Refusal) {
         events::refused_request(self.connection.peer(), method, path, refusal);
+        if method != "PUT" {
+            return self.shared.meters.refused_request(refusal);
+        }
+        let slot = path
+            .strip_prefix(wire::EPISODES_PATH)
+            .and_then(|name| Slot::parse(name).ok());
+        self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
+    }
+
+    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been taken.
+    fn note_refused_upload(
+        self,
+        slot: Option<&Slot>,
+        path: &str,
+        commit: Option<CommitHash>,
+        refusal: &Refusal,
+        bytes: u64,
+    ) {
+        self.shared.meters.refused_upload(refusal);
+        let refused = RefusedUpload {
+            at: clock::rfc3339(SystemTime::now()),
+            after_seq: self.shared.figures.last_seq(),
+            peer: self.connection.peer(),
+            host: slot.map(|slot| slot.host.clone()),
+            episode: slot.map(|slot| slot.episode.clone()),
+            path: slot.is_none().then(|| RefusedUpload::shortened(path)),
+            commit,
+            status: refusal.status(),
+            reason: refusal.name().to_owned(),
+            why: RefusedUpload::shortened(&refusal.to_string()),
+            left_out: 0,
+        };
+        let ending = Ending::Refused { refused, bytes };
+        self.shared.refusals.tell(ending);
     }
 
     /// Everything that is asked for without a body.
@@ -366,9 +430,31 @@ impl Exchange<'_> {
             Route::Gate => Ok(Answer::json(200, &self.shared.gate.state())),
             Route::GateCommit(commit) => self.verdict(commit),
             Route::Health => self.health(),
+            Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
+            Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
             Route::Upload(_) => Err(Refusal::Internal), // `answer` does not send it here
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
+    }
+
+    /// A text about the whole receiver. One that was made within the last second is as good; else a
+    /// clerk makes it, since it reads what plain threads write.
+    fn made(
+        self,
+        kept: fn(&Shared) -> &Kept,
+        make: fn(&Shared) -> String,
+        answer: fn(Vec<u8>) -> Answer,
+    ) -> Result<Answer, Refusal> {
+        if let Some(text) = kept(self.shared).fresh() {
+            return Ok(answer(text));
+        }
+        let shared = Arc::clone(self.shared);
+        let made = self.shared.clerks.ask(move || {
+            // Whoever asked just before may have had it made.
+            let kept = kept(&shared);
+            kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))
+        });
+        made.map(answer).ok_or(Refusal::Internal)
     }
 
     /// Would this commit get in?
