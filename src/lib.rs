@@ -14,4 +14,5 @@ pub mod names;
 pub mod receiver;
 pub mod shipper;
 pub mod sys;
+pub mod terminal;
 pub mod wire;

@@ -1,24 +1,26 @@
 //! `cis490 refusals`: which uploads this receiver has refused, why, and what to do about it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
+use crate::terminal;
 
 /// show the uploads that this receiver has refused: who, why, and what to do. It keeps the newest
 /// few thousand; of a peer that is refused all the time, some are only counted
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "refusals",
-    example = "{command_name} --host lab-7 --last 5"
+    example = "cis490 refusals --host lab-7 --last 5"
 )]
 pub struct Refusals {
     /// the receiver's configuration (default: /etc/cis490/receiver.toml)
@@ -58,22 +60,10 @@ impl Refusals {
         })?;
         kept.retain(|refused| self.wants(refused));
         let shown = &kept[kept.len().saturating_sub(self.last)..];
-        if self.json {
-            for refused in shown {
-                let line = serde_json::to_string(refused);
-                println!("{}", line.unwrap_or_default());
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
-            println!("no refused upload is known");
-            return Ok(ExitCode::SUCCESS);
-        };
-        println!("{} refused, {} to {}\n", kept.len(), first.at, last.at);
-        print_reasons(&kept);
-        for refused in shown {
-            print_one(refused);
-        }
+        terminal::print(&match self.json {
+            true => shown.iter().map(json_line).collect(),
+            false => told(&kept, shown),
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -87,8 +77,26 @@ impl Refusals {
     }
 }
 
+fn json_line(refused: &RefusedUpload) -> String {
+    // Our own types serialize.
+    serde_json::to_string(refused).unwrap_or_default() + "\n"
+}
+
+/// First what there is to do, then the newest ones, the last of all at the end.
+fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
+    let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
+        return "no refused upload is known\n".to_owned();
+    };
+    let mut text = format!("{} refused, {} to {}\n\n", kept.len(), first.at, last.at);
+    reasons(&mut text, kept);
+    for refused in shown {
+        one(&mut text, refused);
+    }
+    text
+}
+
 /// How many of each reason, of whom, and what to do: the most frequent first.
-fn print_reasons(kept: &[RefusedUpload]) {
+fn reasons(text: &mut String, kept: &[RefusedUpload]) {
     const HOSTS_SHOWN_MAX: usize = 6;
     let mut reasons: BTreeMap<(u16, &str), (usize, BTreeSet<String>)> = BTreeMap::new();
     for refused in kept {
@@ -106,13 +114,14 @@ fn print_reasons(kept: &[RefusedUpload]) {
             Some(more) => format!(" and {more} more"),
         };
         let who: Vec<String> = who.into_iter().take(HOSTS_SHOWN_MAX).collect();
-        println!(
+        let _ = writeln!(
+            text,
             "{count:5}  {status} {}: {}{more}",
             one_line(reason),
             who.join(", ")
         );
         if let Some(remedy) = what_to_do(reason) {
-            println!("       {remedy}");
+            let _ = writeln!(text, "       {remedy}");
         }
     }
 }
@@ -124,7 +133,7 @@ fn name(refused: &RefusedUpload) -> String {
     }
 }
 
-fn print_one(refused: &RefusedUpload) {
+fn one(text: &mut String, refused: &RefusedUpload) {
     let what = match (&refused.episode, &refused.path) {
         (Some(episode), _) => format!("{}/{episode}", name(refused)),
         (None, path) => format!("{:?}", path.as_deref().unwrap_or("?")),
@@ -133,16 +142,18 @@ fn print_one(refused: &RefusedUpload) {
         .commit
         .as_ref()
         .map_or("no commit".to_owned(), CommitHash::to_string);
-    println!("\n{}  {what}", refused.at);
-    println!(
+    let _ = writeln!(text, "\n{}  {what}", refused.at);
+    let _ = writeln!(
+        text,
         "  {} {}, commit {commit}, from {}",
         refused.status,
         one_line(&refused.reason),
         refused.peer
     );
-    println!("  {}", one_line(&refused.why));
+    let _ = writeln!(text, "  {}", one_line(&refused.why));
     if refused.left_out > 0 {
-        println!(
+        let _ = writeln!(
+            text,
             "  (before it, {} were only counted: they came too fast)",
             refused.left_out
         );

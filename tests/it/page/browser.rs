@@ -97,6 +97,11 @@ impl Browser {
 
     /// Calls a method of the protocol; its result.
     pub fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.ask(method, params);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn ask(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.last_id += 1;
         let mut command = json!({"id": self.last_id, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -111,8 +116,11 @@ impl Browser {
                 .next(until)
                 .unwrap_or_else(|| panic!("{method}: no answer"));
             if answer["id"] == json!(self.last_id) {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                let error = &answer["error"];
+                return match error.is_null() {
+                    true => Ok(answer["result"].clone()),
+                    false => Err(error.clone()),
+                };
             }
             self.events.push(answer);
         }
@@ -165,10 +173,14 @@ impl Browser {
 
     /// The document as it is now, also where no script may run.
     pub fn document(&mut self) -> String {
-        let root = self.call("DOM.getDocument", json!({"depth": 0}));
-        let node = json!({"nodeId": root["root"]["nodeId"]});
-        let html = self.call("DOM.getOuterHTML", node);
-        html["outerHTML"].as_str().unwrap().to_owned()
+        loop {
+            let root = self.call("DOM.getDocument", json!({"depth": 0}));
+            let node = json!({"nodeId": root["root"]["nodeId"]});
+            // An error is a document that was replaced in this instant.
+            if let Ok(html) = self.ask("DOM.getOuterHTML", node) {
+                return html["outerHTML"].as_str().unwrap().to_owned();
+            }
+        }
     }
 
     /// A picture of the whole page, as a PNG file.

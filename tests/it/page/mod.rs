@@ -24,7 +24,7 @@ const NASTY_HOSTS: [&str; 6] = [
     "xn--a",
     "0-0",
 ];
-const NASTY_EPISODE: &str = "A_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-_._-.htm";
+const NASTY_EPISODE: &str = "A_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-.htm";
 
 /// A receiver with a past: rows of days ago, written before it starts.
 struct Lab {
@@ -64,7 +64,7 @@ impl Lab {
                 ago + number * every,
                 host.to_owned(),
                 episode,
-                40_000_000 + number,
+                4_000_000 + 1000 * number,
                 commit.clone(),
             );
             self.rows.push(row);

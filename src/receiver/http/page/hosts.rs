@@ -152,7 +152,7 @@ impl<'a> Host<'a> {
             ),
         };
         let _ = match &figures.refused {
-            None => write!(row, "<td>–"),
+            None => write!(row, "<td class=x>–"),
             Some(refused) => {
                 let ago = Ago::of(clock::parse_rfc3339(&refused.at), scene.now_s);
                 let over = if figures.open_refusal().is_some() {
