@@ -12,7 +12,7 @@ use crate::names::{CommitHash, HostId};
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
-use crate::terminal;
+use crate::terminal::{self, Paint, one_line};
 
 /// show the uploads that this receiver has refused: who, why, and what to do. It keeps the newest
 /// few thousand; of a peer that is refused all the time, some are only counted
@@ -142,7 +142,8 @@ fn one(text: &mut String, refused: &RefusedUpload) {
         .commit
         .as_ref()
         .map_or("no commit".to_owned(), CommitHash::to_string);
-    let _ = writeln!(text, "\n{}  {what}", refused.at);
+    let paint = Paint::for_stdout();
+    let _ = writeln!(text, "\n{}  {}", refused.at, paint.bold(&what));
     let _ = writeln!(
         text,
         "  {} {}, commit {commit}, from {}",
@@ -158,11 +159,4 @@ fn one(text: &mut String, refused: &RefusedUpload) {
             refused.left_out
         );
     }
-}
-
-/// Text from outside, without what could move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
