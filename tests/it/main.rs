@@ -18,6 +18,7 @@ mod lab;
 mod limits;
 mod log;
 mod order;
+mod page;
 mod power;
 mod repository;
 mod ship;

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Dice;
 use super::volatile::{self, VolatileDisk};
+use crate::client::PATIENCE;
 use crate::world::TempDir;
 
 /// How the power goes.
@@ -123,9 +124,26 @@ impl Disk {
             .unwrap_or_else(|error| panic!("{}: after a cut: {error}", self.kind));
     }
 
+    /// Also from every mount namespace that somebody has made meanwhile, with a copy of our mount: a
+    /// filesystem that is still in use there would be mounted here as it is, dead.
     fn unmount(&self) {
         run(Command::new("umount").arg(self.root()))
             .unwrap_or_else(|error| panic!("{}: {error}", self.kind));
+        let until = Instant::now() + PATIENCE;
+        while self.is_attached() {
+            let kind = self.kind;
+            assert!(
+                Instant::now() < until,
+                "{kind}: a mount namespace keeps the disk"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether a loop device still has the image.
+    fn is_attached(&self) -> bool {
+        let found = Command::new("losetup").arg("-j").arg(self.image()).output();
+        found.is_ok_and(|found| !found.stdout.is_empty())
     }
 }
 
