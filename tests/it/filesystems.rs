@@ -66,8 +66,8 @@ fn stores_small_and_large(world: &World) {
 /// exFAT, as it comes on a stick: it is refused at start, with what to do.
 #[test]
 fn a_filesystem_without_hard_links_is_refused_in_words() {
-    let script =
-        "truncate -s 64M image; mkfs.exfat image >/dev/null; mount.exfat-fuse image m >/dev/null";
+    let script = "truncate -s 64M image; mkfs.exfat image >/dev/null; \
+        device=$(losetup --find --show image); mount.exfat-fuse $device m >/dev/null; losetup -d $device";
     let Some(mount) = mounted("a filesystem without hard links", script) else {
         return;
     };

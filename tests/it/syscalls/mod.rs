@@ -90,7 +90,16 @@ fn strace(calls: &str, paths: &[String]) -> Vec<String> {
 /// Whether there is a strace here that may trace; said once for a test that is skipped.
 pub fn can_trace(test: &str) -> bool {
     let tried = Command::new("strace")
-        .args(["-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null", "true"])
+        .args([
+            "-D",
+            "-f",
+            "-q",
+            "-e",
+            "trace=write",
+            "-o",
+            "/dev/null",
+            "true",
+        ])
         .stderr(Stdio::null())
         .status();
     let can = tried.is_ok_and(|status| status.success());
