@@ -13,6 +13,7 @@ mod filesystems;
 mod forgejo;
 mod gate;
 mod guard;
+mod hostile;
 mod kills;
 mod lab;
 mod limits;

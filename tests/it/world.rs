@@ -128,6 +128,8 @@ pub struct World {
     mount: Option<&'static str>,
     /// The command that runs the next process: words before the program's own.
     under: Vec<String>,
+    /// The limit on open files that the next processes are given.
+    files: Option<u32>,
     // Dropped last: it removes the folder that the rest lives in.
     dir: TempDir,
 }
@@ -176,6 +178,7 @@ impl World {
             env: Vec::new(),
             mount: None,
             under: Vec::new(),
+            files: None,
         };
         world.run(&["init", "--config", &world.config_path()]);
         world
@@ -210,9 +213,14 @@ impl World {
         self.under = command;
     }
 
+    /// From the next start on, the process may have so many files open and no more.
+    pub fn limit_files(&mut self, most: u32) {
+        self.files = Some(most);
+    }
+
     /// The program, in a mount namespace of its own if one is wanted.
     fn receiver(&mut self) -> Command {
-        let program = cis490();
+        let mut program = cis490();
         let mut under = self.under.drain(..);
         if let Some(first) = under.next() {
             let mut command = Command::new(first);
@@ -223,6 +231,12 @@ impl World {
             return command;
         }
         drop(under);
+        if let Some(most) = self.files {
+            let mut limited = Command::new("sh");
+            limited.args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"]);
+            limited.arg(program.get_program()).args(program.get_args());
+            program = limited;
+        }
         let Some(options) = self.mount else {
             return program;
         };
@@ -320,6 +334,16 @@ impl World {
             .as_ref()
             .expect("the receiver was started")
             .id()
+    }
+
+    /// User and system time of the process, in clock ticks (of 10 ms, as a rule).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        [fields[12], fields[13]]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
     }
 
     /// kill -9.
