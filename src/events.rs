@@ -288,10 +288,12 @@ pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) 
     log::info!("event=packed episode={episode} from_bytes={from_bytes} bytes={bytes} ms={ms}");
 }
 
-/// WARN. The compressor failed on this episode's bytes: it is packed again without compressing,
-/// which is whole and larger. Nothing to do, but worth a report.
-pub fn compressor_failed(episode: &str) {
-    log::warn!("event=compressor_failed episode={episode} next=\"packed without compressing\"");
+/// WARN. So many blocks of this episode did not read back as what went in, and were stored as they
+/// are: whole, and larger. Nothing to do, but worth a report.
+pub fn compressor_failed(episode: &str, blocks: u64) {
+    log::warn!(
+        "event=compressor_failed episode={episode} blocks={blocks} next=\"stored without compressing\""
+    );
 }
 
 /// INFO. The receiver has it. 200: it had it before. `kept` is its name in shipped/.
