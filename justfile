@@ -20,6 +20,11 @@ test *filter:
 campaign *name:
     cargo test --test campaign -- {{name}}
 
+# this program beside what a user would pick instead, or only the workloads with NAME in theirs
+bench *names:
+    tests/bench/peers.sh target/bench/peers
+    cargo bench --bench bench -- {{names}}
+
 # format, and look for what a reviewer would find
 lint:
     cargo fmt

@@ -15,12 +15,19 @@ pub const DEFAULT_PORT: u16 = 8490;
 pub const EPISODES_PATH: &str = "/v1/episodes/";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
+/// Prometheus text.
+pub const METRICS_PATH: &str = "/metrics";
+/// The status page for a person.
+pub const PAGE_PATH: &str = "/";
 
 pub const COMMIT_HEADER: &str = "X-Cis490-Code-Commit";
 pub const SHA256_HEADER: &str = "X-Cis490-Sha256";
 pub const DIRTY_HEADER: &str = "X-Cis490-Code-Dirty";
 /// On an admitted PUT: `37/100`, the commit's place in the configured window, 1 being the head.
 pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
+
+/// With fewer commits than this until a commit falls out of the window, its operator is told.
+pub const REMAINING_LOW: u32 = 20;
 
 pub const JSON: &str = "application/json";
 /// RFC 9457.

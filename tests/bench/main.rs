@@ -7,6 +7,7 @@
 
 mod floors;
 mod load;
+mod packing;
 mod process;
 mod report;
 mod servers;
@@ -64,6 +65,7 @@ fn main() {
         println!("  {:<12} {}", kind.name(), kind.version());
     }
     floors::run(&plan);
+    packing::run(&plan);
     uploads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
