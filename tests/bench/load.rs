@@ -108,7 +108,7 @@ impl Line {
     }
 
     /// Sends one upload and reads its answer's status.
-    fn put(&mut self, head: &str, body: &Body, payload: &Payload) -> io::Result<u16> {
+    pub fn put(&mut self, head: &str, body: &Body, payload: &Payload) -> io::Result<u16> {
         let mut first = Vec::with_capacity(head.len() + PREFIX_BYTES + (64 << 10));
         first.extend_from_slice(head.as_bytes());
         first.extend_from_slice(&body.prefix);

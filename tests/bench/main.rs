@@ -5,7 +5,9 @@
 //! in its name; --tiny makes everything small, to see that it runs. Figures want a machine that
 //! does nothing else.
 
+mod counting;
 mod floors;
+mod inside;
 mod load;
 mod packing;
 mod process;
@@ -14,6 +16,9 @@ mod servers;
 mod uploads;
 
 use servers::Kind;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 /// What is to be run.
 pub struct Plan {
@@ -69,4 +74,5 @@ fn main() {
     uploads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
+    inside::run(&plan);
 }

@@ -290,7 +290,7 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
 
 /// A store with a window on its disk, so that the first upload is let in at once. The repository
 /// that it is of is not there: the window of the last run holds.
-fn prepare_ours(dir: &Path, address: SocketAddr) {
+pub fn prepare_ours(dir: &Path, address: SocketAddr) {
     let repository = dir.join("repository");
     let config = format!(
         "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 64\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
@@ -319,7 +319,7 @@ fn nginx_config(dir: &Path, address: SocketAddr) -> String {
     )
 }
 
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
     probe.local_addr().expect("an address")
 }

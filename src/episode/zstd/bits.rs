@@ -151,7 +151,7 @@ mod tests {
         let values: Vec<(u64, u32)> = (0..300u64)
             .map(|i| {
                 let count = (i * 7 % 24) as u32;
-                (i * 0x9E37_79B9 & ((1 << count) - 1), count)
+                ((i * 0x9E37_79B9) & ((1 << count) - 1), count)
             })
             .collect();
         for end in [1, 2, 3, 7, 20, 300] {
