@@ -25,6 +25,10 @@ bench *names:
     tests/bench/peers.sh target/bench/peers
     cargo bench --bench bench -- {{names}}
 
+# look for inputs that break a promise, SECONDS each target; tests/fuzz/run says what it needs
+fuzz target='all' seconds='60':
+    tests/fuzz/run {{target}} {{seconds}}
+
 # format, and look for what a reviewer would find
 lint:
     cargo fmt

@@ -10,6 +10,8 @@
 //!
 //! Packing reads files and takes its time: call from a plain thread, never from a coroutine.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod meta;
 mod pack;
 mod read;
