@@ -20,6 +20,11 @@ test *filter:
 campaign *name:
     cargo test --test campaign -- {{name}}
 
+# this program beside what a user would pick instead, or only the workloads with NAME in theirs
+bench *names:
+    tests/bench/peers.sh target/bench/peers
+    cargo bench --bench bench -- {{names}}
+
 # look for inputs that break a promise, SECONDS each target; tests/fuzz/run says what it needs
 fuzz target='all' seconds='60':
     tests/fuzz/run {{target}} {{seconds}}

@@ -339,10 +339,10 @@ pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) 
     );
 }
 
-pub fn compressor_failed(episode: &str) {
+pub fn compressor_failed(episode: &str, blocks: u64) {
     line!(
         compressor_failed,
-        "episode={episode} next=\"packed without compressing\""
+        "episode={episode} blocks={blocks} next=\"stored without compressing\""
     );
 }
 

@@ -4,10 +4,9 @@
 use std::io::Read;
 
 use ruzstd::decoding::StreamingDecoder;
-use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 
-use super::matcher::FastMatcher;
 use super::read;
+use super::zstd::{BLOCK_BYTES, Compressor};
 
 /// Enough for the matcher to forget what lies behind its window.
 const INPUT_BYTES_MAX: usize = 3 << 20;
@@ -29,13 +28,21 @@ pub fn tarball(bytes: &[u8]) {
 /// Compresses what the script in `bytes` spells, which must come back as it was.
 pub fn matcher(bytes: &[u8]) {
     let input = spelled(bytes);
-    let mut packed = Vec::new();
-    let mut compressor =
-        FrameCompressor::new_with_matcher(FastMatcher::new(), CompressionLevel::Fastest);
-    compressor.set_source(&input[..]);
-    compressor.set_drain(&mut packed);
-    compressor.compress();
-    drop(compressor);
+    let mut compressor = Compressor::new();
+    let mut packed = Compressor::head().to_vec();
+    // The last block may be empty, and is there.
+    let blocks = input.len() / BLOCK_BYTES + 1;
+    for number in 0..blocks {
+        let block = &input[number * BLOCK_BYTES..];
+        let block = &block[..block.len().min(BLOCK_BYTES)];
+        compressor.room()[..block.len()].copy_from_slice(block);
+        packed.extend_from_slice(compressor.block(block.len(), number + 1 == blocks));
+    }
+    packed.extend_from_slice(&compressor.end());
+    assert_eq!(
+        compressor.blocks_not_read_back, 0,
+        "the proof had to step in"
+    );
     let mut unpacked = Vec::with_capacity(input.len());
     let mut decoder = StreamingDecoder::new(&packed[..]).expect("a frame begins");
     decoder.read_to_end(&mut unpacked).expect("it reads back");

@@ -8,18 +8,16 @@
 //! 4. Reading a tarball writes nothing, and uses no more memory and time than it is allowed,
 //!    whatever the bytes say. See [`read_meta`].
 //!
-//! The compressor is recursive in nothing and yet wants 170 KiB of stack: call from a plain
-//! thread, never from a coroutine.
+//! Packing reads files and takes its time: call from a plain thread, never from a coroutine.
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
-mod matcher;
 mod meta;
 mod pack;
-mod proof;
 mod read;
 mod tar_stream;
 mod tree;
+mod zstd;
 
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};

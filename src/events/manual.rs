@@ -215,7 +215,7 @@ manual! {
         "An episode became a tarball."
         "Nothing.";
     warn compressor_failed
-        "The compressor failed on this episode's bytes: it is packed again without compressing, whole and larger."
+        "So many blocks= of this episode did not read back as what went in, and were stored as they are: whole, and larger."
         "Nothing; worth a report.";
     info shipped
         "The receiver has it on its disk. status=200: it had it before. kept= is its name in shipped/."

@@ -487,15 +487,14 @@ fn a_full_disk_is_an_error_and_no_panic() {
     }
 }
 
-/// ruzstd 0.9.1 writes a frame that no decoder reads when a block's literals become a little
-/// smaller and its sequences make up for it: the block is then stored as it is, and the next one
-/// refers to a Huffman table that was never written. Two such blocks, where the tarball's begin.
+/// ruzstd 0.9.1 wrote a frame that no decoder reads when a block's literals became a little
+/// smaller and its sequences made up for it: the block was then stored as it is, and the next one
+/// referred to a Huffman table that was never written. Two such blocks, where the tarball's begin.
 #[test]
-fn what_the_compressor_gets_wrong_is_packed_all_the_same() {
+fn a_block_stored_as_it_is_leaves_nothing_for_the_next_to_build_on() {
     let folder = Folder::new();
     let dir = folder.join("ep");
     write(&dir, "meta.json", META);
-    let mut retried = false;
     for frequent in [65_212, 65_228, 65_244] {
         let unlucky = unlucky_blocks(frequent);
         // Headers and meta.json take 2048 bytes of the first block.
@@ -504,15 +503,10 @@ fn what_the_compressor_gets_wrong_is_packed_all_the_same() {
             "data",
             [&vec![0; (128 << 10) - 2048], &unlucky[..]].concat(),
         );
-        let mut heard = Vec::new();
         let tarball = folder.join("t.tar.zst");
         let mut out = File::create(&tarball).unwrap();
-        let packed = episode::pack(&dir, "ep", &mut out, &mut |read, _| heard.push(read)).unwrap();
+        let packed = episode::pack(&dir, "ep", &mut out, &mut |_, _| {}).unwrap();
         assert_eq!(packed.bytes, fs::metadata(&tarball).unwrap().len());
-        if heard.is_sorted() {
-            continue;
-        }
-        retried = true;
         let bytes = fs::read(&tarball).unwrap();
         assert_eq!(packed.sha256.as_bytes()[..], Sha256::digest(&bytes)[..]);
         let mut archive =
@@ -521,12 +515,7 @@ fn what_the_compressor_gets_wrong_is_packed_all_the_same() {
         let mut unpacked = Vec::new();
         entry.read_to_end(&mut unpacked).unwrap();
         assert!(unpacked.ends_with(&unlucky));
-        break;
     }
-    assert!(
-        retried,
-        "the encoder has been mended, or is unlucky elsewhere: this test has no case"
-    );
 }
 
 /// Two blocks of 255 values, of which every second is a bit more frequent, in two random orders;
@@ -554,22 +543,6 @@ fn unlucky_blocks(frequent: usize) -> Vec<u8> {
     let mut blocks = [shuffled(), shuffled()].concat();
     blocks.copy_within(20..25, 130_012);
     blocks
-}
-
-/// A panic on the way is the compressor's, as far as we know.
-#[test]
-fn a_panic_of_the_compressor_is_no_end() {
-    let folder = Folder::new();
-    let dir = folder.episode("ep");
-    let mut out = File::create(folder.join("t")).unwrap();
-    let mut calls = 0;
-    let packed = episode::pack(&dir, "ep", &mut out, &mut |_, _| {
-        calls += 1;
-        assert!(calls != 5, "this panic is part of the test");
-    });
-    assert_eq!(packed.unwrap().bytes, out.metadata().unwrap().len());
-    let tarball = File::open(folder.join("t")).unwrap();
-    assert_eq!(read_meta(tarball).unwrap().commit.to_string(), COMMIT);
 }
 
 #[test]

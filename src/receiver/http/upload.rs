@@ -6,6 +6,16 @@
 //! judges the head and waits; the thread begins the upload in the store, takes the first bytes
 //! from the coroutine (may_minihttp has read them already), the rest from the socket, publishes,
 //! and tells how it went.
+//!
+//! Where the bytes of a body are copied:
+//!
+//! 1. by the kernel, from the socket into the block that is being filled (`Arrival::buffer`): the
+//!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
+//!    whole block of a large body goes to the disk from there, past the page cache;
+//! 2. by the kernel, from the block into the page cache: small bodies, and what of a large one is
+//!    not a whole block in its place;
+//! 3. twice more, what may_minihttp had read together with the head: into a message to the body
+//!    thread, and from it into the block. That is at most its own read buffer, once an upload.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};

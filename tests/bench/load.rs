@@ -1,0 +1,238 @@
+//! The load generator: bodies that are made and hashed beforehand, sent over kept connections, and
+//! answers that are read whole. Bodies leave by sendfile from memory, so that sending costs little;
+//! what it can do at most is measured against a sink that throws everything away.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::servers::Running;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What makes each body another one.
+const PREFIX_BYTES: usize = 16;
+
+/// Bytes that cannot be made smaller, in memory, that all bodies are cut from.
+pub struct Payload {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Payload {
+    pub fn new(bytes: usize) -> Payload {
+        let memory = Path::new("/dev/shm");
+        let dir = match memory.is_dir() {
+            true => memory.to_owned(),
+            false => std::env::temp_dir(),
+        };
+        let path = dir.join(format!("cis490-bench-payload-{}", std::process::id()));
+        let mut bytes = vec![0; bytes];
+        noise(&mut bytes, 490);
+        fs::write(&path, &bytes).expect("the payload fits in memory");
+        Payload { path, bytes }
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Fills `bytes` with what no compressor can make smaller; the same for the same seed.
+pub fn noise(bytes: &mut [u8], seed: u64) {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for part in bytes.chunks_mut(8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let word = state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes();
+        part.copy_from_slice(&word[..part.len()]);
+    }
+}
+
+/// One upload's body: a prefix of its own, then the payload as often as it takes.
+#[derive(Clone)]
+pub struct Body {
+    prefix: [u8; PREFIX_BYTES],
+    pub bytes: usize,
+    pub sha256: String,
+}
+
+impl Body {
+    pub fn new(payload: &Payload, number: usize, bytes: usize) -> Body {
+        let mut prefix = [b'-'; PREFIX_BYTES];
+        let text = format!("{number}");
+        prefix[..text.len()].copy_from_slice(text.as_bytes());
+        let mut hasher = Sha256::new();
+        hasher.update(prefix);
+        let mut left = bytes - PREFIX_BYTES;
+        while left > 0 {
+            let part = left.min(payload.bytes.len());
+            hasher.update(&payload.bytes[..part]);
+            left -= part;
+        }
+        let digest = hasher.finalize();
+        Body {
+            prefix,
+            bytes,
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+/// One kept connection.
+pub struct Line {
+    stream: TcpStream,
+    payload: File,
+    answer: Vec<u8>,
+}
+
+impl Line {
+    pub fn connect(address: SocketAddr, payload: &Payload) -> io::Result<Line> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Line {
+            stream,
+            payload: File::open(&payload.path)?,
+            answer: vec![0; 64 << 10],
+        })
+    }
+
+    /// Sends one upload and reads its answer's status.
+    pub fn put(&mut self, head: &str, body: &Body, payload: &Payload) -> io::Result<u16> {
+        let mut first = Vec::with_capacity(head.len() + PREFIX_BYTES + (64 << 10));
+        first.extend_from_slice(head.as_bytes());
+        first.extend_from_slice(&body.prefix);
+        let mut left = body.bytes - PREFIX_BYTES;
+        if left <= 64 << 10 {
+            // One write for what fits in one.
+            first.extend_from_slice(&payload.bytes[..left]);
+            left = 0;
+        }
+        self.stream.write_all(&first)?;
+        while left > 0 {
+            let part = left.min(payload.bytes.len());
+            self.payload.seek(SeekFrom::Start(0))?;
+            let sent = io::copy(&mut (&self.payload).take(part as u64), &mut self.stream)?;
+            assert_eq!(sent, part as u64, "the payload became shorter");
+            left -= part;
+        }
+        self.answer()
+    }
+
+    /// Reads one answer to its end; its status.
+    pub fn answer(&mut self) -> io::Result<u16> {
+        let mut have = 0;
+        loop {
+            let head_end = find(&self.answer[..have], b"\r\n\r\n");
+            if let Some(end) = head_end {
+                let head = String::from_utf8_lossy(&self.answer[..end]).to_ascii_lowercase();
+                let length = head
+                    .split("\r\n")
+                    .find_map(|line| line.strip_prefix("content-length:"))
+                    .map_or(0, |text| text.trim().parse::<usize>().unwrap_or(0));
+                if have >= end + 4 + length {
+                    let status = head.get(9..12).and_then(|text| text.parse().ok());
+                    return status.ok_or_else(|| io::Error::other(head));
+                }
+            }
+            match self.stream.read(&mut self.answer[have..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => have += n,
+            }
+        }
+    }
+
+    pub fn get(&mut self, path: &str) -> io::Result<u16> {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
+        self.stream.write_all(head.as_bytes())?;
+        self.answer()
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|part| part == what)
+}
+
+/// Uploads all bodies over so many connections; how long until the last answer.
+pub fn put_all(
+    server: &Running,
+    payload: &Payload,
+    bodies: &[Body],
+    connections: usize,
+) -> Duration {
+    let next = AtomicUsize::new(0);
+    let lines: Vec<Line> = (0..connections)
+        .map(|_| Line::connect(server.address, payload).expect("connect"))
+        .collect();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for mut line in lines {
+            let next = &next;
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(body) = bodies.get(number) else {
+                        return;
+                    };
+                    let head = server.kind.put_head(number, body);
+                    let status = line.put(&head, body, payload);
+                    let good = matches!(status, Ok(200..=204));
+                    assert!(good, "{}: {status:?}", server.kind.name());
+                }
+            });
+        }
+    });
+    began.elapsed()
+}
+
+/// A server that reads and forgets: what the generator can do at most. Runs until it is killed.
+pub fn sink() -> ! {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    println!("{}", listener.local_addr().expect("an address"));
+    for stream in listener.incoming().flatten() {
+        thread::spawn(move || swallow(stream));
+    }
+    unreachable!("incoming never ends")
+}
+
+fn swallow(mut stream: TcpStream) {
+    let mut buffer = vec![0; 1 << 20];
+    let mut have = 0;
+    loop {
+        let Some(end) = find(&buffer[..have.min(4096)], b"\r\n\r\n") else {
+            match stream.read(&mut buffer[have..]) {
+                Ok(n) if n > 0 => have += n,
+                _ => return,
+            }
+            continue;
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
+        let length = head
+            .split("\r\n")
+            .find_map(|line| line.strip_prefix("content-length:"))
+            .and_then(|text| text.trim().parse::<usize>().ok())
+            .unwrap_or(0);
+        let mut left = (end + 4 + length).saturating_sub(have);
+        while left > 0 {
+            match stream.read(&mut buffer) {
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
+                _ => return,
+            }
+        }
+        have = 0;
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+        if stream.write_all(answer).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a process and those it has started have used, read from /proc.
+
+use std::fs;
+use std::process::Command;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system time, to a hundredth.
+    pub cpu_s: f64,
+    /// The sum of each process's peak resident set.
+    pub peak_kib: u64,
+    pub rss_kib: u64,
+    /// Resident, shared pages by their share.
+    pub pss_kib: u64,
+}
+
+/// Of a process and its children's children.
+pub fn usage_of_tree(pid: u32) -> Usage {
+    let mut usage = Usage::default();
+    for pid in tree(pid) {
+        let Some((_, cpu_s)) = stat(pid) else {
+            continue;
+        };
+        usage.cpu_s += cpu_s;
+        usage.peak_kib += field(&format!("/proc/{pid}/status"), "VmHWM:");
+        usage.rss_kib += field(&format!("/proc/{pid}/status"), "VmRSS:");
+        usage.pss_kib += field(&format!("/proc/{pid}/smaps_rollup"), "Pss:");
+    }
+    usage
+}
+
+/// Of this process itself.
+pub fn own_cpu_s() -> f64 {
+    stat(std::process::id()).map_or(0.0, |(_, cpu_s)| cpu_s)
+}
+
+/// Of the processes that this one started and that have ended.
+pub fn children_cpu_s() -> f64 {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let ticks = |n: usize| fields.split_whitespace().nth(n)?.parse::<f64>().ok();
+    (ticks(13).unwrap_or(0.0) + ticks(14).unwrap_or(0.0)) / 100.0
+}
+
+fn tree(root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut at = 0;
+    let all: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?.0)))
+        .collect();
+    while at < found.len() {
+        let parent = found[at];
+        found.extend(all.iter().filter(|one| one.1 == parent).map(|one| one.0));
+        at += 1;
+    }
+    found
+}
+
+/// Its parent, and its CPU seconds.
+fn stat(pid: u32) -> Option<(u32, f64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
+    // The kernel's clock tick for user space is 10 ms everywhere that we run.
+    Some((fields[1].parse().ok()?, ticks / 100.0))
+}
+
+fn field(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |rest| {
+        rest.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    })
+}
+
+pub fn terminate(pid: u32) {
+    let _ = Command::new("kill").arg(pid.to_string()).status();
+}

@@ -1,0 +1,325 @@
+//! The contestants: this program, nginx with DAV, restic's rest-server, and a sink. Each round
+//! starts them anew on a fresh folder, since ext4 steps over inodes that were freed in the last
+//! minutes; what they wrote is cut to nothing after the round, and removed only at the end.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::load::{Body, Line, Payload};
+use crate::process::{self, Usage};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Ours,
+    RestServer,
+    Nginx,
+    Sink,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Ours => "cis490",
+            Kind::RestServer => "rest-server",
+            Kind::Nginx => "nginx",
+            Kind::Sink => "sink",
+        }
+    }
+
+    /// The head of the upload of a body.
+    pub fn put_head(self, number: usize, body: &Body) -> String {
+        let Body { bytes, sha256, .. } = body;
+        let length = format!("Host: pi\r\nContent-Length: {bytes}\r\n");
+        match self {
+            Kind::Ours => format!(
+                "PUT /v1/episodes/lab-1/ep-{number} HTTP/1.1\r\n{length}X-Cis490-Sha256: {sha256}\r\nX-Cis490-Code-Commit: {}\r\n\r\n",
+                COMMIT
+            ),
+            Kind::RestServer => {
+                format!("POST /data/{sha256} HTTP/1.1\r\n{length}\r\n")
+            }
+            Kind::Nginx | Kind::Sink => format!("PUT /d/ep-{number} HTTP/1.1\r\n{length}\r\n"),
+        }
+    }
+
+    /// What a fresh connection asks for to see whether the server is alive.
+    pub fn health_path(self) -> &'static str {
+        match self {
+            Kind::Ours => "/v1/health",
+            Kind::Nginx => "/health",
+            Kind::RestServer | Kind::Sink => "/config",
+        }
+    }
+
+    fn program(self) -> Option<PathBuf> {
+        let found = match self {
+            Kind::Ours => PathBuf::from(env!("CARGO_BIN_EXE_cis490")),
+            Kind::Sink => std::env::current_exe().ok()?,
+            Kind::Nginx => in_path("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")))?,
+            Kind::RestServer => {
+                let fetched = "bench/peers/rest-server/usr/bin/restic-rest-server";
+                let fetched = target_dir().join(fetched);
+                match fetched.is_file() {
+                    true => fetched,
+                    false => in_path("restic-rest-server").or_else(|| in_path("rest-server"))?,
+                }
+            }
+        };
+        found.is_file().then_some(found)
+    }
+
+    pub fn is_here(self) -> bool {
+        self.program().is_some()
+    }
+
+    /// Which version it says that it is.
+    pub fn version(self) -> String {
+        let Some(program) = self.program() else {
+            return "missing".to_owned();
+        };
+        let flag = if self == Kind::Nginx {
+            "-v"
+        } else {
+            "--version"
+        };
+        let told = Command::new(program).arg(flag).output();
+        told.map_or(String::new(), |told| {
+            let text = [told.stdout, told.stderr].concat();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.lines().next().unwrap_or("").to_owned()
+        })
+    }
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}
+
+fn target_dir() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    named.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+}
+
+/// The newest commit that our receiver's gate knows.
+const COMMIT: &str = "4904904904904904904904904904904904904904";
+
+/// Where all rounds write: on a disk, not in memory.
+pub struct Ground {
+    dir: PathBuf,
+    rounds: AtomicU32,
+}
+
+impl Ground {
+    pub fn new() -> Ground {
+        let named = std::env::var_os("BENCH_DIR").map(PathBuf::from);
+        let base = named.unwrap_or_else(|| target_dir().join("bench"));
+        let dir = base.join(format!("ground-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a folder to write in");
+        Ground {
+            dir,
+            rounds: AtomicU32::new(0),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A folder that was never used.
+    pub fn fresh(&self) -> PathBuf {
+        let number = self.rounds.fetch_add(1, Ordering::Relaxed);
+        let dir = self.dir.join(format!("{number}"));
+        fs::create_dir(&dir).expect("a folder");
+        dir
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A server that answers.
+pub struct Running {
+    pub kind: Kind,
+    pub address: SocketAddr,
+    /// From exec to the first answer.
+    pub started_in: Duration,
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Running {
+    pub fn start(kind: Kind, dir: PathBuf, payload: &Payload) -> Running {
+        let mut command = prepare(kind, &dir);
+        let began = Instant::now();
+        let mut child = command.1.spawn().expect("the server starts");
+        let address = match command.0 {
+            Some(address) => address,
+            None => {
+                let mut line = String::new();
+                let told = child.stdout.take().expect("the sink tells its address");
+                let _ = BufReader::new(told).read_line(&mut line);
+                line.trim().parse().expect("an address")
+            }
+        };
+        loop {
+            let answered =
+                Line::connect(address, payload).and_then(|mut line| line.get(kind.health_path()));
+            match answered {
+                Ok(status) if kind != Kind::Ours || status == 200 => break,
+                _ if began.elapsed() > PATIENCE => panic!("{} does not answer", kind.name()),
+                _ => thread::sleep(Duration::from_micros(200)),
+            }
+        }
+        Running {
+            kind,
+            address,
+            started_in: began.elapsed(),
+            child,
+            dir,
+        }
+    }
+
+    pub fn usage(&self) -> Usage {
+        process::usage_of_tree(self.child.id())
+    }
+
+    /// Syncs all that was written, in one call for the whole filesystem: what nginx leaves undone,
+    /// at the least that it could cost.
+    pub fn sync_all(&self) -> Duration {
+        let began = Instant::now();
+        let synced = Command::new("sync").arg("-f").arg(&self.dir).status();
+        assert!(synced.is_ok_and(|status| status.success()), "sync -f");
+        began.elapsed()
+    }
+
+    /// Ends it, and gives its disk space back without freeing inodes.
+    pub fn stop(mut self) {
+        process::terminate(self.child.id());
+        let until = Instant::now() + PATIENCE;
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if Instant::now() > until {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let large = |path: &Path| path.metadata().is_ok_and(|found| found.len() > 1 << 16);
+        each_file(&self.dir, &mut |path| {
+            if large(path) && path.is_file() {
+                let _ = File::options()
+                    .write(true)
+                    .open(path)
+                    .and_then(|file| file.set_len(0));
+            }
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            process::terminate(self.child.id());
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Files first, then the folder that they are in.
+fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => each_file(&entry.path(), visit),
+            false => visit(&entry.path()),
+        }
+    }
+    visit(dir);
+}
+
+/// The command, and the address if it is known beforehand.
+fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+    let program = kind.program().expect("only what is here is started");
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(File::create(dir.join("log")).expect("a log"));
+    let address = free_address();
+    match kind {
+        Kind::Sink => {
+            command.arg("--sink").stdout(Stdio::piped());
+            return (None, command);
+        }
+        Kind::Ours => {
+            prepare_ours(dir, address);
+            command
+                .args(["receive", "--config"])
+                .arg(dir.join("receiver.toml"));
+        }
+        Kind::RestServer => {
+            let store = dir.join("store");
+            fs::create_dir_all(store.join("data")).expect("a folder");
+            // What it would make itself for a new repository.
+            for byte in 0..=255 {
+                fs::create_dir(store.join(format!("data/{byte:02x}"))).expect("a folder");
+            }
+            command
+                .args(["--no-auth", "--listen", &address.to_string(), "--path"])
+                .arg(store);
+        }
+        Kind::Nginx => {
+            let config = nginx_config(dir, address);
+            fs::write(dir.join("nginx.conf"), config).expect("a file");
+            fs::create_dir(dir.join("d")).expect("a folder");
+            command.arg("-c").arg(dir.join("nginx.conf"));
+            command.arg("-p").arg(dir).arg("-e").arg(dir.join("errors"));
+        }
+    }
+    (Some(address), command)
+}
+
+/// A store with a window on its disk, so that the first upload is let in at once. The repository
+/// that it is of is not there: the window of the last run holds.
+pub fn prepare_ours(dir: &Path, address: SocketAddr) {
+    let repository = dir.join("repository");
+    let config = format!(
+        "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 64\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
+        dir.join("data"),
+    );
+    fs::write(dir.join("receiver.toml"), config).expect("a file");
+    let init = Command::new(env!("CARGO_BIN_EXE_cis490"))
+        .args(["init", "--config"])
+        .arg(dir.join("receiver.toml"))
+        .output()
+        .expect("init runs");
+    assert!(init.status.success(), "init: {init:?}");
+    let older = (1..100).map(|n| format!("{n:040x}"));
+    let commits: Vec<String> = std::iter::once(COMMIT.to_owned()).chain(older).collect();
+    let window = serde_json::json!({
+        "url": null, "repository": repository, "branch": "main", "source": "git", "good_at": 1,
+        "commits": commits,
+    });
+    fs::write(dir.join("data/window.json"), window.to_string()).expect("a file");
+}
+
+fn nginx_config(dir: &Path, address: SocketAddr) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nevents {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n  client_max_body_size 0;\n  client_body_temp_path {dir}/incoming;\n  proxy_temp_path {dir}/t1;\n  fastcgi_temp_path {dir}/t2;\n  uwsgi_temp_path {dir}/t3;\n  scgi_temp_path {dir}/t4;\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n  server {{\n    listen {address};\n    location = /health {{ return 200 \"ok\\n\"; }}\n    location /d/ {{ root {dir}; dav_methods PUT; }}\n  }}\n}}\n"
+    )
+}
+
+pub fn free_address() -> SocketAddr {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    probe.local_addr().expect("an address")
+}
