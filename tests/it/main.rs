@@ -4,9 +4,11 @@
 //! `CIS490_BIN` names another binary to test (an aarch64 one, say) and `CIS490_RUNNER` a program
 //! that runs it (`qemu-aarch64-static`).
 
+mod change;
 mod client;
 mod commands;
 mod demo;
+mod dice;
 mod episode;
 mod examples;
 mod forgejo;
@@ -14,8 +16,10 @@ mod gate;
 mod guard;
 mod kills;
 mod lab;
+mod network;
 mod repository;
 mod ship;
+mod soak;
 mod store;
 mod tidy;
 mod uploads;

@@ -141,14 +141,17 @@ impl World {
         world
     }
 
-    /// Everything but the process: the store is made by `init`.
+    /// Everything but the process: the store is made by `init`. In the configuration, `REPOSITORY`
+    /// is the path of the world's repository.
     pub fn prepared(config: &str) -> World {
         let dir = TempDir::new();
         let repo = Repo::new(&dir.path().join("repo"), WINDOW + 2);
         let data_dir = dir.path().join("data");
-        let mut text =
-            format!("data_dir = {data_dir:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
-        text += config;
+        let mut text = format!("data_dir = {data_dir:?}\nmin_free_bytes = 0\n");
+        if !config.contains("listen = ") {
+            text += "listen = \"127.0.0.1:0\"\n";
+        }
+        text += &config.replace("REPOSITORY", repo.dir.to_str().unwrap());
         if !config.contains("[version_gate]") {
             text += "\n[version_gate]\n";
             text += &format!(
