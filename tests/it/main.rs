@@ -16,6 +16,7 @@ mod gate;
 mod guard;
 mod kills;
 mod lab;
+mod log;
 mod network;
 mod repository;
 mod ship;
