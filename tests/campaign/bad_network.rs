@@ -12,7 +12,7 @@ use crate::network::{Pair, of_a_crowd};
 
 /// Twenty shippers whose receiver is away for eight minutes: long enough for waits at the cap.
 pub fn crowd() {
-    let minutes = |n| Duration::from_secs(60 * n);
+    let minutes = |n: u64| Duration::from_secs(60 * n);
     let outages = [Duration::from_secs(20), minutes(8), Duration::from_secs(20)];
     println!("{}", of_a_crowd(&outages, Duration::from_secs(10)));
 }

@@ -131,11 +131,13 @@ impl Line {
     pub fn lose(&self, percent: u32) {
         for side in [Side::Receiver, Side::Shipper] {
             self.run(side, &["nft", "flush chain inet t c"]);
-            if percent > 0 {
-                let rule =
-                    format!("add rule inet t c iif != lo numgen random mod 100 < {percent} drop");
-                self.run(side, &["nft", &rule]);
-            }
+            let which = match percent {
+                0 => continue,
+                100 => String::new(),
+                _ => format!("numgen random mod 100 < {percent}"),
+            };
+            let rule = format!("add rule inet t c iif != lo {which} drop");
+            self.run(side, &["nft", &rule]);
         }
     }
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// At one rest, the least of several looks: git may be asked just then.
+/// At one rest, the least of many looks over three seconds: git may be asked just then, or the gate
+/// about what is held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Pulse {
     memory_kib: u64,
@@ -18,7 +19,7 @@ pub struct Series(Vec<Pulse>);
 
 impl Series {
     pub fn look(&mut self, pid: u32) {
-        let looks = (0..8).map(|_| {
+        let looks = (0..25).map(|_| {
             thread::sleep(Duration::from_millis(120));
             Pulse {
                 memory_kib: field(pid, "VmRSS:"),
