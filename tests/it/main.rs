@@ -18,6 +18,7 @@ mod kills;
 mod lab;
 mod log;
 mod network;
+mod page;
 mod repository;
 mod ship;
 mod soak;
