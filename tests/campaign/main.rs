@@ -18,6 +18,7 @@ mod dice;
 #[path = "../it/forgejo.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod forgejo;
+mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
 #[path = "../it/lab.rs"]
@@ -25,11 +26,15 @@ mod kills;
 mod lab;
 #[path = "../it/network/mod.rs"]
 mod network;
+#[path = "../it/hostile/pipelines.rs"]
+mod pipelines;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod repository;
 #[path = "../it/soak/mod.rs"]
 mod soak;
+#[path = "../it/hostile/tarballs.rs"]
+mod tarballs;
 #[path = "../it/world.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod world;
@@ -48,7 +53,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 9] = [
+    let runs: [(&str, fn()); 13] = [
         ("kills", kills_of_the_receiver),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
@@ -58,6 +63,10 @@ fn main() {
         ("crowd", bad_network::crowd),
         ("line", bad_network::line),
         ("soak", half_an_hour::soak),
+        ("slow", hostile::slow_peers),
+        ("rows", hostile::rows_of_requests),
+        ("tarballs", hostile::tarballs_of_a_gigabyte),
+        ("fuzz", hostile::fuzz_targets),
     ];
     for (name, run) in runs {
         if wanted.is_none_or(|wanted| name.contains(wanted)) {
@@ -140,13 +149,16 @@ fn many_uploads_at_once() {
         .collect();
     let began = Instant::now();
     let mut clients: Vec<Client> = thread::scope(|scope| {
-        let send = |bytes: &Vec<u8>| {
-            let mut client = world.client();
+        let send = |(n, bytes): (usize, &Vec<u8>)| {
+            // One address alone would get half of the places.
+            let source = std::net::Ipv4Addr::new(127, 0, 1, n as u8);
+            let mut client = Client::connect_from(world.address(), source);
             client.send(&bytes[..bytes.len() - 1]).unwrap();
             client
         };
         let threads: Vec<_> = puts
             .iter()
+            .enumerate()
             .map(|put| scope.spawn(move || send(put)))
             .collect();
         threads

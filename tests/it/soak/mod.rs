@@ -302,6 +302,7 @@ impl Driver<'_> {
         stage.rest.store(true, Ordering::SeqCst);
         let load = self.plan.shippers + self.plan.direct + 1;
         let until = Instant::now() + 2 * PATIENCE;
+        let mut woken = false;
         for look in 0.. {
             if stage.resting.load(Ordering::SeqCst) == load && self.is_drained() {
                 break;
@@ -314,13 +315,18 @@ impl Driver<'_> {
             if look % 50 == 49 {
                 // A shipper that met a restart waits its time: a person would not.
                 shippers.iter().for_each(|shipper| shipper.signal("HUP"));
+                woken = true;
             }
             thread::sleep(Duration::from_millis(50));
         }
-        self.receiver.look(world.pid());
-        for (series, shipper) in self.shippers.iter_mut().zip(shippers) {
-            series.look(shipper.pid());
+        if woken {
+            // They also ask about all that is held, each of which is a refresh of the gate.
+            thread::sleep(Duration::from_secs(10));
         }
+        let pids = std::iter::once(world.pid()).chain(shippers.iter().map(Shipper::pid));
+        let mut series = vec![&mut self.receiver];
+        series.extend(&mut self.shippers);
+        pulse::look(&pids.collect::<Vec<_>>(), &mut series);
     }
 
     /// Nothing waits but what the gate holds.

@@ -18,23 +18,6 @@ struct Pulse {
 pub struct Series(Vec<Pulse>);
 
 impl Series {
-    pub fn look(&mut self, pid: u32) {
-        let looks = (0..25).map(|_| {
-            thread::sleep(Duration::from_millis(120));
-            Pulse {
-                memory_kib: field(pid, "VmRSS:"),
-                descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
-                threads: field(pid, "Threads:"),
-            }
-        });
-        let least = looks.reduce(|a, b| Pulse {
-            memory_kib: a.memory_kib.min(b.memory_kib),
-            descriptors: a.descriptors.min(b.descriptors),
-            threads: a.threads.min(b.threads),
-        });
-        self.0.push(least.unwrap());
-    }
-
     /// The last rest against the first quarter of them, in which what is lazy has warmed up.
     pub fn assert_flat(&self, who: &str, kib_more: u64) {
         let warm = &self.0[..self.0.len().div_ceil(4)];
@@ -62,6 +45,35 @@ impl fmt::Display for Series {
             list(|p| p.descriptors as u64),
             list(|p| p.threads)
         )
+    }
+}
+
+/// Looks at several processes at the same time, and notes one rest of each.
+pub fn look(pids: &[u32], series: &mut [&mut Series]) {
+    let mut least: Vec<Pulse> = pids.iter().map(|pid| Pulse::of(*pid)).collect();
+    for _ in 0..25 {
+        thread::sleep(Duration::from_millis(120));
+        for (least, pid) in least.iter_mut().zip(pids) {
+            let now = Pulse::of(*pid);
+            *least = Pulse {
+                memory_kib: least.memory_kib.min(now.memory_kib),
+                descriptors: least.descriptors.min(now.descriptors),
+                threads: least.threads.min(now.threads),
+            };
+        }
+    }
+    for (series, pulse) in series.iter_mut().zip(least) {
+        series.0.push(pulse);
+    }
+}
+
+impl Pulse {
+    fn of(pid: u32) -> Pulse {
+        Pulse {
+            memory_kib: field(pid, "VmRSS:"),
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+            threads: field(pid, "Threads:"),
+        }
     }
 }
 
