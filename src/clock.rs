@@ -15,6 +15,34 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// What [`rfc3339`] prints, or a day alone, which begins at midnight; `None` for anything else.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let (date, time) = match text.strip_suffix('Z') {
+        Some(instant) => instant.split_once('T')?,
+        None => (text, "00:00:00"),
+    };
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let is_time = hour < 24 && minute < 60 && second < 60;
+    // The day whose date this is lies within a few of here, and a date that is none has no day.
+    let about = year.checked_sub(1970)? * 365 + (year - 1969) / 4;
+    let days = (about.saturating_sub(40)..about + 400)
+        .find(|&days| civil_from_days(days) == (year, month, day))?;
+    let unix_s = days * DAY_S + hour * 3600 + minute * 60 + second;
+    is_time.then(|| UNIX_EPOCH + Duration::from_secs(unix_s))
+}
+
+fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[u64; 3]> {
+    let mut parts = text.split(between);
+    let mut numbers = [0; 3];
+    for (number, digits) in numbers.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        let is_number = part.bytes().all(|b| b.is_ascii_digit());
+        *number = part.parse().ok().filter(|_| is_number)?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
 /// Seconds since 1970, 0 before.
 pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
@@ -55,7 +83,9 @@ mod tests {
             (1_795_477_572, "2026-11-23T23:46:12Z"),
             (4_102_444_800, "2100-01-01T00:00:00Z"),
         ] {
-            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(unix_s)), text);
+            let time = UNIX_EPOCH + Duration::from_secs(unix_s);
+            assert_eq!(rfc3339(time), text);
+            assert_eq!(parse(text), Some(time));
         }
     }
 }

@@ -127,6 +127,13 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Asks the kernel to drop what it has of a file in memory, so that the disk is read. What it
+/// cannot drop stays, which is no fault.
+pub fn forget_cached(file: &File) {
+    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
 // --- the terminal ---
 
 /// Columns of the terminal behind `file`; `None` if it is none, or does not say.
@@ -354,6 +361,18 @@ pub fn ends_with_us(command: &mut Command) {
 pub fn ask_to_stop(child: &Child) {
     // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
+/// From here on this process takes the processor and the disk only when nobody else wants them.
+/// Schedulers that do not know such a class treat it as any other.
+pub fn run_when_idle() {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: plain integers, about this process alone.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE);
+    }
 }
 
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.

@@ -6,8 +6,10 @@ mod demo;
 mod explain;
 mod init;
 mod line;
+mod progress;
 mod receive;
 mod requeue;
+mod scrub;
 mod set_aside;
 mod ship;
 mod status;
@@ -43,6 +45,7 @@ enum Command {
     Init(init::Init),
     Token(token::Token),
     Backfill(backfill::Backfill),
+    Scrub(scrub::Scrub),
     Demo(demo::Demo),
     Explain(explain::Explain),
 }
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Init(init) => init.run(),
         Command::Token(token) => token.run(),
         Command::Backfill(backfill) => backfill.run(),
+        Command::Scrub(scrub) => scrub.run(),
         Command::Demo(demo) => demo.run(),
         Command::Explain(explain) => explain.run(),
     };

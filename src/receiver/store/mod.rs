@@ -14,6 +14,7 @@
 //! 4. episodes/ is the truth and index.jsonl is derived from it.
 
 pub mod backfill;
+pub mod scrub;
 pub mod threshold;
 
 mod arrival;
@@ -23,6 +24,7 @@ mod existing;
 mod index;
 mod jobs;
 mod layout;
+mod pacer;
 mod recovery;
 mod rows;
 mod space;

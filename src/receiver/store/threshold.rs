@@ -112,6 +112,24 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     }
 }
 
+/// Goes in only to read, beside whoever works there: one such reader at a time.
+pub fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+    check_marker(layout, config_path)?;
+    // The marker is there for good, and nobody else locks it.
+    let marker = File::open(layout.marker())
+        .and_then(|marker| marker.try_lock().map(|()| marker).map_err(io::Error::from));
+    marker.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::new(
+            format!("another cis490 scrub reads {}", layout.root().display()),
+            "one at a time: wait for it, or end it; the next one goes on where it was",
+        ),
+        _ => Failure::new(
+            format!("cannot lock {}: {error}", layout.marker().display()),
+            "run it as the user that the folder belongs to",
+        ),
+    })
+}
+
 fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
     let root = layout.root().display();
     match fs::read_to_string(layout.marker()) {
