@@ -254,6 +254,28 @@ fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
     Ok(value.max(0) as u64)
 }
 
+/// The path MTU that the kernel goes by on a connection, in bytes; `None` if it does not say.
+pub fn path_mtu(socket: &TcpStream) -> Option<u32> {
+    let (level, name) = match socket.peer_addr().ok()? {
+        std::net::SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        std::net::SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mut mtu: libc::c_int = 0;
+    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: mtu is writable for `length` bytes and the descriptor is open over the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut mtu).cast(),
+            &mut length,
+        )
+    };
+    check(result).ok()?;
+    u32::try_from(mtu).ok()
+}
+
 /// Which way a socket is waited for.
 #[derive(Clone, Copy)]
 pub enum Direction {
@@ -361,6 +383,14 @@ pub fn ends_with_us(command: &mut Command) {
 pub fn ask_to_stop(child: &Child) {
     // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
+/// Whether something keeps the system's clock right; `None` if the kernel does not say.
+pub fn clock_is_synchronised() -> Option<bool> {
+    let mut state = MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: a zeroed timex asks for nothing to be changed, and lives over the call.
+    let result = unsafe { libc::adjtimex(state.as_mut_ptr()) };
+    check(result).ok().map(|state| state != libc::TIME_ERROR)
 }
 
 /// From here on this process takes the processor and the disk only when nobody else wants them.

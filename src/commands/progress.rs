@@ -96,7 +96,7 @@ mod tests {
         let ten_s = Duration::from_secs(10);
         assert_eq!(
             line(600_000_000, 1_000_000_000, ten_s, 80),
-            "[#############---------]   60 %  600.0 MB of 1.0 GB, 60.0 MB/s, 6 s left"
+            "[################------------]   60 %  600.0 MB of 1.0 GB, 60.0 MB/s, 6 s left"
         );
         assert_eq!(line(5, 5, ten_s, 30), "100 %  5 B of 5 B, 0 B/s, 0 s");
         assert!(line(0, 0, Duration::ZERO, 80).contains("100 %"));

@@ -5,9 +5,11 @@
 
 pub mod access;
 pub mod config;
+pub mod doctor;
 mod http;
 pub mod refusal;
 pub mod store;
+pub mod survey;
 pub mod version_gate;
 pub mod vital;
 

@@ -15,6 +15,7 @@ mod guard;
 mod kills;
 mod lab;
 mod log;
+mod operator;
 mod repository;
 mod ship;
 mod store;

@@ -26,7 +26,7 @@ mod jobs;
 mod layout;
 mod pacer;
 mod recovery;
-mod rows;
+pub mod rows;
 mod space;
 mod writer;
 
@@ -37,7 +37,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,6 +59,15 @@ use self::jobs::Job;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
+
+/// Where the index of a store lies, for those who only read it.
+pub fn index_path(data_dir: &Path) -> PathBuf {
+    Layout::new(data_dir).index()
+}
+
+pub fn quarantine_path(data_dir: &Path) -> PathBuf {
+    Layout::new(data_dir).quarantine()
+}
 
 /// Where a stored file carries its own receipt.
 const ATTRIBUTE: &CStr = c"user.cis490.receipt";
