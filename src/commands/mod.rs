@@ -11,6 +11,7 @@ mod line;
 mod man;
 mod progress;
 mod receive;
+mod refusals;
 mod refusals_manual;
 mod requeue;
 mod scrub;
@@ -49,6 +50,7 @@ enum Command {
     SetAside(set_aside::SetAside),
     Init(init::Init),
     Token(token::Token),
+    Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
     Scrub(scrub::Scrub),
     Doctor(doctor::Doctor),
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
         Command::Token(token) => token.run(),
+        Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Scrub(scrub) => scrub.run(),
         Command::Doctor(doctor) => doctor.run(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -164,7 +164,9 @@ fn since(text: &str) -> Result<SystemTime, String> {
     });
     match ago {
         Some(ago_s) => SystemTime::now().checked_sub(Duration::from_secs(ago_s)),
-        None => clock::parse(text),
+        None => clock::parse_rfc3339(text)
+            .or_else(|| clock::parse_rfc3339(&format!("{text}T00:00:00Z")))
+            .map(|unix_s| UNIX_EPOCH + Duration::from_secs(unix_s)),
     }
     .ok_or_else(|| format!("it takes {allowed}"))
 }
@@ -184,8 +186,6 @@ fn rate(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
 
     #[test]

@@ -34,6 +34,10 @@ pub struct Survey {
     pub bytes: u64,
     /// The host that has been silent for longest last.
     pub hosts: Vec<Host>,
+    /// A host that sends nothing for so long is silent.
+    pub silent_after_seconds: u64,
+    /// Fewer commits than this until one falls out are few.
+    pub remaining_low: u32,
     /// Lines of the index that are no receipts.
     pub unreadable_rows: u64,
     pub in_quarantine: u64,
@@ -118,6 +122,8 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         },
         episodes: tally.hosts.values().map(|host| host.episodes).sum(),
         bytes: tally.hosts.values().map(|host| host.bytes).sum(),
+        silent_after_seconds: config.silent_after_hours * 3600,
+        remaining_low: wire::REMAINING_LOW.min(config.version_gate.window / 5),
         unreadable_rows: tally.unreadable,
         hosts: tally.into_hosts(config, commits),
         gate: gate.map(Gate::from),
@@ -228,7 +234,7 @@ impl Tally {
     }
 
     fn into_hosts(self, config: &Config, commits: &[CommitHash]) -> Vec<Host> {
-        let now = SystemTime::now();
+        let now = clock::unix_seconds(SystemTime::now());
         let mut hosts: Vec<Host> = self
             .hosts
             .into_iter()
@@ -237,7 +243,7 @@ impl Tally {
                     .newest
                     .as_ref()
                     .and_then(|row| row.received_at.clone());
-                let then = last_at.as_deref().and_then(clock::parse);
+                let then = last_at.as_deref().and_then(clock::parse_rfc3339);
                 let commit = tally.newest.as_ref().and_then(|row| row.commit);
                 let place = commits.iter().position(|known| Some(*known) == commit);
                 let position = place.and_then(|place| u32::try_from(place + 1).ok());

@@ -16,6 +16,7 @@ mod kills;
 mod lab;
 mod log;
 mod operator;
+mod page;
 mod repository;
 mod ship;
 mod store;

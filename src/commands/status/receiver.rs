@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use super::{alarm, json, line};
 use crate::failure::Failure;
+use crate::human;
 use crate::receiver::config::Config;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::terminal::{Paint, one_line};
-use crate::{human, wire};
-
-/// A host that sends nothing for so long is named before the others.
-const SILENT_S: u64 = 24 * 3600;
 
 pub fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
@@ -85,7 +82,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         );
     }
     for host in &survey.hosts {
-        if let Some(left) = host.remaining.filter(|left| *left < wire::REMAINING_LOW) {
+        if let Some(left) = host.remaining.filter(|left| *left < survey.remaining_low) {
             text += &alarm(
                 paint,
                 "SOON OUT",
@@ -98,7 +95,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
     }
     for host in &survey.hosts {
         match host.silent_seconds {
-            Some(silent_s) if silent_s < SILENT_S => {}
+            Some(silent_s) if silent_s < survey.silent_after_seconds => {}
             Some(silent_s) => {
                 let silent = human::span(Duration::from_secs(silent_s));
                 text += &alarm(
