@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::{clock, durable, human, sys};
+use crate::{clock, durable, human, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -364,7 +364,9 @@ pub fn exchange(address: SocketAddr, head: &str, zeros: usize) -> io::Result<Exc
     let mtu = sys::path_mtu(&stream);
     let mut text = Vec::new();
     if arrived {
-        let _ = (&stream).take(64 << 10).read_to_end(&mut text);
+        let _ = (&stream)
+            .take(wire::ANSWER_BYTES_MAX)
+            .read_to_end(&mut text);
     }
     let text = String::from_utf8_lossy(&text);
     let status = text.get(9..12).and_then(|digits| digits.parse().ok());

@@ -251,8 +251,7 @@ impl Tally {
                     host,
                     episodes: tally.episodes,
                     bytes: tally.bytes,
-                    silent_seconds: then
-                        .map(|then| now.duration_since(then).unwrap_or_default().as_secs()),
+                    silent_seconds: then.map(|then| now.saturating_sub(then)),
                     last_at,
                     last_episode: tally.newest.map(|row| row.episode.to_string()),
                     commit,

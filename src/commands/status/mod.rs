@@ -51,7 +51,10 @@ impl Status {
         };
         let owner = Owner::of(&path)?;
         print(&self.look(owner, &path)?)?;
-        while self.watch {
+        if !self.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
             thread::sleep(WATCH_EVERY);
             let text = self.look(owner, &path)?;
             print(&match io::stdout().is_terminal() {
@@ -60,7 +63,6 @@ impl Status {
                 false => format!("\n{text}"),
             })?;
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn look(&self, owner: Owner, path: &Path) -> Result<String, Failure> {
