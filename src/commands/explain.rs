@@ -66,7 +66,7 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
         return Ok(explained(event, paint));
     }
     let mut text = String::from(
-        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own word on a\npeer that sent something else than HTTP.\n",
+        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nword on a peer that sent something else than HTTP.\n",
     );
     for chapter in CHAPTERS {
         text += &format!("\n{}\n\n", paint.bold(chapter.title));
