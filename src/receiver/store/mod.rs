@@ -30,7 +30,9 @@ pub mod rows;
 mod space;
 mod writer;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
+#[cfg(any(test, fuzzing))]
 pub mod testing;
 
 use std::ffi::CStr;
