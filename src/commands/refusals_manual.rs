@@ -59,6 +59,7 @@ entries! {
     503 "gate-not-loaded" "The receiver does not know any commit yet." WAITS "On the receiver: cis490 doctor asks each source and says what to mend.";
     503 "gate-busy" "The commit may be newer than what the receiver knows, and Forgejo has not answered in time." WAITS "Nothing once; else see why Forgejo is slow.";
     503 "too-many-uploads" "max_uploads run already." WAITS "Nothing; more often than not: raise max_uploads.";
+    503 "too-many-uploads-of-yours" "Most uploads that run come from this address, and the room that is left is kept for others." WAITS "Nothing; a lab host sends one at a time, so look who else uploads from there. Or raise max_uploads.";
     503 "too-many-connections" "max_connections are open already." WAITS "Nothing once; else look who holds them (ss -tn), or raise max_connections.";
     503 "draining" "The receiver is stopping or restarting." WAITS "Nothing.";
     503 "disk-at-floor" "The answer of /v1/health while the disk is full." NONE "As disk-full.";
