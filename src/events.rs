@@ -49,6 +49,24 @@ pub fn few_files(limit: u64, wanted: u64) {
     );
 }
 
+/// Some part of the receiver has not answered for so long. systemd's watchdog ends it if that lasts,
+/// and starts it again; a report is welcome.
+pub fn parts_silent(parts: &[&str], since: Duration) {
+    let (parts, since_s) = (parts.join(","), since.as_secs());
+    log::error!(
+        "event=parts_silent parts={parts} since_s={since_s} do=\"nothing: it is started again if that lasts; look at the disk (dmesg)\""
+    );
+}
+
+/// The receiver cannot connect to itself, so the watchdog does without that proof. A packet filter
+/// that forbids it, or the address of `listen` has gone.
+pub fn cannot_probe(address: SocketAddr, error: &io::Error) {
+    log::warn!(
+        "event=cannot_probe address={address} why={:?}",
+        error.to_string()
+    );
+}
+
 /// A connection was ended for want of progress. Many of them: a bad network, or somebody probing.
 pub fn connection_ended(peer: IpAddr, why: &str) {
     log::info!("event=connection_ended peer={peer} why={why:?}");

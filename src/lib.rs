@@ -10,6 +10,7 @@ pub mod events;
 pub mod failure;
 pub mod names;
 pub mod receiver;
+pub mod service;
 pub mod shipper;
 pub mod sys;
 pub mod wire;

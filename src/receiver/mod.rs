@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod config;
+mod heartbeat;
 mod http;
 pub mod refusal;
 pub mod store;
@@ -25,11 +26,14 @@ use self::vital::{Stop, Stopper};
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::service;
 use crate::sys::{self, Signal};
 use crate::wire::Slot;
 
 /// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
 const OTHER_FILES: u64 = 64;
+/// What a stop may take beyond the draining, until systemd thinks that it hangs.
+const SPARE_TIME: Duration = Duration::from_secs(20);
 /// How often a draining receiver looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -52,11 +56,15 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
     let server = http::start(config, store, gate, &stopper)?;
     listen_for_signals(&stopper)?;
+    heartbeat::start(server.clone(), &stopper)?;
     events::listening(server.address, data_dir.display());
+    service::ready(&server.status_line());
     match stops.recv() {
         Ok(Stop::Asked) => {
             events::draining(server.uploads(), drain_s);
-            drain(&server, &stops, Duration::from_secs(drain_s))
+            let drain = Duration::from_secs(drain_s);
+            service::stopping("stopping: uploads under way may finish", drain + SPARE_TIME);
+            self::drain(&server, &stops, drain)
         }
         Ok(Stop::Fatal(failure)) => Err(failure),
         Err(_) => Err(Failure::new(
@@ -88,12 +96,16 @@ fn drain(
     }
 }
 
-fn raise_file_limit(config: &Config) {
-    let connections = u64::from(config.max_connections) + u64::from(http::TOLD_BEYOND_CAP);
+/// Descriptors that so many connections and uploads need, with as many connections in hand: without
+/// one left, the accept loop spins.
+pub fn files_wanted(max_connections: u32, max_uploads: u32) -> u64 {
+    let connections = u64::from(max_connections) + u64::from(http::TOLD_BEYOND_CAP);
     // An upload holds its file twice at most: buffered and, for large bodies, direct.
-    let wanted = connections * http::FILES_PER_CONNECTION * 2
-        + u64::from(config.max_uploads) * 2
-        + OTHER_FILES;
+    connections * http::FILES_PER_CONNECTION * 2 + u64::from(max_uploads) * 2 + OTHER_FILES
+}
+
+fn raise_file_limit(config: &Config) {
+    let wanted = files_wanted(config.max_connections, config.max_uploads);
     match sys::raise_file_limit(wanted) {
         Ok(limit) if limit >= wanted => {}
         Ok(limit) => events::few_files(limit, wanted),

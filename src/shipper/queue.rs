@@ -174,6 +174,7 @@ pub fn tree_bytes(dir: &Path) -> u64 {
     let mut bytes = 0u64;
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
+        service::alive();
         for found in fs::read_dir(dir).into_iter().flatten().flatten() {
             match found.metadata() {
                 Ok(metadata) if metadata.is_dir() => dirs.push(found.path()),

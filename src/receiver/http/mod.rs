@@ -13,6 +13,7 @@ mod clerk;
 mod closer;
 mod connection;
 mod head;
+mod pulse;
 mod put;
 mod upload;
 mod watchdog;
@@ -75,6 +76,7 @@ struct Shared {
 }
 
 /// The running server.
+#[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
     pub address: SocketAddr,

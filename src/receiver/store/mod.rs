@@ -44,7 +44,7 @@ use crate::events;
 use crate::failure::Failure;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
-use crate::receiver::vital::{Stopper, spawn_vital};
+use crate::receiver::vital::{Pong, Stopper, spawn_vital};
 use crate::wire::{GatePlace, Receipt, Slot};
 
 pub use self::arrival::Arrival;
@@ -53,7 +53,7 @@ pub use self::space::Space;
 use self::buffers::Buffers;
 use self::committer::Committer;
 use self::index::Index;
-use self::jobs::Job;
+use self::jobs::Call;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
@@ -191,6 +191,16 @@ impl Store {
         Arrival::begin(self, claim, place)
     }
 
+    /// The committer calls it between two batches.
+    pub fn ping(&self, pong: Pong) {
+        self.committer.ask(Call::Ping(pong));
+    }
+
+    /// How many episodes have a row.
+    pub fn episodes(&self) -> usize {
+        self.index.count()
+    }
+
     pub fn space(&self) -> io::Result<Space> {
         self.allowance.look()
     }
@@ -240,7 +250,7 @@ impl Opened {
 
 /// The thread that all uploads end in. Dropping this waits for its end.
 struct CommitterThread {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Call>>,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -260,8 +270,8 @@ impl CommitterThread {
     }
 
     /// `None` if the thread has ended, and with it the process soon.
-    fn ask(&self, job: Job) -> Option<()> {
-        self.jobs.as_ref()?.send(job).ok()
+    fn ask(&self, call: Call) -> Option<()> {
+        self.jobs.as_ref()?.send(call).ok()
     }
 }
 
