@@ -22,6 +22,9 @@ pub const DIRTY_HEADER: &str = "X-Cis490-Code-Dirty";
 /// On an admitted PUT: `37/100`, the commit's place in the configured window, 1 being the head.
 pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
 
+/// With fewer commits than this until a commit falls out of the window, its operator is told.
+pub const REMAINING_LOW: u32 = 20;
+
 pub const JSON: &str = "application/json";
 /// RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";

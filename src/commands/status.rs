@@ -8,9 +8,10 @@ use argh::FromArgs;
 
 use crate::events;
 use crate::failure::Failure;
+use crate::human;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
-use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey, human_bytes};
+use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 
 /// show a lab host's queue: what waits, what is held and what to do about it
 #[derive(FromArgs)]
@@ -130,7 +131,7 @@ fn refused(page: &mut String, refused: &[RefusedEpisode]) {
             page,
             "  {}  {}  {}",
             episode.name,
-            human_bytes(episode.bytes),
+            human::bytes(episode.bytes),
             one_line(why)
         );
     }
@@ -164,7 +165,7 @@ fn trouble(page: &mut String, survey: &Survey) {
             "last success  {}: {} ({})",
             success.at,
             success.episode,
-            human_bytes(success.bytes)
+            human::bytes(success.bytes)
         ),
         None => writeln!(page, "last success  none yet"),
     };
@@ -208,7 +209,7 @@ fn amount(heap: &Heap) -> String {
     } else {
         "episodes"
     };
-    format!("{} {noun}, {}", heap.episodes, human_bytes(heap.bytes))
+    format!("{} {noun}, {}", heap.episodes, human::bytes(heap.bytes))
 }
 
 /// Text from outside, without what could move the cursor.

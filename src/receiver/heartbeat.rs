@@ -74,7 +74,10 @@ impl Heart {
         let (sender, pongs) = mpsc::channel();
         let mut silent = self.server.ping(|part| {
             let sender = sender.clone();
-            Box::new(move || drop(sender.send(part)))
+            Box::new(move || {
+                // A round that is over hears no more.
+                let _ = sender.send(part);
+            })
         });
         drop(sender);
         if !self.connections_answer(deadline) {

@@ -13,10 +13,7 @@ use super::state::{self, GateSeen, Success};
 use super::transport::{Answer, NoAnswer, Upload};
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{GateVerdict, Outcome, Problem, Receipt};
-
-/// Fewer commits than this until a commit falls out, and the operator is told.
-const WARN_BELOW: u32 = 20;
+use crate::wire::{GateVerdict, Outcome, Problem, REMAINING_LOW, Receipt};
 
 impl Shipper {
     /// Does what the answer to an upload says.
@@ -117,7 +114,7 @@ impl Shipper {
         let before = self.state.get().gate.as_ref();
         let is_news =
             before.is_none_or(|b| (b.commit, b.position, b.window) != (commit, position, window));
-        if is_news && seen.remaining() < WARN_BELOW {
+        if is_news && seen.remaining() < REMAINING_LOW {
             events::falling_out(&commit, position, window, seen.remaining());
         }
         self.state.update(|state| state.gate = Some(seen));

@@ -29,7 +29,6 @@ use std::process::ExitCode;
 
 pub use checkout::local_commit;
 pub use moves::{NoReturn, requeue, set_aside};
-pub use progress::bytes as human_bytes;
 pub use socket::Stop;
 pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
 pub use transport::{Answer, Receiver};

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
+use crate::human::bytes;
 use crate::service;
 
 const BEFORE_FIRST: Duration = Duration::from_secs(1);
@@ -47,40 +48,6 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
             eprint!("\r\x1b[K");
-        }
-    }
-}
-
-/// A number of bytes as people read it: `999 B`, `1.5 MB`.
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut amount = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    // 999.95 would be shown as 1000.0.
-    while amount >= 999.95 && unit + 1 < UNITS.len() {
-        amount /= 1000.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn bytes_as_people_read_them() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (999_949, "999.9 kB"),
-            (999_950, "1.0 MB"),
-            (4 << 30, "4.3 GB"),
-            (u64::MAX, "18446.7 PB"),
-        ] {
-            assert_eq!(super::bytes(bytes), text);
         }
     }
 }

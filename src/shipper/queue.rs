@@ -27,6 +27,7 @@ use crate::durable;
 use crate::episode;
 use crate::events;
 use crate::names::EpisodeId;
+use crate::service;
 
 /// The ending of a packed episode in outbox/.
 pub const TARBALL: &str = ".tar.zst";

@@ -13,6 +13,7 @@ mod forgejo;
 mod gate;
 mod guard;
 mod kills;
+mod lab;
 mod repository;
 mod ship;
 mod store;
