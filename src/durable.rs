@@ -32,9 +32,20 @@ use crate::sys;
 ///
 /// A crash can leave `<path>.tmp`, which the next call overwrites.
 pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    publish_as(path, bytes, |_| Ok(()))
+}
+
+/// As [`publish`], with whatever `dress` does to the file before it has its name: its mode and
+/// owner, so that at no instant anybody finds it with others.
+pub fn publish_as(
+    path: &Path,
+    bytes: &[u8],
+    dress: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let tmp = tmp_beside(path);
     step("create tmp")?;
     let mut file = File::create(&tmp)?;
+    dress(&file)?;
     step("write tmp")?;
     file.write_all(bytes)?;
     sync_file(&file)?;

@@ -4,6 +4,7 @@ mod backfill;
 mod check;
 mod demo;
 mod init;
+mod install;
 mod receive;
 mod requeue;
 mod set_aside;
@@ -39,6 +40,8 @@ enum Command {
     Requeue(requeue::Requeue),
     SetAside(set_aside::SetAside),
     Init(init::Init),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
     Token(token::Token),
     Backfill(backfill::Backfill),
     Demo(demo::Demo),
@@ -76,6 +79,8 @@ pub fn run() -> ExitCode {
         Command::Requeue(requeue) => requeue.run(),
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
+        Command::Install(install) => install.run(),
+        Command::Uninstall(uninstall) => uninstall.run(),
         Command::Token(token) => token.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Demo(demo) => demo.run(),

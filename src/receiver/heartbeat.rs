@@ -4,30 +4,31 @@
 //! 1. The shared threads (clerks, committer, gate timer) answer from their own loops, between two
 //!    pieces of work. Slow work delays them, and the unit's `WatchdogSec` is longer than any.
 //! 2. Connections to ourselves are answered by the accept loop and by the coroutines. may polls a
-//!    socket on the worker that its descriptor's number falls to, so several are held at once and
-//!    all must be answered: one worker that is stuck is found out.
+//!    socket on the worker that its descriptor's number falls to. So several are held, one after
+//!    the other, and all must be answered: one worker that is stuck is found out.
 //! 3. Where we cannot connect to ourselves (a packet filter, an address that has gone) that part
 //!    proves nothing, and is no reason to be ended.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::config::own_address;
 use super::http::Server;
 use super::vital::{Stopper, spawn_vital};
 use crate::events;
 use crate::failure::Failure;
 use crate::service;
 
-/// Connections held at once: each takes three descriptors of ours, so they fall to both workers.
+/// Each takes three descriptors of ours, the accepted one between the others: a quiet receiver's
+/// fall to its two workers in turn.
 const PROBES: usize = 4;
+/// Until the question: a coroutine that finds it there at once need not wait on its worker.
+const BEFORE_QUESTION: Duration = Duration::from_millis(10);
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
-/// Longer than any answer of `GET /v1/health`.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
-const QUESTION: &[u8] =
-    b"GET /v1/health HTTP/1.1\r\nHost: cis490-watchdog\r\nConnection: close\r\n\r\n";
+const QUESTION: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: cis490-watchdog\r\n\r\n";
 const CONNECTIONS: &str = "connections";
 
 /// Starts to prove it, if systemd waits for that.
@@ -94,68 +95,39 @@ impl Heart {
     }
 
     fn connections_answer(&mut self, deadline: Instant) -> bool {
-        let address = reachable(self.server.address);
-        let asked: io::Result<Vec<_>> = (0..PROBES).map(|_| ask(address, deadline)).collect();
-        match asked {
-            Ok(mut asked) => {
-                self.cannot_connect = false;
-                asked.iter_mut().all(|probe| hears(probe, deadline)) || self.server.is_crowded()
+        let address = own_address(self.server.address);
+        let mut held = Vec::new();
+        for _ in 0..PROBES {
+            let mut probe = match TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+                Ok(probe) => probe,
+                Err(error) => return self.proves_nothing(address, &error),
+            };
+            if !is_answered(&mut probe, deadline) && !self.server.is_crowded() {
+                return false;
             }
-            Err(error) => {
-                if !self.cannot_connect {
-                    events::cannot_probe(address, &error);
-                }
-                self.cannot_connect = true;
-                true
-            }
+            held.push(probe);
         }
+        self.cannot_connect = false;
+        true
+    }
+
+    fn proves_nothing(&mut self, address: SocketAddr, error: &io::Error) -> bool {
+        if !self.cannot_connect {
+            events::cannot_probe(address, error);
+        }
+        self.cannot_connect = true;
+        true
     }
 }
 
-fn ask(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
+fn is_answered(probe: &mut TcpStream, deadline: Instant) -> bool {
+    thread::sleep(BEFORE_QUESTION);
+    // std refuses a timeout of nothing.
     let left = deadline.saturating_duration_since(Instant::now());
-    let mut probe = TcpStream::connect_timeout(&address, left.clamp(MOMENT, CONNECT_WAIT))?;
-    probe.write_all(QUESTION)?;
-    Ok(probe)
-}
-
-/// std refuses a timeout of nothing.
-const MOMENT: Duration = Duration::from_millis(1);
-
-fn hears(probe: &mut TcpStream, deadline: Instant) -> bool {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let mut answer = Vec::new();
-    probe.set_read_timeout(Some(left.max(MOMENT))).is_ok()
-        && probe
-            .take(ANSWER_BYTES_MAX)
-            .read_to_end(&mut answer)
-            .is_ok()
+    let left = left.max(Duration::from_millis(1));
+    let mut answer = [0; 2048];
+    probe.set_read_timeout(Some(left)).is_ok()
+        && probe.write_all(QUESTION).is_ok()
+        && probe.read(&mut answer).is_ok_and(|bytes| bytes > 0)
         && answer.starts_with(b"HTTP/1.1 ")
-}
-
-/// Where we reach ourselves: an unspecified address is every one of ours.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn we_reach_ourselves_where_we_listen() {
-        for (listen, address) in [
-            ("0.0.0.0:8490", "127.0.0.1:8490"),
-            ("[::]:8490", "[::1]:8490"),
-            ("10.8.0.1:1", "10.8.0.1:1"),
-        ] {
-            let reached = reachable(listen.parse().unwrap());
-            assert_eq!(reached, address.parse().unwrap());
-        }
-    }
 }

@@ -247,7 +247,7 @@ impl Arrival {
         let asked = self
             .store
             .committer
-            .ask(Call::Commit(job))
+            .ask(Call::Commit(Box::new(job)))
             .and_then(|()| answered.recv().ok());
         asked.ok_or_else(|| {
             // The process ends. Whether the name was made is for recovery to see, so X stays.

@@ -66,7 +66,7 @@ impl Committer {
             let mut batch = Vec::new();
             for call in iter::once(first).chain(calls.try_iter().take(BATCH_MAX - 1)) {
                 match call {
-                    Call::Commit(job) => batch.push(job),
+                    Call::Commit(job) => batch.push(*job),
                     Call::Ping(pong) => pong(),
                 }
             }

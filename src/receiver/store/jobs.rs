@@ -28,7 +28,7 @@ pub struct Job {
 
 /// What the committer thread hears.
 pub enum Call {
-    Commit(Job),
+    Commit(Box<Job>),
     /// Is it alive?
     Ping(Pong),
 }
