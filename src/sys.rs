@@ -47,8 +47,20 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Bytes that an unprivileged user may still allocate on the filesystem of `path` (`f_bavail`).
+/// The filesystem of a path, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskBytes {
+    /// What an unprivileged user may still allocate (`f_bavail`).
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Bytes that an unprivileged user may still allocate on the filesystem of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    Ok(disk_bytes(path)?.free)
+}
+
+pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
     let path = c_path(path)?;
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a NUL-terminated path and room for one statvfs, both alive over the call.
@@ -57,7 +69,12 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = unsafe { stat.assume_init() };
     // The fields' width differs between targets.
     #[allow(clippy::unnecessary_cast)]
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize as u64);
+    #[allow(clippy::unnecessary_cast)]
+    Ok(DiskBytes {
+        free: bytes(stat.f_bavail as u64),
+        total: bytes(stat.f_blocks as u64),
+    })
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
@@ -125,6 +142,20 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
         }
         other => other.map(drop),
     }
+}
+
+// --- the terminal ---
+
+/// Columns of the terminal behind `file`; `None` if it is none, or does not say.
+#[allow(clippy::unnecessary_cast)] // The request's type differs between C libraries.
+pub fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the request writes one winsize, which lives over the call; the descriptor is open.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ as _, size.as_mut_ptr()) };
+    check(result).ok()?;
+    // SAFETY: zeroed before, all fields are integers, and the kernel filled it.
+    let columns = unsafe { size.assume_init() }.ws_col;
+    (columns > 0).then_some(columns)
 }
 
 // --- sockets ---
@@ -393,7 +424,8 @@ mod tests {
     #[test]
     fn a_receipt_fits_an_attribute() {
         let path = std::env::current_exe().unwrap();
-        assert!(free_bytes(&path).unwrap() > 0);
+        let disk = disk_bytes(&path).unwrap();
+        assert!(0 < disk.free && disk.free <= disk.total, "{disk:?}");
         let file = File::open(&path).unwrap();
         assert_eq!(get_xattr(&file, c"user.cis490.absent").unwrap(), None);
     }

@@ -3,9 +3,12 @@
 mod backfill;
 mod check;
 mod demo;
+mod explain;
 mod init;
 mod install;
+mod line;
 mod receive;
+mod refusals;
 mod requeue;
 mod set_aside;
 mod ship;
@@ -14,14 +17,14 @@ mod token;
 
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
-use crate::receiver::SERVER_CRATE;
 use crate::sys;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
+#[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
     /// print the version and exit
     #[argh(switch)]
@@ -30,7 +33,7 @@ struct Cis490 {
     command: Option<Command>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
     Receive(receive::Receive),
@@ -43,8 +46,10 @@ enum Command {
     Install(install::Install),
     Uninstall(install::Uninstall),
     Token(token::Token),
+    Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
     Demo(demo::Demo),
+    Explain(explain::Explain),
 }
 
 impl Command {
@@ -59,7 +64,10 @@ impl Command {
 /// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
 /// any other.
 pub fn run() -> ExitCode {
-    let line: Cis490 = argh::from_env();
+    let line: Cis490 = match line::parse() {
+        Ok(line) => line,
+        Err(done) => return done,
+    };
     if line.version {
         println!("cis490 {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
@@ -82,19 +90,10 @@ pub fn run() -> ExitCode {
         Command::Install(install) => install.run(),
         Command::Uninstall(uninstall) => uninstall.run(),
         Command::Token(token) => token.run(),
+        Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Explain(explain) => explain.run(),
     };
     done.unwrap_or_else(|failure| failure.report())
-}
-
-/// Sends log lines to stderr, with their level. The crates below us are heard only when they warn,
-/// and the server crate not at all: it reports every peer that hangs up as an error.
-fn start_log() {
-    let logger = simple_logger::SimpleLogger::new()
-        .with_level(log::LevelFilter::Warn)
-        .with_module_level("cis490", log::LevelFilter::Info)
-        .with_module_level(SERVER_CRATE, log::LevelFilter::Off);
-    // An error means a logger was set before, which is as good.
-    let _ = logger.init();
 }

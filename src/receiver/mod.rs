@@ -5,9 +5,11 @@
 
 pub mod access;
 pub mod config;
+pub mod figures;
 mod heartbeat;
 mod http;
 pub mod refusal;
+pub mod refusals;
 pub mod store;
 pub mod version_gate;
 pub mod vital;
@@ -15,11 +17,12 @@ pub mod vital;
 pub use self::http::CRATE as SERVER_CRATE;
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use self::config::Config;
+use self::figures::Figures;
 use self::store::Store;
 use self::version_gate::VersionGate;
 use self::vital::{Stop, Stopper};
@@ -46,15 +49,18 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         events::open_to_all();
     }
     let (stopper, stops) = Stopper::new();
+    let figures = Figures::new(config.hosts.iter().map(|rule| rule.id.clone()));
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
         &stopper,
         config_path,
+        Arc::clone(&figures),
     )?;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
-    let server = http::start(config, store, gate, &stopper)?;
+    let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;
+    let server = http::start(config, store, gate, figures, refusals, &stopper)?;
     listen_for_signals(&stopper)?;
     heartbeat::start(server.clone(), &stopper)?;
     events::listening(server.address, data_dir.display());

@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use self::place::{Owner, Place, ROOT, Wanted, cannot};
 use self::side::{BINARY, CONFIGS, CREDENTIALS, DATA, Side, UNITS, USER};
@@ -32,7 +32,7 @@ pub use self::uninstall::Uninstall;
 /// make this machine a receiver or a shipper: user, folders, configuration, systemd unit. Run it as
 /// root from wherever the program was copied to. Twice is as once; a newer program takes the place
 /// of an older one, and the service is started again
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "install",

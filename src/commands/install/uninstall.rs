@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::place::Place;
 use super::side::{BINARY, CREDENTIALS, Side, USER};
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// stop a service and remove its unit, and the program if nothing else here uses it. Data,
 /// configuration, token and user stay, and it says where they are
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "uninstall",
