@@ -163,10 +163,15 @@ fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("cannot listen on {address}: {error}"),
-        "another program (or another cis490 receive) may hold the port, or the address is not this machine's; see `ss -ltnp`, or change listen",
-    )
+    let hint = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address, or not yet (is WireGuard up?): a service is started again until it has; else change listen"
+        }
+        _ => {
+            "another program (or another cis490 receive) may hold the port; see `ss -ltnp`, or change listen"
+        }
+    };
+    Failure::new(format!("cannot listen on {address}: {error}"), hint)
 }
 
 fn configure_coroutines() {
