@@ -98,8 +98,8 @@ struct Manager {
     /// Without a beat for this long, it ends us.
     watchdog: Option<Duration>,
     start: Instant,
-    /// When the last beat of [`alive`] was sent, in milliseconds since `start`; 0 is never.
-    beaten_ms: AtomicU64,
+    /// When the last beat of [`alive`] was sent, in microseconds since `start`; 0 is never.
+    beaten_us: AtomicU64,
     last_status: Mutex<String>,
 }
 
@@ -118,7 +118,7 @@ impl Manager {
             address,
             watchdog,
             start: Instant::now(),
-            beaten_ms: AtomicU64::new(0),
+            beaten_us: AtomicU64::new(0),
             last_status: Mutex::default(),
         })
     }
@@ -146,11 +146,11 @@ impl Manager {
         let Some(watchdog) = self.watchdog else {
             return;
         };
-        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let between_ms = u64::try_from((watchdog / BEATS).as_millis()).unwrap_or(u64::MAX);
-        let beaten_ms = self.beaten_ms.load(Ordering::Relaxed);
-        if beaten_ms == 0 || now_ms >= beaten_ms.saturating_add(between_ms) {
-            self.beaten_ms.store(now_ms.max(1), Ordering::Relaxed);
+        let now_us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let between_us = u64::try_from((watchdog / BEATS).as_micros()).unwrap_or(u64::MAX);
+        let beaten_us = self.beaten_us.load(Ordering::Relaxed);
+        if beaten_us == 0 || now_us >= beaten_us.saturating_add(between_us) {
+            self.beaten_us.store(now_us.max(1), Ordering::Relaxed);
             self.say("WATCHDOG=1");
         }
     }

@@ -255,7 +255,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
         format!("{config}\n[[host]]{rule}"),
     )
     .unwrap();
-    fs::write(machine.at("root/token"), &token).unwrap();
+    fs::write(machine.at("opt/token"), &token).unwrap();
     machine.good(&["systemctl", "restart", receiver]);
     let shipper_toml = "receiver_url = \"http://127.0.0.1:8490\"\nhost_id = \"lab-7\"\nroot = \"/mnt/queue\"\ntoken_file = \"cis490-token\"\nscan_seconds = 1\n";
     fs::write(machine.at("etc/cis490/shipper.toml"), shipper_toml).unwrap();
@@ -272,7 +272,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
         "install",
         "shipper",
         "--token-file",
-        "/root/token",
+        "/opt/token",
     ]);
     assert!(
         out.contains("the receiver at http://127.0.0.1:8490 answers"),

@@ -98,7 +98,11 @@ impl Install {
         put_data(side, &mut place, &settings, user)?;
         let units_changed = put_units(side, &mut place, &settings.data)?;
         if !place.is_here() {
-            place.link(&wants_link(side), &side.unit_path())?;
+            let link = wants_link(side);
+            if let Some(folder) = link.parent() {
+                place.dir(folder, 0o755, Some(ROOT))?;
+            }
+            place.link(&link, &side.unit_path())?;
             println!("Installed into a folder: nothing was started.");
             if user.is_none() {
                 println!(
