@@ -39,7 +39,7 @@ deploy host side="receiver" *args:
         *) echo "no cis490 for a $machine: it must be aarch64 or x86_64" >&2; exit 1 ;;
     esac
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-    just cross-build "$target"
+    {{just_executable()}} cross-build "$target"
     there=$(ssh {{host}} mktemp -d)
     scp -q "dist/cis490-$version-$target" {{host}}:"$there/cis490"
     ssh -t {{host}} "sudo $there/cis490 install {{side}} {{args}}; status=\$?; rm -r $there; exit \$status"
