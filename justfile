@@ -37,3 +37,18 @@ lint:
 # the program as it is shipped, for this machine
 build:
     cargo build --release
+
+# install or upgrade over ssh: just deploy pi@10.8.0.1 receiver, or shipper --receiver-url ...
+deploy host side="receiver" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    machine=$(ssh {{host}} uname -m)
+    case $machine in
+        aarch64 | x86_64) target=$machine-unknown-linux-musl ;;
+        *) echo "no cis490 for a $machine: it must be aarch64 or x86_64" >&2; exit 1 ;;
+    esac
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+    {{just_executable()}} cross-build "$target"
+    there=$(ssh {{host}} mktemp -d)
+    scp -q "dist/cis490-$version-$target" {{host}}:"$there/cis490"
+    ssh -t {{host}} "sudo $there/cis490 install {{side}} {{args}}; status=\$?; rm -r $there; exit \$status"

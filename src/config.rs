@@ -81,8 +81,12 @@ pub fn in_range(path: &Path, key: &str, value: u64, least: u64, most: u64) -> Re
     ))
 }
 
+/// Where systemd looks for a credential by its name.
+pub const CREDENTIAL_STORE: &str = "/etc/credstore";
+
 /// The secret in a file, without the line break at its end. A relative path is looked up in
-/// systemd's `$CREDENTIALS_DIRECTORY` when there is one.
+/// systemd's `$CREDENTIALS_DIRECTORY` when there is one; else it is a file here, or a credential in
+/// [`CREDENTIAL_STORE`], which root can read.
 ///
 /// Errors name the file and never its content.
 pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
@@ -105,9 +109,20 @@ pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
 }
 
 fn secret_path(file: &Path) -> PathBuf {
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(dir) if file.is_relative() => Path::new(&dir).join(file),
-        _ => file.to_owned(),
+    secret_path_in(
+        file,
+        std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+    )
+}
+
+/// A person's command has no credentials directory; the store that systemd fills it from is there
+/// for root.
+fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
+    match credentials {
+        _ if file.is_absolute() => file.to_owned(),
+        Some(dir) => dir.join(file),
+        None if file.exists() => file.to_owned(),
+        None => Path::new(CREDENTIAL_STORE).join(file),
     }
 }
 
@@ -144,6 +159,21 @@ mod tests {
             words.contains("version_gate.ca_file = \"/etc/ca.pem\" is not allowed"),
             "{words}"
         );
+    }
+
+    #[test]
+    fn a_relative_secret_is_a_credential() {
+        let path = |file, credentials: Option<&str>| {
+            secret_path_in(Path::new(file), credentials.map(PathBuf::from))
+        };
+        for (file, credentials, found) in [
+            ("cis490-token", Some("/run/c"), "/run/c/cis490-token"),
+            ("cis490-token", None, "/etc/credstore/cis490-token"),
+            ("Cargo.toml", None, "Cargo.toml"),
+            ("/etc/token", Some("/run/c"), "/etc/token"),
+        ] {
+            assert_eq!(path(file, credentials), Path::new(found), "{file}");
+        }
     }
 
     #[test]

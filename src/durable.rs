@@ -62,8 +62,19 @@ fn timed<T>(times: &Histogram<SYNC_BUCKETS>, sync: impl FnOnce() -> T) -> T {
 ///
 /// A crash can leave `<path>.tmp`, which the next call overwrites.
 pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    publish_as(path, bytes, |_| Ok(()))
+}
+
+/// As [`publish`], with whatever `dress` does to the file before it has its name: its mode and
+/// owner, so that at no instant anybody finds it with others.
+pub fn publish_as(
+    path: &Path,
+    bytes: &[u8],
+    dress: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let tmp = tmp_beside(path);
     let mut file = create(&tmp)?;
+    dress(&file)?;
     step_on("write", || name_of(&tmp))?;
     file.write_all(bytes)?;
     sync_file(&file)?;

@@ -86,6 +86,16 @@ pub fn few_files(limit: u64, wanted: u64, connections: u32, uploads: u32) {
     );
 }
 
+pub fn parts_silent(parts: &[&str], since: Duration) {
+    let (parts, since_s) = (parts.join(","), since.as_secs());
+    line!(parts_silent, "parts={parts} since_s={since_s}");
+}
+
+pub fn cannot_probe(address: SocketAddr, error: &io::Error) {
+    let why = error.to_string();
+    line!(cannot_probe, "address={address} why={why:?}");
+}
+
 pub fn crowded(peer: IpAddr, open: usize, displaced: u64) {
     line!(crowded, "peer={peer} open={open} displaced={displaced}");
 }

@@ -17,6 +17,7 @@ pub mod names;
 pub mod receiver;
 #[cfg(test)]
 mod seeded;
+pub mod service;
 pub mod shipper;
 pub mod sys;
 pub mod terminal;

@@ -67,7 +67,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make_folders(root: &Path) -> io::Result<()> {
+pub fn make_folders(root: &Path) -> io::Result<()> {
     threshold::make_with_parents(root)?;
     for folder in queue::FOLDERS {
         let path = root.join(folder);

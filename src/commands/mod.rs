@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod init;
+mod install;
 mod line;
 mod man;
 mod progress;
@@ -49,6 +50,8 @@ enum Command {
     Requeue(requeue::Requeue),
     SetAside(set_aside::SetAside),
     Init(init::Init),
+    Install(install::Install),
+    Uninstall(install::Uninstall),
     Token(token::Token),
     Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
@@ -95,6 +98,8 @@ pub fn run() -> ExitCode {
         Command::Requeue(requeue) => requeue.run(),
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
+        Command::Install(install) => install.run(),
+        Command::Uninstall(uninstall) => uninstall.run(),
         Command::Token(token) => token.run(),
         Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),

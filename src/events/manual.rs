@@ -97,6 +97,12 @@ manual! {
     warn few_files
         "The limit on open files is lower than connections and uploads may need, and only so many of them are served."
         "Raise LimitNOFILE in the unit (ulimit -n), or lower max_connections.";
+    error parts_silent
+        "Some part of the receiver has not answered for so long, so systemd's watchdog hears nothing."
+        "Nothing: it is started again if that lasts. Look at the disk (dmesg), and report it if it comes again.";
+    warn cannot_probe
+        "The receiver cannot connect to itself, so its watchdog does without that proof."
+        "See whether a packet filter forbids it, and whether the address of listen is still there.";
     warn crowded
         "All connections were in use, and one that only waited made room for another, as displaced did since this was told last; peer held the most."
         "See what peer is doing; if all is as it should be, raise max_connections.";

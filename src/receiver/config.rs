@@ -2,7 +2,7 @@
 //! the reference for people.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -147,12 +147,29 @@ fn default_silent_after_hours() -> u64 {
     24
 }
 
+/// Where we reach ourselves: an unspecified address is every one of ours.
+pub fn own_address(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 impl Config {
     pub fn load(path: &Path) -> Result<Config, Failure> {
         let config: Config = config::load(
             path,
             "name the file with --config FILE; etc/receiver.toml.example is one to begin with",
         )?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// As [`Config::load`], from the text of a file that need not be there.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
+        let config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
     }
@@ -283,4 +300,21 @@ fn is_branch_name(name: &str) -> bool {
         && !name.ends_with('/')
         && !name.contains("..")
         && !name.contains("//")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_reach_ourselves_where_we_listen() {
+        for (listen, address) in [
+            ("0.0.0.0:8490", "127.0.0.1:8490"),
+            ("[::]:8490", "[::1]:8490"),
+            ("10.8.0.1:1", "10.8.0.1:1"),
+        ] {
+            let reached = own_address(listen.parse().unwrap());
+            assert_eq!(reached, address.parse().unwrap());
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod config;
 pub mod doctor;
 pub mod figures;
+mod heartbeat;
 mod http;
 pub mod refusal;
 pub mod refusals;
@@ -32,11 +33,14 @@ use self::vital::{Stop, Stopper};
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::service;
 use crate::sys::{self, Signal};
 use crate::wire::Slot;
 
 /// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
 const OTHER_FILES: u64 = 64;
+/// What a stop may take beyond the draining, until systemd thinks that it hangs.
+const SPARE_TIME: Duration = Duration::from_secs(20);
 /// Connections of a receiver that is short of descriptors, below which it is of no use.
 const CONNECTIONS_MIN: u64 = 8;
 /// How often a draining receiver looks whether it is done.
@@ -64,11 +68,15 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;
     let server = http::start(config, store, gate, figures, refusals, &stopper)?;
     listen_for_signals(&stopper)?;
+    heartbeat::start(server.clone(), &stopper)?;
     events::listening(server.address, data_dir.display());
+    service::ready(&server.status_line());
     match stops.recv() {
         Ok(Stop::Asked) => {
             events::draining(server.uploads(), drain_s);
-            drain(&server, &stops, Duration::from_secs(drain_s))
+            let drain = Duration::from_secs(drain_s);
+            service::stopping("stopping: uploads under way may finish", drain + SPARE_TIME);
+            self::drain(&server, &stops, drain)
         }
         Ok(Stop::Fatal(failure)) => Err(failure),
         Err(_) => Err(Failure::new(
@@ -100,15 +108,19 @@ fn drain(
     }
 }
 
+/// Descriptors that so many connections and uploads need, with as many connections in hand: without
+/// one left, the accept loop spins.
+pub fn files_wanted(max_connections: u32, max_uploads: u32) -> u64 {
+    let connections = u64::from(max_connections) + u64::from(http::TOLD_BEYOND_CAP);
+    // An upload holds its file twice at most: buffered and, for large bodies, direct.
+    connections * http::FILES_PER_CONNECTION * 2 + u64::from(max_uploads) * 2 + OTHER_FILES
+}
+
 /// Raises the limit on open files to what the configuration needs. Where the system does not let
 /// us, fewer connections and uploads are served: without a descriptor for the next connection, the
 /// accept loop would spin.
 fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
-    let connections = u64::from(config.max_connections) + u64::from(http::TOLD_BEYOND_CAP);
-    // An upload holds its file twice at most: buffered and, for large bodies, direct.
-    let wanted = connections * http::FILES_PER_CONNECTION * 2
-        + u64::from(config.max_uploads) * 2
-        + OTHER_FILES;
+    let wanted = files_wanted(config.max_connections, config.max_uploads);
     let limit = sys::raise_file_limit(wanted).unwrap_or(0);
     if limit >= wanted {
         return Ok(config);

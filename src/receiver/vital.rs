@@ -9,6 +9,9 @@ use std::thread;
 
 use crate::failure::Failure;
 
+/// What a thread calls from its loop when it was asked for a sign of life. Must not block.
+pub type Pong = Box<dyn FnOnce() + Send>;
+
 /// Why the receiver stops serving.
 #[derive(Debug)]
 pub enum Stop {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::socket::Stop;
 use crate::events;
 use crate::failure::Failure;
+use crate::service;
 use crate::sys::{self, Signal};
 
 /// How long the loop may take to end by itself. Then the process ends in the middle of what it
@@ -53,6 +54,7 @@ impl Bell {
 
     fn end(&self, status: i32) {
         events::shipper_stopping();
+        service::stopping("stopping", GRACE * 2);
         self.stop.set();
         self.ring(false);
         thread::sleep(GRACE);
@@ -65,7 +67,7 @@ impl Bell {
         self.shared.rung.notify_all();
     }
 
-    /// Sleeps until then, or until something rings.
+    /// Sleeps until then, or until something rings. Wakes meanwhile to say that it sleeps.
     pub fn wait_until(&self, deadline: Instant) {
         let mut reload = self.reload();
         while !*reload && !self.stop.is_set() {
@@ -73,7 +75,9 @@ impl Bell {
             if left.is_zero() {
                 return;
             }
-            let waited = self.shared.rung.wait_timeout(reload, left);
+            service::alive();
+            let nap = service::beat_interval().map_or(left, |interval| interval.min(left));
+            let waited = self.shared.rung.wait_timeout(reload, nap);
             reload = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -53,6 +53,13 @@ impl Config {
         Ok(config)
     }
 
+    /// As [`Config::load`], from the text of a file that need not be there.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
+        let config: Config = config::parse(text, path)?;
+        config.check(path)?;
+        Ok(config)
+    }
+
     /// The token that is sent with every request, if there is one.
     pub fn token(&self) -> Result<Option<String>, Failure> {
         let read = |file: &PathBuf| config::read_secret("token_file", file);

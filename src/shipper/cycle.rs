@@ -25,6 +25,7 @@ use crate::durable;
 use crate::episode;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
+use crate::service;
 use crate::wire::Slot;
 
 /// Between two looks for what has been in shipped/ long enough.
@@ -102,7 +103,9 @@ impl Shipper {
 
     pub fn run(mut self) -> Outcome {
         self.look();
+        service::ready(&self.how_it_goes());
         while !self.bell.stop.is_set() {
+            service::alive();
             if self.bell.take_reload() {
                 self.reload();
             }
@@ -125,6 +128,17 @@ impl Shipper {
         }
         self.state.flush();
         self.outcome()
+    }
+
+    /// For `systemctl status`.
+    fn how_it_goes(&self) -> String {
+        let Outcome { held, waiting, .. } = self.outcome();
+        let away = match self.away.failures() {
+            0 => "",
+            _ => ", and the receiver is away",
+        };
+        let shipped = self.shipped;
+        format!("{shipped} shipped since the start, {waiting} waiting, {held} held{away}")
     }
 
     /// SIGHUP: somebody says that things have changed.
@@ -178,6 +192,7 @@ impl Shipper {
 
     /// A finished episode that this process has not seen.
     fn meet(&mut self, id: &EpisodeId, identity: Identity) {
+        service::alive();
         let bytes = queue::tree_bytes(&self.root.episodes().join(id.as_str()));
         self.backlog
             .insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
@@ -255,6 +270,7 @@ impl Shipper {
     /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
     fn rest(&mut self) {
         self.state.flush();
+        service::status(&self.how_it_goes());
         let now = Instant::now();
         let wakes = [
             self.away.not_before(),
@@ -293,6 +309,7 @@ impl Shipper {
             return;
         };
         let start = Instant::now();
+        service::status(&format!("packing {id}"));
         let mut progress = Progress::new(format!("packing {id}"));
         let mut tell = |done, total| progress.tell(done, total);
         let packed = outbox::pack(&self.root, id, identity, &mut tell);
@@ -353,6 +370,7 @@ impl Shipper {
             file: &file,
         };
         let start = Instant::now();
+        service::status(&format!("sending {id}, {} bytes", seal.bytes));
         let mut progress = Progress::new(format!("sending {id}"));
         let heard = self
             .receiver

@@ -16,6 +16,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -23,9 +24,13 @@ use super::queue::{self, Identity, Root};
 use crate::durable;
 use crate::episode::{self, Meta, PackError};
 use crate::names::{EpisodeId, Sha256Digest};
+use crate::service;
 use crate::sys;
 
 const SEAL_XATTR: &CStr = c"user.cis490.seal";
+
+/// The slowest disk that is waited for: a USB stick at its worst.
+const SYNC_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// What is known of a tarball in outbox/.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +94,8 @@ fn pack_to(
         Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
         _ => {}
     }
-    durable::sync_file(&file)?;
+    let slow = Duration::from_secs(seal.bytes / SYNC_BYTES_PER_SECOND_MIN);
+    service::long_step(slow, || durable::sync_file(&file))?;
     durable::rename(partial, &tarball(root, id))?;
     durable::sync_dir(&root.outbox())?;
     Ok((seal, packed.meta))
@@ -115,6 +121,7 @@ pub fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
             0 => break,
             n => hasher.update(&buffer[..n]),
         }
+        service::alive();
     }
     Ok(Sha256Digest::from_bytes(hasher.finalize().into()) == seal.sha256)
 }

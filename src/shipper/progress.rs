@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use crate::human::bytes;
+use crate::service;
 
 const BEFORE_FIRST: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(200);
@@ -27,6 +28,7 @@ impl Progress {
     }
 
     pub fn tell(&mut self, done: u64, total: u64) {
+        service::alive();
         if !self.is_terminal || Instant::now() < self.next {
             return;
         }

@@ -27,6 +27,7 @@ use crate::durable;
 use crate::episode;
 use crate::events;
 use crate::names::EpisodeId;
+use crate::service;
 
 /// The ending of a packed episode in outbox/.
 pub const TARBALL: &str = ".tar.zst";
@@ -174,6 +175,7 @@ pub fn tree_bytes(dir: &Path) -> u64 {
     let mut bytes = 0u64;
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
+        service::alive();
         for found in fs::read_dir(dir).into_iter().flatten().flatten() {
             match found.metadata() {
                 Ok(metadata) if metadata.is_dir() => dirs.push(found.path()),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::service;
 use crate::sys::{self, Direction};
 
 /// Between two looks at [`Stop`].
@@ -141,6 +142,8 @@ impl Socket {
             if self.stop.is_set() {
                 return Err(io::Error::other("the shipper is stopping"));
             }
+            // Waiting within its bound is as it should be, however long a receiver's disk takes.
+            service::alive();
             let left = timeout.saturating_sub(start.elapsed());
             if sys::wait_socket(&self.stream, way, left.min(SLICE))? {
                 return Ok(());

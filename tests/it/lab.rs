@@ -125,9 +125,14 @@ impl Lab {
 
     /// Ships until it is told to stop.
     pub fn ship(&self) -> Shipper<'_> {
+        self.ship_with(&[])
+    }
+
+    pub fn ship_with(&self, env: &[(&str, &str)]) -> Shipper<'_> {
         let log = self.dir.path().join("log");
         let child = self
             .command(&["ship"])
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::failure::Failure;
-use crate::receiver::vital::{self, Stopper};
+use crate::receiver::vital::{self, Pong, Stopper};
 
 /// Enough that one look at a slow disk does not hold up the rest.
 const CLERKS: usize = 4;
@@ -39,6 +39,14 @@ impl Clerks {
         };
         self.0.send(Box::new(job)).ok()?;
         answer.recv().ok()
+    }
+}
+
+impl Clerks {
+    /// A clerk that is free calls it.
+    pub fn ping(&self, pong: Pong) {
+        // Without clerks the process is ending.
+        let _ = self.0.send(pong);
     }
 }
 

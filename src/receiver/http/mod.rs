@@ -21,6 +21,7 @@ mod head;
 mod meters;
 mod metrics;
 mod page;
+mod pulse;
 mod put;
 mod upload;
 mod watchdog;
@@ -104,6 +105,7 @@ struct Shared {
 }
 
 /// The running server.
+#[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
     pub address: SocketAddr,
@@ -173,10 +175,15 @@ fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("cannot listen on {address}: {error}"),
-        "another program (or another cis490 receive) may hold the port, or the address is not this machine's; see `ss -ltnp`, or change listen",
-    )
+    let hint = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address, or not yet (is WireGuard up?): a service is started again until it has; else change listen"
+        }
+        _ => {
+            "another program (or another cis490 receive) may hold the port; see `ss -ltnp`, or change listen"
+        }
+    };
+    Failure::new(format!("cannot listen on {address}: {error}"), hint)
 }
 
 fn configure_coroutines() {

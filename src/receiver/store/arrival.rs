@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
 use super::existing::{self, Examined};
-use super::jobs::{Answer, Ask, Rejected, Wish};
+use super::jobs::{Answer, Ask, Call, Rejected, Wish};
 use super::layout::relative_tarball;
 use super::space::{Promise, is_full};
 use super::writer::{self, Filled, Writer};
@@ -247,7 +247,7 @@ impl Arrival {
         let asked = self
             .store
             .committer
-            .ask(job)
+            .ask(Call::Commit(Box::new(job)))
             .and_then(|()| answered.recv().ok());
         asked.ok_or_else(|| {
             // The process ends. Whether the name was made is for recovery to see, so X stays.

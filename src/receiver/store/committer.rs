@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -17,7 +18,7 @@ use std::thread;
 
 use super::existing::Identity;
 use super::index::{Index, Tail};
-use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
+use super::jobs::{Answer, Ask, Call, Group, Job, Rejected, Wish};
 use super::layout::Layout;
 use crate::failure::Failure;
 use crate::names::HostId;
@@ -63,10 +64,15 @@ impl Committer {
     }
 
     /// The committer thread: takes all that is ready, until nobody can send any more.
-    pub fn run(mut self, jobs: Receiver<Job>, stopper: Stopper) {
-        while let Ok(first) = jobs.recv() {
-            let mut batch = vec![first];
-            batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
+    pub fn run(mut self, calls: Receiver<Call>, stopper: Stopper) {
+        while let Ok(first) = calls.recv() {
+            let mut batch = Vec::new();
+            for call in iter::once(first).chain(calls.try_iter().take(BATCH_MAX - 1)) {
+                match call {
+                    Call::Commit(job) => batch.push(*job),
+                    Call::Ping(pong) => pong(),
+                }
+            }
             if let Err(failure) = self.commit(batch) {
                 return stopper.fatal(failure);
             }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::existing::Identity;
 use super::space::is_full;
+use crate::receiver::vital::Pong;
 use crate::wire::Receipt;
 
 /// One file that is to be stored under its name.
@@ -23,6 +24,13 @@ pub struct Job {
     ask: Ask,
     /// Dropped without an answer when the process is about to end.
     answer: SyncSender<Answer>,
+}
+
+/// What the committer thread hears.
+pub enum Call {
+    Commit(Box<Job>),
+    /// Is it alive?
+    Ping(Pong),
 }
 
 impl Ask {

@@ -49,7 +49,7 @@ use crate::failure::Failure;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
 use crate::receiver::figures::Figures;
-use crate::receiver::vital::{Stopper, spawn_vital};
+use crate::receiver::vital::{Pong, Stopper, spawn_vital};
 use crate::wire::{GatePlace, Receipt, Slot};
 
 pub use self::arrival::Arrival;
@@ -58,7 +58,7 @@ pub use self::space::Space;
 use self::buffers::Buffers;
 use self::committer::Committer;
 use self::index::Index;
-use self::jobs::Job;
+use self::jobs::Call;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
@@ -207,6 +207,16 @@ impl Store {
         Arrival::begin(self, claim, place)
     }
 
+    /// The committer calls it between two batches.
+    pub fn ping(&self, pong: Pong) {
+        self.committer.ask(Call::Ping(pong));
+    }
+
+    /// How many episodes have a row.
+    pub fn episodes(&self) -> usize {
+        self.index.count()
+    }
+
     pub fn space(&self) -> io::Result<Space> {
         self.allowance.look()
     }
@@ -259,7 +269,7 @@ impl Opened {
 
 /// The thread that all uploads end in. Dropping this waits for its end.
 struct CommitterThread {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Call>>,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -279,8 +289,8 @@ impl CommitterThread {
     }
 
     /// `None` if the thread has ended, and with it the process soon.
-    fn ask(&self, job: Job) -> Option<()> {
-        self.jobs.as_ref()?.send(job).ok()
+    fn ask(&self, call: Call) -> Option<()> {
+        self.jobs.as_ref()?.send(call).ok()
     }
 }
 

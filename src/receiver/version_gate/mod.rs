@@ -41,7 +41,7 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::receiver::refusal::GateFacts;
-use crate::receiver::vital::{Stopper, spawn_vital};
+use crate::receiver::vital::{Pong, Stopper, spawn_vital};
 use crate::wire::GateState;
 
 /// How long a request waits for the refresh that it asked for.
@@ -81,11 +81,18 @@ pub enum SecondLook {
 /// Called on the timer thread with how the refresh ended. Must not block.
 pub type Ask = Box<dyn FnOnce(Refreshed) + Send>;
 
+/// What the timer thread hears.
+enum Call {
+    Ask(Ask),
+    /// Is it alive?
+    Ping(Pong),
+}
+
 pub struct VersionGate {
     known: Arc<Known>,
     remediation: String,
     /// To the timer thread, which ends when this is gone.
-    asks: Sender<Ask>,
+    calls: Sender<Call>,
 }
 
 impl VersionGate {
@@ -112,10 +119,10 @@ impl VersionGate {
         if !config.enabled {
             events::gate_is_disabled();
         }
-        let (asks, inbox) = mpsc::channel();
+        let (calls, inbox) = mpsc::channel();
         let refresher = Refresher {
             known: known.clone(),
-            asks: inbox,
+            calls: inbox,
             sources: Sources::new(forgejo, git, withdrawn),
             file,
             interval: Duration::from_secs(config.refresh_seconds),
@@ -124,7 +131,7 @@ impl VersionGate {
         Ok(Arc::new(VersionGate {
             known,
             remediation: config.remediation.clone(),
-            asks,
+            calls,
         }))
     }
 
@@ -143,7 +150,12 @@ impl VersionGate {
     /// due within [`ASK_PATIENCE`]. However many ask, there is one refresh a second at most.
     pub fn ask(&self, done: Ask) {
         // The thread is gone only when the process is ending: nobody waits for the answer.
-        let _ = self.asks.send(done);
+        let _ = self.calls.send(Call::Ask(done));
+    }
+
+    /// The timer thread calls it between two refreshes.
+    pub fn ping(&self, pong: Pong) {
+        let _ = self.calls.send(Call::Ping(pong)); // as above
     }
 
     /// What a request is told that looked, asked and waited. `ended` is what it heard, `None` if

@@ -17,7 +17,7 @@ use super::git::LocalGit;
 use super::trouble::{Told, Trouble};
 use super::window::Window;
 use super::withdrawn::Withdrawn;
-use super::{ASK_PATIENCE, Ask, Known, Refreshed};
+use super::{ASK_PATIENCE, Ask, Call, Known, Refreshed};
 use crate::events;
 use crate::names::CommitHash;
 use crate::wire::Source;
@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Refresher {
     pub known: Arc<Known>,
-    pub asks: Receiver<Ask>,
+    pub calls: Receiver<Call>,
     pub sources: Sources,
     pub file: WindowFile,
     pub interval: Duration,
@@ -88,12 +88,18 @@ impl Refresher {
             let begin = schedule.begin(waiting.is_empty());
             let left = begin.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                waiting.extend(self.asks.try_iter());
+                for call in self.calls.try_iter() {
+                    match call {
+                        Call::Ask(ask) => waiting.push(ask),
+                        Call::Ping(pong) => pong(),
+                    }
+                }
                 return Some(waiting);
             }
-            match self.asks.recv_timeout(left) {
-                Ok(ask) if schedule.is_hopeless() => ask(Refreshed::Failed),
-                Ok(ask) => waiting.push(ask),
+            match self.calls.recv_timeout(left) {
+                Ok(Call::Ping(pong)) => pong(),
+                Ok(Call::Ask(ask)) if schedule.is_hopeless() => ask(Refreshed::Failed),
+                Ok(Call::Ask(ask)) => waiting.push(ask),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }

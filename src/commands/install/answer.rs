@@ -1,0 +1,108 @@
+//! The last step of an installation: does it answer?
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::side::Side;
+use crate::failure::Failure;
+use crate::names::CommitHash;
+use crate::receiver::config as receiver;
+use crate::shipper::{Receiver, Stop, config as shipper};
+use crate::wire::Problem;
+
+/// For the gate to have its first window, above all.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BETWEEN: Duration = Duration::from_millis(200);
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// A commit that nobody has: any answer about it is an answer.
+const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
+
+/// `text` is the configuration that the service runs with.
+pub fn check(side: Side, text: &str) -> Result<(), Failure> {
+    let path = Path::new(side.config_path());
+    match side {
+        Side::Receiver => check_receiver(&receiver::Config::parse(text, path)?),
+        Side::Shipper => check_shipper(&shipper::Config::parse(text, path)?),
+    }
+}
+
+fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
+    let address = receiver::own_address(config.listen);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let asked = ask_health(address);
+        let is_late = until <= Instant::now();
+        match asked {
+            Ok((200, _)) => {
+                println!("It answers on {address} and takes uploads.");
+                return Ok(());
+            }
+            Ok((status, why)) if is_late => {
+                println!("It answers on {address}, and takes no upload yet: {status}, {why}");
+                println!(
+                    "See [version_gate] in {}, then: systemctl restart {}",
+                    receiver::DEFAULT_PATH,
+                    Side::Receiver.unit()
+                );
+                return Ok(());
+            }
+            Err(error) if is_late => {
+                show_log(Side::Receiver.unit());
+                return Err(Failure::new(
+                    format!("it runs and does not answer on {address}: {error}"),
+                    "see its log above, and whether a packet filter forbids it",
+                ));
+            }
+            _ => thread::sleep(BETWEEN),
+        }
+    }
+}
+
+/// The status of `GET /v1/health`, and what it says.
+fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
+    let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.write_all(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let problem: Option<Problem> = serde_json::from_str(body).ok();
+    let why = problem.map_or(String::new(), |problem| problem.detail);
+    let odd = || std::io::Error::other("what answers there is no cis490");
+    Ok((status.ok_or_else(odd)?, why))
+}
+
+/// The service runs, or systemctl had said so. Whether the receiver is there is another machine's
+/// affair, and no reason to call the installation a failure.
+fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
+    let token = config.token()?;
+    let receiver = Receiver::new(config.receiver_url.clone(), token, Stop::default());
+    let Ok(commit) = CommitHash::parse(NO_COMMIT) else {
+        return Ok(());
+    };
+    match receiver.gate(&commit) {
+        Ok(_) => println!(
+            "It runs, and the receiver at {} answers. cis490 status says how it goes.",
+            config.receiver_url
+        ),
+        Err(no_answer) => println!(
+            "It runs, and the receiver at {} does not answer yet ({no_answer}): episodes wait here until it does.",
+            config.receiver_url
+        ),
+    }
+    Ok(())
+}
+
+/// The end of a unit's log, for a person who sees it fail.
+pub fn show_log(unit: &str) {
+    println!("The end of its log (journalctl -u {unit}):");
+    // Without journalctl there is nothing to show, and the failure says where to look.
+    let _ = Command::new("journalctl")
+        .args(["-u", unit, "-n", "15", "--no-pager", "-o", "cat"])
+        .status();
+}

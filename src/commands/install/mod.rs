@@ -1,0 +1,467 @@
+//! `cis490 install` and `cis490 uninstall`: from one copied file to a running service, and back.
+//!
+//! 1. Everything that can be refused is refused before anything is changed.
+//! 2. What is there as it should be is left alone; a second run changes nothing and restarts nothing.
+//! 3. A configuration that exists is never written, and a store never begun beside one: the disk
+//!    that it names may not be mounted just now.
+
+mod answer;
+mod place;
+mod settings;
+mod side;
+mod uninstall;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+
+use self::place::{Owner, Place, ROOT, Wanted, cannot};
+use self::side::{BINARY, CONFIGS, CREDENTIALS, DATA, Side, UNITS, USER};
+use super::init;
+use crate::config;
+use crate::failure::Failure;
+use crate::names::HostId;
+use crate::receiver::store::threshold;
+
+pub use self::uninstall::Uninstall;
+
+/// make this machine a receiver or a shipper: user, folders, configuration, systemd unit. Run it as
+/// root from wherever the program was copied to. Twice is as once; a newer program takes the place
+/// of an older one, and the service is started again
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "install",
+    example = "sudo ./cis490 install receiver",
+    example = "sudo ./cis490 install shipper --receiver-url http://10.8.0.1:8490"
+)]
+pub struct Install {
+    /// receiver (the Pi) or shipper (a lab host)
+    #[argh(positional)]
+    side: Side,
+    /// say what would be done, and do nothing
+    #[argh(switch)]
+    dry_run: bool,
+    /// install into this folder, which stands for another machine: an image, say. Starts nothing
+    #[argh(option)]
+    root: Option<PathBuf>,
+    /// shipper: where the receiver is, for a new shipper.toml
+    #[argh(option)]
+    receiver_url: Option<String>,
+    /// shipper: this lab host's name on the receiver, for a new shipper.toml (default: its hostname)
+    #[argh(option)]
+    host_id: Option<HostId>,
+    /// receiver: the Forgejo with the repository, for a new receiver.toml
+    #[argh(option)]
+    forgejo_url: Option<String>,
+    /// receiver: OWNER/NAME of that repository
+    #[argh(option)]
+    repo: Option<String>,
+    /// the token (this lab host's, or the receiver's for Forgejo), which goes to systemd's
+    /// credentials; /dev/stdin is a file too
+    #[argh(option)]
+    token_file: Option<PathBuf>,
+}
+
+/// The configuration, and whether it is there already.
+struct Settings {
+    text: String,
+    is_new: bool,
+    data: PathBuf,
+}
+
+impl Install {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let side = self.side;
+        let mut place = Place::new(self.root.clone(), self.dry_run);
+        check_place(&place)?;
+        let program = fs::read("/proc/self/exe")
+            .map_err(|error| cannot("read", Path::new("/proc/self/exe"), &error))?;
+        let settings = self.settings(&place)?;
+        check_data(side, &place, &settings)?;
+        let token = self.token_file.as_deref();
+        let token = token.map(|file| config::read_secret("--token-file", file));
+        let token = token.transpose()?;
+
+        println!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
+        let user = place.user()?;
+        place.dir(Path::new(CONFIGS), 0o750, user.map(|(_, group)| (0, group)))?;
+        put_program(&mut place, &program)?;
+        self.put_settings(&mut place, &settings, user)?;
+        if let Some(token) = token {
+            put_token(side, &mut place, &token)?;
+        }
+        put_data(side, &mut place, &settings, user)?;
+        let units_changed = put_units(side, &mut place, &settings.data)?;
+        if !place.is_here() {
+            let link = wants_link(side);
+            if let Some(folder) = link.parent() {
+                place.dir(folder, 0o755, Some(ROOT))?;
+            }
+            place.link(&link, &side.unit_path())?;
+            println!("Installed into a folder: nothing was started.");
+            if user.is_none() {
+                println!(
+                    "Owners are to be set: {} and what is in it are for the user {USER}.",
+                    place.at(&settings.data).display()
+                );
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        start(side, &mut place, units_changed)?;
+        if !place.is_dry() {
+            answer::check(side, &settings.text)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The configuration that is there, or the example with what the flags say.
+    fn settings(&self, place: &Place) -> Result<Settings, Failure> {
+        let path = place.at(self.side.config_path());
+        let (text, is_new) = match fs::read_to_string(&path) {
+            Ok(text) => (text, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (self.new_text(place)?, true),
+            Err(error) => return Err(cannot("read", &path, &error)),
+        };
+        let data = self.side.data_of(&text, &path)?;
+        Ok(Settings { text, is_new, data })
+    }
+
+    fn new_text(&self, place: &Place) -> Result<String, Failure> {
+        let mut text = self.side.example().to_owned();
+        for (key, value) in self.keys(place)? {
+            // A unit test has tried every key.
+            text = settings::set(&text, key, &value).unwrap_or(text);
+        }
+        Ok(text)
+    }
+
+    /// What a new configuration says otherwise than the example.
+    fn keys(&self, place: &Place) -> Result<Vec<(&'static str, String)>, Failure> {
+        let mut keys = Vec::new();
+        match self.side {
+            Side::Shipper => {
+                let url = self.receiver_url.clone().ok_or_else(|| {
+                    Failure::new(
+                        "a new shipper.toml needs to know the receiver",
+                        "cis490 install shipper --receiver-url http://HOST:8490",
+                    )
+                })?;
+                keys.push(("receiver_url", url));
+                keys.push(("host_id", self.host_id(place)?.to_string()));
+            }
+            Side::Receiver => {
+                if let Some(url) = &self.forgejo_url {
+                    let (owner, name) = self.repository()?;
+                    keys.push(("forgejo_url", url.clone()));
+                    keys.push(("repo_owner", owner));
+                    keys.push(("repo_name", name));
+                }
+            }
+        }
+        if self.token_file.is_some() {
+            let (credential, key) = self.side.credential();
+            keys.push((key, credential.to_owned()));
+        }
+        Ok(keys)
+    }
+
+    fn repository(&self) -> Result<(String, String), Failure> {
+        let both = self.repo.as_deref().and_then(|repo| repo.split_once('/'));
+        let (owner, name) = both.ok_or_else(|| {
+            Failure::new(
+                "--forgejo-url needs --repo OWNER/NAME beside it",
+                "both are in the repository's URL on Forgejo",
+            )
+        })?;
+        Ok((owner.to_owned(), name.to_owned()))
+    }
+
+    fn host_id(&self, place: &Place) -> Result<HostId, Failure> {
+        if let Some(id) = &self.host_id {
+            return Ok(id.clone());
+        }
+        let file = match place.is_here() {
+            true => PathBuf::from("/proc/sys/kernel/hostname"),
+            false => place.at("/etc/hostname"),
+        };
+        let name = fs::read_to_string(&file).unwrap_or_default();
+        let short = name.trim().split('.').next().unwrap_or("");
+        HostId::parse(&short.to_ascii_lowercase()).map_err(|error| {
+            Failure::new(
+                format!("the hostname is no name for a lab host: {error}"),
+                "give it one: --host-id lab-1; it never changes once used",
+            )
+        })
+    }
+
+    fn put_settings(
+        &self,
+        place: &mut Place,
+        settings: &Settings,
+        user: Option<Owner>,
+    ) -> Result<(), Failure> {
+        let path = Path::new(self.side.config_path());
+        if settings.is_new {
+            return place.file(&Wanted {
+                path,
+                bytes: settings.text.as_bytes(),
+                mode: 0o640, // it may hold a token
+                owner: user.map(|(_, group)| (0, group)),
+            });
+        }
+        place.there(format_args!(
+            "{}; it differs from the example in",
+            place.at(path).display()
+        ));
+        let example = self.side.example();
+        let tables = (
+            config::parse(&settings.text, path)?,
+            config::parse(example, path)?,
+        );
+        for line in settings::difference(&tables.0, &tables.1) {
+            println!("                {line}");
+        }
+        let (credential, key) = self.side.credential();
+        if self.token_file.is_some() && !settings.text.contains(credential) {
+            println!("  note        it does not use the token: say {key} = \"{credential}\" in it");
+        }
+        let flags = [self.receiver_url.as_deref(), self.forgejo_url.as_deref()];
+        for flag in flags.into_iter().flatten() {
+            if !settings.text.contains(flag) {
+                println!("  note        it does not say {flag}: it was left alone, edit it");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_place(place: &Place) -> Result<(), Failure> {
+    if !place.is_here() {
+        return Ok(());
+    }
+    if !Path::new("/run/systemd/system").is_dir() {
+        return Err(Failure::new(
+            "this machine does not run systemd",
+            "cis490 receive and cis490 ship run under any supervisor; --root FOLDER installs into an image",
+        ));
+    }
+    if !place.is_root() && !place.is_dry() {
+        return Err(Failure::new(
+            "only root can install",
+            "run it with sudo; --dry-run says what it would do",
+        ));
+    }
+    Ok(())
+}
+
+/// The folder that must not be lost: neither begun anew beside an old configuration, nor shared.
+fn check_data(side: Side, place: &Place, settings: &Settings) -> Result<(), Failure> {
+    let data = place.at(&settings.data);
+    if place.is_here() && !settings.is_new && !side.is_made(&data) {
+        return Err(Failure::new(
+            format!("{} is not made yet, or not there", data.display()),
+            format!(
+                "is its disk mounted? a new one begins with: sudo cis490 init --config {}; then install again",
+                side.config_path()
+            ),
+        ));
+    }
+    let other = side.other();
+    let other_path = place.at(other.config_path());
+    let other_data = fs::read_to_string(&other_path)
+        .ok()
+        .and_then(|text| other.data_of(&text, &other_path).ok());
+    if other_data.as_deref() == Some(&*settings.data) {
+        return Err(Failure::new(
+            format!(
+                "{} is the {}'s folder already",
+                settings.data.display(),
+                other.name()
+            ),
+            format!(
+                "a machine that is both needs two: write {} with another {} (the example is in etc/), cis490 init, then install",
+                side.config_path(),
+                side.data_key()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn put_program(place: &mut Place, program: &[u8]) -> Result<(), Failure> {
+    let path = Path::new(BINARY);
+    if let Some(folder) = path.parent() {
+        place.dir(folder, 0o755, Some(ROOT))?;
+    }
+    place.file(&Wanted {
+        path,
+        bytes: program,
+        mode: 0o755,
+        owner: Some(ROOT),
+    })
+}
+
+fn put_token(side: Side, place: &mut Place, token: &str) -> Result<(), Failure> {
+    place.dir(Path::new(CREDENTIALS), 0o700, Some(ROOT))?;
+    place.file(&Wanted {
+        path: &Path::new(CREDENTIALS).join(side.credential().0),
+        bytes: format!("{token}\n").as_bytes(),
+        mode: 0o600,
+        owner: Some(ROOT),
+    })
+}
+
+/// The unit, and what it needs to know of a folder that is not the usual one. Whether any changed.
+fn put_units(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
+    let before = std::mem::take(&mut place.changed);
+    place.dir(Path::new(UNITS), 0o755, Some(ROOT))?;
+    put_unit(&side.unit_path(), side.unit_text(), place)?;
+    let drop_in = side.drop_in_path();
+    if data == Path::new(DATA) {
+        place.remove(&drop_in)?;
+    } else {
+        if let Some(folder) = drop_in.parent() {
+            place.dir(folder, 0o755, Some(ROOT))?;
+        }
+        put_unit(&drop_in, &drop_in_text(side, data), place)?;
+    }
+    let units_changed = place.changed;
+    place.changed |= before;
+    Ok(units_changed)
+}
+
+fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
+    place.file(&Wanted {
+        path,
+        bytes: text.as_bytes(),
+        mode: 0o644,
+        owner: Some(ROOT),
+    })
+}
+
+fn drop_in_text(side: Side, data: &Path) -> String {
+    // systemd reads % as a specifier, and quotes as quotes.
+    let shown = data.display().to_string().replace('%', "%%");
+    format!(
+        "# The {} of {}; `cis490 install {}` writes this file anew.\n\
+         [Unit]\nRequiresMountsFor=\"{shown}\"\n\n[Service]\nReadWritePaths=\"-{shown}\"\n",
+        side.data_key(),
+        side.config_path(),
+        side.name(),
+    )
+}
+
+fn wants_link(side: Side) -> PathBuf {
+    let wants = Path::new(UNITS).join("multi-user.target.wants");
+    wants.join(format!("{}.service", side.unit()))
+}
+
+/// Makes the folder, where that begins nothing anew, and gives it to the service's user.
+fn put_data(
+    side: Side,
+    place: &mut Place,
+    settings: &Settings,
+    user: Option<Owner>,
+) -> Result<(), Failure> {
+    let at = place.at(&settings.data);
+    let is_made = side.is_made(&at);
+    if is_made {
+        place.there(format_args!("{}/", at.display()));
+    } else {
+        place.dir(&settings.data, 0o750, user)?;
+    }
+    if place.is_dry() {
+        return Ok(());
+    }
+    if !is_made {
+        match side {
+            Side::Receiver => threshold::make(&at).map(|_| ())?,
+            Side::Shipper => {
+                init::make_folders(&at).map_err(|error| cannot("make", &at, &error))?;
+            }
+        }
+    }
+    let depth = match side {
+        Side::Receiver => usize::MAX,
+        Side::Shipper => 1, // what is recorded may be the recorder's own
+    };
+    if let Some((uid, _)) = user {
+        hand_over(place, &at, user, depth).map_err(|error| cannot("give away", &at, &error))?;
+        let owner = fs::metadata(&at).map_or(uid, |found| found.uid());
+        if place.is_root() && owner != uid {
+            println!(
+                "  note        {} belongs to the user {owner}, and the service runs as {USER}: chown -R {USER}: it, unless {USER} may write there",
+                at.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Gives what is root's to the service's user, as `sudo cis490 init` leaves it; what is anybody
+/// else's stays his.
+fn hand_over(place: &Place, at: &Path, user: Option<Owner>, depth: usize) -> io::Result<()> {
+    let found = fs::symlink_metadata(at)?;
+    if found.uid() == 0 {
+        place.give(at, user)?;
+    }
+    if found.is_dir() && depth > 0 {
+        for entry in fs::read_dir(at)? {
+            hand_over(place, &entry?.path(), user, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Enables and starts it, or starts it again if anything has changed.
+fn start(side: Side, place: &mut Place, units_changed: bool) -> Result<(), Failure> {
+    let unit = side.unit();
+    let changed = place.changed;
+    let is = |state| {
+        let mut ask = std::process::Command::new("systemctl");
+        ask.args([state, "--quiet", unit])
+            .stderr(std::process::Stdio::null());
+        ask.status().is_ok_and(|status| status.success())
+    };
+    if units_changed {
+        place.systemctl(&["daemon-reload"])?;
+    }
+    match is("is-enabled") {
+        true => place.there(format_args!("{unit} is enabled")),
+        false => place.systemctl(&["enable", "--quiet", unit])?,
+    }
+    let started = match (is("is-active"), changed) {
+        (true, false) => {
+            place.there(format_args!(
+                "{unit} runs; it reads a changed configuration at: systemctl restart {unit}"
+            ));
+            Ok(())
+        }
+        (true, true) => place.systemctl(&["restart", unit]),
+        (false, _) => place.systemctl(&["start", unit]),
+    };
+    started.inspect_err(|_| answer::show_log(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_in_names_the_folder_as_systemd_reads_it() {
+        let text = drop_in_text(Side::Receiver, Path::new("/mnt/50% disk"));
+        assert!(
+            text.contains("\nRequiresMountsFor=\"/mnt/50%% disk\"\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nReadWritePaths=\"-/mnt/50%% disk\"\n"),
+            "{text}"
+        );
+    }
+}

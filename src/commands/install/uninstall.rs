@@ -1,0 +1,88 @@
+//! `cis490 uninstall`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::place::Place;
+use super::side::{BINARY, CREDENTIALS, Side, USER};
+use super::{check_place, wants_link};
+use crate::failure::Failure;
+
+/// stop a service and remove its unit, and the program if nothing else here uses it. Data,
+/// configuration, token and user stay, and it says where they are
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "uninstall",
+    example = "sudo cis490 uninstall shipper"
+)]
+pub struct Uninstall {
+    /// receiver or shipper
+    #[argh(positional)]
+    side: Side,
+    /// say what would be done, and do nothing
+    #[argh(switch)]
+    dry_run: bool,
+    /// the folder that it was installed into
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
+
+impl Uninstall {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let side = self.side;
+        let mut place = Place::new(self.root, self.dry_run);
+        check_place(&place)?;
+        let is_installed = place.at(side.unit_path()).exists();
+        if is_installed && place.is_here() {
+            place.systemctl(&["disable", "--quiet", "--now", side.unit()])?;
+        }
+        place.remove(&wants_link(side))?;
+        place.remove(&side.unit_path())?;
+        let drop_in = side.drop_in_path();
+        if place.remove(&drop_in)? && !place.is_dry() {
+            // A person's own drop-ins beside it keep the folder.
+            let _ = drop_in
+                .parent()
+                .map(|folder| fs::remove_dir(place.at(folder)));
+        }
+        if is_installed && place.is_here() {
+            place.systemctl(&["daemon-reload"])?;
+        }
+        if !place.at(side.other().unit_path()).exists() {
+            place.remove(Path::new(BINARY))?;
+        }
+        if !place.changed {
+            println!(
+                "The {} is not installed here: there was nothing to do.",
+                side.name()
+            );
+        }
+        say_what_stays(side, &place);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn say_what_stays(side: Side, place: &Place) {
+    let config = place.at(side.config_path());
+    let credential = place.at(Path::new(CREDENTIALS).join(side.credential().0));
+    let data = fs::read_to_string(&config)
+        .ok()
+        .and_then(|text| side.data_of(&text, &config).ok())
+        .map(|data| place.at(data));
+    let stays = [
+        ("the episodes", data),
+        ("the configuration", Some(config)),
+        ("the token", Some(credential)),
+    ];
+    println!("What stays, and is yours to remove:");
+    for (what, path) in stays {
+        if let Some(path) = path.filter(|path| path.exists()) {
+            println!("  {what}: {}", path.display());
+        }
+    }
+    println!("  the user {USER}, who may be another program's too");
+}

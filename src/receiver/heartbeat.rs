@@ -1,0 +1,133 @@
+//! The proof that the receiver works, for systemd's watchdog. Nothing here keeps time alone: a beat
+//! is sent after a round in which all that every request needs has answered.
+//!
+//! 1. The shared threads (clerks, committer, gate timer) answer from their own loops, between two
+//!    pieces of work. Slow work delays them, and the unit's `WatchdogSec` is longer than any.
+//! 2. Connections to ourselves are answered by the accept loop and by the coroutines. may polls a
+//!    socket on the worker that its descriptor's number falls to. So several are held, one after
+//!    the other, and all must be answered: one worker that is stuck is found out.
+//! 3. Where we cannot connect to ourselves (a packet filter, an address that has gone) that part
+//!    proves nothing, and is no reason to be ended.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::config::own_address;
+use super::http::Server;
+use super::vital::{Stopper, spawn_vital};
+use crate::events;
+use crate::failure::Failure;
+use crate::service;
+
+/// Each takes three descriptors of ours, the accepted one between the others: a quiet receiver's
+/// fall to its two workers in turn.
+const PROBES: usize = 4;
+/// Until the question: a coroutine that finds it there at once need not wait on its worker.
+const BEFORE_QUESTION: Duration = Duration::from_millis(10);
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
+const QUESTION: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: cis490-watchdog\r\n\r\n";
+const CONNECTIONS: &str = "connections";
+
+/// Starts to prove it, if systemd waits for that.
+///
+/// Errors: the system gave no thread.
+pub fn start(server: Server, stopper: &Stopper) -> Result<(), Failure> {
+    let Some(interval) = service::beat_interval() else {
+        return Ok(());
+    };
+    let mut heart = Heart {
+        server,
+        interval,
+        cannot_connect: false,
+    };
+    spawn_vital("heartbeat", stopper, move || heart.run())
+}
+
+struct Heart {
+    server: Server,
+    interval: Duration,
+    /// It was told that we cannot connect to ourselves.
+    cannot_connect: bool,
+}
+
+impl Heart {
+    fn run(&mut self) {
+        let mut last_beat = Instant::now();
+        loop {
+            let begun = Instant::now();
+            let silent = self.round(begun + self.interval);
+            if silent.is_empty() {
+                service::beat();
+                service::status(&self.server.status_line());
+                last_beat = Instant::now();
+            } else {
+                events::parts_silent(&silent, last_beat.elapsed());
+            }
+            thread::sleep(self.interval.saturating_sub(begun.elapsed()));
+        }
+    }
+
+    /// Asks all parts, and names those that had not answered by then.
+    fn round(&mut self, deadline: Instant) -> Vec<&'static str> {
+        let (sender, pongs) = mpsc::channel();
+        let mut silent = self.server.ping(|part| {
+            let sender = sender.clone();
+            Box::new(move || {
+                // A round that is over hears no more.
+                let _ = sender.send(part);
+            })
+        });
+        drop(sender);
+        if !self.connections_answer(deadline) {
+            silent.push(CONNECTIONS);
+        }
+        while silent.iter().any(|part| *part != CONNECTIONS) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match pongs.recv_timeout(left) {
+                Ok(part) => silent.retain(|other| *other != part),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        silent
+    }
+
+    fn connections_answer(&mut self, deadline: Instant) -> bool {
+        let address = own_address(self.server.address);
+        let mut held = Vec::new();
+        for _ in 0..PROBES {
+            let mut probe = match TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+                Ok(probe) => probe,
+                Err(error) => return self.proves_nothing(address, &error),
+            };
+            if !is_answered(&mut probe, deadline) && !self.server.is_crowded() {
+                return false;
+            }
+            held.push(probe);
+        }
+        self.cannot_connect = false;
+        true
+    }
+
+    fn proves_nothing(&mut self, address: SocketAddr, error: &io::Error) -> bool {
+        if !self.cannot_connect {
+            events::cannot_probe(address, error);
+        }
+        self.cannot_connect = true;
+        true
+    }
+}
+
+fn is_answered(probe: &mut TcpStream, deadline: Instant) -> bool {
+    thread::sleep(BEFORE_QUESTION);
+    // std refuses a timeout of nothing.
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = left.max(Duration::from_millis(1));
+    let mut answer = [0; 2048];
+    probe.set_read_timeout(Some(left)).is_ok()
+        && probe.write_all(QUESTION).is_ok()
+        && probe.read(&mut answer).is_ok_and(|bytes| bytes > 0)
+        && answer.starts_with(b"HTTP/1.1 ")
+}

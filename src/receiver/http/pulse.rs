@@ -1,0 +1,51 @@
+//! Signs of life: what the heartbeat asks of the running server, and what it tells of it.
+
+use std::sync::atomic::Ordering;
+
+use super::{Server, TOLD_BEYOND_CAP};
+use crate::receiver::vital::Pong;
+
+impl Server {
+    /// Asks the threads that all requests share; each calls what `pong` makes for its name. The
+    /// names.
+    pub fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
+        let parts = ["clerks", "committer", "gate-timer"];
+        let [clerks, committer, gate_timer] = parts.map(pong);
+        self.shared.clerks.ping(clerks);
+        self.shared.store.ping(committer);
+        self.shared.gate.ping(gate_timer);
+        parts.to_vec()
+    }
+
+    /// So many connections that a new one is closed without a word, which is a sign of life too.
+    pub fn is_crowded(&self) -> bool {
+        let told_max = self.shared.config.max_connections + TOLD_BEYOND_CAP;
+        self.shared.connections.load(Ordering::Acquire) >= told_max
+    }
+
+    /// How it goes, for `systemctl status`.
+    pub fn status_line(&self) -> String {
+        let shared = &self.shared;
+        let state = if shared.draining.load(Ordering::Acquire) {
+            "stopping"
+        } else if shared.disk_full.load(Ordering::Relaxed) {
+            "takes no upload, the disk is at its floor,"
+        } else if shared.gate.enabled() && shared.gate.window().is_none() {
+            "takes no upload, the gate has no window yet,"
+        } else {
+            "takes uploads"
+        };
+        let gate = match shared.gate.window() {
+            Some(window) => format!(
+                "{} commits from {}, head {:.8}",
+                window.commits().len(),
+                window.source(),
+                window.head().to_string()
+            ),
+            None => "none".to_owned(),
+        };
+        let (address, stored) = (self.address, shared.store.episodes());
+        let uploads = shared.uploads.running();
+        format!("{state} on {address}: {uploads} under way, {stored} stored; gate: {gate}")
+    }
+}
