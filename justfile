@@ -28,3 +28,7 @@ lint:
 # the program as it is shipped, for this machine
 build:
     cargo build --release
+
+# the program as it is shipped, into dist/: for the Pi, or for TARGETS (x86_64-unknown-linux-musl)
+cross-build *targets:
+    cross/build {{targets}}

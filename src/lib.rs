@@ -13,4 +13,6 @@ pub mod names;
 pub mod receiver;
 pub mod shipper;
 pub mod sys;
+pub mod tls;
+pub mod version;
 pub mod wire;

@@ -18,11 +18,12 @@ use argh::FromArgs;
 use crate::failure::Failure;
 use crate::receiver::SERVER_CRATE;
 use crate::sys;
+use crate::version;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
 #[derive(FromArgs)]
 struct Cis490 {
-    /// print the version and exit
+    /// print version, commit and target, and exit
     #[argh(switch)]
     version: bool,
     #[argh(subcommand)]
@@ -58,7 +59,7 @@ impl Command {
 pub fn run() -> ExitCode {
     let line: Cis490 = argh::from_env();
     if line.version {
-        println!("cis490 {}", env!("CARGO_PKG_VERSION"));
+        println!("{}", version::line());
         return ExitCode::SUCCESS;
     }
     let Some(command) = line.command else {

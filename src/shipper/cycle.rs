@@ -62,13 +62,7 @@ pub(super) struct Shipper {
 }
 
 impl Shipper {
-    pub fn new(
-        config: Config,
-        root: Root,
-        token: Option<String>,
-        bell: Bell,
-        mode: Mode,
-    ) -> Shipper {
+    pub fn new(config: Config, root: Root, receiver: Receiver, bell: Bell, mode: Mode) -> Shipper {
         let state = StateFile::open(
             root.state_file(),
             config.host_id.as_str(),
@@ -76,7 +70,7 @@ impl Shipper {
         );
         let now = Instant::now();
         Shipper {
-            receiver: Receiver::new(config.receiver_url.clone(), token, bell.stop.clone()),
+            receiver,
             holds: Holds::restore(&state.get().holds),
             backlog: Backlog::default(),
             away: Backoff::default(),
@@ -126,8 +120,8 @@ impl Shipper {
     /// SIGHUP: somebody says that things have changed.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match self.config.token() {
-            Ok(token) => self.receiver.set_token(token),
+        match Receiver::new(&self.config, self.bell.stop.clone()) {
+            Ok(receiver) => self.receiver = receiver,
             Err(failure) => events::shipper_trouble(&failure),
         }
         self.holds.ask_now();

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::Response;
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error};
 
 use super::trouble::Trouble;
@@ -21,6 +22,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
+use crate::tls::{self, Trust};
 
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,19 +58,13 @@ pub struct Forgejo {
 impl Forgejo {
     /// `None` if no Forgejo is configured.
     ///
-    /// Errors: an `https://` URL, which this build cannot speak; a token that cannot be read.
+    /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
     pub fn new(config: &GateConfig) -> Result<Option<Forgejo>, Failure> {
         let Some(url) = &config.forgejo_url else {
             return Ok(None);
         };
-        if url.starts_with("https://") {
-            return Err(Failure::new(
-                format!(
-                    "version_gate.forgejo_url = {url:?}: this build of cis490 does not speak TLS"
-                ),
-                "give Forgejo's http:// address, on this machine or behind WireGuard",
-            ));
-        }
+        let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
+        let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
         let repository_url = format!(
             "{}/api/v1/repos/{}/{}",
             url.trim_end_matches('/'),
@@ -76,7 +72,7 @@ impl Forgejo {
             config.repo_name.as_deref().unwrap_or(""),
         );
         Ok(Some(Forgejo {
-            agent: agent(),
+            agent: agent(trust.as_ref()),
             repository_url,
             branch: config.branch.clone(),
             authorization: token(config)?.map(|token| format!("token {token}")),
@@ -191,8 +187,9 @@ fn hash(value: Option<&Value>) -> Option<CommitHash> {
     CommitHash::parse(value?.as_str()?).ok()
 }
 
-fn agent() -> Agent {
+fn agent(trust: Option<&Trust>) -> Agent {
     Agent::config_builder()
+        .tls_config(trust.map_or_else(TlsConfig::default, Trust::for_ureq))
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
@@ -244,6 +241,7 @@ fn quotable(text: &str) -> String {
 
 /// How one request failed.
 enum Fault {
+    Tls(tls::Fault),
     /// Refused, reset, cut short, or no such host.
     Unreachable(String),
     TimedOut(String),
@@ -259,6 +257,9 @@ enum Fault {
 
 impl Fault {
     fn of(error: Error) -> Fault {
+        if let Some(fault) = Trust::fault(&error) {
+            return Fault::Tls(fault);
+        }
         match error {
             Error::Timeout(of) => Fault::TimedOut(of.to_string()),
             Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => Fault::TooLarge,
@@ -281,6 +282,11 @@ impl Fault {
     /// One word, what happened, what to do now.
     fn words(&self, branch: &str) -> (&'static str, String, String) {
         let (kind, what, remedy) = match self {
+            Fault::Tls(fault) => (
+                fault.kind,
+                format!("Forgejo could not be reached by TLS: {}", fault.what),
+                fault.remedy,
+            ),
             Fault::Unreachable(why) => (
                 "unreachable",
                 format!("Forgejo could not be reached: {why}"),

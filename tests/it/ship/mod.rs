@@ -7,7 +7,7 @@ mod crashes;
 mod end_to_end;
 mod life;
 mod queue;
-mod stub;
+pub mod stub;
 
 pub use crate::lab::{Lab, noise, wait_until};
 
