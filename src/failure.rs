@@ -6,6 +6,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::events::{self, logger};
+
 /// Why a command could not do its work, and what the person does now.
 #[derive(Debug)]
 pub struct Failure {
@@ -21,8 +23,14 @@ impl Failure {
         }
     }
 
-    /// Prints both lines to stderr and gives exit status 1.
+    /// Prints both lines to stderr and gives exit status 1. In the journal they are one line, as
+    /// all that is there.
     pub fn report(&self) -> ExitCode {
+        if logger::is_journal() {
+            logger::start();
+            events::failed(&self.error, &self.hint);
+            return ExitCode::FAILURE;
+        }
         eprintln!("cis490: error: {}", self.error);
         if !self.hint.is_empty() {
             eprintln!("cis490: hint: {}", self.hint);

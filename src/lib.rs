@@ -13,6 +13,7 @@ pub mod names;
 pub mod receiver;
 pub mod shipper;
 pub mod sys;
+pub mod terminal;
 pub mod tls;
 pub mod version;
 pub mod wire;

@@ -127,6 +127,20 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+// --- the terminal ---
+
+/// Columns of the terminal behind `file`; `None` if it is none, or does not say.
+#[allow(clippy::unnecessary_cast)] // The request's type differs between C libraries.
+pub fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the request writes one winsize, which lives over the call; the descriptor is open.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ as _, size.as_mut_ptr()) };
+    check(result).ok()?;
+    // SAFETY: zeroed before, all fields are integers, and the kernel filled it.
+    let columns = unsafe { size.assume_init() }.ws_col;
+    (columns > 0).then_some(columns)
+}
+
 // --- sockets ---
 
 /// A socket of our own on the connection behind `fd`, which somebody else owns and closes.

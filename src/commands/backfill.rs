@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
+use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, backfill};
@@ -16,7 +17,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// add index rows for stored tarballs that lack one, read from the tarballs themselves.
 /// The receiver must be stopped; files are never touched. Exit status 1 if any file failed
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "backfill",
@@ -36,7 +37,7 @@ pub struct Backfill {
 
 impl Backfill {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        super::start_log();
+        logger::start();
         let data_dir = match self.data_dir {
             Some(dir) => dir,
             None => Config::load(&self.config)?.data_dir,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::thread;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::events;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::sys::{self, Signal};
 use crate::wire::GateVerdict;
 
 /// ask the receiver whether episodes made by the local code would get in
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "check",

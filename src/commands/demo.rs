@@ -11,7 +11,7 @@ mod talk;
 
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::wire;
@@ -24,7 +24,7 @@ use talk::{say, say_indented, short, title};
 const WINDOW: usize = 3;
 
 /// show an episode travel, on this machine and without set-up
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "demo", example = "{command_name} --clean")]
 pub struct Demo {
     /// remove the temporary folder at the end

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::config;
 use crate::durable;
@@ -17,7 +17,7 @@ use crate::shipper::queue;
 
 /// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
 /// lab host's root. Nothing that is there is changed; doing it twice is as doing it once
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "init",

@@ -3,7 +3,9 @@
 mod backfill;
 mod check;
 mod demo;
+mod explain;
 mod init;
+mod line;
 mod receive;
 mod requeue;
 mod set_aside;
@@ -13,15 +15,15 @@ mod token;
 
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
-use crate::receiver::SERVER_CRATE;
 use crate::sys;
 use crate::version;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
+#[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
     /// print version, commit and target, and exit
     #[argh(switch)]
@@ -30,7 +32,7 @@ struct Cis490 {
     command: Option<Command>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Command {
     Receive(receive::Receive),
@@ -43,6 +45,7 @@ enum Command {
     Token(token::Token),
     Backfill(backfill::Backfill),
     Demo(demo::Demo),
+    Explain(explain::Explain),
 }
 
 impl Command {
@@ -57,7 +60,10 @@ impl Command {
 /// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
 /// any other.
 pub fn run() -> ExitCode {
-    let line: Cis490 = argh::from_env();
+    let line: Cis490 = match line::parse() {
+        Ok(line) => line,
+        Err(done) => return done,
+    };
     if line.version {
         println!("{}", version::line());
         return ExitCode::SUCCESS;
@@ -80,17 +86,7 @@ pub fn run() -> ExitCode {
         Command::Token(token) => token.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Explain(explain) => explain.run(),
     };
     done.unwrap_or_else(|failure| failure.report())
-}
-
-/// Sends log lines to stderr, with their level. The crates below us are heard only when they warn,
-/// and the server crate not at all: it reports every peer that hangs up as an error.
-fn start_log() {
-    let logger = simple_logger::SimpleLogger::new()
-        .with_level(log::LevelFilter::Warn)
-        .with_module_level("cis490", log::LevelFilter::Info)
-        .with_module_level(SERVER_CRATE, log::LevelFilter::Off);
-    // An error means a logger was set before, which is as good.
-    let _ = logger.init();
 }

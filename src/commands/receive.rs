@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
+use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
 /// collect episodes: the Pi's side
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "receive",
@@ -31,7 +32,7 @@ pub struct Receive {
 
 impl Receive {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        super::start_log();
+        logger::start();
         let mut config = Config::load(&self.config)?;
         if let Some(listen) = self.listen {
             config.listen = listen;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::names::EpisodeId;
@@ -13,7 +13,7 @@ use crate::shipper::{self, NoReturn};
 
 /// put a refused episode back into the queue, once what refused it is mended. Never replaces one
 /// that waits; a shipper may run
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "requeue",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -13,7 +13,7 @@ use crate::shipper::queue::Root;
 
 /// move the waiting episodes of a commit to refused/: they are kept, and not sent. A shipper may
 /// run; cis490 requeue brings one back
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "set-aside",

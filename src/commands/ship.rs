@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
+use crate::events::logger;
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Mode};
 
 /// pack finished episodes and send them: a lab host's side. Runs until SIGTERM; SIGHUP tries
 /// everything again now
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "ship",
@@ -36,7 +37,7 @@ pub struct Ship {
 
 impl Ship {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        super::start_log();
+        logger::start();
         let mode = if self.once { Mode::Once } else { Mode::Forever };
         shipper::run(Config::load(&self.config, self.root)?, mode)
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::events;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::shipper::queue::Root;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 
 /// show a lab host's queue: what waits, what is held and what to do about it
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status", example = "{command_name} --json")]
 pub struct Status {
     /// print JSON: members are added, never renamed or removed

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::access::token_digest;
 
 /// make a token for a lab host: the token for the host, the digest for receiver.toml
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "token", example = "cis490 token lab-7")]
 pub struct Token {
     /// the host's id, as host_id in its shipper.toml

@@ -358,7 +358,7 @@ impl Shipper {
         };
         match moves::into_refused(&self.root, id, judged, why) {
             Ok(name) => {
-                events::refused(id, &name, why.status, &why.why);
+                events::set_aside(id, &name, why.status, &why.why);
                 self.refused += 1;
                 self.note_trouble(Some(id), why.why.clone());
                 self.backlog.remove(id);

@@ -14,6 +14,7 @@ mod gate;
 mod guard;
 mod kills;
 mod lab;
+mod log;
 mod panics;
 mod repository;
 mod ship;

@@ -1,0 +1,95 @@
+//! `cis490 help`: what the commands' `--help` does not say.
+//!
+//! The parser keeps the name `help` for itself, so the command is called `explain`; `line.rs` takes
+//! one for the other.
+
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::line;
+use crate::events::manual::{self, CHAPTERS, Event};
+use crate::failure::Failure;
+use crate::terminal::{self, Paint, columns, wrapped};
+
+/// explain a command, or the lines of the log: what each means and what to do. The same as
+/// cis490 help
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "explain",
+    example = "cis490 help events",
+    example = "cis490 help events falling_out",
+    example = "cis490 help status"
+)]
+pub struct Explain {
+    /// a command, or: events [NAME]
+    #[argh(positional)]
+    topic: Vec<String>,
+}
+
+impl Explain {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let topic: Vec<&str> = self.topic.iter().map(String::as_str).collect();
+        let text = match topic[..] {
+            ["events"] => events(None)?,
+            ["events", name] => events(Some(name))?,
+            [] => line::help_of(None)?,
+            [command] => line::help_of(Some(command))?,
+            [_, _, ..] => {
+                return Err(Failure::new(
+                    format!("there is no help for {:?}", topic.join(" ")),
+                    "cis490 help COMMAND, or cis490 help events [NAME]",
+                ));
+            }
+        };
+        terminal::print(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn events(name: Option<&str>) -> Result<String, Failure> {
+    let paint = Paint::for_stdout();
+    if let Some(name) = name {
+        let name = name.strip_prefix("event=").unwrap_or(name);
+        let event = manual::find(name).ok_or_else(|| {
+            let meant = line::nearest(name, manual::all().map(|event| event.name));
+            let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
+            Failure::new(
+                format!("no log line has event={name}"),
+                format!("{meant}cis490 help events lists them all"),
+            )
+        })?;
+        return Ok(explained(event, paint));
+    }
+    let mut text = String::from(
+        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\n",
+    );
+    for chapter in CHAPTERS {
+        text += &format!("\n{}\n\n", paint.bold(chapter.title));
+        for event in chapter.events {
+            text += &explained(event, paint);
+        }
+    }
+    Ok(text)
+}
+
+fn explained(event: &Event, paint: Paint) -> String {
+    let Event {
+        name,
+        level,
+        meaning,
+        to_do,
+    } = event;
+    let level = match level {
+        log::Level::Error => paint.bad("ERROR"),
+        log::Level::Warn => paint.warning("WARN"),
+        other => paint.faint(other.as_str()),
+    };
+    let mut text = format!("  {}  {level}\n", paint.bold(name));
+    text += &wrapped(meaning, 6, columns());
+    if *to_do != manual::NOTHING {
+        text += &wrapped(&format!("do: {to_do}"), 6, columns());
+    }
+    text
+}

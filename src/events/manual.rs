@@ -1,0 +1,312 @@
+//! The manual of the log: each event once, with its level, what it means and what to do.
+//! `cis490 help events` prints it, and a line of the log cannot be made without an entry here.
+//!
+//! An entry is `level name "what it means" "what to do";`. One that no line uses is an error too,
+//! so that nothing is explained that cannot happen.
+
+use log::Level;
+
+/// One kind of log line.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// As in `event=NAME`.
+    pub name: &'static str,
+    pub level: Level,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What whoever reads it does now.
+    pub to_do: &'static str,
+}
+
+/// What there is to do about most lines.
+pub const NOTHING: &str = "Nothing.";
+
+/// Events that belong together.
+pub struct Chapter {
+    pub title: &'static str,
+    pub events: &'static [Event],
+}
+
+macro_rules! level {
+    (error) => {
+        Level::Error
+    };
+    (warn) => {
+        Level::Warn
+    };
+    (info) => {
+        Level::Info
+    };
+}
+
+macro_rules! manual {
+    ($($title:literal { $($level:ident $name:ident $meaning:literal $to_do:literal;)* })*) => {
+        /// A constant for each event, named as it: what `line!` looks up.
+        #[allow(non_upper_case_globals)] // They are spelled as in the log.
+        pub(super) mod event {
+            use super::*;
+            $($(pub(in super::super) const $name: Event = entry!($level $name $meaning $to_do);)*)*
+        }
+
+        /// Every event there is.
+        // Not made of the constants above, so that the compiler tells which of them is never used.
+        pub const CHAPTERS: &[Chapter] = &[$(Chapter {
+            title: $title,
+            events: &[$(entry!($level $name $meaning $to_do)),*],
+        }),*];
+    };
+}
+
+macro_rules! entry {
+    ($level:ident $name:ident $meaning:literal $to_do:literal) => {
+        Event {
+            name: stringify!($name),
+            level: level!($level),
+            meaning: $meaning,
+            to_do: $to_do,
+        }
+    };
+}
+
+manual! {
+"either side" {
+    error failed
+        "The program ended, and why. Under systemd alone; a person at a terminal reads the same as two lines of words."
+        "What do= says. systemd starts it again.";
+    error panic
+        "A fault in the program itself. In a thread that serves one request it is that request's 500; otherwise the program ends, starts again and recovers."
+        "Report it with the line and what stands around it.";
+    warn library
+        "A library that this program is built on has something to say."
+        "Nothing, if all works. Else report it.";
+}
+
+"the receiver: start, stop, connections" {
+    info listening
+        "The receiver serves, at this address; with port 0 configured, the port that was really taken."
+        "Nothing.";
+    warn open_to_all
+        "No [[host]] is configured: whoever reaches the port may upload under any name."
+        "Nothing behind WireGuard. Elsewhere give each lab host a [[host]] table with its address, a token (cis490 token), or both.";
+    info draining
+        "SIGTERM came: nothing new is taken, uploads under way may finish within wait_s."
+        "Nothing.";
+    info stopped
+        "The end. Uploads that were cut off are sent again by their hosts."
+        "Nothing; with many cut off, raise drain_seconds.";
+    warn few_files
+        "The limit on open files is lower than connections and uploads may need; at the limit new connections are turned away."
+        "Raise LimitNOFILE in the unit (ulimit -n), or lower max_connections.";
+    info connection_ended
+        "A connection was ended for want of progress."
+        "Nothing for a few. Many from one peer: a bad network, or somebody probing.";
+    error no_thread
+        "The system gave no thread for an upload, which was told to come again later."
+        "Raise TasksMax in the unit or free memory.";
+}
+
+"the receiver: uploads" {
+    info stored
+        "An episode is on the disk: file, name and index row."
+        "Nothing.";
+    info stored_already
+        "The same bytes were here before: the sender had not heard of it."
+        "Nothing.";
+    warn refused
+        "An upload was refused; reason= says why."
+        "cis490 help refusals explains each reason. not-in-window and bad-commit: have the lab host updated. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+    info refused_request
+        "A request that is no upload was refused."
+        "Nothing for a few: a typo, a proxy, or somebody probing.";
+    error lookup_failed
+        "The disk could not be asked about an episode; the request got a 500 and the host comes again."
+        "Look at the disk (dmesg) and at who owns data_dir.";
+    error store_fault
+        "Our own fault in storing an upload: the sender was told 500, keeps its episode and comes again."
+        "Look at the disk (dmesg) and at who owns data_dir; cis490 doctor tries it.";
+}
+
+"the receiver: the store" {
+    info store_opened
+        "The store is open: how many episodes the index holds, and how many uploads of the last run were recovered and swept."
+        "Nothing.";
+    warn quarantined
+        "Something was found that no part of the program made. It is kept in quarantine/, under the name in kept_as=."
+        "Look at it when there is time; nothing there is ever deleted by the program.";
+    warn index_tail_cut
+        "The index ended in the middle of a row, as after a power cut. The torn piece is in kept_as=; no acknowledged episode can be in it."
+        "Nothing; cis490 scrub shows whether a stored file lacks its row.";
+    warn unreadable_row
+        "A line of index.jsonl is no receipt. It stays and counts for nothing."
+        "cis490 backfill, with the receiver stopped, writes the missing rows from the tarballs.";
+    warn unreadable_rows
+        "As unreadable_row, for more lines than one wants to read one by one."
+        "As unreadable_row; and look at the disk's health.";
+    warn no_attributes
+        "The filesystem of data_dir keeps no extended attributes, so stored files cannot carry their receipts."
+        "Nothing is lost. With ext4, xfs, btrfs or f2fs a lost index could be rebuilt with times and gate places too.";
+    warn store_untidy
+        "Something of the store's own housekeeping failed. The next start does it again."
+        "Nothing for one. If it comes back: who owns data_dir, and is the disk full or read-only?";
+    error damaged_file_replaced
+        "A stored file's bytes were not those of its row, and the same episode came again whole: the damaged one is kept in kept_as=."
+        "The disk is losing data: look at its health (dmesg, smartctl) and run cis490 scrub.";
+}
+
+"the receiver: the version gate" {
+    info gate_window
+        "The commits that get in have changed, or come from another source. commits= is how many there are of the configured window="
+        "Nothing; with source=git-fallback, see why Forgejo does not answer (gate_refresh_failed).";
+    warn gate_refresh_failed
+        "A source did not tell the newest commits; the window that we have stays, age_s old. Told when it begins and every ten minutes while it lasts."
+        "What do= says.";
+    info gate_source_back
+        "The source answers again."
+        "Nothing.";
+    error gate_has_no_window
+        "No source has told any commits since the start: every upload waits (503). Told when it begins and every ten minutes."
+        "Mend what gate_refresh_failed names; cis490 doctor asks each source now.";
+    warn gate_is_disabled
+        "version_gate.enabled = false: episodes of any commit are taken."
+        "Nothing while you only collect; set it to true and restart to keep out-of-date hosts out.";
+    warn gate_would_refuse
+        "The disabled gate has let in what it would have refused."
+        "Have that lab host updated before the gate is enabled.";
+    warn gate_file_unreadable
+        "window.json is damaged: the gate begins without what it knew."
+        "Nothing: it is written anew.";
+    info gate_file_of_another
+        "window.json is about another repository or branch, as after a change of the configuration: the gate begins without it."
+        "Nothing.";
+    warn gate_file_unwritable
+        "window.json could not be written: after a restart the gate knows less until a source answers."
+        "See that data_dir has room and belongs to this program's user.";
+}
+
+"the lab host: start and stop" {
+    info shipper_started
+        "The shipper is up."
+        "Nothing.";
+    info shipper_reloading
+        "SIGHUP came: the token is read again, and everything is tried now."
+        "Nothing.";
+    info shipper_stopping
+        "SIGTERM or SIGINT came."
+        "Nothing.";
+    info shipper_stopped
+        "The shipper has ended by itself."
+        "Nothing.";
+    warn shipper_cut_short
+        "It was ended in the middle of packing or sending an episode: that one is begun anew next time."
+        "Nothing.";
+}
+
+"the lab host: packing and sending" {
+    info packed
+        "An episode became a tarball."
+        "Nothing.";
+    warn compressor_failed
+        "The compressor failed on this episode's bytes: it is packed again without compressing, whole and larger."
+        "Nothing; worth a report.";
+    info shipped
+        "The receiver has it on its disk. status=200: it had it before. kept= is its name in shipped/."
+        "Nothing.";
+    warn deferred
+        "This episode waits wait_s and is tried again; the others go on."
+        "Nothing for one. If it goes on: why= says what the receiver answered.";
+    warn receiver_away
+        "All episodes wait wait_s: the receiver is not there, or takes nothing now."
+        "Nothing for an hour. Else: does the receiver run, is WireGuard up? cis490 doctor tries each step.";
+    error not_let_in
+        "The receiver does not let this host in (401, 403). Episodes are kept and tried again."
+        "Mend token_file or host_id here, or [[host]] in the receiver's receiver.toml; then systemctl reload cis490-shipper.";
+    error receipt_wrong
+        "Somebody said stored, and the receipt is not for what was sent. The episode is kept."
+        "Look who answers at receiver_url: a proxy, another program, or another version.";
+    error set_aside
+        "An episode went to refused/, under the name in kept=: as it is, it will never get in."
+        "Read why= (or its .why.json), mend it, then cis490 requeue NAME. cis490 help refusals explains each answer.";
+    error held
+        "Once a hold: the gate refuses this commit, and its episodes are kept and not sent. The lines to paste follow, indented."
+        "Paste them on this lab host. Pulling helps the next episodes; those that are held stay what they are (cis490 status).";
+    info released
+        "The gate takes a held commit now: its episodes are sent."
+        "Nothing.";
+    warn gate_unclear
+        "The gate was asked about a held commit, and the answer was no answer. It is asked again later."
+        "Nothing for one; else as receiver_away.";
+    warn falling_out
+        "Once a change: fewer than 20 commits remain until this one falls out of the window and its episodes are held."
+        "Update this lab host now: cis490 check shows what to paste once it is too late.";
+}
+
+"the lab host: its disk" {
+    error disk_full
+        "The disk is full: packing waits, what is packed is sent, and nothing unsent is deleted."
+        "Free space on the disk of root=.";
+    info shipped_removed
+        "A copy of what the receiver has was removed: older than keep_shipped_days, or the disk ran short."
+        "Nothing.";
+    info orphan_swept
+        "A tarball without its episode was removed: the episode had left before a crash."
+        "Nothing.";
+    info partial_swept
+        "A half-packed tarball of an earlier run was removed."
+        "Nothing.";
+    warn odd_in_episodes
+        "Once each: left alone, since it is no directory or its name is no episode id. It is not sent."
+        "Rename it: 1-128 of A-Z, a-z, 0-9, . _ - and first a letter or digit.";
+    warn odd_in_outbox
+        "Once each: left alone, since nothing that the shipper makes has such a name."
+        "Move it away.";
+    warn cannot_sweep
+        "A left-over in outbox/ cannot be removed. It harms nobody."
+        "Remove it by hand, or give it to the shipper's user.";
+    warn cannot_look
+        "Once each: an episode cannot be looked at, and is not sent."
+        "Mend its permissions: the shipper's user must read it.";
+    warn state_unreadable
+        "state.json is not ours or not whole: it is begun anew."
+        "Nothing: holds are learned again.";
+    warn state_unwritable
+        "Once: state.json cannot be written, so that cis490 status tells old news."
+        "See that root has room and belongs to the shipper's user.";
+    error shipper_trouble
+        "Something of the shipper's own failed; it goes on and tries again."
+        "Read why=: mostly permissions or the disk.";
+}
+}
+
+/// The event of that name.
+pub fn find(name: &str) -> Option<&'static Event> {
+    all().find(|event| event.name == name)
+}
+
+/// Every event, in the order of the manual.
+pub fn all() -> impl Iterator<Item = &'static Event> {
+    CHAPTERS.iter().flat_map(|chapter| chapter.events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_says_something_once() {
+        let mut names: Vec<_> = all().map(|event| event.name).collect();
+        for event in all() {
+            for text in [event.meaning, event.to_do] {
+                assert!(
+                    text.len() >= 8 && text.starts_with(char::is_alphabetic),
+                    "{event:?}"
+                );
+            }
+            let wants_a_person = event.level == Level::Error;
+            assert!(!wants_a_person || event.to_do != NOTHING, "{event:?}");
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name has two entries");
+    }
+}
