@@ -3,6 +3,9 @@
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
+
 use super::Fault;
 
 #[derive(Clone, Debug)]
@@ -15,7 +18,7 @@ impl Trust {
     pub fn session(&self, _: &str) -> io::Result<Session> {
         match self.0 {}
     }
-    pub fn for_ureq(&self) -> ureq::tls::TlsConfig {
+    pub fn for_ureq(&self, _: ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope> {
         match self.0 {}
     }
     pub fn fault(_: &ureq::Error) -> Option<Fault> {

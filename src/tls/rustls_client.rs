@@ -11,7 +11,9 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, OtherError,
     RootCertStore,
 };
+use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 use super::Fault;
 use crate::clock;
@@ -61,15 +63,16 @@ impl Trust {
     }
 
     /// The same trust for a connection that ureq makes itself.
-    pub fn for_ureq(&self) -> TlsConfig {
+    pub fn for_ureq(&self, agent: ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope> {
         let roots = self.certificates.iter();
         let roots: Vec<_> = roots
             .map(|root| Certificate::from_der(root).to_owned())
             .collect();
-        TlsConfig::builder()
+        let config = TlsConfig::builder()
             .root_certs(RootCerts::from(roots))
             .unversioned_rustls_crypto_provider(self.provider.clone())
-            .build()
+            .build();
+        agent.tls_config(config)
     }
 
     /// What TLS has against a connection that ureq made; `None` if it failed otherwise.

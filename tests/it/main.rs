@@ -20,6 +20,7 @@ mod repository;
 mod ship;
 mod store;
 mod tidy;
+#[cfg(feature = "tls")]
 mod tls;
 mod uploads;
 mod world;

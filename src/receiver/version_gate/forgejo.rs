@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::Response;
-use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error};
 
 use super::trouble::Trouble;
@@ -188,8 +187,7 @@ fn hash(value: Option<&Value>) -> Option<CommitHash> {
 }
 
 fn agent(trust: Option<&Trust>) -> Agent {
-    Agent::config_builder()
-        .tls_config(trust.map_or_else(TlsConfig::default, Trust::for_ureq))
+    let agent = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
@@ -203,9 +201,12 @@ fn agent(trust: Option<&Trust>) -> Agent {
         .input_buffer_size(INPUT_BUFFER_BYTES)
         .output_buffer_size(4 << 10)
         .accept("application/json")
-        .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")));
+    let agent = match trust {
+        Some(trust) => trust.for_ureq(agent),
+        None => agent,
+    };
+    agent.build().new_agent()
 }
 
 fn token(config: &GateConfig) -> Result<Option<String>, Failure> {

@@ -74,14 +74,18 @@ impl Carrier {
         if self.held.len() > HELD_BYTES_MAX {
             return Ok(false);
         }
+        let held = self.held.len();
+        // WouldBlock is its way to say that this was all. The handshake's last read may have
+        // brought something, too.
+        let _ = self.tls.reader().read_to_end(&mut self.held);
         match self.tls.read_tls(&mut self.client) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(held < self.held.len());
+            }
             other => other?,
         };
         self.tls.process_new_packets().map_err(io::Error::other)?;
-        // WouldBlock is its way to say that this was all.
-        let _ = self.tls.reader().read_to_end(&mut self.held);
         Ok(true)
     }
 
