@@ -134,7 +134,7 @@ impl Socket {
     ///
     /// Errors: no byte could be sent for `stall`.
     pub fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
-        while !(bytes.is_empty() && self.has_pushed_all()) && !self.hush.is_set() {
+        while (!bytes.is_empty() || self.has_to_push()) && !self.hush.is_set() {
             let way = if self.listens {
                 Direction::Either
             } else {
@@ -183,8 +183,8 @@ impl Socket {
         }
     }
 
-    fn has_pushed_all(&self) -> bool {
-        !self.session.as_ref().is_some_and(Session::has_to_push)
+    fn has_to_push(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::has_to_push)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
