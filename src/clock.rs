@@ -22,6 +22,36 @@ pub fn unix_seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
+/// What [`rfc3339`] has made, as seconds since 1970; `None` for any other text.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let is_in_place = |(&byte, shape): (&u8, u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == shape,
+    };
+    let shape = *b"0000-00-00T00:00:00Z";
+    if text.len() != shape.len() || !text.as_bytes().iter().zip(shape).all(is_in_place) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text[from..to].parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let is_a_time = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !is_a_time || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    Some(days_from_civil(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second)
+}
+
+/// The way back from [`civil_from_days`].
+fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// Days since 1970-01-01 to year, month, day: Howard Hinnant's `civil_from_days`, for years
 /// from 1970 on. It counts in 400-year eras that begin on 1 March, so that the leap day is last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
@@ -56,6 +86,24 @@ mod tests {
             (4_102_444_800, "2100-01-01T00:00:00Z"),
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(unix_s)), text);
+            assert_eq!(parse_rfc3339(text), Some(unix_s));
+        }
+    }
+
+    #[test]
+    fn another_text_is_no_instant() {
+        for odd in [
+            "",
+            "2026-11-23T23:46:12",
+            "2026-11-23T23:46:12+01:00",
+            "2026-11-23 23:46:12Z",
+            "2026-13-23T23:46:12Z",
+            "2026-11-23T24:46:12Z",
+            "1969-12-31T23:59:59Z",
+            "2026-11-2\u{e9}T23:46:1Z",
+            "+026-11-23T23:46:12Z",
+        ] {
+            assert_eq!(parse_rfc3339(odd), None, "{odd:?}");
         }
     }
 }

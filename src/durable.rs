@@ -22,8 +22,37 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use crate::histogram::Histogram;
 use crate::sys;
+
+/// How long the syncs of this process took, whether they failed or not.
+pub struct SyncTimes {
+    pub file: Histogram<SYNC_BUCKETS>,
+    pub data: Histogram<SYNC_BUCKETS>,
+    pub dir: Histogram<SYNC_BUCKETS>,
+}
+
+const SYNC_BUCKETS: usize = 12;
+
+pub static SYNC_TIMES: SyncTimes = {
+    // An SD card takes 5 to 100 ms, and seconds when it tidies up.
+    const BOUNDS_MS: [u64; SYNC_BUCKETS] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
+    SyncTimes {
+        file: Histogram::new(BOUNDS_MS),
+        data: Histogram::new(BOUNDS_MS),
+        dir: Histogram::new(BOUNDS_MS),
+    }
+};
+
+fn timed<T>(times: &Histogram<SYNC_BUCKETS>, sync: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    slow_sync();
+    let done = sync();
+    times.add(began.elapsed());
+    done
+}
 
 /// Makes `bytes` appear at `path` whole or not at all, replacing what was there, and still be
 /// there after the plug is pulled.
@@ -109,22 +138,19 @@ pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 /// `fsync`: the file's data, size and attributes are on the disk.
 pub fn sync_file(file: &File) -> io::Result<()> {
     step("fsync file")?;
-    slow_sync();
-    file.sync_all()
+    timed(&SYNC_TIMES.file, || file.sync_all())
 }
 
 /// `fdatasync`: the file's data and size are on the disk.
 pub fn sync_data(file: &File) -> io::Result<()> {
     step("fdatasync")?;
-    slow_sync();
-    file.sync_data()
+    timed(&SYNC_TIMES.data, || file.sync_data())
 }
 
 /// `fsync` of a directory: the names made and removed in it so far stay so.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     step("fsync dir")?;
-    slow_sync();
-    File::open(path)?.sync_all()
+    timed(&SYNC_TIMES.dir, || File::open(path)?.sync_all())
 }
 
 /// A second name for a file. `AlreadyExists` if the name is taken: it never replaces.

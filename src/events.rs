@@ -155,6 +155,22 @@ pub fn no_thread(error: &io::Error) {
     line!(no_thread, "why={:?}", error.to_string());
 }
 
+pub fn refusals_unreadable(path: &Path, error: &io::Error) {
+    line!(
+        refusals_unreadable,
+        "path={path:?} why={:?}",
+        error.to_string()
+    );
+}
+
+pub fn refusals_unwritable(path: &Path, error: &io::Error) {
+    line!(
+        refusals_unwritable,
+        "path={path:?} why={:?}",
+        error.to_string()
+    );
+}
+
 // --- the store ---
 
 pub fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {

@@ -8,6 +8,7 @@ pub mod durable;
 pub mod episode;
 pub mod events;
 pub mod failure;
+pub mod histogram;
 pub mod human;
 pub mod names;
 pub mod receiver;

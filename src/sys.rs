@@ -47,8 +47,20 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Bytes that an unprivileged user may still allocate on the filesystem of `path` (`f_bavail`).
+/// The filesystem of a path, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskBytes {
+    /// What an unprivileged user may still allocate (`f_bavail`).
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Bytes that an unprivileged user may still allocate on the filesystem of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    Ok(disk_bytes(path)?.free)
+}
+
+pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
     let path = c_path(path)?;
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a NUL-terminated path and room for one statvfs, both alive over the call.
@@ -57,7 +69,12 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = unsafe { stat.assume_init() };
     // The fields' width differs between targets.
     #[allow(clippy::unnecessary_cast)]
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize as u64);
+    #[allow(clippy::unnecessary_cast)]
+    Ok(DiskBytes {
+        free: bytes(stat.f_bavail as u64),
+        total: bytes(stat.f_blocks as u64),
+    })
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
@@ -407,7 +424,8 @@ mod tests {
     #[test]
     fn a_receipt_fits_an_attribute() {
         let path = std::env::current_exe().unwrap();
-        assert!(free_bytes(&path).unwrap() > 0);
+        let disk = disk_bytes(&path).unwrap();
+        assert!(0 < disk.free && disk.free <= disk.total, "{disk:?}");
         let file = File::open(&path).unwrap();
         assert_eq!(get_xattr(&file, c"user.cis490.absent").unwrap(), None);
     }

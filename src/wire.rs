@@ -15,6 +15,10 @@ pub const DEFAULT_PORT: u16 = 8490;
 pub const EPISODES_PATH: &str = "/v1/episodes/";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
+/// Prometheus text.
+pub const METRICS_PATH: &str = "/metrics";
+/// The status page for a person.
+pub const PAGE_PATH: &str = "/";
 
 pub const COMMIT_HEADER: &str = "X-Cis490-Code-Commit";
 pub const SHA256_HEADER: &str = "X-Cis490-Sha256";

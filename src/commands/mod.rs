@@ -7,6 +7,7 @@ mod explain;
 mod init;
 mod line;
 mod receive;
+mod refusals;
 mod requeue;
 mod set_aside;
 mod ship;
@@ -43,6 +44,7 @@ enum Command {
     SetAside(set_aside::SetAside),
     Init(init::Init),
     Token(token::Token),
+    Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
     Demo(demo::Demo),
     Explain(explain::Explain),
@@ -84,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
         Command::Token(token) => token.run(),
+        Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),
         Command::Demo(demo) => demo.run(),
         Command::Explain(explain) => explain.run(),

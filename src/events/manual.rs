@@ -118,6 +118,12 @@ manual! {
     info refused_request
         "A request that is no upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
+    warn refusals_unreadable
+        "The refusals of earlier runs cannot be read; the status page begins without them."
+        "Look who owns the file: it is to be the user of cis490 receive.";
+    warn refusals_unwritable
+        "Refusals are not written down until that works again. Uploads go on, and the page still shows the newest."
+        "Look at the disk (dmesg) and at who owns the file.";
     error lookup_failed
         "The disk could not be asked about an episode; the request got a 500 and the host comes again."
         "Look at the disk (dmesg) and at who owns data_dir.";

@@ -45,6 +45,9 @@ pub struct Config {
     pub min_body_bytes_per_second: u64,
     #[serde(default = "default_drain_seconds")]
     pub drain_seconds: u64,
+    /// How long a host may send nothing before the status page says so.
+    #[serde(default = "default_silent_after_hours")]
+    pub silent_after_hours: u64,
     #[serde(default)]
     pub version_gate: GateConfig,
     #[serde(default, rename = "host")]
@@ -140,6 +143,9 @@ fn default_min_body_bytes_per_second() -> u64 {
 fn default_drain_seconds() -> u64 {
     60
 }
+fn default_silent_after_hours() -> u64 {
+    24
+}
 
 impl Config {
     pub fn load(path: &Path) -> Result<Config, Failure> {
@@ -160,6 +166,7 @@ impl Config {
         range("idle_timeout_seconds", self.idle_timeout_seconds, 1, 86_400)?;
         range("head_timeout_seconds", self.head_timeout_seconds, 1, 3600)?;
         range("drain_seconds", self.drain_seconds, 0, 3600)?;
+        range("silent_after_hours", self.silent_after_hours, 1, 8760)?;
         if !self.data_dir.is_absolute() {
             return Err(bad_value(
                 path,

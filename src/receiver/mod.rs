@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod config;
+pub mod figures;
 mod http;
 pub mod refusal;
+pub mod refusals;
 pub mod store;
 pub mod version_gate;
 pub mod vital;
@@ -14,11 +16,12 @@ pub mod vital;
 pub use self::http::CRATE as SERVER_CRATE;
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use self::config::Config;
+use self::figures::Figures;
 use self::store::Store;
 use self::version_gate::VersionGate;
 use self::vital::{Stop, Stopper};
@@ -42,15 +45,18 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         events::open_to_all();
     }
     let (stopper, stops) = Stopper::new();
+    let figures = Figures::new(config.hosts.iter().map(|rule| rule.id.clone()));
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
         &stopper,
         config_path,
+        Arc::clone(&figures),
     )?;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
-    let server = http::start(config, store, gate, &stopper)?;
+    let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;
+    let server = http::start(config, store, gate, figures, refusals, &stopper)?;
     listen_for_signals(&stopper)?;
     events::listening(server.address, data_dir.display());
     match stops.recv() {

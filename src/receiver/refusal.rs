@@ -137,6 +137,36 @@ impl Refusal {
         }
     }
 
+    /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
+    pub const NAMES: [&str; 26] = [
+        "bad-commit",
+        "bad-name",
+        "bad-head",
+        "no-token",
+        "unknown-token",
+        "not-your-name",
+        "not-found",
+        "method-not-allowed",
+        "length-required",
+        "bad-expectation",
+        "head-too-large",
+        "transfer-encoding",
+        "taken",
+        "not-in-window",
+        "too-large",
+        "digest-mismatch",
+        "body-cut-short",
+        "body-too-slow",
+        "internal",
+        "gate-not-loaded",
+        "gate-busy",
+        "too-many-uploads",
+        "too-many-connections",
+        "draining",
+        "disk-full",
+        "disk-at-floor",
+    ];
+
     /// What kind of thing happened, the same for every instance.
     fn title(&self) -> &'static str {
         match self {
@@ -283,5 +313,47 @@ impl fmt::Display for Refusal {
                 "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
             ),
         }
+    }
+}
+
+/// What the maintainer does about an upload that was refused for this reason; `None` for what passes
+/// by itself or is the sender's to mend.
+pub fn what_to_do(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
+        "no-token" | "unknown-token" => {
+            "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml"
+        }
+        "not-your-name" => "compare host_id in its shipper.toml with [[host]] in receiver.toml",
+        "taken" => {
+            "another episode has this name already: look in refused/ on the lab host, give it a new name"
+        }
+        "too-large" => "raise max_episode_bytes, or record shorter episodes",
+        "digest-mismatch" => {
+            "look at the lab host's disk and network: bytes were damaged on the way"
+        }
+        "bad-name" | "bad-head" => "look what sends this: it is not our shipper",
+        "internal" => "look in the log of this receiver (journalctl -u cis490-receiver)",
+        "gate-not-loaded" | "gate-busy" => "mend the source of the gate that the log names",
+        "disk-full" | "disk-at-floor" => "free space under data_dir",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name` and `NAMES` are two lists of one thing; no test can make every variant.
+    #[test]
+    fn every_name_is_counted_once() {
+        let source = include_str!("refusal.rs");
+        let names = source
+            .split("pub fn name(&self)")
+            .nth(1)
+            .and_then(|rest| rest.split("pub const NAMES").next())
+            .unwrap();
+        let made: Vec<&str> = names.split('"').skip(1).step_by(2).collect();
+        assert_eq!(made, Refusal::NAMES);
     }
 }

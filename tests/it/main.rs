@@ -15,6 +15,7 @@ mod guard;
 mod kills;
 mod lab;
 mod log;
+mod page;
 mod panics;
 mod repository;
 mod ship;

@@ -7,6 +7,7 @@
 use may_minihttp::Response;
 use serde::Serialize;
 
+use super::page;
 use crate::receiver::refusal::Refusal;
 use crate::wire;
 
@@ -38,6 +39,29 @@ impl Answer {
             status: refusal.status(),
             headers,
             body: json_line(&refusal.problem()),
+        }
+    }
+
+    pub fn metrics(text: Vec<u8>) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"],
+            body: text,
+        }
+    }
+
+    /// The page for people. It runs nothing, loads nothing, and nobody may frame it.
+    pub fn page(html: Vec<u8>) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec![
+                "Content-Type: text/html; charset=utf-8",
+                page::content_security_policy(),
+                "X-Content-Type-Options: nosniff",
+                "Referrer-Policy: no-referrer",
+                "Cache-Control: no-store",
+            ],
+            body: html,
         }
     }
 

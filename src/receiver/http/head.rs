@@ -193,6 +193,8 @@ pub enum Route {
     Gate,
     GateCommit(CommitHash),
     Health,
+    Metrics,
+    Page,
 }
 
 impl Route {
@@ -221,12 +223,15 @@ impl Route {
         match path {
             wire::GATE_PATH => reading(Route::Gate),
             wire::HEALTH_PATH => reading(Route::Health),
+            wire::METRICS_PATH => reading(Route::Metrics),
+            wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {}, health at {}",
+                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {}, health at {}, a page for people at {}",
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
-                    wire::HEALTH_PATH
+                    wire::HEALTH_PATH,
+                    wire::PAGE_PATH
                 ),
             }),
         }
@@ -354,6 +359,10 @@ mod tests {
             ("GET", "/v1/episodes/a/b", 0),
             ("HEAD", "/v1/gate", 0),
             ("GET", "/v1/health", 0),
+            ("GET", "/metrics", 0),
+            ("HEAD", "/", 0),
+            ("PUT", "/", 405),
+            ("GET", "/?", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
             ("PUT", "/v1/gate", 405),
             ("PUT", "/v1/episodes/a", 400),

@@ -12,7 +12,11 @@ mod answer;
 mod clerk;
 mod closer;
 mod connection;
+mod get;
 mod head;
+mod meters;
+mod metrics;
+mod page;
 mod put;
 mod upload;
 mod watchdog;
@@ -21,10 +25,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
@@ -33,18 +37,23 @@ use self::clerk::Clerks;
 use self::closer::Closer;
 use self::connection::Connection;
 use self::head::{Framing, Head, Route};
+use self::meters::Meters;
+use self::page::Kept;
 use self::upload::Uploads;
 use super::access::Access;
 use super::config::Config;
+use super::figures::Figures;
 use super::refusal::Refusal;
-use super::store::Store;
+use super::refusals::{Ending, RefusedUpload, Teller};
+use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use super::vital::{self, Stopper};
+use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::sys;
-use crate::wire::GateVerdict;
+use crate::wire::{self, Slot};
 
 /// The crate below this room, for whoever sets what is logged.
 pub const CRATE: &str = "may_minihttp";
@@ -72,6 +81,16 @@ struct Shared {
     answering: AtomicU32,
     draining: AtomicBool,
     disk_full: AtomicBool,
+    /// As it was at the last look; `None` when that failed. Read by plain threads alone.
+    space: Mutex<Option<Space>>,
+    figures: Arc<Figures>,
+    refusals: Teller,
+    meters: Meters,
+    /// When this process began, as the clock said.
+    began: SystemTime,
+    began_here: Instant,
+    page: Kept,
+    metrics: Kept,
 }
 
 /// The running server.
@@ -85,6 +104,8 @@ pub fn start(
     config: Config,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
+    figures: Arc<Figures>,
+    refusals: Teller,
     stopper: &Stopper,
 ) -> Result<Server, Failure> {
     let address = free_address(config.listen)?;
@@ -109,6 +130,14 @@ pub fn start(
         answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
+        space: Mutex::new(None),
+        meters: Meters::new(),
+        began: SystemTime::now(),
+        began_here: Instant::now(),
+        page: Kept::default(),
+        metrics: Kept::default(),
+        figures,
+        refusals,
         config,
         store,
         gate,
@@ -153,8 +182,10 @@ fn look_at_the_disk(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failu
     let shared = Arc::clone(shared);
     vital::spawn_vital("disk-look", stopper, move || {
         loop {
-            let has_room = shared.store.has_room(0).unwrap_or(false);
+            let space = shared.store.space().ok();
+            let has_room = space.is_some_and(|space| space.holds(0));
             shared.disk_full.store(!has_room, Ordering::Relaxed);
+            *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
             thread::sleep(HEALTH_LOOK);
         }
     })
@@ -301,7 +332,7 @@ fn panic_if_asked(_: &str) {}
 /// One request on one connection.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     connection: &'a Arc<Connection>,
 }
 
@@ -354,69 +385,40 @@ impl Exchange<'_> {
 
     fn log_refusal(self, method: &str, path: &str, refusal: &Refusal) {
         events::refused_request(self.connection.peer(), method, path, refusal);
+        if method != "PUT" {
+            return self.shared.meters.refused_request(refusal);
+        }
+        let slot = path
+            .strip_prefix(wire::EPISODES_PATH)
+            .and_then(|name| Slot::parse(name).ok());
+        self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
     }
 
-    /// Everything that is asked for without a body.
-    fn read(self, route: Route) -> Answer {
-        let found = match route {
-            Route::Receipt(slot) => {
-                let store = Arc::clone(&self.shared.store);
-                let name = slot.clone();
-                let found = self.shared.clerks.ask(move || store.receipt(&name));
-                match found {
-                    Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
-                    Some(Ok(None)) => Err(Refusal::NotFound {
-                        what: format!("no episode is stored as {slot}"),
-                    }),
-                    Some(Err(error)) => {
-                        events::lookup_failed(&slot, &error);
-                        Err(Refusal::Internal)
-                    }
-                    None => Err(Refusal::Internal),
-                }
-            }
-            Route::Gate => Ok(Answer::json(200, &self.shared.gate.state())),
-            Route::GateCommit(commit) => self.verdict(commit),
-            Route::Health => self.health(),
-            Route::Upload(_) => Err(Refusal::Internal), // `answer` does not send it here
+    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been taken.
+    fn note_refused_upload(
+        self,
+        slot: Option<&Slot>,
+        path: &str,
+        commit: Option<CommitHash>,
+        refusal: &Refusal,
+        bytes: u64,
+    ) {
+        self.shared.meters.refused_upload(refusal);
+        let refused = RefusedUpload {
+            at: clock::rfc3339(SystemTime::now()),
+            after_seq: self.shared.figures.last_seq(),
+            peer: self.connection.peer(),
+            host: slot.map(|slot| slot.host.clone()),
+            episode: slot.map(|slot| slot.episode.clone()),
+            path: slot.is_none().then(|| RefusedUpload::shortened(path)),
+            commit,
+            status: refusal.status(),
+            reason: refusal.name().to_owned(),
+            why: RefusedUpload::shortened(&refusal.to_string()),
+            left_out: 0,
         };
-        found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
-    }
-
-    /// Would this commit get in?
-    fn verdict(self, commit: CommitHash) -> Result<Answer, Refusal> {
-        let gate = &self.shared.gate;
-        let position = match self.look_twice(&commit) {
-            Ok(position) => Some(position),
-            Err(_) if !gate.enabled() => None,
-            Err(refusal) => return Err(refusal),
-        };
-        let verdict = GateVerdict {
-            allowed: true,
-            position,
-            window: gate.configured_window(),
-            head_commit: gate.window().map(|window| window.head()),
-        };
-        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
-    }
-
-    fn health(self) -> Result<Answer, Refusal> {
-        let shared = self.shared;
-        if shared.draining.load(Ordering::Acquire) {
-            return Err(Refusal::Draining);
-        }
-        if shared.disk_full.load(Ordering::Relaxed) {
-            return Err(Refusal::DiskAtFloor);
-        }
-        if shared.gate.enabled() && shared.gate.window().is_none() {
-            return Err(Refusal::GateNotLoaded);
-        }
-        let health = serde_json::json!({
-            "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
-            "uploads": shared.uploads.running(),
-        });
-        Ok(Answer::json(200, &health))
+        let ending = Ending::Refused { refused, bytes };
+        self.shared.refusals.tell(ending);
     }
 
     /// The commit's place in the window. A commit that is not there may be newer than what we

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use may_minihttp::Request;
 
@@ -14,9 +15,10 @@ use super::head::{Framing, Head};
 use super::upload::{Done, Permit, Running, Told};
 use super::{Exchange, Reply};
 use crate::events;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
+use crate::receiver::refusals::Ending;
 use crate::receiver::store::{Published, Standing};
 use crate::sys;
 use crate::wire::{GatePlace, Receipt, Slot};
@@ -45,6 +47,7 @@ pub(super) struct Claimed {
 /// How an upload's body ended.
 struct End {
     result: Result<Published, Refusal>,
+    taken_bytes: u64,
     /// Every byte of the body was taken from the connection, so that it can go on.
     body_taken: bool,
     /// Its first bytes were not held by may_minihttp, but waited for.
@@ -168,19 +171,28 @@ impl Exchange<'_> {
             Judged::Admitted(admitted) => self.receive(admitted, request, framing),
             Judged::Stored(receipt) => {
                 events::stored_already(&receipt, self.connection.peer());
+                self.note_stored_already(&receipt.host, 0);
                 // The body is not wanted, and it is on its way.
                 self.reply_unread(Answer::json(200, &*receipt), framing)
             }
             Judged::Refused(claimed, refusal) => {
-                self.log_refused_upload(&claimed, &refusal);
+                self.log_refused_upload(&claimed, &refusal, 0);
                 self.reply_unread(Answer::refusal(&refusal), framing)
             }
         }
     }
 
-    fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal) {
-        let commit = claimed.commit.as_ref();
-        events::refused_upload(&claimed.slot, commit, self.connection.peer(), refusal);
+    /// `bytes` of its body had been taken.
+    fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal, bytes: u64) {
+        let Claimed { slot, commit } = claimed;
+        events::refused_upload(slot, commit.as_ref(), self.connection.peer(), refusal);
+        self.note_refused_upload(Some(slot), "", *commit, refusal, bytes);
+    }
+
+    fn note_stored_already(self, host: &HostId, bytes: u64) {
+        let host = host.clone();
+        let ending = Ending::StoredAlready { host, bytes };
+        self.shared.refusals.tell(ending);
     }
 
     fn receive(self, admitted: Admitted, request: Request, framing: Framing) -> Reply {
@@ -195,6 +207,7 @@ impl Exchange<'_> {
         };
         let position = place.as_ref().and_then(|place| place.position);
         let connection = Arc::clone(self.connection);
+        let began = Instant::now();
         let running = match self.shared.uploads.start(permit, connection, claim, place) {
             Ok(running) => running,
             Err(error) => {
@@ -202,7 +215,7 @@ impl Exchange<'_> {
                 let refusal = Refusal::TooManyUploads {
                     uploads_max: self.shared.uploads.running(),
                 };
-                self.log_refused_upload(&claimed, &refusal);
+                self.log_refused_upload(&claimed, &refusal, 0);
                 return self.reply_unread(Answer::refusal(&refusal), framing);
             }
         };
@@ -214,16 +227,19 @@ impl Exchange<'_> {
         let would_sleep = end.socket_was_read && next_is_here;
         let closes = framing.closes || draining || !end.body_taken || would_sleep;
         let answer = match end.result {
-            Ok(published) => self.stored(&published, position),
+            Ok(published) => {
+                self.shared.meters.upload_seconds.add(began.elapsed());
+                self.stored(&published, position, end.taken_bytes)
+            }
             Err(refusal) => {
-                self.log_refused_upload(&claimed, &refusal);
+                self.log_refused_upload(&claimed, &refusal, end.taken_bytes);
                 Answer::refusal(&refusal)
             }
         };
         Reply { answer, closes }
     }
 
-    fn stored(self, published: &Published, position: Option<u32>) -> Answer {
+    fn stored(self, published: &Published, position: Option<u32>, bytes: u64) -> Answer {
         let (receipt, peer) = (&published.receipt, self.connection.peer());
         let status = match published.fresh {
             true => {
@@ -232,6 +248,7 @@ impl Exchange<'_> {
             }
             false => {
                 events::stored_already(receipt, peer);
+                self.note_stored_already(&receipt.host, bytes);
                 200
             }
         };
@@ -258,11 +275,13 @@ impl Exchange<'_> {
                 Some(Told::Done(done)) => *done,
                 None => Done {
                     result: Err(Refusal::Internal),
+                    taken_bytes: 0,
                     body_taken: false,
                 },
             };
             return End {
                 result: done.result,
+                taken_bytes: done.taken_bytes,
                 body_taken: done.body_taken,
                 socket_was_read,
             };

@@ -50,6 +50,8 @@ pub enum Told {
 /// How an upload ended.
 pub struct Done {
     pub result: Result<Published, Refusal>,
+    /// How much of the body was taken from the connection.
+    pub taken_bytes: u64,
     /// Whether every byte of the body was taken from the connection, so that it can go on.
     pub body_taken: bool,
 }
@@ -215,6 +217,7 @@ impl Uploads {
         });
         Done {
             result,
+            taken_bytes: body.stated - body.left,
             body_taken: body.left == 0,
         }
     }

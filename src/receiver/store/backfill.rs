@@ -18,6 +18,7 @@ use super::{Opened, threshold};
 use crate::durable;
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
 
 /// Rows that share one sync of the index. After a power cut as many files are read again.
@@ -77,7 +78,7 @@ pub fn backfill(
         mut committer,
         lock: _lock,
         ..
-    } = Opened::open(data_dir, config_path)?;
+    } = Opened::open(data_dir, config_path, Figures::new(std::iter::empty()))?;
     let index = committer.index();
     let survey = Survey::of(&layout, Some(&index), &mut summary, tell)?;
     for files in survey.missing.chunks(ROWS_AT_ONCE) {

@@ -21,6 +21,7 @@ use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
 use super::layout::Layout;
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::receiver::figures::Figures;
 use crate::receiver::vital::Stopper;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
@@ -35,6 +36,7 @@ pub struct Committer {
     /// Hosts whose directory was synced into episodes/ by this process. One that merely exists may
     /// have been made by a run that was killed before its sync.
     known_hosts: HashSet<HostId>,
+    figures: Arc<Figures>,
 }
 
 /// A file that has its name, in a batch that is not on the disk yet.
@@ -46,11 +48,12 @@ struct Placed {
 }
 
 impl Committer {
-    pub fn new(layout: Layout, index: Arc<Index>, tail: Tail) -> Committer {
+    pub fn new(layout: Layout, index: Arc<Index>, tail: Tail, figures: Arc<Figures>) -> Committer {
         Committer {
             layout,
             index,
             tail,
+            figures,
             known_hosts: HashSet::new(),
         }
     }
@@ -236,11 +239,13 @@ impl Committer {
 
     /// All of the batch is on the disk: from now on it is found.
     fn accept(&mut self, rows: Rows, placed: &[Placed]) {
-        for (slot, offset) in &rows.entries {
-            self.index.enter(slot, *offset);
+        for (row, offset) in &rows.entries {
+            self.index.enter(&row.slot(), *offset);
         }
         self.tail.accept(rows.text.len() as u64);
         self.tail.next_seq = rows.next_seq;
+        self.figures
+            .stored(rows.entries.into_iter().map(|(row, _)| row));
         for placed in placed {
             self.known_hosts
                 .insert(placed.group.ask().receipt.host.clone());
@@ -251,7 +256,7 @@ impl Committer {
 /// The rows that a batch appends, in one write.
 struct Rows {
     text: Vec<u8>,
-    entries: Vec<(Slot, u64)>,
+    entries: Vec<(Receipt, u64)>,
     offset: u64,
     next_seq: u64,
 }
@@ -275,8 +280,8 @@ impl Rows {
         row.seq = Some(self.next_seq);
         self.next_seq = self.next_seq.saturating_add(1);
         let offset = self.offset + self.text.len() as u64;
-        self.entries.push((row.slot(), offset));
         self.text.extend_from_slice(&line_of(&row));
+        self.entries.push((row.clone(), offset));
         placed.row = Some(row);
     }
 }

@@ -12,10 +12,13 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::layout::Layout;
 use super::rows::{self, Line};
 use super::threshold;
+use crate::clock;
+use crate::receiver::figures::{Books, Figures};
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
@@ -46,11 +49,12 @@ struct Pass {
 }
 
 impl Index {
-    /// Opens the index, mends its end, and makes sure that all of it is on the disk.
-    pub fn open(layout: &Layout) -> io::Result<(Index, Tail)> {
+    /// Opens the index, mends its end, and makes sure that all of it is on the disk. Its rows are
+    /// entered into `figures`.
+    pub fn open(layout: &Layout, figures: &Figures) -> io::Result<(Index, Tail)> {
         let file = open_or_create(layout)?;
         let hasher = RandomState::new();
-        let pass = look_through(&file, &hasher)?;
+        let pass = figures.fill(|books| look_through(&file, &hasher, Some(books)))?;
         let length = file.metadata()?.len();
         if pass.sound_length < length {
             cut_tail(layout, &file, pass.sound_length, length)?;
@@ -73,7 +77,7 @@ impl Index {
             other => other?,
         };
         let hasher = RandomState::new();
-        let pass = look_through(&file, &hasher)?;
+        let pass = look_through(&file, &hasher, None)?;
         Ok(Some(Index::of(file, hasher, pass.entries)))
     }
 
@@ -194,7 +198,12 @@ fn open_or_create(layout: &Layout) -> io::Result<File> {
     Ok(file)
 }
 
-fn look_through(file: &File, hasher: &RandomState) -> io::Result<Pass> {
+fn look_through(
+    file: &File,
+    hasher: &RandomState,
+    mut books: Option<&mut Books>,
+) -> io::Result<Pass> {
+    let now_s = clock::unix_seconds(SystemTime::now());
     let mut pass = Pass {
         entries: Vec::new(),
         seq_max: 0,
@@ -211,7 +220,9 @@ fn look_through(file: &File, hasher: &RandomState) -> io::Result<Pass> {
         pass.sound_length = line.offset + line.length;
         pass.unreadable += torn;
         torn = 0;
-        pass.enter(line, hasher);
+        if let (Some(row), Some(books)) = (pass.enter(line, hasher), &mut books) {
+            books.enter(row, now_s);
+        }
     })?;
     if pass.unreadable > 0 {
         events::unreadable_rows(pass.unreadable);
@@ -220,17 +231,20 @@ fn look_through(file: &File, hasher: &RandomState) -> io::Result<Pass> {
 }
 
 impl Pass {
-    fn enter(&mut self, line: &Line, hasher: &RandomState) {
+    /// The row, if the line is one.
+    fn enter(&mut self, line: &Line, hasher: &RandomState) -> Option<Receipt> {
         match rows::parse(line) {
             Ok(row) => {
                 self.seq_max = self.seq_max.max(row.seq.unwrap_or(0));
                 self.entries.push((hash(hasher, &row.slot()), line.offset));
+                Some(row)
             }
             Err(why) => {
                 self.unreadable += 1;
                 if self.unreadable <= NAMED_MAX {
                     events::unreadable_row(line.offset, why);
                 }
+                None
             }
         }
     }
@@ -275,7 +289,8 @@ mod tests {
         let folder = Folder::new("index");
         fs::create_dir(folder.path().join("quarantine")).unwrap();
         fs::write(folder.path().join("index.jsonl"), content).unwrap();
-        let (index, tail) = Index::open(&Layout::new(folder.path())).unwrap();
+        let figures = Figures::new(std::iter::empty());
+        let (index, tail) = Index::open(&Layout::new(folder.path()), &figures).unwrap();
         (folder, index, tail)
     }
 

@@ -29,7 +29,7 @@ mod space;
 mod writer;
 
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -44,6 +44,7 @@ use crate::events;
 use crate::failure::Failure;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
+use crate::receiver::figures::Figures;
 use crate::receiver::vital::{Stopper, spawn_vital};
 use crate::wire::{GatePlace, Receipt, Slot};
 
@@ -126,7 +127,8 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free.
+    /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free,
+    /// and `figures` true from the first row to the last.
     ///
     /// `config_path` is for the words to whoever named a folder that is no store. A fault that only
     /// a restart mends goes to `stopper`.
@@ -135,8 +137,9 @@ impl Store {
         min_free_bytes: u64,
         stopper: &Stopper,
         config_path: &Path,
+        figures: Arc<Figures>,
     ) -> Result<Arc<Store>, Failure> {
-        let opened = Opened::open(data_dir, config_path)?;
+        let opened = Opened::open(data_dir, config_path, figures)?;
         let (index, layout) = (opened.committer.index(), opened.layout);
         let Recovered { published, swept } = opened.recovered;
         events::store_opened(data_dir, index.count(), published, swept);
@@ -217,17 +220,17 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, config_path: &Path) -> Result<Opened, Failure> {
+    fn open(data_dir: &Path, config_path: &Path, figures: Arc<Figures>) -> Result<Opened, Failure> {
         let layout = Layout::new(data_dir);
         let lock = threshold::enter(&layout, config_path)?;
         threshold::probe(&layout)?;
-        let (index, tail) = Index::open(&layout).map_err(|error| {
+        let (index, tail) = Index::open(&layout, &figures).map_err(|error| {
             Failure::new(
                 format!("cannot open {}: {error}", layout.index().display()),
                 "look at the disk and at who owns the file (dmesg, ls -l)",
             )
         })?;
-        let mut committer = Committer::new(layout.clone(), Arc::new(index), tail);
+        let mut committer = Committer::new(layout.clone(), Arc::new(index), tail, figures);
         let recovered = recovery::recover(&layout, &mut committer)?;
         Ok(Opened {
             layout,

@@ -18,6 +18,8 @@ use crate::{durable, sys};
 pub struct Space {
     /// What an unprivileged user may still allocate.
     pub free: u64,
+    /// The whole filesystem.
+    pub total: u64,
     /// `min_free_bytes`.
     pub floor: u64,
     /// Promised to running uploads and not yet allocated.
@@ -52,8 +54,10 @@ impl Allowance {
     }
 
     pub fn look(&self) -> io::Result<Space> {
+        let sys::DiskBytes { free, total } = sys::disk_bytes(&self.dir)?;
         Ok(Space {
-            free: sys::free_bytes(&self.dir)?,
+            free,
+            total,
             floor: self.floor,
             reserved: self.reserved.load(Ordering::SeqCst),
         })
@@ -140,6 +144,7 @@ mod tests {
     fn the_floor_is_never_touched() {
         let space = |free, reserved| Space {
             free,
+            total: u64::MAX,
             floor: 100,
             reserved,
         };

@@ -269,7 +269,8 @@ mod tests {
         make(&root).unwrap();
         let layout = Layout::new(&root);
         let _lock = enter(&layout, Path::new("x.toml")).unwrap();
-        crate::receiver::store::index::Index::open(&layout).unwrap();
+        let figures = crate::receiver::figures::Figures::new(std::iter::empty());
+        crate::receiver::store::index::Index::open(&layout, &figures).unwrap();
         for entry in fs::read_dir(&root).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().uid(), 4711, "{entry:?}");

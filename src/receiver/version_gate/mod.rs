@@ -153,6 +153,14 @@ impl VersionGate {
         self.known.main_failed.load(Ordering::Acquire)
     }
 
+    /// How long that has been so.
+    pub fn failing_for(&self) -> Option<Duration> {
+        let since_ms = self.known.failing_since_ms.load(Ordering::Acquire);
+        let ms = self.known.now_ms() - since_ms;
+        self.last_failed()
+            .then(|| Duration::from_millis(ms.max(0).unsigned_abs()))
+    }
+
     pub fn window(&self) -> Option<Arc<Window>> {
         self.known.window()
     }
@@ -206,6 +214,8 @@ struct Known {
     /// one from an earlier run. Beside the window, so that to confirm swaps nothing.
     confirmed_ms: AtomicI64,
     main_failed: AtomicBool,
+    /// When the first of the failures in a row ended; means nothing while there is none.
+    failing_since_ms: AtomicI64,
     /// Where our own clock begins.
     start: Instant,
 }
@@ -218,6 +228,7 @@ impl Known {
             window: ArcSwapOption::empty(),
             confirmed_ms: AtomicI64::new(0),
             main_failed: AtomicBool::new(false),
+            failing_since_ms: AtomicI64::new(0),
             start: Instant::now(),
         }
     }
@@ -265,6 +276,10 @@ impl Known {
     }
 
     fn set_main_failed(&self, failed: bool) {
+        if failed && !self.main_failed.load(Ordering::Acquire) {
+            self.failing_since_ms
+                .store(self.now_ms(), Ordering::Release);
+        }
         self.main_failed.store(failed, Ordering::Release);
     }
 

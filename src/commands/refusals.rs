@@ -1,0 +1,162 @@
+//! `cis490 refusals`: which uploads this receiver has refused, why, and what to do about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+
+use crate::failure::Failure;
+use crate::names::{CommitHash, HostId};
+use crate::receiver::config::{Config, DEFAULT_PATH};
+use crate::receiver::refusal::what_to_do;
+use crate::receiver::refusals::{self, RefusedUpload};
+use crate::terminal::{self, Paint, one_line};
+
+/// show the uploads that this receiver has refused: who, why, and what to do. It keeps the newest
+/// few thousand; of a peer that is refused all the time, some are only counted
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "refusals",
+    example = "cis490 refusals --host lab-7 --last 5"
+)]
+pub struct Refusals {
+    /// the receiver's configuration (default: /etc/cis490/receiver.toml)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
+    config: PathBuf,
+    /// the store, instead of the data_dir of the configuration
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+    /// only those of this host
+    #[argh(option)]
+    host: Option<HostId>,
+    /// only those with this reason, such as not-in-window
+    #[argh(option)]
+    reason: Option<String>,
+    /// show so many of the newest (default: 20)
+    #[argh(option, default = "20")]
+    last: usize,
+    /// print each as a line of JSON: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
+}
+
+impl Refusals {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let data_dir = match &self.data_dir {
+            Some(dir) => dir.clone(),
+            None => Config::load(&self.config)?.data_dir,
+        };
+        let mut kept = refusals::read(&data_dir).map_err(|error| {
+            Failure::new(
+                format!(
+                    "cannot read the refusals in {}: {error}",
+                    data_dir.display()
+                ),
+                "run it as the user that runs cis490 receive, or as root",
+            )
+        })?;
+        kept.retain(|refused| self.wants(refused));
+        let shown = &kept[kept.len().saturating_sub(self.last)..];
+        terminal::print(&match self.json {
+            true => shown.iter().map(json_line).collect(),
+            false => told(&kept, shown),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn wants(&self, refused: &RefusedUpload) -> bool {
+        let of_host = self.host.is_none() || self.host == refused.host;
+        let of_reason = self
+            .reason
+            .as_ref()
+            .is_none_or(|reason| *reason == refused.reason);
+        of_host && of_reason
+    }
+}
+
+fn json_line(refused: &RefusedUpload) -> String {
+    // Our own types serialize.
+    serde_json::to_string(refused).unwrap_or_default() + "\n"
+}
+
+/// First what there is to do, then the newest ones, the last of all at the end.
+fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
+    let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
+        return "no refused upload is known\n".to_owned();
+    };
+    let mut text = format!("{} refused, {} to {}\n\n", kept.len(), first.at, last.at);
+    reasons(&mut text, kept);
+    for refused in shown {
+        one(&mut text, refused);
+    }
+    text
+}
+
+/// How many of each reason, of whom, and what to do: the most frequent first.
+fn reasons(text: &mut String, kept: &[RefusedUpload]) {
+    const HOSTS_SHOWN_MAX: usize = 6;
+    let mut reasons: BTreeMap<(u16, &str), (usize, BTreeSet<String>)> = BTreeMap::new();
+    for refused in kept {
+        let (count, who) = reasons
+            .entry((refused.status, &refused.reason))
+            .or_default();
+        *count += 1;
+        who.insert(name(refused));
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    for ((status, reason), (count, who)) in reasons {
+        let more = match who.len().checked_sub(HOSTS_SHOWN_MAX) {
+            None | Some(0) => String::new(),
+            Some(more) => format!(" and {more} more"),
+        };
+        let who: Vec<String> = who.into_iter().take(HOSTS_SHOWN_MAX).collect();
+        let _ = writeln!(
+            text,
+            "{count:5}  {status} {}: {}{more}",
+            one_line(reason),
+            who.join(", ")
+        );
+        if let Some(remedy) = what_to_do(reason) {
+            let _ = writeln!(text, "       {remedy}");
+        }
+    }
+}
+
+fn name(refused: &RefusedUpload) -> String {
+    match &refused.host {
+        Some(host) => host.to_string(),
+        None => refused.peer.to_string(),
+    }
+}
+
+fn one(text: &mut String, refused: &RefusedUpload) {
+    let what = match (&refused.episode, &refused.path) {
+        (Some(episode), _) => format!("{}/{episode}", name(refused)),
+        (None, path) => format!("{:?}", path.as_deref().unwrap_or("?")),
+    };
+    let commit = refused
+        .commit
+        .as_ref()
+        .map_or("no commit".to_owned(), CommitHash::to_string);
+    let paint = Paint::for_stdout();
+    let _ = writeln!(text, "\n{}  {}", refused.at, paint.bold(&what));
+    let _ = writeln!(
+        text,
+        "  {} {}, commit {commit}, from {}",
+        refused.status,
+        one_line(&refused.reason),
+        refused.peer
+    );
+    let _ = writeln!(text, "  {}", one_line(&refused.why));
+    if refused.left_out > 0 {
+        let _ = writeln!(
+            text,
+            "  (before it, {} were only counted: they came too fast)",
+            refused.left_out
+        );
+    }
+}

@@ -1,0 +1,402 @@
+//! What a person wants to know of the data set: the figures of each host and hour, the newest
+//! uploads, and who was refused and why.
+//!
+//! 1. They come from the index: its rows in the one pass at start, then each row as the committer
+//!    adds it. So they are true across restarts, and cost a row one look-up.
+//! 2. Memory is bounded whatever is sent. Senders name their hosts themselves where no `[[host]]`
+//!    is configured; so only the configured names and the first [`HOSTS_MAX`] others of the index
+//!    have figures of their own, the rest are summed as one. By the index's order, these are the
+//!    same after every restart.
+//! 3. A time is the claim of a clock that may be wrong: rows are taken in the order of `seq`. Only a
+//!    row that is older than its host's last, as `backfill` adds it, does not become the last; but
+//!    it does where the last lies in the future.
+//! 4. Plain threads read and write them, for microseconds each; coroutines never do.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::refusals::RefusedUpload;
+use crate::clock;
+use crate::names::{CommitHash, HostId};
+use crate::wire::Receipt;
+
+/// Names that are not configured and still have figures of their own.
+pub const HOSTS_MAX: usize = 256;
+/// Names that were only ever refused, of which the last refusal is kept.
+const STRANGERS_MAX: usize = 32;
+/// The newest uploads and refusals that are kept.
+pub const NEWEST_MAX: usize = 10;
+/// Hours of which the uploads are kept. Far more than are shown: a clock that jumps makes hours too.
+const HOURS_MAX: usize = 1024;
+
+const HOUR_S: u64 = 3600;
+const DAY_S: u64 = 24 * HOUR_S;
+
+/// The figures, shared by those who make them and those who show them.
+pub struct Figures {
+    books: Mutex<Books>,
+    /// [`Books::last_seq`], for coroutines.
+    last_seq: AtomicU64,
+}
+
+/// Episodes and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heap {
+    pub episodes: u64,
+    pub bytes: u64,
+}
+
+impl Heap {
+    pub fn add(&mut self, bytes: u64) {
+        self.episodes += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// The last upload of a host.
+#[derive(Clone, Copy, Debug)]
+pub struct Last {
+    pub seq: u64,
+    /// Seconds since 1970, as the clock said; `None` where the row does not tell.
+    pub at_s: Option<u64>,
+    pub commit: Option<CommitHash>,
+}
+
+/// What one host has brought.
+#[derive(Clone, Debug, Default)]
+pub struct HostFigures {
+    pub all: Heap,
+    pub last: Option<Last>,
+    /// The last refusal that was heard of, from this run or an earlier one.
+    pub refused: Option<Arc<RefusedUpload>>,
+    /// Since this process began.
+    pub stored: Heap,
+    pub stored_already: Heap,
+    pub refused_uploads: Heap,
+    days: Days,
+}
+
+impl HostFigures {
+    /// Of a host that has stored nothing, and may have been refused.
+    pub fn of_stranger(refused: Option<Arc<RefusedUpload>>) -> HostFigures {
+        HostFigures {
+            refused,
+            ..HostFigures::default()
+        }
+    }
+
+    /// Of the UTC day that `now_s` lies in.
+    pub fn today(&self, now_s: u64) -> Heap {
+        self.days.of(now_s / DAY_S)
+    }
+
+    /// The last refusal, if no upload was stored after it.
+    pub fn open_refusal(&self) -> Option<&RefusedUpload> {
+        let last_seq = self.last.map_or(0, |last| last.seq);
+        let refused = self.refused.as_deref();
+        refused.filter(|refused| last_seq <= refused.after_seq)
+    }
+
+    fn enter(&mut self, row: &Receipt, at_s: Option<u64>, now_s: u64) {
+        let bytes = row.bytes.unwrap_or(0);
+        self.all.add(bytes);
+        if let Some(at_s) = at_s {
+            self.days.add(at_s / DAY_S, bytes);
+        }
+        let is_older = |last: Last| at_s < last.at_s && last.at_s.is_some_and(|at_s| at_s <= now_s);
+        if !self.last.is_some_and(is_older) {
+            self.last = Some(Last {
+                seq: row.seq.unwrap_or(0),
+                at_s,
+                commit: row.commit,
+            });
+        }
+    }
+}
+
+/// The sums of the latest few days. More than one, since a clock may jump to and fro.
+#[derive(Clone, Copy, Debug, Default)]
+struct Days([(u64, Heap); 3]);
+
+impl Days {
+    fn add(&mut self, day: u64, bytes: u64) {
+        let place = match self.0.iter().position(|(known, _)| *known == day) {
+            Some(place) => place,
+            None => {
+                let places = self.0.iter().enumerate();
+                let (place, (earliest, _)) = places
+                    .min_by_key(|(_, (day, _))| *day)
+                    .unwrap_or((0, &self.0[0]));
+                if day < *earliest {
+                    return;
+                }
+                self.0[place] = (day, Heap::default());
+                place
+            }
+        };
+        self.0[place].1.add(bytes);
+    }
+
+    fn of(&self, day: u64) -> Heap {
+        let found = self.0.iter().find(|(known, _)| *known == day);
+        found.map_or(Heap::default(), |(_, heap)| *heap)
+    }
+}
+
+/// All figures, as they are at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    pub hosts: HashMap<HostId, HostFigures>,
+    /// Those of all names beyond [`HOSTS_MAX`], as one.
+    pub others: HostFigures,
+    /// Names that have no upload, with their last refusal; the latest is last.
+    pub strangers: VecDeque<Arc<RefusedUpload>>,
+    pub all: Heap,
+    /// The newest rows of the index; the newest is last.
+    pub uploads: VecDeque<Receipt>,
+    /// The newest refusals; the newest is last.
+    pub refusals: VecDeque<Arc<RefusedUpload>>,
+    /// The largest `seq` so far.
+    pub last_seq: u64,
+    hours: BTreeMap<u64, Heap>,
+    unconfigured: usize,
+}
+
+impl Books {
+    fn new(configured: impl Iterator<Item = HostId>) -> Books {
+        Books {
+            hosts: configured
+                .map(|host| (host, HostFigures::default()))
+                .collect(),
+            ..Books::default()
+        }
+    }
+
+    /// What was stored in the hour that begins at `hour * 3600` seconds since 1970.
+    pub fn hour(&self, hour: u64) -> Heap {
+        self.hours.get(&hour).copied().unwrap_or_default()
+    }
+
+    /// Enters a row of the index. `now_s` only tells a future from a past.
+    pub fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostFigures {
+        let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
+        let bytes = row.bytes.unwrap_or(0);
+        self.all.add(bytes);
+        self.last_seq = self.last_seq.max(row.seq.unwrap_or(0));
+        if let Some(at_s) = at_s {
+            self.hours.entry(at_s / HOUR_S).or_default().add(bytes);
+            if self.hours.len() > HOURS_MAX {
+                self.hours.pop_first();
+            }
+        }
+        if !self.hosts.contains_key(&row.host) && self.unconfigured < HOSTS_MAX {
+            self.unconfigured += 1;
+            let refused = self.take_stranger(&row.host);
+            let figures = HostFigures::of_stranger(refused);
+            self.hosts.insert(row.host.clone(), figures);
+        }
+        let host = self.hosts.get_mut(&row.host).unwrap_or(&mut self.others);
+        host.enter(&row, at_s, now_s);
+        push(&mut self.uploads, row, NEWEST_MAX);
+        host
+    }
+
+    /// Enters a refusal of an earlier run or of this one.
+    pub fn recall(&mut self, refused: Arc<RefusedUpload>) {
+        match &refused.host {
+            Some(host) => match self.hosts.get_mut(host) {
+                Some(figures) => figures.refused = Some(Arc::clone(&refused)),
+                None => {
+                    self.take_stranger(host);
+                    push(&mut self.strangers, Arc::clone(&refused), STRANGERS_MAX);
+                }
+            },
+            None => self.others.refused = Some(Arc::clone(&refused)),
+        }
+        push(&mut self.refusals, refused, NEWEST_MAX);
+    }
+
+    fn take_stranger(&mut self, host: &HostId) -> Option<Arc<RefusedUpload>> {
+        let is_it = |one: &Arc<RefusedUpload>| one.host.as_ref() == Some(host);
+        let place = self.strangers.iter().position(is_it)?;
+        self.strangers.remove(place)
+    }
+
+    fn of(&mut self, host: Option<&HostId>) -> &mut HostFigures {
+        let known = host.and_then(|host| self.hosts.get_mut(host));
+        known.unwrap_or(&mut self.others)
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, newest: T, length_max: usize) {
+    if queue.len() == length_max {
+        queue.pop_front();
+    }
+    queue.push_back(newest);
+}
+
+impl Figures {
+    /// Of an empty index. Hosts that are configured are there from the beginning.
+    pub fn new(configured: impl Iterator<Item = HostId>) -> Arc<Figures> {
+        Arc::new(Figures {
+            books: Mutex::new(Books::new(configured)),
+            last_seq: AtomicU64::new(0),
+        })
+    }
+
+    /// For the one pass over the index at start.
+    pub fn fill<T>(&self, pass: impl FnOnce(&mut Books) -> T) -> T {
+        let mut books = self.open();
+        let done = pass(&mut books);
+        self.last_seq.store(books.last_seq, Ordering::Release);
+        done
+    }
+
+    fn open(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These rows were added to the index, and are on the disk.
+    pub fn stored(&self, rows: impl Iterator<Item = Receipt>) {
+        let now_s = clock::unix_seconds(SystemTime::now());
+        self.fill(|books| {
+            for row in rows {
+                let bytes = row.bytes.unwrap_or(0);
+                books.enter(row, now_s).stored.add(bytes);
+            }
+        });
+    }
+
+    /// The largest `seq` of a row that is on the disk. An atomic load.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// An upload was answered with an earlier receipt, after `bytes` of its body.
+    pub fn stored_already(&self, host: &HostId, bytes: u64) {
+        self.open().of(Some(host)).stored_already.add(bytes);
+    }
+
+    /// An upload was refused after `bytes` of its body.
+    pub fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
+        let mut books = self.open();
+        books.of(refused.host.as_ref()).refused_uploads.add(bytes);
+        books.recall(Arc::clone(refused));
+    }
+
+    pub fn look(&self) -> Books {
+        self.open().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Slot;
+
+    const NOW_S: u64 = 1_795_477_572; // 2026-11-23T23:46:12Z
+
+    fn row(seq: u64, slot: &str, received_at: &str, commit: char) -> Receipt {
+        let slot = Slot::parse(slot).unwrap();
+        let commit = commit.to_string().repeat(40);
+        serde_json::from_value(serde_json::json!({
+            "seq": seq, "host": slot.host, "episode": slot.episode, "bytes": 10, "commit": commit,
+            "sha256": "0f".repeat(32), "received_at": received_at,
+        }))
+        .unwrap()
+    }
+
+    fn refused(host: &str, after_seq: u64) -> Arc<RefusedUpload> {
+        Arc::new(
+            serde_json::from_value(serde_json::json!({
+                "at": "2026-11-23T23:00:00Z", "after_seq": after_seq, "host": host,
+                "peer": "10.8.0.11", "status": 412, "reason": "not-in-window", "why": "old",
+            }))
+            .unwrap(),
+        )
+    }
+
+    fn host<'a>(books: &'a Books, name: &str) -> &'a HostFigures {
+        &books.hosts[&HostId::parse(name).unwrap()]
+    }
+
+    #[test]
+    fn the_last_upload_is_by_seq_and_a_backfilled_row_is_not_the_last() {
+        let mut books = Books::new(std::iter::empty());
+        books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+        books.enter(row(2, "a/2", "2026-11-23T23:10:00Z", '2'), NOW_S);
+        books.enter(row(3, "a/3", "2026-01-01T00:00:00Z", '3'), NOW_S);
+        assert_eq!(host(&books, "a").last.unwrap().seq, 2);
+        // The clock was ahead, then right again.
+        books.enter(row(4, "a/4", "2106-01-01T00:00:00Z", '4'), NOW_S);
+        assert_eq!(host(&books, "a").last.unwrap().seq, 4);
+        books.enter(row(5, "a/5", "2026-11-23T23:30:00Z", '5'), NOW_S);
+        assert_eq!(host(&books, "a").last.unwrap().seq, 5);
+        assert_eq!(
+            host(&books, "a").all,
+            Heap {
+                episodes: 5,
+                bytes: 50
+            }
+        );
+        assert_eq!(host(&books, "a").today(NOW_S).episodes, 3);
+        assert_eq!(books.hour(NOW_S / HOUR_S).episodes, 2);
+        assert_eq!(books.hour(NOW_S / HOUR_S - 1).episodes, 1);
+        // A row that tells no time, or an odd one, counts all the same.
+        books.enter(row(6, "a/6", "yesterday", '6'), NOW_S);
+        assert_eq!(books.all.episodes, 6);
+    }
+
+    #[test]
+    fn invented_names_take_no_memory_and_hide_nobody() {
+        let configured = HostId::parse("known").unwrap();
+        let mut books = Books::new([configured].into_iter());
+        books.enter(row(1, "first/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+        for seq in 2..3000 {
+            books.enter(
+                row(seq, &format!("h{seq}/1"), "2026-11-23T22:10:00Z", '1'),
+                NOW_S,
+            );
+            books.recall(refused(&format!("r{seq}"), seq));
+        }
+        books.enter(row(3000, "known/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+        assert_eq!(books.hosts.len(), HOSTS_MAX + 1);
+        assert_eq!(books.all.episodes, 3000);
+        assert_eq!(books.others.all.episodes, 3000 - HOSTS_MAX as u64 - 1);
+        assert_eq!(host(&books, "first").all.episodes, 1);
+        assert_eq!(host(&books, "known").all.episodes, 1);
+        assert_eq!(
+            (books.strangers.len(), books.refusals.len()),
+            (STRANGERS_MAX, NEWEST_MAX)
+        );
+        assert_eq!(books.uploads.back().unwrap().host.as_str(), "known");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_makes_no_heap_of_hours() {
+        let mut books = Books::new(std::iter::empty());
+        for hour in 0..5000 {
+            let at = clock::rfc3339(
+                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(hour * HOUR_S),
+            );
+            books.enter(row(hour, "a/1", &at, '1'), NOW_S);
+        }
+        assert_eq!(books.hours.len(), HOURS_MAX);
+        assert_eq!(books.hour(4999).episodes, 1);
+    }
+
+    #[test]
+    fn a_refusal_is_open_until_the_host_stores_again() {
+        let mut books = Books::new(std::iter::empty());
+        books.recall(refused("a", 0));
+        assert_eq!(books.strangers.len(), 1);
+        books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+        assert!(books.strangers.is_empty());
+        assert!(host(&books, "a").refused.is_some());
+        assert!(host(&books, "a").open_refusal().is_none());
+        books.recall(refused("a", 1));
+        assert!(host(&books, "a").open_refusal().is_some());
+    }
+}

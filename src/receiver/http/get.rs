@@ -1,0 +1,100 @@
+//! Everything that is asked for without a body: receipts, the gate, health, the page, metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::answer::Answer;
+use super::head::Route;
+use super::page::Kept;
+use super::{Exchange, Shared, metrics, page};
+use crate::events;
+use crate::names::CommitHash;
+use crate::receiver::refusal::Refusal;
+use crate::wire::GateVerdict;
+
+impl Exchange<'_> {
+    /// Everything that is asked for without a body.
+    pub(super) fn read(self, route: Route) -> Answer {
+        let found = match route {
+            Route::Receipt(slot) => {
+                let store = Arc::clone(&self.shared.store);
+                let name = slot.clone();
+                let found = self.shared.clerks.ask(move || store.receipt(&name));
+                match found {
+                    Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
+                    Some(Ok(None)) => Err(Refusal::NotFound {
+                        what: format!("no episode is stored as {slot}"),
+                    }),
+                    Some(Err(error)) => {
+                        events::lookup_failed(&slot, &error);
+                        Err(Refusal::Internal)
+                    }
+                    None => Err(Refusal::Internal),
+                }
+            }
+            Route::Gate => Ok(Answer::json(200, &self.shared.gate.state())),
+            Route::GateCommit(commit) => self.verdict(commit),
+            Route::Health => self.health(),
+            Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
+            Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
+            Route::Upload(_) => Err(Refusal::Internal), // `answer` does not send it here
+        };
+        found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
+    }
+
+    /// A text about the whole receiver. One that was made within the last second is as good; else a
+    /// clerk makes it, since it reads what plain threads write.
+    fn made(
+        self,
+        kept: fn(&Shared) -> &Kept,
+        make: fn(&Shared) -> String,
+        answer: fn(Vec<u8>) -> Answer,
+    ) -> Result<Answer, Refusal> {
+        if let Some(text) = kept(self.shared).fresh() {
+            return Ok(answer(text));
+        }
+        let shared = Arc::clone(self.shared);
+        let made = self.shared.clerks.ask(move || {
+            // Whoever asked just before may have had it made.
+            let kept = kept(&shared);
+            kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))
+        });
+        made.map(answer).ok_or(Refusal::Internal)
+    }
+
+    /// Would this commit get in?
+    fn verdict(self, commit: CommitHash) -> Result<Answer, Refusal> {
+        let gate = &self.shared.gate;
+        let position = match self.look_twice(&commit) {
+            Ok(position) => Some(position),
+            Err(_) if !gate.enabled() => None,
+            Err(refusal) => return Err(refusal),
+        };
+        let verdict = GateVerdict {
+            allowed: true,
+            position,
+            window: gate.configured_window(),
+            head_commit: gate.window().map(|window| window.head()),
+        };
+        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
+    }
+
+    fn health(self) -> Result<Answer, Refusal> {
+        let shared = self.shared;
+        if shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        if shared.disk_full.load(Ordering::Relaxed) {
+            return Err(Refusal::DiskAtFloor);
+        }
+        if shared.gate.enabled() && shared.gate.window().is_none() {
+            return Err(Refusal::GateNotLoaded);
+        }
+        let health = serde_json::json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "uploads": shared.uploads.running(),
+        });
+        Ok(Answer::json(200, &health))
+    }
+}

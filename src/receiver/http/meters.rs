@@ -1,0 +1,53 @@
+//! What is counted while requests are answered: atomic additions, no lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::histogram::Histogram;
+use crate::receiver::refusal::Refusal;
+
+const REASONS: usize = Refusal::NAMES.len();
+
+pub struct Meters {
+    /// By the place of the reason in [`Refusal::NAMES`].
+    refused_uploads: [AtomicU64; REASONS],
+    refused_requests: [AtomicU64; REASONS],
+    /// From the judged head to the answer, of uploads that were stored.
+    pub upload_seconds: Histogram<14>,
+}
+
+impl Meters {
+    pub fn new() -> Meters {
+        Meters {
+            refused_uploads: [const { AtomicU64::new(0) }; REASONS],
+            refused_requests: [const { AtomicU64::new(0) }; REASONS],
+            upload_seconds: Histogram::new([
+                5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000, 30_000, 120_000, 600_000,
+                3_600_000,
+            ]),
+        }
+    }
+
+    pub fn refused_upload(&self, refusal: &Refusal) {
+        count(&self.refused_uploads, refusal);
+    }
+
+    pub fn refused_request(&self, refusal: &Refusal) {
+        count(&self.refused_requests, refusal);
+    }
+
+    /// Reason, uploads, other requests.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = self.refused_uploads.iter().zip(&self.refused_requests);
+        let named = Refusal::NAMES.iter().zip(counts);
+        named.map(move |(name, (uploads, requests))| (*name, read(uploads), read(requests)))
+    }
+}
+
+fn count(counts: &[AtomicU64; REASONS], refusal: &Refusal) {
+    let name = refusal.name();
+    // A unit test of `Refusal` sees that every name is among them.
+    if let Some(place) = Refusal::NAMES.iter().position(|known| *known == name) {
+        counts[place].fetch_add(1, Ordering::Relaxed);
+    }
+}

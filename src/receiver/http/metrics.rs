@@ -1,0 +1,308 @@
+//! `GET /metrics`: the Prometheus text format (version 0.0.4).
+//!
+//! 1. Labels are bounded: hosts by the figures' own bound, reasons and sources by their lists. What
+//!    has no place of its own is told as `host="_other"`, which no host can be called.
+//! 2. What a counter counts begins with the process; what the index tells is a gauge, and true
+//!    across restarts.
+
+use std::fmt::{Display, Write};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Shared;
+use crate::durable::SYNC_TIMES;
+use crate::histogram::Reading;
+use crate::receiver::figures::{Books, HostFigures};
+use crate::receiver::version_gate::Look;
+use crate::wire::Source;
+use crate::{clock, receiver::version_gate::VersionGate};
+
+const OTHER: &str = "_other";
+
+pub fn text(shared: &Shared) -> String {
+    let mut text = Text(String::new());
+    process(&mut text, shared);
+    gate(&mut text, &shared.gate);
+    disk(&mut text, shared);
+    traffic(&mut text, shared);
+    hosts(&mut text, &shared.figures.look(), &shared.gate);
+    text.0
+}
+
+fn process(text: &mut Text, shared: &Shared) {
+    text.family(
+        "cis490_build_info",
+        "gauge",
+        "The running program; always 1.",
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    text.sample("cis490_build_info", &format!("version={version:?}"), 1);
+    text.gauge(
+        "process_start_time_seconds",
+        "When the process began, in seconds since 1970, by its own clock.",
+        clock::unix_seconds(shared.began),
+    );
+}
+
+fn gate(text: &mut Text, gate: &VersionGate) {
+    text.gauge(
+        "cis490_gate_enabled",
+        "Whether the version gate refuses anything (1), or only says what it would refuse (0).",
+        u8::from(gate.enabled()),
+    );
+    let window = gate.window();
+    text.gauge(
+        "cis490_gate_window_size_commits",
+        "How many commits of the branch get in, by the configuration.",
+        gate.configured_window(),
+    );
+    text.gauge(
+        "cis490_gate_window_known_commits",
+        "How many of them are known; 0 before any source has told them, when every upload is answered 503.",
+        window.as_ref().map_or(0, |window| window.commits().len()),
+    );
+    if let Some(age) = gate.age() {
+        text.gauge(
+            "cis490_gate_window_age_seconds",
+            "Since a source last confirmed the window.",
+            age.as_secs_f64(),
+        );
+    }
+    let failing = gate.failing_for().unwrap_or(Duration::ZERO);
+    text.gauge(
+        "cis490_gate_source_failing_seconds",
+        "For how long the source that decides has not answered (Forgejo, or git without one); 0 while it answers.",
+        failing.as_secs_f64(),
+    );
+    text.family(
+        "cis490_gate_source",
+        "gauge",
+        "Where the window is from: 1 for that source, 0 for the others.",
+    );
+    for source in [
+        Source::Forgejo,
+        Source::Git,
+        Source::GitFallback,
+        Source::Disk,
+    ] {
+        let is_it = window
+            .as_ref()
+            .is_some_and(|window| window.source() == source);
+        let label = format!("source=\"{source}\"");
+        text.sample("cis490_gate_source", &label, u8::from(is_it));
+    }
+}
+
+fn disk(text: &mut Text, shared: &Shared) {
+    let space = *shared.space.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(space) = space else { return };
+    for (name, help, bytes) in [
+        (
+            "cis490_disk_size_bytes",
+            "The filesystem of data_dir.",
+            space.total,
+        ),
+        (
+            "cis490_disk_free_bytes",
+            "What may still be allocated there.",
+            space.free,
+        ),
+        (
+            "cis490_disk_floor_bytes",
+            "min_free_bytes: below it uploads are answered 507.",
+            space.floor,
+        ),
+        (
+            "cis490_disk_reserved_bytes",
+            "Promised to uploads under way and not yet allocated.",
+            space.reserved,
+        ),
+    ] {
+        text.gauge(name, help, bytes);
+    }
+}
+
+fn traffic(text: &mut Text, shared: &Shared) {
+    text.gauge(
+        "cis490_connections",
+        "Open connections.",
+        shared.connections.load(Ordering::Acquire),
+    );
+    text.gauge(
+        "cis490_uploads_in_progress",
+        "Uploads whose body is being taken.",
+        shared.uploads.running(),
+    );
+    text.gauge(
+        "cis490_draining",
+        "Whether the receiver is stopping and takes no more uploads.",
+        u8::from(shared.draining.load(Ordering::Acquire)),
+    );
+    text.family(
+        "cis490_refusals_total",
+        "counter",
+        "Refused requests by the problem's name; kind is upload for a PUT, else other.",
+    );
+    for (reason, uploads, requests) in shared.meters.refusals() {
+        for (kind, count) in [("upload", uploads), ("other", requests)] {
+            let labels = format!("reason=\"{reason}\",kind=\"{kind}\"");
+            text.sample("cis490_refusals_total", &labels, count);
+        }
+    }
+    text.counter(
+        "cis490_untold_endings_total",
+        "Refusals and repetitions that came too fast to be entered by host or written down.",
+        shared.refusals.untold(),
+    );
+    text.family(
+        "cis490_upload_duration_seconds",
+        "histogram",
+        "From the judged head of an upload to its answer, for those that were stored.",
+    );
+    text.histogram(
+        "cis490_upload_duration_seconds",
+        "",
+        &shared.meters.upload_seconds.read(),
+    );
+    text.family(
+        "cis490_fsync_duration_seconds",
+        "histogram",
+        "What the disk takes to make something last: a file (fsync), the index (fdatasync), a directory (fsync).",
+    );
+    for (what, times) in [
+        ("what=\"file\"", &SYNC_TIMES.file),
+        ("what=\"index\"", &SYNC_TIMES.data),
+        ("what=\"directory\"", &SYNC_TIMES.dir),
+    ] {
+        text.histogram("cis490_fsync_duration_seconds", what, &times.read());
+    }
+}
+
+/// One sample of each host, where it has one.
+type Sample<'a> = dyn Fn(&HostFigures) -> Option<u64> + 'a;
+
+fn hosts(text: &mut Text, books: &Books, gate: &VersionGate) {
+    let mut hosts: Vec<(&str, &HostFigures)> = books
+        .hosts
+        .iter()
+        .map(|(host, figures)| (host.as_str(), figures))
+        .collect();
+    hosts.sort_unstable_by_key(|(host, _)| *host);
+    hosts.push((OTHER, &books.others));
+    outcomes(text, &hosts);
+    let last_at = |host: &HostFigures| host.last?.at_s;
+    let refused_at = |host: &HostFigures| clock::parse_rfc3339(&host.refused.as_ref()?.at);
+    let position = |host: &HostFigures| match gate.look(&host.last?.commit?) {
+        Look::Admitted(position) => Some(u64::from(position)),
+        Look::NotInWindow => Some(0),
+        Look::NotLoaded => None,
+    };
+    let families: [(&str, &str, &Sample); 5] = [
+        ("cis490_host_episodes", "Episodes in the index.", &|host| {
+            Some(host.all.episodes)
+        }),
+        ("cis490_host_episode_bytes", "Their bytes.", &|host| {
+            Some(host.all.bytes)
+        }),
+        (
+            "cis490_host_last_success_timestamp_seconds",
+            "When the host's last episode was stored, in seconds since 1970, by the receiver's clock.",
+            &last_at,
+        ),
+        (
+            "cis490_host_last_refusal_timestamp_seconds",
+            "When an upload of the host was last refused.",
+            &refused_at,
+        ),
+        (
+            "cis490_host_commit_position",
+            "Place in the window of the commit of the host's last stored episode: 1 is the head, 0 is outside.",
+            &position,
+        ),
+    ];
+    for (name, help, sample) in families {
+        text.family(name, "gauge", help);
+        for (host, figures) in &hosts {
+            // The sum of many hosts has no last commit of its own.
+            let is_of_one = *host != OTHER || !name.ends_with("position");
+            if let Some(value) = sample(figures).filter(|_| is_of_one) {
+                text.sample(name, &format!("host=\"{host}\""), value);
+            }
+        }
+    }
+}
+
+fn outcomes(text: &mut Text, hosts: &[(&str, &HostFigures)]) {
+    let outcomes = |figures: &HostFigures| {
+        [
+            ("stored", figures.stored),
+            ("stored_already", figures.stored_already),
+            ("refused", figures.refused_uploads),
+        ]
+    };
+    for (name, help, is_bytes) in [
+        (
+            "cis490_uploads_total",
+            "Uploads by host and how they ended.",
+            false,
+        ),
+        (
+            "cis490_upload_bytes_total",
+            "Bytes of bodies that were taken, by host and how the upload ended.",
+            true,
+        ),
+    ] {
+        text.family(name, "counter", help);
+        for (host, figures) in hosts {
+            for (outcome, heap) in outcomes(figures) {
+                let labels = format!("host=\"{host}\",outcome=\"{outcome}\"");
+                let value = if is_bytes { heap.bytes } else { heap.episodes };
+                text.sample(name, &labels, value);
+            }
+        }
+    }
+}
+
+/// The text, as it grows. Writing to a `String` cannot fail.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Label values are of safe letters by their grammars: none needs an escape.
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = match labels.is_empty() {
+            true => writeln!(self.0, "{name} {value}"),
+            false => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, reading: &Reading) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let bucket = format!("{name}_bucket");
+        for (bound_ms, count) in &reading.buckets {
+            let bound_s = Duration::from_millis(*bound_ms).as_secs_f64();
+            self.sample(&bucket, &format!("{labels}{comma}le=\"{bound_s}\""), count);
+        }
+        self.sample(
+            &bucket,
+            &format!("{labels}{comma}le=\"+Inf\""),
+            reading.count,
+        );
+        self.sample(&format!("{name}_sum"), labels, reading.sum.as_secs_f64());
+        self.sample(&format!("{name}_count"), labels, reading.count);
+    }
+}

@@ -1,0 +1,60 @@
+//! The picture of the uploads in each hour of the last two days.
+
+use std::fmt::Write;
+
+use super::html::counted;
+use super::{HOUR_S, Scene};
+use crate::human;
+
+const HOURS: u64 = 48;
+/// Of the picture, which is stretched to the page's width.
+const HEIGHT: u64 = 64;
+
+pub fn section(scene: &Scene) -> String {
+    let now_hour = scene.now_s / HOUR_S;
+    let first = now_hour.saturating_sub(HOURS - 1);
+    let heaps: Vec<_> = (first..=now_hour)
+        .map(|hour| (hour, scene.books.hour(hour)))
+        .collect();
+    let most = heaps
+        .iter()
+        .map(|(_, heap)| heap.episodes)
+        .max()
+        .unwrap_or(0);
+    let all: u64 = heaps.iter().map(|(_, heap)| heap.episodes).sum();
+    let bytes: u64 = heaps.iter().map(|(_, heap)| heap.bytes).sum();
+    let sum = format!(
+        "{}, {}",
+        counted(all, "episode", "episodes"),
+        human::bytes(bytes)
+    );
+    let mut svg = format!(
+        "<section class=c><h2>Uploads in each hour of two days</h2>\n<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none role=img aria-label=\"{sum} in two days, {most} in the busiest hour\">",
+        HOURS * 10
+    );
+    for (place, (hour, heap)) in heaps.iter().enumerate() {
+        let x = place as u64 * 10;
+        // Writing to a String cannot fail.
+        if hour % 24 == 0 {
+            let _ = write!(svg, "<path d=\"M{x} 0v{HEIGHT}\"/>");
+        }
+        if heap.episodes > 0 {
+            let height = (heap.episodes * (HEIGHT - 2) / most).max(2);
+            let _ = write!(
+                svg,
+                "<rect x={} y={} width=8 height={height}><title>{}:00 UTC: {}, {}</title></rect>",
+                x + 1,
+                HEIGHT - height,
+                hour % 24,
+                heap.episodes,
+                human::bytes(heap.bytes)
+            );
+        }
+    }
+    let _ = writeln!(
+        svg,
+        "</svg>\n<p><span>two days ago</span><span>{sum}; at most {} in an hour</span><span>now</span></section>",
+        human::count(most)
+    );
+    svg
+}

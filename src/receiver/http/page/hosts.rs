@@ -1,0 +1,277 @@
+//! The table of hosts: how each of them is, those that need somebody first.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Scene;
+use super::html::{Ago, commit, counted, escape};
+use crate::clock;
+use crate::human;
+use crate::receiver::figures::{HOSTS_MAX, HostFigures};
+use crate::receiver::refusal::what_to_do;
+use crate::wire::REMAINING_LOW;
+
+/// A host that nobody has heard of for so long is history: it is told last, and asks for nothing.
+const GONE_AFTER: Duration = Duration::from_secs(30 * 86_400);
+
+/// How a host is, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Bad,
+    Warn,
+    Well,
+    Gone,
+}
+
+impl State {
+    pub fn class(self) -> &'static str {
+        match self {
+            State::Bad => "b",
+            State::Warn => "w",
+            State::Well => "o",
+            State::Gone => "g",
+        }
+    }
+}
+
+/// Where the commit of a host's last episode stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    At(u32),
+    Outside,
+    /// The gate knows nothing yet, or the episode tells no commit.
+    Unknown,
+}
+
+/// One host, and what there is to say of it.
+#[derive(Debug)]
+pub struct Host<'a> {
+    pub name: &'a str,
+    pub figures: &'a HostFigures,
+    pub place: Place,
+    /// Since its last upload; `None` without one, or if no clock tells.
+    pub silence: Option<Duration>,
+    pub state: State,
+    pub out_of_date: bool,
+    /// Its last upload was refused for another reason that does not pass by itself.
+    pub refused: bool,
+    pub falling_out: bool,
+    pub silent: bool,
+    pub absent: bool,
+}
+
+impl<'a> Host<'a> {
+    pub fn of(name: &'a str, figures: &'a HostFigures, scene: &Scene) -> Host<'a> {
+        let last_at_s = figures.last.and_then(|last| last.at_s);
+        let silence = Ago::of(last_at_s, scene.now_s).past();
+        let refused_at_s = figures
+            .refused
+            .as_ref()
+            .and_then(|refused| clock::parse_rfc3339(&refused.at));
+        let heard_at_s = last_at_s.max(refused_at_s);
+        let is_gone = Ago::of(heard_at_s, scene.now_s).past() > Some(GONE_AFTER);
+        let place = match figures.last.and_then(|last| last.commit) {
+            Some(commit) => scene.gate.place(&commit),
+            None => Place::Unknown,
+        };
+        let reason = figures
+            .open_refusal()
+            .map(|refused| refused.reason.as_str());
+        let is_stale = matches!(reason, Some("not-in-window" | "bad-commit"));
+        let low = REMAINING_LOW.min(scene.gate.size / 5);
+        let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
+        let mut host = Host {
+            name,
+            figures,
+            place,
+            silence,
+            state: State::Gone,
+            out_of_date: !is_gone && scene.gate.enabled && (is_stale || place == Place::Outside),
+            refused: !is_gone
+                && !is_stale
+                && reason.is_some_and(|reason| what_to_do(reason).is_some()),
+            falling_out: !is_gone && scene.gate.enabled && is_near_the_end(place),
+            silent: !is_gone && silence >= Some(scene.silent_after),
+            absent: figures.last.is_none(),
+        };
+        host.state = match () {
+            () if is_gone => State::Gone,
+            () if host.out_of_date || host.refused => State::Bad,
+            () if host.falling_out || host.silent || host.absent => State::Warn,
+            () => State::Well,
+        };
+        host
+    }
+
+    fn words(&self) -> String {
+        let words = [
+            (self.state == State::Gone, "gone"),
+            (self.out_of_date, "out of date"),
+            (self.refused, "refused"),
+            (self.falling_out, "falls out soon"),
+            (self.silent, "silent"),
+            (self.absent, "no upload yet"),
+            (self.state == State::Well, "well"),
+        ];
+        let said: Vec<&str> = words
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| word)
+            .collect();
+        said.join(", ")
+    }
+
+    fn row(&self, scene: &Scene) -> String {
+        let figures = self.figures;
+        let mut row = format!(
+            "<tr class={}><th>{}<td>{}",
+            self.state.class(),
+            self.name,
+            self.words()
+        );
+        let last = match figures.last {
+            Some(last) => Ago::of(last.at_s, scene.now_s).to_string(),
+            None => "never".to_owned(),
+        };
+        let today = figures.today(scene.now_s);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            row,
+            "<td>{last}<td>{}<td>{}",
+            amount(today.episodes, today.bytes),
+            amount(figures.all.episodes, figures.all.bytes)
+        );
+        let last_commit = figures.last.map(|last| last.commit);
+        let _ = match last_commit {
+            None => write!(row, "<td>–"),
+            Some(last_commit) => write!(
+                row,
+                "<td>{} {}",
+                commit(last_commit.as_ref()),
+                place(self.place)
+            ),
+        };
+        let _ = match &figures.refused {
+            None => write!(row, "<td class=x>–"),
+            Some(refused) => {
+                let ago = Ago::of(clock::parse_rfc3339(&refused.at), scene.now_s);
+                let over = if figures.open_refusal().is_some() {
+                    ""
+                } else {
+                    " class=m"
+                };
+                write!(
+                    row,
+                    "<td{over}>{} {}, {ago}",
+                    refused.status,
+                    escape(&refused.reason, 30)
+                )
+            }
+        };
+        row.push('\n');
+        row
+    }
+}
+
+fn place(place: Place) -> String {
+    match place {
+        Place::At(1) => "head".to_owned(),
+        Place::At(place) => format!("place {place}"),
+        Place::Outside => "outside".to_owned(),
+        Place::Unknown => String::new(),
+    }
+}
+
+fn amount(episodes: u64, bytes: u64) -> String {
+    match episodes {
+        0 => "–".to_owned(),
+        _ => format!("{} <s>{}</s>", human::count(episodes), human::bytes(bytes)),
+    }
+}
+
+/// All hosts, those that need somebody first. Names that were only refused come after the others.
+pub fn all<'a>(scene: &'a Scene, strangers: &'a [(String, HostFigures)]) -> Vec<Host<'a>> {
+    let known = scene.books.hosts.iter();
+    let known = known.map(|(name, figures)| Host::of(name.as_str(), figures, scene));
+    let strangers = strangers
+        .iter()
+        .map(|(name, figures)| Host::of(name, figures, scene));
+    // One that was refused long ago and never stored anything is nobody.
+    let strangers = strangers.filter(|host| host.state != State::Gone);
+    let mut all: Vec<Host> = known.chain(strangers).collect();
+    all.sort_by_cached_key(|host| (host.state, host.absent, natural(host.name)));
+    all
+}
+
+/// A key by which `lab-9` comes before `lab-10`: each run of digits is preceded by its length.
+fn natural(name: &str) -> String {
+    let mut key = String::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let is_number = first.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
+        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if is_number {
+            let significant = part.trim_start_matches('0');
+            // A byte's worth: no name is longer.
+            key.extend(char::from_u32(0x30 + significant.len() as u32));
+            key.push_str(significant);
+        } else {
+            key.push_str(part);
+        }
+        rest = after;
+    }
+    key
+}
+
+/// The table, as many rows as `bytes_max` hold, and what was left out.
+pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
+    let mut table = String::from("<section><h2>Hosts</h2>\n");
+    if hosts.is_empty() {
+        return table
+            + "<p class=m>No host has sent anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
+    }
+    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>in all<th>last commit<th>last refusal<tbody>\n";
+    const AFTER: usize = 500;
+    let mut shown = 0;
+    for host in hosts {
+        let row = host.row(scene);
+        if table.len() + row.len() + AFTER > bytes_max {
+            break;
+        }
+        table += &row;
+        shown += 1;
+    }
+    table += "</table>\n";
+    let left_out = &hosts[shown..];
+    if !left_out.is_empty() {
+        let of = |state| left_out.iter().filter(|host| host.state == state).count();
+        let mut states = Vec::new();
+        for (state, words) in [
+            (State::Bad, "in trouble"),
+            (State::Warn, "to look at"),
+            (State::Well, "well"),
+            (State::Gone, "gone"),
+        ] {
+            if of(state) > 0 {
+                states.push(format!("{} {words}", of(state)));
+            }
+        }
+        let _ = writeln!(
+            table,
+            "<p class=m>Not shown for want of room: {} ({}). <a href=/metrics>/metrics</a> has them all.",
+            counted(left_out.len() as u64, "host", "hosts"),
+            states.join(", ")
+        );
+    }
+    let others = scene.books.others.all;
+    if others.episodes > 0 {
+        let _ = writeln!(
+            table,
+            "<p class=m>Beyond {HOSTS_MAX} host names that no [[host]] configures, names are not told apart: {} ({}) are of such.",
+            counted(others.episodes, "episode", "episodes"),
+            human::bytes(others.bytes)
+        );
+    }
+    table + "</section>\n"
+}

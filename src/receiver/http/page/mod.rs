@@ -1,0 +1,319 @@
+//! `GET /`: one page on which a maintainer sees whether the data set grows, which host needs
+//! somebody, and what to do. No script, nothing from elsewhere; it renews itself.
+//!
+//! 1. It is made only when somebody asks, and then at most once a second.
+//! 2. Whatever a peer has sent is escaped, and cut to a length.
+//! 3. It has at most [`BYTES_MAX`], however many hosts there are: the table of hosts comes last to
+//!    the room, those in trouble first, and says what it had no room for.
+
+mod chart;
+mod hosts;
+mod html;
+mod newest;
+mod todo;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use sha2::{Digest, Sha256};
+
+use self::hosts::Place;
+use self::html::{Ago, commit, counted, escape};
+use super::Shared;
+use crate::clock;
+use crate::human;
+use crate::names::CommitHash;
+use crate::receiver::figures::{Books, HostFigures};
+use crate::receiver::store::Space;
+use crate::receiver::version_gate::Window;
+use crate::wire::Source;
+
+pub const BYTES_MAX: usize = 30_000;
+
+/// How often the browser asks again.
+const RENEW_S: u32 = 20;
+const HOUR_S: u64 = 3600;
+
+const CSS: &str = include_str!("page.css");
+
+/// A text that was made lately.
+#[derive(Default)]
+pub struct Kept(ArcSwapOption<(Instant, String)>);
+
+impl Kept {
+    const FRESH: Duration = Duration::from_secs(1);
+
+    /// The text, unless it is too old. No lock, so a coroutine may ask.
+    pub fn fresh(&self) -> Option<Vec<u8>> {
+        let kept = self.0.load();
+        let (made, text) = &**kept.as_ref()?;
+        (made.elapsed() < Self::FRESH).then(|| text.clone().into_bytes())
+    }
+
+    pub fn keep(&self, text: String) -> Vec<u8> {
+        let bytes = text.clone().into_bytes();
+        self.0.store(Some(Arc::new((Instant::now(), text))));
+        bytes
+    }
+}
+
+/// What the page is about, at one moment.
+pub struct Scene {
+    pub now_s: u64,
+    pub gate: GateScene,
+    pub space: Option<Space>,
+    pub books: Books,
+    pub connections: u32,
+    pub uploads: u32,
+    pub draining: bool,
+    pub up: Duration,
+    pub data_dir: String,
+    /// Whether anybody who reaches the port may upload.
+    pub is_open: bool,
+    /// How long a host may be silent before the page says so.
+    pub silent_after: Duration,
+}
+
+pub struct GateScene {
+    pub enabled: bool,
+    /// The configured window.
+    pub size: u32,
+    pub window: Option<Arc<Window>>,
+    pub source: Option<Source>,
+    pub age: Option<Duration>,
+    /// For how long the source that decides has not answered.
+    pub failing: Option<Duration>,
+    pub remediation: String,
+}
+
+impl GateScene {
+    pub fn place(&self, commit: &CommitHash) -> Place {
+        match &self.window {
+            None => Place::Unknown,
+            Some(window) => window.position(commit).map_or(Place::Outside, Place::At),
+        }
+    }
+}
+
+/// The page as it is now.
+pub fn html(shared: &Shared) -> String {
+    let gate = &shared.gate;
+    let window = gate.window();
+    page(&Scene {
+        now_s: clock::unix_seconds(SystemTime::now()),
+        gate: GateScene {
+            enabled: gate.enabled(),
+            size: gate.configured_window(),
+            source: window.as_ref().map(|window| window.source()),
+            window,
+            age: gate.age(),
+            failing: gate.failing_for(),
+            remediation: gate.facts().remediation,
+        },
+        space: *shared.space.lock().unwrap_or_else(PoisonError::into_inner),
+        books: shared.figures.look(),
+        connections: shared.connections.load(Ordering::Acquire),
+        uploads: shared.uploads.running(),
+        draining: shared.draining.load(Ordering::Acquire),
+        up: shared.began_here.elapsed(),
+        data_dir: shared.store.data_dir().display().to_string(),
+        is_open: shared.access.is_open(),
+        silent_after: Duration::from_secs(shared.config.silent_after_hours * HOUR_S),
+    })
+}
+
+/// Nothing runs and nothing is loaded; of styles only ours, known by its hash.
+pub fn content_security_policy() -> &'static str {
+    static LINE: LazyLock<String> = LazyLock::new(|| {
+        let hash = base64(&Sha256::digest(CSS));
+        format!(
+            "Content-Security-Policy: default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    });
+    &LINE
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            match place <= three.len() {
+                true => text.push(DIGITS[(bits >> (18 - 6 * place) & 63) as usize] as char),
+                false => text.push('='),
+            }
+        }
+    }
+    text
+}
+
+fn page(scene: &Scene) -> String {
+    let strangers = strangers(&scene.books);
+    let hosts = hosts::all(scene, &strangers);
+    let todos = todo::all(scene, &hosts);
+    let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
+    let after = newest::uploads(scene) + &newest::refusals(scene) + &foot(scene);
+    let room = BYTES_MAX.saturating_sub(before.len() + after.len());
+    before + &hosts::table(scene, &hosts, room) + &after
+}
+
+/// Names that have no upload, as if they were hosts.
+fn strangers(books: &Books) -> Vec<(String, HostFigures)> {
+    let named = books.strangers.iter().filter_map(|refused| {
+        let name = refused.host.as_ref()?.to_string();
+        Some((name, HostFigures::of_stranger(Some(Arc::clone(refused)))))
+    });
+    named.collect()
+}
+
+fn head(todos: &[todo::Todo]) -> String {
+    let count = |state| todos.iter().filter(|todo| todo.state == state).count();
+    let state = todo::state(todos);
+    let colour = match state {
+        hosts::State::Bad => "crimson",
+        hosts::State::Warn => "orange",
+        _ => "seagreen",
+    };
+    format!(
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>cis490: {}</title>\n\
+         <meta name=viewport content=\"width=device-width,initial-scale=1\"><meta name=color-scheme content=\"light dark\">\n\
+         <meta http-equiv=refresh content={RENEW_S}><meta name=robots content=noindex>\n\
+         <link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'%3E%3Ccircle cx='4.5' cy='4.5' r='4' fill='{colour}'/%3E%3C/svg%3E\">\n\
+         <style>{CSS}</style></head><body>\n<header>cis490 receiver</header><main>\n",
+        todo::headline(count(hosts::State::Bad), count(hosts::State::Warn)),
+    )
+}
+
+fn tiles(scene: &Scene) -> String {
+    let mut tiles = String::from("<section class=t>\n");
+    // Writing to a String cannot fail.
+    let mut tile = |name: &str, value: String, lines: [String; 2]| {
+        let [first, second] = lines;
+        let _ = writeln!(
+            tiles,
+            "<div><h2>{name}</h2><b>{value}</b><p>{first}<p>{second}</div>"
+        );
+    };
+    let books = &scene.books;
+    let today_hours = scene.now_s / HOUR_S % 24;
+    let now_hour = scene.now_s / HOUR_S;
+    let (mut today, mut today_bytes) = (0, 0);
+    for hour in now_hour - today_hours.min(now_hour)..=now_hour {
+        let heap = books.hour(hour);
+        today += heap.episodes;
+        today_bytes += heap.bytes;
+    }
+    let newest = books.uploads.back().map(|row| {
+        let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
+        format!("the newest {}", Ago::of(at_s, scene.now_s))
+    });
+    tile(
+        "Episodes",
+        human::count(books.all.episodes),
+        [
+            format!(
+                "{}, {} of them today ({})",
+                human::bytes(books.all.bytes),
+                human::count(today),
+                human::bytes(today_bytes)
+            ),
+            newest.unwrap_or("none yet".to_owned()),
+        ],
+    );
+    let gate = &scene.gate;
+    let (head, known) = match &gate.window {
+        None => ("no commit known".to_owned(), 0),
+        Some(window) => (commit(Some(&window.head())), window.commits().len()),
+    };
+    let source = match (gate.source, gate.age) {
+        (Some(source), Some(age)) => format!("head, by {source}, confirmed {}", Ago::Past(age)),
+        _ => "no source has answered yet".to_owned(),
+    };
+    let window = format!(
+        "the newest {} get in, {known} known",
+        counted(gate.size.into(), "commit", "commits")
+    );
+    let window = if gate.enabled {
+        window
+    } else {
+        "switched off: every commit gets in".to_owned()
+    };
+    tile("Version gate", head, [source, window]);
+    tile_of_disk(&mut tile, scene);
+    tile(
+        "Receiver",
+        format!("up {}", human::span(scene.up)),
+        [
+            format!(
+                "version {}, takes uploads{}",
+                env!("CARGO_PKG_VERSION"),
+                if scene.draining { " no more" } else { "" }
+            ),
+            format!(
+                "{} under way, {}",
+                counted(scene.uploads.into(), "upload", "uploads"),
+                counted(scene.connections.into(), "connection", "connections")
+            ),
+        ],
+    );
+    tiles + "</section>\n"
+}
+
+fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) {
+    let Some(space) = scene.space else {
+        return tile("Disk", "?".to_owned(), [String::new(), String::new()]);
+    };
+    let used = scene.books.all.bytes;
+    let thousandth = |bytes: u64| {
+        (bytes
+            .saturating_mul(1000)
+            .checked_div(space.total)
+            .unwrap_or(0))
+        .min(1000)
+    };
+    let (taken, ours) = (1000 - thousandth(space.free), thousandth(used));
+    let bar = format!(
+        "<svg viewBox=\"0 0 1000 8\" preserveAspectRatio=none role=img aria-label=\"{} % of the disk are in use\"><rect width=1000 height=8 class=r /><rect width={taken} height=8 class=u /><rect width={} height=8 class=e /><rect x={} width=3 height=8 class=f /></svg>",
+        taken / 10,
+        ours.min(taken),
+        1000 - thousandth(space.floor),
+    );
+    let reserved = match space.reserved {
+        0 => String::new(),
+        reserved => format!(", {} promised", human::bytes(reserved)),
+    };
+    tile(
+        "Disk",
+        format!("{} free", human::bytes(space.free)),
+        [
+            format!(
+                "{bar}of {}, {} by episodes",
+                human::bytes(space.total),
+                human::bytes(used)
+            ),
+            format!("the floor is {}{reserved}", human::bytes(space.floor)),
+        ],
+    );
+}
+
+fn foot(scene: &Scene) -> String {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(scene.now_s);
+    let now = clock::rfc3339(now).replace('T', " ").replace('Z', " UTC");
+    let open = match scene.is_open {
+        true => " No [[host]] is configured: whoever reaches the port may upload, under any name.",
+        false => "",
+    };
+    format!(
+        "</main><footer>As of <time>{now}</time> by this machine's clock; days begin at 0:00 UTC. Renewed every {RENEW_S} s.{open} Kept in <code>{}</code>. \
+         <a href=/metrics>/metrics</a> <a href=/v1/gate>/v1/gate</a> <a href=/v1/health>/v1/health</a></footer></body></html>\n",
+        escape(&scene.data_dir, 200)
+    )
+}

@@ -1,0 +1,71 @@
+//! The newest uploads and the newest refusals, each within its share of the page.
+
+use super::Scene;
+use super::hosts::Place;
+use super::html::{Ago, commit, escape};
+use crate::clock;
+use crate::human;
+
+const UPLOADS_BYTES_MAX: usize = 4000;
+const REFUSALS_BYTES_MAX: usize = 5000;
+
+pub fn uploads(scene: &Scene) -> String {
+    let rows = scene.books.uploads.iter().rev().map(|row| {
+        let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
+        format!(
+            "<tr><td>{}<th>{}<td>{}<td>{}<td>{}\n",
+            Ago::of(at_s, scene.now_s),
+            row.host,
+            row.episode,
+            row.bytes.map_or("?".to_owned(), human::bytes),
+            commit(row.commit.as_ref()),
+        )
+    });
+    let head = "<section><h2>Newest uploads</h2>\n<table class=n><thead><tr><th>when<th>host<th>episode<th>size<th>commit<tbody>\n";
+    section(head, rows, "No episode is stored yet.", UPLOADS_BYTES_MAX)
+}
+
+pub fn refusals(scene: &Scene) -> String {
+    let rows = scene.books.refusals.iter().rev().map(|refused| {
+        let who = match &refused.host {
+            Some(host) => host.to_string(),
+            None => refused.peer.to_string(),
+        };
+        let what = match (&refused.episode, &refused.path) {
+            (Some(episode), _) => episode.to_string(),
+            (None, path) => escape(path.as_deref().unwrap_or("?"), 60),
+        };
+        let place = match refused.commit.map(|commit| scene.gate.place(&commit)) {
+            Some(Place::At(_)) => ", in the window now",
+            _ => "",
+        };
+        format!(
+            "<tr><td>{}<th>{who}<td>{what}<td>{} {}<td>{}{place}<td>{}\n",
+            Ago::of(clock::parse_rfc3339(&refused.at), scene.now_s),
+            refused.status,
+            escape(&refused.reason, 30),
+            commit(refused.commit.as_ref()),
+            escape(&refused.why, 110),
+        )
+    });
+    let head = "<section><h2>Newest refusals</h2>\n<table class=r><thead><tr><th>when<th>who<th>episode<th>answer<th>commit<th>why<tbody>\n";
+    section(head, rows, "Nothing was refused.", REFUSALS_BYTES_MAX)
+}
+
+fn section(head: &str, rows: impl Iterator<Item = String>, none: &str, bytes_max: usize) -> String {
+    let mut section = head.to_owned();
+    let empty = section.len();
+    for row in rows {
+        if section.len() + row.len() > bytes_max {
+            break;
+        }
+        section += &row;
+    }
+    match section.len() == empty {
+        true => {
+            let title = head.split("<table").next().unwrap_or_default();
+            format!("{title}<p class=m>{none}</section>\n")
+        }
+        false => section + "</table></section>\n",
+    }
+}

@@ -1,0 +1,80 @@
+//! The page as a function of its scene: what no running receiver can be brought to in a test.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::receiver::figures::Figures;
+use crate::receiver::refusals::RefusedUpload;
+
+fn scene(now_s: u64) -> Scene {
+    Scene {
+        now_s,
+        gate: GateScene {
+            enabled: true,
+            size: 100,
+            window: None,
+            source: None,
+            age: None,
+            failing: None,
+            remediation: String::new(),
+        },
+        space: Some(Space {
+            free: 500,
+            total: 1000,
+            floor: 100,
+            reserved: 0,
+        }),
+        books: Figures::new(std::iter::empty()).look(),
+        connections: 0,
+        uploads: 0,
+        draining: false,
+        up: Duration::ZERO,
+        data_dir: "/data".to_owned(),
+        is_open: true,
+        silent_after: Duration::from_secs(86_400),
+    }
+}
+
+#[test]
+fn a_clock_that_was_never_set_breaks_nothing() {
+    for now_s in [0, 1, 3600, 86_399, 200_000] {
+        assert!(page(&scene(now_s)).contains("clock is not set"));
+    }
+}
+
+/// Whatever the configuration and peers bring, together.
+#[test]
+fn the_worst_of_everything_has_its_bound() {
+    let mut scene = scene(1_795_477_572);
+    scene.data_dir = "<".repeat(4096);
+    scene.gate.remediation = "\"\n".repeat(100_000);
+    let refused = |n: u64| {
+        let refused: RefusedUpload = serde_json::from_value(serde_json::json!({
+            "at": "2026-11-23T23:00:00Z", "after_seq": n, "host": format!("{n:0>63}"), "path": "\"".repeat(300),
+            "peer": "10.8.0.11", "status": 412, "reason": "<".repeat(300), "why": "\"".repeat(300),
+        }))
+        .unwrap();
+        Arc::new(refused)
+    };
+    let mut odd = VecDeque::new();
+    for n in 0..40 {
+        scene.books.recall(refused(n));
+        odd.push_back(refused(n));
+    }
+    let length = page(&scene).len();
+    assert!(length <= BYTES_MAX, "{length}");
+    assert!(length > 10_000, "{length}");
+}
+
+#[test]
+fn base64_is_that_of_others() {
+    for (bytes, text) in [
+        ("", ""),
+        ("f", "Zg=="),
+        ("fo", "Zm8="),
+        ("foo", "Zm9v"),
+        ("foob", "Zm9vYg=="),
+    ] {
+        assert_eq!(base64(bytes.as_bytes()), text);
+    }
+}

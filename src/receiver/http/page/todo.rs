@@ -1,0 +1,308 @@
+//! What there is to do, first on the page: what is wrong, whose it is, and what a person does now.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::hosts::{Host, State};
+use super::html::{Ago, escape, names};
+use super::{HOUR_S, Scene};
+use crate::clock;
+use crate::human;
+use crate::receiver::refusal::what_to_do;
+use crate::wire::Source;
+
+const NAMES_MAX: usize = 8;
+const REMEDIATION_CHARS_MAX: usize = 600;
+/// A clock before this was never set: this program is younger.
+const CLOCK_MIN_S: u64 = 1_767_225_600; // 2026-01-01
+/// A date that lies so far ahead is no matter of a second's difference.
+const AHEAD_MIN: Duration = Duration::from_secs(300);
+
+/// One thing to do. Both texts are HTML.
+pub struct Todo {
+    pub state: State,
+    pub what: String,
+    pub remedy: String,
+}
+
+fn bad(what: impl Into<String>, remedy: impl Into<String>) -> Todo {
+    Todo {
+        state: State::Bad,
+        what: what.into(),
+        remedy: remedy.into(),
+    }
+}
+
+fn warn(what: impl Into<String>, remedy: impl Into<String>) -> Todo {
+    Todo {
+        state: State::Warn,
+        ..bad(what, remedy)
+    }
+}
+
+/// All there is to do, worst first.
+pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
+    let mut all: Vec<Todo> = Vec::new();
+    all.extend(stopping(scene));
+    all.extend(gate(scene));
+    all.extend(disk(scene));
+    all.extend(clock(scene));
+    all.extend(of_hosts(scene, hosts));
+    all.sort_by_key(|todo| todo.state);
+    all
+}
+
+fn stopping(scene: &Scene) -> Option<Todo> {
+    scene.draining.then(|| {
+        warn(
+            "The receiver is stopping: uploads under way are finished, new ones wait on their hosts.",
+            "Nothing, if you have just restarted it; else <code>systemctl start cis490-receiver</code>.",
+        )
+    })
+}
+
+fn gate(scene: &Scene) -> Option<Todo> {
+    let gate = &scene.gate;
+    if !gate.enabled {
+        return Some(warn(
+            "The version gate is switched off: episodes of any commit are taken.",
+            "When it shall hold again: <code>enabled = true</code> in [version_gate] of receiver.toml, then restart.",
+        ));
+    }
+    let Some(source) = gate.source else {
+        return Some(bad(
+            "The version gate knows no commit yet: every upload is answered 503 and waits on its host.",
+            "Mend the source that the log names: <code>journalctl -u cis490-receiver | grep gate_refresh_failed</code>.",
+        ));
+    };
+    let failing = gate.failing.filter(|_| source != Source::Git)?;
+    let failing = human::span(failing);
+    Some(match source {
+        Source::GitFallback => warn(
+            format!(
+                "The version gate is on its fallback: Forgejo has not answered for {failing}, the local repository stands in."
+            ),
+            "See that Forgejo runs; the log says how it failed (gate_refresh_failed). Until then a push counts once it is pulled into the local repository.",
+        ),
+        _ => warn(
+            format!(
+                "The version gate cannot look for new commits: its source has not answered for {failing}."
+            ),
+            "Known commits get in as before, a fresh push does not. The log says what to mend (gate_refresh_failed).",
+        ),
+    })
+}
+
+fn disk(scene: &Scene) -> Option<Todo> {
+    let data_dir = escape(&scene.data_dir, 200);
+    let Some(space) = scene.space else {
+        return Some(bad(
+            "The disk cannot be asked how much is free; uploads are refused.",
+            format!(
+                "See that the disk of <code>{data_dir}</code> is there and well (<code>dmesg</code>)."
+            ),
+        ));
+    };
+    let make_room = format!(
+        "Make room on the disk of <code>{data_dir}</code>: archive stored episodes elsewhere (their rows stay), or lower min_free_bytes. Lab hosts resume by themselves."
+    );
+    let room = space
+        .free
+        .saturating_sub(space.floor)
+        .saturating_sub(space.reserved);
+    if !space.holds(0) {
+        return Some(bad(
+            format!(
+                "The disk is at its floor: {} are free, {} must stay free, and every upload is refused.",
+                human::bytes(space.free),
+                human::bytes(space.floor)
+            ),
+            make_room,
+        ));
+    }
+    let hours = (0..48).map(|ago| {
+        scene
+            .books
+            .hour((scene.now_s / HOUR_S).saturating_sub(ago))
+            .bytes
+    });
+    let bytes_a_day = hours.sum::<u64>() / 2;
+    let days = room.checked_div(bytes_a_day).filter(|days| *days < 14);
+    if let Some(days) = days {
+        let state = if days < 2 { State::Bad } else { State::Warn };
+        let when = if days < 1 {
+            "within a day".to_owned()
+        } else {
+            format!("in about {days} d")
+        };
+        return Some(Todo {
+            state,
+            what: format!(
+                "The disk is full {when} at the pace of the last two days: {} are left, {} come in a day.",
+                human::bytes(room),
+                human::bytes(bytes_a_day)
+            ),
+            remedy: make_room,
+        });
+    }
+    (room < space.total / 20).then(|| {
+        warn(
+            format!("Little room is left on the disk: {}.", human::bytes(room)),
+            make_room,
+        )
+    })
+}
+
+fn clock(scene: &Scene) -> Option<Todo> {
+    const SYNCHRONISE: &str = "See that it is synchronised: <code>timedatectl</code>. Nothing is lost: order is by number, not by time; but the ages on this page are wrong.";
+    if scene.now_s < CLOCK_MIN_S {
+        return Some(warn("This machine's clock is not set.", SYNCHRONISE));
+    }
+    let newest = scene.books.uploads.back()?.received_at.as_deref()?;
+    match Ago::of(clock::parse_rfc3339(newest), scene.now_s) {
+        Ago::Future(ahead) if ahead >= AHEAD_MIN => Some(warn(
+            format!(
+                "This machine's clock was set back: the newest upload is dated {} ahead.",
+                human::span(ahead)
+            ),
+            SYNCHRONISE,
+        )),
+        _ => None,
+    }
+}
+
+fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
+    let mut todos = Vec::new();
+    let named = |is: &dyn Fn(&Host) -> bool, words: &dyn Fn(&Host) -> String| {
+        let some: Vec<&Host> = hosts.iter().filter(|host| is(host)).collect();
+        let said = some.iter().map(|host| Cow::Owned(words(host)));
+        (!some.is_empty()).then(|| names(said, NAMES_MAX))
+    };
+    let bold = |host: &Host| format!("<b>{}</b>", host.name);
+    if let Some(who) = named(&|host| host.out_of_date, &bold) {
+        let mut remedy = "Nothing of that code gets in. Paste there:".to_owned();
+        let _ = write!(
+            remedy,
+            "<pre>{}</pre>",
+            escape(&scene.gate.remediation, REMEDIATION_CHARS_MAX)
+        );
+        todos.push(bad(format!("Out of date: {who}."), remedy));
+    }
+    let mut reasons: Vec<(u16, &str)> = hosts.iter().filter_map(of_reason).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons {
+        let Some(who) = named(&|host| of_reason(host) == Some(reason), &bold) else {
+            continue;
+        };
+        let (status, name) = reason;
+        let remedy = what_to_do(name).unwrap_or_default();
+        todos.push(bad(
+            format!("Refused, {status} {}: {who}.", escape(name, 30)),
+            format!("{}.", capital(remedy)),
+        ));
+    }
+    let left = |host: &Host| match host.place {
+        super::hosts::Place::At(place) => format!(
+            "<b>{}</b> ({} left)",
+            host.name,
+            scene.gate.size.saturating_sub(place)
+        ),
+        _ => bold(host),
+    };
+    if let Some(who) = named(&|host| host.falling_out && !host.out_of_date, &left) {
+        todos.push(warn(
+            format!("About to fall out of the window: {who}."),
+            "Update them before the next pushes: as many commits are left until their episodes are refused.",
+        ));
+    }
+    let since = |host: &Host| {
+        format!(
+            "<b>{}</b> ({})",
+            host.name,
+            human::span(host.silence.unwrap_or_default())
+        )
+    };
+    if let Some(who) = named(
+        &|host| host.silent && host.figures.open_refusal().is_none(),
+        &since,
+    ) {
+        todos.push(warn(
+            format!(
+                "Silent for more than {}: {who}.",
+                human::span(scene.silent_after)
+            ),
+            "Does it record, does its shipper run? <code>cis490 status</code> there tells.",
+        ));
+    }
+    if let Some(who) = named(&|host| host.absent && host.figures.refused.is_none(), &bold) {
+        todos.push(warn(
+            format!("Configured, and never heard of: {who}."),
+            "Set its shipper up (<code>cis490 check</code> there tries the way here), or take its [[host]] out.",
+        ));
+    }
+    todos
+}
+
+/// Why the host's uploads are refused, if it takes a person to mend it.
+fn of_reason<'a>(host: &Host<'a>) -> Option<(u16, &'a str)> {
+    let refused = host.figures.open_refusal().filter(|_| host.refused)?;
+    Some((refused.status, refused.reason.as_str()))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// The headline, and the list.
+pub fn section(todos: &[Todo]) -> String {
+    let count = |state| todos.iter().filter(|todo| todo.state == state).count();
+    let mut section = format!(
+        "<section class={}><h1>{}</h1>\n",
+        state(todos).class(),
+        headline(count(State::Bad), count(State::Warn))
+    );
+    if !todos.is_empty() {
+        section += "<ul>\n";
+        for todo in todos {
+            let _ = writeln!(
+                section,
+                "<li class={}><p>{}<div>{}</div>",
+                todo.state.class(),
+                todo.what,
+                todo.remedy
+            );
+        }
+        section += "</ul>\n";
+    }
+    section + "</section>\n"
+}
+
+/// The worst of all.
+pub fn state(todos: &[Todo]) -> State {
+    todos
+        .iter()
+        .map(|todo| todo.state)
+        .min()
+        .unwrap_or(State::Well)
+}
+
+pub fn headline(bad: usize, warn: usize) -> String {
+    let things = |count: usize| {
+        if count == 1 {
+            "1 thing".to_owned()
+        } else {
+            format!("{count} things")
+        }
+    };
+    match (bad, warn) {
+        (0, 0) => "All is well".to_owned(),
+        (0, warn) => format!("{} to look at", things(warn)),
+        (bad, 0) => format!("{} to mend", things(bad)),
+        (bad, warn) => format!("{} to mend, {warn} to look at", things(bad)),
+    }
+}

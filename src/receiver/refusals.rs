@@ -1,0 +1,386 @@
+//! `refusals.jsonl`: which uploads were refused, for a person who asks why. The newest lines only.
+//!
+//! 1. Coroutines hand refusals over without waiting; one thread writes them. When it cannot follow,
+//!    what is too much is counted and forgotten, never queued.
+//! 2. The file is bounded: full, it becomes `refusals.1.jsonl`, in the place of the one before. And
+//!    it grows slowly whatever peers do, so that none of them can wash the others out or wear the
+//!    disk: beyond so many lines in a while, a peer's refusals are only counted.
+//! 3. Nothing here is synced. A power cut may cost the last lines; one that is torn is skipped.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::Figures;
+use super::store::threshold;
+use super::vital::{self, Stopper};
+use crate::failure::Failure;
+use crate::names::{CommitHash, EpisodeId, HostId};
+use crate::{durable, events};
+
+/// The newest lines, and those before.
+const FILE: &str = "refusals.jsonl";
+const FILE_BEFORE: &str = "refusals.1.jsonl";
+/// Each of the two files has at most this.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What waits for the thread at most. A line is under 1 KiB.
+const WAITING_MAX: usize = 256;
+
+/// Lines in a period, of one peer and of all.
+const LINES_OF_PEER_MAX: u32 = 60;
+const LINES_MAX: u32 = 600;
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// What is told of a text that came from outside.
+const TEXT_CHARS_MAX: usize = 300;
+
+/// One refused upload: a line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusedUpload {
+    /// RFC 3339, UTC, by a clock that may be wrong.
+    pub at: String,
+    /// The `seq` of the newest receipt at that moment: what orders refusals among uploads.
+    #[serde(default)]
+    pub after_seq: u64,
+    pub peer: IpAddr,
+    /// `None` where the path named no host and episode; `path` has it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episode: Option<EpisodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default)]
+    pub commit: Option<CommitHash>,
+    pub status: u16,
+    /// The problem's name.
+    pub reason: String,
+    pub why: String,
+    /// Refusals since the line before that were only counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl RefusedUpload {
+    /// As much of a text from outside as is kept.
+    pub fn shortened(text: &str) -> String {
+        text.chars().take(TEXT_CHARS_MAX).collect()
+    }
+}
+
+/// How an upload ended that left no new row.
+pub enum Ending {
+    /// After `bytes` of its body.
+    Refused {
+        refused: RefusedUpload,
+        bytes: u64,
+    },
+    StoredAlready {
+        host: HostId,
+        bytes: u64,
+    },
+}
+
+/// The coroutines' end: telling never blocks.
+pub struct Teller {
+    endings: SyncSender<Ending>,
+    untold: AtomicU64,
+}
+
+impl Teller {
+    pub fn tell(&self, ending: Ending) {
+        if self.endings.try_send(ending).is_err() {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Endings that the thread had no room for. They are missing in the figures of hosts.
+    pub fn untold(&self) -> u64 {
+        self.untold.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts the thread that writes the file in `data_dir` and enters what it hears into `figures`.
+pub fn start(data_dir: &Path, figures: Arc<Figures>, stopper: &Stopper) -> Result<Teller, Failure> {
+    let (endings, heard) = mpsc::sync_channel(WAITING_MAX);
+    let mut log = Log::new(data_dir);
+    vital::spawn_vital("refusals", stopper, move || {
+        log.recall(&figures);
+        for ending in heard {
+            match ending {
+                Ending::StoredAlready { host, bytes } => figures.stored_already(&host, bytes),
+                Ending::Refused { refused, bytes } => {
+                    let refused = Arc::new(refused);
+                    figures.refused(&refused, bytes);
+                    log.write(&refused);
+                }
+            }
+        }
+    })?;
+    Ok(Teller {
+        endings,
+        untold: AtomicU64::new(0),
+    })
+}
+
+/// The refusals that are kept in `data_dir`, oldest first, also beside a running receiver.
+///
+/// Errors: a file is there and cannot be read. A line that is none of ours is skipped.
+pub fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
+    let mut text = Vec::new();
+    for file in open_both(data_dir)?.into_iter().flatten() {
+        // Twice what we write: a bound is a bound, whoever made the file.
+        file.take(2 * FILE_BYTES_MAX).read_to_end(&mut text)?;
+        text.push(b'\n');
+    }
+    let lines = text.split(|&byte| byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
+/// The file before and the newest, without missing what changes places in between.
+fn open_both(data_dir: &Path) -> io::Result<[Option<File>; 2]> {
+    loop {
+        let newest = open_if_there(&data_dir.join(FILE))?;
+        let before = open_if_there(&data_dir.join(FILE_BEFORE))?;
+        let inode = |file: &Option<File>| {
+            file.as_ref()
+                .and_then(|file| file.metadata().ok())
+                .map(|meta| meta.ino())
+        };
+        if before.is_none() || inode(&newest) != inode(&before) {
+            return Ok([before, newest]);
+        }
+    }
+}
+
+fn open_if_there(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The writer's side.
+struct Log {
+    data_dir: PathBuf,
+    /// The newest file and its length.
+    file: Option<(File, u64)>,
+    pace: Pace,
+    /// The last write failed: said once, not for every line.
+    in_trouble: bool,
+}
+
+impl Log {
+    fn new(data_dir: &Path) -> Log {
+        Log {
+            data_dir: data_dir.to_owned(),
+            file: None,
+            pace: Pace::new(Instant::now()),
+            in_trouble: false,
+        }
+    }
+
+    fn recall(&self, figures: &Figures) {
+        match read(&self.data_dir) {
+            Ok(kept) => {
+                figures.fill(|books| kept.into_iter().for_each(|one| books.recall(Arc::new(one))))
+            }
+            Err(error) => events::refusals_unreadable(&self.data_dir.join(FILE), &error),
+        }
+    }
+
+    fn write(&mut self, refused: &RefusedUpload) {
+        let Some(left_out) = self.pace.admit(refused.peer, Instant::now()) else {
+            return;
+        };
+        let line = RefusedUpload {
+            left_out,
+            ..refused.clone()
+        };
+        match self.append(&line) {
+            Ok(()) => self.in_trouble = false,
+            Err(error) => {
+                self.file = None;
+                if !self.in_trouble {
+                    events::refusals_unwritable(&self.data_dir.join(FILE), &error);
+                }
+                self.in_trouble = true;
+            }
+        }
+    }
+
+    fn append(&mut self, line: &RefusedUpload) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let (mut file, mut length) = match self.file.take() {
+            Some(open) => open,
+            None => self.open()?,
+        };
+        if length + text.len() as u64 > FILE_BYTES_MAX {
+            durable::rename(&self.data_dir.join(FILE), &self.data_dir.join(FILE_BEFORE))?;
+            (file, length) = self.open()?;
+        }
+        file.write_all(&text)?;
+        self.file = Some((file, length + text.len() as u64));
+        Ok(())
+    }
+
+    /// The newest file and its length. What a crash has torn is ended, so that the next line is whole.
+    fn open(&self) -> io::Result<(File, u64)> {
+        let path = self.data_dir.join(FILE);
+        let mut file = File::options()
+            .append(true)
+            .read(true)
+            .create(true)
+            .open(&path)?;
+        threshold::give_to_owner_of(&self.data_dir, &path)?;
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        file.read_at(&mut last, length.saturating_sub(1))?;
+        let is_torn = last != *b"\n";
+        if is_torn {
+            file.write_all(b"\n")?;
+        }
+        Ok((file, length + u64::from(is_torn)))
+    }
+}
+
+/// How fast the file may grow.
+struct Pace {
+    began: Instant,
+    lines: u32,
+    /// Lines of each peer. Only those that have a line have an entry, so [`LINES_MAX`] bounds it.
+    by_peer: HashMap<IpAddr, u32>,
+    left_out: u64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Pace {
+        Pace {
+            began: now,
+            lines: 0,
+            by_peer: HashMap::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Whether this peer may have a line now: how many refusals were left out before it.
+    fn admit(&mut self, peer: IpAddr, now: Instant) -> Option<u64> {
+        if now.duration_since(self.began) >= PERIOD {
+            self.began = now;
+            self.lines = 0;
+            self.by_peer.clear();
+        }
+        let of_peer = self.by_peer.get(&peer).copied().unwrap_or(0);
+        if self.lines >= LINES_MAX || of_peer >= LINES_OF_PEER_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        self.by_peer.insert(peer, of_peer + 1);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    fn refused(number: u64, peer: [u8; 4]) -> RefusedUpload {
+        RefusedUpload {
+            at: "2026-11-23T23:46:12Z".to_owned(),
+            after_seq: number,
+            peer: peer.into(),
+            host: Some(HostId::parse("lab-1").unwrap()),
+            episode: Some(EpisodeId::parse("ep-1").unwrap()),
+            path: None,
+            commit: None,
+            status: 412,
+            reason: "not-in-window".to_owned(),
+            why: "x".repeat(TEXT_CHARS_MAX),
+            left_out: 0,
+        }
+    }
+
+    fn bytes_of(folder: &Folder, name: &str) -> u64 {
+        fs::metadata(folder.path().join(name)).map_or(0, |meta| meta.len())
+    }
+
+    #[test]
+    fn the_files_are_bounded_and_keep_the_newest() {
+        let folder = Folder::new("refusals");
+        let mut log = Log::new(folder.path());
+        for number in 0..10_000 {
+            log.append(&refused(number, [10, 0, 0, 1])).unwrap();
+        }
+        let (newest, before) = (bytes_of(&folder, FILE), bytes_of(&folder, FILE_BEFORE));
+        assert!(
+            newest <= FILE_BYTES_MAX && before <= FILE_BYTES_MAX,
+            "{newest} {before}"
+        );
+        assert!(before > FILE_BYTES_MAX / 2);
+        let kept = read(folder.path()).unwrap();
+        let numbers: Vec<u64> = kept.iter().map(|one| one.after_seq).collect();
+        let first = 10_000 - numbers.len() as u64;
+        assert!(numbers.iter().copied().eq(first..10_000), "{numbers:?}");
+        assert!(numbers.len() > 2000, "{}", numbers.len());
+    }
+
+    #[test]
+    fn a_torn_line_is_skipped_and_the_next_is_whole() {
+        let folder = Folder::new("refusals-torn");
+        fs::write(folder.path().join(FILE), "not a line of ours\n{\"at\":\"20").unwrap();
+        let mut log = Log::new(folder.path());
+        log.append(&refused(7, [10, 0, 0, 1])).unwrap();
+        let kept = read(folder.path()).unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].after_seq, 7);
+    }
+
+    #[test]
+    fn one_peer_cannot_wash_the_others_out() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        let (loud, quiet) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let admitted = (0..1000).filter(|_| pace.admit(loud, began).is_some());
+        assert_eq!(admitted.count(), LINES_OF_PEER_MAX as usize);
+        assert_eq!(
+            pace.admit(quiet, began),
+            Some(1000 - u64::from(LINES_OF_PEER_MAX))
+        );
+        // However many addresses it has.
+        let of_many =
+            (0..5000u32).filter(|n| pace.admit(IpAddr::from(n.to_be_bytes()), began).is_some());
+        assert!(of_many.count() < LINES_MAX as usize);
+        assert!(pace.by_peer.len() <= LINES_MAX as usize);
+        assert!(
+            pace.admit(loud, began + PERIOD)
+                .is_some_and(|left_out| left_out > 4000)
+        );
+    }
+
+    #[test]
+    fn an_empty_store_has_no_refusals() {
+        let folder = Folder::new("refusals-none");
+        assert!(read(folder.path()).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,225 @@
+//! What the page says: truthful, escaped, bounded, and free while nobody asks.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use cis490::clock;
+
+use super::Lab;
+use crate::client::Put;
+use crate::world::World;
+
+#[test]
+fn it_is_one_page_that_brings_nothing_along() {
+    let world = World::new();
+    let answer = world.get("/");
+    assert_eq!(answer.status, 200);
+    let header = |name: &str| answer.header(name).unwrap_or_default();
+    assert_eq!(header("Content-Type"), "text/html; charset=utf-8");
+    assert!(header("Content-Security-Policy").starts_with("default-src 'none';"));
+    assert_eq!(header("X-Content-Type-Options"), "nosniff");
+    for word in ["<script", "src=", "http://", "https://", "@import", "url("] {
+        let body = answer.body.replace("http://www.w3.org/2000/svg", "");
+        assert!(!body.contains(word), "{word}");
+    }
+    let head = world.ask("HEAD", "/");
+    assert_eq!(head.status, 200);
+    assert_eq!(world.ask("POST", "/").status, 405);
+    assert_eq!(world.put(&world.good().path("/")).status, 405);
+}
+
+#[test]
+fn it_says_what_is_wrong_and_what_to_do() {
+    let lab = Lab::with_trouble();
+    let page = lab.world.get("/").body;
+    for text in [
+        // The table, the gate, the remediation.
+        "<th>lab-10<td>well",
+        "<th>lab-7<td>out of date",
+        "<th>lab-4<td>falls out soon",
+        "<th>lab-6<td>silent",
+        "<th>lab-9<td>gone",
+        "<th>lab-11<td>out of date, no upload yet",
+        "Out of date: <b>lab-7</b>, <b>lab-11</b>.",
+        "sudo systemctl restart cis490-orchestrator",
+        "About to fall out of the window: <b>lab-4</b> (11 left).",
+        "Silent for more than 1 d: <b>lab-6</b> (3 d 1 h).",
+        "the newest 100 commits get in, 100 known",
+        "412 not-in-window",
+        "400 bad-name",
+        "/v1/episodes/Lab_3/swing-0026",
+    ] {
+        assert!(page.contains(text), "{text} is not in\n{page}");
+    }
+    let head = &lab.commit(1)[..8];
+    assert!(
+        page.contains(&format!("<b><code>{head}</code></b>")),
+        "{page}"
+    );
+    // Well again: another upload of a good commit.
+    let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-7/swing-0046");
+    assert_eq!(lab.world.put(&put).status, 201);
+    lab.wait_for_text("<th>lab-7<td>well");
+    lab.wait_for_text("Out of date: <b>lab-11</b>.");
+}
+
+#[test]
+fn it_is_the_same_after_a_restart() {
+    let mut lab = Lab::with_trouble();
+    let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-1/today");
+    assert_eq!(lab.world.put(&put).status, 201);
+    lab.wait_for_text("<td>today");
+    let before = lab.world.get("/").body;
+    lab.world.kill();
+    lab.world.start();
+    // The refusals of the last run are read after the start.
+    lab.wait_for_text("first-swing");
+    lab.wait_for_text("by git,");
+    let after = lab.world.get("/").body;
+    let timeless = |page: &str| -> Vec<String> {
+        let without = |line: &&str| {
+            !["ago", "just now", "As of", "up "]
+                .iter()
+                .any(|word| line.contains(word))
+        };
+        page.lines().filter(without).map(str::to_owned).collect()
+    };
+    assert_eq!(timeless(&before), timeless(&after));
+    let hosts = |page: &str| -> Vec<String> {
+        let rows = page.lines().filter(|line| line.starts_with("<tr class="));
+        // Host, state, today, in all.
+        rows.map(|row| {
+            row.split("<td>")
+                .enumerate()
+                .filter(|(n, _)| *n != 2 && *n != 6)
+                .map(|(_, cell)| cell)
+                .collect()
+        })
+        .collect()
+    };
+    assert_eq!(hosts(&before), hosts(&after));
+    assert_eq!(hosts(&before).len(), 10);
+}
+
+#[test]
+fn a_hundred_hosts_with_the_longest_names_fit() {
+    let mut lab = Lab::new("");
+    for number in 0..100 {
+        lab.uploads(&format!("host-{number:03}"), 1, 60, number * 10, 4000);
+    }
+    let lab = lab.start();
+    let page = lab.world.get("/").body;
+    assert!(page.len() < 30 << 10, "{} bytes", page.len());
+    assert!(
+        page.contains("<th>host-000<") && page.contains("<th>host-099<"),
+        "{page}"
+    );
+
+    let mut lab = Lab::new("");
+    for number in 0..300 {
+        let place = if number == 200 { 120 } else { 1 };
+        lab.uploads(&format!("{number:0>63}"), place, 1, number, 1);
+    }
+    let lab = lab.start();
+    for number in 0..12 {
+        let path = format!("/v1/episodes/{}/x", "\"".repeat(2000 + number));
+        assert_eq!(lab.world.put(&lab.world.good().path(&path)).status, 400);
+    }
+    lab.wait_for_text("bad-name");
+    let page = lab.world.get("/").body;
+    assert!(page.len() < 30 << 10, "{} bytes", page.len());
+    assert!(
+        page.contains(&format!("<th>{:0>63}<td>out of date", 200)),
+        "trouble comes first"
+    );
+    assert!(page.contains("Not shown for want of room"), "{page}");
+    assert!(page.contains("Beyond 256 host names"), "{page}");
+}
+
+#[test]
+fn the_disk_at_its_floor_and_a_clock_that_went_back_are_told() {
+    let mut lab = Lab::new("");
+    lab.uploads("lab-1", 1, 3, 100, 10);
+    let config = fs::read_to_string(lab.world.config_path()).unwrap();
+    let config = config.replace(
+        "min_free_bytes = 0\n",
+        "min_free_bytes = 1125899906842624\n",
+    );
+    fs::write(lab.world.config_path(), config).unwrap();
+    let mut lab = lab.start();
+    lab.wait_for_text("The disk is at its floor");
+    assert!(lab.world.get("/").body.contains("Make room on the disk"));
+    lab.world.kill();
+    let index = lab.world.data_dir().join("index.jsonl");
+    let ahead = clock::rfc3339(SystemTime::now() + Duration::from_secs(7200));
+    let text = fs::read_to_string(&index).unwrap();
+    let (rest, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let mut row: serde_json::Value = serde_json::from_str(last).unwrap();
+    row["received_at"] = ahead.into();
+    fs::write(&index, format!("{rest}\n{row}\n")).unwrap();
+    lab.world.start();
+    lab.wait_for_text("clock was set back: the newest upload is dated");
+}
+
+#[test]
+fn a_gate_without_window_on_its_fallback_or_switched_off_is_told() {
+    let world = World::with(
+        "[version_gate]\nlocal_repo_path = \"/nonexistent/cis490\"\nrefresh_seconds = 1\n",
+    );
+    assert!(
+        world
+            .get("/")
+            .body
+            .contains("The version gate knows no commit yet"),
+        "{world}"
+    );
+    let world =
+        World::with("[version_gate]\nenabled = false\nlocal_repo_path = \"/nonexistent/cis490\"\n");
+    assert!(
+        world
+            .get("/")
+            .body
+            .contains("The version gate is switched off"),
+        "{world}"
+    );
+    let lab = Lab::new("");
+    let text = fs::read_to_string(lab.world.config_path()).unwrap();
+    // Nobody listens on port 1.
+    let forgejo =
+        "forgejo_url = \"http://127.0.0.1:1\"\nrepo_owner = \"lab\"\nrepo_name = \"cis490\"\n";
+    fs::write(lab.world.config_path(), text + forgejo).unwrap();
+    let lab = lab.start();
+    lab.wait_for_text("The version gate is on its fallback: Forgejo has not answered for");
+    lab.wait_for_text("by git-fallback");
+    let metrics = lab.world.get("/metrics").body;
+    assert!(
+        metrics.contains("cis490_gate_source{source=\"git-fallback\"} 1\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_configured_host_that_was_never_heard_of_is_told() {
+    let world = World::with(
+        "[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-2\"\naddress = \"127.0.0.9\"\n",
+    );
+    assert_eq!(world.put(&world.good()).status, 201);
+    world.wait_until("lab-1 is well", |world| {
+        world.get("/").body.contains("<th>lab-1<td>well")
+    });
+    let page = world.get("/").body;
+    assert!(
+        page.contains("Configured, and never heard of: <b>lab-2</b>."),
+        "{page}"
+    );
+    assert_eq!(
+        world.put(&world.good().path("/v1/episodes/lab-2/x")).status,
+        403
+    );
+    world.wait_until("lab-2 is refused", |world| {
+        world
+            .get("/")
+            .body
+            .contains("Refused, 403 not-your-name: <b>lab-2</b>.")
+    });
+}

@@ -1,0 +1,161 @@
+//! `GET /`, `GET /metrics` and `refusals.jsonl`: what a maintainer sees (design, section 2).
+
+mod browser;
+mod content;
+mod looks;
+mod metrics;
+mod refusals;
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use cis490::clock;
+use serde_json::json;
+
+use crate::client::Put;
+use crate::world::{Repo, World};
+
+/// As nasty as the grammars allow.
+const NASTY_HOSTS: [&str; 6] = [
+    "0--------------------------------------------------------------",
+    "www-----------------------------------------------------------w",
+    "constructor",
+    "null",
+    "xn--a",
+    "0-0",
+];
+const NASTY_EPISODE: &str = "A_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-.htm";
+
+/// A receiver with a past: rows of days ago, written before it starts.
+struct Lab {
+    world: World,
+    rows: Vec<(u64, String, String, u64, String)>,
+}
+
+impl Lab {
+    /// Nothing yet; the window has 100 commits, and the repository 130.
+    fn new(config: &str) -> Lab {
+        let mut world =
+            World::prepared(&format!("{config}\n[version_gate]\nrefresh_seconds = 1\n"));
+        world.kill();
+        let repo = Repo::new(&world.dir().join("long"), 130);
+        let path = format!("local_repo_path = {:?}\n", repo.dir);
+        let text = fs::read_to_string(world.config_path()).unwrap() + &path;
+        fs::write(world.config_path(), text).unwrap();
+        world.repo = repo;
+        Lab {
+            world,
+            rows: Vec::new(),
+        }
+    }
+
+    /// A commit by its place in the window.
+    fn commit(&self, place: usize) -> String {
+        let commits = &self.world.repo.commits;
+        commits[commits.len() - place].clone()
+    }
+
+    /// Uploads of a host: one each `every` seconds, the last `ago` seconds ago.
+    fn uploads(&mut self, host: &str, place: usize, count: u64, ago: u64, every: u64) {
+        let commit = self.commit(place);
+        for number in 0..count {
+            let episode = format!("swing-{:04}", count - number);
+            let row = (
+                ago + number * every,
+                host.to_owned(),
+                episode,
+                4_000_000 + 1000 * number,
+                commit.clone(),
+            );
+            self.rows.push(row);
+        }
+    }
+
+    fn start(mut self) -> Lab {
+        self.rows.sort_by_key(|row| std::cmp::Reverse(row.0));
+        let now = SystemTime::now();
+        let lines = self.rows.iter().zip(1..).map(|((ago, host, episode, bytes, commit), seq)| {
+            let at = clock::rfc3339(now - Duration::from_secs(*ago));
+            let row = json!({
+                "seq": seq, "host": host, "episode": episode, "bytes": bytes, "sha256": "0f".repeat(32),
+                "commit": commit, "dirty": false, "received_at": at, "path": format!("episodes/{host}/{episode}.tar.zst"), "gate": null,
+            });
+            format!("{row}\n")
+        });
+        let index: String = lines.collect();
+        fs::write(self.world.data_dir().join("index.jsonl"), index).unwrap();
+        self.world.start();
+        self.world.wait_until("the gate has its window", |world| {
+            world.get("/v1/gate").json()["loaded"] == true
+        });
+        self
+    }
+
+    /// Five hosts that are well, one out of date, one that falls out soon, one silent, one gone,
+    /// one whose token is wrong.
+    fn with_trouble() -> Lab {
+        let mut lab = Lab::new("");
+        for (host, place, count) in [
+            (1, 1, 40),
+            (2, 1, 63),
+            (3, 4, 25),
+            (8, 2, 90),
+            (10, 31, 120),
+        ] {
+            lab.uploads(
+                &format!("lab-{host}"),
+                place,
+                count,
+                60 * host,
+                1500 + 200 * host,
+            );
+        }
+        lab.uploads("lab-4", 89, 30, 1300, 4000);
+        lab.uploads("lab-6", 3, 50, 3 * 86_400 + 4000, 1000);
+        lab.uploads("lab-7", 116, 44, 18_000, 2000);
+        lab.uploads("lab-9", 60, 20, 50 * 86_400, 3000);
+        let lab = lab.start();
+        for (path, commit) in [
+            ("/v1/episodes/lab-7/swing-0045", lab.commit(116)),
+            ("/v1/episodes/lab-11/first-swing", lab.commit(120)),
+            ("/v1/episodes/Lab_3/swing-0026", lab.commit(1)),
+        ] {
+            let answer = lab.world.put(&Put::sample(&commit).path(path));
+            assert!(matches!(answer.status, 400 | 412), "{answer:?}");
+        }
+        lab.wait_for_text("first-swing");
+        lab
+    }
+
+    fn with_nasty_names() -> Lab {
+        let mut lab = Lab::new("");
+        for host in NASTY_HOSTS {
+            lab.uploads(host, 1, 1, 600, 1);
+        }
+        let lab = lab.start();
+        let put = lab.world.good();
+        let [host, ..] = NASTY_HOSTS;
+        let answer = lab.world.put(
+            &put.clone()
+                .path(&format!("/v1/episodes/{host}/{NASTY_EPISODE}")),
+        );
+        assert_eq!(answer.status, 201, "{answer:?}");
+        for path in [
+            "/v1/episodes/<img/src=x>",
+            "/v1/episodes/\"'><script>alert(1)</script>/x",
+            "/v1/episodes/&lt;b&gt;/{{7*7}}",
+            "/<!--",
+        ] {
+            let answer = lab.world.put(&put.clone().path(path));
+            assert!((400..500).contains(&answer.status), "{path}: {answer:?}");
+        }
+        lab.wait_for_text("&lt;!--");
+        lab
+    }
+
+    /// Waits until the page has this text.
+    fn wait_for_text(&self, text: &str) {
+        self.world
+            .wait_until(text, |world| world.get("/").body.contains(text));
+    }
+}
