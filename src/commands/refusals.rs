@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
-use crate::names::{CommitHash, HostId};
+use crate::names::HostId;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
@@ -141,12 +141,12 @@ fn one(text: &mut String, refused: &RefusedUpload) {
     let commit = refused
         .commit
         .as_ref()
-        .map_or("no commit".to_owned(), CommitHash::to_string);
+        .map_or("no commit".to_owned(), |commit| format!("commit {commit}"));
     let paint = Paint::for_stdout();
     let _ = writeln!(text, "\n{}  {}", refused.at, paint.bold(&what));
     let _ = writeln!(
         text,
-        "  {} {}, commit {commit}, from {}",
+        "  {} {}, {commit}, from {}",
         refused.status,
         one_line(&refused.reason),
         refused.peer
