@@ -62,15 +62,15 @@ impl Carrier {
     /// Until the client hangs up.
     fn carry(mut self) -> io::Result<()> {
         loop {
-            let moved = self.from_client()? | self.to_server() | self.from_server()?;
-            let pushed = self.to_client()?;
+            let moved = self.hear_client()? | self.tell_server() | self.hear_server()?;
+            let pushed = self.tell_client()?;
             if !moved && !pushed {
                 thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
-    fn from_client(&mut self) -> io::Result<bool> {
+    fn hear_client(&mut self) -> io::Result<bool> {
         if self.held.len() > HELD_BYTES_MAX {
             return Ok(false);
         }
@@ -90,7 +90,7 @@ impl Carrier {
     }
 
     /// A server that takes no more is no reason to listen to the client no longer.
-    fn to_server(&mut self) -> bool {
+    fn tell_server(&mut self) -> bool {
         if !self.server_takes {
             self.held.clear();
         }
@@ -105,7 +105,7 @@ impl Carrier {
         true
     }
 
-    fn from_server(&mut self) -> io::Result<bool> {
+    fn hear_server(&mut self) -> io::Result<bool> {
         if self.server_ended || self.tls.wants_write() {
             return Ok(false);
         }
@@ -121,7 +121,7 @@ impl Carrier {
         Ok(true)
     }
 
-    fn to_client(&mut self) -> io::Result<bool> {
+    fn tell_client(&mut self) -> io::Result<bool> {
         let mut moved = false;
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.client) {
