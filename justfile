@@ -32,3 +32,7 @@ build:
 # the program as it is shipped, into dist/: for the Pi, or for TARGETS (x86_64-unknown-linux-musl)
 cross-build *targets:
     cross/build {{targets}}
+
+# both shipped programs: read, measured; with `suites` the tests on them, the Pi's under qemu
+cross-check *suites:
+    .ci/cross {{suites}}

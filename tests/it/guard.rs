@@ -155,6 +155,9 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_request_behind_an_upload_is_answered() {
+    if !counters_are_told("a request behind an upload") {
+        return;
+    }
     let world = World::new();
     let mut client = world.client();
     let mut bytes = world.good().body(&[7; 100_000]).bytes();

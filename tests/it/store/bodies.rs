@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{body, check_one_episode, prepared, running, sample};
-use crate::world::has_steps;
+use crate::world::{has_steps, is_emulated};
 
 #[test]
 fn bodies_of_every_size_arrive_as_they_were_sent() {
@@ -79,7 +79,9 @@ fn sixty_four_uploads_at_once_stay_small() {
         .parse()
         .unwrap();
     eprintln!("peak {peak_kib} KiB");
-    assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
+    // Under an emulator most of it is the emulator's own.
+    let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
+    assert!(peak_kib < most_kib, "{peak_kib} KiB");
 }
 
 #[test]
