@@ -20,6 +20,10 @@ test *filter:
 campaign *name:
     cargo test --test campaign -- {{name}}
 
+# look for inputs that break a promise, SECONDS each target; tests/fuzz/run says what it needs
+fuzz target='all' seconds='60':
+    tests/fuzz/run {{target}} {{seconds}}
+
 # format, and look for what a reviewer would find
 lint:
     cargo fmt

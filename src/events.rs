@@ -79,11 +79,15 @@ pub fn stopped(cut_off_uploads: u32) {
     line!(stopped, "cut_off_uploads={cut_off_uploads}");
 }
 
-pub fn few_files(limit: u64, wanted: u64) {
+pub fn few_files(limit: u64, wanted: u64, connections: u32, uploads: u32) {
     line!(
         few_files,
-        "limit={limit} wanted={wanted} why=\"raise LimitNOFILE (ulimit -n) or lower max_connections\""
+        "limit={limit} wanted={wanted} connections={connections} uploads={uploads}"
     );
+}
+
+pub fn crowded(peer: IpAddr, open: usize, displaced: u64) {
+    line!(crowded, "peer={peer} open={open} displaced={displaced}");
 }
 
 pub fn connection_ended(peer: IpAddr, why: &str) {

@@ -8,10 +8,14 @@ pub mod durable;
 pub mod episode;
 pub mod events;
 pub mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod histogram;
 pub mod human;
 pub mod names;
 pub mod receiver;
+#[cfg(test)]
+mod seeded;
 pub mod shipper;
 pub mod sys;
 pub mod terminal;

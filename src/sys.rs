@@ -181,6 +181,26 @@ pub fn shut_down(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
+/// Makes the last close of this connection a reset, which the peer sees at once, whatever it is
+/// doing. What it has not read by then is lost to it.
+pub fn reset_on_close(socket: &TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: one linger with its size, alive over the call, and an open descriptor. A failure
+    // leaves an orderly close.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            mem::size_of::<libc::linger>() as libc::socklen_t,
+        );
+    }
+}
+
 /// What the kernel has counted on one TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpCounters {

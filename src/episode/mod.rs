@@ -11,6 +11,8 @@
 //! The compressor is recursive in nothing and yet wants 170 KiB of stack: call from a plain
 //! thread, never from a coroutine.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod matcher;
 mod meta;
 mod pack;

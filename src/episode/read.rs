@@ -37,15 +37,18 @@ pub fn read_meta(tarball: impl Read) -> Result<Meta, ReadError> {
     read_meta_within(tarball, LOOKED_AT_BYTES_MAX)
 }
 
-fn read_meta_within(tarball: impl Read, bytes_max: u64) -> Result<Meta, ReadError> {
+pub(super) fn read_meta_within(tarball: impl Read, bytes_max: u64) -> Result<Meta, ReadError> {
     // The decoder holds itself to its format by assertions, and the bytes are a stranger's. A
     // panic here would be a receiver that cannot recover, at every start.
     panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut tar = Tar::new(Frames::new(tarball.take(bytes_max)).take(bytes_max));
-        let json = tar.find_meta()?;
-        Meta::parse(&json).map_err(ReadError::Meta)
+        meta_in_tar(Frames::new(tarball.take(bytes_max)).take(bytes_max))
     }))
     .unwrap_or(Err(ReadError::Damaged("the decoder gave up on it")))
+}
+
+pub(super) fn meta_in_tar(tar: impl Read) -> Result<Meta, ReadError> {
+    let json = Tar::new(tar).find_meta()?;
+    Meta::parse(&json).map_err(ReadError::Meta)
 }
 
 /// The entries of an archive, one header after the other.

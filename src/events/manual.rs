@@ -95,8 +95,11 @@ manual! {
         "The end. Uploads that were cut off are sent again by their hosts."
         "Nothing; with many cut off, raise drain_seconds.";
     warn few_files
-        "The limit on open files is lower than connections and uploads may need; at the limit new connections are turned away."
+        "The limit on open files is lower than connections and uploads may need, and only so many of them are served."
         "Raise LimitNOFILE in the unit (ulimit -n), or lower max_connections.";
+    warn crowded
+        "All connections were in use, and one that only waited made room for another, as displaced did since this was told last; peer held the most."
+        "See what peer is doing; if all is as it should be, raise max_connections.";
     info connection_ended
         "A connection was ended for want of progress."
         "Nothing for a few. Many from one peer: a bad network, or somebody probing.";

@@ -14,6 +14,8 @@ pub mod version_gate;
 pub mod vital;
 
 pub use self::http::CRATE as SERVER_CRATE;
+#[cfg(any(test, fuzzing))]
+pub use self::http::fuzzed_head;
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -33,6 +35,8 @@ use crate::wire::Slot;
 
 /// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
 const OTHER_FILES: u64 = 64;
+/// Connections of a receiver that is short of descriptors, below which it is of no use.
+const CONNECTIONS_MIN: u64 = 8;
 /// How often a draining receiver looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -40,7 +44,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 ///
 /// Errors: what kept it from starting, or the fault that ended it; a restart then recovers.
 pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
-    raise_file_limit(&config);
+    let config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
         events::open_to_all();
     }
@@ -94,17 +98,37 @@ fn drain(
     }
 }
 
-fn raise_file_limit(config: &Config) {
+/// Raises the limit on open files to what the configuration needs. Where the system does not let
+/// us, fewer connections and uploads are served: without a descriptor for the next connection, the
+/// accept loop would spin.
+fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     let connections = u64::from(config.max_connections) + u64::from(http::TOLD_BEYOND_CAP);
     // An upload holds its file twice at most: buffered and, for large bodies, direct.
     let wanted = connections * http::FILES_PER_CONNECTION * 2
         + u64::from(config.max_uploads) * 2
         + OTHER_FILES;
-    match sys::raise_file_limit(wanted) {
-        Ok(limit) if limit >= wanted => {}
-        Ok(limit) => events::few_files(limit, wanted),
-        Err(_) => events::few_files(0, wanted),
+    let limit = sys::raise_file_limit(wanted).unwrap_or(0);
+    if limit >= wanted {
+        return Ok(config);
     }
+    let beyond_cap = u64::from(http::TOLD_BEYOND_CAP) * http::FILES_PER_CONNECTION;
+    let spare = limit.saturating_sub(OTHER_FILES + beyond_cap);
+    // Each with its descriptors, those of one that is just ending, and half an upload.
+    let connections = spare / (http::FILES_PER_CONNECTION * 2 + 1);
+    if connections < CONNECTIONS_MIN {
+        return Err(Failure::new(
+            format!(
+                "the limit on open files is {limit}, too few for {CONNECTIONS_MIN} connections"
+            ),
+            format!("raise it: LimitNOFILE={wanted} in the unit, or ulimit -n {wanted} in a shell"),
+        ));
+    }
+    let at_most = |most: u64, value: u32| u32::try_from(most).unwrap_or(u32::MAX).min(value);
+    config.max_connections = at_most(connections, config.max_connections);
+    config.max_uploads = at_most((connections / 2).max(1), config.max_uploads);
+    let (connections, uploads) = (config.max_connections, config.max_uploads);
+    events::few_files(limit, wanted, connections, uploads);
+    Ok(config)
 }
 
 fn listen_for_signals(stopper: &Stopper) -> Result<(), Failure> {

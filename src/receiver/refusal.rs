@@ -68,6 +68,10 @@ pub enum Refusal {
     TooManyUploads {
         uploads_max: u32,
     },
+    /// What room is left is for other addresses.
+    TooManyUploadsOfYours {
+        under_way: u32,
+    },
     TooManyConnections,
     Draining,
     DiskFull,
@@ -99,7 +103,8 @@ impl Refusal {
             Refusal::HeadTooLarge => 431,
             Refusal::Internal => 500,
             Refusal::TransferEncoding => 501,
-            Refusal::GateNotLoaded | Refusal::GateBusy | Refusal::TooManyUploads { .. } => 503,
+            Refusal::GateNotLoaded | Refusal::GateBusy => 503,
+            Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => 503,
             Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
             Refusal::DiskFull => 507,
         }
@@ -130,6 +135,7 @@ impl Refusal {
             Refusal::GateNotLoaded => "gate-not-loaded",
             Refusal::GateBusy => "gate-busy",
             Refusal::TooManyUploads { .. } => "too-many-uploads",
+            Refusal::TooManyUploadsOfYours { .. } => "too-many-uploads-of-yours",
             Refusal::TooManyConnections => "too-many-connections",
             Refusal::Draining => "draining",
             Refusal::DiskFull => "disk-full",
@@ -138,7 +144,7 @@ impl Refusal {
     }
 
     /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
-    pub const NAMES: [&str; 26] = [
+    pub const NAMES: [&str; 27] = [
         "bad-commit",
         "bad-name",
         "bad-head",
@@ -161,6 +167,7 @@ impl Refusal {
         "gate-not-loaded",
         "gate-busy",
         "too-many-uploads",
+        "too-many-uploads-of-yours",
         "too-many-connections",
         "draining",
         "disk-full",
@@ -192,6 +199,7 @@ impl Refusal {
             Refusal::GateNotLoaded => "The version gate has not loaded its window yet",
             Refusal::GateBusy => "The version gate could not look again in time",
             Refusal::TooManyUploads { .. } => "Too many uploads at once",
+            Refusal::TooManyUploadsOfYours { .. } => "Too many uploads at once from your address",
             Refusal::TooManyConnections => "Too many connections at once",
             Refusal::Draining => "The receiver is stopping",
             Refusal::DiskFull | Refusal::DiskAtFloor => "The store is out of space",
@@ -202,7 +210,10 @@ impl Refusal {
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
             Refusal::GateNotLoaded | Refusal::GateBusy => Some(RETRY_GATE_S),
-            Refusal::TooManyUploads { .. } | Refusal::TooManyConnections => Some(RETRY_BUSY_S),
+            Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => {
+                Some(RETRY_BUSY_S)
+            }
+            Refusal::TooManyConnections => Some(RETRY_BUSY_S),
             Refusal::Draining => Some(RETRY_DRAIN_S),
             Refusal::DiskFull | Refusal::DiskAtFloor => Some(RETRY_DISK_S),
             _ => None,
@@ -304,6 +315,10 @@ impl fmt::Display for Refusal {
             Refusal::TooManyUploads { uploads_max } => {
                 write!(f, "{uploads_max} uploads are under way, the most this receiver takes; try again")
             }
+            Refusal::TooManyUploadsOfYours { under_way } => write!(
+                f,
+                "{under_way} uploads of your address are under way, and the room that is left is kept for others; try again, or raise max_uploads"
+            ),
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
             Refusal::DiskAtFloor => f.write_str(

@@ -85,6 +85,7 @@ fn random_fraction() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeded::Seeded;
 
     #[test]
     fn waits_grow_to_the_cap_and_are_spread_over_all_of_it() {
@@ -140,5 +141,64 @@ mod tests {
             assert!(wait >= Duration::from_secs(least_s), "{wait:?} {least_s}");
             assert!(wait <= WAIT_MAX);
         }
+    }
+
+    /// Any row of what can happen, against a count of failures: no wait leaves its bounds, and a
+    /// try is due when its wait is over and not before.
+    #[test]
+    fn no_row_of_failures_leaves_the_bounds() {
+        for seed in 0..200 {
+            let mut random = Seeded::new(seed);
+            let mut backoff = Backoff::default();
+            let mut failures = 0u32;
+            for _ in 0..random.below(60) {
+                let cap = WAIT_MAX.min(FIRST_WAIT.saturating_mul(1 << failures.min(20)));
+                let before = Instant::now();
+                let (wait, least, most) = match random.below(8) {
+                    0 => {
+                        backoff.reset();
+                        failures = 0;
+                        assert!(backoff.is_due(before) && backoff.not_before().is_none());
+                        continue;
+                    }
+                    1 => {
+                        backoff.retry_now();
+                        assert!(backoff.is_due(before));
+                        continue;
+                    }
+                    2 | 3 => {
+                        let asked = Duration::from_millis(1 << random.below(40));
+                        let told = asked.clamp(FIRST_WAIT, RETRY_AFTER_MAX);
+                        (backoff.fail(Some(asked)), told, told + told / 10)
+                    }
+                    4 => {
+                        let first = Duration::from_secs(random.below(400));
+                        let whole = cap.max(first).min(WAIT_MAX);
+                        (backoff.fail_calmly(first), whole / 2, whole)
+                    }
+                    _ => (backoff.fail(None), Duration::ZERO, cap),
+                };
+                failures += 1;
+                let slack = Duration::from_micros(1);
+                assert!(
+                    least <= wait + slack && wait <= most + slack,
+                    "seed {seed}: {wait:?}"
+                );
+                assert_eq!(backoff.failures(), failures);
+                let at = backoff.not_before().expect("it failed");
+                assert!(before + wait <= at && at <= Instant::now() + wait);
+                assert!(backoff.is_due(at) && (wait.is_zero() || !backoff.is_due(before)));
+            }
+        }
+    }
+
+    #[test]
+    fn no_count_of_failures_is_too_large() {
+        let mut backoff = Backoff {
+            failures: u32::MAX,
+            not_before: None,
+        };
+        assert!(backoff.fail(None) <= WAIT_MAX);
+        assert_eq!(backoff.failures(), u32::MAX);
     }
 }

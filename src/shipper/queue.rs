@@ -184,3 +184,126 @@ pub fn tree_bytes(dir: &Path) -> u64 {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::seeded::Seeded;
+
+    const NAMES: [&str; 10] = [
+        "a",
+        "b-1",
+        "C.x",
+        "d_2",
+        ".hidden",
+        "e f",
+        "f.json",
+        "g.partial",
+        "\u{e9}",
+        "h.tar.zst",
+    ];
+
+    /// Any queue, against the table at the top: what is finished is found, what has lost its
+    /// episode is swept, and nothing else is touched.
+    #[test]
+    fn a_scan_finds_and_sweeps_what_the_table_says() {
+        let dir = std::env::temp_dir().join(format!("cis490-queue-{}", std::process::id()));
+        for seed in 0..150 {
+            let _ = fs::remove_dir_all(&dir);
+            for folder in FOLDERS {
+                fs::create_dir_all(dir.join(folder)).unwrap();
+            }
+            let root = Root::open(&dir).unwrap();
+            let mut random = Seeded::new(seed);
+            let (mut finished, mut unfinished, mut overlooked) = (BTreeSet::new(), 0, 0);
+            for name in NAMES {
+                let is_ours = EpisodeId::parse(name).is_ok();
+                match put_episode(&root.episodes().join(name), &mut random) {
+                    Put::Finished if is_ours => drop(finished.insert(name.to_owned())),
+                    Put::Finished => overlooked += 1,
+                    Put::Unfinished => unfinished += usize::from(is_ours),
+                    Put::Nothing => {}
+                }
+            }
+            let kept = put_outbox(&root, &mut random);
+            let before = listing(&root.episodes());
+            let scan = sweep_and_scan(&root, &mut Told::silent()).unwrap();
+            let found: BTreeSet<String> =
+                scan.finished.iter().map(|(id, _)| id.to_string()).collect();
+            assert_eq!(found, finished, "seed {seed}");
+            assert_eq!(
+                (scan.unfinished, scan.overlooked),
+                (unfinished, overlooked),
+                "seed {seed}"
+            );
+            assert_eq!(listing(&root.outbox()), kept, "seed {seed}");
+            assert_eq!(listing(&root.episodes()), before, "seed {seed}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    enum Put {
+        Finished,
+        Unfinished,
+        /// No directory, so no episode.
+        Nothing,
+    }
+
+    fn put_episode(path: &Path, random: &mut Seeded) -> Put {
+        match random.below(6) {
+            0 => Put::Nothing,
+            1 => {
+                fs::write(path, b"a file").unwrap();
+                Put::Nothing
+            }
+            2 => {
+                symlink("/nowhere", path).unwrap();
+                Put::Nothing
+            }
+            3 => {
+                fs::create_dir(path).unwrap();
+                Put::Unfinished
+            }
+            _ => {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("meta.json"), b"{}").unwrap();
+                Put::Finished
+            }
+        }
+    }
+
+    /// Fills outbox/; the names that must still be there after a sweep.
+    fn put_outbox(root: &Root, random: &mut Seeded) -> BTreeSet<PathBuf> {
+        let mut kept = BTreeSet::new();
+        for name in NAMES {
+            let path = |ending: &str| root.outbox().join(format!("{name}{ending}"));
+            if random.below(2) == 0 {
+                let tarball = path(TARBALL);
+                fs::write(&tarball, b"packed").unwrap();
+                let is_there = root.episodes().join(name).symlink_metadata().is_ok();
+                if is_there || EpisodeId::parse(name).is_err() {
+                    kept.insert(tarball);
+                }
+            }
+            if random.below(3) == 0 {
+                fs::write(path(PARTIAL), b"half").unwrap();
+            }
+            if random.below(4) == 0 {
+                let odd = path(".odd");
+                fs::write(&odd, b"somebody's").unwrap();
+                kept.insert(odd);
+            }
+        }
+        kept
+    }
+
+    fn listing(dir: &Path) -> BTreeSet<PathBuf> {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|found| found.unwrap().path())
+            .collect()
+    }
+}

@@ -6,8 +6,13 @@
 #[path = "../it/client.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod client;
+mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
+#[path = "../it/hostile/pipelines.rs"]
+mod pipelines;
+#[path = "../it/hostile/tarballs.rs"]
+mod tarballs;
 #[path = "../it/world.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod world;
@@ -22,12 +27,16 @@ use world::World;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 5] = [
+    let runs: [(&str, fn()); 9] = [
         ("kills", kills_of_the_receiver),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
         ("half-closed", a_peer_that_ends_and_does_not_read),
+        ("slow", hostile::slow_peers),
+        ("rows", hostile::rows_of_requests),
+        ("tarballs", hostile::tarballs_of_a_gigabyte),
+        ("fuzz", hostile::fuzz_targets),
     ];
     for (name, run) in runs {
         if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
@@ -110,13 +119,16 @@ fn many_uploads_at_once() {
         .collect();
     let began = Instant::now();
     let mut clients: Vec<Client> = thread::scope(|scope| {
-        let send = |bytes: &Vec<u8>| {
-            let mut client = world.client();
+        let send = |(n, bytes): (usize, &Vec<u8>)| {
+            // One address alone would get half of the places.
+            let source = std::net::Ipv4Addr::new(127, 0, 1, n as u8);
+            let mut client = Client::connect_from(world.address(), source);
             client.send(&bytes[..bytes.len() - 1]).unwrap();
             client
         };
         let threads: Vec<_> = puts
             .iter()
+            .enumerate()
             .map(|put| scope.spawn(move || send(put)))
             .collect();
         threads

@@ -1,10 +1,11 @@
 //! An HTTP client of literal bytes: it sends what it is told, however wrong, and reads answers.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use socket2::{Domain, Socket, Type};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -41,10 +42,28 @@ impl Client {
     /// `None` if nobody listens.
     pub fn try_connect(address: SocketAddr) -> Option<Client> {
         let stream = TcpStream::connect(address).ok()?;
+        Some(Client::of(stream))
+    }
+
+    /// From another of this machine's addresses.
+    pub fn connect_from(address: SocketAddr, source: Ipv4Addr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect(&address.into()).expect("connect");
+        Client::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Some(Client(stream))
+        Client(stream)
+    }
+
+    /// Ends the connection with a reset: neither side's bytes under way arrive.
+    pub fn reset(self) {
+        let socket = Socket::from(self.0);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Sends bytes; a peer that has closed already is no error here, its answer tells.

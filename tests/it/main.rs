@@ -12,6 +12,7 @@ mod examples;
 mod forgejo;
 mod gate;
 mod guard;
+mod hostile;
 mod kills;
 mod lab;
 mod log;

@@ -139,6 +139,8 @@ pub struct World {
     env: Vec<(String, String)>,
     /// The size of a tmpfs that the next process has for its store, seen by itself alone.
     mount: Option<&'static str>,
+    /// The limit on open files that the next processes are given.
+    files: Option<u32>,
     // Dropped last: it removes the folder that the rest lives in.
     dir: TempDir,
 }
@@ -180,6 +182,7 @@ impl World {
             address: None,
             env: Vec::new(),
             mount: None,
+            files: None,
         };
         world.run(&["init", "--config", &world.config_path()]);
         world
@@ -209,9 +212,20 @@ impl World {
         self.mount = Some(size);
     }
 
+    /// From the next start on, the process may have so many files open and no more.
+    pub fn limit_files(&mut self, most: u32) {
+        self.files = Some(most);
+    }
+
     /// The program, in a mount namespace of its own if one is wanted.
     fn receiver(&self) -> Command {
-        let program = cis490();
+        let mut program = cis490();
+        if let Some(most) = self.files {
+            let mut limited = Command::new("sh");
+            limited.args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"]);
+            limited.arg(program.get_program()).args(program.get_args());
+            program = limited;
+        }
         let Some(size) = self.mount else {
             return program;
         };
@@ -309,6 +323,16 @@ impl World {
             .as_ref()
             .expect("the receiver was started")
             .id()
+    }
+
+    /// User and system time of the process, in clock ticks (of 10 ms, as a rule).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        [fields[12], fields[13]]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
     }
 
     /// kill -9.

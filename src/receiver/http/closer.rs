@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use crate::failure::Failure;
 use crate::receiver::vital::{self, Stopper};
 use crate::sys::{self, Direction};
@@ -52,6 +52,7 @@ impl Closer {
     /// which waits here until the peer has had the time to read it.
     pub fn close(&self, connection: &Arc<Connection>, answer: &[u8]) {
         connection.mark_dead();
+        connection.enter(Phase::Closing);
         let Ok(written) = connection.write_directly(answer) else {
             return connection.kill();
         };
@@ -70,7 +71,7 @@ impl Closer {
         if self.0.send(closing).is_ok() {
             let _ = over.recv();
         }
-        connection.kill();
+        connection.end();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The guard of one connection: a socket of our own beside the one that may_minihttp holds, and
 //! the account of what happens on it.
 //!
-//! 1. While a request is being answered (`Busy`) the watchdog leaves the connection to whoever
-//!    answers; in every other phase a deadline runs.
+//! 1. While a request is being answered (`Busy`, `Closing`) the watchdog leaves the connection to
+//!    whoever answers; in every other phase a deadline runs.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
 //!    waiting to leave: answers never overtake each other.
 //! 3. Once `dead`, whatever is still parsed from the connection is not a request.
@@ -30,6 +30,10 @@ pub enum Phase {
     Busy,
     /// The head of an upload was admitted; its first body bytes are awaited in the coroutine.
     FirstBytes,
+    /// The last answer was given; the peer is given time to read it.
+    Closing,
+    /// Nothing comes any more: only descriptors are left to be closed.
+    Over,
 }
 
 pub struct Connection {
@@ -100,7 +104,9 @@ impl Connection {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Between,
             1 => Phase::Busy,
-            _ => Phase::FirstBytes,
+            2 => Phase::FirstBytes,
+            3 => Phase::Closing,
+            _ => Phase::Over,
         }
     }
 
@@ -171,9 +177,17 @@ impl Connection {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Ends the connection without a word. may_minihttp's coroutine reads the end and closes.
+    /// Ends the connection without a word. A peer that goes on sending would else be left with a
+    /// closed window, and might notice only a minute later.
     pub fn kill(&self) {
+        sys::reset_on_close(&self.socket);
+        self.end();
+    }
+
+    /// Ends the connection, all being said. may_minihttp's coroutine reads the end and closes.
+    pub fn end(&self) {
         self.mark_dead();
+        self.enter(Phase::Over);
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Head<'a> {
     /// Judges where the request ends. An error here means that the bytes which follow cannot be
     /// trusted to begin a request.
     pub fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {
-        if self.bytes > HEAD_BYTES_MAX {
+        if method.len() + self.bytes > HEAD_BYTES_MAX {
             return Err(Refusal::HeadTooLarge);
         }
         if self.transfer_encoding {
@@ -183,6 +183,24 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 /// A header value as text for grammar and messages; what is not UTF-8 fails every grammar.
 fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(256)]).into_owned()
+}
+
+/// The path of a request line, which may be a whole URL as proxies are sent: RFC 9112 wants both
+/// taken. Whose URL it is decides nothing here, no more than `Host` does.
+pub fn origin_form(target: &str) -> &str {
+    let scheme = |scheme: &str| {
+        let head = target.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme)
+            .then(|| &target[scheme.len()..])
+    };
+    let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
+        return target;
+    };
+    match rest.find('/') {
+        Some(0) => target, // nobody's URL
+        Some(slash) => &rest[slash..],
+        None => "/",
+    }
 }
 
 /// What a path and method ask for.
@@ -350,6 +368,23 @@ mod tests {
                 .unwrap()
                 .closes
         );
+    }
+
+    #[test]
+    fn a_whole_url_is_as_good_as_its_path() {
+        for (target, path) in [
+            ("/v1/gate", "/v1/gate"),
+            ("http://pi:8490/v1/gate", "/v1/gate"),
+            ("HTTPS://pi/v1/gate?x", "/v1/gate?x"),
+            ("http://pi", "/"),
+            ("http:///v1/gate", "http:///v1/gate"),
+            ("ftp://pi/v1/gate", "ftp://pi/v1/gate"),
+            ("http:/", "http:/"),
+            ("htt\u{e9}://", "htt\u{e9}://"),
+            ("*", "*"),
+        ] {
+            assert_eq!(origin_form(target), path, "{target}");
+        }
     }
 
     #[test]

@@ -8,10 +8,14 @@
 //! 3. An answer that is given before the whole body was read closes the connection, so the rest
 //!    of the body is never taken for a request.
 
+mod acceptor;
 mod answer;
 mod clerk;
 mod closer;
 mod connection;
+mod crowd;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod get;
 mod head;
 mod meters;
@@ -21,9 +25,11 @@ mod put;
 mod upload;
 mod watchdog;
 
+#[cfg(any(test, fuzzing))]
+pub use self::fuzzed::request_head as fuzzed_head;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,11 +38,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 
+use self::acceptor::Acceptor;
 use self::answer::{Answer, PositionLines};
 use self::clerk::Clerks;
 use self::closer::Closer;
 use self::connection::Connection;
-use self::head::{Framing, Head, Route};
+use self::crowd::{Crowd, Places};
+use self::head::{Framing, Head, Route, origin_form};
 use self::meters::Meters;
 use self::page::Kept;
 use self::upload::Uploads;
@@ -52,7 +60,6 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
-use crate::sys;
 use crate::wire::{self, Slot};
 
 /// The crate below this room, for whoever sets what is logged.
@@ -75,6 +82,9 @@ struct Shared {
     closer: Closer,
     uploads: Arc<Uploads>,
     announce: watchdog::Announce,
+    crowd: Crowd,
+    /// Requests that wait for a refresh of the gate, each on a connection that others could have.
+    asking: Arc<Places>,
     connections: AtomicU32,
     /// Uploads between their head and the end of their answer. Counted before `draining` is read,
     /// so that whoever drains sees every upload that was let in.
@@ -126,6 +136,8 @@ pub fn start(
         closer: Closer::start(stopper)?,
         uploads: Uploads::new(Arc::clone(&store), bodies),
         announce: watchdog::start(watch, stopper)?,
+        crowd: Crowd::new(config.max_connections),
+        asking: Places::new(config.max_connections),
         connections: AtomicU32::new(0),
         answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
@@ -225,46 +237,13 @@ impl Drop for Answering<'_> {
     }
 }
 
-/// Makes the service of each connection. Runs in the accept coroutine: never panics, never blocks.
-struct Acceptor(Arc<Shared>);
-
-impl HttpServiceFactory for Acceptor {
-    type Service = Service;
-
-    fn new_service(&self, id: usize) -> Service {
-        let shared = &self.0;
-        let fd = RawFd::try_from(id).unwrap_or(-1);
-        let connection = Connection::guard(fd).ok().map(Arc::new);
-        if connection.is_none() {
-            // No descriptor for a guard: unwatched, the connection could last for ever.
-            sys::shut_down(fd);
-        }
-        let open = shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
-        if let Some(connection) = &connection {
-            let _ = shared.announce.send(Arc::downgrade(connection));
-            if open
-                > shared
-                    .config
-                    .max_connections
-                    .saturating_add(TOLD_BEYOND_CAP)
-            {
-                connection.kill();
-            }
-        }
-        Service {
-            shared: Arc::clone(shared),
-            connection,
-            over_cap: open > shared.config.max_connections,
-        }
-    }
-}
-
 /// One connection's requests, one after the other.
 struct Service {
     shared: Arc<Shared>,
     /// `None` if the system gave us no socket of our own: nothing is answered then.
     connection: Option<Arc<Connection>>,
-    over_cap: bool,
+    /// Whether there was a place for it when it came, `Crowd` having the word later.
+    has_place: bool,
 }
 
 impl Drop for Service {
@@ -290,7 +269,8 @@ impl HttpService for Service {
             shared: &self.shared,
             connection: &connection,
         };
-        let over_cap = self.over_cap;
+        self.has_place = self.has_place || self.shared.crowd.has_place(&connection);
+        let over_cap = !self.has_place;
         let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
         let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
         if reply.closes || is_head {
@@ -354,7 +334,7 @@ impl Exchange<'_> {
         if over_cap {
             return self.refuse_closing(&method, &path, &Refusal::TooManyConnections);
         }
-        match Route::parse(&method, &path) {
+        match Route::parse(&method, origin_form(&path)) {
             Ok(Route::Upload(slot)) => {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, request, framing)
@@ -432,6 +412,8 @@ impl Exchange<'_> {
             Look::NotInWindow => return Err(self.not_in_window(commit)),
             Look::NotLoaded => return Err(Refusal::GateNotLoaded),
         }
+        let place = self.shared.asking.take(self.connection.peer());
+        let _place = place.map_err(|_| Refusal::GateBusy)?;
         let (sender, refreshed) = may::sync::mpsc::channel();
         gate.ask(Box::new(move |how| {
             let _ = sender.send(how);

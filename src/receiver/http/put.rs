@@ -119,10 +119,8 @@ impl Exchange<'_> {
         if !has_room {
             return Err(Refusal::DiskFull);
         }
-        let uploads_max = self.shared.config.max_uploads;
-        let permit = self.shared.uploads.permit();
         Ok(Judged::Admitted(Admitted {
-            permit: permit.ok_or(Refusal::TooManyUploads { uploads_max })?,
+            permit: self.shared.uploads.permit(self.connection.peer())?,
             place,
             claim,
         }))

@@ -8,14 +8,14 @@
 //! and tells how it went.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::crowd::{NoPlace, Place, Places};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{Arrival, Published, Store, StoreError};
@@ -61,7 +61,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Uploads {
     store: Arc<Store>,
     limits: Limits,
-    running: AtomicU32,
+    places: Arc<Places>,
     /// Threads that wait for a job, the one that waited least on top. Whoever takes one out of
     /// here gives it a job: a thread ends only after taking itself out.
     waiting: Mutex<Vec<Waiting>>,
@@ -73,13 +73,7 @@ struct Waiting {
 }
 
 /// The right to run one upload. Dropping it makes room for the next.
-pub struct Permit(Arc<Uploads>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+pub type Permit = Place;
 
 /// The coroutine's end of an upload under way.
 pub struct Running {
@@ -105,22 +99,23 @@ impl Uploads {
         Arc::new(Uploads {
             store,
             limits,
-            running: AtomicU32::new(0),
+            places: Places::new(limits.uploads_max),
             waiting: Mutex::new(Vec::new()),
         })
     }
 
     pub fn running(&self) -> u32 {
-        self.running.load(Ordering::Acquire)
+        self.places.taken()
     }
 
-    /// Room for one more upload, if there is any.
-    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
-        let one_more = |running| (running < self.limits.uploads_max).then_some(running + 1);
-        self.running
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .ok()?;
-        Some(Permit(Arc::clone(self)))
+    /// Room for one more upload of this peer, if there is any.
+    pub fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
+        self.places.take(peer).map_err(|no_place| match no_place {
+            NoPlace::Full => Refusal::TooManyUploads {
+                uploads_max: self.limits.uploads_max,
+            },
+            NoPlace::OwnShare(under_way) => Refusal::TooManyUploadsOfYours { under_way },
+        })
     }
 
     /// Starts the upload on a body thread. An error if the system gives no thread.

@@ -24,7 +24,9 @@ const _: () = assert!(super::head::HEAD_BYTES_MAX as u64 + 32 * 1024 < UNFINISHE
 
 #[derive(Clone, Copy)]
 pub struct Limits {
+    /// Between two requests.
     pub idle: Duration,
+    /// From a head's first byte, or from the connection's beginning, to the head's end.
     pub head: Duration,
 }
 
@@ -80,7 +82,8 @@ impl Watched {
         let phase = connection.phase();
         let age = connection.phase_age();
         match phase {
-            Phase::Busy => true,
+            Phase::Busy | Phase::Closing => true,
+            Phase::Over => false,
             Phase::FirstBytes => age < limits.idle || ended(&connection, "no body came"),
             Phase::Between => self.may_go_on_waiting(&connection, age, limits),
         }
@@ -93,11 +96,14 @@ impl Watched {
         limits: Limits,
     ) -> bool {
         let bytes = connection.head_bytes().unwrap_or(0);
+        let request = connection.requests();
+        if request == 0 && age >= limits.head {
+            return ended(connection, "no request came");
+        }
         if bytes == 0 {
             self.head = None;
             return age < limits.idle || ended(connection, "idle");
         }
-        let request = connection.requests();
         let since = match self.head {
             Some((same, since)) if same == request => since,
             _ => self.head.insert((request, Instant::now())).1,

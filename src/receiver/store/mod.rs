@@ -28,7 +28,9 @@ mod rows;
 mod space;
 mod writer;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
+#[cfg(any(test, fuzzing))]
 pub mod testing;
 
 use std::ffi::CStr;

@@ -123,28 +123,14 @@ impl Forgejo {
         let path = format!(
             "/commits?sha={head}&limit={limit}&page={page}&stat=false&verification=false&files=false"
         );
-        // Go writes an empty list as `null` too.
-        let elements: Option<Vec<Option<Commit>>> = self.get(&path, PAGE_BYTES_MAX)?;
-        let sha = |commit: Commit| hash(commit.sha.as_ref());
-        Ok(elements
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(sha)
-            .collect())
+        let elements: Page = self.get(&path, PAGE_BYTES_MAX)?;
+        Ok(commits_of(elements))
     }
 
     fn head_by_ref(&self) -> Result<CommitHash, Fault> {
         let wanted = format!("refs/heads/{}", self.branch);
         let answer: Value = self.get(&format!("/git/{wanted}"), HEAD_BYTES_MAX)?;
-        // By prefix: `main` brings `maintenance` along. Some versions answer one match bare.
-        let refs = answer
-            .as_array()
-            .map_or(std::slice::from_ref(&answer), Vec::as_slice);
-        refs.iter()
-            .filter(|one| one.get("ref").and_then(Value::as_str) == Some(&wanted))
-            .find_map(|one| hash(one.pointer("/object/sha")))
-            .ok_or(Fault::NoBranch)
+        head_of_refs(&answer, &wanted).ok_or(Fault::NoBranch)
     }
 
     fn head_by_branch(&self) -> Result<CommitHash, Fault> {
@@ -165,7 +151,7 @@ impl Forgejo {
         }
         let body = response.body_mut().with_config().limit(bytes_max);
         let bytes = body.read_to_vec().map_err(Fault::of)?;
-        serde_json::from_slice(&bytes).map_err(|error| Fault::Odd(not_json(&bytes, &error)))
+        from_json(&bytes)
     }
 
     fn trouble(&self, fault: Fault) -> Trouble {
@@ -180,6 +166,49 @@ impl Forgejo {
 struct Commit {
     #[serde(default)]
     sha: Option<Value>,
+}
+
+/// Go writes an empty list as `null` too.
+type Page = Option<Vec<Option<Commit>>>;
+
+fn commits_of(page: Page) -> Vec<CommitHash> {
+    let sha = |commit: Commit| hash(commit.sha.as_ref());
+    page.into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(sha)
+        .collect()
+}
+
+/// By prefix: `main` brings `maintenance` along. Some versions answer one match bare.
+fn head_of_refs(answer: &Value, wanted: &str) -> Option<CommitHash> {
+    let refs = answer
+        .as_array()
+        .map_or(std::slice::from_ref(answer), Vec::as_slice);
+    refs.iter()
+        .filter(|one| one.get("ref").and_then(Value::as_str) == Some(wanted))
+        .find_map(|one| hash(one.pointer("/object/sha")))
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| Fault::Odd(not_json(bytes, &error)))
+}
+
+/// Reads `bytes` as each of Forgejo's answers: commits or a fault in words that fit a log line.
+#[cfg(any(test, fuzzing))]
+pub fn fuzzed_answers(bytes: &[u8]) {
+    let faults = [
+        from_json::<Page>(bytes).map(|page| commits_of(page).len()),
+        from_json::<Value>(bytes)
+            .map(|answer| usize::from(head_of_refs(&answer, "refs/heads/main").is_some())),
+    ];
+    for fault in faults.into_iter().filter_map(Result::err) {
+        let (_, what, _) = fault.words("main");
+        assert!(
+            what.len() < 4000 && !what.contains(char::is_control),
+            "{what:?}"
+        );
+    }
 }
 
 fn hash(value: Option<&Value>) -> Option<CommitHash> {

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+#[cfg(any(test, fuzzing))]
+pub use forgejo::fuzzed_answers;
 pub use trouble::Trouble;
 pub use window::Window;
 

@@ -97,6 +97,7 @@ fn first_place(commit: &CommitHash, places: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeded::Seeded;
 
     /// Commits whose first bytes are all alike, the worst case for the table, or spread.
     fn commits(count: usize, alike: bool) -> Vec<CommitHash> {
@@ -149,5 +150,47 @@ mod tests {
         let merged = Window::fallback(&all[..2], Some(&ours), 4).unwrap();
         assert_eq!(merged.commits(), &all[..4]);
         assert_eq!(merged.source(), Source::GitFallback);
+    }
+
+    /// Any lists, with repetitions and of any length, against the plainest model of a window.
+    #[test]
+    fn a_window_is_its_list_without_repetition_cut_to_size() {
+        for seed in 0..300 {
+            let mut random = Seeded::new(seed);
+            let known = commits(1 + random.below(80) as usize, seed % 3 == 0);
+            let mut list = |most: u64| -> Vec<CommitHash> {
+                (0..random.below(most))
+                    .map(|_| random.one_of(&known))
+                    .collect()
+            };
+            let (ours, git) = (list(120), list(60));
+            let size = 1 + (seed as u32 * 7) % 50;
+            let model = |lists: [&[CommitHash]; 2]| {
+                let mut model: Vec<CommitHash> = Vec::new();
+                for commit in lists.concat() {
+                    if !model.contains(&commit) && model.len() < size as usize {
+                        model.push(commit);
+                    }
+                }
+                model
+            };
+            let window = Window::new(ours.iter().copied(), size, Source::Forgejo);
+            holds(window.as_ref(), &model([&ours, &[]]), &known);
+            let cut = window.as_ref().map_or(&[][..], Window::commits);
+            let merged = Window::fallback(&git, window.as_ref(), size);
+            holds(merged.as_ref(), &model([&git, cut]), &known);
+        }
+    }
+
+    fn holds(window: Option<&Window>, model: &[CommitHash], known: &[CommitHash]) {
+        let Some(window) = window else {
+            return assert!(model.is_empty());
+        };
+        assert_eq!((window.commits(), window.head()), (model, model[0]));
+        for commit in known {
+            let place = model.iter().position(|one| one == commit);
+            let position = place.map(|place| place as u32 + 1);
+            assert_eq!(window.position(commit), position);
+        }
     }
 }

@@ -1,0 +1,77 @@
+//! What must hold for every tarball, and for whatever is packed; for tests and the fuzz targets
+//! alone.
+
+use std::io::Read;
+
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, FrameCompressor};
+
+use super::matcher::FastMatcher;
+use super::read;
+
+/// Enough for the matcher to forget what lies behind its window.
+const INPUT_BYTES_MAX: usize = 3 << 20;
+
+/// Reads `bytes` as a tar.zst, and as the tar in one: an answer or a word, in bounded time.
+pub fn tarball(bytes: &[u8]) {
+    const LOOKED_AT: u64 = 4 << 20;
+    for told in [
+        read::read_meta_within(bytes, LOOKED_AT),
+        read::meta_in_tar(bytes),
+    ] {
+        if let Err(error) = told {
+            let words = error.to_string();
+            assert!(!words.is_empty() && words.len() < 1000);
+        }
+    }
+}
+
+/// Compresses what the script in `bytes` spells, which must come back as it was.
+pub fn matcher(bytes: &[u8]) {
+    let input = spelled(bytes);
+    let mut packed = Vec::new();
+    let mut compressor =
+        FrameCompressor::new_with_matcher(FastMatcher::new(), CompressionLevel::Fastest);
+    compressor.set_source(&input[..]);
+    compressor.set_drain(&mut packed);
+    compressor.compress();
+    drop(compressor);
+    let mut unpacked = Vec::with_capacity(input.len());
+    let mut decoder = StreamingDecoder::new(&packed[..]).expect("a frame begins");
+    decoder.read_to_end(&mut unpacked).expect("it reads back");
+    assert!(unpacked == input, "what was packed comes back changed");
+}
+
+/// Large inputs from small scripts: bytes as they stand, runs of one byte, noise, and repetitions
+/// from any distance, three bytes of script a step.
+fn spelled(script: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    let mut noise = 0x2545_f491_4f6c_dd1d_u64;
+    for step in script.chunks_exact(3) {
+        let (kind, a, b) = (step[0] % 8, usize::from(step[1]), usize::from(step[2]));
+        match kind {
+            0 | 1 => out.extend_from_slice(&step[1..]),
+            2 => out.extend(std::iter::repeat_n(step[2], 1 + a * a)),
+            3 => out.extend((0..a * 8).map(|_| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                (noise >> 40) as u8
+            })),
+            _ => {
+                // Near, far, and about a window away.
+                let scale = [1, 64, 1024, 5000][usize::from(kind - 4)];
+                let distance = (1 + a * scale).min(out.len());
+                let from = out.len() - distance;
+                for at in from..from + (b * b).min(60_000) {
+                    let Some(&byte) = out.get(at) else { break };
+                    out.push(byte);
+                }
+            }
+        }
+        if out.len() > INPUT_BYTES_MAX {
+            break;
+        }
+    }
+    out
+}

@@ -1,0 +1,115 @@
+//! Every place where bytes of a stranger are read, as a function of bytes that panics where
+//! something that must hold does not. No part of the program: built for tests, which replay
+//! `tests/fuzz/corpus`, and with `--cfg fuzzing` for the fuzz targets, which look for more.
+
+use std::path::Path;
+
+use crate::config;
+use crate::names::{CommitHash, EpisodeId, HostId, Sha256Digest};
+use crate::wire::Slot;
+
+pub use crate::episode::fuzzed::{matcher, tarball};
+pub use crate::receiver::fuzzed_head as request_head;
+pub use crate::receiver::store::fuzzed::index;
+pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
+
+/// The name of a target and of its folder in the corpus, and what it calls.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 7] = [
+    ("request_head", request_head),
+    ("ids", ids),
+    ("index", index),
+    ("tarball", tarball),
+    ("forgejo", forgejo),
+    ("config", configuration),
+    ("matcher", matcher),
+];
+
+/// A name that parses prints as it was written, and is a safe file name.
+pub fn ids(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let printed = [
+        HostId::parse(&text).map(|id| id.to_string()),
+        EpisodeId::parse(&text).map(|id| id.to_string()),
+        CommitHash::parse(&text).map(|id| id.to_string()),
+        Sha256Digest::parse(&text).map(|id| id.to_string()),
+        Slot::parse(&text).map(|slot| slot.to_string()),
+    ];
+    for (kind, printed) in printed.into_iter().enumerate() {
+        match printed {
+            Ok(printed) => {
+                assert_eq!(printed, text);
+                let is_slot = kind == 4;
+                assert!(printed.split('/').count() == if is_slot { 2 } else { 1 });
+                for part in printed.split('/') {
+                    assert!((1..=128).contains(&part.len()) && !part.starts_with(['.', '-', '_']));
+                    let ours = [".json", ".zst", ".partial"];
+                    assert!(!ours.iter().any(|end| part.ends_with(end)));
+                }
+            }
+            Err(bad) => {
+                let words = bad.to_string();
+                assert!(
+                    words.len() < 4000 && !words.contains(char::is_control),
+                    "{words:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Any text is a configuration or a mistake in words, which never show the token that is in it.
+pub fn configuration(bytes: &[u8]) {
+    const TOKEN: &str = "sesame-of-nobody-else";
+    let text = String::from_utf8_lossy(bytes);
+    let (before, behind) = text.split_once('|').unwrap_or((&text, ""));
+    let line = format!("\nauth_token = \"{TOKEN}\"\n");
+    let path = Path::new("a.toml");
+    for text in [
+        text.clone().into_owned(),
+        format!("{before}{line}{behind}"),
+        format!("data_dir = \"/d\"\n[version_gate]{line}{text}"),
+    ] {
+        let told = [
+            config::parse::<crate::receiver::config::Config>(&text, path).err(),
+            config::parse::<crate::shipper::config::Config>(&text, path).err(),
+        ];
+        for failure in told.iter().flatten() {
+            assert!(!failure.to_string().contains(TOKEN), "{failure}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// What fuzzing once found, and the inputs that reach most of the code.
+    #[test]
+    fn the_corpus_holds() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+        for (name, target) in TARGETS {
+            let files = fs::read_dir(corpus.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let mut count = 0;
+            for file in files {
+                let path = file.unwrap().path();
+                println!("{}", path.display()); // the last one shown is the one that failed
+                target(&fs::read(path).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "{name} has no corpus");
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_binary() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+        let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+        for (name, _) in TARGETS {
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        }
+    }
+}

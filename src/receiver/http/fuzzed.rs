@@ -1,0 +1,74 @@
+//! What must hold for every request head, for tests and the fuzz targets alone.
+
+use std::mem::MaybeUninit;
+
+use super::answer::Answer;
+use super::head::{Head, Route, origin_form};
+use crate::receiver::refusal::Refusal;
+
+/// As many headers as may_minihttp takes.
+const HEADERS_MAX: usize = 16;
+
+/// Reads a head as may_minihttp does and judges it as we do.
+///
+/// 1. What passes our framing means to may_minihttp's body reader what it means to us. (That one
+///    takes the first length it finds and panics over an odd one.)
+/// 2. A path that is a slot is that slot's own path, and its parts are safe file names.
+/// 3. Every refusal makes one well-formed answer.
+pub fn request_head(bytes: &[u8]) {
+    let mut headers = [MaybeUninit::uninit(); HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(bytes, &mut headers);
+    if !parsed.is_ok_and(|status| status.is_complete()) {
+        return;
+    }
+    let method = request.method.expect("the head is complete");
+    let target = request.path.expect("the head is complete");
+    let version = request.version.expect("the head is complete");
+    let pairs = || request.headers.iter().map(|one| (one.name, one.value));
+    let head = Head::collect(target, pairs());
+    match head.framing(method, version) {
+        Ok(framing) => assert_eq!(framing.length, length_for_the_crate(pairs()) as u64),
+        Err(refusal) => is_well_formed(&refusal),
+    }
+    let parts = [head.sha256().err(), head.dirty().err()];
+    parts.iter().flatten().for_each(is_well_formed);
+    if let Err(why) = head.commit() {
+        is_well_formed(&Refusal::BadHead(why));
+    }
+    let path = origin_form(target);
+    assert!(target.ends_with(path) || path == "/");
+    match Route::parse(method, path) {
+        Ok(Route::Upload(slot) | Route::Receipt(slot)) => {
+            assert_eq!(format!("/v1/episodes/{slot}"), path);
+            for name in [slot.host.as_str(), slot.episode.as_str()] {
+                assert!(!name.is_empty() && !name.starts_with('.') && name.len() <= 128);
+                assert!(!name.contains(['/', '\\', '%', '\0']) && name.is_ascii());
+            }
+        }
+        Ok(_) => {}
+        Err(refusal) => is_well_formed(&refusal),
+    }
+}
+
+/// may_minihttp 0.1.11's `content_length`, panics included.
+fn length_for_the_crate<'a>(mut pairs: impl Iterator<Item = (&'a str, &'a [u8])>) -> usize {
+    let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    found.map_or(0, |(_, value)| {
+        let text = std::str::from_utf8(value).expect("it passed our framing");
+        text.parse().expect("it passed our framing")
+    })
+}
+
+fn is_well_formed(refusal: &Refusal) {
+    let status = refusal.status();
+    assert!((400..600).contains(&status));
+    let answer = Answer::refusal(refusal).into_closing_bytes(true);
+    let text = String::from_utf8(answer).expect("answers are text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")));
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    assert!(body.len() < 16 << 10 && !body.trim_end().contains(char::is_control));
+    let problem: serde_json::Value = serde_json::from_str(body).expect("a problem is JSON");
+    assert_eq!(problem["status"], status);
+}

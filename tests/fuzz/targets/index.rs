@@ -1,0 +1,7 @@
+//! The index, and what a crash left at its end. See `cis490::fuzzing`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| cis490::fuzzing::index(bytes));
