@@ -21,4 +21,6 @@ pub mod service;
 pub mod shipper;
 pub mod sys;
 pub mod terminal;
+pub mod tls;
+pub mod version;
 pub mod wire;

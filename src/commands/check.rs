@@ -40,11 +40,7 @@ impl Check {
         end_on_signal();
         let config = Config::load(&self.config, None)?;
         let commit = shipper::local_commit(&self.repo)?;
-        let receiver = Receiver::new(
-            config.receiver_url.clone(),
-            config.token()?,
-            Stop::default(),
-        );
+        let receiver = Receiver::new(&config, Stop::default())?;
         let answer = receiver.gate(&commit).map_err(|no_answer| {
             Failure::new(
                 format!("could not ask {}: {no_answer}", config.receiver_url),

@@ -28,12 +28,13 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::sys;
+use crate::version;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
-    /// print the version and exit
+    /// print version, commit and target, and exit
     #[argh(switch)]
     version: bool,
     #[argh(subcommand)]
@@ -80,7 +81,7 @@ pub fn run() -> ExitCode {
         Err(done) => return done,
     };
     if line.version {
-        println!("cis490 {}", env!("CARGO_PKG_VERSION"));
+        println!("{}", version::line());
         return ExitCode::SUCCESS;
     }
     let Some(command) = line.command else {

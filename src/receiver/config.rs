@@ -242,12 +242,16 @@ impl GateConfig {
                 "its place: one of the two",
             ));
         }
-        if let Some(file) = &self.ca_file {
+        let https = self
+            .forgejo_url
+            .as_ref()
+            .is_some_and(|url| url.starts_with("https://"));
+        if let (Some(file), false) = (&self.ca_file, https) {
             return Err(bad_value(
                 path,
                 "version_gate.ca_file",
                 format!("{file:?}"),
-                "nothing beside an http:// forgejo_url",
+                "its place only beside an https:// forgejo_url",
             ));
         }
         if let Some(url) = &self.forgejo_url {

@@ -8,13 +8,14 @@ use serde::Deserialize;
 use crate::config::{self, bad_value, in_range};
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::tls::{self, Trust};
 
 pub const DEFAULT_PATH: &str = "/etc/cis490/shipper.toml";
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `http://HOST:PORT`, without a slash at its end once loaded.
+    /// `http://HOST:PORT` or `https://HOST[:PORT]`, without a slash at its end once loaded.
     pub receiver_url: String,
     pub host_id: HostId,
     /// What holds data has no default: a typo must not begin an empty queue.
@@ -66,6 +67,12 @@ impl Config {
         self.token_file.as_ref().map(read).transpose()
     }
 
+    /// Whom an `https://` receiver must be vouched for by.
+    pub fn trust(&self) -> Result<Option<Trust>, Failure> {
+        let ca_file = self.ca_file.as_deref();
+        tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
+    }
+
     /// What serde cannot see: ranges, and keys that need or exclude each other.
     fn check(&self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
@@ -87,17 +94,12 @@ impl Config {
             let shown = format!("{:?}", self.receiver_url);
             Err(bad_value(path, "receiver_url", shown, allowed))
         };
-        if self.receiver_url.starts_with("https://") {
+        if !is_base_url(&self.receiver_url) {
             return bad(
-                "http:// for now: run the receiver behind WireGuard, or wait for a later version",
+                "http://HOST:PORT or https://HOST[:PORT] and no more; a receiver listens on port 8490 unless told otherwise",
             );
         }
-        if !is_plain_http_url(&self.receiver_url) {
-            return bad(
-                "http://HOST:PORT and no more; a receiver listens on port 8490 unless told otherwise",
-            );
-        }
-        if let Some(file) = &self.ca_file {
+        if let (Some(file), true) = (&self.ca_file, self.receiver_url.starts_with("http:")) {
             let shown = format!("{file:?}");
             return Err(bad_value(
                 path,
@@ -110,17 +112,25 @@ impl Config {
     }
 }
 
-/// `http://HOST:PORT`, HOST being a name, an IPv4 address or an IPv6 address in brackets. The
-/// port is asked for: 80, which its absence means, is where a receiver hardly ever listens.
-fn is_plain_http_url(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return false;
+/// `http://HOST:PORT` or `https://HOST[:PORT]`, HOST being a name, an IPv4 address or an IPv6 address
+/// in brackets. Of http:// the port is asked for: 80, which its absence means, is where a receiver
+/// hardly ever listens; a proxy that speaks TLS for it listens on 443.
+fn is_base_url(url: &str) -> bool {
+    let (authority, port_needed) = match (url.strip_prefix("http://"), url.strip_prefix("https://"))
+    {
+        (Some(rest), _) => (rest, true),
+        (_, Some(rest)) => (rest, false),
+        _ => return false,
     };
-    let Some((host, port)) = rest.trim_end_matches('/').rsplit_once(':') else {
-        return false;
+    let authority = authority.trim_end_matches('/');
+    let is_port = |text: &str| {
+        text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|p| p > 0)
     };
-    let port_ok =
-        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
+    // The colons of an address in brackets are none before a port.
+    let (host, port_ok) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, is_port(port)),
+        _ => (authority, !port_needed),
+    };
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host_ok = match bracketed {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -153,9 +163,12 @@ mod tests {
         // Keys that are off by default stand there as comments, and are right once uncommented.
         let all: String = example
             .lines()
-            .map(|line| line.replacen("#token_file", "token_file", 1) + "\n")
+            .map(|line| line.replacen("#token_file", "token_file", 1))
+            .map(|line| line.replacen("#ca_file", "ca_file", 1))
+            .map(|line| line.replacen("http://10", "https://10", 1) + "\n")
             .collect();
-        assert!(load(&all).unwrap().token_file.is_some());
+        let all = load(&all).unwrap();
+        assert!(all.token_file.is_some() && all.ca_file.is_some());
         for key in [
             "receiver_url",
             "host_id",
@@ -173,10 +186,6 @@ mod tests {
     fn every_mistake_is_told_in_words() {
         assert!(load(LEAST).is_ok());
         for (text, words) in [
-            (
-                LEAST.replace("http:", "https:"),
-                "receiver_url takes http:// for now",
-            ),
             (
                 LEAST.replace(":8490", ""),
                 "a receiver listens on port 8490",
@@ -211,19 +220,30 @@ mod tests {
             "http://pi:8490/",
             "http://[fd00::1]:8490",
             "http://10.8.0.1:1",
+            "https://pi.lan",
+            "https://pi.lan/",
+            "https://pi.lan:8490",
+            "https://[fd00::1]",
+            "https://[fd00::1]:8490",
         ] {
-            assert!(is_plain_http_url(good), "{good}");
+            assert!(is_base_url(good), "{good}");
         }
         for bad in [
             "http://",
             "http://:1",
             "http://pi:",
+            "http://pi",
+            "http://[fd00::1]",
+            "https://",
+            "https://pi:",
+            "https://pi:0",
+            "https://pi/x",
             "http://pi:+80",
             "http://a b:1",
             "http://[::g]:1",
             "ftp://pi:1",
         ] {
-            assert!(!is_plain_http_url(bad), "{bad}");
+            assert!(!is_base_url(bad), "{bad}");
         }
     }
 }

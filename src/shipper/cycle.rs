@@ -66,13 +66,7 @@ pub(super) struct Shipper {
 }
 
 impl Shipper {
-    pub fn new(
-        config: Config,
-        root: Root,
-        token: Option<String>,
-        bell: Bell,
-        mode: Mode,
-    ) -> Shipper {
+    pub fn new(config: Config, root: Root, receiver: Receiver, bell: Bell, mode: Mode) -> Shipper {
         let state = StateFile::open(
             root.state_file(),
             config.host_id.as_str(),
@@ -80,7 +74,7 @@ impl Shipper {
         );
         let now = Instant::now();
         Shipper {
-            receiver: Receiver::new(config.receiver_url.clone(), token, bell.stop.clone()),
+            receiver,
             holds: Holds::restore(&state.get().holds),
             backlog: Backlog::default(),
             away: Backoff::default(),
@@ -144,8 +138,8 @@ impl Shipper {
     /// SIGHUP: somebody says that things have changed.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match self.config.token() {
-            Ok(token) => self.receiver.set_token(token),
+        match Receiver::new(&self.config, self.bell.stop.clone()) {
+            Ok(receiver) => self.receiver = receiver,
             Err(failure) => events::shipper_trouble(&failure),
         }
         self.holds.ask_now();

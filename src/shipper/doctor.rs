@@ -28,7 +28,13 @@ pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
             return findings;
         }
     };
-    let receiver = Receiver::new(config.receiver_url.clone(), token.clone(), Stop::default());
+    let receiver = match Receiver::new(config, Stop::default()) {
+        Ok(receiver) => receiver,
+        Err(failure) => {
+            findings.push(Finding::of_failure("receiver", &failure));
+            return findings;
+        }
+    };
     let reached = reach(config, &receiver);
     let is_there = reached.verdict != doctor::Verdict::Fail;
     findings.push(reached);

@@ -82,17 +82,17 @@ impl Outcome {
 /// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
 pub fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     let root = Root::open(&config.root)?;
-    let token = config.token()?;
+    let bell = Bell::default();
+    let receiver = Receiver::new(&config, bell.stop.clone())?;
     // Held to the end: one shipper a root.
     let _lock = root.lock()?;
-    let bell = Bell::default();
     let cut_short = match mode {
         Mode::Forever => 0,
         Mode::Once => EXIT_WAITING,
     };
     bell.listen(cut_short.into())?;
     events::shipper_started(&config.host_id, &config.receiver_url, root.dir());
-    let outcome = Shipper::new(config, root, token, bell, mode).run();
+    let outcome = Shipper::new(config, root, receiver, bell, mode).run();
     if mode == Mode::Forever {
         events::shipper_stopped();
         return Ok(ExitCode::SUCCESS);

@@ -7,6 +7,8 @@
 //!
 //! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
 //! 2. A connection carries one request: an answer read here can belong to no other.
+//! 3. Under TLS bytes arrive that are no answer (session tickets), so the early look is at what has
+//!    been decrypted.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::service;
 use crate::sys::{self, Direction};
+use crate::tls::{Session, Trust};
 
 /// Between two looks at [`Stop`].
 const SLICE: Duration = Duration::from_millis(200);
@@ -51,6 +54,8 @@ pub struct Socket {
     stream: TcpStream,
     hush: Hush,
     stop: Stop,
+    /// What seals the bytes, where the receiver is asked by https://.
+    session: Option<Session>,
     /// False once a `100 Continue` came late, in the middle of the body: what can be read then
     /// need not be an answer.
     listens: bool,
@@ -75,6 +80,7 @@ impl Socket {
                         stream,
                         hush,
                         stop,
+                        session: None,
                         listens: true,
                     });
                 }
@@ -84,12 +90,52 @@ impl Socket {
         Err(last)
     }
 
+    /// From here on all bytes are sealed, for `host` and nobody else.
+    ///
+    /// Errors: `host` has not proved itself (a [`crate::tls::Fault`] within), or not in time.
+    pub fn secure(&mut self, trust: &Trust, host: &str, timeout: Duration) -> io::Result<()> {
+        let give_up_at = Instant::now() + timeout;
+        let mut session = trust.session(host)?;
+        while session.is_shaking_hands() {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            let has_to_push = session.has_to_push();
+            self.wait(
+                if has_to_push {
+                    Direction::Writable
+                } else {
+                    Direction::Readable
+                },
+                left,
+            )?;
+            let moved = match has_to_push {
+                true => session.push(&mut self.stream).map(|()| 1),
+                false => session.pull(&mut self.stream),
+            };
+            match moved {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "hung up during the TLS handshake",
+                    ));
+                }
+                Err(error) if !is_passing(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        self.session = Some(session);
+        Ok(())
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// Sends all, or swallows the rest once the peer has answered or is gone: then the answer, or
     /// the reason for its absence, is what [`Socket::receive`] gives.
     ///
     /// Errors: no byte could be sent for `stall`.
     pub fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
-        while !bytes.is_empty() && !self.hush.is_set() {
+        while (!bytes.is_empty() || self.has_to_push()) && !self.hush.is_set() {
             let way = if self.listens {
                 Direction::Either
             } else {
@@ -100,7 +146,7 @@ impl Socket {
                 self.hush.set();
                 break;
             }
-            match self.stream.write(bytes) {
+            match self.write(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(error) if is_passing(&error) => {}
                 Err(error) if is_hang_up(&error) => self.hush.set(),
@@ -113,18 +159,67 @@ impl Socket {
     /// Reads what is there, waiting up to `timeout`. 0 is the end.
     pub fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         loop {
-            self.wait(Direction::Readable, timeout)?;
-            match self.stream.read(buffer) {
+            // What was decrypted already makes no socket readable.
+            match self.read(buffer) {
                 Err(error) if is_passing(&error) => {}
                 other => return other,
             }
+            self.wait(Direction::Readable, timeout)?;
         }
+    }
+
+    /// As much as can be taken now, sealed if need be.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.session else {
+            return self.stream.write(bytes);
+        };
+        // Sealed only when the last ones have left: nothing grows.
+        let sealed = match session.has_to_push() {
+            true => 0,
+            false => session.seal(bytes)?,
+        };
+        match session.push(&mut self.stream) {
+            Err(error) if !is_passing(&error) => Err(error),
+            _ => Ok(sealed),
+        }
+    }
+
+    fn has_to_push(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::has_to_push)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.session else {
+            return self.stream.read(buffer);
+        };
+        loop {
+            match session.take(buffer) {
+                Err(error) if is_passing(&error) => {}
+                other => return other,
+            }
+            session.pull(&mut self.stream)?;
+        }
+    }
+
+    /// What can be read now, without taking it.
+    fn peek(&mut self, start: &mut [u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.session else {
+            return self.stream.peek(start);
+        };
+        let at_end = session.heard().is_empty() && session.pull(&mut self.stream)? == 0;
+        let heard = session.heard();
+        if heard.is_empty() && !at_end {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let n = heard.len().min(start.len());
+        start[..n].copy_from_slice(&heard[..n]);
+        Ok(n)
     }
 
     /// Whether the peer has said something final, its hanging up included.
     fn has_answer(&mut self) -> io::Result<bool> {
         let mut start = [0; INTERIM.len()];
-        match self.stream.peek(&mut start) {
+        match self.peek(&mut start) {
             Err(error) if is_passing(&error) => Ok(false),
             Ok(n) if n > 0 && INTERIM.starts_with(&start[..n]) => {
                 self.listens = false;

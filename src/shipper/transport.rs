@@ -5,9 +5,6 @@
 //! 2. Each request has a connection of its own: an upload never meets a kept connection that the
 //!    other side is just closing, and the receiver need not trust where the last body ended.
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
-//!
-//! When https comes, it wraps [`Line`]; the socket then sees bytes that are no answer yet (session
-//! tickets), so the early look has to move above the decryption.
 
 use std::fmt;
 use std::fs::File;
@@ -24,8 +21,11 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, SendBody, http};
 
+use super::config::Config;
 use super::socket::{Hush, Socket, Stop};
+use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::tls::Trust;
 use crate::wire::{self, Problem, Slot};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ const INPUT_BYTES: usize = 64 << 10;
 pub struct Receiver {
     base_url: String,
     token: Option<String>,
+    /// For https:// alone.
+    trust: Option<Trust>,
     stop: Stop,
 }
 
@@ -81,16 +83,16 @@ pub enum NoAnswer {
 }
 
 impl Receiver {
-    pub fn new(base_url: String, token: Option<String>, stop: Stop) -> Receiver {
-        Receiver {
-            base_url,
-            token,
+    /// The receiver that the configuration names.
+    ///
+    /// Errors: the token or the CA cannot be read.
+    pub fn new(config: &Config, stop: Stop) -> Result<Receiver, Failure> {
+        Ok(Receiver {
+            base_url: config.receiver_url.clone(),
+            token: config.token()?,
+            trust: config.trust()?,
             stop,
-        }
-    }
-
-    pub fn set_token(&mut self, token: Option<String>) {
-        self.token = token;
+        })
     }
 
     /// Uploads one tarball. `progress` hears how many bytes have left.
@@ -171,6 +173,7 @@ impl Receiver {
         let connector = LineConnector {
             hush,
             stop: self.stop.clone(),
+            trust: self.trust.clone(),
             connected: connected.clone(),
         };
         (
@@ -319,6 +322,7 @@ impl Read for UploadBody<'_> {
 struct LineConnector {
     hush: Hush,
     stop: Stop,
+    trust: Option<Trust>,
     connected: Arc<AtomicBool>,
 }
 
@@ -332,7 +336,14 @@ impl Connector for LineConnector {
     ) -> Result<Option<Line>, ureq::Error> {
         let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let timeout = (*details.timeout.after).min(CONNECT_WAIT);
-        let socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
+        let mut socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
+        if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
+            let host = details.uri.host().unwrap_or("");
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            socket
+                .secure(trust, host, timeout)
+                .map_err(|error| told(error, details.timeout))?;
+        }
         self.connected.store(true, Ordering::SeqCst);
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
@@ -369,6 +380,10 @@ impl Transport for Line {
             .map_err(|error| told(error, timeout))?;
         self.buffers.input_appended(read);
         Ok(read > 0)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.socket.is_secure()
     }
 
     /// Never kept for another request.

@@ -37,3 +37,20 @@ fn a_command_that_takes_long_ends_on_a_signal() {
         assert_eq!(ended.signal(), Some(15), "{command}: {ended}");
     }
 }
+
+#[test]
+fn the_version_names_commit_and_target() {
+    let output = cis490().arg("--version").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let (version, rest) = told.split_once(" (").expect(&told);
+    assert_eq!(version, concat!("cis490 ", env!("CARGO_PKG_VERSION")));
+    let (commit, target) = rest
+        .trim()
+        .trim_end_matches(')')
+        .split_once(", ")
+        .expect(&told);
+    let digits = commit.trim_end_matches("-dirty");
+    let is_hash = digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    assert!(is_hash || commit == "of unknown commit", "{told}");
+    assert!(target.contains("-linux-"), "{told}");
+}

@@ -8,19 +8,18 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::world::{TempDir, cis490};
+use crate::world::{TempDir, cis490, is_emulated};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The demo starts its own file again, which a runner like qemu does only where the kernel knows it.
 fn is_run_by_another() -> bool {
-    let runner = std::env::var_os("CIS490_RUNNER").is_some();
-    if runner {
+    if is_emulated() {
         eprintln!(
             "skipped: the demo under CIS490_RUNNER, since its processes would run without it"
         );
     }
-    runner
+    is_emulated()
 }
 
 fn demo(place: &TempDir) -> Command {

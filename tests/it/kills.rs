@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Client, Put, sha256};
-use crate::world::World;
+use crate::world::{World, is_emulated};
 
 /// Bodies of many sizes, so that a kill meets every stage: one block, many, and large ones that a
 /// second thread writes.
@@ -55,8 +55,12 @@ pub fn receiver_killed_under_load(kills: u32, senders: usize) -> Told {
             let threads: Vec<_> = (0..senders)
                 .map(|_| scope.spawn(upload_until_over))
                 .collect();
-            // Any moment will do, and each round takes another: spread over 0 to 150 ms.
-            thread::sleep(Duration::from_micros(u64::from(round) * 7919 % 150_000));
+            // Any moment will do, and each round takes another: spread over 0 to 150 ms, or over as
+            // much of what an emulator does.
+            let spread_us = if is_emulated() { 3_000_000 } else { 150_000 };
+            thread::sleep(Duration::from_micros(
+                u64::from(round) * 7919 * (spread_us / 150_000) % spread_us,
+            ));
             world.signal("KILL");
             over.store(true, Ordering::Relaxed);
             threads

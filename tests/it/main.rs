@@ -26,6 +26,7 @@ mod network;
 mod operator;
 mod order;
 mod page;
+mod panics;
 mod power;
 mod repository;
 mod ship;
@@ -33,6 +34,8 @@ mod soak;
 mod store;
 mod syscalls;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls;
 mod units;
 mod uploads;
 mod watchdog;

@@ -28,6 +28,21 @@ pub fn cis490() -> Command {
     }
 }
 
+/// Whether a runner like qemu runs the program: slowly, and without all of the kernel.
+pub fn is_emulated() -> bool {
+    std::env::var_os("CIS490_RUNNER").is_some()
+}
+
+/// Whether the program can be told to crash or fail at a durable step: one that is named by
+/// `CIS490_BIN` is a release build, which has none. If not, says that the test is skipped.
+pub fn has_steps(test: &str) -> bool {
+    let has = cfg!(debug_assertions) && std::env::var_os("CIS490_BIN").is_none();
+    if !has {
+        eprintln!("skipped: {test}: a release build has no durable steps to stop at");
+    }
+    has
+}
+
 /// A folder that goes away with its owner.
 pub struct TempDir(PathBuf);
 

@@ -80,8 +80,7 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
 /// The service runs, or systemctl had said so. Whether the receiver is there is another machine's
 /// affair, and no reason to call the installation a failure.
 fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
-    let token = config.token()?;
-    let receiver = Receiver::new(config.receiver_url.clone(), token, Stop::default());
+    let receiver = Receiver::new(config, Stop::default())?;
     let Ok(commit) = CommitHash::parse(NO_COMMIT) else {
         return Ok(());
     };

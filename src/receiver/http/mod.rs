@@ -305,6 +305,17 @@ impl Reply {
     }
 }
 
+/// A test's way to a panic in the middle of a request: `CIS490_PANIC_AT` is its path.
+#[cfg(any(debug_assertions, feature = "faults"))]
+fn panic_if_asked(path: &str) {
+    let at = std::env::var("CIS490_PANIC_AT");
+    assert!(at.as_deref() != Ok(path), "asked for by CIS490_PANIC_AT");
+}
+
+/// What is shipped has no such thing.
+#[cfg(not(any(debug_assertions, feature = "faults")))]
+fn panic_if_asked(_: &str) {}
+
 /// One request on one connection.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
@@ -317,6 +328,7 @@ impl Exchange<'_> {
     fn answer(self, request: Request, over_cap: bool) -> Reply {
         let method = request.method().to_owned();
         let path = request.path().to_owned();
+        panic_if_asked(&path);
         let pairs = request
             .headers()
             .iter()

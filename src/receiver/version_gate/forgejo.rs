@@ -21,6 +21,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
+use crate::tls::{self, Trust};
 
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,19 +57,13 @@ pub struct Forgejo {
 impl Forgejo {
     /// `None` if no Forgejo is configured.
     ///
-    /// Errors: an `https://` URL, which this build cannot speak; a token that cannot be read.
+    /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
     pub fn new(config: &GateConfig) -> Result<Option<Forgejo>, Failure> {
         let Some(url) = &config.forgejo_url else {
             return Ok(None);
         };
-        if url.starts_with("https://") {
-            return Err(Failure::new(
-                format!(
-                    "version_gate.forgejo_url = {url:?}: this build of cis490 does not speak TLS"
-                ),
-                "give Forgejo's http:// address, on this machine or behind WireGuard",
-            ));
-        }
+        let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
+        let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
         let repository_url = format!(
             "{}/api/v1/repos/{}/{}",
             url.trim_end_matches('/'),
@@ -76,7 +71,7 @@ impl Forgejo {
             config.repo_name.as_deref().unwrap_or(""),
         );
         Ok(Some(Forgejo {
-            agent: agent(),
+            agent: agent(trust.as_ref()),
             repository_url,
             branch: config.branch.clone(),
             authorization: token(config)?.map(|token| format!("token {token}")),
@@ -220,8 +215,8 @@ fn hash(value: Option<&Value>) -> Option<CommitHash> {
     CommitHash::parse(value?.as_str()?).ok()
 }
 
-fn agent() -> Agent {
-    Agent::config_builder()
+fn agent(trust: Option<&Trust>) -> Agent {
+    let agent = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
@@ -235,9 +230,12 @@ fn agent() -> Agent {
         .input_buffer_size(INPUT_BUFFER_BYTES)
         .output_buffer_size(4 << 10)
         .accept("application/json")
-        .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")));
+    let agent = match trust {
+        Some(trust) => trust.for_ureq(agent),
+        None => agent,
+    };
+    agent.build().new_agent()
 }
 
 fn token(config: &GateConfig) -> Result<Option<String>, Failure> {
@@ -273,6 +271,7 @@ fn quotable(text: &str) -> String {
 
 /// How one request failed.
 enum Fault {
+    Tls(tls::Fault),
     /// Refused, reset, cut short, or no such host.
     Unreachable(String),
     TimedOut(String),
@@ -288,6 +287,9 @@ enum Fault {
 
 impl Fault {
     fn of(error: Error) -> Fault {
+        if let Some(fault) = Trust::fault(&error) {
+            return Fault::Tls(fault);
+        }
         match error {
             Error::Timeout(of) => Fault::TimedOut(of.to_string()),
             Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => Fault::TooLarge,
@@ -310,6 +312,11 @@ impl Fault {
     /// One word, what happened, what to do now.
     fn words(&self, branch: &str) -> (&'static str, String, String) {
         let (kind, what, remedy) = match self {
+            Fault::Tls(fault) => (
+                fault.kind,
+                format!("Forgejo could not be reached by TLS: {}", fault.what),
+                fault.remedy,
+            ),
             Fault::Unreachable(why) => (
                 "unreachable",
                 format!("Forgejo could not be reached: {why}"),

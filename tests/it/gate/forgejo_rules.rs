@@ -296,12 +296,15 @@ fn what_cannot_work_is_refused_at_start_in_words() {
             Err(failure) => failure.to_string(),
         }
     };
-    let words =
-        refused(&|config| config.forgejo_url = Some("https://forge.example.invalid".to_owned()));
-    assert!(
-        words.contains("forgejo_url") && words.contains("TLS"),
-        "{words}"
-    );
+    let words = refused(&|config| {
+        config.forgejo_url = Some("https://forge.example.invalid".to_owned());
+        config.ca_file = Some("/nonexistent/ca".into());
+    });
+    let told = match cis490::tls::SPOKEN {
+        true => words.contains("version_gate.ca_file /nonexistent/ca"),
+        false => words.contains("version_gate.forgejo_url") && words.contains("TLS"),
+    };
+    assert!(told, "{words}");
     let words = refused(&|config| config.auth_token_file = Some("/nonexistent/token".into()));
     assert!(
         words.contains("auth_token_file /nonexistent/token"),

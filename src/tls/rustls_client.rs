@@ -1,0 +1,219 @@
+//! The only file that names rustls.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, OtherError,
+    RootCertStore,
+};
+use ureq::config::ConfigBuilder;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
+
+use super::Fault;
+use crate::clock;
+
+/// The CAs of which one must vouch for the server.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    certificates: Arc<Vec<CertificateDer<'static>>>,
+    provider: Arc<CryptoProvider>,
+    config: Arc<ClientConfig>,
+}
+
+impl Trust {
+    /// From a PEM file's content. Other things in it (keys, text) are passed over.
+    pub fn new(pem: &[u8]) -> Result<Trust, String> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("not PEM: {error}"))?;
+        let mut roots = RootCertStore::empty();
+        for (i, certificate) in certificates.iter().enumerate() {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| format!("certificate {} is none: {error}", i + 1))?;
+        }
+        if roots.is_empty() {
+            return Err("there is no certificate in it".to_owned());
+        }
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Trust {
+            certificates: Arc::new(certificates),
+            provider,
+            config: Arc::new(config),
+        })
+    }
+
+    /// The beginning of a connection to `host`: a name, or an address without brackets.
+    pub fn session(&self, host: &str) -> io::Result<Session> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connection =
+            ClientConnection::new(self.config.clone(), name).map_err(io::Error::other)?;
+        Ok(Session(connection))
+    }
+
+    /// The same trust for a connection that ureq makes itself.
+    pub fn for_ureq(&self, agent: ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope> {
+        let roots = self.certificates.iter();
+        let roots: Vec<_> = roots
+            .map(|root| Certificate::from_der(root).to_owned())
+            .collect();
+        let config = TlsConfig::builder()
+            .root_certs(RootCerts::from(roots))
+            .unversioned_rustls_crypto_provider(self.provider.clone())
+            .build();
+        agent.tls_config(config)
+    }
+
+    /// What TLS has against a connection that ureq made; `None` if it failed otherwise.
+    pub fn fault(error: &ureq::Error) -> Option<Fault> {
+        match error {
+            ureq::Error::Rustls(error) => Some(Fault::of(error)),
+            ureq::Error::Io(error) => error.get_ref()?.downcast_ref().map(Fault::of),
+            _ => None,
+        }
+    }
+}
+
+/// One TLS connection without its socket. It never waits: the caller does, and pushes and pulls.
+#[derive(Debug)]
+pub struct Session(ClientConnection);
+
+impl Session {
+    /// Until the server has proved who it is: then [`Session::seal`] is for its eyes alone.
+    pub fn is_shaking_hands(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Whether sealed bytes are here that belong on the socket.
+    pub fn has_to_push(&self) -> bool {
+        self.0.wants_write()
+    }
+
+    /// Takes plain bytes to be pushed; how many there was room for.
+    pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.writer().write(bytes)
+    }
+
+    /// Writes sealed bytes, as many as the socket takes now.
+    pub fn push(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        self.0.write_tls(socket).map(drop)
+    }
+
+    /// Reads what the socket has now. 0 is its end.
+    ///
+    /// Errors: the socket's; a [`Fault`], about which the server is told as far as it listens.
+    pub fn pull(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
+        let read = self.0.read_tls(socket)?;
+        if let Err(error) = self.0.process_new_packets() {
+            let _ = self.0.write_tls(socket);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                Fault::of(&error),
+            ));
+        }
+        Ok(read)
+    }
+
+    /// What the server has said and nobody has taken.
+    pub fn heard(&mut self) -> &[u8] {
+        self.0.reader().into_first_chunk().unwrap_or(&[])
+    }
+
+    /// Takes what the server has said. 0 is its end; `WouldBlock` means: nothing yet.
+    pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.reader().read(buffer)
+    }
+}
+
+impl Fault {
+    fn of(error: &Error) -> Fault {
+        let clock = || {
+            format!(
+                "this machine's clock says {}",
+                clock::rfc3339(SystemTime::now())
+            )
+        };
+        let (kind, what, remedy) = match error {
+            Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before, ..
+            }) => (
+                "certificate-not-yet-valid",
+                format!(
+                    "the certificate is valid from {} on, and {}",
+                    time(*not_before),
+                    clock()
+                ),
+                "set the clock, which a Pi has to learn from the network after each start (timedatectl)",
+            ),
+            Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => (
+                "certificate-expired",
+                format!(
+                    "the certificate has expired at {}, and {}",
+                    time(*not_after),
+                    clock()
+                ),
+                "renew the server's certificate, unless the clock is wrong (timedatectl)",
+            ),
+            Error::InvalidCertificate(
+                error @ (CertificateError::NotValidForNameContext { .. }
+                | CertificateError::NotValidForName),
+            ) => (
+                "certificate-of-another",
+                format!("the certificate is for another name: {error}"),
+                "use a name that the certificate has, or put this one among its alternative names",
+            ),
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => (
+                "certificate-unknown-ca",
+                "the certificate is vouched for by no CA that we trust".to_owned(),
+                "name the CA's certificate in ca_file",
+            ),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
+                if why.to_string().contains("CaUsedAsEndEntity") =>
+            {
+                (
+                    "certificate-of-a-ca",
+                    "the server shows a CA's own certificate".to_owned(),
+                    "make a certificate for the server (CA:FALSE), signed by that CA, which stays in ca_file",
+                )
+            }
+            Error::InvalidCertificate(error) => (
+                "certificate",
+                format!("the certificate is not good: {error}"),
+                "renew the server's certificate",
+            ),
+            Error::InvalidMessage(_) => (
+                "not-tls",
+                "what answers there does not speak TLS".to_owned(),
+                "if it is meant to be plain, write http:// in place of https://",
+            ),
+            Error::AlertReceived(
+                alert @ (AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure),
+            ) => (
+                "tls-version",
+                format!("the server speaks no TLS that we do ({alert:?})"),
+                "it needs TLS 1.2 or 1.3",
+            ),
+            other => (
+                "tls",
+                format!("TLS failed: {other}"),
+                "see what the server's log says",
+            ),
+        };
+        Fault { kind, what, remedy }
+    }
+}
+
+fn time(time: UnixTime) -> String {
+    clock::rfc3339(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}

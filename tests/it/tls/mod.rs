@@ -1,0 +1,246 @@
+//! HTTPS out, against a real TLS server with a certificate authority of the test's own: to the
+//! receiver and to Forgejo.
+
+mod authority;
+mod front;
+
+use std::net::SocketAddr;
+
+use crate::forgejo::Forgejo;
+use crate::lab::{Lab, noise};
+use crate::ship::stub::{Reply, Stub, problem};
+use crate::world::{TempDir, World};
+use authority::{Authority, Shows};
+
+const COMMIT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+/// Every way in which a certificate is not good, what the log says of it, and what to do.
+const REFUSED: [(Shows, &str, &str, &str); 4] = [
+    (
+        Shows::Expired,
+        "certificate-expired",
+        "the certificate has expired at 2021-02-03T00:00:00Z, and this machine's clock says 20",
+        "renew the server's certificate, unless the clock is wrong (timedatectl)",
+    ),
+    (
+        Shows::NotYetValid,
+        "certificate-not-yet-valid",
+        "the certificate is valid from 2089-02-03T00:00:00Z on, and this machine's clock says 20",
+        "set the clock, which a Pi has to learn from the network after each start (timedatectl)",
+    ),
+    (
+        Shows::AnotherName,
+        "certificate-of-another",
+        "the certificate is for another name",
+        "use a name that the certificate has",
+    ),
+    (
+        Shows::TheAuthority,
+        "certificate-of-a-ca",
+        "the server shows a CA's own certificate",
+        "make a certificate for the server",
+    ),
+];
+
+fn address(url: &str) -> SocketAddr {
+    url.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// A lab host that trusts this authority and no other.
+fn lab(url: &str, authority: &Authority) -> (Lab, TempDir) {
+    let dir = TempDir::new();
+    let config = format!("ca_file = {:?}", authority.write(dir.path()));
+    (Lab::with(url, &config), dir)
+}
+
+#[test]
+fn an_episode_travels_by_https_to_a_name_and_to_an_address() {
+    let world = World::new();
+    let authority = Authority::new("lab CA");
+    let port = front::serve(authority.server(Shows::Good), world.address());
+    for (host, id) in [("127.0.0.1", "ep-1"), ("localhost", "ep-2")] {
+        let (lab, _ca) = lab(&format!("https://{host}:{port}"), &authority);
+        lab.episode_with(id, world.repo.head(), &noise(3 << 20));
+        let ended = lab.ship_once();
+        assert_eq!(ended.code, 0, "{ended}\n{lab}\n{world}");
+        lab.assert_all_shipped(&[id]);
+        assert!(world.stored("lab-1", id).is_some(), "{world}");
+        let check = lab.run(&["check", "--repo", world.repo.dir.to_str().unwrap()], &[]);
+        assert_eq!(check.code, 0, "{check}");
+    }
+}
+
+#[test]
+fn an_episode_stays_while_the_receivers_certificate_is_not_good() {
+    let stub = Stub::new([Reply::Store]);
+    let authority = Authority::new("lab CA");
+    let unknown = (
+        Shows::Good,
+        "certificate-unknown-ca",
+        "the certificate is vouched for by no CA that we trust",
+        "name the CA's certificate in ca_file",
+    );
+    for (shows, _, what, remedy) in REFUSED.into_iter().chain([unknown]) {
+        let port = front::serve(authority.server(shows), address(&stub.url));
+        let trusted = match shows {
+            Shows::Good => &Authority::new("another CA"),
+            _ => &authority,
+        };
+        let (lab, _ca) = lab(&format!("https://127.0.0.1:{port}"), trusted);
+        lab.episode("ep-1", COMMIT);
+        let ended = lab.ship_once();
+        assert_eq!(ended.code, 1, "{shows:?} {ended}");
+        for words in ["no connection", what, remedy] {
+            assert!(ended.log.contains(words), "{words}: {ended}");
+        }
+        assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    }
+    assert_eq!(stub.lines(), [""; 0], "not a byte was said");
+}
+
+#[test]
+fn a_receiver_that_speaks_no_tls_is_told_as_that() {
+    let world = World::new();
+    let (lab, _ca) = lab(
+        &format!("https://{}", world.address()),
+        &Authority::new("lab CA"),
+    );
+    lab.episode("ep-1", COMMIT);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 1, "{ended}");
+    assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    let (no_tls, hint) = ("does not speak TLS", "http:// in place of https://");
+    let told = ended.log.contains(no_tls) && ended.log.contains(hint);
+    // Our own receiver hangs up at what is no HTTP, without a word.
+    let hung_up = ended.log.contains("hung up during the TLS handshake");
+    assert!(told || hung_up, "{ended}");
+}
+
+/// The system's own list does not know the test's authority. A machine without a list says so.
+#[test]
+fn without_a_ca_file_the_system_says_whom_to_trust() {
+    let stub = Stub::new([Reply::Store]);
+    let port = front::serve(
+        Authority::new("lab CA").server(Shows::Good),
+        address(&stub.url),
+    );
+    let lab = Lab::new(&format!("https://127.0.0.1:{port}"));
+    lab.episode("ep-1", COMMIT);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 1, "{ended}");
+    let refused = ended.log.contains("by no CA that we trust");
+    let none = ended.log.contains("this system has no CA certificates");
+    assert!(refused || none, "{ended}");
+    assert_eq!(stub.lines(), [""; 0]);
+}
+
+/// The answer comes sealed and in the middle of the body, after session tickets, which are none.
+#[test]
+fn a_refusal_in_the_middle_of_a_sealed_body_is_heard() {
+    let refusal = problem(412, "commit-not-in-window", "");
+    for reply in [
+        Reply::SayInBody(refusal.clone()),
+        Reply::SayInBodyAndWait(refusal.clone()),
+        Reply::Say(refusal.clone()),
+        Reply::SayAfterBody(refusal),
+    ] {
+        let stub = Stub::new([reply]);
+        let authority = Authority::new("lab CA");
+        let port = front::serve(authority.server(Shows::Good), address(&stub.url));
+        let (lab, _ca) = lab(&format!("https://127.0.0.1:{port}"), &authority);
+        lab.episode_with("ep-1", COMMIT, &noise(24 << 20));
+        let ended = lab.ship_once();
+        assert_eq!(ended.code, 3, "{ended}");
+        assert!(ended.log.contains("sudo ./install.sh"), "{ended}");
+        assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    }
+}
+
+#[test]
+fn a_new_ca_file_counts_after_a_reload() {
+    let stub = Stub::new([Reply::Store]);
+    let authority = Authority::new("lab CA");
+    let port = front::serve(authority.server(Shows::Good), address(&stub.url));
+    let (lab, ca) = lab(
+        &format!("https://127.0.0.1:{port}"),
+        &Authority::new("another CA"),
+    );
+    lab.episode("ep-1", COMMIT);
+    let shipper = lab.ship();
+    shipper.wait_until("the certificate is refused", || {
+        shipper.log().contains("by no CA that we trust")
+    });
+    authority.write(ca.path());
+    shipper.signal("HUP");
+    shipper.wait_until("it is shipped", || {
+        lab.names("shipped").contains(&"ep-1".to_owned())
+    });
+}
+
+/// A receiver whose Forgejo is behind this server, with this trust.
+fn gated_by(shows: Shows, server: &Authority, trusted: &Authority) -> (World, Forgejo, TempDir) {
+    let dir = TempDir::new();
+    let repository = dir.path().join("project");
+    let repo = crate::world::Repo::new(&repository, 3);
+    let forgejo = Forgejo::serve(&repo.dir);
+    let port = front::serve(server.server(shows), address(&forgejo.url));
+    let ca_file = trusted.write(dir.path());
+    let config = format!(
+        "[version_gate]\nforgejo_url = \"https://127.0.0.1:{port}\"\nrepo_owner = \"lab\"\nrepo_name = \"cis490\"\nrefresh_seconds = 1\nlocal_repo_path = \"/nonexistent\"\nca_file = {ca_file:?}\n"
+    );
+    (World::with(&config), forgejo, dir)
+}
+
+#[test]
+fn the_gate_follows_forgejo_by_https() {
+    let authority = Authority::new("lab CA");
+    let (world, forgejo, _dir) = gated_by(Shows::Good, &authority, &authority);
+    world.wait_until("the gate has its window", |world| {
+        let gate = world.get("/v1/gate").json();
+        gate["loaded"] == true && gate["source"] == "forgejo"
+    });
+    assert!(!forgejo.requests().is_empty());
+}
+
+#[test]
+fn the_gate_says_why_forgejos_certificate_is_not_good() {
+    let authority = Authority::new("lab CA");
+    let unknown = (
+        Shows::Good,
+        "certificate-unknown-ca",
+        "the certificate is vouched for by no CA that we trust",
+        "name the CA's certificate in ca_file",
+    );
+    for (shows, kind, what, remedy) in REFUSED.into_iter().chain([unknown]) {
+        let trusted = match shows {
+            Shows::Good => &Authority::new("another CA"),
+            _ => &authority,
+        };
+        let (world, forgejo, _dir) = gated_by(shows, &authority, trusted);
+        world.wait_until("the log has it", |world| world.log().contains(kind));
+        for words in [what, remedy] {
+            assert!(world.log().contains(words), "{words}\n{world}");
+        }
+        assert_eq!(world.get("/v1/health").status, 503, "{world}");
+        assert_eq!(forgejo.requests().len(), 0, "{shows:?}");
+    }
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_refused_at_start() {
+    let dir = TempDir::new();
+    let file = dir.path().join("ca.pem");
+    let config = format!("ca_file = {file:?}");
+    let lab = Lab::with("https://127.0.0.1:9", &config);
+    for (content, words) in [
+        (None, "cannot read ca_file"),
+        (Some("no PEM at all"), "there is no certificate in it"),
+    ] {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let ended = lab.ship_once();
+        assert_eq!(ended.code, 1, "{ended}");
+        assert!(ended.log.contains(words), "{ended}");
+    }
+}
