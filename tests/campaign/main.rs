@@ -28,11 +28,19 @@ mod lab;
 mod network;
 #[path = "../it/hostile/pipelines.rs"]
 mod pipelines;
+#[path = "../it/power/mod.rs"]
+#[expect(unused_imports, reason = "the short runs use the rest")]
+mod power;
+mod power_cuts;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod repository;
 #[path = "../it/soak/mod.rs"]
 mod soak;
+mod syscall_faults;
+#[path = "../it/syscalls/mod.rs"]
+#[expect(unused_imports, reason = "the short runs use the rest")]
+mod syscalls;
 #[path = "../it/hostile/tarballs.rs"]
 mod tarballs;
 #[path = "../it/world.rs"]
@@ -53,8 +61,12 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 13] = [
+    let runs: [(&str, fn()); 17] = [
         ("kills", kills_of_the_receiver),
+        ("power-of-the-receiver", power_cuts::of_the_receiver),
+        ("power-of-the-shipper", power_cuts::of_the_shipper),
+        ("calls-of-the-receiver", syscall_faults::of_the_receiver),
+        ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
