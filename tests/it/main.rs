@@ -21,6 +21,7 @@ mod lab;
 mod limits;
 mod log;
 mod network;
+mod operator;
 mod order;
 mod page;
 mod power;

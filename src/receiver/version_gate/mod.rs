@@ -16,6 +16,8 @@ mod trouble;
 mod window;
 mod withdrawn;
 
+pub mod trial;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
