@@ -14,5 +14,7 @@ pub fn soak() {
         rests: 20,
     });
     println!("{told}");
-    told.assert_flat(1024);
+    // Body threads end when nothing has come for a while: some are there at one rest and not at
+    // another.
+    told.assert_flat(1024, 8);
 }

@@ -19,14 +19,14 @@ pub struct Series(Vec<Pulse>);
 
 impl Series {
     /// The last rest against the first quarter of them, in which what is lazy has warmed up.
-    pub fn assert_flat(&self, who: &str, kib_more: u64) {
+    pub fn assert_flat(&self, who: &str, kib_more: u64, threads_more: u64) {
         let warm = &self.0[..self.0.len().div_ceil(4)];
         let last = self.0.last().unwrap();
         let most = |of: fn(&Pulse) -> u64| warm.iter().map(of).max().unwrap();
         assert!(
             last.memory_kib <= most(|p| p.memory_kib) + kib_more
                 && last.descriptors as u64 <= most(|p| p.descriptors as u64)
-                && last.threads <= most(|p| p.threads),
+                && last.threads <= most(|p| p.threads) + threads_more,
             "{who} grows: {self}"
         );
     }
