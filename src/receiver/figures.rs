@@ -55,6 +55,15 @@ impl Heap {
     }
 }
 
+impl std::iter::Sum for Heap {
+    fn sum<I: Iterator<Item = Heap>>(heaps: I) -> Heap {
+        heaps.fold(Heap::default(), |sum, heap| Heap {
+            episodes: sum.episodes.saturating_add(heap.episodes),
+            bytes: sum.bytes.saturating_add(heap.bytes),
+        })
+    }
+}
+
 /// The last upload of a host.
 #[derive(Clone, Copy, Debug)]
 pub struct Last {

@@ -198,9 +198,13 @@ impl Log {
 
     fn recall(&self, figures: &Figures) {
         match read(&self.data_dir) {
-            Ok(kept) => {
-                figures.fill(|books| kept.into_iter().for_each(|one| books.recall(Arc::new(one))))
-            }
+            Ok(kept) => figures.fill(|books| {
+                for mut one in kept {
+                    // The index may have been begun anew since: no row of the future was before it.
+                    one.after_seq = one.after_seq.min(books.last_seq);
+                    books.recall(Arc::new(one));
+                }
+            }),
             Err(error) => events::refusals_unreadable(&self.data_dir.join(FILE), &error),
         }
     }
@@ -354,6 +358,27 @@ mod tests {
         let kept = read(folder.path()).unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(kept[0].after_seq, 7);
+    }
+
+    /// A store that was begun anew, or an index that was made again with fewer rows, beside the old file.
+    #[test]
+    fn a_refusal_from_before_a_shorter_index_is_over_with_the_next_upload() {
+        let folder = Folder::new("refusals-newer");
+        let mut log = Log::new(folder.path());
+        log.append(&refused(5000, [10, 0, 0, 1])).unwrap();
+        let figures = Figures::new([HostId::parse("lab-1").unwrap()].into_iter());
+        log.recall(&figures);
+        let is_open = || {
+            let books = figures.look();
+            let host = books.hosts.values().next().unwrap();
+            host.open_refusal().is_some()
+        };
+        assert!(is_open());
+        let row = serde_json::from_value(serde_json::json!({
+            "seq": 1, "host": "lab-1", "episode": "ep-2", "sha256": "0f".repeat(32),
+        }));
+        figures.stored([row.unwrap()].into_iter());
+        assert!(!is_open());
     }
 
     #[test]

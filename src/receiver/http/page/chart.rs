@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::html::counted;
 use super::{HOUR_S, Scene};
 use crate::human;
+use crate::receiver::figures::Heap;
 
 const HOURS: u64 = 48;
 /// Of the picture, which is stretched to the page's width.
@@ -21,12 +22,11 @@ pub fn section(scene: &Scene) -> String {
         .map(|(_, heap)| heap.episodes)
         .max()
         .unwrap_or(0);
-    let all: u64 = heaps.iter().map(|(_, heap)| heap.episodes).sum();
-    let bytes: u64 = heaps.iter().map(|(_, heap)| heap.bytes).sum();
+    let all: Heap = heaps.iter().map(|(_, heap)| *heap).sum();
     let sum = format!(
         "{}, {}",
-        counted(all, "episode", "episodes"),
-        human::bytes(bytes)
+        counted(all.episodes, "episode", "episodes"),
+        human::bytes(all.bytes)
     );
     let mut svg = format!(
         "<section class=c><h2>Uploads in each hour of two days</h2>\n<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none role=img aria-label=\"{sum} in two days, {most} in the busiest hour\">",

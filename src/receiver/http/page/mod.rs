@@ -29,7 +29,7 @@ use super::Shared;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
-use crate::receiver::figures::{Books, HostFigures};
+use crate::receiver::figures::{Books, Heap, HostFigures};
 use crate::receiver::store::Space;
 use crate::receiver::version_gate::Window;
 use crate::wire::Source;
@@ -205,12 +205,9 @@ fn tiles(scene: &Scene) -> String {
     let books = &scene.books;
     let today_hours = scene.now_s / HOUR_S % 24;
     let now_hour = scene.now_s / HOUR_S;
-    let (mut today, mut today_bytes) = (0, 0);
-    for hour in now_hour - today_hours.min(now_hour)..=now_hour {
-        let heap = books.hour(hour);
-        today += heap.episodes;
-        today_bytes += heap.bytes;
-    }
+    let today: Heap = (now_hour - today_hours.min(now_hour)..=now_hour)
+        .map(|hour| books.hour(hour))
+        .sum();
     let newest = books.uploads.back().map(|row| {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
         format!("the newest {}", Ago::of(at_s, scene.now_s))
@@ -222,8 +219,8 @@ fn tiles(scene: &Scene) -> String {
             format!(
                 "{}, {} of them today ({})",
                 human::bytes(books.all.bytes),
-                human::count(today),
-                human::bytes(today_bytes)
+                human::count(today.episodes),
+                human::bytes(today.bytes)
             ),
             newest.unwrap_or("none yet".to_owned()),
         ],

@@ -66,6 +66,43 @@ fn the_worst_of_everything_has_its_bound() {
     assert!(length > 10_000, "{length}");
 }
 
+/// Git alone decides where no Forgejo is configured: nothing else would say that it has gone.
+#[test]
+fn a_source_that_fails_is_told_whichever_it_is() {
+    let mut scene = scene(1_795_477_572);
+    for source in [
+        Source::Forgejo,
+        Source::Git,
+        Source::GitFallback,
+        Source::Disk,
+    ] {
+        scene.gate.source = Some(source);
+        scene.gate.failing = Some(Duration::from_secs(7200));
+        assert!(page(&scene).contains("not answered for 2 h"), "{source}");
+        scene.gate.failing = None;
+        assert!(!page(&scene).contains("not answered for"), "{source}");
+    }
+}
+
+/// A row of the index may state any size.
+#[test]
+fn sizes_beyond_all_measure_break_nothing() {
+    let mut scene = scene(1_795_477_572);
+    for (seq, at) in [(1, "2026-11-23T22:10:00Z"), (2, "2026-11-23T23:10:00Z")] {
+        let row = serde_json::from_value(serde_json::json!({
+            "seq": seq, "host": "a", "episode": format!("e{seq}"), "bytes": u64::MAX,
+            "sha256": "0f".repeat(32), "received_at": at,
+        }));
+        scene.books.enter(row.unwrap(), scene.now_s);
+    }
+    let page = page(&scene);
+    assert!(
+        page.contains("18446.7 PB, 2 of them today (18446.7 PB)"),
+        "{page}"
+    );
+    assert!(page.contains("full within a day"), "{page}");
+}
+
 #[test]
 fn base64_is_that_of_others() {
     for (bytes, text) in [

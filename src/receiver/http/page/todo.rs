@@ -9,6 +9,7 @@ use super::html::{Ago, escape, names};
 use super::{HOUR_S, Scene};
 use crate::clock;
 use crate::human;
+use crate::receiver::figures::Heap;
 use crate::receiver::refusal::what_to_do;
 use crate::wire::Source;
 
@@ -76,8 +77,7 @@ fn gate(scene: &Scene) -> Option<Todo> {
             "Mend the source that the log names: <code>journalctl -u cis490-receiver | grep gate_refresh_failed</code>.",
         ));
     };
-    let failing = gate.failing.filter(|_| source != Source::Git)?;
-    let failing = human::span(failing);
+    let failing = human::span(gate.failing?);
     Some(match source {
         Source::GitFallback => warn(
             format!(
@@ -121,13 +121,8 @@ fn disk(scene: &Scene) -> Option<Todo> {
             make_room,
         ));
     }
-    let hours = (0..48).map(|ago| {
-        scene
-            .books
-            .hour((scene.now_s / HOUR_S).saturating_sub(ago))
-            .bytes
-    });
-    let bytes_a_day = hours.sum::<u64>() / 2;
+    let hours = (0..48).map(|ago| scene.books.hour((scene.now_s / HOUR_S).saturating_sub(ago)));
+    let bytes_a_day = hours.sum::<Heap>().bytes / 2;
     let days = room.checked_div(bytes_a_day).filter(|days| *days < 14);
     if let Some(days) = days {
         let state = if days < 2 { State::Bad } else { State::Warn };
