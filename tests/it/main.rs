@@ -20,6 +20,7 @@ mod lab;
 mod limits;
 mod log;
 mod machine;
+mod operator;
 mod order;
 mod page;
 mod power;

@@ -15,6 +15,8 @@ mod refresher;
 mod trouble;
 mod window;
 
+pub mod trial;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
