@@ -50,7 +50,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 ///
 /// Errors: what kept it from starting, or the fault that ended it; a restart then recovers.
 pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
-    let config = fit_file_limit(config)?;
+    let mut config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
         events::open_to_all();
     }
@@ -63,6 +63,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         config_path,
         Arc::clone(&figures),
     )?;
+    config.listen = http::free_address(config.listen)?;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
     let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;

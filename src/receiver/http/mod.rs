@@ -111,7 +111,7 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-/// Starts to serve. Returns once the port is open.
+/// Starts to serve on `config.listen`, which [`free_address`] has found. Returns once the port is open.
 pub fn start(
     config: Config,
     store: Arc<Store>,
@@ -120,7 +120,7 @@ pub fn start(
     refusals: Teller,
     stopper: &Stopper,
 ) -> Result<Server, Failure> {
-    let address = free_address(config.listen)?;
+    let address = config.listen;
     let idle = Duration::from_secs(config.idle_timeout_seconds);
     let watch = watchdog::Limits {
         idle,
@@ -166,8 +166,10 @@ pub fn start(
 }
 
 /// may sets SO_REUSEPORT, so a second instance would start silently and take every other
-/// connection: std's listener, which does not, finds out whether the port is free.
-fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
+/// connection: std's listener, which does not, finds out whether the port is free. To be asked before
+/// any program is started: one between its fork and its exec holds our descriptors too, this
+/// listener's among them, and may would be told that the port is taken.
+pub fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     let probe = TcpListener::bind(listen).map_err(|error| cannot_listen(listen, &error))?;
     probe
         .local_addr()
