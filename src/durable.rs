@@ -14,12 +14,13 @@
 //! | `CIS490_CRASH_AT=N` | abort before the Nth step |
 //! | `CIS490_FAIL_AT=N`, `CIS490_FAIL_FROM=N` | the Nth step, or every step from it on, is an error |
 //! | `CIS490_FAIL_ERRNO=E` | which error (default 5, EIO) |
-//! | `CIS490_STEPS=FILE` | append each step's name to FILE |
+//! | `CIS490_STEPS=FILE` | append each step's name and paths to FILE, and `synced` where a sync has ended |
 //! | `CIS490_SYNC_DELAY_MS=D` | every sync takes D ms longer |
 
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -62,29 +63,25 @@ fn timed<T>(times: &Histogram<SYNC_BUCKETS>, sync: impl FnOnce() -> T) -> T {
 /// A crash can leave `<path>.tmp`, which the next call overwrites.
 pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = tmp_beside(path);
-    step("create tmp")?;
-    let mut file = File::create(&tmp)?;
-    step("write tmp")?;
+    let mut file = create(&tmp)?;
+    step_on("write", || name_of(&tmp))?;
     file.write_all(bytes)?;
     sync_file(&file)?;
     rename(&tmp, path)?;
     sync_dir(parent(path))
 }
 
-/// Makes one directory, and its name stay. One that exists is fine.
+/// Makes one directory, and its name stay. One that exists is fine, and synced too: the run that
+/// made it may have been killed before it did.
 pub fn make_dir(path: &Path) -> io::Result<()> {
-    step("mkdir")?;
-    match fs::create_dir(path) {
-        Ok(()) => sync_dir(parent(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(error),
-    }
+    mkdir(path)?;
+    sync_dir(parent(path))
 }
 
 /// Makes one directory and leaves the sync of its parent to the caller, who may have more names
 /// to make there. One that exists is fine: true if it was made.
 pub fn mkdir(path: &Path) -> io::Result<bool> {
-    step("mkdir")?;
+    step_on("mkdir", || name_of(path))?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         other => other.map(|()| true),
@@ -93,7 +90,7 @@ pub fn mkdir(path: &Path) -> io::Result<bool> {
 
 /// A new, empty file to write and read. `AlreadyExists` if the name is taken.
 pub fn create_new(path: &Path) -> io::Result<File> {
-    step("create")?;
+    step_on("create", || name_of(path))?;
     File::options()
         .read(true)
         .write(true)
@@ -101,33 +98,39 @@ pub fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// An empty file to write, whatever was there.
+pub fn create(path: &Path) -> io::Result<File> {
+    step_on("create", || name_of(path))?;
+    File::create(path)
+}
+
 /// Allocates `bytes` of disk and leaves the size, so that a full disk says so now.
 pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    step("allocate")?;
+    step_on("allocate", || name_of_open(file))?;
     sys::fallocate_keep_size(file, bytes)
 }
 
 /// Writes all of `bytes` at `offset`.
 pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    step("write")?;
+    step_on("write", || name_of_open(file))?;
     file.write_all_at(bytes, offset)
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
 pub fn set_attribute(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
-    step("attribute")?;
+    step_on("attribute", || name_of_open(file))?;
     sys::set_xattr(file, name, value)
 }
 
 /// Cuts a file back to `bytes`.
 pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
-    step("truncate")?;
+    step_on("truncate", || name_of_open(file))?;
     file.set_len(bytes)
 }
 
 /// Appends in one write. What a crash or an error may leave of it is an unterminated tail.
 pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    if let Err(error) = step("append") {
+    if let Err(error) = step_on("append", || name_of_open(file)) {
         // As on a disk that fills up in the middle of it.
         let _ = file.write_all(&bytes[..bytes.len() / 2]);
         return Err(error);
@@ -137,43 +140,49 @@ pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 
 /// `fsync`: the file's data, size and attributes are on the disk.
 pub fn sync_file(file: &File) -> io::Result<()> {
-    step("fsync file")?;
-    timed(&SYNC_TIMES.file, || file.sync_all())
+    step_on("fsync file", || name_of_open(file))?;
+    timed(&SYNC_TIMES.file, || file.sync_all())?;
+    synced(|| name_of_open(file));
+    Ok(())
 }
 
 /// `fdatasync`: the file's data and size are on the disk.
 pub fn sync_data(file: &File) -> io::Result<()> {
-    step("fdatasync")?;
-    timed(&SYNC_TIMES.data, || file.sync_data())
+    step_on("fdatasync", || name_of_open(file))?;
+    timed(&SYNC_TIMES.data, || file.sync_data())?;
+    synced(|| name_of_open(file));
+    Ok(())
 }
 
 /// `fsync` of a directory: the names made and removed in it so far stay so.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
-    step("fsync dir")?;
-    timed(&SYNC_TIMES.dir, || File::open(path)?.sync_all())
+    step_on("fsync dir", || name_of(path))?;
+    timed(&SYNC_TIMES.dir, || File::open(path)?.sync_all())?;
+    synced(|| name_of(path));
+    Ok(())
 }
 
 /// A second name for a file. `AlreadyExists` if the name is taken: it never replaces.
 pub fn link_new(from: &Path, to: &Path) -> io::Result<()> {
-    step("link")?;
+    step_on("link", || names_of(from, to))?;
     fs::hard_link(from, to)
 }
 
 /// Moves a file or directory over whatever file is there.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    step("rename")?;
+    step_on("rename", || names_of(from, to))?;
     fs::rename(from, to)
 }
 
 /// Moves a file or directory to a free name. `AlreadyExists` if it is taken.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    step("rename")?;
+    step_on("rename", || names_of(from, to))?;
     sys::rename_no_replace(from, to)
 }
 
 /// Removes a file's name. One that is gone already is fine.
 pub fn unlink(path: &Path) -> io::Result<()> {
-    step("unlink")?;
+    step_on("unlink", || name_of(path))?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -182,7 +191,7 @@ pub fn unlink(path: &Path) -> io::Result<()> {
 
 /// Removes a directory with all that is in it. A crash may leave a part, or a power cut all of it.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    step("remove tree")?;
+    step_on("remove tree", || name_of(path))?;
     fs::remove_dir_all(path)
 }
 
@@ -200,10 +209,28 @@ fn tmp_beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The instant before a durable effect: where a debug build can be told to crash or fail.
+/// The instant before an effect that is of no path: where a debug build can be told to crash or fail.
+pub fn step(name: &'static str) -> io::Result<()> {
+    step_on(name, String::new)
+}
+
+fn name_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn names_of(from: &Path, to: &Path) -> String {
+    format!("{} {}", from.display(), to.display())
+}
+
+fn name_of_open(file: &File) -> String {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::read_link(link).map_or("?".to_owned(), |path| name_of(&path))
+}
+
+/// The same before an effect on what `paths` names.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub fn step(_name: &'static str) -> io::Result<()> {
+fn step_on(_name: &'static str, _paths: impl FnOnce() -> String) -> io::Result<()> {
     Ok(())
 }
 
@@ -211,11 +238,12 @@ pub fn step(_name: &'static str) -> io::Result<()> {
 #[inline(always)]
 fn slow_sync() {}
 
-#[cfg(debug_assertions)]
-pub use faults::step;
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+fn synced(_path: impl FnOnce() -> String) {}
 
 #[cfg(debug_assertions)]
-use faults::slow_sync;
+use faults::{slow_sync, step_on, synced};
 
 #[cfg(debug_assertions)]
 mod faults {
@@ -250,12 +278,11 @@ mod faults {
         })
     }
 
-    pub fn step(name: &'static str) -> io::Result<()> {
+    pub fn step_on(name: &'static str, paths: impl FnOnce() -> String) -> io::Result<()> {
         let plan = plan();
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some(path) = &plan.steps_file {
-            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-            file.write_all(format!("{name}\n").as_bytes())?;
+        if let Some(file) = &plan.steps_file {
+            note(file, name, &paths())?;
         }
         if plan.crash_at == Some(number) {
             std::process::abort();
@@ -265,6 +292,18 @@ mod faults {
             return Err(io::Error::from_raw_os_error(plan.errno));
         }
         Ok(())
+    }
+
+    fn note(file: &str, name: &str, paths: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+        file.write_all(format!("{name} {paths}\n").as_bytes())
+    }
+
+    /// A sync is over. No step: nothing can be stopped here.
+    pub fn synced(path: impl FnOnce() -> String) {
+        if let Some(file) = &plan().steps_file {
+            note(file, "synced", &path()).expect("the steps can be written down");
+        }
     }
 
     pub fn slow_sync() {

@@ -1,6 +1,10 @@
 //! Packing: from an episode's directory to a tarball that is whole and on the disk.
 //!
-//!     create(partial)  write(partial)  setxattr(partial)  fsync(partial)  rename(partial, tarball)  fsync(outbox)
+//!     create(partial)  write(partial)  (fsync(meta.json)  fsync(episodes/<id>)  fsync(episodes) | setxattr(partial)  fsync(partial))  rename(partial, tarball)  fsync(outbox)
+//!
+//! The episode's own names are synced too, since whoever recorded it may not have: a tarball whose
+//! episode a power cut took, or left with an empty `meta.json`, would be swept as an orphan, or
+//! taken for another episode's, and was all there is.
 //!
 //! The attribute is the tarball's seal: its digest, and the `meta.json` that it was made from. So a
 //! shipper that was restarted sends what an earlier one packed without reading gigabytes again,
@@ -11,7 +15,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -62,11 +66,10 @@ fn pack_to(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    partial: &PathBuf,
+    partial: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Seal, Meta), PackFault> {
-    durable::step("create partial")?;
-    let mut file = File::create(partial)?;
+    let mut file = durable::create(partial)?;
     let dir = root.episodes().join(id.as_str());
     let packed = episode::pack(&dir, id.as_str(), &mut file, progress)?;
     if Identity::of(root, id)? != made_from {
@@ -79,7 +82,10 @@ fn pack_to(
         bytes: packed.bytes,
         made_from,
     };
-    match sys::set_xattr(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
+    durable::sync_file(&File::open(dir.join(episode::META_NAME))?)?;
+    durable::sync_dir(&dir)?;
+    durable::sync_dir(&root.episodes())?;
+    match durable::set_attribute(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
         _ => {}
     }

@@ -86,13 +86,13 @@ fn slowhttptest(world: &World, mode: &str) -> Option<Child> {
         &url,
     ]);
     command.args(match mode {
-        "-B" => &[
+        "-B" => vec![
             "-i", "2", "-s", "100000", "-x", "8", "-t", "PUT", "-f", &ours,
-        ][..],
-        "-X" => &[
+        ],
+        "-X" => vec![
             "-i", "2", "-w", "16", "-y", "32", "-n", "5", "-z", "8", "-k", "5",
-        ][..],
-        _ => &["-i", "2", "-x", "8"][..],
+        ],
+        _ => vec!["-i", "2", "-x", "8"],
     });
     command
         .stdin(Stdio::null())

@@ -9,8 +9,19 @@ mod client;
 mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
+#[path = "../it/lab.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod lab;
 #[path = "../it/hostile/pipelines.rs"]
 mod pipelines;
+#[path = "../it/power/mod.rs"]
+#[expect(unused_imports, reason = "the short runs use the rest")]
+mod power;
+mod power_cuts;
+mod syscall_faults;
+#[path = "../it/syscalls/mod.rs"]
+#[expect(unused_imports, reason = "the short runs use the rest")]
+mod syscalls;
 #[path = "../it/hostile/tarballs.rs"]
 mod tarballs;
 #[path = "../it/world.rs"]
@@ -27,8 +38,12 @@ use world::World;
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 9] = [
+    let runs: [(&str, fn()); 13] = [
         ("kills", kills_of_the_receiver),
+        ("power-of-the-receiver", power_cuts::of_the_receiver),
+        ("power-of-the-shipper", power_cuts::of_the_shipper),
+        ("calls-of-the-receiver", syscall_faults::of_the_receiver),
+        ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),

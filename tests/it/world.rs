@@ -118,12 +118,16 @@ impl Repo {
 /// One receiver and what belongs to it.
 pub struct World {
     pub repo: Repo,
+    /// The store; usually in `dir`.
+    data: PathBuf,
     config: String,
     process: Option<Child>,
     address: Option<SocketAddr>,
     env: Vec<(String, String)>,
-    /// The size of a tmpfs that the next process has for its store, seen by itself alone.
+    /// The options of a tmpfs that the next process has for its store, seen by itself alone.
     mount: Option<&'static str>,
+    /// The command that runs the next process: words before the program's own.
+    under: Vec<String>,
     /// The limit on open files that the next processes are given.
     files: Option<u32>,
     // Dropped last: it removes the folder that the rest lives in.
@@ -145,11 +149,16 @@ impl World {
 
     /// Everything but the process: the store is made by `init`.
     pub fn prepared(config: &str) -> World {
+        World::prepared_on(None, config)
+    }
+
+    /// The same with the store in a folder of another disk.
+    pub fn prepared_on(data: Option<&Path>, config: &str) -> World {
         let dir = TempDir::new();
         let repo = Repo::new(&dir.path().join("repo"), WINDOW + 2);
-        let data_dir = dir.path().join("data");
+        let data = data.map_or(dir.path().join("data"), Path::to_owned);
         let mut text =
-            format!("data_dir = {data_dir:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
+            format!("data_dir = {data:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
         text += config;
         if !config.contains("[version_gate]") {
             text += "\n[version_gate]\n";
@@ -162,11 +171,13 @@ impl World {
         let world = World {
             dir,
             repo,
+            data,
             config: text,
             process: None,
             address: None,
             env: Vec::new(),
             mount: None,
+            under: Vec::new(),
             files: None,
         };
         world.run(&["init", "--config", &world.config_path()]);
@@ -182,7 +193,7 @@ impl World {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        let path = self.dir.path().join("data");
+        let path = self.data.clone();
         match (&self.process, self.mount) {
             (Some(process), Some(_)) => {
                 let root = PathBuf::from(format!("/proc/{}/root", process.id()));
@@ -192,9 +203,14 @@ impl World {
         }
     }
 
-    /// From the next start on, the store is on a disk of this size, which ends with the process.
-    pub fn mount_at_start(&mut self, size: &'static str) {
-        self.mount = Some(size);
+    /// From the next start on, the store is on a tmpfs with these options, which ends with the process.
+    pub fn mount_at_start(&mut self, options: &'static str) {
+        self.mount = Some(options);
+    }
+
+    /// The next process, and only that, is run by this command, which ends with it.
+    pub fn run_under(&mut self, command: Vec<String>) {
+        self.under = command;
     }
 
     /// From the next start on, the process may have so many files open and no more.
@@ -203,22 +219,32 @@ impl World {
     }
 
     /// The program, in a mount namespace of its own if one is wanted.
-    fn receiver(&self) -> Command {
+    fn receiver(&mut self) -> Command {
         let mut program = cis490();
+        let mut under = self.under.drain(..);
+        if let Some(first) = under.next() {
+            let mut command = Command::new(first);
+            command
+                .args(under)
+                .arg(program.get_program())
+                .args(program.get_args());
+            return command;
+        }
+        drop(under);
         if let Some(most) = self.files {
             let mut limited = Command::new("sh");
             limited.args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"]);
             limited.arg(program.get_program()).args(program.get_args());
             program = limited;
         }
-        let Some(size) = self.mount else {
+        let Some(options) = self.mount else {
             return program;
         };
         // $0 is the program, with its runner if it has one; $@ what it is asked to do.
-        let data_dir = self.dir.path().join("data");
+        let data_dir = &self.data;
         let config = self.config_path();
         let script = format!(
-            "mount -t tmpfs -o size={size} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
+            "mount -t tmpfs -o {options} none {data_dir:?} && $0 init --config {config:?} && exec $0 \"$@\""
         );
         let mut command = Command::new("unshare");
         let words = std::iter::once(program.get_program()).chain(program.get_args());

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -255,21 +257,30 @@ impl Pass {
 ///     create(quarantine)  write  fsync file  fsync dir  truncate(index)
 fn cut_tail(layout: &Layout, index: &File, sound_length: u64, length: u64) -> io::Result<()> {
     let (kept_as, kept) = layout.new_in_quarantine("index.jsonl.tail")?;
-    let mut block = vec![0; 64 << 10];
-    let mut offset = sound_length;
-    while offset < length {
-        let count = std::os::unix::fs::FileExt::read_at(index, &mut block, offset)?;
-        if count == 0 {
-            break;
-        }
-        durable::write_at(&kept, &block[..count], offset - sound_length)?;
-        offset += count as u64;
+    if let Err(error) = copy(index, sound_length..length, &kept) {
+        // A disk without room is tried again and again, and each copy begun would stay.
+        let _ = durable::unlink(&kept_as);
+        return Err(error);
     }
-    durable::sync_file(&kept)?;
     durable::sync_dir(&layout.quarantine())?;
     durable::truncate(index, sound_length)?;
     events::index_tail_cut(length - sound_length, &kept_as);
     Ok(())
+}
+
+/// Copies a part of the index to a file, and that to the disk.
+fn copy(index: &File, part: Range<u64>, to: &File) -> io::Result<()> {
+    let mut block = vec![0; 64 << 10];
+    let mut offset = part.start;
+    while offset < part.end {
+        let count = index.read_at(&mut block, offset)?;
+        if count == 0 {
+            break;
+        }
+        durable::write_at(to, &block[..count], offset - part.start)?;
+        offset += count as u64;
+    }
+    durable::sync_file(to)
 }
 
 #[cfg(test)]

@@ -229,7 +229,10 @@ impl Opened {
         let (index, tail) = Index::open(&layout, &figures).map_err(|error| {
             Failure::new(
                 format!("cannot open {}: {error}", layout.index().display()),
-                "look at the disk and at who owns the file (dmesg, ls -l)",
+                match space::is_full(&error) {
+                    true => "free some space (or inodes) on the disk of data_dir; nothing is lost meanwhile",
+                    false => "look at the disk and at who owns the file (dmesg, ls -l)",
+                },
             )
         })?;
         let mut committer = Committer::new(layout.clone(), Arc::new(index), tail, figures);

@@ -3,11 +3,11 @@
 
 mod answers;
 mod commands;
-mod crashes;
+pub mod crashes;
 mod end_to_end;
 mod life;
 mod queue;
-mod stub;
+pub mod stub;
 
 pub use crate::lab::{Lab, noise, wait_until};
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::client::Client;
 
 use super::{body, check_one_episode, prepared, running, sample};
+use crate::order::Steps;
 
 #[test]
 fn bodies_of_every_size_arrive_as_they_were_sent() {
@@ -111,23 +112,22 @@ fn what_is_not_what_was_stated_leaves_nothing() {
 #[test]
 fn uploads_that_end_together_share_their_syncs() {
     let mut world = prepared();
-    let steps_file = world.dir().join("steps");
-    world.env("CIS490_STEPS", steps_file.display());
+    let steps = Steps::of(&mut world);
     world.env("CIS490_SYNC_DELAY_MS", 100);
     world.start();
-    let before = fs::read_to_string(&steps_file).unwrap().len();
+    let before = steps.names().len();
     thread::scope(|scope| {
         for n in 0..32 {
             let (world, put) = (&world, sample().episode(&format!("ep-{n}")));
             scope.spawn(move || assert_eq!(world.put(&put).status, 201, "{world}"));
         }
     });
-    let steps = fs::read_to_string(&steps_file).unwrap()[before..].to_owned();
-    let count = |name: &str| steps.lines().filter(|step| *step == name).count();
+    let steps = steps.names().split_off(before);
+    let count = |name: &str| steps.iter().filter(|step| *step == name).count();
     assert_eq!((count("link"), count("fsync file")), (32, 32));
     assert!(
         count("fdatasync") <= 16,
-        "{} batches\n{steps}",
+        "{} batches\n{steps:?}",
         count("fdatasync")
     );
     let mut seqs: Vec<u64> = world

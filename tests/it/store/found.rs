@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::{check_one_episode, prepared, running, sample, with_one_episode};
 use crate::client::sha256;
+use crate::order::Steps;
 
 #[test]
 fn a_file_without_a_row_gets_one_from_the_same_bytes_only() {
@@ -139,6 +140,36 @@ fn a_torn_index_is_cut_and_its_row_comes_back_by_backfill() {
         assert_eq!(fs::read(&index).unwrap(), whole, "{world}");
     }
     assert_eq!(world.names("quarantine").len(), 3, "{world}");
+}
+
+/// Each start in vain once left an empty copy of the torn end in quarantine/.
+#[test]
+fn a_torn_index_on_a_full_disk_waits_for_room_in_words() {
+    if cfg!(not(debug_assertions)) {
+        return eprintln!(
+            "skipped: a full disk at a named step, which a release build does not have"
+        );
+    }
+    let (mut world, _) = with_one_episode();
+    let index = world.data_dir().join("index.jsonl");
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, [&whole, b"{\"half".as_slice()].concat()).unwrap();
+    let steps = Steps::of(&mut world);
+    world.start();
+    world.kill();
+    let write = steps.names().iter().position(|step| step == "write");
+    fs::remove_file(world.data_dir().join("quarantine/index.jsonl.tail.1")).unwrap();
+    fs::write(&index, [&whole, b"{\"half".as_slice()].concat()).unwrap();
+    for _ in 0..3 {
+        world.env("CIS490_FAIL_AT", write.unwrap() + 1);
+        world.env("CIS490_FAIL_ERRNO", 28);
+        assert!(!world.try_start(), "{world}");
+        assert!(world.log().contains("free some space"), "{world}");
+        assert!(world.names("quarantine").is_empty(), "{world}");
+    }
+    world.start();
+    check_one_episode(&world, &sample(), "there is room again");
+    assert_eq!(world.names("quarantine"), ["index.jsonl.tail.1"], "{world}");
 }
 
 #[test]

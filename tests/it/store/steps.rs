@@ -1,51 +1,22 @@
-//! The order of the steps, every crash between two of them, and every fault of one.
+//! Every crash between two steps, and every fault of one. Their order is in `order`.
 
 use std::fs;
 use std::thread;
 
 use super::{body, check_one_episode, prepared, sample};
 use crate::client::Put;
+use crate::order::Steps;
 
 /// The steps of opening a store and of one upload into it, by name.
 fn steps_of_one_upload(put: &Put) -> (Vec<String>, Vec<String>) {
     let mut world = prepared();
-    let steps_file = world.dir().join("steps");
-    world.env("CIS490_STEPS", steps_file.display());
+    let steps = Steps::of(&mut world);
     world.start();
-    let steps = || fs::read_to_string(&steps_file).unwrap();
-    let at_start = steps();
+    let at_start = steps.names();
     assert_eq!(world.put(put).status, 201, "{world}");
-    let of_upload = || steps()[at_start.len()..].to_owned();
-    world.wait_until("the upload is over", |_| of_upload().ends_with("unlink\n"));
-    let names = |text: &str| text.lines().map(str::to_owned).collect();
-    (names(&at_start), names(&of_upload()))
-}
-
-#[test]
-fn the_steps_of_an_upload_are_taken_in_the_stated_order() {
-    let (_, mut of_upload) = steps_of_one_upload(&sample());
-    // Directories and index are synced side by side, so these come in any order among themselves.
-    if let Some(syncs) = of_upload.get_mut(8..11) {
-        syncs.sort_unstable();
-    }
-    assert_eq!(
-        of_upload,
-        [
-            "create",
-            "allocate",
-            "write",
-            "attribute",
-            "fsync file",
-            "mkdir",
-            "link",
-            "append",
-            "fdatasync",
-            "fsync dir", // episodes/, where the name of the host is new
-            "fsync dir", // episodes/<host>
-            "answer",
-            "unlink",
-        ]
-    );
+    world.wait_until("the upload is over", |_| steps.last_is("unlink"));
+    let of_upload = steps.names().split_off(at_start.len());
+    (at_start, of_upload)
 }
 
 #[test]
@@ -166,7 +137,7 @@ fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
         return;
     }
     let mut world = prepared();
-    world.mount_at_start("2m");
+    world.mount_at_start("size=2m");
     world.start();
     let sizes = [300_000, 60_000, 9_000, 1_000];
     let (mut stored, mut refused) = (Vec::new(), 0);
@@ -209,16 +180,17 @@ fn can_mount() -> bool {
 #[test]
 fn a_host_directory_made_again_is_synced() {
     let mut world = prepared();
-    let steps_file = world.dir().join("steps");
-    world.env("CIS490_STEPS", steps_file.display());
+    let steps = Steps::of(&mut world);
     world.start();
     let dir_syncs_of = |episode: &str| {
-        let before = fs::read_to_string(&steps_file).unwrap().len();
+        let before = steps.names().len();
         let put = sample().episode(episode);
         assert_eq!(world.put(&put).status, 201, "{world}");
-        let new = || fs::read_to_string(&steps_file).unwrap()[before..].to_owned();
-        world.wait_until("the upload is over", |_| new().ends_with("unlink\n"));
-        new().lines().filter(|step| *step == "fsync dir").count()
+        world.wait_until("the upload is over", |_| {
+            before < steps.names().len() && steps.last_is("unlink")
+        });
+        let new = steps.names().split_off(before);
+        new.iter().filter(|step| *step == "fsync dir").count()
     };
     assert_eq!(dir_syncs_of("new-host"), 2);
     assert_eq!(dir_syncs_of("known-host"), 1);

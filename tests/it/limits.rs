@@ -1,0 +1,120 @@
+//! Limits that bite in the middle of a write, and disks with no room or no inode left, for real.
+
+use std::fs;
+
+use crate::client::Put;
+use crate::world::World;
+
+const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn sample(n: usize, bytes: usize) -> Put {
+    let body: Vec<u8> = (0..bytes).map(|i| (i * 7 + n) as u8).collect();
+    Put::sample(COMMIT).episode(&format!("ep-{n}")).body(&body)
+}
+
+/// What was answered 201, and no more, is in the store.
+fn check(world: &World, stored: &[usize], what: &str) {
+    let names = |n: &usize| format!("ep-{n}");
+    let rows = world.rows();
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| row["episode"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        rows,
+        stored.iter().map(names).collect::<Vec<_>>(),
+        "{what}\n{world}"
+    );
+    assert_eq!(
+        world.names("episodes/lab-1").len(),
+        stored.len(),
+        "{what}\n{world}"
+    );
+    assert!(world.names("incoming").is_empty(), "{what}\n{world}");
+}
+
+/// No file may grow beyond 2048 bytes: the write that crosses it is short, and the next is EFBIG.
+/// So the index ends in half a row, which is taken back.
+#[test]
+fn a_short_write_of_a_row_is_taken_back() {
+    let mut world = World::prepared(GATE_OFF);
+    // Its log is a file as well, and ends there: that stops nobody.
+    let limit = "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"";
+    world.run_under(["sh", "-c", limit].map(str::to_owned).into());
+    world.start();
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for n in 0..12 {
+        match world.put(&sample(n, 500)).status {
+            201 => stored.push(n),
+            500 => refused += 1,
+            other => panic!("{other}\n{world}"),
+        }
+    }
+    assert!(stored.len() > 2 && refused > 2, "{stored:?}\n{world}");
+    let index = fs::read(world.data_dir().join("index.jsonl")).unwrap();
+    assert_eq!(index.last(), Some(&b'\n'), "half a row is left\n{world}");
+    check(&world, &stored, "limited");
+    world.kill();
+    world.start();
+    check(&world, &stored, "without the limit");
+    for n in 0..12 {
+        let wanted = if stored.contains(&n) { 200 } else { 201 };
+        assert_eq!(world.put(&sample(n, 500)).status, wanted, "{world}");
+    }
+}
+
+/// Bodies of all sizes into 8 MiB, until nothing more fits, and then again.
+#[test]
+fn a_disk_of_8_mib_takes_what_fits_and_refuses_the_rest() {
+    fill("size=8m", &[5 << 20, 1 << 20, 300_000, 20_000, 3_000, 10]);
+}
+
+/// No inode is left while there is room enough.
+#[test]
+fn a_disk_without_inodes_refuses_and_leaves_nothing() {
+    fill("size=8m,nr_inodes=40", &[1000, 10]);
+}
+
+fn fill(options: &'static str, sizes: &[usize]) {
+    if !can_mount() {
+        eprintln!("skipped: a tmpfs with {options}: no user namespaces here");
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    world.mount_at_start(options);
+    world.start();
+    let (mut stored, mut refused) = (Vec::new(), 0);
+    for n in 0..3000 {
+        let size = sizes[refused.min(sizes.len() - 1)];
+        match world.put(&sample(n, size)).status {
+            201 => stored.push(n),
+            507 => refused += 1,
+            other => panic!("{other}\n{world}"),
+        }
+        if refused > sizes.len() + 5 {
+            break;
+        }
+    }
+    assert!(refused > sizes.len() + 5, "{refused} {stored:?}\n{world}");
+    assert!(stored.len() > 3, "{stored:?}\n{world}");
+    check(&world, &stored, options);
+    // Some go, as an operator would archive them, and one fits again. (A tmpfs counts a second name as
+    // an inode of its own.)
+    for archived in stored.drain(..3) {
+        let name = format!("episodes/lab-1/ep-{archived}.tar.zst");
+        fs::remove_file(world.data_dir().join(name)).unwrap();
+    }
+    assert_eq!(
+        world.put(&sample(9999, 10)).status,
+        201,
+        "{options}\n{world}"
+    );
+}
+
+fn can_mount() -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .output();
+    tried.is_ok_and(|output| output.status.success())
+}

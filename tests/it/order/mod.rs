@@ -1,0 +1,380 @@
+//! The durable steps as they are recorded by the program, against the order that the design states:
+//! each step after the one before is a must, and what may run side by side is named so. A sync is
+//! two entries, its beginning and `synced`, so that nothing that must wait for it can begin between.
+
+mod kernel;
+mod queue;
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::client::Put;
+use crate::ship::crashes::is_release;
+use crate::world::World;
+
+const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
+const X: &str = "incoming/lab-1~ep-1~1.partial";
+const TARBALL: &str = "episodes/lab-1/ep-1.tar.zst";
+
+/// What a debug build has written down of its steps.
+pub struct Steps {
+    file: PathBuf,
+    root: String,
+}
+
+impl Steps {
+    /// Of the next process of this world.
+    pub fn of(world: &mut World) -> Steps {
+        let file = world.dir().join("steps");
+        world.env("CIS490_STEPS", file.display());
+        let _ = fs::remove_file(&file);
+        let root = world.data_dir().display().to_string();
+        Steps { file, root }
+    }
+
+    /// All entries, paths relative to the root.
+    fn entries(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        // The root itself is "."; its children have no prefix.
+        let text = text.replace(&format!("{}/", self.root), "");
+        let text = text.replace(&self.root, ".");
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// The steps alone, without their paths.
+    pub fn names(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let steps = text.lines().filter(|line| !line.starts_with("synced"));
+        let name = |step: &str| step.split(" /").next().unwrap_or("").trim().to_owned();
+        steps.map(name).collect()
+    }
+
+    pub fn last_is(&self, name: &str) -> bool {
+        self.names().last().is_some_and(|last| last == name)
+    }
+}
+
+/// A part of an order.
+enum Part {
+    /// Exactly this, before anything that follows.
+    Then(String),
+    /// Each lane in its order, whatever the others do.
+    Beside(Vec<Vec<String>>),
+}
+
+fn then(step: impl Into<String>) -> Part {
+    Part::Then(step.into())
+}
+
+/// A sync, and nothing else until it is over.
+fn sync(step: &str) -> [Part; 2] {
+    let [begins, ends] = lane(step);
+    [Part::Then(begins), Part::Then(ends)]
+}
+
+fn lane(step: &str) -> [String; 2] {
+    let path = step.rsplit(' ').next().unwrap();
+    [step.to_owned(), format!("synced {path}")]
+}
+
+fn beside(syncs: &[&str]) -> Part {
+    Part::Beside(syncs.iter().map(|step| lane(step).to_vec()).collect())
+}
+
+/// Names, and the paths of them all, in one write.
+fn publish(path: &str) -> Vec<Part> {
+    let tmp = format!("{path}.tmp");
+    let mut parts = vec![then(format!("create {tmp}")), then(format!("write {tmp}"))];
+    parts.extend(sync(&format!("fsync file {tmp}")));
+    parts.push(then(format!("rename {tmp} {path}")));
+    let dir = path.rsplit_once('/').map_or(".", |(dir, _)| dir);
+    parts.extend(sync(&format!("fsync dir {dir}")));
+    parts
+}
+
+fn check(recorded: &[String], wanted: Vec<Part>, what: &impl std::fmt::Display) {
+    let mut left = recorded.iter();
+    let told = || format!("{recorded:#?}\n{what}");
+    for part in wanted {
+        match part {
+            Part::Then(step) => assert_eq!(left.next(), Some(&step), "{}", told()),
+            Part::Beside(mut lanes) => {
+                while lanes.iter().any(|lane| !lane.is_empty()) {
+                    let next = left.next();
+                    let lane = lanes.iter_mut().find(|lane| lane.first() == next);
+                    lane.unwrap_or_else(|| panic!("{next:?} of\n{}", told()))
+                        .remove(0);
+                }
+            }
+        }
+    }
+    assert_eq!(left.next(), None, "{}", told());
+}
+
+/// Everything that a receiver with `world`'s disk records from here on, until `until` was the last.
+fn recorded(world: &World, steps: &Steps, until: &str, act: impl FnOnce(&World)) -> Vec<String> {
+    let before = steps.entries().len();
+    act(world);
+    world.wait_until("it is over", |_| {
+        let entries = steps.entries();
+        before < entries.len() && entries.last().is_some_and(|last| last.starts_with(until))
+    });
+    steps.entries().split_off(before)
+}
+
+fn sample() -> Put {
+    Put::sample("0123456789abcdef0123456789abcdef01234567")
+}
+
+fn stores(world: &World) {
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+}
+
+/// Design, section 3: X whole and on the disk, then its name, then its row, then both on the disk,
+/// then the answer, then X goes.
+#[test]
+fn of_an_upload() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    let steps = Steps::of(&mut world);
+    world.start();
+    let found = recorded(&world, &steps, "unlink", stores);
+    let mut wanted = arrival(X);
+    wanted.extend([
+        then("mkdir episodes/lab-1"),
+        then(format!("link {X} {TARBALL}")),
+        then("append index.jsonl"),
+        beside(&[
+            "fsync dir episodes",
+            "fsync dir episodes/lab-1",
+            "fdatasync index.jsonl",
+        ]),
+        then("answer"),
+        then(format!("unlink {X}")),
+    ]);
+    check(&found, wanted, &world);
+}
+
+fn arrival(x: &str) -> Vec<Part> {
+    let mut parts: Vec<Part> = ["create", "allocate", "write", "attribute"]
+        .map(|step| then(format!("{step} {x}")))
+        .into();
+    parts.extend(sync(&format!("fsync file {x}")));
+    parts
+}
+
+/// Without room for the row: the row's part is cut, and that is on the disk, before the name goes.
+#[test]
+fn of_taking_back_what_could_not_be_indexed() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    let steps = Steps::of(&mut world);
+    world.start();
+    let at_start = steps.names().len();
+    world.kill();
+    let steps = Steps::of(&mut world);
+    // Of the start again, of the arrival, of mkdir and link; then append.
+    world.env("CIS490_FAIL_AT", at_start + 5 + 2 + 1);
+    world.env("CIS490_FAIL_ERRNO", 28);
+    world.start();
+    let found = recorded(&world, &steps, "unlink incoming", |world| {
+        assert_eq!(world.put(&sample()).status, 507, "{world}");
+    });
+    let mut wanted = arrival(X);
+    wanted.extend([
+        then("mkdir episodes/lab-1"),
+        then(format!("link {X} {TARBALL}")),
+        then("append index.jsonl"),
+        then("truncate index.jsonl"),
+    ]);
+    wanted.extend(sync("fdatasync index.jsonl"));
+    wanted.push(then(format!("unlink {TARBALL}")));
+    wanted.push(beside(&["fsync dir episodes", "fsync dir episodes/lab-1"]));
+    wanted.push(then(format!("unlink {X}")));
+    check(&found, wanted, &world);
+}
+
+/// The probe and the index, as every start begins.
+fn start(torn: bool) -> Vec<Part> {
+    let probe = ["incoming/.probe", "episodes/.probe"];
+    let mut parts = vec![];
+    parts.extend(probe.map(|path| then(format!("unlink {path}"))));
+    parts.push(then(format!("link {} {}", probe[0], probe[1])));
+    parts.extend(probe.map(|path| then(format!("unlink {path}"))));
+    parts.extend(sync("fsync dir ."));
+    if torn {
+        let kept = "quarantine/index.jsonl.tail.1";
+        parts.extend([
+            then(format!("create {kept}")),
+            then(format!("write {kept}")),
+        ]);
+        parts.extend(sync(&format!("fsync file {kept}")));
+        parts.extend(sync("fsync dir quarantine"));
+        parts.push(then("truncate index.jsonl"));
+    }
+    parts.extend(sync("fdatasync index.jsonl"));
+    parts
+}
+
+/// What was published is made sure of, file and names and row, before its X goes; and a torn end of
+/// the index is kept, on the disk, before it is cut.
+#[test]
+fn of_recovery() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::with(GATE_OFF);
+    stores(&world);
+    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
+    world.kill();
+    let at = |path: &str| world.data_dir().join(path);
+    fs::hard_link(at(TARBALL), at(X)).unwrap();
+    fs::write(at("incoming/lab-1~ep-2~2.partial"), "half").unwrap();
+    fs::write(at("index.jsonl"), "{\"half\":").unwrap();
+    let steps = Steps::of(&mut world);
+    world.start();
+    let mut found = steps.entries();
+    let sweep = "unlink incoming/lab-1~ep-2~2.partial";
+    let swept = found.iter().position(|step| step == sweep).expect(sweep);
+    found.remove(swept); // whenever the folder's order has it
+    let mut wanted = start(true);
+    wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.extend([
+        then("append index.jsonl"),
+        beside(&[
+            "fsync dir episodes",
+            "fsync dir episodes/lab-1",
+            "fdatasync index.jsonl",
+        ]),
+        then("answer"),
+        then(format!("unlink {X}")),
+    ]);
+    check(&found, wanted, &world);
+}
+
+/// A file without a row: it is made sure of before the row that vouches for it.
+#[test]
+fn of_bytes_that_were_there_without_a_row() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::with(GATE_OFF);
+    stores(&world);
+    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
+    world.kill();
+    fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
+    let steps = Steps::of(&mut world);
+    world.start();
+    let found = recorded(&world, &steps, "unlink incoming", |world| {
+        assert_eq!(world.put(&sample()).status, 200, "{world}");
+    });
+    let mut wanted = arrival(X);
+    wanted.push(then("mkdir episodes/lab-1"));
+    wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
+    wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.extend([
+        then("append index.jsonl"),
+        beside(&[
+            "fsync dir episodes",
+            "fsync dir episodes/lab-1",
+            "fdatasync index.jsonl",
+        ]),
+        then("answer"),
+        then(format!("unlink {X}")),
+    ]);
+    check(&found, wanted, &world);
+}
+
+/// A file that contradicts its row is in quarantine/, on the disk, before another has its name.
+#[test]
+fn of_replacing_a_damaged_file() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::with(GATE_OFF);
+    stores(&world);
+    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
+    world.kill();
+    fs::write(world.data_dir().join(TARBALL), "damaged").unwrap();
+    let steps = Steps::of(&mut world);
+    world.start();
+    let found = recorded(&world, &steps, "unlink incoming", stores);
+    let mut wanted = arrival(X);
+    wanted.push(then("mkdir episodes/lab-1"));
+    wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
+    wanted.push(then(format!("rename {TARBALL} quarantine/ep-1.tar.zst.1")));
+    wanted.extend(sync("fsync dir quarantine"));
+    wanted.extend(sync("fsync dir episodes/lab-1"));
+    wanted.push(then("mkdir episodes/lab-1"));
+    wanted.push(then(format!("link {X} {TARBALL}")));
+    wanted.extend([
+        beside(&["fsync dir episodes", "fsync dir episodes/lab-1"]),
+        then("answer"),
+        then(format!("unlink {X}")),
+    ]);
+    check(&found, wanted, &world);
+}
+
+/// The marker says that all else is there, so it comes last.
+#[test]
+fn of_making_a_store() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    fs::remove_dir_all(world.data_dir()).unwrap();
+    let steps = Steps::of(&mut world);
+    let init = || {
+        let made = crate::world::cis490()
+            .args(["init", "--config", &world.config_path()])
+            .env("CIS490_STEPS", &steps.file)
+            .output();
+        assert!(made.unwrap().status.success());
+    };
+    let folders = || {
+        let folder = |name: &str| {
+            let mut parts = vec![then(format!("mkdir {name}"))];
+            parts.extend(sync("fsync dir ."));
+            parts
+        };
+        ["incoming", "episodes", "quarantine"]
+            .into_iter()
+            .flat_map(folder)
+    };
+    init();
+    let parent = world.dir().display().to_string();
+    let mut wanted = vec![then("mkdir .")];
+    wanted.extend(sync(&format!("fsync dir {parent}")));
+    wanted.extend(folders());
+    wanted.extend(publish("cis490-store"));
+    check(&steps.entries(), wanted, &world);
+
+    // Again: what a killed run may have made without its sync is synced now.
+    fs::remove_file(&steps.file).unwrap();
+    init();
+    check(&steps.entries(), folders().collect(), &world);
+}
+
+#[test]
+fn of_the_window_file() {
+    if is_release() {
+        return;
+    }
+    let mut world = World::prepared("");
+    let steps = Steps::of(&mut world);
+    world.start();
+    world.wait_until("it is written", |_| {
+        steps
+            .entries()
+            .last()
+            .is_some_and(|last| last == "synced .")
+            && steps.names().iter().any(|step| step == "rename")
+    });
+    let mut wanted = start(false);
+    wanted.extend(publish("window.json"));
+    check(&steps.entries(), wanted, &world);
+}

@@ -1,0 +1,257 @@
+//! The receiver: one start, one small and one large upload, under each fault.
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::{Fault, Told, all_faults, can_trace, strace, whole_log};
+use crate::client::{Client, Put, sha256};
+use crate::world::World;
+
+const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Written by a thread of its own, past the page cache, with a tail that is not.
+const LARGE_BYTES: usize = (4 << 20) + 777;
+
+#[test]
+fn no_failing_call_of_the_receiver_is_a_false_promise() {
+    if can_trace("no_failing_call_of_the_receiver_is_a_false_promise") {
+        // Spread over all calls and errors; the campaign has the rest.
+        let told = every_failing_call(|number| number % 31 == 3);
+        assert!(told.faults > 5, "{told:?}");
+    }
+}
+
+/// Uploads under every fault whose number `wanted` picks.
+pub fn every_failing_call(wanted: impl Fn(usize) -> bool) -> Told {
+    let faults = all_faults(&clean_run());
+    let faults: Vec<Fault> = (0..)
+        .zip(faults)
+        .filter(|(number, _)| wanted(*number))
+        .map(|(_, fault)| fault)
+        .collect();
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(Told::default()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = suffer(fault);
+                    let mut told = told.lock().unwrap();
+                    told.faults += 1;
+                    *told.outcomes.entry(outcome).or_default() += 1;
+                }
+            });
+        }
+    });
+    told.into_inner().unwrap()
+}
+
+fn puts() -> [Put; 2] {
+    let large: Vec<u8> = (0..LARGE_BYTES).map(|i| (i >> 9) as u8 ^ i as u8).collect();
+    let put = Put::sample(COMMIT);
+    [
+        put.clone().body(&large[..5000]),
+        put.episode("ep-2").body(&large),
+    ]
+}
+
+/// The files that calls are counted and fail on.
+fn paths(world: &World) -> Vec<String> {
+    let names = [
+        "",
+        "cis490-store",
+        "index.jsonl",
+        "incoming",
+        "incoming/.probe",
+        "incoming/lab-1~ep-1~1.partial",
+        "incoming/lab-1~ep-2~2.partial",
+        "episodes",
+        "episodes/.probe",
+        "episodes/lab-1",
+        "episodes/lab-1/ep-1.tar.zst",
+        "episodes/lab-1/ep-2.tar.zst",
+        "quarantine",
+    ];
+    let path = |name: &str| match name {
+        "" => world.data_dir().display().to_string(),
+        name => world.data_dir().join(name).display().to_string(),
+    };
+    names.map(path).into()
+}
+
+/// The log of a run without a fault.
+fn clean_run() -> String {
+    let mut world = World::prepared(GATE_OFF);
+    let log = world.dir().join("calls");
+    let mut command = strace(&super::CALLS.join(","), &paths(&world));
+    command.extend(["-o".to_owned(), log.display().to_string()]);
+    world.run_under(command);
+    world.start();
+    for put in puts() {
+        assert_eq!(world.put(&put).status, 201, "{world}");
+    }
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
+    let process = world.pid();
+    world.kill();
+    whole_log(&log, process)
+}
+
+/// One run with the fault, and one without it, which must mend all by itself. What was heard.
+fn suffer(fault: &Fault) -> String {
+    let puts = puts();
+    let mut world = World::prepared(GATE_OFF);
+    world.run_under(fault.command(&paths(&world)));
+    let started = world.try_start();
+    let heard: Vec<Option<u16>> = puts
+        .iter()
+        .map(|put| started.then(|| ask(&world, put)).flatten())
+        .collect();
+    for (put, status) in puts.iter().zip(&heard) {
+        check_status(fault, *status, &world);
+        let is_refused = matches!(status, Some(500 | 507));
+        if is_refused && !fault.is_of("unlink") {
+            check_nothing_left(fault, put, &world);
+        }
+    }
+    if !started && !fault.what.contains("KILL") {
+        let said = world.log();
+        assert!(
+            said.contains("error: ") && said.contains("hint: "),
+            "{fault}\n{world}"
+        );
+    }
+    world.kill();
+    world.start();
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
+    for (put, status) in puts.iter().zip(&heard) {
+        if matches!(status, Some(200 | 201)) {
+            check_stored(fault, put, &world);
+        }
+        let again = world.put(put).status;
+        assert!(matches!(again, 200 | 201), "{fault}: {again}\n{world}");
+        check_stored(fault, put, &world);
+    }
+    assert!(world.names("quarantine").is_empty(), "{fault}\n{world}");
+    match started {
+        true => format!("{heard:?}"),
+        false => "does not start".to_owned(),
+    }
+}
+
+fn ask(world: &World, put: &Put) -> Option<u16> {
+    let mut client = Client::try_connect(world.address())?;
+    let _ = client.send(&put.bytes());
+    Some(client.answer()?.status)
+}
+
+/// What may come of the fault; no answer only where the process ends into recovery.
+fn check_status(fault: &Fault, status: Option<u16>, world: &World) {
+    let is_sync = fault.is_of("fsync") || fault.is_of("fdatasync");
+    let fine: &[Option<u16>] = match fault {
+        fault if fault.what.contains("KILL") => &[None, Some(201)],
+        fault if fault.what.contains("delay") => &[Some(201)],
+        // A sync that cannot be done is a fault of the disk, whatever it says; and no system says of
+        // statfs that it has no room.
+        _ if is_sync || fault.is_of("statfs") => &[None, Some(500), Some(507), Some(201)],
+        fault if fault.is_full() => &[None, Some(507), Some(201)],
+        _ => &[None, Some(500), Some(201)],
+    };
+    assert!(fine.contains(&status), "{fault}: {status:?}\n{world}");
+}
+
+/// What was refused has left nothing behind.
+fn check_nothing_left(fault: &Fault, put: &Put, world: &World) {
+    let slot = put.path.rsplit('/').next().unwrap();
+    let partials = world.names("incoming");
+    let stays = partials.iter().any(|name| name.contains(slot));
+    // An undoing that fails as well ends the process, and leaves the rest to recovery.
+    let has_ended = world.log().contains("the receiver ends");
+    assert!(has_ended || !stays, "{fault}\n{world}");
+    assert!(
+        has_ended || world.stored("lab-1", slot).is_none(),
+        "{fault}\n{world}"
+    );
+}
+
+fn check_stored(fault: &Fault, put: &Put, world: &World) {
+    let slot = put.path.rsplit('/').next().unwrap();
+    let stored = world.stored("lab-1", slot);
+    assert!(
+        stored.as_ref() == Some(&put.body),
+        "{fault}: {slot}\n{world}"
+    );
+    let rows = world.rows();
+    let digests: Vec<_> = rows
+        .iter()
+        .filter(|row| row["episode"] == slot)
+        .map(|row| row["sha256"].as_str().unwrap())
+        .collect();
+    assert_eq!(digests, [sha256(&put.body)], "{fault}: {slot}\n{world}");
+}
+
+/// A filesystem may say of direct writing what it likes, when it is opened or when it is used.
+#[test]
+fn without_direct_writing_a_large_body_is_written_all_the_same() {
+    if !can_trace("without_direct_writing_a_large_body_is_written_all_the_same") {
+        return;
+    }
+    let refusals = [
+        ("?open,openat", 2, false),
+        ("pwrite64", 1, false),
+        ("pwrite64", 3, false),
+    ];
+    for (calls, nth, from_then_on) in refusals {
+        let fault = Fault {
+            calls,
+            what: "error=EINVAL".to_owned(),
+            nth,
+            from_then_on,
+        };
+        let mut world = World::prepared(GATE_OFF);
+        let [_, large] = puts();
+        let partial = world.data_dir().join("incoming/lab-1~ep-2~1.partial");
+        world.run_under(fault.command(&[partial.display().to_string()]));
+        world.start();
+        assert_eq!(world.put(&large).status, 201, "{fault}\n{world}");
+        check_stored(&fault, &large, &world);
+    }
+}
+
+/// Where files carry no attributes that is said once, and their rows are read off the bytes.
+#[test]
+fn without_attributes_a_lost_index_is_read_off_the_files() {
+    if !can_trace("without_attributes_a_lost_index_is_read_off_the_files") {
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    let fault = Fault {
+        calls: "fsetxattr",
+        what: "error=EOPNOTSUPP".to_owned(),
+        nth: 1,
+        from_then_on: true,
+    };
+    world.run_under(fault.command(&paths(&world)));
+    world.start();
+    let [small, _] = puts();
+    assert_eq!(world.put(&small).status, 201, "{world}");
+    assert_eq!(
+        world.log().matches("event=no_attributes").count(),
+        1,
+        "{world}"
+    );
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
+    world.kill();
+    fs::remove_file(world.data_dir().join("index.jsonl")).unwrap();
+    world.run(&["backfill", "--config", &world.config_path()]);
+    world.start();
+    check_stored(&fault, &small, &world);
+    assert_eq!(world.put(&small).status, 200, "{world}");
+}

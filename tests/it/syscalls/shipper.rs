@@ -1,0 +1,155 @@
+//! The shipper: packs, sends and moves one episode under each fault, and must mend all in one run
+//! without it. The receiver stays whole.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::{Fault, Told, all_faults, can_trace, strace, whole_log};
+use crate::lab::{Lab, noise};
+use crate::world::{World, cis490};
+
+const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn no_failing_call_of_the_shipper_loses_an_episode() {
+    if can_trace("no_failing_call_of_the_shipper_loses_an_episode") {
+        let told = every_failing_call(|number| number % 31 == 3);
+        assert!(told.faults > 3, "{told:?}");
+    }
+}
+
+/// Ships under every fault whose number `wanted` picks.
+pub fn every_failing_call(wanted: impl Fn(usize) -> bool) -> Told {
+    let faults = all_faults(&clean_run());
+    let faults: Vec<Fault> = (0..)
+        .zip(faults)
+        .filter(|(number, _)| wanted(*number))
+        .map(|(_, fault)| fault)
+        .collect();
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(Told::default()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = suffer(fault);
+                    let mut told = told.lock().unwrap();
+                    told.faults += 1;
+                    *told.outcomes.entry(outcome).or_default() += 1;
+                }
+            });
+        }
+    });
+    told.into_inner().unwrap()
+}
+
+fn paths(lab: &Lab) -> Vec<String> {
+    let names = [
+        "",
+        "episodes",
+        "episodes/ep-1",
+        "episodes/ep-1/meta.json",
+        "episodes/ep-1/data.bin",
+        "outbox",
+        "outbox/ep-1.tar.zst",
+        "outbox/ep-1.tar.zst.partial",
+        "shipped",
+        "shipped/ep-1",
+        "shipped/ep-1.receipt.json",
+        "shipped/ep-1.receipt.json.tmp",
+        "state.json",
+        "state.json.tmp",
+        "lock",
+    ];
+    let path = |name: &str| match name {
+        "" => lab.root().display().to_string(),
+        name => lab.path(name).display().to_string(),
+    };
+    names.map(path).into()
+}
+
+fn lab(world: &World) -> Lab {
+    let lab = Lab::new(&format!("http://{}", world.address()));
+    lab.episode_with("ep-1", COMMIT, &noise(300_000));
+    lab
+}
+
+/// `ship --once` run by a command; its process, exit status and log.
+pub fn ship_under(lab: &Lab, command: &[String]) -> (u32, Option<i32>, String) {
+    let program = cis490();
+    let child = Command::new(&command[0])
+        .args(&command[1..])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .args(["ship", "--once", "--config"])
+        .arg(lab.config())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = child.id();
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    (process, output.status.code(), log)
+}
+
+fn clean_run() -> String {
+    let world = World::with(GATE_OFF);
+    let lab = lab(&world);
+    let log = lab.dir().join("calls");
+    let mut command = strace(&super::CALLS.join(","), &paths(&lab));
+    command.extend(["-o".to_owned(), log.display().to_string()]);
+    let (process, status, said) = ship_under(&lab, &command);
+    assert_eq!(status, Some(0), "{said}\n{lab}");
+    whole_log(&log, process)
+}
+
+fn suffer(fault: &Fault) -> String {
+    let world = World::with(GATE_OFF);
+    let lab = lab(&world);
+    let (_, status, said) = ship_under(&lab, &fault.command(&paths(&lab)));
+    let what = format!("{fault}: {status:?}\n{said}\n{lab}");
+    if fault.what.contains("delay") {
+        assert_eq!(status, Some(0), "{what}");
+    }
+    // Nothing but the receiver's word moves an episode out of episodes/.
+    assert!(lab.names("refused").is_empty(), "{what}");
+    let is_stored = world.stored("lab-1", "ep-1").is_some();
+    assert!(
+        is_stored || lab.path("episodes/ep-1/meta.json").exists(),
+        "{what}"
+    );
+    let mended = lab.ship_once();
+    assert_eq!(mended.code, 0, "{what}\n{mended}");
+    lab.assert_all_shipped(&["ep-1"]);
+    let digest = world.rows()[0]["sha256"].clone();
+    assert_eq!(
+        lab.json("shipped/ep-1.receipt.json")["sha256"],
+        digest,
+        "{what}"
+    );
+    assert_eq!(world.rows().len(), 1, "{what}\n{world}");
+    check_content(&lab, &world, &what);
+    match status {
+        Some(code) => format!("exit {code}"),
+        None => "killed".to_owned(),
+    }
+}
+
+/// The stored tarball holds what was recorded.
+fn check_content(lab: &Lab, world: &World, what: &str) {
+    let tarball = world.data_dir().join("episodes/lab-1/ep-1.tar.zst");
+    let found = Command::new("sh")
+        .args(["-c", "zstd -dcq \"$0\" | tar -xOf - ep-1/data.bin"])
+        .arg(tarball)
+        .output()
+        .unwrap();
+    let recorded = fs::read(lab.path("shipped/ep-1/data.bin")).unwrap();
+    assert!(
+        found.stdout == recorded && recorded == noise(300_000),
+        "{what}"
+    );
+}
