@@ -78,7 +78,10 @@ fn gate(plan: &Plan) {
             process::own_cpu_s() - before
         });
         let ns = cpu_s * 1e9 / checks as f64;
-        println!("  {threads} threads: {} ns, no allocation", short(ns));
+        println!(
+            "  {threads} threads: {} ns, no allocation after a thread's first",
+            short(ns)
+        );
         took.push(ns);
     }
     verdict(
@@ -95,8 +98,9 @@ fn gate(plan: &Plan) {
     );
 }
 
-/// Its allocations.
+/// Its allocations, but for one: a thread's first check makes the thread known to arc-swap.
 fn check(gate: &VersionGate, commit: &CommitHash, checks: usize) -> u64 {
+    gate.look(black_box(commit));
     let before = counting::of_this_thread();
     for _ in 0..checks {
         assert!(matches!(gate.look(black_box(commit)), Look::Admitted(_)));

@@ -289,11 +289,12 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
 }
 
 /// A store with a window on its disk, so that the first upload is let in at once. The repository
-/// that it is of is not there: the window of the last run holds.
+/// that it is of is not there: the window of the last run holds. All uploads here are of one
+/// address, which may have half of the places.
 pub fn prepare_ours(dir: &Path, address: SocketAddr) {
     let repository = dir.join("repository");
     let config = format!(
-        "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 64\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
+        "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 128\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
         dir.join("data"),
     );
     fs::write(dir.join("receiver.toml"), config).expect("a file");
