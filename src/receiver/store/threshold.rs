@@ -26,7 +26,7 @@ const MARKER_TEXT: &str = "cis490 store, format 1\n";
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The name of the file that we try links and attributes with.
-const PROBE: &str = ".probe";
+pub const PROBE: &str = ".probe";
 
 /// What [`make`] found.
 #[derive(Debug, PartialEq, Eq)]
