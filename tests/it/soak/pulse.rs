@@ -18,14 +18,15 @@ struct Pulse {
 pub struct Series(Vec<Pulse>);
 
 impl Series {
-    /// The last rest against the first quarter of them, in which what is lazy has warmed up.
+    /// The last rest against the first quarter of them, in which what is lazy has warmed up. One
+    /// descriptor may come later: refusals.jsonl is opened for the first refusal after a start.
     pub fn assert_flat(&self, who: &str, kib_more: u64, threads_more: u64) {
         let warm = &self.0[..self.0.len().div_ceil(4)];
         let last = self.0.last().unwrap();
         let most = |of: fn(&Pulse) -> u64| warm.iter().map(of).max().unwrap();
         assert!(
             last.memory_kib <= most(|p| p.memory_kib) + kib_more
-                && last.descriptors as u64 <= most(|p| p.descriptors as u64)
+                && last.descriptors as u64 <= most(|p| p.descriptors as u64) + 1
                 && last.threads <= most(|p| p.threads) + threads_more,
             "{who} grows: {self}"
         );
