@@ -16,7 +16,7 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
-# the long runs with their figures: kills, power cuts and failing system calls (as root), health on a slow disk, memory, idle, half-closed peers
+# the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs
 campaign *name:
     cargo test --test campaign -- {{name}}
 

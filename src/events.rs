@@ -239,6 +239,14 @@ pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
     );
 }
 
+pub fn scrub_found(kind: &str, path: &str, why: &str) {
+    line!(scrub_found, "kind={kind:?} path={path:?} why={why:?}");
+}
+
+pub fn scrub_cannot_note(path: &Path, why: &str) {
+    line!(scrub_cannot_note, "path={path:?} why={why:?}");
+}
+
 // --- the version gate ---
 
 pub fn gate_window(now: &Window, configured: u32, age: Duration) {

@@ -23,6 +23,16 @@ impl Failure {
         }
     }
 
+    /// What happened, to what.
+    pub fn error(&self) -> &str {
+        &self.error
+    }
+
+    /// What the person does now; may be empty.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
     /// Prints both lines to stderr and gives exit status 1. In the journal they are one line, as
     /// all that is there.
     pub fn report(&self) -> ExitCode {

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod durable;
 pub mod episode;
 pub mod events;

@@ -144,6 +144,13 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Asks the kernel to drop what it has of a file in memory, so that the disk is read. What it
+/// cannot drop stays, which is no fault.
+pub fn forget_cached(file: &File) {
+    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
 // --- the terminal ---
 
 /// Columns of the terminal behind `file`; `None` if it is none, or does not say.
@@ -284,6 +291,28 @@ fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
     Ok(value.max(0) as u64)
 }
 
+/// The path MTU that the kernel goes by on a connection, in bytes; `None` if it does not say.
+pub fn path_mtu(socket: &TcpStream) -> Option<u32> {
+    let (level, name) = match socket.peer_addr().ok()? {
+        std::net::SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        std::net::SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mut mtu: libc::c_int = 0;
+    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: mtu is writable for `length` bytes and the descriptor is open over the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut mtu).cast(),
+            &mut length,
+        )
+    };
+    check(result).ok()?;
+    u32::try_from(mtu).ok()
+}
+
 /// Which way a socket is waited for.
 #[derive(Clone, Copy)]
 pub enum Direction {
@@ -391,6 +420,26 @@ pub fn ends_with_us(command: &mut Command) {
 pub fn ask_to_stop(child: &Child) {
     // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
+/// Whether something keeps the system's clock right; `None` if the kernel does not say.
+pub fn clock_is_synchronised() -> Option<bool> {
+    let mut state = MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: a zeroed timex asks for nothing to be changed, and lives over the call.
+    let result = unsafe { libc::adjtimex(state.as_mut_ptr()) };
+    check(result).ok().map(|state| state != libc::TIME_ERROR)
+}
+
+/// From here on this process takes the processor and the disk only when nobody else wants them.
+/// Schedulers that do not know such a class treat it as any other.
+pub fn run_when_idle() {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: plain integers, about this process alone.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE);
+    }
 }
 
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.

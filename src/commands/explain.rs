@@ -7,23 +7,24 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::line;
+use super::{line, refusals_manual};
 use crate::events::manual::{self, CHAPTERS, Event};
 use crate::failure::Failure;
 use crate::terminal::{self, Paint, columns, wrapped};
 
-/// explain a command, or the lines of the log: what each means and what to do. The same as
-/// cis490 help
+/// explain a command, each line of the log or each refusal: what it means and what to do. The
+/// same as cis490 help
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "explain",
     example = "cis490 help events",
     example = "cis490 help events falling_out",
+    example = "cis490 help refusals 412",
     example = "cis490 help status"
 )]
 pub struct Explain {
-    /// a command, or: events [NAME]
+    /// a command, or: events [NAME], refusals [REASON]
     #[argh(positional)]
     topic: Vec<String>,
 }
@@ -34,12 +35,14 @@ impl Explain {
         let text = match topic[..] {
             ["events"] => events(None)?,
             ["events", name] => events(Some(name))?,
+            ["refusals"] => refusals_manual::text(None)?,
+            ["refusals", name] => refusals_manual::text(Some(name))?,
             [] => line::help_of(None)?,
             [command] => line::help_of(Some(command))?,
             [_, _, ..] => {
                 return Err(Failure::new(
                     format!("there is no help for {:?}", topic.join(" ")),
-                    "cis490 help COMMAND, or cis490 help events [NAME]",
+                    "cis490 help COMMAND, cis490 help events [NAME], cis490 help refusals [REASON]",
                 ));
             }
         };
@@ -63,7 +66,7 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
         return Ok(explained(event, paint));
     }
     let mut text = String::from(
-        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\n",
+        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nword on a peer that sent something else than HTTP.\n",
     );
     for chapter in CHAPTERS {
         text += &format!("\n{}\n\n", paint.bold(chapter.title));

@@ -1,13 +1,12 @@
 //! `cis490 init`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::config;
+use super::side::Owner;
 use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
@@ -32,20 +31,14 @@ pub struct Init {
     data_dir: Option<PathBuf>,
 }
 
-/// Whose configuration a file is.
-enum Side {
-    Receiver,
-    Shipper,
-}
-
 impl Init {
     pub fn run(self) -> Result<ExitCode, Failure> {
         if let Some(data_dir) = &self.data_dir {
             return make_store(data_dir);
         }
-        match side_of(&self.config)? {
-            Side::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
-            Side::Shipper => make_root(&shipper::Config::load(&self.config, None)?.root),
+        match Owner::of(&self.config)? {
+            Owner::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
+            Owner::LabHost => make_root(&shipper::Config::load(&self.config, None)?.root),
         }
     }
 }
@@ -82,29 +75,4 @@ fn make_folders(root: &Path) -> io::Result<()> {
         threshold::give_to_owner_of(root, &path)?;
     }
     Ok(())
-}
-
-/// Only the keys that one side has and the other has not tell them apart.
-fn side_of(path: &Path) -> Result<Side, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            format!("cannot read the configuration {}: {error}", path.display()),
-            "etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
-        )
-    })?;
-    let keys: toml::Table = config::parse(&text, path)?;
-    if keys.contains_key("data_dir") {
-        return Ok(Side::Receiver);
-    }
-    let of_shipper = ["root", "receiver_url", "host_id"];
-    if of_shipper.iter().any(|key| keys.contains_key(*key)) {
-        return Ok(Side::Shipper);
-    }
-    Err(Failure::new(
-        format!(
-            "{}: neither data_dir (a receiver) nor root (a lab host) is set",
-            path.display()
-        ),
-        "a folder that holds data has no default: name it",
-    ))
 }

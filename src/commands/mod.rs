@@ -2,15 +2,22 @@
 
 mod backfill;
 mod check;
+mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod init;
 mod line;
+mod man;
+mod progress;
 mod receive;
 mod refusals;
+mod refusals_manual;
 mod requeue;
+mod scrub;
 mod set_aside;
 mod ship;
+mod side;
 mod status;
 mod token;
 
@@ -45,8 +52,12 @@ enum Command {
     Token(token::Token),
     Refusals(refusals::Refusals),
     Backfill(backfill::Backfill),
+    Scrub(scrub::Scrub),
+    Doctor(doctor::Doctor),
     Demo(demo::Demo),
     Explain(explain::Explain),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -87,7 +98,11 @@ pub fn run() -> ExitCode {
         Command::Token(token) => token.run(),
         Command::Refusals(refusals) => refusals.run(),
         Command::Backfill(backfill) => backfill.run(),
+        Command::Scrub(scrub) => scrub.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Explain(explain) => explain.run(),
     };
     done.unwrap_or_else(|failure| failure.report())

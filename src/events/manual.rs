@@ -157,6 +157,12 @@ manual! {
     warn store_untidy
         "Something of the store's own housekeeping failed. The next start does it again."
         "Nothing for one. If it comes back: who owns data_dir, and is the disk full or read-only?";
+    error scrub_found
+        "cis490 scrub found something that is not as the index says: kind= is rotten, unreadable, missing, unindexed, bad row or odd."
+        "Rotten, unreadable: look at the disk (dmesg, smartctl), and bring the episode back from a backup or its lab host. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand.";
+    warn scrub_cannot_note
+        "cis490 scrub cannot keep where it is: it reads on, and if it is ended the next one begins anew."
+        "See that data_dir has room, and run it as the user that data_dir belongs to.";
     error damaged_file_replaced
         "A stored file's bytes were not those of its row, and the same episode came again whole: the damaged one is kept in kept_as=."
         "The disk is losing data: look at its health (dmesg, smartctl) and run cis490 scrub.";

@@ -5,11 +5,13 @@
 
 pub mod access;
 pub mod config;
+pub mod doctor;
 pub mod figures;
 mod http;
 pub mod refusal;
 pub mod refusals;
 pub mod store;
+pub mod survey;
 pub mod version_gate;
 pub mod vital;
 

@@ -15,6 +15,9 @@ use crate::events;
 use crate::names::{CommitHash, EpisodeId};
 use crate::wire::{GateVerdict, Outcome, Problem, REMAINING_LOW, Receipt};
 
+/// Places that are remembered, so that each change is told once. A window has this many at most.
+const PLACES_MAX: usize = 10_000;
+
 impl Shipper {
     /// Does what the answer to an upload says.
     pub(super) fn obey(
@@ -111,10 +114,15 @@ impl Shipper {
             position,
             window,
         };
-        let before = self.state.get().gate.as_ref();
-        let is_news =
-            before.is_none_or(|b| (b.commit, b.position, b.window) != (commit, position, window));
-        if is_news && seen.remaining() < REMAINING_LOW {
+        if self.places.len() >= PLACES_MAX {
+            self.places.clear();
+        }
+        // By commit: episodes of two that come in turns are no change of either.
+        let remembered = self.state.get().gate.as_ref();
+        let before = self.places.insert(commit, (position, window)).or(remembered
+            .filter(|gate| gate.commit == commit)
+            .map(|gate| (gate.position, gate.window)));
+        if before != Some((position, window)) && seen.remaining() < REMAINING_LOW {
             events::falling_out(&commit, position, window, seen.remaining());
         }
         self.state.update(|state| state.gate = Some(seen));

@@ -4,6 +4,7 @@
 //! 2. Whatever fails in here is logged, told in `state.json` and tried again: only a person or a
 //!    signal ends the loop.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::{Mode, Outcome, retention};
 use crate::durable;
 use crate::episode;
 use crate::events;
-use crate::names::EpisodeId;
+use crate::names::{CommitHash, EpisodeId};
 use crate::wire::Slot;
 
 /// Between two looks for what has been in shipped/ long enough.
@@ -49,6 +50,8 @@ pub(super) struct Shipper {
     /// The receiver cannot be reached, or takes nothing from anybody.
     pub away: Backoff,
     pub no_room: Option<NoRoom>,
+    /// Where in the window each commit was last told to be: place and window.
+    pub places: HashMap<CommitHash, (u32, u32)>,
     /// Our own disk is full: what is packed is still sent.
     pub packing: Backoff,
     told: Told,
@@ -81,6 +84,7 @@ impl Shipper {
             backlog: Backlog::default(),
             away: Backoff::default(),
             no_room: None,
+            places: HashMap::new(),
             packing: Backoff::default(),
             told: Told::default(),
             next_scan: now,

@@ -6,6 +6,7 @@
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
 pub mod config;
+pub mod doctor;
 pub mod queue;
 pub mod state;
 

@@ -131,8 +131,13 @@ impl Receiver {
 
     /// Asks whether a commit would get in.
     pub fn gate(&self, commit: &CommitHash) -> Result<Answer, NoAnswer> {
+        self.get(&format!("{}/{commit}", wire::GATE_PATH))
+    }
+
+    /// Asks for what is at `path`.
+    pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         let (agent, connected) = self.agent(Hush::default(), 0);
-        let url = format!("{}{}/{commit}", self.base_url, wire::GATE_PATH);
+        let url = format!("{}{path}", self.base_url);
         let asked = self
             .with_token(http::Request::get(url))
             .body(())

@@ -3,21 +3,40 @@
 //!
 //! `cargo test --test campaign [-- NAME]` runs all of them, or those whose names have NAME in them.
 
+mod bad_network;
+mod gate_under_change;
+mod half_an_hour;
+
+#[path = "../it/change/mod.rs"]
+#[expect(dead_code, reason = "the judge's own test runs elsewhere")]
+mod change;
 #[path = "../it/client.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod client;
+#[path = "../it/dice.rs"]
+mod dice;
+#[path = "../it/forgejo.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod forgejo;
 mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
 #[path = "../it/lab.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod lab;
+#[path = "../it/network/mod.rs"]
+mod network;
 #[path = "../it/hostile/pipelines.rs"]
 mod pipelines;
 #[path = "../it/power/mod.rs"]
 #[expect(unused_imports, reason = "the short runs use the rest")]
 mod power;
 mod power_cuts;
+#[path = "../it/repository.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod repository;
+#[path = "../it/soak/mod.rs"]
+mod soak;
 mod syscall_faults;
 #[path = "../it/syscalls/mod.rs"]
 #[expect(unused_imports, reason = "the short runs use the rest")]
@@ -37,8 +56,12 @@ use client::Client;
 use world::World;
 
 fn main() {
-    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 13] = [
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "relay") {
+        return bad_network::relay(&words[1..]);
+    }
+    let wanted = words.iter().find(|word| !word.starts_with('-'));
+    let runs: [(&str, fn()); 17] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -48,13 +71,17 @@ fn main() {
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
         ("half-closed", a_peer_that_ends_and_does_not_read),
+        ("change", gate_under_change::all_sources),
+        ("crowd", bad_network::crowd),
+        ("line", bad_network::line),
+        ("soak", half_an_hour::soak),
         ("slow", hostile::slow_peers),
         ("rows", hostile::rows_of_requests),
         ("tarballs", hostile::tarballs_of_a_gigabyte),
         ("fuzz", hostile::fuzz_targets),
     ];
     for (name, run) in runs {
-        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
+        if wanted.is_none_or(|wanted| name.contains(wanted)) {
             let began = Instant::now();
             run();
             println!("{name}: done in {:.1} s", began.elapsed().as_secs_f64());

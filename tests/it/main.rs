@@ -4,9 +4,11 @@
 //! `CIS490_BIN` names another binary to test (an aarch64 one, say) and `CIS490_RUNNER` a program
 //! that runs it (`qemu-aarch64-static`).
 
+mod change;
 mod client;
 mod commands;
 mod demo;
+mod dice;
 mod episode;
 mod examples;
 mod filesystems;
@@ -18,11 +20,14 @@ mod kills;
 mod lab;
 mod limits;
 mod log;
+mod network;
+mod operator;
 mod order;
 mod page;
 mod power;
 mod repository;
 mod ship;
+mod soak;
 mod store;
 mod syscalls;
 mod tidy;

@@ -147,7 +147,8 @@ impl World {
         world
     }
 
-    /// Everything but the process: the store is made by `init`.
+    /// Everything but the process: the store is made by `init`. In the configuration, `REPOSITORY`
+    /// is the path of the world's repository.
     pub fn prepared(config: &str) -> World {
         World::prepared_on(None, config)
     }
@@ -157,9 +158,11 @@ impl World {
         let dir = TempDir::new();
         let repo = Repo::new(&dir.path().join("repo"), WINDOW + 2);
         let data = data.map_or(dir.path().join("data"), Path::to_owned);
-        let mut text =
-            format!("data_dir = {data:?}\nlisten = \"127.0.0.1:0\"\nmin_free_bytes = 0\n");
-        text += config;
+        let mut text = format!("data_dir = {data:?}\nmin_free_bytes = 0\n");
+        if !config.contains("listen = ") {
+            text += "listen = \"127.0.0.1:0\"\n";
+        }
+        text += &config.replace("REPOSITORY", repo.dir.to_str().unwrap());
         if !config.contains("[version_gate]") {
             text += "\n[version_gate]\n";
             text += &format!(

@@ -1,6 +1,7 @@
 //! Rows for stored files that the index lacks, each made by reading the file from end to end.
 //!
-//! 1. Files are never touched. What is odd among them is named and left alone.
+//! 1. Files are not touched, but for one case that must be asked for: what scrub found rotten is
+//!    moved to quarantine/, so that whole bytes may come in its place. What is odd is left alone.
 //! 2. Rows are added by the committer, in the order in which the files were last written, so that
 //!    `seq` tells the order of arrival as well as anybody still knows it.
 
@@ -13,7 +14,8 @@ use super::committer::Committer;
 use super::existing;
 use super::index::Index;
 use super::jobs::{Ask, Rejected, Wish};
-use super::layout::{Layout, episode_of_tarball};
+use super::layout::{Layout, TARBALL_ENDING, episode_of_tarball};
+use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
 use crate::durable;
 use crate::failure::Failure;
@@ -40,8 +42,21 @@ pub enum News<'a> {
     Added(&'a Receipt),
     /// A file would get a row; only with `dry_run`.
     WouldAdd(&'a Slot),
+    /// A rotten file was moved to quarantine/.
+    SetAside { slot: &'a Slot, kept_as: &'a Path },
+    /// A rotten file would be moved; only with `dry_run`.
+    WouldSetAside(&'a Slot),
     /// A file that could not be read or indexed, and stays without a row.
     Failed { path: &'a Path, why: String },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Task {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Move what the last scrub found rotten, and still is, to quarantine/.
+    pub set_aside_rotten: bool,
 }
 
 /// What was done in all.
@@ -50,6 +65,7 @@ pub struct Summary {
     pub added: usize,
     pub odd: usize,
     pub failed: usize,
+    pub set_aside: usize,
 }
 
 /// Adds the rows that the index of `data_dir` lacks, or only says which; `tell` hears of each step.
@@ -58,11 +74,11 @@ pub struct Summary {
 pub fn backfill(
     data_dir: &Path,
     config_path: &Path,
-    dry_run: bool,
+    task: Task,
     tell: &mut dyn FnMut(News),
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
-    if dry_run {
+    if task.dry_run {
         let layout = Layout::new(data_dir);
         let _lock = threshold::enter(&layout, config_path)?;
         let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
@@ -71,6 +87,12 @@ pub fn backfill(
             .missing
             .iter()
             .for_each(|file| tell(News::WouldAdd(&file.slot)));
+        if task.set_aside_rotten {
+            let still = still_rotten(&layout, index.as_ref(), &mut summary, tell);
+            still
+                .iter()
+                .for_each(|slot| tell(News::WouldSetAside(slot)));
+        }
         return Ok(summary);
     }
     let Opened {
@@ -84,7 +106,61 @@ pub fn backfill(
     for files in survey.missing.chunks(ROWS_AT_ONCE) {
         add_rows(&mut committer, files, &mut summary, tell)?;
     }
+    if task.set_aside_rotten {
+        for slot in still_rotten(&layout, Some(&index), &mut summary, tell) {
+            let path = layout.tarball(&slot);
+            match layout.set_aside(&path) {
+                Ok(kept_as) => {
+                    summary.set_aside += 1;
+                    tell(News::SetAside {
+                        slot: &slot,
+                        kept_as: &kept_as,
+                    });
+                }
+                Err(error) => name_failed(&path, &error.to_string(), &mut summary, tell),
+            }
+        }
+    }
     Ok(summary)
+}
+
+/// What the last scrub found rotten, and is so now that it is read again.
+fn still_rotten(
+    layout: &Layout,
+    index: Option<&Index>,
+    summary: &mut Summary,
+    tell: &mut dyn FnMut(News),
+) -> Vec<Slot> {
+    let pass = Pass::read(layout.root()).unwrap_or_default();
+    let rotten = pass
+        .findings
+        .iter()
+        .filter(|found| found.kind == Kind::Rotten);
+    // The names are taken from a file that anybody may have edited: each must be one of ours.
+    let slots = rotten.filter_map(|found| {
+        let name = found.path.strip_prefix("episodes/")?;
+        Slot::parse(name.strip_suffix(TARBALL_ENDING)?).ok()
+    });
+    let mut still = Vec::new();
+    for slot in slots {
+        let path = layout.tarball(&slot);
+        match is_rotten(&path, &slot, index) {
+            Ok(true) => still.push(slot),
+            Ok(false) => {}
+            Err(error) => name_failed(&path, &error.to_string(), summary, tell),
+        }
+    }
+    still
+}
+
+fn is_rotten(path: &Path, slot: &Slot, index: Option<&Index>) -> io::Result<bool> {
+    let Some(index) = index else { return Ok(false) };
+    let Some(examined) = existing::examine(path, |_| {})? else {
+        return Ok(false);
+    };
+    let rows = index.rows_of(slot)?;
+    let is_of_a_row = rows.iter().any(|row| row.sha256 == examined.sha256);
+    Ok(!rows.is_empty() && !is_of_a_row)
 }
 
 /// A stored file without a row.
@@ -176,7 +252,7 @@ fn name_odd(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnMut(
 }
 
 /// Sorted, so that two runs say the same.
-fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
     let mut entries = fs::read_dir(dir)
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
         .map_err(|error| cannot_read(dir, &error))?;
@@ -184,7 +260,7 @@ fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
     Ok(entries)
 }
 
-fn host_of(entry: &DirEntry) -> Option<HostId> {
+pub(super) fn host_of(entry: &DirEntry) -> Option<HostId> {
     let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
     let name = entry.file_name();
     name.to_str()
@@ -192,7 +268,7 @@ fn host_of(entry: &DirEntry) -> Option<HostId> {
         .and_then(|name| HostId::parse(name).ok())
 }
 
-fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
+pub(super) fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
     let name = entry.file_name();
     let episode = name
@@ -267,7 +343,7 @@ fn read(file: &Missing, tell: &mut dyn FnMut(News)) -> io::Result<Ask> {
     })
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot read {}: {error}", path.display()),
         "run it as the user that the folder belongs to; look at the disk (dmesg)",

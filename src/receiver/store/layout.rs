@@ -43,6 +43,11 @@ impl Layout {
         self.root.join("lock")
     }
 
+    /// Where the newest scrub is, or what it found.
+    pub fn scrub(&self) -> PathBuf {
+        self.root.join("scrub.json")
+    }
+
     pub fn index(&self) -> PathBuf {
         self.root.join("index.jsonl")
     }

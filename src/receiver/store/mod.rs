@@ -14,6 +14,7 @@
 //! 4. episodes/ is the truth and index.jsonl is derived from it.
 
 pub mod backfill;
+pub mod scrub;
 pub mod threshold;
 
 mod arrival;
@@ -23,8 +24,9 @@ mod existing;
 mod index;
 mod jobs;
 mod layout;
+mod pacer;
 mod recovery;
-mod rows;
+pub mod rows;
 mod space;
 mod writer;
 
@@ -37,7 +39,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +62,15 @@ use self::jobs::Job;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
+
+/// Where the index of a store lies, for those who only read it.
+pub fn index_path(data_dir: &Path) -> PathBuf {
+    Layout::new(data_dir).index()
+}
+
+pub fn quarantine_path(data_dir: &Path) -> PathBuf {
+    Layout::new(data_dir).quarantine()
+}
 
 /// Where a stored file carries its own receipt.
 const ATTRIBUTE: &CStr = c"user.cis490.receipt";

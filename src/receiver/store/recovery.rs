@@ -13,6 +13,7 @@ use super::committer::Committer;
 use super::existing::{self, Identity};
 use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, slot_of_partial};
+use super::threshold;
 use crate::failure::Failure;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
@@ -36,7 +37,11 @@ pub fn recover(layout: &Layout, committer: &mut Committer) -> Result<Recovered, 
     for entry in left.map_err(|error| cannot("read", &layout.incoming(), &error))? {
         let path = entry.path();
         let Some(slot) = slot_of(&entry) else {
-            set_aside(layout, &path);
+            match entry.file_name() == threshold::PROBE {
+                // Of a disk so full that it could not be removed.
+                true => sweep(&path),
+                false => set_aside(layout, &path),
+            }
             continue;
         };
         match published_file(layout, &path, &slot) {

@@ -8,6 +8,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::ATTRIBUTE;
 use super::layout::Layout;
@@ -19,8 +21,12 @@ use crate::{durable, events, sys};
 /// The marker's text. The number goes up when an older program must not touch the folder any more.
 const MARKER_TEXT: &str = "cis490 store, format 1\n";
 
+/// How long whoever goes in waits for the lock: `status` and `doctor` hold it for an instant when
+/// they look whether a receiver runs.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+
 /// The name of the file that we try links and attributes with.
-const PROBE: &str = ".probe";
+pub const PROBE: &str = ".probe";
 
 /// What [`make`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,14 +108,58 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
         .open(layout.lock())
         .map_err(cannot)?;
     give_to_owner_of(layout.root(), &layout.lock()).map_err(cannot)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::Error(error)) => Err(cannot(error)),
-        Err(TryLockError::WouldBlock) => Err(Failure::new(
-            format!("another cis490 is at work in {}", layout.root().display()),
-            "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
-        )),
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(cannot(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::new(
+                    format!("another cis490 is at work in {}", layout.root().display()),
+                    "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
+                ));
+            }
+        }
     }
+}
+
+/// Whether the folder is a store that this program knows; nothing is locked or changed.
+pub fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
+    check_marker(&Layout::new(data_dir), config_path)
+}
+
+/// Whether somebody holds the lock now; `None` if that cannot be seen.
+pub fn is_in_use(data_dir: &Path) -> Option<bool> {
+    let lock = match File::open(Layout::new(data_dir).lock()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
+        lock => lock.ok()?,
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Some(false),
+        Err(TryLockError::WouldBlock) => Some(true),
+        Err(TryLockError::Error(_)) => None,
+    }
+}
+
+/// Goes in only to read, beside whoever works there: one such reader at a time.
+pub fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+    check_marker(layout, config_path)?;
+    // The marker is there for good, and nobody else locks it.
+    let marker = File::open(layout.marker())
+        .and_then(|marker| marker.try_lock().map(|()| marker).map_err(io::Error::from));
+    marker.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Failure::new(
+            format!("another cis490 scrub reads {}", layout.root().display()),
+            "one at a time: wait for it, or end it; the next one goes on where it was",
+        ),
+        _ => Failure::new(
+            format!("cannot lock {}: {error}", layout.marker().display()),
+            "run it as the user that the folder belongs to",
+        ),
+    })
 }
 
 fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::git::LocalGit;
 use super::window::Window;
+use super::withdrawn::Withdrawn;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::wire::Source;
@@ -54,6 +55,16 @@ struct Content {
     good_at: u64,
     /// Newest first.
     commits: Vec<CommitHash>,
+    #[serde(default)]
+    withdrawn: Withdrawn,
+}
+
+/// What an earlier run knew.
+pub struct Memory {
+    pub window: Window,
+    /// By the wall clock, which may be wrong.
+    pub age: Duration,
+    pub withdrawn: Withdrawn,
 }
 
 impl WindowFile {
@@ -76,8 +87,8 @@ impl WindowFile {
         }
     }
 
-    /// The window of an earlier run and how old it is by the wall clock, which may be wrong.
-    pub fn load(&mut self, size: u32) -> Option<(Window, Duration)> {
+    /// `None` if there is no file, or none of this branch.
+    pub fn load(&mut self, size: u32) -> Option<Memory> {
         let content = match self.read() {
             Ok(content) => content?,
             Err(error) => {
@@ -98,11 +109,16 @@ impl WindowFile {
                 commits: content.commits,
                 at,
             });
-        Some((window, age))
+        Some(Memory {
+            window,
+            age,
+            withdrawn: content.withdrawn,
+        })
     }
 
-    /// Keeps a window that a source has just confirmed, if that is news enough to be written.
-    pub fn keep(&mut self, window: &Window) {
+    /// Keeps a window that a source has just confirmed, if that is news enough to be written. What
+    /// was withdrawn changes only with the window.
+    pub fn keep(&mut self, window: &Window, withdrawn: &Withdrawn) {
         let is_there = |written: &Written| {
             written.commits == window.commits() && written.at.elapsed() < REWRITE_AFTER
         };
@@ -114,17 +130,18 @@ impl WindowFile {
             commits: window.commits().to_vec(),
             at: Instant::now(),
         });
-        if let Err(error) = self.write(window) {
+        if let Err(error) = self.write(window, withdrawn) {
             events::gate_file_unwritable(&self.path, &error);
         }
     }
 
-    fn write(&self, window: &Window) -> io::Result<()> {
+    fn write(&self, window: &Window, withdrawn: &Withdrawn) -> io::Result<()> {
         let content = Content {
             origin: self.origin.clone(),
             source: window.source(),
             good_at: clock::unix_seconds(SystemTime::now()),
             commits: window.commits().to_vec(),
+            withdrawn: withdrawn.clone(),
         };
         let mut text = serde_json::to_vec(&content)?;
         text.push(b'\n');

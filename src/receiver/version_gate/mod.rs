@@ -14,6 +14,9 @@ mod git;
 mod refresher;
 mod trouble;
 mod window;
+mod withdrawn;
+
+pub mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use self::disk::WindowFile;
 use self::forgejo::Forgejo;
 use self::git::LocalGit;
 use self::refresher::{Refresher, Sources};
+use self::withdrawn::Withdrawn;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -98,9 +102,13 @@ impl VersionGate {
         let git = LocalGit::new(config);
         let known = Arc::new(Known::new(config));
         let mut file = WindowFile::new(data_dir, config, &git);
-        if let Some((window, age)) = file.load(config.window) {
-            known.remember(window, age);
-        }
+        let withdrawn = match file.load(config.window) {
+            Some(memory) => {
+                known.remember(memory.window, memory.age);
+                memory.withdrawn
+            }
+            None => Withdrawn::default(),
+        };
         if !config.enabled {
             events::gate_is_disabled();
         }
@@ -108,7 +116,7 @@ impl VersionGate {
         let refresher = Refresher {
             known: known.clone(),
             asks: inbox,
-            sources: Sources::new(forgejo, git),
+            sources: Sources::new(forgejo, git, withdrawn),
             file,
             interval: Duration::from_secs(config.refresh_seconds),
         };

@@ -5,7 +5,7 @@
 //! 2. Who asked before a refresh began is answered by it; who asked later waits for the next.
 //! 3. A refresh that fails or brings nothing keeps the window that we have.
 //! 4. Forgejo decides while it answers. When it fails, git is asked in the same refresh, and counts
-//!    only if it is not older than what we have.
+//!    only if it is not older than what we have and has nothing that Forgejo took back.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,6 +16,7 @@ use super::forgejo::Forgejo;
 use super::git::LocalGit;
 use super::trouble::{Told, Trouble};
 use super::window::Window;
+use super::withdrawn::Withdrawn;
 use super::{ASK_PATIENCE, Ask, Known, Refreshed};
 use crate::events;
 use crate::names::CommitHash;
@@ -41,6 +42,7 @@ pub struct Sources {
     /// The head whose list is our window, all of it Forgejo's. `None` after a start and after a
     /// fallback: then the next refresh lists even if the head has not moved.
     listed: Option<CommitHash>,
+    withdrawn: Withdrawn,
     told_forgejo: Told,
     told_git: Told,
     told_no_window: Told,
@@ -74,7 +76,7 @@ impl Refresher {
             if ended == Refreshed::Done
                 && let Some(window) = self.known.window()
             {
-                self.file.keep(&window);
+                self.file.keep(&window, &self.sources.withdrawn);
             }
         }
     }
@@ -123,11 +125,12 @@ impl Schedule {
 }
 
 impl Sources {
-    pub fn new(forgejo: Option<Forgejo>, git: LocalGit) -> Sources {
+    pub fn new(forgejo: Option<Forgejo>, git: LocalGit, withdrawn: Withdrawn) -> Sources {
         Sources {
             forgejo,
             git,
             listed: None,
+            withdrawn,
             told_forgejo: Told::default(),
             told_git: Told::default(),
             told_no_window: Told::default(),
@@ -166,6 +169,9 @@ impl Sources {
             Answer::Unmoved => known.confirm(),
             Answer::Listed(window) => {
                 self.listed = Some(window.head());
+                if let Some(ours) = known.window() {
+                    self.withdrawn.note(&ours, &window);
+                }
                 known.take(window);
             }
         }
@@ -197,7 +203,10 @@ impl Sources {
             Ok(listing) => listing,
             Err(trouble) => return Some(Err(trouble)),
         };
-        let is_current = |ours: &Window| self.git.includes(&listing, ours.head());
+        let is_current = |ours: &Window| {
+            self.git.includes(&listing, ours.head())
+                && !self.withdrawn.returns_in(&listing.commits, ours.head())
+        };
         let window = match ours.as_deref() {
             Some(ours) if !is_current(ours) => None,
             ours => Window::fallback(&listing.commits, ours, known.size()),
@@ -205,7 +214,7 @@ impl Sources {
         Some(window.ok_or_else(|| {
             Trouble::new(
                 "git-behind",
-                format!("the local repository {} lacks the newest commit that we know; the window stays as it is", path.display()),
+                format!("the local repository {} lacks the newest commit that we know, or still has what a force-push took back; the window stays as it is", path.display()),
                 "pull there (git pull), or mend Forgejo",
             )
         }))

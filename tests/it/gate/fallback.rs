@@ -1,5 +1,6 @@
 //! Forgejo fails and there is a local repository: it counts only if it is not older than ours.
 
+use std::fs;
 use std::path::Path;
 
 use cis490::receiver::config::GateConfig;
@@ -183,4 +184,52 @@ fn a_fallback_that_is_no_repository_changes_nothing() {
     });
     assert_eq!(gate.state().source, Some(Source::Forgejo));
     assert_eq!(gate.state().commits, world.repository.log("main", 5));
+}
+
+/// A force-push that only takes commits back leaves a head that is among the ancestors of what it
+/// took back. To a checkout that nobody has pulled since, that looked like a newer branch.
+#[test]
+fn what_a_force_push_took_back_does_not_return_with_an_old_checkout() {
+    let world = World::new(10, &[]);
+    let old = world.repository.log("main", 5);
+    let gate = world.gate(5);
+    let to = old[2].to_string();
+    world
+        .repository
+        .git(&["update-ref", "refs/heads/main", &to]);
+    eventually("the force-push", || gate.window().unwrap().head() == old[2]);
+    let is_refused = |gate: &Gate| {
+        assert_eq!(gate.refresh(), Refreshed::Failed);
+        assert_eq!(gate.look(&old[0]), Look::NotInWindow, "{:?}", gate.state());
+        assert_eq!(gate.state().commits, world.repository.log("main", 5));
+    };
+    world.forgejo.set_mood(Mood::Status(502));
+    is_refused(&gate);
+    // It is remembered, and the memory outlives a restart.
+    eventually("window.json", || {
+        fs::read_to_string(world.data.path().join("window.json")).is_ok_and(|text| {
+            let content: serde_json::Value = serde_json::from_str(&text).unwrap();
+            content["commits"][0] == serde_json::json!(to)
+        })
+    });
+    drop(gate);
+    is_refused(&Gate::start(&world.config(5), world.data.path()));
+
+    // A checkout that has pulled counts; and what was taken back may come back by a push.
+    world.pull();
+    let gate = world.gate(5);
+    eventually("git", || gate.state().source == Some(Source::GitFallback));
+    world.forgejo.set_mood(Mood::Well);
+    let back = old[0].to_string();
+    world
+        .repository
+        .git(&["update-ref", "refs/heads/main", &back]);
+    eventually("it is back", || gate.look(&old[0]) == Look::Admitted(1));
+    world.forgejo.set_mood(Mood::Status(502));
+    world.repository.commit("main", 1);
+    world.pull();
+    eventually("git again", || {
+        gate.state().source == Some(Source::GitFallback)
+    });
+    assert_eq!(gate.look(&old[0]), Look::Admitted(2));
 }

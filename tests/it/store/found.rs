@@ -172,6 +172,22 @@ fn a_torn_index_on_a_full_disk_waits_for_room_in_words() {
     assert_eq!(world.names("quarantine"), ["index.jsonl.tail.1"], "{world}");
 }
 
+/// A full disk can refuse even that a name goes. The probe's once went to quarantine/ then.
+#[test]
+fn a_probe_that_cannot_be_removed_is_nothing_odd() {
+    if cfg!(not(debug_assertions)) {
+        return eprintln!("skipped: a fault at a named step, which a release build does not have");
+    }
+    let mut world = prepared();
+    // Two sweeps of an older probe, its link, and then this one's end.
+    world.env("CIS490_FAIL_AT", 4);
+    world.env("CIS490_FAIL_ERRNO", 28);
+    world.start();
+    assert!(world.names("quarantine").is_empty(), "{world}");
+    assert!(world.names("incoming").is_empty(), "{world}");
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+}
+
 #[test]
 fn an_index_with_old_and_odd_rows_is_served_and_kept() {
     let (mut world, _) = with_one_episode();

@@ -5,6 +5,7 @@
 mod backfill;
 mod bodies;
 mod found;
+mod scrub;
 mod steps;
 
 use std::path::PathBuf;

@@ -1,71 +1,49 @@
-//! `cis490 status`: what a person needs first comes first.
+//! A lab host's page: what waits, what is held, what was refused, and what to do.
 
 use std::fmt::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
 
-use argh::{ArgsInfo, FromArgs};
-
-use crate::events;
+use super::json;
 use crate::failure::Failure;
-use crate::human;
-use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
-
-/// show a lab host's queue: what waits, what is held and what to do about it
-#[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "status", example = "{command_name} --json")]
-pub struct Status {
-    /// print JSON: members are added, never renamed or removed
-    #[argh(switch)]
-    json: bool,
-    /// shipper.toml (default /etc/cis490/shipper.toml)
-    #[argh(option, default = "DEFAULT_PATH.into()")]
-    config: PathBuf,
-    /// the queue's folder, instead of the configuration's root
-    #[argh(option)]
-    root: Option<PathBuf>,
-}
+use crate::terminal::{Paint, one_line};
+use crate::{events, human, wire};
 
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
 
-impl Status {
-    pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = Config::load(&self.config, self.root)?;
-        let root = Root::open(&config.root)?;
-        let cannot = |error: &dyn std::fmt::Display| {
+pub fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String, Failure> {
+    let config = Config::load(path, root)?;
+    let root = Root::open(&config.root)?;
+    let survey =
+        shipper::survey(&root, config.host_id.as_str(), &config.receiver_url).map_err(|error| {
             Failure::new(
                 format!("cannot look through {}: {error}", root.dir().display()),
                 "run it as the user that runs cis490 ship",
             )
-        };
-        let survey = shipper::survey(&root, config.host_id.as_str(), &config.receiver_url)
-            .map_err(|error| cannot(&error))?;
-        if self.json {
-            let json = serde_json::to_string_pretty(&survey).map_err(|error| cannot(&error))?;
-            println!("{json}");
-        } else {
-            print!("{}", page(&survey));
-        }
-        Ok(ExitCode::SUCCESS)
+        })?;
+    match as_json {
+        true => json(&survey),
+        false => Ok(page(&survey, Paint::for_stdout())),
     }
 }
 
-fn page(survey: &Survey) -> String {
+fn page(survey: &Survey, paint: Paint) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "{}\n", headline(survey));
-    held(&mut page, &survey.held);
-    refused(&mut page, &survey.refused);
+    let _ = writeln!(page, "{}\n", headline(survey, paint));
+    held(&mut page, &survey.held, paint);
+    refused(&mut page, &survey.refused, paint);
+    soon_out(&mut page, survey, paint);
     trouble(&mut page, survey);
     counts(&mut page, survey);
     page
 }
 
 /// The one line that answers "is all well?".
-fn headline(survey: &Survey) -> String {
+fn headline(survey: &Survey, paint: Paint) -> String {
     let held: usize = survey.held.iter().map(|held| held.heap.episodes).sum();
     let mut parts = Vec::new();
     for (count, words) in [
@@ -83,19 +61,22 @@ fn headline(survey: &Survey) -> String {
         false => parts.join(", "),
     };
     let shipper = match survey.running {
-        Some(true) => "the shipper runs",
-        Some(false) => "the shipper does not run: systemctl start cis490-shipper, or cis490 ship",
-        None => "whether the shipper runs cannot be seen from this user",
+        Some(true) => paint.good("the shipper runs"),
+        Some(false) => {
+            paint.bad("the shipper does not run: systemctl start cis490-shipper, or cis490 ship")
+        }
+        None => "whether the shipper runs cannot be seen from this user".to_owned(),
     };
     format!("{}: {queue}; {shipper}", survey.host)
 }
 
-fn held(page: &mut String, held: &[HeldHeap]) {
+fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
     for HeldHeap { hold, heap } in held {
         let commit = &hold.commit;
         let _ = write!(
             page,
-            "HELD since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
+            "{} since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
+            paint.bad("HELD"),
             hold.since,
             amount(heap),
             one_line(&hold.detail),
@@ -113,13 +94,14 @@ fn held(page: &mut String, held: &[HeldHeap]) {
     }
 }
 
-fn refused(page: &mut String, refused: &[RefusedEpisode]) {
+fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     if refused.is_empty() {
         return;
     }
     let _ = writeln!(
         page,
-        "REFUSED: {}, in refused/ until a person looks",
+        "{}: {}, in refused/ until a person looks",
+        paint.bad("REFUSED"),
         refused.len()
     );
     for episode in refused.iter().take(REFUSED_SHOWN_MAX) {
@@ -143,6 +125,24 @@ fn refused(page: &mut String, refused: &[RefusedEpisode]) {
         let _ = writeln!(page, "  and {more} more: cis490 status --json");
     }
     let _ = writeln!(page, "  once mended: cis490 requeue NAME\n");
+}
+
+/// The early warning: while the next episodes still get in.
+fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
+    let Some(gate) = survey
+        .gate
+        .as_ref()
+        .filter(|gate| gate.remaining() < wire::REMAINING_LOW)
+    else {
+        return;
+    };
+    let _ = writeln!(
+        page,
+        "{}: {} commits until {} falls out of the window and its episodes are held\n  update this lab host now\n",
+        paint.warning("SOON OUT"),
+        gate.remaining(),
+        gate.commit,
+    );
 }
 
 fn trouble(page: &mut String, survey: &Survey) {
@@ -210,11 +210,4 @@ fn amount(heap: &Heap) -> String {
         "episodes"
     };
     format!("{} {noun}, {}", heap.episodes, human::bytes(heap.bytes))
-}
-
-/// Text from outside, without what could move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }

@@ -1,0 +1,219 @@
+//! `cis490 scrub`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::progress::Progress;
+use crate::events::{self, logger};
+use crate::failure::Failure;
+use crate::receiver::config::{Config, DEFAULT_PATH};
+use crate::receiver::store::scrub::{Kind, News, Pass, Wish, scrub};
+use crate::terminal::{one_line, print};
+use crate::{clock, human, sys};
+
+const EXIT_FOUND: u8 = 2;
+
+/// read every stored episode again and compare it with the index: rot, missing and unindexed files.
+/// Changes nothing, runs beside the receiver and gives way to it, and goes on where it was ended
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "scrub",
+    example = "cis490 scrub",
+    example = "cis490 scrub --since 7d --rate 20M",
+    error_code(1, "could not read the store"),
+    error_code(2, "something is rotten, unreadable, missing or not indexed")
+)]
+pub struct Scrub {
+    /// only what arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or so long ago: 12h, 7d
+    #[argh(option, from_str_fn(since))]
+    since: Option<SystemTime>,
+    /// at most so many bytes a second: 500k, 20M, 1G (default: no limit, at idle priority)
+    #[argh(option, from_str_fn(rate))]
+    rate: Option<u64>,
+    /// from the beginning, even if the last one was ended in the middle
+    #[argh(switch)]
+    restart: bool,
+    /// the receiver's configuration (default /etc/cis490/receiver.toml)
+    #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
+    config: PathBuf,
+    /// the store, instead of the data_dir of the configuration
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+}
+
+impl Scrub {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        logger::start();
+        sys::run_when_idle();
+        let data_dir = match self.data_dir {
+            Some(dir) => dir,
+            None => Config::load(&self.config)?.data_dir,
+        };
+        let wish = Wish {
+            since: self.since,
+            bytes_per_second: self.rate,
+            restart: self.restart,
+        };
+        let mut progress = Progress::new();
+        let mut unprinted = None;
+        let mut say = |text: String| unprinted = unprinted.take().or(print(&text).err());
+        let pass = scrub(&data_dir, &self.config, &wish, &mut |news| match news {
+            News::Read { bytes } => progress.add(bytes),
+            News::Begun { episodes, bytes } => {
+                progress.begin(bytes);
+                let bytes = human::bytes(bytes);
+                say(format!("{episodes} episodes to read, {bytes}\n"));
+            }
+            News::GoesOn { pass, after } => say(format!(
+                "goes on after {after}, where the pass of {} was ended\n",
+                pass.begun_at
+            )),
+            News::Found(finding) => {
+                progress.wipe();
+                let (kind, path, why) = (word(finding.kind), &finding.path, &finding.why);
+                if logger::is_journal() {
+                    events::scrub_found(kind, path, why);
+                } else {
+                    say(format!("{kind}: {}: {}\n", one_line(path), one_line(why)));
+                }
+            }
+            News::CannotNote { path, why } => {
+                progress.wipe();
+                events::scrub_cannot_note(path, &why);
+            }
+        });
+        progress.wipe();
+        let pass = pass?;
+        print(&summary(&pass))?;
+        match unprinted {
+            Some(failure) => Err(failure),
+            None if pass.is_clean() => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::from(EXIT_FOUND)),
+        }
+    }
+}
+
+fn summary(pass: &Pass) -> String {
+    let found: Vec<String> = pass
+        .found
+        .iter()
+        .map(|(kind, count)| format!("{count} {}", word(*kind)))
+        .collect();
+    let found = match found.is_empty() {
+        true => "all as the index says".to_owned(),
+        false => found.join(", "),
+    };
+    let mut text = format!(
+        "{} episodes read, {}: {found}\n",
+        pass.episodes,
+        human::bytes(pass.bytes)
+    );
+    for kind in pass.found.keys() {
+        text += &format!("  {}: {}\n", word(*kind), remedy(*kind));
+    }
+    text
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rotten => "rotten",
+        Kind::Unreadable => "unreadable",
+        Kind::Missing => "missing",
+        Kind::Unindexed => "unindexed",
+        Kind::BadRow => "bad row",
+        Kind::Odd => "odd",
+    }
+}
+
+fn remedy(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rotten => {
+            "cis490 backfill --set-aside-rotten moves them to quarantine/; then send them again from the lab host or bring them back from a backup. Look at the disk: dmesg, smartctl"
+        }
+        Kind::Unreadable => {
+            "look at the disk (dmesg, smartctl) and at who owns the files; bring them back from a backup"
+        }
+        Kind::Missing => {
+            "nothing if they were archived by hand; else bring them back from a backup, or send them again from the lab host"
+        }
+        Kind::Unindexed => {
+            "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver"
+        }
+        Kind::BadRow => {
+            "cis490 backfill writes the rows of the episodes that lack one; the bad lines stay and harm nobody"
+        }
+        Kind::Odd => "move them away; they are left alone",
+    }
+}
+
+/// A day, an instant, or how long ago.
+fn since(text: &str) -> Result<SystemTime, String> {
+    let allowed = "2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 30min, 12h, 7d";
+    let ago = text.find(|c: char| !c.is_ascii_digit()).and_then(|end| {
+        let unit_s = match &text[end..] {
+            "min" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        text[..end].parse::<u64>().ok()?.checked_mul(unit_s)
+    });
+    match ago {
+        Some(ago_s) => SystemTime::now().checked_sub(Duration::from_secs(ago_s)),
+        None => clock::parse_rfc3339(text)
+            .or_else(|| clock::parse_rfc3339(&format!("{text}T00:00:00Z")))
+            .map(|unix_s| UNIX_EPOCH + Duration::from_secs(unix_s)),
+    }
+    .ok_or_else(|| format!("it takes {allowed}"))
+}
+
+/// Bytes, with k, M or G for thousands of them.
+fn rate(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1_000),
+        Some((end, 'M')) => (&text[..end], 1_000_000),
+        Some((end, 'G')) => (&text[..end], 1_000_000_000),
+        _ => (text, 1),
+    };
+    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    rate.filter(|&rate| rate > 0)
+        .ok_or_else(|| "it takes bytes a second: 500k, 20M, 1G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_times_as_people_type_them() {
+        assert_eq!(rate("20M"), Ok(20_000_000));
+        assert_eq!(rate("500k"), Ok(500_000));
+        assert_eq!(rate("77"), Ok(77));
+        for bad in ["", "M", "0", "-1", "1.5M", "5 M", "99999999999G", "1é"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        let day = UNIX_EPOCH + Duration::from_secs(1_709_251_200);
+        assert_eq!(since("2024-03-01"), Ok(day));
+        assert_eq!(since("2024-03-01T00:00:00Z"), Ok(day));
+        let week = SystemTime::now()
+            .duration_since(since("7d").unwrap())
+            .unwrap();
+        assert!(week.as_secs().abs_diff(7 * 86_400) <= 1, "{week:?}");
+        for bad in [
+            "",
+            "d",
+            "7",
+            "7w",
+            "yesterday",
+            "2024-13-01",
+            "2024-03-01T",
+            "999999999999999999d",
+        ] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+}

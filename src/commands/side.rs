@@ -1,0 +1,81 @@
+//! Which side this machine is: by the configuration that is named, or that is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+use crate::{config, receiver, shipper};
+
+pub enum Side {
+    Receiver(Box<receiver::config::Config>),
+    LabHost(Box<shipper::config::Config>),
+}
+
+impl Side {
+    /// The side of a configuration and its path; with no path, of the one in /etc/cis490.
+    ///
+    /// Errors: there is none, or two and none was named, or it is not right.
+    pub fn find(path: Option<PathBuf>) -> Result<(PathBuf, Side), Failure> {
+        let path = match path {
+            Some(path) => path,
+            None => the_one_there()?,
+        };
+        let side = match Owner::of(&path)? {
+            Owner::Receiver => Side::Receiver(Box::new(receiver::config::Config::load(&path)?)),
+            Owner::LabHost => Side::LabHost(Box::new(shipper::config::Config::load(&path, None)?)),
+        };
+        Ok((path, side))
+    }
+}
+
+/// Whose configuration it is: only the keys that one side has and the other has not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Receiver,
+    LabHost,
+}
+
+impl Owner {
+    /// Errors: it cannot be read, or is of neither.
+    pub fn of(path: &Path) -> Result<Owner, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::new(
+                format!("cannot read the configuration {}: {error}", path.display()),
+                "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
+            )
+        })?;
+        let keys: toml::Table = config::parse(&text, path)?;
+        if keys.contains_key("data_dir") {
+            return Ok(Owner::Receiver);
+        }
+        let of_lab_host = ["root", "receiver_url", "host_id"];
+        if of_lab_host.iter().any(|key| keys.contains_key(*key)) {
+            return Ok(Owner::LabHost);
+        }
+        Err(Failure::new(
+            format!(
+                "{}: neither data_dir (a receiver) nor root (a lab host) is set",
+                path.display()
+            ),
+            "a folder that holds data has no default: name it",
+        ))
+    }
+}
+
+/// The configuration in /etc/cis490.
+pub fn the_one_there() -> Result<PathBuf, Failure> {
+    let of_receiver = PathBuf::from(receiver::config::DEFAULT_PATH);
+    let of_lab_host = PathBuf::from(shipper::config::DEFAULT_PATH);
+    match (of_receiver.exists(), of_lab_host.exists()) {
+        (true, false) => Ok(of_receiver),
+        (false, true) => Ok(of_lab_host),
+        (true, true) => Err(Failure::new(
+            "this machine is both: receiver.toml and shipper.toml are in /etc/cis490",
+            "say which: --config /etc/cis490/receiver.toml, or --config /etc/cis490/shipper.toml",
+        )),
+        (false, false) => Err(Failure::new(
+            "there is neither /etc/cis490/receiver.toml nor /etc/cis490/shipper.toml",
+            "name the file with --config FILE; etc/*.toml.example are ones to begin with",
+        )),
+    }
+}

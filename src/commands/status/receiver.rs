@@ -1,0 +1,224 @@
+//! The receiver's page: is all well, the gate, the disk, and each host.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{alarm, json, line};
+use crate::failure::Failure;
+use crate::human;
+use crate::receiver::config::Config;
+use crate::receiver::survey::{Gate, Host, Survey, survey};
+use crate::terminal::{Paint, one_line};
+
+pub fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
+    let survey = survey(&Config::load(path)?, path)?;
+    match as_json {
+        true => json(&survey),
+        false => Ok(page(&survey, Paint::for_stdout())),
+    }
+}
+
+fn page(survey: &Survey, paint: Paint) -> String {
+    let mut page = format!("{}\n\n", headline(survey, paint));
+    page += &troubles(survey, paint);
+    page += &gate(survey, paint);
+    let (free, floor) = (
+        human::bytes(survey.disk.free),
+        human::bytes(survey.disk.floor),
+    );
+    page += &line("disk", &format!("{free} free, {floor} stay free"));
+    let (episodes, bytes) = (survey.episodes, human::bytes(survey.bytes));
+    page += &line(
+        "stored",
+        &format!("{episodes} episodes, {bytes}, in {}", survey.data_dir),
+    );
+    page += &scrub(survey);
+    page += "\n";
+    page += &hosts(survey, paint);
+    page
+}
+
+/// The one line that answers "is all well?".
+fn headline(survey: &Survey, paint: Paint) -> String {
+    let state = match (survey.running, &survey.health) {
+        (Some(true), Some(health)) if health.takes_uploads => paint.good(&format!(
+            "the receiver runs on {} and takes uploads",
+            survey.listen
+        )),
+        (Some(true), Some(health)) => {
+            let why = one_line(&health.detail);
+            paint.bad(&format!("the receiver runs and takes nothing now: {why}"))
+        }
+        (Some(false), _) => paint.bad("the receiver does not run: systemctl start cis490-receiver"),
+        _ => "whether the receiver runs cannot be seen from this user".to_owned(),
+    };
+    format!("{state}; {} hosts", survey.hosts.len())
+}
+
+/// What wants a person, the worst first.
+fn troubles(survey: &Survey, paint: Paint) -> String {
+    let mut text = String::new();
+    if survey.disk.free <= survey.disk.floor {
+        text += &alarm(
+            paint,
+            "DISK FULL",
+            "every upload is answered 507: make room",
+        );
+    }
+    if let Some(scrub) = survey.scrub.as_ref().filter(|scrub| !scrub.clean) {
+        let found = format!(
+            "the scrub of {} found {}: cis490 scrub says what to do",
+            scrub.begun_at, scrub.found
+        );
+        text += &alarm(paint, "SCRUB", &found);
+    }
+    for host in survey.out_of_date() {
+        text += &alarm(
+            paint,
+            "OUT OF DATE",
+            &format!(
+                "{host}: its newest commit is no longer in the window; its operator reads what to paste in cis490 status there"
+            ),
+        );
+    }
+    for host in &survey.hosts {
+        if let Some(left) = host.remaining.filter(|left| *left < survey.remaining_low) {
+            text += &alarm(
+                paint,
+                "SOON OUT",
+                &format!(
+                    "{}: {left} commits until its code falls out: have it updated",
+                    host.host
+                ),
+            );
+        }
+    }
+    for host in &survey.hosts {
+        match host.silent_seconds {
+            Some(silent_s) if silent_s < survey.silent_after_seconds => {}
+            Some(silent_s) => {
+                let silent = human::span(Duration::from_secs(silent_s));
+                text += &alarm(
+                    paint,
+                    "SILENT",
+                    &format!("{} for {silent}: cis490 doctor there", host.host),
+                );
+            }
+            None => {
+                text += &alarm(
+                    paint,
+                    "SILENT",
+                    &format!("{}: nothing has come yet", host.host),
+                )
+            }
+        }
+    }
+    if survey.unreadable_rows > 0 {
+        let count = survey.unreadable_rows;
+        text += &alarm(
+            paint,
+            "INDEX",
+            &format!("{count} lines are no receipts: cis490 scrub names them"),
+        );
+    }
+    if survey.in_quarantine > 0 {
+        text += &line(
+            "quarantine",
+            &format!(
+                "{} things that nobody understood wait for a person",
+                survey.in_quarantine
+            ),
+        );
+    }
+    if !text.is_empty() {
+        text += "\n";
+    }
+    text
+}
+
+fn gate(survey: &Survey, paint: Paint) -> String {
+    let Some(gate) = &survey.gate else {
+        return line("gate", "known while the receiver runs");
+    };
+    let Gate {
+        window, commits, ..
+    } = gate;
+    if !gate.enabled {
+        return line("gate", &paint.warning("disabled: any commit gets in"));
+    }
+    let (Some(head), Some(source)) = (gate.head_commit, &gate.source) else {
+        return alarm(
+            paint,
+            "GATE",
+            "no source has told any commits: every upload waits; cis490 doctor asks each",
+        );
+    };
+    let age = human::span(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
+    let source = match source.as_str() {
+        "git-fallback" | "disk" => {
+            paint.warning(&format!("{source}, since Forgejo does not answer"))
+        }
+        other => other.to_owned(),
+    };
+    let head = head.to_string();
+    line(
+        "gate",
+        &format!(
+            "head {}, {commits} of {window} commits, from {source}, {age} old",
+            &head[..12]
+        ),
+    )
+}
+
+fn scrub(survey: &Survey) -> String {
+    let text = match &survey.scrub {
+        None => "never; cis490 scrub reads everything again".to_owned(),
+        Some(scrub) => match &scrub.done_at {
+            Some(at) => format!("{} episodes read, done {at}", scrub.episodes),
+            None => format!(
+                "begun {} and not done; cis490 scrub goes on",
+                scrub.begun_at
+            ),
+        },
+    };
+    line("scrub", &text)
+}
+
+fn hosts(survey: &Survey, paint: Paint) -> String {
+    if survey.hosts.is_empty() {
+        return "no host has sent anything yet\n".to_owned();
+    }
+    let name = |host: &Host| host.host.to_string();
+    let width = survey
+        .hosts
+        .iter()
+        .map(|host| name(host).len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    let head = format!(
+        "{:width$}  {:>8}  {:>9}  {:>12}  {:>8}  commit",
+        "host", "episodes", "bytes", "last came", "place"
+    );
+    let mut text = paint.faint(&head) + "\n";
+    for host in &survey.hosts {
+        let silent = host.silent_seconds.map_or("never".to_owned(), |s| {
+            format!("{} ago", human::span(Duration::from_secs(s)))
+        });
+        let window = survey.gate.as_ref().map_or(0, |gate| gate.window);
+        let place = host
+            .position
+            .map_or("-".to_owned(), |p| format!("{p}/{window}"));
+        let commit = host
+            .commit
+            .map_or("-".to_owned(), |commit| commit.to_string());
+        text += &format!(
+            "{:width$}  {:>8}  {:>9}  {silent:>12}  {place:>8}  {}\n",
+            name(host),
+            host.episodes,
+            human::bytes(host.bytes),
+            commit.get(..12).unwrap_or(&commit),
+        );
+    }
+    text
+}

@@ -1,0 +1,406 @@
+//! What `cis490 doctor` tries on either side, and how a result is told: each line is ok, warn or
+//! fail, with what was seen and what to do.
+//!
+//! Everything is tried for real and leaves nothing: a file is written, linked, synced and removed;
+//! a request is sent that stores nothing.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::{clock, durable, human, sys, wire};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub verdict: Verdict,
+    pub subject: &'static str,
+    pub found: String,
+    /// What to do; empty if nothing is.
+    #[serde(rename = "do")]
+    pub remedy: String,
+}
+
+impl Finding {
+    pub fn ok(subject: &'static str, found: impl Into<String>) -> Finding {
+        Finding::new(Verdict::Ok, subject, found, "")
+    }
+
+    pub fn warn(
+        subject: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding::new(Verdict::Warn, subject, found, remedy)
+    }
+
+    pub fn fail(
+        subject: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding::new(Verdict::Fail, subject, found, remedy)
+    }
+
+    pub fn of_failure(subject: &'static str, failure: &Failure) -> Finding {
+        Finding::fail(subject, failure.error(), failure.hint())
+    }
+
+    fn new(
+        verdict: Verdict,
+        subject: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            verdict,
+            subject,
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// 2025-01-01: a clock before that was never set.
+const PROGRAM_AGE_S: u64 = 1_735_689_600;
+
+pub fn clock() -> Finding {
+    let now = SystemTime::now();
+    let told = clock::rfc3339(now);
+    let set_it = "timedatectl set-ntp true, and see that an NTP server is reached (timedatectl timesync-status)";
+    if clock::unix_seconds(now) < PROGRAM_AGE_S {
+        return Finding::fail("clock", format!("it says {told}, which cannot be"), set_it);
+    }
+    match sys::clock_is_synchronised() {
+        Some(false) => Finding::warn(
+            "clock",
+            format!(
+                "{told}, and nothing keeps it right; episodes are ordered by number, but times in rows and logs may mislead"
+            ),
+            set_it,
+        ),
+        Some(true) => Finding::ok("clock", format!("{told}, synchronised")),
+        None => Finding::ok("clock", told),
+    }
+}
+
+pub fn versions() -> Finding {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let (version, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    Finding::ok(
+        "version",
+        format!("cis490 {version}, {arch}, Linux {}", kernel.trim()),
+    )
+}
+
+/// Whether there is a git to be run.
+pub fn git() -> Finding {
+    let asked = Command::new("git")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
+    match asked {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            Finding::ok("git", text.trim().to_owned())
+        }
+        Ok(output) => Finding::fail(
+            "git",
+            format!("git --version ended with {}", output.status),
+            "apt install --reinstall git",
+        ),
+        Err(error) => Finding::warn(
+            "git",
+            format!("git cannot be run: {error}"),
+            "apt install git: without it no local repository can be read",
+        ),
+    }
+}
+
+/// The disk of a folder that holds data: kind, room, hard links, the time of a sync.
+pub fn disk(dir: &Path, floor: u64) -> Vec<Finding> {
+    let mut findings = vec![filesystem(dir), room(dir, floor)];
+    findings.extend(writing(dir));
+    findings
+}
+
+fn filesystem(dir: &Path) -> Finding {
+    let Some((kind, options)) = mount_of(dir) else {
+        return Finding::warn(
+            "filesystem",
+            format!("which one {} is on cannot be seen", dir.display()),
+            "look at it with: findmnt -T DIR",
+        );
+    };
+    let found = format!("{kind} under {}", dir.display());
+    if options.split(',').any(|option| option == "ro") {
+        let remedy = "it was remounted after an error, or mounted so: dmesg, then mount -o remount,rw or fsck";
+        return Finding::fail("filesystem", format!("{found}, mounted read-only"), remedy);
+    }
+    match kind.as_str() {
+        "ext4" | "ext3" | "xfs" | "btrfs" | "f2fs" | "zfs" => Finding::ok("filesystem", found),
+        "vfat" | "exfat" | "msdos" => Finding::fail(
+            "filesystem",
+            format!("{found} has no hard links"),
+            "put it on ext4, xfs, btrfs or f2fs",
+        ),
+        "tmpfs" | "ramfs" => Finding::warn(
+            "filesystem",
+            format!("{found} is in memory: all of it is gone after a restart"),
+            "put it on a disk; for a test this is fine",
+        ),
+        "overlay" => Finding::warn(
+            "filesystem",
+            format!("{found} is a container's or a live system's, and may go with it"),
+            "mount a disk there",
+        ),
+        _ => Finding::warn(
+            "filesystem",
+            format!("{found} is not among those this was tried on"),
+            "ext4, xfs, btrfs and f2fs are known to keep what they say; on a network filesystem a crash of its server may lose episodes",
+        ),
+    }
+}
+
+/// Type and options of the mount that a path is on.
+fn mount_of(path: &Path) -> Option<(String, String)> {
+    let path = path.canonicalize().ok()?;
+    let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mut best: Option<(PathBuf, String, String)> = None;
+    for line in text.lines() {
+        // ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS] - TYPE SOURCE SUPER_OPTIONS
+        let (head, tail) = line.split_once(" - ")?;
+        let mut head = head.split(' ').skip(4);
+        let point = PathBuf::from(head.next()?.replace("\\040", " "));
+        let options = head.next()?.to_owned();
+        let mut tail = tail.split(' ');
+        let (kind, super_options) = (tail.next()?.to_owned(), tail.nth(1).unwrap_or(""));
+        let options = format!("{options},{super_options}");
+        // A later mount on the same point covers the earlier one.
+        let covers = best
+            .as_ref()
+            .is_none_or(|(known, _, _)| known.components().count() <= point.components().count());
+        if path.starts_with(&point) && covers {
+            best = Some((point, kind, options));
+        }
+    }
+    best.map(|(_, kind, options)| (kind, options))
+}
+
+fn room(dir: &Path, floor: u64) -> Finding {
+    let free = match sys::free_bytes(dir) {
+        Ok(free) => free,
+        Err(error) => {
+            return Finding::fail(
+                "disk",
+                format!("{} cannot be asked: {error}", dir.display()),
+                "is its disk mounted, and may this user look there?",
+            );
+        }
+    };
+    let found = format!("{} free", human::bytes(free));
+    let free_it = format!(
+        "make room on the disk of {}: du -xh {0} | sort -h",
+        dir.display()
+    );
+    if free <= floor {
+        let floor = human::bytes(floor);
+        return Finding::fail(
+            "disk",
+            format!("{found}, and {floor} must stay free: nothing comes in"),
+            free_it,
+        );
+    }
+    if free - floor < floor.max(1 << 30) {
+        return Finding::warn("disk", format!("{found}: it will be full soon"), free_it);
+    }
+    Finding::ok("disk", found)
+}
+
+/// So many syncs are timed, or so long.
+const SYNCS: usize = 100;
+const SYNCS_TIME: Duration = Duration::from_secs(4);
+const SYNC_BYTES: usize = 4096;
+/// What one upload waits for, once for its file and once for index and folder together.
+const SYNC_SLOW: Duration = Duration::from_millis(50);
+const SYNC_HANGS: Duration = Duration::from_millis(500);
+
+/// A file of ours that goes with its owner, and its second name too.
+struct Probe(PathBuf);
+
+impl Probe {
+    fn second(&self) -> PathBuf {
+        self.0.with_extension("2")
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = durable::unlink(&self.0);
+        let _ = durable::unlink(&self.second());
+    }
+}
+
+fn writing(dir: &Path) -> Vec<Finding> {
+    let probe = Probe(dir.join(format!(".doctor-{}", std::process::id())));
+    let owner = fs::metadata(dir).map_or(0, |found| found.uid());
+    let mut file = match durable::create_new(&probe.0) {
+        Ok(file) => file,
+        Err(error) => {
+            return vec![Finding::fail(
+                "writing",
+                format!("no file can be made in {}: {error}", dir.display()),
+                format!(
+                    "run doctor as the user that runs cis490 (the folder's owner is {owner}); with no space left, make room"
+                ),
+            )];
+        }
+    };
+    let links = match durable::link_new(&probe.0, &probe.second()) {
+        Ok(()) => Finding::ok("hard links", "there are"),
+        Err(error) => Finding::fail(
+            "hard links",
+            format!("{} has none: {error}", dir.display()),
+            "put it on ext4, xfs, btrfs or f2fs",
+        ),
+    };
+    vec![links, syncs(&mut file)]
+}
+
+fn syncs(file: &mut File) -> Finding {
+    let mut times = match time_syncs(file) {
+        Ok(times) => times,
+        Err(error) => {
+            return Finding::fail(
+                "fsync",
+                format!("a file cannot be written and synced: {error}"),
+                "make room on that disk, or look at its health (dmesg, smartctl)",
+            );
+        }
+    };
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let (p50, p99) = (at(50), at(99));
+    let found = format!(
+        "p50 {}, p99 {} of {} syncs of 4 KiB",
+        millis(p50),
+        millis(p99),
+        times.len()
+    );
+    let faster = "a USB SSD takes a tenth of an SD card's time; many uploads at once share a sync, so slow is not wrong";
+    match (p50, p99) {
+        (_, p99) if p99 >= SYNC_HANGS => Finding::warn(
+            "fsync",
+            format!("{found}: the disk stalls"),
+            format!("look at its health (dmesg, smartctl); {faster}"),
+        ),
+        (p50, _) if p50 >= SYNC_SLOW => Finding::warn("fsync", format!("{found}: slow"), faster),
+        _ => Finding::ok("fsync", found),
+    }
+}
+
+fn time_syncs(file: &mut File) -> io::Result<Vec<Duration>> {
+    let until = Instant::now() + SYNCS_TIME;
+    let mut times = Vec::new();
+    while times.len() < SYNCS && (times.is_empty() || Instant::now() < until) {
+        let begun = Instant::now();
+        file.write_all(&[0; SYNC_BYTES])?;
+        durable::sync_file(file)?;
+        times.push(begun.elapsed());
+    }
+    Ok(times)
+}
+
+pub fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// How long an exchange may take in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of a request that was sent as it stands.
+pub struct Exchange {
+    pub status: u16,
+    pub body: String,
+    pub took: Duration,
+    /// The path MTU that the kernel goes by, in bytes.
+    pub mtu: Option<u32>,
+    /// Whether every byte that was sent has arrived.
+    pub arrived: bool,
+}
+
+/// Sends a head and so many zeros to `http://` whoever, without a library in between: what arrives
+/// is to be seen.
+pub fn exchange(address: SocketAddr, head: &str, zeros: usize) -> io::Result<Exchange> {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
+    // A receiver that has answered may have closed its ear.
+    let _ = stream.write_all(&vec![0; zeros]);
+    let mut arrived = false;
+    while !arrived && begun.elapsed() < PATIENCE {
+        arrived = sys::unacked_bytes(&stream)? == 0;
+        if !arrived {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let mtu = sys::path_mtu(&stream);
+    let mut text = Vec::new();
+    if arrived {
+        let _ = (&stream)
+            .take(wire::ANSWER_BYTES_MAX)
+            .read_to_end(&mut text);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let status = text.get(9..12).and_then(|digits| digits.parse().ok());
+    if arrived && status.is_none() {
+        return Err(io::Error::other("what answers is no HTTP server"));
+    }
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(Exchange {
+        status: status.unwrap_or(0),
+        body: body.to_owned(),
+        took: begun.elapsed(),
+        mtu,
+        arrived,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_of_a_path_is_found() {
+        let (kind, _) = mount_of(Path::new("/proc/self")).unwrap();
+        assert_eq!(kind, "proc");
+        assert!(mount_of(Path::new("/nonexistent/x")).is_none());
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing() {
+        let dir = std::env::temp_dir().join(format!("cis490-doctor-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let findings = writing(&dir);
+        assert!(findings.iter().any(|finding| finding.subject == "fsync"));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

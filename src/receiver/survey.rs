@@ -1,0 +1,283 @@
+//! What `cis490 status` tells of a receiver: read from its store, and asked of the one that runs.
+//! Nothing is locked for longer than a look and nothing changed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::config::Config;
+use super::store::scrub::Pass;
+use super::store::{index_path, quarantine_path, rows, threshold};
+use crate::failure::Failure;
+use crate::names::{CommitHash, HostId};
+use crate::wire::{GateState, Problem, Receipt};
+use crate::{clock, doctor, sys, wire};
+
+/// Members are added, never renamed or removed: programs read them.
+#[derive(Debug, Serialize)]
+pub struct Survey {
+    pub side: &'static str,
+    /// Whether a receiver works on it now; null if that cannot be seen.
+    pub running: Option<bool>,
+    pub listen: String,
+    pub data_dir: String,
+    /// Null unless it runs and answers.
+    pub health: Option<Health>,
+    pub gate: Option<Gate>,
+    pub disk: Disk,
+    pub episodes: u64,
+    pub bytes: u64,
+    /// The host that has been silent for longest last.
+    pub hosts: Vec<Host>,
+    /// A host that sends nothing for so long is silent.
+    pub silent_after_seconds: u64,
+    /// Fewer commits than this until one falls out are few.
+    pub remaining_low: u32,
+    /// Lines of the index that are no receipts.
+    pub unreadable_rows: u64,
+    pub in_quarantine: u64,
+    pub scrub: Option<Scrub>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Health {
+    pub takes_uploads: bool,
+    pub detail: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Gate {
+    pub enabled: bool,
+    pub loaded: bool,
+    pub source: Option<String>,
+    pub head_commit: Option<CommitHash>,
+    pub window: u32,
+    pub commits: usize,
+    pub age_seconds: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Disk {
+    pub free: u64,
+    /// What must stay free.
+    pub floor: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Host {
+    pub host: HostId,
+    pub episodes: u64,
+    pub bytes: u64,
+    /// RFC 3339; null where only old rows without a time are there, or none at all.
+    pub last_at: Option<String>,
+    pub silent_seconds: Option<u64>,
+    pub last_episode: Option<String>,
+    pub commit: Option<CommitHash>,
+    /// Of that commit, 1 being the head; null if it is not in the window, or that is not known.
+    pub position: Option<u32>,
+    /// Commits until it falls out.
+    pub remaining: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Scrub {
+    pub begun_at: String,
+    pub done_at: Option<String>,
+    pub episodes: u64,
+    pub clean: bool,
+    pub found: u64,
+}
+
+/// Looks at the store of a configuration.
+///
+/// Errors: the folder is no store, or cannot be read by this user.
+pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
+    threshold::look(&config.data_dir, config_path)?;
+    let running = threshold::is_in_use(&config.data_dir);
+    let gate = running
+        .filter(|running| *running)
+        .and_then(|_| gate(config));
+    let cannot = |error: io::Error| {
+        Failure::new(
+            format!("cannot read {}: {error}", config.data_dir.display()),
+            "run it as the user that runs cis490 receive",
+        )
+    };
+    let tally = Tally::of(config).map_err(cannot)?;
+    let commits = gate.as_ref().map_or(&[][..], |gate| &gate.commits);
+    Ok(Survey {
+        side: "receiver",
+        running,
+        listen: config.listen.to_string(),
+        data_dir: config.data_dir.display().to_string(),
+        health: running.filter(|running| *running).map(|_| health(config)),
+        disk: Disk {
+            free: sys::free_bytes(&config.data_dir).map_err(cannot)?,
+            floor: config.min_free_bytes,
+        },
+        episodes: tally.hosts.values().map(|host| host.episodes).sum(),
+        bytes: tally.hosts.values().map(|host| host.bytes).sum(),
+        silent_after_seconds: config.silent_after_hours * 3600,
+        remaining_low: wire::REMAINING_LOW.min(config.version_gate.window / 5),
+        unreadable_rows: tally.unreadable,
+        hosts: tally.into_hosts(config, commits),
+        gate: gate.map(Gate::from),
+        in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
+            .map_or(0, |entries| entries.count() as u64),
+        scrub: Pass::read(&config.data_dir).map(Scrub::from),
+    })
+}
+
+impl From<GateState> for Gate {
+    fn from(state: GateState) -> Gate {
+        Gate {
+            enabled: state.enabled,
+            loaded: state.loaded,
+            source: state.source.map(|source| source.to_string()),
+            head_commit: state.head_commit,
+            window: state.window,
+            commits: state.commits.len(),
+            age_seconds: state.age_seconds,
+        }
+    }
+}
+
+impl From<Pass> for Scrub {
+    fn from(pass: Pass) -> Scrub {
+        Scrub {
+            clean: pass.is_clean(),
+            found: pass.found.values().sum(),
+            begun_at: pass.begun_at,
+            done_at: pass.done_at,
+            episodes: pass.episodes,
+        }
+    }
+}
+
+fn health(config: &Config) -> Health {
+    let (takes_uploads, detail) = match ask(config, wire::HEALTH_PATH) {
+        Ok(answer) if answer.status == 200 => (true, "takes uploads".to_owned()),
+        Ok(answer) => {
+            let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+            let detail = problem.map_or(format!("status {}", answer.status), |p| p.detail);
+            (false, detail)
+        }
+        Err(error) => (
+            false,
+            format!("does not answer on {}: {error}", config.listen),
+        ),
+    };
+    Health {
+        takes_uploads,
+        detail,
+    }
+}
+
+fn gate(config: &Config) -> Option<GateState> {
+    let answer = ask(config, wire::GATE_PATH).ok()?;
+    serde_json::from_str(&answer.body).ok()
+}
+
+/// Asks the receiver of this configuration.
+pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Exchange> {
+    let ip = match config.listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let address = SocketAddr::new(ip, config.listen.port());
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    doctor::exchange(address, &head, 0)
+}
+
+#[derive(Default)]
+struct Tally {
+    hosts: BTreeMap<HostId, HostTally>,
+    unreadable: u64,
+}
+
+#[derive(Default)]
+struct HostTally {
+    episodes: u64,
+    bytes: u64,
+    newest: Option<Receipt>,
+}
+
+impl Tally {
+    fn of(config: &Config) -> io::Result<Tally> {
+        let mut tally = Tally::default();
+        // A host that is allowed and never came is silent too.
+        for rule in &config.hosts {
+            tally.hosts.entry(rule.id.clone()).or_default();
+        }
+        let file = match File::open(index_path(&config.data_dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(tally),
+            other => other?,
+        };
+        rows::each_line(&file, |line| match rows::parse(line) {
+            Ok(row) => {
+                let host = tally.hosts.entry(row.host.clone()).or_default();
+                host.episodes += 1;
+                host.bytes += row.bytes.unwrap_or(0);
+                host.newest = Some(row);
+            }
+            // The last line may be one that is just being written.
+            Err(_) if line.whole => tally.unreadable += 1,
+            Err(_) => {}
+        })?;
+        Ok(tally)
+    }
+
+    fn into_hosts(self, config: &Config, commits: &[CommitHash]) -> Vec<Host> {
+        let now = clock::unix_seconds(SystemTime::now());
+        let mut hosts: Vec<Host> = self
+            .hosts
+            .into_iter()
+            .map(|(host, tally)| {
+                let last_at = tally
+                    .newest
+                    .as_ref()
+                    .and_then(|row| row.received_at.clone());
+                let then = last_at.as_deref().and_then(clock::parse_rfc3339);
+                let commit = tally.newest.as_ref().and_then(|row| row.commit);
+                let place = commits.iter().position(|known| Some(*known) == commit);
+                let position = place.and_then(|place| u32::try_from(place + 1).ok());
+                Host {
+                    host,
+                    episodes: tally.episodes,
+                    bytes: tally.bytes,
+                    silent_seconds: then.map(|then| now.saturating_sub(then)),
+                    last_at,
+                    last_episode: tally.newest.map(|row| row.episode.to_string()),
+                    commit,
+                    remaining: position.map(|p| config.version_gate.window.saturating_sub(p)),
+                    position,
+                }
+            })
+            .collect();
+        // Those that never came are last of all.
+        hosts.sort_by_key(|host| host.silent_seconds.unwrap_or(u64::MAX));
+        hosts
+    }
+}
+
+impl Survey {
+    /// Hosts whose newest commit is no longer in the window, as far as that is known.
+    pub fn out_of_date(&self) -> HashSet<&HostId> {
+        let known = self
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.enabled && gate.loaded);
+        let stale = |host: &&Host| known && host.commit.is_some() && host.position.is_none();
+        self.hosts
+            .iter()
+            .filter(stale)
+            .map(|host| &host.host)
+            .collect()
+    }
+}

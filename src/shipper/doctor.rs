@@ -1,0 +1,227 @@
+//! `cis490 doctor` on a lab host: its queue, its code, and the way to the receiver.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use super::checkout::local_commit;
+use super::config::Config;
+use super::root::Root;
+use super::socket::Stop;
+use super::state::State;
+use super::transport::{NoAnswer, Receiver};
+use crate::doctor::{self, Finding};
+use crate::wire::{self, GateVerdict, Problem};
+
+/// More than any path's packet, so that full ones must go through, and less than a receiver reads
+/// of a body that it refuses.
+const BIG_BYTES: usize = 256 << 10;
+
+/// All lines, in the order in which a person would mend them. `repo` is the checkout of the code.
+pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
+    let mut findings = vec![doctor::versions(), doctor::clock()];
+    findings.extend(queue(config));
+    findings.push(doctor::git());
+    let token = match config.token() {
+        Ok(token) => token,
+        Err(failure) => {
+            findings.push(Finding::of_failure("token", &failure));
+            return findings;
+        }
+    };
+    let receiver = Receiver::new(config.receiver_url.clone(), token.clone(), Stop::default());
+    let reached = reach(config, &receiver);
+    let is_there = reached.verdict != doctor::Verdict::Fail;
+    findings.push(reached);
+    if is_there {
+        findings.extend(upload_path(config, token.as_deref()));
+        findings.push(code(&receiver, repo));
+    }
+    findings
+}
+
+fn queue(config: &Config) -> Vec<Finding> {
+    let root = match Root::open(&config.root) {
+        Ok(root) => root,
+        Err(failure) => return vec![Finding::of_failure("queue", &failure)],
+    };
+    let dir = config.root.display();
+    let mut findings = vec![match root.is_locked() {
+        Some(true) => Finding::ok("queue", format!("{dir}, and the shipper runs")),
+        Some(false) => Finding::warn(
+            "queue",
+            format!("{dir}: the shipper does not run, so nothing is sent"),
+            "systemctl start cis490-shipper",
+        ),
+        None => Finding::warn(
+            "queue",
+            format!("{dir}: whether the shipper runs cannot be seen from this user"),
+            "run doctor as the user that runs cis490 ship",
+        ),
+    }];
+    let state = State::read(&root.state_file()).unwrap_or_default();
+    if !state.holds.is_empty() {
+        findings.push(Finding::warn(
+            "held",
+            format!(
+                "{} commits are held: their episodes are kept and not sent",
+                state.holds.len()
+            ),
+            "cis490 status says what to paste",
+        ));
+    }
+    findings.extend(doctor::disk(&config.root, 0));
+    findings
+}
+
+fn reach(config: &Config, receiver: &Receiver) -> Finding {
+    let url = &config.receiver_url;
+    match receiver.get(wire::HEALTH_PATH) {
+        Ok(answer) if answer.status == 200 => {
+            let health: serde_json::Value = answer.json().unwrap_or_default();
+            let theirs = health["version"].as_str().unwrap_or("unknown");
+            match theirs == env!("CARGO_PKG_VERSION") {
+                true => Finding::ok("receiver", format!("{url} answers, version {theirs}")),
+                false => Finding::ok(
+                    "receiver",
+                    format!(
+                        "{url} answers, version {theirs}, which is another than ours; either may be upgraded first"
+                    ),
+                ),
+            }
+        }
+        Ok(answer) if answer.problem().is_some() => Finding::warn(
+            "receiver",
+            format!("{url} is there and takes nothing now: {}", answer.words()),
+            "nothing here: episodes wait; on the receiver: cis490 doctor",
+        ),
+        Ok(answer) => Finding::fail(
+            "receiver",
+            format!("what answers at {url} is no receiver: {}", answer.words()),
+            "look who is there: a proxy, or another program? receiver_url names the Pi itself, port 8490",
+        ),
+        Err(NoAnswer::Unreachable(why)) => Finding::fail(
+            "receiver",
+            format!("{url} is not reached: {why}"),
+            "is WireGuard up (wg show: a latest handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
+        ),
+        Err(no_answer) => Finding::fail(
+            "receiver",
+            format!("{url} was reached and did not answer: {no_answer}"),
+            "look who is there; on the receiver: journalctl -u cis490-receiver",
+        ),
+    }
+}
+
+/// A body of full packets to an upload that cannot be one, since it states no digest: nothing is
+/// stored, and the answer tells whether the token was right.
+fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
+    let Some(address) = address_of(&config.receiver_url) else {
+        return vec![Finding::ok(
+            "path",
+            "not measured: it is tried on http:// alone",
+        )];
+    };
+    let path = format!("{}{}/doctor", wire::EPISODES_PATH, config.host_id);
+    let token_line = token.map_or(String::new(), |token| {
+        format!("Authorization: Bearer {token}\r\n")
+    });
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: receiver\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{token_line}Content-Length: {BIG_BYTES}\r\n\r\n"
+    );
+    let answer = match doctor::exchange(address, &head, BIG_BYTES) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return vec![Finding::fail(
+                "path",
+                format!("a body of 256 KiB did not get through: {error}"),
+                "try a lower MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0",
+            )];
+        }
+    };
+    let mtu = answer
+        .mtu
+        .map_or("unknown".to_owned(), |mtu| mtu.to_string());
+    if !answer.arrived {
+        return vec![Finding::fail(
+            "path",
+            format!(
+                "small packets arrive and full ones do not (path MTU {mtu}): something on the way drops them"
+            ),
+            "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration",
+        )];
+    }
+    let took = doctor::millis(answer.took);
+    let through = format!("256 KiB got through in {took}, path MTU {mtu}");
+    let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+    let words = problem.map_or(format!("status {}", answer.status), |problem| {
+        problem.detail
+    });
+    vec![
+        Finding::ok("path", through),
+        match (answer.status, token) {
+            (401 | 403, _) => Finding::fail(
+                "token",
+                format!("the receiver does not let {} in: {words}", config.host_id),
+                "put the line that cis490 token made for this host into token_file, or mend its [[host]] in receiver.toml and restart the receiver",
+            ),
+            (_, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),
+            (_, None) => Finding::ok("token", format!("{} is let in without one", config.host_id)),
+        },
+    ]
+}
+
+/// The address in `http://HOST:PORT`; `None` for anything else, or a name that nobody knows.
+fn address_of(url: &str) -> Option<SocketAddr> {
+    let rest = url.strip_prefix("http://")?;
+    rest.trim_end_matches('/').to_socket_addrs().ok()?.next()
+}
+
+/// Whether what this host records now gets in.
+fn code(receiver: &Receiver, repo: &Path) -> Finding {
+    let commit = match local_commit(repo) {
+        Ok(commit) => commit,
+        Err(failure) => return Finding::warn("code", failure.error(), failure.hint()),
+    };
+    let answer = match receiver.gate(&commit) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Finding::warn(
+                "code",
+                format!("the gate did not answer: {error}"),
+                "try again",
+            );
+        }
+    };
+    let update = "cis490 check shows what to paste";
+    match (answer.status, answer.json::<GateVerdict>()) {
+        (
+            200,
+            Some(GateVerdict {
+                position: Some(position),
+                window,
+                ..
+            }),
+        ) => {
+            let left = window.saturating_sub(position);
+            let found = format!("commit {commit} gets in, place {position} of {window}");
+            match left < wire::REMAINING_LOW {
+                true => Finding::warn(
+                    "code",
+                    format!("{found}: {left} commits until it falls out"),
+                    "update this lab host now",
+                ),
+                false => Finding::ok("code", found),
+            }
+        }
+        (200, _) => Finding::ok(
+            "code",
+            format!("commit {commit} gets in: the gate is disabled"),
+        ),
+        (412, _) => Finding::fail("code", format!("commit {commit} does not get in"), update),
+        _ => Finding::warn(
+            "code",
+            format!("the gate did not say yes or no: {}", answer.words()),
+            "on the receiver: cis490 doctor",
+        ),
+    }
+}

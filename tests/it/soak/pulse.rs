@@ -1,0 +1,101 @@
+//! What a process holds, read from /proc while it rests.
+
+use std::fmt;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+/// At one rest, the least of many looks over three seconds: git may be asked just then, or the gate
+/// about what is held.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pulse {
+    memory_kib: u64,
+    descriptors: usize,
+    threads: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct Series(Vec<Pulse>);
+
+impl Series {
+    /// The last rest against the first quarter of them, in which what is lazy has warmed up.
+    pub fn assert_flat(&self, who: &str, kib_more: u64, threads_more: u64) {
+        let warm = &self.0[..self.0.len().div_ceil(4)];
+        let last = self.0.last().unwrap();
+        let most = |of: fn(&Pulse) -> u64| warm.iter().map(of).max().unwrap();
+        assert!(
+            last.memory_kib <= most(|p| p.memory_kib) + kib_more
+                && last.descriptors as u64 <= most(|p| p.descriptors as u64)
+                && last.threads <= most(|p| p.threads) + threads_more,
+            "{who} grows: {self}"
+        );
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |of: fn(&Pulse) -> u64| {
+            let numbers: Vec<String> = self.0.iter().map(|pulse| of(pulse).to_string()).collect();
+            numbers.join(" ")
+        };
+        write!(
+            f,
+            "KiB {}; descriptors {}; threads {}",
+            list(|p| p.memory_kib),
+            list(|p| p.descriptors as u64),
+            list(|p| p.threads)
+        )
+    }
+}
+
+/// Looks at several processes at the same time, and notes one rest of each.
+pub fn look(pids: &[u32], series: &mut [&mut Series]) {
+    let mut least: Vec<Pulse> = pids.iter().map(|pid| Pulse::of(*pid)).collect();
+    for _ in 0..25 {
+        thread::sleep(Duration::from_millis(120));
+        for (least, pid) in least.iter_mut().zip(pids) {
+            let now = Pulse::of(*pid);
+            *least = Pulse {
+                memory_kib: least.memory_kib.min(now.memory_kib),
+                descriptors: least.descriptors.min(now.descriptors),
+                threads: least.threads.min(now.threads),
+            };
+        }
+    }
+    for (series, pulse) in series.iter_mut().zip(least) {
+        series.0.push(pulse);
+    }
+}
+
+impl Pulse {
+    fn of(pid: u32) -> Pulse {
+        Pulse {
+            memory_kib: field(pid, "VmRSS:"),
+            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+            threads: field(pid, "Threads:"),
+        }
+    }
+}
+
+/// A number of /proc/PID/status.
+pub fn field(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// User and system time; a tick is 10 ms.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks = |n: usize| fields[n].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
