@@ -87,7 +87,12 @@ fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
         return "no refused upload is known\n".to_owned();
     };
-    let mut text = format!("{} refused, {} to {}\n\n", kept.len(), first.at, last.at);
+    let mut text = format!(
+        "{} refused, {} to {}\n\n",
+        kept.len(),
+        one_line(&first.at),
+        one_line(&last.at)
+    );
     reasons(&mut text, kept);
     for refused in shown {
         one(&mut text, refused);
@@ -143,7 +148,7 @@ fn one(text: &mut String, refused: &RefusedUpload) {
         .as_ref()
         .map_or("no commit".to_owned(), |commit| format!("commit {commit}"));
     let paint = Paint::for_stdout();
-    let _ = writeln!(text, "\n{}  {}", refused.at, paint.bold(&what));
+    let _ = writeln!(text, "\n{}  {}", one_line(&refused.at), paint.bold(&what));
     let _ = writeln!(
         text,
         "  {} {}, {commit}, from {}",

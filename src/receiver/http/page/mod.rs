@@ -1,7 +1,8 @@
 //! `GET /`: one page on which a maintainer sees whether the data set grows, which host needs
 //! somebody, and what to do. No script, nothing from elsewhere; it renews itself.
 //!
-//! 1. It is made only when somebody asks, and then at most once a second.
+//! 1. It is made only when somebody asks, and kept for a second: at most one for each clerk that is
+//!    asked in the same instant.
 //! 2. Whatever a peer has sent is escaped, and cut to a length.
 //! 3. It has at most [`BYTES_MAX`], however many hosts there are: the table of hosts comes last to
 //!    the room, those in trouble first, and says what it had no room for.
