@@ -132,7 +132,7 @@ fn word(kind: Kind) -> &'static str {
 fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::Rotten => {
-            "cis490 backfill --set-aside-rotten moves them to quarantine/; then send them again from the lab host or bring them back from a backup. Look at the disk: dmesg, smartctl"
+            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/; only then send them again from the lab host or bring them back from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
         }
         Kind::Unreadable => {
             "look at the disk (dmesg, smartctl) and at who owns the files; bring them back from a backup"

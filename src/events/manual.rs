@@ -165,7 +165,7 @@ manual! {
         "Nothing for one. If it comes back: who owns data_dir, and is the disk full or read-only?";
     error scrub_found
         "cis490 scrub found something that is not as the index says: kind= is rotten, unreadable, missing, unindexed, bad row or odd."
-        "Rotten, unreadable: look at the disk (dmesg, smartctl), and bring the episode back from a backup or its lab host. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand.";
+        "Rotten: stop the receiver, cis490 backfill --set-aside-rotten, start it, and only then send the episode again or bring it back from a backup: until then the receiver takes the rotten file for the episode and answers 200. Unreadable: look at the disk (dmesg, smartctl), and bring it back from a backup. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand.";
     warn scrub_cannot_note
         "cis490 scrub cannot keep where it is: it reads on, and if it is ended the next one begins anew."
         "See that data_dir has room, and run it as the user that data_dir belongs to.";
