@@ -123,7 +123,7 @@ manual! {
         "Nothing.";
     warn refused
         "An upload was refused; reason= says why."
-        "cis490 help refusals explains each reason. not-in-window and bad-commit: have the lab host updated. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+        "episode=doctor: nothing, that host tries its way with cis490 doctor. cis490 help refusals explains each reason. not-in-window and bad-commit: have the lab host updated. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
     info refused_request
         "A request that is no upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
@@ -192,7 +192,7 @@ manual! {
         "Nothing while you only collect; set it to true and restart to keep out-of-date hosts out.";
     warn gate_would_refuse
         "The disabled gate has let in what it would have refused."
-        "Have that lab host updated before the gate is enabled.";
+        "Have that lab host updated before the gate is enabled; episode=doctor is only its cis490 doctor.";
     warn gate_file_unreadable
         "window.json is damaged: the gate begins without what it knew."
         "Nothing: it is written anew.";

@@ -38,8 +38,16 @@ fn store(config: &Config, config_path: &Path) -> Vec<Finding> {
 /// Either the receiver answers there, or it could listen there.
 fn port(config: &Config) -> Finding {
     let listen = config.listen;
-    if threshold::is_in_use(&config.data_dir) == Some(true) {
-        return running(config);
+    match threshold::is_in_use(&config.data_dir) {
+        Some(true) => return running(config),
+        Some(false) => {}
+        None => {
+            return Finding::warn(
+                "port",
+                "whether the receiver runs cannot be seen from this user",
+                "run doctor as the user that runs cis490 receive",
+            );
+        }
     }
     match TcpListener::bind(listen) {
         Ok(_) => Finding::warn(

@@ -114,8 +114,10 @@ impl HostFigures {
         if let Some(at_s) = at_s {
             self.days.add(at_s / DAY_S, bytes);
         }
-        let is_older = |last: Last| at_s < last.at_s && last.at_s.is_some_and(|at_s| at_s <= now_s);
-        if !self.last.is_some_and(is_older) {
+        if self
+            .last
+            .is_none_or(|last| becomes_last(at_s, last.at_s, now_s))
+        {
             self.last = Some(Last {
                 seq: row.seq.unwrap_or(0),
                 at_s,
@@ -123,6 +125,11 @@ impl HostFigures {
             });
         }
     }
+}
+
+/// Whether a row is its host's last now, by the times of both: see this module's third rule.
+pub fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bool {
+    at_s >= last_at_s || last_at_s.is_some_and(|last_at_s| now_s < last_at_s)
 }
 
 /// The sums of the latest few days. More than one, since a clock may jump to and fro.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::config::Config;
+use super::figures::becomes_last;
 use super::store::scrub::Pass;
 use super::store::{index_path, quarantine_path, rows, threshold};
 use crate::failure::Failure;
@@ -121,7 +122,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
             floor: config.min_free_bytes,
         },
         episodes: tally.hosts.values().map(|host| host.episodes).sum(),
-        bytes: tally.hosts.values().map(|host| host.bytes).sum(),
+        bytes: (tally.hosts.values().map(|host| host.bytes)).fold(0, u64::saturating_add),
         silent_after_seconds: config.silent_after_hours * 3600,
         remaining_low: wire::REMAINING_LOW.min(config.version_gate.window / 5),
         unreadable_rows: tally.unreadable,
@@ -129,7 +130,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         gate: gate.map(Gate::from),
         in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
             .map_or(0, |entries| entries.count() as u64),
-        scrub: Pass::read(&config.data_dir).map(Scrub::from),
+        scrub: Pass::to_tell(&config.data_dir).map(Scrub::from),
     })
 }
 
@@ -151,7 +152,7 @@ impl From<Pass> for Scrub {
     fn from(pass: Pass) -> Scrub {
         Scrub {
             clean: pass.is_clean(),
-            found: pass.found.values().sum(),
+            found: pass.found.values().copied().fold(0, u64::saturating_add),
             begun_at: pass.begun_at,
             done_at: pass.done_at,
             episodes: pass.episodes,
@@ -219,12 +220,17 @@ impl Tally {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(tally),
             other => other?,
         };
+        let now_s = clock::unix_seconds(SystemTime::now());
+        let at_s = |row: &Receipt| row.received_at.as_deref().and_then(clock::parse_rfc3339);
         rows::each_line(&file, |line| match rows::parse(line) {
             Ok(row) => {
                 let host = tally.hosts.entry(row.host.clone()).or_default();
                 host.episodes += 1;
-                host.bytes += row.bytes.unwrap_or(0);
-                host.newest = Some(row);
+                host.bytes = host.bytes.saturating_add(row.bytes.unwrap_or(0));
+                let is_last = |last: &Receipt| becomes_last(at_s(&row), at_s(last), now_s);
+                if host.newest.as_ref().is_none_or(is_last) {
+                    host.newest = Some(row);
+                }
             }
             // The last line may be one that is just being written.
             Err(_) if line.whole => tally.unreadable += 1,

@@ -170,8 +170,16 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
                 format!("the receiver does not let {} in: {words}", config.host_id),
                 "put the line that cis490 token made for this host into token_file, or mend its [[host]] in receiver.toml and restart the receiver",
             ),
-            (_, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),
-            (_, None) => Finding::ok("token", format!("{} is let in without one", config.host_id)),
+            // What such a head gets from a receiver that has let it in.
+            (400, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),
+            (400, None) => {
+                Finding::ok("token", format!("{} is let in without one", config.host_id))
+            }
+            _ => Finding::warn(
+                "token",
+                format!("not tried, the receiver takes nothing now: {words}"),
+                "run doctor again when the receiver takes uploads",
+            ),
         },
     ]
 }

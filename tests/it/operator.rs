@@ -603,3 +603,19 @@ fn the_early_warning_is_told_once_a_change_of_each_commit() {
     let ended = lab.ship_once();
     assert_eq!(ended.count("position=2 window=3 remaining=1"), 1, "{ended}");
 }
+
+/// A row that `backfill` adds late is of long ago, and its host is no more silent for it.
+#[test]
+fn an_old_row_that_comes_late_does_not_make_its_host_silent() {
+    let world = World::new();
+    let put = Put::sample(world.repo.head());
+    assert_eq!(world.put(&put).status, 201, "{world}");
+    let old = r#"{"seq":2,"host":"lab-1","episode":"ep-old","bytes":1,"sha256":"SHA","received_at":"2020-01-01T00:00:00Z"}"#;
+    let old = old.replace("SHA", &"0f".repeat(32)) + "\n";
+    let index = world.data_dir().join("index.jsonl");
+    let rows = fs::read_to_string(&index).unwrap() + &old;
+    fs::write(&index, rows).unwrap();
+    let told = world.run(&["status", "--config", &world.config_path()]);
+    assert!(!told.contains("SILENT"), "{told}");
+    assert!(told.contains("stored        2 episodes"), "{told}");
+}

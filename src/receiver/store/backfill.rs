@@ -5,6 +5,7 @@
 //! 2. Rows are added by the committer, in the order in which the files were last written, so that
 //!    `seq` tells the order of arrival as well as anybody still knows it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -131,16 +132,16 @@ fn still_rotten(
     summary: &mut Summary,
     tell: &mut dyn FnMut(News),
 ) -> Vec<Slot> {
-    let pass = Pass::read(layout.root()).unwrap_or_default();
-    let rotten = pass
-        .findings
-        .iter()
-        .filter(|found| found.kind == Kind::Rotten);
+    let passes = Pass::both(layout);
+    let findings = passes.iter().flatten().flat_map(|pass| &pass.findings);
+    let rotten = findings.filter(|found| found.kind == Kind::Rotten);
     // The names are taken from a file that anybody may have edited: each must be one of ours.
-    let slots = rotten.filter_map(|found| {
-        let name = found.path.strip_prefix("episodes/")?;
-        Slot::parse(name.strip_suffix(TARBALL_ENDING)?).ok()
-    });
+    let slots: BTreeSet<Slot> = rotten
+        .filter_map(|found| {
+            let name = found.path.strip_prefix("episodes/")?;
+            Slot::parse(name.strip_suffix(TARBALL_ENDING)?).ok()
+        })
+        .collect();
     let mut still = Vec::new();
     for slot in slots {
         let path = layout.tarball(&slot);
@@ -154,13 +155,15 @@ fn still_rotten(
 }
 
 fn is_rotten(path: &Path, slot: &Slot, index: Option<&Index>) -> io::Result<bool> {
-    let Some(index) = index else { return Ok(false) };
     let Some(examined) = existing::examine(path, |_| {})? else {
         return Ok(false);
     };
-    let rows = index.rows_of(slot)?;
-    let is_of_a_row = rows.iter().any(|row| row.sha256 == examined.sha256);
-    Ok(!rows.is_empty() && !is_of_a_row)
+    let rows = index.map_or(Ok(Vec::new()), |index| index.rows_of(slot))?;
+    if rows.is_empty() {
+        let lost = existing::lost_digest(&examined.file, slot, examined.sha256)?;
+        return Ok(lost.is_some());
+    }
+    Ok(rows.iter().all(|row| row.sha256 != examined.sha256))
 }
 
 /// A stored file without a row.
@@ -335,6 +338,12 @@ fn name_failed(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnM
 fn read(file: &Missing, tell: &mut dyn FnMut(News)) -> io::Result<Ask> {
     let examined = existing::examine(&file.path, |bytes| tell(News::Read { bytes }))?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    if let Some(lost) = existing::lost_digest(&examined.file, &file.slot, examined.sha256)? {
+        return Err(io::Error::other(format!(
+            "it is damaged: its bytes have the digest {}, and the receipt that it carries says {lost}; cis490 scrub, then cis490 backfill --set-aside-rotten makes room for a whole one",
+            examined.sha256
+        )));
+    }
     durable::sync_file(&examined.file)?;
     Ok(Ask {
         receipt: existing::row_of(&examined, &file.slot)?,

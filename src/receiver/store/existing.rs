@@ -96,6 +96,19 @@ pub fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> 
     Ok(receipt.filter(|receipt| receipt.slot() == *slot && receipt.bytes == Some(bytes)))
 }
 
+/// The digest of the receipt that the file carries, if its bytes have another: a stored file never
+/// changes, so these are damaged.
+pub fn lost_digest(
+    file: &File,
+    slot: &Slot,
+    found: Sha256Digest,
+) -> io::Result<Option<Sha256Digest>> {
+    let carried = carried_receipt(file, slot)?;
+    Ok(carried
+        .map(|receipt| receipt.sha256)
+        .filter(|sha256| *sha256 != found))
+}
+
 /// The row of a file that was read and has none: what it carries if that speaks of these bytes,
 /// else what can be seen. The time is then that of the last writing, the best that is known.
 pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Receipt> {

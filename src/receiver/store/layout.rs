@@ -43,9 +43,14 @@ impl Layout {
         self.root.join("lock")
     }
 
-    /// Where the newest scrub is, or what it found.
+    /// Where the newest scrub of the whole store is, or what it found.
     pub fn scrub(&self) -> PathBuf {
         self.root.join("scrub.json")
+    }
+
+    /// The same of the newest scrub of what was new.
+    pub fn scrub_since(&self) -> PathBuf {
+        self.root.join("scrub-since.json")
     }
 
     pub fn index(&self) -> PathBuf {

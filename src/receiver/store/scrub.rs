@@ -2,7 +2,8 @@
 //! of before the last other copy is gone.
 //!
 //! 1. It changes nothing: files and index are only read. Beside them it keeps `scrub.json`, from
-//!    which a pass that was ended goes on, and `status` tells when the last one was.
+//!    which a pass that was ended goes on, and `status` tells when the last one was. A pass over
+//!    what is new has `scrub-since.json`, so that it hides nothing that a whole one has found.
 //! 2. It runs beside the receiver, which stores meanwhile: what looks wrong is looked at again
 //!    before it is told, and what is just being stored is left out.
 //! 3. Bytes come from the disk: what the system has in memory says nothing about it, so that is
@@ -11,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::backfill::{cannot_read, entries, host_of, slot_of};
-use super::existing::{Identity, is_absent};
+use super::existing::{self, Identity, is_absent};
 use super::index::Index;
 use super::layout::Layout;
 use super::pacer::Pacer;
@@ -115,10 +116,29 @@ pub enum News<'a> {
 }
 
 impl Pass {
-    /// The newest pass over the store; `None` if there was none, or its file cannot be read.
-    pub fn read(data_dir: &Path) -> Option<Pass> {
-        let text = fs::read(Layout::new(data_dir).scrub()).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// The newest pass at this place; `None` if there was none, or its file cannot be read.
+    fn read(path: &Path) -> Option<Pass> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// The newest over the whole store, and the newest over what was new.
+    pub fn both(layout: &Layout) -> [Option<Pass>; 2] {
+        [layout.scrub(), layout.scrub_since()].map(|path| Pass::read(&path))
+    }
+
+    /// The one to tell a person of: the newest over the whole store, unless one over what was new
+    /// has found something that it has not seen.
+    pub fn to_tell(data_dir: &Path) -> Option<Pass> {
+        let [whole, new] = Pass::both(&Layout::new(data_dir));
+        let is_settled = |new: &Pass| {
+            whole.as_ref().is_some_and(|whole| {
+                !whole.is_clean() || (whole.done_at.is_some() && whole.begun_at >= new.begun_at)
+            })
+        };
+        match new.filter(|new| !new.is_clean() && !is_settled(new)) {
+            None => whole,
+            found => found,
+        }
     }
 
     /// Whether nothing was found that a person must look at.
@@ -127,8 +147,8 @@ impl Pass {
     }
 
     /// One to go on with, for this wish.
-    fn unfinished(data_dir: &Path, wish: &Wish) -> Option<Pass> {
-        let pass = Pass::read(data_dir).filter(|_| !wish.restart)?;
+    fn unfinished(path: &Path, wish: &Wish) -> Option<Pass> {
+        let pass = Pass::read(path).filter(|_| !wish.restart)?;
         let is_same = pass.since == wish.since.map(clock::rfc3339);
         (pass.done_at.is_none() && is_same).then_some(pass)
     }
@@ -145,7 +165,11 @@ pub fn scrub(
 ) -> Result<Pass, Failure> {
     let layout = Layout::new(data_dir);
     let _lock = threshold::enter_to_look(&layout, config_path)?;
-    let pass = Pass::unfinished(data_dir, wish);
+    let place = match wish.since {
+        Some(_) => layout.scrub_since(),
+        None => layout.scrub(),
+    };
+    let pass = Pass::unfinished(&place, wish);
     if let Some((pass, after)) = pass
         .as_ref()
         .and_then(|pass| Some((pass, pass.after.as_ref()?)))
@@ -163,6 +187,7 @@ pub fn scrub(
         since: wish.since,
         noted: Instant::now(),
         can_note: true,
+        place,
         layout,
         tell,
     };
@@ -183,6 +208,8 @@ struct Scrub<'a> {
     since: Option<SystemTime>,
     noted: Instant,
     can_note: bool,
+    /// Where the pass is kept.
+    place: PathBuf,
     tell: &'a mut dyn FnMut(News),
 }
 
@@ -190,6 +217,8 @@ struct Scrub<'a> {
 struct Digested {
     identity: Identity,
     sha256: Sha256Digest,
+    /// What the receipt that it carries says, if that is something else.
+    lost: Option<Sha256Digest>,
 }
 
 impl Scrub<'_> {
@@ -210,6 +239,14 @@ impl Scrub<'_> {
     }
 
     fn read_files(&mut self) -> Result<(), Failure> {
+        for host in entries(&self.layout.episodes())? {
+            if host_of(&host).is_some()
+                && let Err(failure) = entries(&host.path())
+            {
+                let path = self.relative(&host.path());
+                self.find(Kind::Unreadable, path, failure.to_string());
+            }
+        }
         self.each_file(&mut |scrub, slot, file| {
             let Some(slot) = slot else {
                 let path = scrub.relative(&file.path());
@@ -239,7 +276,8 @@ impl Scrub<'_> {
                 visit(self, None, &host)?;
                 continue;
             };
-            for file in entries(&host.path())? {
+            // Its disk answers for the others. `read_files` tells of it.
+            for file in entries(&host.path()).unwrap_or_default() {
                 visit(self, slot_of(&id, &file), &file)?;
             }
         }
@@ -265,7 +303,7 @@ impl Scrub<'_> {
     fn check(&mut self, slot: &Slot, path: &Path) -> Result<(), Failure> {
         // Twice at most: the receiver may put a whole file in the place of a damaged one.
         for _ in 0..2 {
-            let digested = match self.digest(path) {
+            let digested = match self.digest(slot, path) {
                 Ok(Some(digested)) => digested,
                 Ok(None) => return Ok(()), // Gone meanwhile: the rows tell.
                 Err(error) => {
@@ -274,7 +312,7 @@ impl Scrub<'_> {
                     return Ok(());
                 }
             };
-            let rows = self.rows_of(slot, digested.identity)?;
+            let rows = self.rows_of(slot, &digested)?;
             let Some(newest) = rows.last() else {
                 return Ok(());
             };
@@ -295,21 +333,26 @@ impl Scrub<'_> {
     }
 
     /// The rows of a file that was read. It is told here if it has none, and will get none.
-    fn rows_of(&mut self, slot: &Slot, identity: Identity) -> Result<Vec<Receipt>, Failure> {
+    fn rows_of(&mut self, slot: &Slot, file: &Digested) -> Result<Vec<Receipt>, Failure> {
         let mut rows = self.known_rows(slot)?;
         if rows.is_empty() {
             // Stored since the index was looked at, or just now. In this order: a name in
             // incoming/ goes after the row has come.
-            let under_way = self.is_under_way(slot, identity);
+            let under_way = self.is_under_way(slot, file.identity);
             self.index = look(&self.layout)?;
             rows = self.known_rows(slot)?;
             if rows.is_empty() && !under_way {
-                let path = super::layout::relative_tarball(slot);
-                self.find(
-                    Kind::Unindexed,
-                    path,
-                    "the index has no row for it".to_owned(),
-                );
+                let (kind, why) = match file.lost {
+                    Some(lost) => (
+                        Kind::Rotten,
+                        format!(
+                            "the index has no row for it, its bytes have the digest {}, the receipt that it carries says {lost}",
+                            file.sha256
+                        ),
+                    ),
+                    None => (Kind::Unindexed, "the index has no row for it".to_owned()),
+                };
+                self.find(kind, super::layout::relative_tarball(slot), why);
             }
         }
         Ok(rows)
@@ -332,7 +375,7 @@ impl Scrub<'_> {
     }
 
     /// Reads a file at the wanted rate; `None` if there is none.
-    fn digest(&mut self, path: &Path) -> io::Result<Option<Digested>> {
+    fn digest(&mut self, slot: &Slot, path: &Path) -> io::Result<Option<Digested>> {
         let file = match File::open(path) {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
@@ -356,9 +399,11 @@ impl Scrub<'_> {
             thread::sleep(self.pacer.pause(count as u64, Instant::now()));
         }
         sys::forget_cached(&file);
+        let sha256 = Sha256Digest::from_bytes(hasher.finalize().into());
         Ok(Some(Digested {
             identity,
-            sha256: Sha256Digest::from_bytes(hasher.finalize().into()),
+            sha256,
+            lost: existing::lost_digest(&file, slot, sha256)?,
         }))
     }
 
@@ -424,16 +469,21 @@ impl Scrub<'_> {
         }
         (self.tell)(News::Found(&finding));
         *self.pass.found.entry(kind).or_default() += 1;
-        if self.pass.findings.len() < FINDINGS_KEPT_MAX {
+        let is_kept = self.pass.findings.len() < FINDINGS_KEPT_MAX;
+        // What a disk has lost is noted at once; rows of archived files may be many.
+        let is_urgent = is_kept && matches!(kind, Kind::Rotten | Kind::Unreadable);
+        if is_kept {
             self.pass.findings.push(finding);
         }
-        self.note();
+        if is_urgent || self.noted.elapsed() >= NOTE_EVERY {
+            self.note();
+        }
     }
 
     /// Keeps where the pass is. A store that cannot be written to is read all the same.
     fn note(&mut self) {
         self.noted = Instant::now();
-        let path = self.layout.scrub();
+        let path = self.place.clone();
         let kept = serde_json::to_vec_pretty(&self.pass)
             .map_err(io::Error::other)
             .and_then(|text| durable::publish(&path, &text))

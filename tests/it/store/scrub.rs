@@ -1,7 +1,8 @@
 //! `cis490 scrub` on real files: bits that flip, files that go, rows that lack.
 
 use std::fs;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -273,13 +274,22 @@ fn a_killed_scrub_goes_on_where_it_was_and_forgets_no_finding() {
 #[test]
 fn what_is_stored_meanwhile_is_no_finding() {
     let world = with_episodes(&["ep-0"], 400_000);
-    let running = begin(&world, &["--rate", "400k"]);
-    for number in 0..20 {
-        let put = Put::sample(world.repo.head()).episode(&format!("ep-a{number}"));
+    // Of a host whose folder is read after the first one's.
+    let store = |name: &str| {
+        let put = Put::sample(world.repo.head()).path(&format!("/v1/episodes/lab-2/{name}"));
         assert_eq!(world.put(&put).status, 201);
-    }
-    let ended: Ended = running.wait_with_output().unwrap().into();
-    assert_eq!(ended.code, Some(0), "{}\n{world}", ended.out);
+    };
+    store("ep-0");
+    let mut running = begin(&world, &["--rate", "400k"]);
+    let mut line = String::new();
+    let mut told = BufReader::new(running.stdout.take().unwrap());
+    told.read_line(&mut line).unwrap();
+    assert_eq!(line, "2 episodes to read, 400.0 kB\n");
+    store("ep-a");
+    store("ep-b");
+    told.read_to_string(&mut line).unwrap();
+    assert!(running.wait().unwrap().success(), "{line}\n{world}");
+    assert!(line.contains("4 episodes read"), "{line}");
 }
 
 #[test]
@@ -290,4 +300,97 @@ fn a_folder_that_is_no_store_is_refused_in_words() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("is not a store"), "{}", ended.err);
     assert!(ended.err.contains("cis490: hint: "), "{}", ended.err);
+}
+
+/// The index is lost with the row of a file that rots: what the file carries tells it from a whole one.
+#[test]
+fn rot_without_a_row_is_rot_and_gets_none() {
+    let mut world = with_episodes(&["ep-1", "ep-2"], 5000);
+    world.stop();
+    flip_a_bit(&world, "ep-1");
+    fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
+    let ended = scrub(&world, &[]);
+    assert!(
+        ended.out.contains("rotten: episodes/lab-1/ep-1.tar.zst"),
+        "{}",
+        ended.out
+    );
+    assert!(ended.out.contains("1 rotten, 1 unindexed"), "{}", ended.out);
+
+    let config = world.config_path();
+    let plain = cis490()
+        .args(["backfill", "--config", &config])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&plain.stdout).into_owned()
+        + &String::from_utf8_lossy(&plain.stderr);
+    assert_eq!(plain.status.code(), Some(1), "{words}");
+    assert!(words.contains("it is damaged"), "{words}");
+    let rows = world.rows();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(rows[0]["episode"], "ep-2");
+
+    let mended = cis490()
+        .args(["backfill", "--set-aside-rotten", "--config", &config])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&mended.stdout).into_owned();
+    assert!(words.contains("1 rotten files set aside"), "{words}");
+    world.start();
+    let whole = Put::sample(world.repo.head())
+        .episode("ep-1")
+        .body(&[0; 5000]);
+    assert_eq!(world.put(&whole).status, 201, "{world}");
+    assert_eq!(scrub(&world, &[]).code, Some(0));
+}
+
+#[test]
+fn a_pass_over_what_is_new_hides_nothing_that_a_whole_one_found() {
+    let mut world = with_episodes(&["ep-old", "ep-new"], 100);
+    flip_a_bit(&world, "ep-old");
+    let old = fs::File::options()
+        .write(true)
+        .open(tarball(&world, "ep-old"))
+        .unwrap();
+    let last_year = std::time::SystemTime::now() - Duration::from_secs(400 * 86_400);
+    old.set_modified(last_year).unwrap();
+    assert_eq!(scrub(&world, &[]).code, Some(2));
+    let config = world.config_path();
+    let status = || world.run(&["status", "--config", &config]);
+    let is_told = |text: String| text.contains(" found 1: cis490 scrub says");
+    assert!(is_told(status()), "{}", status());
+    assert_eq!(scrub(&world, &["--since", "7d"]).code, Some(0));
+    assert!(is_told(status()), "{}", status());
+    world.stop();
+    let mended = world.run(&["backfill", "--set-aside-rotten", "--config", &config]);
+    assert!(mended.contains("1 rotten files set aside"), "{mended}");
+}
+
+/// Its disk answers for the others.
+#[test]
+fn a_hosts_folder_that_cannot_be_read_does_not_hide_the_others() {
+    let world = with_episodes(&["ep-1"], 100);
+    flip_a_bit(&world, "ep-1");
+    let hidden = world.data_dir().join("episodes/a-host");
+    fs::create_dir(&hidden).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(&hidden).is_ok() {
+        eprintln!("skipped: a folder that cannot be read: this user reads all");
+        return;
+    }
+    let ended = scrub(&world, &[]);
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    for words in [
+        "unreadable: episodes/a-host: ",
+        "rotten: episodes/lab-1/ep-1",
+    ] {
+        assert!(ended.out.contains(words), "{words}\n{}", ended.out);
+    }
+    assert_eq!(
+        ended.out.matches("unreadable: episodes").count(),
+        1,
+        "{}",
+        ended.out
+    );
 }
