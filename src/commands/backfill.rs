@@ -55,12 +55,12 @@ impl Backfill {
         let summary = summary?;
         if self.dry_run {
             println!("nothing was changed: this was a dry run");
-            return Ok(ExitCode::SUCCESS);
+        } else {
+            println!(
+                "{} rows added, {} odd things left alone, {} files failed",
+                summary.added, summary.odd, summary.failed
+            );
         }
-        println!(
-            "{} rows added, {} odd things left alone, {} files failed",
-            summary.added, summary.odd, summary.failed
-        );
         if summary.set_aside > 0 {
             println!(
                 "{} rotten files set aside in quarantine/: send them again from the lab host, or bring them back from a backup",
@@ -70,7 +70,7 @@ impl Backfill {
         match summary.failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::new(
-                format!("{failed} files could not be given a row"),
+                format!("{failed} files failed"),
                 "the lines above say why; the files were not touched",
             )),
         }

@@ -112,7 +112,7 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
         let _ = writeln!(
             page,
             "  {}  {}  {}",
-            episode.name,
+            one_line(&episode.name),
             human::bytes(episode.bytes),
             one_line(why)
         );
