@@ -52,6 +52,7 @@ deploy host side="receiver" *args:
     there=$(ssh {{host}} mktemp -d)
     scp -q "dist/cis490-$version-$target" {{host}}:"$there/cis490"
     ssh -t {{host}} "sudo $there/cis490 install {{side}} {{args}}; status=\$?; rm -r $there; exit \$status"
+
 # the program as it is shipped, into dist/: for the Pi, or for TARGETS (x86_64-unknown-linux-musl)
 cross-build *targets:
     cross/build {{targets}}

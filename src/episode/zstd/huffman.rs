@@ -366,7 +366,7 @@ impl Decoder {
         reader.is_spent().then_some(())
     }
 
-    /// Four streams at once, so that none waits for another's table.
+    /// The four streams of a literals section, each of a quarter of its bytes.
     pub fn decode_four(&self, streams: [&[u8]; 4], bytes: &mut [u8]) -> Option<()> {
         let part = bytes.len().div_ceil(4);
         let (first, rest) = bytes.split_at_mut_checked(part)?;
