@@ -146,6 +146,9 @@ fn check_status(fault: &Fault, status: Option<u16>, world: &World) {
         // A sync that cannot be done is a fault of the disk, whatever it says; and no system says of
         // statfs that it has no room.
         _ if is_sync || fault.is_of("statfs") => &[None, Some(500), Some(507), Some(201)],
+        // Of a directory that cannot be opened to be synced, too: the process ends into recovery, and
+        // the answer may be out before it has.
+        _ if world.log().contains("the receiver ends") => &[None, Some(500), Some(507), Some(201)],
         fault if fault.is_full() => &[None, Some(507), Some(201)],
         _ => &[None, Some(500), Some(201)],
     };
