@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use cis490_zstd::Compressor;
 use sha2::{Digest, Sha256};
 
 use super::meta::Meta;
 use super::tar_stream::TarStream;
 use super::tree::{Unfit, Walk, survey};
-use super::zstd::Compressor;
 use crate::events;
 use crate::names::Sha256Digest;
 
@@ -47,7 +47,9 @@ pub fn pack(
         let room = compressor.room();
         let filled = fill(&mut tar, room)?;
         let is_last = filled < room.len();
-        drain.write(compressor.block(filled, is_last))?;
+        let (head, body) = compressor.block(filled, is_last);
+        drain.write(&head)?;
+        drain.write(body)?;
         progress(tar.bytes_read, survey.bytes);
         if is_last {
             break;
