@@ -74,6 +74,12 @@ enum Written {
     Compressed(usize),
 }
 
+impl Default for Compressor {
+    fn default() -> Compressor {
+        Compressor::new()
+    }
+}
+
 impl Compressor {
     pub fn new() -> Compressor {
         Compressor {
