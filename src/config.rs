@@ -37,14 +37,20 @@ fn words(text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else {
         return error.to_string().trim_end().to_owned();
     };
-    let before = text.get(..span.start).unwrap_or("");
+    // At the very end, `toml` shows the last line there is.
+    let start = span.start.min(text.len().saturating_sub(1));
+    let before = text.get(..start).unwrap_or("");
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let shown = text.get(line_start..).unwrap_or("");
-    let span_bytes = span.end.saturating_sub(line_start);
+    let span_bytes = span.end.min(text.len()).saturating_sub(line_start);
     let line_end = shown.get(span_bytes..).and_then(|rest| rest.find('\n'));
     let shown = shown.get(..line_end.map_or(shown.len(), |end| span_bytes + end));
-    // A text in triple quotes has its key on an earlier line.
-    let in_long_text = |quotes| before.matches(quotes).count() % 2 == 1;
+    // A text in triple quotes has its key on an earlier line; those in comments do not count, but
+    // are counted.
+    let in_long_text = |quotes| {
+        let holds_token = |line: &str| line.contains(quotes) && line.contains("token");
+        before.matches(quotes).count() % 2 == 1 || before.lines().any(holds_token)
+    };
     let may_hold_a_token = shown.is_none_or(|lines| lines.contains("token"));
     if !may_hold_a_token && !in_long_text("\"\"\"") && !in_long_text("'''") {
         return error.to_string().trim_end().to_owned();
@@ -184,6 +190,9 @@ mod tests {
             "auth_token = [\"sesame\"]",
             "auth_token = \"\"\"\nsesame \\q\n\"\"\"",
             "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"sesame\"",
+            // Fuzzing found these: a mistake at the very end, and quotes that count for nothing.
+            "# \"\"\"\n\"\"\"\nauth_token = \"sesame\"",
+            "# \"\"\"\nauth_token = \"\"\"\nsesame",
         ] {
             let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
             assert!(
