@@ -19,6 +19,7 @@ mod cycle;
 mod holds;
 mod moves;
 mod outbox;
+mod probe;
 mod progress;
 mod retention;
 mod root;
