@@ -22,6 +22,7 @@ mod holds;
 mod moves;
 mod outbox;
 mod packing;
+mod probe;
 mod progress;
 mod retention;
 mod root;
