@@ -7,6 +7,7 @@
 
 mod counting;
 mod floors;
+mod ground;
 mod inside;
 mod load;
 mod packing;
@@ -25,7 +26,7 @@ pub struct Plan {
     names: Vec<String>,
     /// Besides the first, which warms and does not count.
     pub rounds: usize,
-    tiny: bool,
+    pub tiny: bool,
 }
 
 impl Plan {

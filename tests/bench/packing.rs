@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use cis490::episode;
 
 use crate::Plan;
+use crate::ground::Ground;
 use crate::load::noise;
 use crate::process;
 use crate::report::{Goal, median, spread, verdict};
-use crate::servers::Ground;
 
 const META: &str = r#"{"code_version":{"commit":"4904904904904904904904904904904904904904"}}"#;
 
@@ -18,7 +18,7 @@ pub fn run(plan: &Plan) {
     if !plan.wants("packing") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let bytes = plan.scaled(40 << 20);
     println!("\npacking: {bytes} bytes of each kind; MB of input a second of CPU");
     let kinds: [(&str, Vec<u8>); 4] = [

@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::process::{self, Usage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Ours,
     RestServer,
@@ -106,50 +105,13 @@ fn in_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     named.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
 }
 
 /// The newest commit that our receiver's gate knows.
 const COMMIT: &str = "4904904904904904904904904904904904904904";
-
-/// Where all rounds write: on a disk, not in memory.
-pub struct Ground {
-    dir: PathBuf,
-    rounds: AtomicU32,
-}
-
-impl Ground {
-    pub fn new() -> Ground {
-        let named = std::env::var_os("BENCH_DIR").map(PathBuf::from);
-        let base = named.unwrap_or_else(|| target_dir().join("bench"));
-        let dir = base.join(format!("ground-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a folder to write in");
-        Ground {
-            dir,
-            rounds: AtomicU32::new(0),
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
-    /// A folder that was never used.
-    pub fn fresh(&self) -> PathBuf {
-        let number = self.rounds.fetch_add(1, Ordering::Relaxed);
-        let dir = self.dir.join(format!("{number}"));
-        fs::create_dir(&dir).expect("a folder");
-        dir
-    }
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
 
 /// A server that answers.
 pub struct Running {
@@ -225,6 +187,8 @@ impl Running {
                     .and_then(|file| file.set_len(0));
             }
         });
+        // What is left to be written of this round is not the next one's burden.
+        self.sync_all();
     }
 }
 
