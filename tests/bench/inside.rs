@@ -19,12 +19,14 @@ use crate::counting;
 use crate::ground::Ground;
 use crate::load::{Body, Line, Payload};
 use crate::process;
+use crate::refresh;
 use crate::report::{Goal, short, verdict};
 use crate::servers::{self, Kind};
 
 pub fn run(plan: &Plan) {
     if plan.wants("gate") {
         gate(plan);
+        refresh::run(plan);
     }
     if plan.wants("allocations") {
         allocations(plan);

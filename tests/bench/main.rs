@@ -12,6 +12,7 @@ mod inside;
 mod load;
 mod packing;
 mod process;
+mod refresh;
 mod report;
 mod servers;
 mod uploads;

@@ -125,10 +125,26 @@ pub struct Running {
 
 impl Running {
     pub fn start(kind: Kind, dir: PathBuf, payload: &Payload) -> Running {
-        let mut command = prepare(kind, &dir);
+        let (address, command) = prepare(kind, &dir);
+        Running::start_command(kind, dir, address, command, payload)
+    }
+
+    /// This program, on what [`prepare_ours`] has made.
+    pub fn start_prepared(dir: PathBuf, address: SocketAddr, payload: &Payload) -> Running {
+        let command = ours(&dir);
+        Running::start_command(Kind::Ours, dir, Some(address), command, payload)
+    }
+
+    fn start_command(
+        kind: Kind,
+        dir: PathBuf,
+        address: Option<SocketAddr>,
+        mut command: Command,
+        payload: &Payload,
+    ) -> Running {
         let began = Instant::now();
-        let mut child = command.1.spawn().expect("the server starts");
-        let address = match command.0 {
+        let mut child = command.spawn().expect("the server starts");
+        let address = match address {
             Some(address) => address,
             None => {
                 let mut line = String::new();
@@ -157,6 +173,10 @@ impl Running {
 
     pub fn usage(&self) -> Usage {
         process::usage_of_tree(self.child.id())
+    }
+
+    pub fn cpu_ns(&self) -> u64 {
+        process::cpu_ns(self.child.id())
     }
 
     /// Syncs all that was written, in one call for the whole filesystem: what nginx leaves undone,
@@ -212,12 +232,24 @@ fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
     visit(dir);
 }
 
-/// The command, and the address if it is known beforehand.
-fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+fn command_of(kind: Kind, dir: &Path) -> Command {
     let program = kind.program().expect("only what is here is started");
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(dir.join("log")).expect("a log"));
+    command
+}
+
+fn ours(dir: &Path) -> Command {
+    let mut command = command_of(Kind::Ours, dir);
+    let config = dir.join("receiver.toml");
+    command.args(["receive", "--config"]).arg(config);
+    command
+}
+
+/// The command, and the address if it is known beforehand.
+fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+    let mut command = command_of(kind, dir);
     let address = free_address();
     match kind {
         Kind::Sink => {
@@ -226,9 +258,7 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
         }
         Kind::Ours => {
             prepare_ours(dir, address);
-            command
-                .args(["receive", "--config"])
-                .arg(dir.join("receiver.toml"));
+            command = ours(dir);
         }
         Kind::RestServer => {
             let store = dir.join("store");
