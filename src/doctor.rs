@@ -335,54 +335,36 @@ pub fn millis(time: Duration) -> String {
 /// How long an exchange may take in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of a request that was sent as it stands.
-pub struct Exchange {
+/// An HTTP answer, as far as doctor looks.
+#[derive(Debug)]
+pub struct Answer {
     pub status: u16,
     pub body: String,
-    pub took: Duration,
-    /// The path MTU that the kernel goes by, in bytes.
-    pub mtu: Option<u32>,
-    /// Whether every byte that was sent has arrived.
-    pub arrived: bool,
 }
 
-/// Sends a head and so many zeros to `http://` whoever, without a library in between: what arrives
-/// is to be seen.
-pub fn exchange(address: SocketAddr, head: &str, zeros: usize) -> io::Result<Exchange> {
-    let begun = Instant::now();
+impl Answer {
+    /// Errors: it is none.
+    pub fn read(text: &[u8]) -> io::Result<Answer> {
+        let text = String::from_utf8_lossy(text);
+        let status = text.get(9..12).and_then(|digits| digits.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other("what answers is no HTTP server"))?;
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok(Answer {
+            status,
+            body: body.to_owned(),
+        })
+    }
+}
+
+/// Asks whoever listens there, in plain HTTP.
+pub fn ask(address: SocketAddr, head: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(head.as_bytes())?;
-    // A receiver that has answered may have closed its ear.
-    let _ = stream.write_all(&vec![0; zeros]);
-    let mut arrived = false;
-    while !arrived && begun.elapsed() < PATIENCE {
-        arrived = sys::unacked_bytes(&stream)? == 0;
-        if !arrived {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-    let mtu = sys::path_mtu(&stream);
     let mut text = Vec::new();
-    if arrived {
-        let _ = (&stream)
-            .take(wire::ANSWER_BYTES_MAX)
-            .read_to_end(&mut text);
-    }
-    let text = String::from_utf8_lossy(&text);
-    let status = text.get(9..12).and_then(|digits| digits.parse().ok());
-    if arrived && status.is_none() {
-        return Err(io::Error::other("what answers is no HTTP server"));
-    }
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok(Exchange {
-        status: status.unwrap_or(0),
-        body: body.to_owned(),
-        took: begun.elapsed(),
-        mtu,
-        arrived,
-    })
+    let _ = stream.take(wire::ANSWER_BYTES_MAX).read_to_end(&mut text);
+    Answer::read(&text)
 }
 
 #[cfg(test)]

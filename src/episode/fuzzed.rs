@@ -3,10 +3,10 @@
 
 use std::io::Read;
 
+use cis490_zstd::{BLOCK_BYTES, Compressor};
 use ruzstd::decoding::StreamingDecoder;
 
 use super::read;
-use super::zstd::{BLOCK_BYTES, Compressor};
 
 /// Enough for the matcher to forget what lies behind its window.
 const INPUT_BYTES_MAX: usize = 3 << 20;
@@ -36,7 +36,9 @@ pub fn matcher(bytes: &[u8]) {
         let block = &input[number * BLOCK_BYTES..];
         let block = &block[..block.len().min(BLOCK_BYTES)];
         compressor.room()[..block.len()].copy_from_slice(block);
-        packed.extend_from_slice(compressor.block(block.len(), number + 1 == blocks));
+        let (head, body) = compressor.block(block.len(), number + 1 == blocks);
+        packed.extend_from_slice(&head);
+        packed.extend_from_slice(body);
     }
     packed.extend_from_slice(&compressor.end());
     assert_eq!(

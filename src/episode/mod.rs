@@ -17,7 +17,6 @@ mod pack;
 mod read;
 mod tar_stream;
 mod tree;
-mod zstd;
 
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};

@@ -5,14 +5,15 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use cis490_zstd::Compressor;
 use sha2::{Digest, Sha256};
 
 use super::meta::Meta;
 use super::tar_stream::TarStream;
 use super::tree::{Unfit, Walk, survey};
-use super::zstd::Compressor;
 use crate::events;
 use crate::names::Sha256Digest;
 
@@ -27,7 +28,8 @@ pub struct Packed {
 /// Writes the tar.zst of `dir` to `out`, an empty file; its entries are named `<id>/...`.
 ///
 /// The bytes depend on the directory's content alone, wherever and whenever it is packed.
-/// `progress` hears how many bytes of the episode's files were read, and how many there are.
+/// `progress` hears how many bytes of the episode's files were read, and how many there are, and
+/// may end it.
 ///
 /// Errors: what is unfit in `dir`; what went wrong with `out`, a full disk as `StorageFull`.
 /// `out` then holds rubbish.
@@ -35,7 +37,7 @@ pub fn pack(
     dir: &Path,
     id: &str,
     out: &mut File,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
     let survey = survey(dir)?;
     let walk = Walk::new(dir, id.as_bytes().to_vec());
@@ -47,8 +49,12 @@ pub fn pack(
         let room = compressor.room();
         let filled = fill(&mut tar, room)?;
         let is_last = filled < room.len();
-        drain.write(compressor.block(filled, is_last))?;
-        progress(tar.bytes_read, survey.bytes);
+        let (head, body) = compressor.block(filled, is_last);
+        drain.write(&head)?;
+        drain.write(body)?;
+        if progress(tar.bytes_read, survey.bytes).is_break() {
+            return Err(PackError::Stopped);
+        }
         if is_last {
             break;
         }
@@ -105,6 +111,8 @@ pub enum PackError {
     Unfit(Unfit),
     /// Writing the tarball failed.
     Io(io::Error),
+    /// `progress` has ended it.
+    Stopped,
 }
 
 impl From<Unfit> for PackError {
@@ -124,7 +132,7 @@ impl PackError {
     pub fn is_passing(&self) -> bool {
         match self {
             PackError::Unfit(unfit) => unfit.is_passing(),
-            PackError::Io(_) => true,
+            PackError::Io(_) | PackError::Stopped => true,
         }
     }
 }
@@ -134,6 +142,7 @@ impl fmt::Display for PackError {
         match self {
             PackError::Unfit(unfit) => unfit.fmt(f),
             PackError::Io(error) => write!(f, "cannot write the tarball: {error}"),
+            PackError::Stopped => f.write_str("packing was ended before its end"),
         }
     }
 }

@@ -185,7 +185,7 @@ fn gate(config: &Config) -> Option<GateState> {
 }
 
 /// Asks the receiver of this configuration.
-pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Exchange> {
+pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
     let ip = match config.listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -193,7 +193,7 @@ pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Exchange> {
     };
     let address = SocketAddr::new(ip, config.listen.port());
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    doctor::exchange(address, &head, 0)
+    doctor::ask(address, &head)
 }
 
 #[derive(Default)]

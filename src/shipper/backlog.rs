@@ -126,13 +126,13 @@ impl Backlog {
 
 /// Ordered as the episodes are sent.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+pub enum Turn {
     Waited(Instant),
     Small(u64),
 }
 
 impl Entry {
-    fn turn(&self, now: Instant) -> Turn {
+    pub fn turn(&self, now: Instant) -> Turn {
         if now.saturating_duration_since(self.first_seen) >= PATIENCE {
             return Turn::Waited(self.first_seen);
         }

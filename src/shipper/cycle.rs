@@ -1,4 +1,5 @@
-//! The loop: look, ask the gate about what is held, then move one episode after the other.
+//! The loop: look, ask the gate about what is held, then move one episode after the other. Only the
+//! packing of the next one goes on beside it (`packing`).
 //!
 //! 1. One episode's fault defers that episode alone; the receiver's being away defers all, once.
 //! 2. Whatever fails in here is logged, told in `state.json` and tried again: only a person or a
@@ -9,13 +10,14 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::ahead::Ahead;
 use super::backlog::{Backlog, Entry};
 use super::backoff::Backoff;
 use super::bell::Bell;
 use super::config::Config;
 use super::holds::Holds;
 use super::moves::{self, Judge, Why};
-use super::outbox::{self, PackFault};
+use super::outbox;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
 use super::state::{self, StateFile, Trouble};
@@ -55,6 +57,10 @@ pub(super) struct Shipper {
     pub places: HashMap<CommitHash, (u32, u32)>,
     /// Our own disk is full: what is packed is still sent.
     pub packing: Backoff,
+    /// What is packed while another is sent.
+    pub ahead: Option<Ahead>,
+    /// There was no room for it.
+    pub ahead_rests: Backoff,
     told: Told,
     next_scan: Instant,
     next_expire: Instant,
@@ -81,6 +87,8 @@ impl Shipper {
             no_room: None,
             places: HashMap::new(),
             packing: Backoff::default(),
+            ahead: None,
+            ahead_rests: Backoff::default(),
             told: Told::default(),
             next_scan: now,
             next_expire: now,
@@ -106,6 +114,7 @@ impl Shipper {
             if self.next_scan <= Instant::now() {
                 self.look();
             }
+            self.look_at_ahead();
             self.ask_gate();
             match self.next() {
                 Some(id) => self.advance(&id),
@@ -119,6 +128,9 @@ impl Shipper {
                 None => self.rest(),
             }
             self.state.flush_lazily();
+        }
+        if let Some(ahead) = self.ahead.take() {
+            ahead.cancel();
         }
         self.state.flush();
         self.outcome()
@@ -166,7 +178,11 @@ impl Shipper {
     }
 
     fn try_to_look(&mut self) -> io::Result<()> {
-        let scan = queue::sweep_and_scan(&self.root, &mut self.told)?;
+        let scan = queue::sweep_and_scan(
+            &self.root,
+            self.ahead.as_ref().map(|ahead| &ahead.id),
+            &mut self.told,
+        )?;
         // Not an empty queue, whatever else is in it.
         self.failed |= scan.overlooked > 0;
         for (id, identity) in self.backlog.fold_in(scan.finished) {
@@ -241,7 +257,7 @@ impl Shipper {
         self.backlog.next(now, |entry| self.may_move(entry, now))
     }
 
-    fn may_move(&self, entry: &Entry, now: Instant) -> bool {
+    pub fn may_move(&self, entry: &Entry, now: Instant) -> bool {
         let held = entry
             .commit()
             .is_some_and(|commit| self.holds.contains(&commit));
@@ -298,44 +314,6 @@ impl Shipper {
         self.send(id);
     }
 
-    fn pack(&mut self, id: &EpisodeId) {
-        let Some(identity) = self.backlog.get(id).map(|entry| entry.identity) else {
-            return;
-        };
-        let start = Instant::now();
-        service::status(&format!("packing {id}"));
-        let mut progress = Progress::new(format!("packing {id}"));
-        let mut tell = |done, total| progress.tell(done, total);
-        let packed = outbox::pack(&self.root, id, identity, &mut tell);
-        drop(progress);
-        match packed {
-            Ok((seal, meta)) => {
-                self.packing.reset();
-                if let Some(entry) = self.backlog.get_mut(id) {
-                    events::packed(id, entry.bytes, seal.bytes, start.elapsed());
-                    entry.seal = Some(seal);
-                    entry.meta = Some(meta);
-                }
-            }
-            Err(PackFault::Unfit(why)) => self.refuse(id, &Why::new(Judge::Shipper, why)),
-            Err(PackFault::Passing(why)) => self.defer(id, None, &why),
-            Err(PackFault::DiskFull(error)) => self.disk_full(id, &error),
-        }
-    }
-
-    /// Our own disk is full: shipped/ goes first, and if that is not it, packing waits.
-    fn disk_full(&mut self, id: &EpisodeId, error: &io::Error) {
-        let wanted = self.backlog.get(id).map_or(0, |entry| entry.bytes);
-        match retention::make_room(&self.root, wanted, 1) {
-            Ok(removed) if removed > 0 => {}
-            _ => {
-                let wait = self.packing.fail(None);
-                events::disk_full(self.root.dir(), wait, error);
-                self.note_trouble(None, format!("the disk is full, packing waits: {error}"));
-            }
-        }
-    }
-
     fn send(&mut self, id: &EpisodeId) {
         let Some(entry) = self.backlog.get(id) else {
             return;
@@ -366,10 +344,18 @@ impl Shipper {
         let start = Instant::now();
         service::status(&format!("sending {id}, {} bytes", seal.bytes));
         let mut progress = Progress::new(format!("sending {id}"));
-        let heard = self
-            .receiver
-            .put(&upload, &mut |done| progress.tell(done, seal.bytes));
+        let mut begun = None;
+        let mut tell = |done| {
+            if begun.is_none() {
+                begun = Some(self.begin_ahead(id));
+            }
+            progress.tell(done, seal.bytes);
+        };
+        let heard = self.receiver.put(&upload, &mut tell);
         drop(progress);
+        if let Some(Some(ahead)) = begun {
+            self.ahead = Some(ahead);
+        }
         self.obey(&upload, heard, start.elapsed());
     }
 

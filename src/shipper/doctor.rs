@@ -1,10 +1,10 @@
 //! `cis490 doctor` on a lab host: its queue, its code, and the way to the receiver.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::checkout::local_commit;
 use super::config::Config;
+use super::probe;
 use super::root::Root;
 use super::socket::Stop;
 use super::state::State;
@@ -121,12 +121,6 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
 /// A body of full packets to an upload that cannot be one, since it states no digest: nothing is
 /// stored, and the answer tells whether the token was right.
 fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
-    let Some(address) = address_of(&config.receiver_url) else {
-        return vec![Finding::ok(
-            "path",
-            "not measured: it is tried on http:// alone",
-        )];
-    };
     let path = format!("{}{}/doctor", wire::EPISODES_PATH, config.host_id);
     let token_line = token.map_or(String::new(), |token| {
         format!("Authorization: Bearer {token}\r\n")
@@ -134,8 +128,8 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
     let head = format!(
         "PUT {path} HTTP/1.1\r\nHost: receiver\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{token_line}Content-Length: {BIG_BYTES}\r\n\r\n"
     );
-    let answer = match doctor::exchange(address, &head, BIG_BYTES) {
-        Ok(answer) => answer,
+    let probe = match probe::send(config, &head, BIG_BYTES) {
+        Ok(probe) => probe,
         Err(error) => {
             return vec![Finding::fail(
                 "path",
@@ -144,10 +138,10 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
             )];
         }
     };
-    let mtu = answer
+    let mtu = probe
         .mtu
         .map_or("unknown".to_owned(), |mtu| mtu.to_string());
-    if !answer.arrived {
+    let Some(answer) = probe.answer else {
         return vec![Finding::fail(
             "path",
             format!(
@@ -155,8 +149,8 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
             ),
             "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration",
         )];
-    }
-    let took = doctor::millis(answer.took);
+    };
+    let took = doctor::millis(probe.took);
     let through = format!("256 KiB got through in {took}, path MTU {mtu}");
     let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
     let words = problem.map_or(format!("status {}", answer.status), |problem| {
@@ -182,12 +176,6 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
             ),
         },
     ]
-}
-
-/// The address in `http://HOST:PORT`; `None` for anything else, or a name that nobody knows.
-fn address_of(url: &str) -> Option<SocketAddr> {
-    let rest = url.strip_prefix("http://")?;
-    rest.trim_end_matches('/').to_socket_addrs().ok()?.next()
 }
 
 /// Whether what this host records now gets in.

@@ -1,8 +1,9 @@
 //! `cis490 ship`: a lab host's side. Packs finished episodes and sends them, one at a time, until
-//! the receiver has answered for each.
+//! the receiver has answered for each. While one is sent, the next is packed.
 //!
 //! `queue` says what the folders mean, `outbox` and `moves` change them, `transport` asks the
-//! receiver, `answers` does what it says, and `cycle` is the loop around them. `backlog`, `holds`
+//! receiver, `answers` does what it says, `packing` and `ahead` have the next one ready, and `cycle`
+//! is the loop around them. `backlog`, `holds`
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
 pub mod config;
@@ -10,6 +11,7 @@ pub mod doctor;
 pub mod queue;
 pub mod state;
 
+mod ahead;
 mod answers;
 mod backlog;
 mod backoff;
@@ -19,6 +21,8 @@ mod cycle;
 mod holds;
 mod moves;
 mod outbox;
+mod packing;
+mod probe;
 mod progress;
 mod retention;
 mod root;

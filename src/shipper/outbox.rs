@@ -15,6 +15,7 @@ use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ pub enum PackFault {
     DiskFull(io::Error),
     /// It may go better later.
     Passing(String),
+    /// `progress` said that it is to end.
+    Stopped,
+}
+
+/// Whether the service manager is told that the sync of a large file takes its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// The loop that sends the beats waits for it.
+    Watched,
+    Unwatched,
 }
 
 /// Packs a finished episode. Nothing is left in outbox/ on an error.
@@ -56,10 +67,11 @@ pub fn pack(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    progress: &mut dyn FnMut(u64, u64),
+    sync: Sync,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
     let partial = root.outbox().join(format!("{id}{}", queue::PARTIAL));
-    let packed = pack_to(root, id, made_from, &partial, progress);
+    let packed = pack_to(root, id, made_from, sync, &partial, progress);
     if packed.is_err() {
         // A partial that stays is swept by the next scan.
         let _ = durable::unlink(&partial);
@@ -71,8 +83,9 @@ fn pack_to(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
+    sync: Sync,
     partial: &Path,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
     let mut file = durable::create(partial)?;
     let dir = root.episodes().join(id.as_str());
@@ -94,11 +107,20 @@ fn pack_to(
         Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
         _ => {}
     }
-    let slow = Duration::from_secs(seal.bytes / SYNC_BYTES_PER_SECOND_MIN);
-    service::long_step(slow, || durable::sync_file(&file))?;
+    match sync {
+        Sync::Watched => {
+            service::long_step(slowest_sync(seal.bytes), || durable::sync_file(&file))?;
+        }
+        Sync::Unwatched => durable::sync_file(&file)?,
+    }
     durable::rename(partial, &tarball(root, id))?;
     durable::sync_dir(&root.outbox())?;
     Ok((seal, packed.meta))
+}
+
+/// How long the sync of so many bytes may take.
+pub fn slowest_sync(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SYNC_BYTES_PER_SECOND_MIN)
 }
 
 /// The seal of a tarball that an earlier shipper left; `None` if it has none, or is not of this
@@ -185,6 +207,7 @@ impl From<PackError> for PackFault {
     fn from(error: PackError) -> PackFault {
         match error {
             PackError::Io(error) => error.into(),
+            PackError::Stopped => PackFault::Stopped,
             PackError::Unfit(unfit) if unfit.is_passing() => PackFault::Passing(unfit.to_string()),
             PackError::Unfit(unfit) => PackFault::Unfit(unfit.to_string()),
         }

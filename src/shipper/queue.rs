@@ -2,7 +2,7 @@
 //!
 //!     +episodes/<id>  no meta.json             being recorded: left alone
 //!     +episodes/<id>  -outbox/<id>             finished, not packed
-//!     +episodes/<id>  +outbox/<id>.partial     being packed; the partial is swept at every scan
+//!     +episodes/<id>  +outbox/<id>.partial     being packed; swept by every scan that finds it left behind
 //!     +episodes/<id>  +outbox/<id>             whole, on the disk, ours to send
 //!     -episodes/<id>  +outbox/<id>             a crash between the two last moves; the orphan is swept
 //!     -episodes/<id>  +shipped/<id>            the receiver has it: `<id>.receipt.json` beside it
@@ -97,9 +97,13 @@ impl Told {
     }
 }
 
-/// Sweeps outbox/ and looks through episodes/. Called when nothing is being packed.
-pub fn sweep_and_scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
-    sweep_outbox(root, told)?;
+/// Sweeps outbox/ but for the partial of the one that is `packing`, and looks through episodes/.
+pub fn sweep_and_scan(
+    root: &Root,
+    packing: Option<&EpisodeId>,
+    told: &mut Told,
+) -> io::Result<Scan> {
+    sweep_outbox(root, packing, told)?;
     scan(root, told)
 }
 
@@ -131,14 +135,17 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
     Ok(scan)
 }
 
-fn sweep_outbox(root: &Root, told: &mut Told) -> io::Result<()> {
+fn sweep_outbox(root: &Root, packing: Option<&EpisodeId>, told: &mut Told) -> io::Result<()> {
     for found in fs::read_dir(root.outbox())? {
         let path = found?.path();
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or("");
-        if name.ends_with(PARTIAL) {
+        if let Some(id) = name.strip_suffix(PARTIAL) {
+            if packing.is_some_and(|packing| packing.as_str() == id) {
+                continue;
+            }
             sweep(path, told, events::partial_swept);
             continue;
         }
@@ -232,7 +239,7 @@ mod tests {
             }
             let kept = put_outbox(&root, &mut random);
             let before = listing(&root.episodes());
-            let scan = sweep_and_scan(&root, &mut Told::silent()).unwrap();
+            let scan = sweep_and_scan(&root, None, &mut Told::silent()).unwrap();
             let found: BTreeSet<String> =
                 scan.finished.iter().map(|(id, _)| id.to_string()).collect();
             assert_eq!(found, finished, "seed {seed}");

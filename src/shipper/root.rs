@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::outbox;
 use crate::failure::Failure;
 
 /// What `cis490 init` makes in a root.
@@ -103,10 +104,11 @@ impl Root {
     pub fn lock(&self) -> Result<File, Failure> {
         let path = self.lock_file();
         let failed = |error: io::Error| {
-            Failure::new(
-                format!("cannot lock {}: {error}", path.display()),
-                "the root must be writable for the user that runs cis490",
-            )
+            let hint = match outbox::is_full(&error) {
+                true => "make room on that disk, or free inodes (df -i); nothing is lost",
+                false => "the root must be writable for the user that runs cis490",
+            };
+            Failure::new(format!("cannot lock {}: {error}", path.display()), hint)
         };
         let file = open_lock(&path).map_err(failed)?;
         let give_up = Instant::now() + LOCK_PATIENCE;

@@ -57,7 +57,7 @@ pub struct Socket {
     /// What seals the bytes, where the receiver is asked by https://.
     session: Option<Session>,
     /// False once a `100 Continue` came late, in the middle of the body: what can be read then
-    /// need not be an answer.
+    /// need not be an answer. Or the body shall arrive, whatever the answer.
     listens: bool,
 }
 
@@ -128,6 +128,21 @@ impl Socket {
 
     pub fn is_secure(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// From here on an answer does not end the sending.
+    pub fn stop_listening(&mut self) {
+        self.listens = false;
+    }
+
+    /// Bytes that have left and not arrived.
+    pub fn unacked_bytes(&self) -> io::Result<u64> {
+        sys::unacked_bytes(&self.stream)
+    }
+
+    /// The path MTU that the kernel goes by, in bytes.
+    pub fn path_mtu(&self) -> Option<u32> {
+        sys::path_mtu(&self.stream)
     }
 
     /// Sends all, or swallows the rest once the peer has answered or is gone: then the answer, or

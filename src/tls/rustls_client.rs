@@ -4,9 +4,10 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::SigningKey;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, OtherError,
     RootCertStore,
@@ -41,7 +42,10 @@ impl Trust {
         if roots.is_empty() {
             return Err("there is no certificate in it".to_owned());
         }
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(CryptoProvider {
+            key_provider: &NoKeys,
+            ..ring::default_provider()
+        });
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -82,6 +86,16 @@ impl Trust {
             ureq::Error::Io(error) => error.get_ref()?.downcast_ref().map(Fault::of),
             _ => None,
         }
+    }
+}
+
+/// We never show a certificate of our own, so what signs with its key need not be in the program.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("no keys are used here".to_owned()))
     }
 }
 

@@ -51,6 +51,17 @@ impl Ground {
         }
     }
 
+    /// A plain folder, for what needs more room than the image has.
+    pub fn plain() -> Ground {
+        let dir = base().join(format!("plain-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a folder to write in");
+        Ground {
+            dir,
+            is_mount: false,
+            rounds: AtomicU32::new(0),
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.dir
     }

@@ -5,6 +5,7 @@
 //! in its name; --tiny makes everything small, to see that it runs. Figures want a machine that
 //! does nothing else.
 
+mod chain;
 mod counting;
 mod floors;
 mod ground;
@@ -73,6 +74,7 @@ fn main() {
     }
     floors::run(&plan);
     packing::run(&plan);
+    chain::run(&plan);
     uploads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);

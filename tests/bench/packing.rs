@@ -1,6 +1,7 @@
 //! Packing beside the reference `zstd -3`, on one thread each: size, and CPU time.
 
 use std::fs::{self, File};
+use std::ops::ControlFlow::Continue;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ use crate::load::noise;
 use crate::process;
 use crate::report::{Goal, median, spread, verdict};
 
-const META: &str = r#"{"code_version":{"commit":"4904904904904904904904904904904904904904"}}"#;
+pub const META: &str = r#"{"code_version":{"commit":"4904904904904904904904904904904904904904"}}"#;
 
 pub fn run(plan: &Plan) {
     if !plan.wants("packing") {
@@ -43,7 +44,7 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
     for round in 0..=plan.rounds {
         let before = process::own_cpu_s();
         let mut out = File::create(&packed).expect("a file");
-        episode::pack(&source, "ep", &mut out, &mut |_, _| {}).expect("packing");
+        episode::pack(&source, "ep", &mut out, &mut |_, _| Continue(())).expect("packing");
         let own = process::own_cpu_s() - before;
         let before = process::children_cpu_s();
         let ran = Command::new("zstd")
@@ -124,7 +125,7 @@ impl Walk {
     }
 }
 
-fn json_lines(bytes: usize) -> Vec<u8> {
+pub fn json_lines(bytes: usize) -> Vec<u8> {
     let mut walk = Walk::new();
     let (mut text, mut t, mut seq) = (String::new(), 1_764_000_000.0, 0);
     while text.len() < bytes {

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use crate::Plan;
 use crate::ground::Ground;
 use crate::load::{Line, Payload};
-use crate::process;
 use crate::report::{Goal, percentile, short, verdict};
 use crate::servers::{self, Running};
 

@@ -93,11 +93,14 @@ fn delay(pair: &Pair, delay: Duration) -> String {
     }
     let (took_s, log) = (start.elapsed().as_secs_f64(), shipper.log());
     let failed = log.matches("event=receiver_away").count();
+    let rows = pair.world.rows();
     for n in 0..5 {
-        assert!(
-            pair.world.stored("lab-2", &format!("ep-{n}")).is_some(),
-            "{lab}"
-        );
+        let receipt = lab.json(&format!("shipped/ep-{n}.receipt.json"));
+        let rows = rows.iter().filter(|row| **row == receipt).count();
+        let stored = pair.world.stored("lab-2", &format!("ep-{n}"));
+        let digest = stored.map(|bytes| crate::client::sha256(&bytes));
+        assert_eq!(rows, 1, "{receipt}\n{lab}");
+        assert_eq!(receipt["sha256"].as_str(), digest.as_deref(), "{lab}");
     }
     format!(
         "{} ms each way, by a relay: 5 episodes of 100 kB in {took_s:.1} s, {failed} tries in vain",

@@ -5,6 +5,7 @@
 
 mod bad_network;
 mod gate_under_change;
+mod growth;
 mod half_an_hour;
 
 #[path = "../it/change/mod.rs"]
@@ -61,7 +62,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 17] = [
+    let runs: [(&str, fn()); 18] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -70,6 +71,7 @@ fn main() {
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
+        ("growth", growth::of_the_receiver),
         ("half-closed", a_peer_that_ends_and_does_not_read),
         ("change", gate_under_change::all_sources),
         ("crowd", bad_network::crowd),

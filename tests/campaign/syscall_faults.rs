@@ -14,9 +14,15 @@ fn run(what: &str, sweep: impl Fn(fn(usize) -> bool) -> Told) {
     if !can_trace(what) {
         return;
     }
-    let Told { faults, outcomes } = sweep(|_| true);
-    println!("{what}: {faults} faults");
-    for (outcome, count) in outcomes {
+    let told = sweep(|_| true);
+    let missed = &told.missed;
+    println!(
+        "{what}: {} faults, {} met by no call: {missed:?}",
+        told.faults,
+        missed.len()
+    );
+    for (outcome, count) in &told.outcomes {
         println!("{what}: {count:4} times {outcome}");
     }
+    told.assert_struck();
 }

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::ops::ControlFlow::Continue;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -86,7 +87,7 @@ fn noise(bytes: usize) -> Vec<u8> {
 /// Packs as `ep` into `tarball`.
 fn pack(dir: &Path, tarball: &Path) -> Result<Packed, PackError> {
     let mut out = File::create(tarball).unwrap();
-    episode::pack(dir, "ep", &mut out, &mut |_, _| {})
+    episode::pack(dir, "ep", &mut out, &mut |_, _| Continue(()))
 }
 
 /// Runs a program of the reference implementations; `None`, said by name, where it is missing.
@@ -397,7 +398,7 @@ fn what_cannot_be_read_may_be_readable_later() {
 
 fn check_locked(dir: &Path) {
     let mut nowhere = File::options().write(true).open("/dev/null").unwrap();
-    let error = episode::pack(dir, "ep", &mut nowhere, &mut |_, _| {}).unwrap_err();
+    let error = episode::pack(dir, "ep", &mut nowhere, &mut |_, _| Continue(())).unwrap_err();
     let words = error.to_string();
     assert!(
         error.is_passing() && words.contains("let the user that runs cis490"),
@@ -452,6 +453,7 @@ fn a_file_that_changes_under_our_hands_is_an_error_that_passes() {
                     done = true;
                     change(&dir.join(changed));
                 }
+                Continue(())
             });
             assert!(done);
             match (packed, name, changed) {
@@ -481,7 +483,7 @@ fn a_full_disk_is_an_error_and_no_panic() {
         eprintln!("skipped: a full disk, since there is no /dev/full");
         return;
     };
-    match episode::pack(&dir, "ep", &mut full, &mut |_, _| {}) {
+    match episode::pack(&dir, "ep", &mut full, &mut |_, _| Continue(())) {
         Err(PackError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }
@@ -505,7 +507,7 @@ fn a_block_stored_as_it_is_leaves_nothing_for_the_next_to_build_on() {
         );
         let tarball = folder.join("t.tar.zst");
         let mut out = File::create(&tarball).unwrap();
-        let packed = episode::pack(&dir, "ep", &mut out, &mut |_, _| {}).unwrap();
+        let packed = episode::pack(&dir, "ep", &mut out, &mut |_, _| Continue(())).unwrap();
         assert_eq!(packed.bytes, fs::metadata(&tarball).unwrap().len());
         let bytes = fs::read(&tarball).unwrap();
         assert_eq!(packed.sha256.as_bytes()[..], Sha256::digest(&bytes)[..]);
@@ -552,7 +554,8 @@ fn progress_ends_at_the_total() {
     let mut heard = Vec::new();
     let mut out = File::create(folder.join("t")).unwrap();
     episode::pack(&dir, "ep", &mut out, &mut |read, total| {
-        heard.push((read, total))
+        heard.push((read, total));
+        Continue(())
     })
     .unwrap();
     assert!(heard.is_sorted());

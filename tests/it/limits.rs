@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::client::Put;
-use crate::world::World;
+use crate::lab::{Lab, noise};
+use crate::world::{World, cis490};
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -110,6 +111,76 @@ fn fill(options: &'static str, sizes: &[usize]) {
         201,
         "{options}\n{world}"
     );
+}
+
+/// A lab host whose disk is full packs nothing, says so and loses nothing; with room again all of
+/// it is shipped.
+#[test]
+fn a_lab_host_without_room_keeps_its_episodes() {
+    let fill = "dd if=/dev/zero of=$root/fill bs=4k 2>/dev/null || :";
+    ship_from("size=8m", fill, 900_000);
+}
+
+#[test]
+fn a_lab_host_without_inodes_keeps_its_episodes() {
+    let fill = "n=0; while touch $root/fill-$n 2>/dev/null; do n=$((n+1)); done";
+    ship_from("size=8m,nr_inodes=100", fill, 900);
+}
+
+/// Three episodes on a tmpfs with these options, which `fill` fills up: once before the very first
+/// run, once after it.
+fn ship_from(options: &str, fill: &str, bytes: usize) {
+    if !can_mount() {
+        eprintln!("skipped: shipping from a tmpfs with {options}: no user namespaces here");
+        return;
+    }
+    let world = World::with(GATE_OFF);
+    let lab = Lab::new(&format!("http://{}", world.address()));
+    let recorded = lab.dir().join("recorded");
+    for id in ["ep-1", "ep-2", "ep-3"] {
+        lab.episode_with(id, COMMIT, &noise(bytes));
+    }
+    fs::rename(lab.path("episodes"), &recorded).unwrap();
+    let script = format!(
+        "root={:?}; config={:?}; ship() {{ code=0; $0 ship --once --config $config || code=$?; echo code=$code; }}
+        set -e; mount -t tmpfs -o {options} none $root; $0 init --config $config >/dev/null
+        {fill}; ship; rm $root/fill*; ship
+        echo ---; cp -r {recorded:?}/. $root/episodes; {fill}
+        ship; ls $root/episodes $root/refused; rm $root/fill*; ship; ls $root/episodes $root/outbox",
+        lab.root(),
+        lab.config(),
+    );
+    let program = cis490();
+    let words = std::iter::once(program.get_program()).chain(program.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let ran = std::process::Command::new("unshare")
+        .args(["-Umr", "sh", "-c", &script, &words.join(" ")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).replace(&lab.root().display().to_string(), "");
+    let log = String::from_utf8_lossy(&ran.stderr);
+    let after: Vec<&str> = said.lines().skip_while(|line| *line != "---").collect();
+    let wanted = [
+        "---",
+        "0 shipped, 0 refused, 0 held, 3 waiting",
+        "code=1",
+        "/episodes:",
+        "ep-1",
+        "ep-2",
+        "ep-3",
+        "",
+        "/refused:",
+        "3 shipped, 0 refused, 0 held, 0 waiting",
+        "code=0",
+        "/episodes:",
+        "",
+        "/outbox:",
+    ];
+    assert_eq!(after, wanted, "{options}\n{said}\n{log}\n{world}");
+    assert!(log.contains("event=disk_full"), "{options}\n{log}");
+    let hinted = !log.contains("cannot lock") || log.contains("hint: make room on that disk");
+    assert!(hinted, "{options}\n{log}");
+    assert_eq!(world.rows().len(), 3, "{options}\n{log}\n{world}");
 }
 
 fn can_mount() -> bool {

@@ -25,7 +25,7 @@ fn ended(output: Output) -> (i32, String, String) {
 }
 
 /// The finding of a subject in `doctor --json`, and the exit status.
-fn doctor(config: &str, more: &[&str]) -> (i32, Value) {
+pub fn doctor(config: &str, more: &[&str]) -> (i32, Value) {
     let (code, out, err) = run(&[&["doctor", "--json", "--config", config], more].concat());
     let report = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}\n{err}"));
     (code, report)
@@ -40,7 +40,7 @@ fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
 }
 
 /// What it found, after it was asserted that it says `verdict` with a remedy that has `remedy` in it.
-fn told(report: &Value, subject: &str, verdict: &str, remedy: &str) -> String {
+pub fn told(report: &Value, subject: &str, verdict: &str, remedy: &str) -> String {
     let one = finding(report, subject);
     assert_eq!(one["verdict"], verdict, "{report:#}");
     let to_do = one["do"].as_str().unwrap();

@@ -396,6 +396,19 @@ impl World {
         self.wait_for_end()
     }
 
+    /// Whether the process ends by itself in this time.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let process = self.process.as_mut().expect("the receiver was started");
+        let until = Instant::now() + time;
+        while process.try_wait().unwrap().is_none() {
+            if until < Instant::now() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
     /// Waits for the process to end by itself.
     pub fn wait_for_end(&mut self) -> Option<i32> {
         let mut process = self.process.take().expect("the receiver was started");

@@ -11,6 +11,19 @@ pub fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
+/// As [`word`], of four bytes.
+#[inline(always)]
+pub fn half_word(bytes: &[u8], at: usize) -> u32 {
+    let mut half = [0; 4];
+    if let Some(four) = bytes.get(at..at.wrapping_add(4)) {
+        half.copy_from_slice(four);
+    }
+    u32::from_le_bytes(half)
+}
+
+/// So many bits are seen in one look.
+pub const LOOK_BITS: u32 = 56;
+
 /// Writes into room of a fixed size. What does not fit is remembered, and is no panic.
 pub struct BitWriter<'a> {
     room: &'a mut [u8],
@@ -66,6 +79,24 @@ impl<'a> BitWriter<'a> {
     }
 }
 
+/// The highest bits first.
+pub struct Look {
+    bits: u64,
+    taken: u32,
+}
+
+impl Look {
+    /// The next bits. At most [`LOOK_BITS`] in one look.
+    #[inline(always)]
+    pub fn take(&mut self, count: u32) -> u32 {
+        // In two steps: a shift by 64 is none.
+        let value = (self.bits >> 1) >> (63 - count);
+        self.bits <<= count;
+        self.taken += count;
+        value as u32
+    }
+}
+
 /// Reads a stream backwards.
 pub struct BackwardReader<'a> {
     bytes: &'a [u8],
@@ -101,16 +132,30 @@ impl<'a> BackwardReader<'a> {
         (bits_from(self.bytes, left) & ((1 << count) - 1)) as u32
     }
 
-    /// 56 bits, the next ones highest; zeros after the last. Takes nothing.
+    /// [`LOOK_BITS`], the next ones highest; zeros after the last. Takes nothing.
     #[inline(always)]
     pub fn peek_high(&self) -> u64 {
-        match self.left.checked_sub(56) {
+        match self.left.checked_sub(LOOK_BITS as usize) {
             Some(low) => bits_from(self.bytes, low) << 8,
             None => {
                 let bits = bits_from(self.bytes, 0);
                 bits.checked_shl(64 - self.left as u32).unwrap_or(0)
             }
         }
+    }
+
+    #[inline(always)]
+    pub fn look(&self) -> Look {
+        Look {
+            bits: self.peek_high(),
+            taken: 0,
+        }
+    }
+
+    /// Takes what was taken of a look.
+    #[inline(always)]
+    pub fn after(&mut self, look: Look) {
+        self.skip(look.taken);
     }
 
     /// Takes what was peeked at.

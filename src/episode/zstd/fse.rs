@@ -3,7 +3,7 @@
 //! A distribution gives each symbol a number of the table's states; writing a symbol moves from
 //! state to state and writes the bits that the way back needs.
 
-use super::bits::{BackwardReader, BitWriter};
+use super::bits::{BackwardReader, BitWriter, Look};
 
 /// More symbols than any of the format's alphabets has.
 pub const SYMBOLS_MAX: usize = 64;
@@ -343,8 +343,8 @@ impl Decoder {
     }
 
     #[inline(always)]
-    pub fn next(&self, state: State, reader: &mut BackwardReader) -> State {
-        let place = usize::from(state.base) + reader.take(u32::from(state.bits)) as usize;
+    pub fn next(&self, state: State, look: &mut Look) -> State {
+        let place = usize::from(state.base) + look.take(u32::from(state.bits)) as usize;
         self.states[place % STATES_MAX]
     }
 
@@ -447,7 +447,9 @@ mod tests {
         for (i, symbol) in symbols.iter().enumerate() {
             assert_eq!(state.symbol, *symbol);
             if i + 1 < symbols.len() {
-                state = decoder.next(state, &mut reader);
+                let mut look = reader.look();
+                state = decoder.next(state, &mut look);
+                reader.after(look);
             }
         }
         assert!(reader.is_spent());

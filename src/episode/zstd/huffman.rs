@@ -1,11 +1,13 @@
 //! Literals: bytes that repeat nothing, each as a whole number of bits, the frequent ones as few.
 
-use super::bits::{BackwardReader, BitWriter};
+use super::bits::{BackwardReader, BitWriter, LOOK_BITS};
 use super::fse::{self, Distribution, SYMBOLS_MAX};
 
 /// The longest code that the format allows for literals.
 pub const CODE_BITS_MAX: u32 = 11;
 const TABLE: usize = 1 << CODE_BITS_MAX;
+/// So many codes surely lie in the bits that are looked at in one go.
+const CODES_A_LOOK: usize = (LOOK_BITS / CODE_BITS_MAX) as usize;
 /// The most weights that are written as they are, half a byte each.
 const PLAIN_WEIGHTS_MAX: usize = 128;
 const WEIGHTS_LOG_MAX: u32 = 6;
@@ -274,7 +276,9 @@ fn read_weights(bytes: &[u8]) -> Option<Vec<u8>> {
             weights.push(states[1 - place].symbol);
             return Some(weights);
         }
-        states[place] = decoder.next(states[place], &mut reader);
+        let mut look = reader.look();
+        states[place] = decoder.next(states[place], &mut look);
+        reader.after(look);
         if weights.len() > 255 {
             return None;
         }
@@ -345,38 +349,79 @@ impl Decoder {
 
     /// Reads one stream into `bytes`, which it has to fill exactly.
     pub fn decode(&self, stream: &[u8], bytes: &mut [u8]) -> Option<()> {
-        let mut reader = BackwardReader::new(stream)?;
-        let mut fives = bytes.chunks_exact_mut(5);
-        for five in &mut fives {
-            let mut bits = reader.peek_high();
-            let mut taken = 0;
-            for byte in five {
-                let entry = self.table[(bits >> (64 - CODE_BITS_MAX)) as usize];
-                *byte = entry as u8;
-                bits <<= entry >> 8;
-                taken += u32::from(entry >> 8);
-            }
-            reader.skip(taken);
-        }
-        for byte in fives.into_remainder() {
-            let entry = self.table[(reader.peek_high() >> (64 - CODE_BITS_MAX)) as usize];
-            *byte = entry as u8;
-            reader.skip(u32::from(entry >> 8));
-        }
-        reader.is_spent().then_some(())
+        self.decode_rest(BackwardReader::new(stream)?, bytes)
     }
 
-    /// The four streams of a literals section, each of a quarter of its bytes.
+    /// The four streams of a literals section, each of a quarter of its bytes. In turns, since
+    /// where a code begins is known only when the one before it is.
     pub fn decode_four(&self, streams: [&[u8]; 4], bytes: &mut [u8]) -> Option<()> {
         let part = bytes.len().div_ceil(4);
         let (first, rest) = bytes.split_at_mut_checked(part)?;
         let (second, rest) = rest.split_at_mut_checked(part)?;
         let (third, fourth) = rest.split_at_mut_checked(part)?;
-        let parts = [first, second, third, fourth];
-        for (stream, part) in streams.into_iter().zip(parts) {
-            self.decode(stream, part)?;
+        let [a, b, c, d] = streams;
+        let mut readers = [
+            BackwardReader::new(a)?,
+            BackwardReader::new(b)?,
+            BackwardReader::new(c)?,
+            BackwardReader::new(d)?,
+        ];
+        // The last one is the shortest.
+        let turns = fourth.len() / CODES_A_LOOK;
+        let whole = turns * CODES_A_LOOK;
+        let mut parts = [first, second, third, fourth];
+        {
+            let [a, b, c, d] = &mut parts;
+            let fives = a[..whole]
+                .chunks_exact_mut(CODES_A_LOOK)
+                .zip(b[..whole].chunks_exact_mut(CODES_A_LOOK))
+                .zip(c[..whole].chunks_exact_mut(CODES_A_LOOK))
+                .zip(d[..whole].chunks_exact_mut(CODES_A_LOOK));
+            for (((a, b), c), d) in fives {
+                let mut bits = [0; 4];
+                for (bits, reader) in bits.iter_mut().zip(&readers) {
+                    *bits = reader.peek_high();
+                }
+                let mut taken = [0; 4];
+                for place in 0..CODES_A_LOOK {
+                    for (i, to) in [&mut *a, &mut *b, &mut *c, &mut *d].into_iter().enumerate() {
+                        let (byte, length) = self.code(bits[i]);
+                        to[place] = byte;
+                        bits[i] <<= length;
+                        taken[i] += length;
+                    }
+                }
+                for (reader, taken) in readers.iter_mut().zip(taken) {
+                    reader.skip(taken);
+                }
+            }
+        }
+        for (reader, part) in readers.into_iter().zip(parts) {
+            self.decode_rest(reader, &mut part[whole..])?;
         }
         Some(())
+    }
+
+    fn decode_rest(&self, mut reader: BackwardReader, bytes: &mut [u8]) -> Option<()> {
+        for few in bytes.chunks_mut(CODES_A_LOOK) {
+            let mut bits = reader.peek_high();
+            let mut taken = 0;
+            for byte in few {
+                let (read, length) = self.code(bits);
+                *byte = read;
+                bits <<= length;
+                taken += length;
+            }
+            reader.skip(taken);
+        }
+        reader.is_spent().then_some(())
+    }
+
+    /// The byte that the highest bits are the code of, and how many they are.
+    #[inline(always)]
+    fn code(&self, bits: u64) -> (u8, u32) {
+        let entry = self.table[(bits >> (64 - CODE_BITS_MAX)) as usize];
+        (entry as u8, u32::from(entry >> 8))
     }
 }
 

@@ -5,7 +5,7 @@
 //! in, literal by literal and repetition by repetition. Whoever decodes a block would get those
 //! bytes; here they need not be copied together, which is most of what decoding costs.
 
-use super::bits::BackwardReader;
+use super::bits::{BackwardReader, Look, half_word, word};
 use super::fse::{Decoder, Distribution};
 use super::huffman;
 use super::literals;
@@ -73,9 +73,12 @@ impl Reader {
         let mut length = by_length.begin(&mut reader);
         let (mut place, mut told) = (begin, 0);
         for left in (0..number).rev() {
-            let name = ranges[1].read(distance.symbol, &mut reader)?;
-            let repeated = ranges[2].read(length.symbol, &mut reader)? as usize + MATCH_BYTES_MIN;
-            let number = ranges[0].read(literal.symbol, &mut reader)? as usize;
+            // Three times at most 16 bits, since a distance has to lie in the window.
+            let mut look = reader.look();
+            let name = ranges[1].read(distance.symbol, &mut look)?;
+            let repeated = ranges[2].read(length.symbol, &mut look)? as usize + MATCH_BYTES_MIN;
+            let number = ranges[0].read(literal.symbol, &mut look)? as usize;
+            reader.after(look);
             same(literals, told, history, place, number)?;
             (told, place) = (told + number, place + number);
             let back = self.recent.distance(name, number)? as usize;
@@ -83,9 +86,11 @@ impl Reader {
             same(history, from, history, place, repeated)?;
             place += repeated;
             if left > 0 {
-                literal = by_literals.next(literal, &mut reader);
-                length = by_length.next(length, &mut reader);
-                distance = by_distance.next(distance, &mut reader);
+                let mut look = reader.look();
+                literal = by_literals.next(literal, &mut look);
+                length = by_length.next(length, &mut look);
+                distance = by_distance.next(distance, &mut look);
+                reader.after(look);
             }
         }
         let is_rest = literals.get(told..)? == history.get(place..)?;
@@ -117,9 +122,9 @@ impl Ranges {
     }
 
     #[inline(always)]
-    fn read(&self, code: u8, reader: &mut BackwardReader) -> Option<u32> {
+    fn read(&self, code: u8, look: &mut Look) -> Option<u32> {
         let (begin, bits) = self.0[usize::from(code) % 64]?;
-        Some(begin + reader.take(bits))
+        Some(begin + look.take(bits))
     }
 }
 
@@ -128,10 +133,16 @@ impl Ranges {
 #[inline(always)]
 fn same(a: &[u8], a_at: usize, b: &[u8], b_at: usize, length: usize) -> Option<()> {
     let (a, b) = (a.get(a_at..a_at + length)?, b.get(b_at..b_at + length)?);
-    if length >= 8 {
-        let ends = super::bits::word(a, length - 8) == super::bits::word(b, length - 8);
-        let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
-        return (ends && a.eq(b)).then_some(());
-    }
-    a.iter().eq(b).then_some(())
+    let is_same = match length {
+        0 => true,
+        // Both ends at once; they overlap or meet.
+        1..4 => a[0] == b[0] && a[length / 2] == b[length / 2] && a[length - 1] == b[length - 1],
+        4..8 => {
+            half_word(a, 0) == half_word(b, 0)
+                && half_word(a, length - 4) == half_word(b, length - 4)
+        }
+        8..=16 => word(a, 0) == word(b, 0) && word(a, length - 8) == word(b, length - 8),
+        _ => a == b,
+    };
+    is_same.then_some(())
 }

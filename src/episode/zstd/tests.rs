@@ -17,7 +17,9 @@ fn packed_by(mut compressor: Compressor, bytes: &[u8]) -> (Vec<u8>, u64) {
     loop {
         let filled = left.read(compressor.room()).unwrap();
         let is_last = filled < BLOCK_BYTES;
-        frame.extend_from_slice(compressor.block(filled, is_last));
+        let (head, body) = compressor.block(filled, is_last);
+        frame.extend_from_slice(&head);
+        frame.extend_from_slice(body);
         if is_last {
             break;
         }
@@ -153,6 +155,36 @@ fn repetitions_reach_back_a_window_and_no_further() {
     assert!(packed(&twice).len() < packed(&piece).len() + 2000);
 }
 
+/// What cannot be made smaller passes quickly; that must not cost what can.
+#[test]
+fn noise_is_stored_and_what_comes_after_it_is_not() {
+    let mut random = Random(490);
+    let noise: Vec<u8> = (0..3 * BLOCK_BYTES)
+        .map(|_| random.next(256) as u8)
+        .collect();
+    assert!(literals::are_even(&noise[..BLOCK_BYTES]));
+    let frame = packed(&noise);
+    assert_eq!(
+        frame.len(),
+        noise.len() + 10 + 4 * 3,
+        "three full, one empty"
+    );
+    // Seven bits of each byte, without one repetition: codes alone make it smaller.
+    let seven: Vec<u8> = noise.iter().map(|byte| byte & 0x7f).collect();
+    assert!(packed(&seven).len() < seven.len() * 9 / 10);
+    let lines: Vec<u8> = (0..BLOCK_BYTES as u64 / 16)
+        .flat_map(|i| format!("{{\"n\":{i},\"x\":{}}}\n", random.next(99_999)).into_bytes())
+        .collect();
+    let alone = packed(&lines).len();
+    let frame = packed(&[&noise[..], &lines].concat());
+    assert!(
+        frame.len() < noise.len() + alone * 11 / 10,
+        "{} bytes for the lines, {alone} without noise before them",
+        frame.len() - noise.len()
+    );
+    assert!(by_ruzstd(&frame) == [&noise[..], &lines].concat());
+}
+
 #[test]
 fn a_block_that_does_not_read_back_is_stored_and_the_next_builds_on_nothing() {
     let bytes = mixture(5, 10 * BLOCK_BYTES);
@@ -175,7 +207,9 @@ fn a_block_that_does_not_read_back_is_stored_and_the_next_builds_on_nothing() {
     for (number, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
         compressor.damage = (number == 4).then_some(|block: &mut [u8]| block[9] ^= 4);
         compressor.room()[..block.len()].copy_from_slice(block);
-        frame.extend_from_slice(compressor.block(block.len(), number == 9));
+        let (head, body) = compressor.block(block.len(), number == 9);
+        frame.extend_from_slice(&head);
+        frame.extend_from_slice(body);
     }
     frame.extend_from_slice(&compressor.end());
     assert_eq!(compressor.blocks_not_read_back, 1);

@@ -104,10 +104,14 @@ impl Exchange<'_> {
 
     /// What stands under the name, the gate, the size, the space, room for one more.
     fn judge_claim(self, claim: Claim) -> Result<Judged, Refusal> {
-        let claim = match self.judge_in_memory(claim) {
-            Ok(admitted) => return Ok(Judged::Admitted(admitted)),
-            Err(claim) => claim,
-        };
+        if let Some((place, permit)) = self.judge_in_memory(&claim) {
+            return Ok(Judged::Admitted(Admitted {
+                claim,
+                place,
+                permit,
+                store_was_asked: false,
+            }));
+        }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
         if let Standing::Stored(receipt) = standing {
             return Ok(Judged::Stored(receipt));
@@ -136,25 +140,16 @@ impl Exchange<'_> {
 
     /// The short way of an upload that nothing in memory speaks against: its body thread asks the
     /// store, and so nobody waits for a clerk. What the store may still say (200, 409, 507) stands in
-    /// the same order there. An error is the claim of any other upload, which goes the long way.
-    fn judge_in_memory(self, claim: Claim) -> Result<Admitted, Claim> {
-        let gate = &self.shared.gate;
-        let position = match claim.commit.map(|commit| gate.look(&commit)) {
-            Some(Look::Admitted(position)) => position,
-            _ => return Err(claim),
+    /// the same order there. Any other upload goes the long way.
+    fn judge_in_memory(self, claim: &Claim) -> Option<(Option<GatePlace>, Permit)> {
+        let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
+            return None;
         };
         if claim.bytes > self.shared.config.max_episode_bytes {
-            return Err(claim);
+            return None;
         }
-        let Ok(permit) = self.shared.uploads.permit(self.connection.peer()) else {
-            return Err(claim);
-        };
-        Ok(Admitted {
-            claim,
-            place: self.gate_place(Some(position)),
-            permit,
-            store_was_asked: false,
-        })
+        let permit = self.shared.uploads.permit(self.connection.peer()).ok()?;
+        Some((self.gate_place(Some(position)), permit))
     }
 
     /// The disk's part of the judgement, in one question to a clerk.

@@ -5,7 +5,8 @@
 //! 3. Only the committer appends, and only a tail that no answer was built on is ever cut.
 //!
 //! The map costs 16 bytes an episode: a keyed 64-bit hash of the name and the row's offset. Equal
-//! hashes are all kept, and each is checked against the row that it points to.
+//! hashes are all kept, and each is checked against the row that it points to. The newest ones, an
+//! eighth of all at most, lie in a tree that takes more than twice as much, until they are merged.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -28,6 +29,8 @@ use crate::{durable, events};
 
 /// Unreadable lines that are named one by one at start.
 const NAMED_MAX: usize = 10;
+/// So many new rows are not worth a merge.
+const NEW_MIN: usize = 4096;
 
 /// The readers' side: finds rows by name.
 pub struct Index {
@@ -103,11 +106,9 @@ impl Index {
 
     /// All rows of a slot, oldest first. More than one is odd and tolerated.
     pub fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
-        let offsets = self
-            .names
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .offsets(slot);
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let offsets = names.of_hash(names.hash(slot));
+        drop(names);
         let mut found = Vec::new();
         for offset in offsets {
             match rows::read_row(&self.file, offset)? {
@@ -125,7 +126,7 @@ impl Index {
     pub fn enter(&self, slot: &Slot, offset: u64) {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let hash = names.hash(slot);
-        names.new.insert((hash, offset));
+        names.enter(hash, offset);
     }
 
     /// How many rows can be found.
@@ -192,11 +193,12 @@ impl Syncer {
     }
 }
 
-/// Which rows may be of a name. The many that were there at start take exactly 16 bytes each.
+/// Which rows may be of a name.
 struct Names {
     hasher: RandomState,
-    /// Hash and offset, sorted.
+    /// Hash and offset, sorted: exactly 16 bytes each.
     old: Box<[(u64, u64)]>,
+    /// Those that came since, sorted too; all of them lie behind the old ones in the file.
     new: BTreeSet<(u64, u64)>,
 }
 
@@ -214,14 +216,36 @@ impl Names {
         hash(&self.hasher, slot)
     }
 
-    /// Ascending, so oldest first: what was there at start lies before what came since.
-    fn offsets(&self, slot: &Slot) -> Vec<u64> {
-        let hash = self.hash(slot);
+    /// Merges when it is due: a row is moved about eight times in all, however many there are, and
+    /// readers wait some milliseconds for a million rows.
+    fn enter(&mut self, hash: u64, offset: u64) {
+        self.new.insert((hash, offset));
+        if NEW_MIN.max(self.old.len() / 8) < self.new.len() {
+            self.old = merged(&self.old, &self.new);
+            self.new.clear();
+        }
+    }
+
+    /// Ascending, so oldest first: what is old lies before what came since.
+    fn of_hash(&self, hash: u64) -> Vec<u64> {
         let first = self.old.partition_point(|entry| entry.0 < hash);
         let old = self.old[first..].iter().take_while(|entry| entry.0 == hash);
         let new = self.new.range((hash, 0)..=(hash, u64::MAX));
         old.chain(new).map(|entry| entry.1).collect()
     }
+}
+
+fn merged(old: &[(u64, u64)], new: &BTreeSet<(u64, u64)>) -> Box<[(u64, u64)]> {
+    let mut all = Vec::with_capacity(old.len() + new.len());
+    let mut old = old;
+    for entry in new {
+        let before = old.partition_point(|one| one < entry);
+        all.extend_from_slice(&old[..before]);
+        all.push(*entry);
+        old = &old[before..];
+    }
+    all.extend_from_slice(old);
+    all.into_boxed_slice()
 }
 
 fn hash(hasher: &RandomState, slot: &Slot) -> u64 {
@@ -424,6 +448,26 @@ mod tests {
         tail.append(text.as_bytes()).unwrap();
         index.enter(&Slot::parse("a/1").unwrap(), tail.length);
         assert_eq!(seqs(&index, "a/1"), [1, 1]);
+    }
+
+    #[test]
+    fn many_new_rows_are_found_and_take_little_more_than_the_old_ones() {
+        let mut names = Names::new(RandomState::new(), vec![(7, 0), (7, 1), (9, 2)]);
+        let mut dice = crate::seeded::Seeded::new(490);
+        let mut all: BTreeSet<(u64, u64)> = names.old.iter().copied().collect();
+        for offset in 3..5 * NEW_MIN as u64 * 8 {
+            // Some hashes come twice.
+            let hash = dice.below(1 << 20);
+            names.enter(hash, offset);
+            all.insert((hash, offset));
+            assert!(names.new.len() <= NEW_MIN.max(names.old.len() / 8));
+        }
+        assert_eq!(names.old.len() + names.new.len(), all.len());
+        assert!(names.old.is_sorted() && NEW_MIN < names.old.len());
+        for hash in (0..1 << 20).step_by(97).chain([7, 9]) {
+            let wanted = all.range((hash, 0)..=(hash, u64::MAX)).map(|entry| entry.1);
+            assert_eq!(names.of_hash(hash), wanted.collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -196,7 +196,8 @@ impl Pair {
     /// All that was made is there, whole, with one row each.
     pub fn check_all(&self) {
         let made = self.made.borrow();
-        let rows = self.world.rows();
+        let mut rows = self.world.rows();
+        rows.retain(|row| row["host"] == "lab-1");
         assert_eq!(rows.len(), made.len(), "{}", self.world);
         for id in made.iter() {
             let receipt = self.lab.json(&format!("shipped/{id}.receipt.json"));

@@ -1,6 +1,7 @@
 //! The shipper, black-box: the built program, real folders, and a receiver that does what a test
 //! tells it (`stub`), or the real one (`end_to_end`).
 
+mod ahead;
 mod answers;
 mod commands;
 pub mod crashes;

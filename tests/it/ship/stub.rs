@@ -16,6 +16,8 @@ pub enum Reply {
     Store,
     /// As `Store`, but the answer is lost.
     StoreAndDie,
+    /// Stores, does something, and only then answers.
+    StoreAndAfter(Arc<dyn Fn() + Send + Sync>),
     /// Nothing at all: it takes the head and hangs up.
     Die,
     /// 100, and then it hangs up in the middle of the body.
@@ -147,6 +149,12 @@ impl Shared {
         match reply {
             Reply::Store => {
                 if let Some(answer) = self.store(stream, heard) {
+                    say(stream, &answer);
+                }
+            }
+            Reply::StoreAndAfter(act) => {
+                if let Some(answer) = self.store(stream, heard) {
+                    act();
                     say(stream, &answer);
                 }
             }

@@ -1,5 +1,6 @@
 //! What a process holds, read from /proc while it rests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::thread;
@@ -7,10 +8,12 @@ use std::time::Duration;
 
 /// At one rest, the least of many looks over three seconds: git may be asked just then, or the gate
 /// about what is held.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Pulse {
     memory_kib: u64,
-    descriptors: usize,
+    /// Of it, what is the process' own: no pages of its program.
+    anonymous_kib: u64,
+    descriptors: Vec<String>,
     threads: u64,
 }
 
@@ -26,9 +29,10 @@ impl Series {
         let most = |of: fn(&Pulse) -> u64| warm.iter().map(of).max().unwrap();
         assert!(
             last.memory_kib <= most(|p| p.memory_kib) + kib_more
-                && last.descriptors as u64 <= most(|p| p.descriptors as u64) + 1
+                && last.descriptors.len() as u64 <= most(|p| p.descriptors.len() as u64) + 1
                 && last.threads <= most(|p| p.threads) + threads_more,
-            "{who} grows: {self}"
+            "{who} grows: {self}; open: {}",
+            last.open()
         );
     }
 }
@@ -41,9 +45,10 @@ impl fmt::Display for Series {
         };
         write!(
             f,
-            "KiB {}; descriptors {}; threads {}",
+            "KiB {}; of these anonymous {}; descriptors {}; threads {}",
             list(|p| p.memory_kib),
-            list(|p| p.descriptors as u64),
+            list(|p| p.anonymous_kib),
+            list(|p| p.descriptors.len() as u64),
             list(|p| p.threads)
         )
     }
@@ -56,9 +61,14 @@ pub fn look(pids: &[u32], series: &mut [&mut Series]) {
         thread::sleep(Duration::from_millis(120));
         for (least, pid) in least.iter_mut().zip(pids) {
             let now = Pulse::of(*pid);
+            let descriptors = match now.descriptors.len() < least.descriptors.len() {
+                true => now.descriptors,
+                false => std::mem::take(&mut least.descriptors),
+            };
             *least = Pulse {
                 memory_kib: least.memory_kib.min(now.memory_kib),
-                descriptors: least.descriptors.min(now.descriptors),
+                anonymous_kib: least.anonymous_kib.min(now.anonymous_kib),
+                descriptors,
                 threads: least.threads.min(now.threads),
             };
         }
@@ -72,10 +82,37 @@ impl Pulse {
     fn of(pid: u32) -> Pulse {
         Pulse {
             memory_kib: field(pid, "VmRSS:"),
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+            anonymous_kib: field(pid, "RssAnon:"),
+            descriptors: descriptors(pid),
             threads: field(pid, "Threads:"),
         }
     }
+
+    /// What is open, and how often.
+    fn open(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for what in &self.descriptors {
+            *counts.entry(what).or_insert(0) += 1;
+        }
+        let list: Vec<String> = counts
+            .iter()
+            .map(|(what, n)| format!("{n} {what}"))
+            .collect();
+        list.join(", ")
+    }
+}
+
+/// What a process has open, by name; of sockets and pipes without their numbers.
+fn descriptors(pid: u32) -> Vec<String> {
+    let name = |path: std::path::PathBuf| match fs::read_link(path) {
+        Ok(target) => match target.to_string_lossy().split_once(":[") {
+            Some((kind, _)) => kind.to_owned(),
+            None => target.display().to_string(),
+        },
+        Err(_) => "closed meanwhile".to_owned(),
+    };
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    entries.map(|entry| name(entry.unwrap().path())).collect()
 }
 
 /// A number of /proc/PID/status.

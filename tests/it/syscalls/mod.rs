@@ -14,6 +14,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,12 +59,36 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The command that runs a program with the fault on these paths.
-    fn command(&self, paths: &[String]) -> Vec<String> {
+    /// The command that runs a program with the fault on these paths. `log` tells of the fault.
+    fn command(&self, paths: &[String], log: &Path) -> Vec<String> {
         let mut words = strace(self.calls, paths);
-        words.extend(["-o".to_owned(), "/dev/null".to_owned()]);
+        if self.kills() {
+            // With it strace 6.1 forgets the signal of all but a thread's first such call.
+            words.retain(|word| word != "--seccomp-bpf");
+        }
+        words.extend(["-o".to_owned(), log.display().to_string()]);
         words.extend(["-e".to_owned(), format!("inject={self}")]);
         words
+    }
+
+    /// Whether strace has written that it answered in the kernel's place, or held a call back. It
+    /// may be a little behind.
+    fn has_struck(&self, log: &Path) -> bool {
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            if text.contains("(INJECTED)") || text.contains("(DELAYED)") {
+                return true;
+            }
+            if until < Instant::now() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn kills(&self) -> bool {
+        self.what.contains("KILL")
     }
 
     fn is_full(&self) -> bool {
@@ -127,7 +153,14 @@ pub fn whole_log(log: &Path, process: u32) -> String {
     }
 }
 
-/// All faults of a run whose clean calls `log` tells, as strace wrote it.
+/// The faults, of all that a run can meet whose clean calls `log` tells, whose numbers are wanted.
+fn faults(log: &str, wanted: impl Fn(usize) -> bool) -> Vec<Fault> {
+    let all = all_faults(log).into_iter().enumerate();
+    all.filter(|(number, _)| wanted(*number))
+        .map(|(_, fault)| fault)
+        .collect()
+}
+
 fn all_faults(log: &str) -> Vec<Fault> {
     let counts = counts(log);
     let mut faults = Vec::new();
@@ -177,6 +210,37 @@ fn counts(log: &str) -> BTreeMap<String, usize> {
 #[derive(Debug, Default)]
 pub struct Told {
     pub faults: usize,
+    /// Faults that no call met: another thread had made that many.
+    pub missed: Vec<String>,
     /// By what the sender, or the shell, heard.
     pub outcomes: BTreeMap<String, usize>,
+}
+
+impl Told {
+    /// Runs one fault after the other, three at a time, and notes what came of each: whether the
+    /// fault has struck, and the outcome.
+    fn of(faults: &[Fault], suffer: impl Fn(&Fault) -> (bool, String) + Sync) -> Told {
+        let (next, told) = (AtomicUsize::new(0), Mutex::new(Told::default()));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let (has_struck, outcome) = suffer(fault);
+                        let mut told = told.lock().unwrap();
+                        told.faults += 1;
+                        if !has_struck {
+                            told.missed.push(fault.to_string());
+                        }
+                        *told.outcomes.entry(outcome).or_default() += 1;
+                    }
+                });
+            }
+        });
+        told.into_inner().unwrap()
+    }
+
+    /// A sweep whose faults strike nothing proves nothing.
+    pub fn assert_struck(&self) {
+        assert!(5 * self.missed.len() < self.faults, "{self:?}");
+    }
 }

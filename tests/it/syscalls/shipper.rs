@@ -2,11 +2,8 @@
 //! without it. The receiver stays whole.
 
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use super::{Fault, Told, all_faults, can_trace, strace, whole_log};
+use super::{Fault, Told, can_trace, faults, strace, whole_log};
 use crate::lab::{Lab, noise};
 use crate::world::{World, cis490};
 
@@ -18,31 +15,13 @@ fn no_failing_call_of_the_shipper_loses_an_episode() {
     if can_trace("no_failing_call_of_the_shipper_loses_an_episode") {
         let told = every_failing_call(|number| number % 31 == 3);
         assert!(told.faults > 3, "{told:?}");
+        told.assert_struck();
     }
 }
 
 /// Ships under every fault whose number `wanted` picks.
 pub fn every_failing_call(wanted: impl Fn(usize) -> bool) -> Told {
-    let faults = all_faults(&clean_run());
-    let faults: Vec<Fault> = (0..)
-        .zip(faults)
-        .filter(|(number, _)| wanted(*number))
-        .map(|(_, fault)| fault)
-        .collect();
-    let (next, told) = (AtomicUsize::new(0), Mutex::new(Told::default()));
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = suffer(fault);
-                    let mut told = told.lock().unwrap();
-                    told.faults += 1;
-                    *told.outcomes.entry(outcome).or_default() += 1;
-                }
-            });
-        }
-    });
-    told.into_inner().unwrap()
+    Told::of(&faults(&clean_run(), wanted), suffer)
 }
 
 fn paths(lab: &Lab) -> Vec<String> {
@@ -106,10 +85,15 @@ fn clean_run() -> String {
     whole_log(&log, process)
 }
 
-fn suffer(fault: &Fault) -> String {
+fn suffer(fault: &Fault) -> (bool, String) {
     let world = World::with(GATE_OFF);
     let lab = lab(&world);
-    let (_, status, said) = ship_under(&lab, &fault.command(&paths(&lab)));
+    let calls = lab.dir().join("calls");
+    let (_, status, said) = ship_under(&lab, &fault.command(&paths(&lab), &calls));
+    let has_struck = match fault.kills() {
+        true => status.is_none(),
+        false => fault.has_struck(&calls),
+    };
     let what = format!("{fault}: {status:?}\n{said}\n{lab}");
     if fault.what.contains("delay") {
         assert_eq!(status, Some(0), "{what}");
@@ -136,10 +120,11 @@ fn suffer(fault: &Fault) -> String {
     );
     assert_eq!(world.rows().len(), 1, "{what}\n{world}");
     check_content(&world, &what);
-    match status {
+    let outcome = match status {
         Some(code) => format!("exit {code}"),
         None => "killed".to_owned(),
-    }
+    };
+    (has_struck, outcome)
 }
 
 /// The stored tarball holds what was recorded.

@@ -4,10 +4,13 @@
 mod authority;
 mod front;
 
+use std::fs;
 use std::net::SocketAddr;
 
+use crate::client::sha256;
 use crate::forgejo::Forgejo;
 use crate::lab::{Lab, noise};
+use crate::operator::{doctor, told};
 use crate::ship::stub::{Reply, Stub, problem};
 use crate::world::{TempDir, World};
 use authority::{Authority, Shows};
@@ -68,6 +71,37 @@ fn an_episode_travels_by_https_to_a_name_and_to_an_address() {
         let check = lab.run(&["check", "--repo", world.repo.dir.to_str().unwrap()], &[]);
         assert_eq!(check.code, 0, "{check}");
     }
+}
+
+#[test]
+fn doctor_tries_the_way_and_the_token_by_https() {
+    let token = "a-token-of-lab-1";
+    let world = World::with(&format!(
+        "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"{}\"\n",
+        sha256(token.as_bytes())
+    ));
+    let authority = Authority::new("lab CA");
+    let port = front::serve(authority.server(Shows::Good), world.address());
+    let dir = TempDir::new();
+    let file = dir.path().join("token");
+    let lab = Lab::with(
+        &format!("https://localhost:{port}"),
+        &format!(
+            "ca_file = {:?}\ntoken_file = {file:?}",
+            authority.write(dir.path())
+        ),
+    );
+    let config = lab.config().display().to_string();
+    let repo = world.repo.dir.display().to_string();
+    for (token, code, verdict) in [(token, 0, "ok"), ("another", 2, "fail")] {
+        fs::write(&file, token).unwrap();
+        let (ended, report) = doctor(&config, &["--repo", &repo]);
+        assert_eq!(ended, code, "{report:#}");
+        let path = told(&report, "path", "ok", "");
+        assert!(path.contains("256 KiB got through"), "{path}");
+        told(&report, "token", verdict, "");
+    }
+    assert_eq!(world.names("episodes"), [""; 0]);
 }
 
 #[test]

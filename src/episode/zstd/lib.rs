@@ -1,8 +1,8 @@
 //! Compressing: bytes become a Zstandard frame (RFC 8878), block by block, in bounded memory.
 //!
 //! 1. The same bytes are the same frame, on every machine: nothing here is random or fractional.
-//! 2. A block leaves only after `proof` has read it back from its written bytes; one that does not
-//!    read back is stored as it is, which nothing can get wrong.
+//! 2. A compressed block leaves only after `proof` has read it back from its written bytes. One that
+//!    does not read back is stored: it leaves as it came, without a copy that could differ.
 //! 3. A block that was not written compressed leaves no trace: what a reader keeps from block to
 //!    block is what the last compressed one left, on both sides.
 //!
@@ -40,14 +40,16 @@ const _: () = assert!(WINDOW_BYTES.is_power_of_two() && WINDOW_BYTES <= 8 << 20)
 
 /// One frame on its way.
 pub struct Compressor {
-    /// What went in, as far back as a repetition may reach or further.
+    /// What went in, as far back as a repetition may reach or further, and room after it.
     history: Vec<u8>,
+    /// Of `history`, what went in.
+    filled: usize,
     matcher: Matcher,
     found: Found,
     kept: Kept,
     reader: Reader,
     checksum: Checksum,
-    /// The block that is being written.
+    /// The compressed block that is being written.
     out: Vec<u8>,
     pub blocks_not_read_back: u64,
     #[cfg(test)]
@@ -62,18 +64,27 @@ struct Kept {
     tables: Tables,
 }
 
-#[derive(Clone, Copy)]
-enum BlockKind {
-    Plain = 0,
+/// What became of a block.
+enum Written {
+    /// Stored as it is.
+    Plain,
     /// One byte, repeated.
-    Only = 1,
-    Compressed = 2,
+    Only,
+    /// So many bytes of `out`.
+    Compressed(usize),
+}
+
+impl Default for Compressor {
+    fn default() -> Compressor {
+        Compressor::new()
+    }
 }
 
 impl Compressor {
     pub fn new() -> Compressor {
         Compressor {
             history: Vec::new(),
+            filled: 0,
             matcher: Matcher::new(),
             found: Found::default(),
             kept: Kept {
@@ -83,7 +94,7 @@ impl Compressor {
             },
             reader: Reader::new(),
             checksum: Checksum::new(),
-            out: vec![0; HEAD_BYTES + BLOCK_BYTES + SLACK_BYTES],
+            out: vec![0; BLOCK_BYTES + SLACK_BYTES],
             blocks_not_read_back: 0,
             #[cfg(test)]
             damage: None,
@@ -98,40 +109,41 @@ impl Compressor {
 
     /// Room for the next block. [`Compressor::block`] says how much of it was filled.
     pub fn room(&mut self) -> &mut [u8] {
-        if self.history.len() + BLOCK_BYTES > HISTORY_BYTES_MAX {
-            let gone = self.history.len() - WINDOW_BYTES;
-            self.history.drain(..gone);
+        if self.filled + BLOCK_BYTES > HISTORY_BYTES_MAX {
+            let gone = self.filled - WINDOW_BYTES;
+            self.history.copy_within(gone..self.filled, 0);
+            self.filled = WINDOW_BYTES;
             self.matcher.forget(gone as u32);
         }
-        let begin = self.history.len();
-        if self.history.capacity() < begin + BLOCK_BYTES {
+        let end = self.filled + BLOCK_BYTES;
+        if self.history.len() < end {
             // An episode of one block needs no room for many.
-            let all = if begin == 0 {
-                BLOCK_BYTES
-            } else {
-                HISTORY_BYTES_MAX
+            let all = match self.filled {
+                0 => BLOCK_BYTES,
+                _ => HISTORY_BYTES_MAX,
             };
-            self.history.reserve_exact(all - begin);
+            self.history.reserve_exact(all - self.history.len());
+            self.history.resize(end, 0);
         }
-        self.history.resize(begin + BLOCK_BYTES, 0);
-        &mut self.history[begin..]
+        &mut self.history[self.filled..end]
     }
 
-    /// The block of the first `filled` bytes of [`Compressor::room`], to be written next. All but
-    /// the last block are full.
-    pub fn block(&mut self, filled: usize, is_last: bool) -> &[u8] {
-        let begin = self.history.len() - BLOCK_BYTES;
-        self.history.truncate(begin + filled);
-        self.checksum.add(&self.history[begin..]);
-        let (kind, bytes) = self.write_block(begin);
-        let size = if matches!(kind, BlockKind::Only) {
-            filled
-        } else {
-            bytes
+    /// The block of the first `filled` bytes of [`Compressor::room`]: its head and its body, to be
+    /// written next. All but the last block are full.
+    pub fn block(&mut self, filled: usize, is_last: bool) -> ([u8; HEAD_BYTES], &[u8]) {
+        let begin = self.filled;
+        self.filled += filled;
+        self.checksum.add(&self.history[begin..self.filled]);
+        let kind = self.write_block(begin);
+        let block = &self.history[begin..self.filled];
+        // What is stored leaves from where it came to: nothing that could be read back differently.
+        let (kind, size, body) = match kind {
+            Written::Plain => (0, filled, block),
+            Written::Only => (1, filled, &block[..1]),
+            Written::Compressed(bytes) => (2, bytes, &self.out[..bytes]),
         };
-        let head = usize::from(is_last) | (kind as usize) << 1 | size << 3;
-        self.out[..HEAD_BYTES].copy_from_slice(&head.to_le_bytes()[..HEAD_BYTES]);
-        &self.out[..HEAD_BYTES + bytes]
+        let [a, b, c, _] = (u32::from(is_last) | kind << 1 | (size as u32) << 3).to_le_bytes();
+        ([a, b, c], body)
     }
 
     /// What ends a frame, after its last block.
@@ -139,43 +151,39 @@ impl Compressor {
         self.checksum.low().to_le_bytes()
     }
 
-    fn write_block(&mut self, begin: usize) -> (BlockKind, usize) {
-        let block = &self.history[begin..];
+    fn write_block(&mut self, begin: usize) -> Written {
+        let block = &self.history[begin..self.filled];
         let Some((first, rest)) = block.split_first() else {
-            return (BlockKind::Plain, 0);
+            return Written::Plain;
         };
         if rest.iter().all(|byte| byte == first) {
-            self.out[HEAD_BYTES] = *first;
-            return (BlockKind::Only, 1);
+            return Written::Only;
         }
         // A fault of ours in here costs the block its compression, and nothing else.
         let compressed = panic::catch_unwind(AssertUnwindSafe(|| self.compress(begin)));
         match compressed {
-            Ok(Some(bytes)) => (BlockKind::Compressed, bytes),
-            Ok(None) => self.store(begin),
+            Ok(Some(bytes)) => Written::Compressed(bytes),
+            Ok(None) => Written::Plain,
             Err(_) => {
                 self.distrust();
-                self.store(begin)
+                Written::Plain
             }
         }
-    }
-
-    /// The block as it is.
-    fn store(&mut self, begin: usize) -> (BlockKind, usize) {
-        let block = &self.history[begin..];
-        self.out[HEAD_BYTES..][..block.len()].copy_from_slice(block);
-        (BlockKind::Plain, block.len())
     }
 
     /// Writes the block compressed, and reads it back. Its bytes; `None` if it is to be stored.
     fn compress(&mut self, begin: usize) -> Option<usize> {
         let mut next = self.kept.clone();
-        let history = &self.history[..];
-        self.matcher
+        let history = &self.history[..self.filled];
+        let told = self
+            .matcher
             .find(history, begin, &mut next.recent, &mut self.found);
+        if self.found.sequences.is_empty() && literals::are_even(&history[begin..]) {
+            return None;
+        }
+        self.found.end(&history[told..]);
         let block_bytes = history.len() - begin;
-        let room_bytes = block_bytes + SLACK_BYTES;
-        let room = &mut self.out[HEAD_BYTES..][..room_bytes];
+        let room = &mut self.out[..block_bytes + SLACK_BYTES];
         let literals_bytes = literals::write(&self.found.literals, &mut next.codes, room)?;
         let rest = room.get_mut(literals_bytes..)?;
         let sequences_bytes = sequences::write(&self.found.sequences, &mut next.tables, rest)?;
@@ -185,12 +193,12 @@ impl Compressor {
         if bytes >= block_bytes {
             return None;
         }
-        let written = &mut self.out[HEAD_BYTES..][..bytes];
+        let written = &mut self.out[..bytes];
         #[cfg(test)]
         if let Some(damage) = self.damage {
             damage(written);
         }
-        let reads = self.reader.reads(written, &self.history, begin);
+        let reads = self.reader.reads(written, history, begin);
         if !reads || self.reader.recent() != next.recent {
             self.distrust();
             return None;
