@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use cis490::episode;
 
 use crate::Plan;
+use crate::ground::Ground;
 use crate::load::noise;
 use crate::process;
 use crate::report::{Goal, median, spread, verdict};
-use crate::servers::Ground;
 
 pub const META: &str = r#"{"code_version":{"commit":"4904904904904904904904904904904904904904"}}"#;
 
@@ -19,7 +19,7 @@ pub fn run(plan: &Plan) {
     if !plan.wants("packing") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let bytes = plan.scaled(40 << 20);
     println!(
         "\npacking: {bytes} bytes of each kind, four times as many of the last; MB of input a second of CPU"
