@@ -140,7 +140,8 @@ pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Appends in one write. What a crash or an error may leave of it is an unterminated tail.
-pub fn append(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+pub fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let mut file = file;
     if let Err(error) = step_on("append", || name_of_open(file)) {
         // As on a disk that fills up in the middle of it.
         let _ = file.write_all(&bytes[..bytes.len() / 2]);

@@ -5,15 +5,15 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::Plan;
+use crate::ground::Ground;
 use crate::load::noise;
 use crate::report::spread;
-use crate::servers::Ground;
 
 pub fn run(plan: &Plan) {
     if !plan.wants("floors") {
         return;
     }
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let mib = plan.scaled(1 << 30) >> 20;
     let source = ground.path().join("source");
     let mut bytes = vec![0; mib << 20];

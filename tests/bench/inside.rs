@@ -16,14 +16,17 @@ use cis490::receiver::vital::Stopper;
 
 use crate::Plan;
 use crate::counting;
+use crate::ground::Ground;
 use crate::load::{Body, Line, Payload};
 use crate::process;
+use crate::refresh;
 use crate::report::{Goal, short, verdict};
-use crate::servers::{self, Ground, Kind};
+use crate::servers::{self, Kind};
 
 pub fn run(plan: &Plan) {
     if plan.wants("gate") {
         gate(plan);
+        refresh::run(plan);
     }
     if plan.wants("allocations") {
         allocations(plan);
@@ -32,7 +35,7 @@ pub fn run(plan: &Plan) {
 
 /// Checks of a commit that is known, while a new window comes every second.
 fn gate(plan: &Plan) {
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let dir = ground.fresh();
     let repository = dir.join("repository");
     fs::create_dir(&repository).expect("a folder");
@@ -123,7 +126,7 @@ fn git(dir: &Path, args: &[&str]) -> String {
 /// how many blocks there are.
 fn allocations(plan: &Plan) {
     counting::leave_me_out();
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let dir = ground.fresh();
     let address = servers::free_address();
     servers::prepare_ours(&dir, address);

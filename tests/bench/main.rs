@@ -8,10 +8,12 @@
 mod chain;
 mod counting;
 mod floors;
+mod ground;
 mod inside;
 mod load;
 mod packing;
 mod process;
+mod refresh;
 mod report;
 mod servers;
 mod uploads;
@@ -26,7 +28,7 @@ pub struct Plan {
     names: Vec<String>,
     /// Besides the first, which warms and does not count.
     pub rounds: usize,
-    tiny: bool,
+    pub tiny: bool,
 }
 
 impl Plan {

@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::process::{self, Usage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Ours,
     RestServer,
@@ -106,50 +105,13 @@ fn in_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     named.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
 }
 
 /// The newest commit that our receiver's gate knows.
 const COMMIT: &str = "4904904904904904904904904904904904904904";
-
-/// Where all rounds write: on a disk, not in memory.
-pub struct Ground {
-    dir: PathBuf,
-    rounds: AtomicU32,
-}
-
-impl Ground {
-    pub fn new() -> Ground {
-        let named = std::env::var_os("BENCH_DIR").map(PathBuf::from);
-        let base = named.unwrap_or_else(|| target_dir().join("bench"));
-        let dir = base.join(format!("ground-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a folder to write in");
-        Ground {
-            dir,
-            rounds: AtomicU32::new(0),
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.dir
-    }
-
-    /// A folder that was never used.
-    pub fn fresh(&self) -> PathBuf {
-        let number = self.rounds.fetch_add(1, Ordering::Relaxed);
-        let dir = self.dir.join(format!("{number}"));
-        fs::create_dir(&dir).expect("a folder");
-        dir
-    }
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
 
 /// A server that answers.
 pub struct Running {
@@ -163,10 +125,26 @@ pub struct Running {
 
 impl Running {
     pub fn start(kind: Kind, dir: PathBuf, payload: &Payload) -> Running {
-        let mut command = prepare(kind, &dir);
+        let (address, command) = prepare(kind, &dir);
+        Running::start_command(kind, dir, address, command, payload)
+    }
+
+    /// This program, on what [`prepare_ours`] has made.
+    pub fn start_prepared(dir: PathBuf, address: SocketAddr, payload: &Payload) -> Running {
+        let command = ours(&dir);
+        Running::start_command(Kind::Ours, dir, Some(address), command, payload)
+    }
+
+    fn start_command(
+        kind: Kind,
+        dir: PathBuf,
+        address: Option<SocketAddr>,
+        mut command: Command,
+        payload: &Payload,
+    ) -> Running {
         let began = Instant::now();
-        let mut child = command.1.spawn().expect("the server starts");
-        let address = match command.0 {
+        let mut child = command.spawn().expect("the server starts");
+        let address = match address {
             Some(address) => address,
             None => {
                 let mut line = String::new();
@@ -197,6 +175,10 @@ impl Running {
         process::usage_of_tree(self.child.id())
     }
 
+    pub fn cpu_ns(&self) -> u64 {
+        process::cpu_ns(self.child.id())
+    }
+
     /// Syncs all that was written, in one call for the whole filesystem: what nginx leaves undone,
     /// at the least that it could cost.
     pub fn sync_all(&self) -> Duration {
@@ -225,6 +207,8 @@ impl Running {
                     .and_then(|file| file.set_len(0));
             }
         });
+        // What is left to be written of this round is not the next one's burden.
+        self.sync_all();
     }
 }
 
@@ -248,12 +232,24 @@ fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
     visit(dir);
 }
 
-/// The command, and the address if it is known beforehand.
-fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+fn command_of(kind: Kind, dir: &Path) -> Command {
     let program = kind.program().expect("only what is here is started");
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(dir.join("log")).expect("a log"));
+    command
+}
+
+fn ours(dir: &Path) -> Command {
+    let mut command = command_of(Kind::Ours, dir);
+    let config = dir.join("receiver.toml");
+    command.args(["receive", "--config"]).arg(config);
+    command
+}
+
+/// The command, and the address if it is known beforehand.
+fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+    let mut command = command_of(kind, dir);
     let address = free_address();
     match kind {
         Kind::Sink => {
@@ -262,9 +258,7 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
         }
         Kind::Ours => {
             prepare_ours(dir, address);
-            command
-                .args(["receive", "--config"])
-                .arg(dir.join("receiver.toml"));
+            command = ours(dir);
         }
         Kind::RestServer => {
             let store = dir.join("store");

@@ -5,10 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Plan;
+use crate::ground::Ground;
 use crate::load::{Body, Line, Payload, put_all};
 use crate::process;
 use crate::report::{Goal, Series, median, percentile, short, spread, verdict};
-use crate::servers::{Ground, Kind, Running};
+use crate::servers::{Kind, Running};
 
 /// One workload.
 struct Work {
@@ -114,9 +115,8 @@ pub fn run(plan: &Plan) {
         return;
     }
     let payload = Payload::new(plan.scaled(128 << 20));
-    let ground = Ground::new();
     for work in wanted {
-        measure(plan, work, &payload, &ground);
+        measure(plan, work, &payload, &Ground::new(plan));
     }
 }
 
@@ -144,6 +144,8 @@ fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
         false => gb * 1e3,
     };
     for round in 0..=plan.rounds {
+        // Another begins each time: nobody always comes after the same one.
+        shown.rotate_left(1);
         for shown in &mut shown {
             let server = Running::start(shown.kind, ground.fresh(), payload);
             let (before, own_before) = (server.usage(), process::own_cpu_s());
@@ -165,6 +167,7 @@ fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
             }
         }
     }
+    shown.sort_by_key(|shown| shown.kind);
     tell(work, &shown);
 }
 
@@ -255,7 +258,7 @@ pub fn health(plan: &Plan) {
         return;
     }
     let payload = Payload::new(plan.scaled(128 << 20));
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let bytes = plan.scaled(128 << 20);
     let bodies: Vec<Body> = (0..16).map(|n| Body::new(&payload, n, bytes)).collect();
     let kinds: Vec<Kind> = contestants()
@@ -329,7 +332,7 @@ pub fn start_and_idle(plan: &Plan) {
         return;
     }
     let payload = Payload::new(1 << 20);
-    let ground = Ground::new();
+    let ground = Ground::new(plan);
     let kinds: Vec<Kind> = contestants()
         .into_iter()
         .filter(|kind| *kind != Kind::Sink)

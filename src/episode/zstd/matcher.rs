@@ -22,7 +22,7 @@ const PLACES: usize = 1 << TABLE_BITS;
 const FOUND_BYTES: u32 = 6;
 /// After 2^7 bytes without a repetition the steps become longer by one.
 const PATIENCE_BITS: u32 = 7;
-const STEP_BYTES_MAX: usize = 64;
+const STEP_BYTES_MAX: usize = 128;
 /// What a block begins with after one that has repeated nothing.
 const BORED_STEP_BYTES: usize = 16;
 /// Beyond where a look begins, so much of the history is there.

@@ -100,6 +100,12 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// How long the head is on the wire, if no header has more blanks than it needs.
+    pub fn length(&self, method: &str) -> u64 {
+        let around = "  HTTP/1.1\r\n\r\n".len();
+        (method.len() + self.bytes + around) as u64
+    }
+
     /// Judges where the request ends. An error here means that the bytes which follow cannot be
     /// trusted to begin a request.
     pub fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {

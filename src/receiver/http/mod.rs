@@ -346,7 +346,8 @@ impl Exchange<'_> {
         match Route::parse(&method, origin_form(&path)) {
             Ok(Route::Upload(slot)) => {
                 let judged = self.judge_upload(slot, &head, &framing);
-                self.upload(judged, request, framing)
+                let head_bytes = head.length(&method);
+                self.upload(judged, request, framing, head_bytes)
             }
             Ok(route) => {
                 let answer = self.read(route);

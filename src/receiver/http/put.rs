@@ -12,7 +12,7 @@ use may_minihttp::Request;
 use super::answer::Answer;
 use super::connection::Phase;
 use super::head::{Framing, Head};
-use super::upload::{Done, Permit, Running, Told};
+use super::upload::{Done, Permit, Running, Task, Told};
 use super::{Exchange, Reply};
 use crate::events;
 use crate::names::{CommitHash, HostId};
@@ -20,6 +20,7 @@ use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::refusals::Ending;
 use crate::receiver::store::{Published, Standing};
+use crate::receiver::version_gate::Look;
 use crate::sys;
 use crate::wire::{GatePlace, Receipt, Slot};
 
@@ -28,6 +29,8 @@ pub(super) struct Admitted {
     claim: Claim,
     place: Option<GatePlace>,
     permit: Permit,
+    /// Whether the store was asked already what stands under the name.
+    store_was_asked: bool,
 }
 
 /// What the head of an upload comes to.
@@ -101,6 +104,14 @@ impl Exchange<'_> {
 
     /// What stands under the name, the gate, the size, the space, room for one more.
     fn judge_claim(self, claim: Claim) -> Result<Judged, Refusal> {
+        if let Some((place, permit)) = self.judge_in_memory(&claim) {
+            return Ok(Judged::Admitted(Admitted {
+                claim,
+                place,
+                permit,
+                store_was_asked: false,
+            }));
+        }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
         if let Standing::Stored(receipt) = standing {
             return Ok(Judged::Stored(receipt));
@@ -123,7 +134,22 @@ impl Exchange<'_> {
             permit: self.shared.uploads.permit(self.connection.peer())?,
             place,
             claim,
+            store_was_asked: true,
         }))
+    }
+
+    /// The short way of an upload that nothing in memory speaks against: its body thread asks the
+    /// store, and so nobody waits for a clerk. What the store may still say (200, 409, 507) stands in
+    /// the same order there. Any other upload goes the long way.
+    fn judge_in_memory(self, claim: &Claim) -> Option<(Option<GatePlace>, Permit)> {
+        let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
+            return None;
+        };
+        if claim.bytes > self.shared.config.max_episode_bytes {
+            return None;
+        }
+        let permit = self.shared.uploads.permit(self.connection.peer()).ok()?;
+        Some((self.gate_place(Some(position)), permit))
     }
 
     /// The disk's part of the judgement, in one question to a clerk.
@@ -156,17 +182,28 @@ impl Exchange<'_> {
             }
             None => None,
         };
-        Ok(gate.window().map(|window| GatePlace {
+        Ok(self.gate_place(position))
+    }
+
+    fn gate_place(self, position: Option<u32>) -> Option<GatePlace> {
+        let window = self.shared.gate.window()?;
+        Some(GatePlace {
             position,
             head_commit: Some(window.head()),
             source: Some(window.source()),
-        }))
+        })
     }
 
     /// Answers the upload, taking its body if it was admitted.
-    pub(super) fn upload(self, judged: Judged, request: Request, framing: Framing) -> Reply {
+    pub(super) fn upload(
+        self,
+        judged: Judged,
+        request: Request,
+        framing: Framing,
+        head_bytes: u64,
+    ) -> Reply {
         match judged {
-            Judged::Admitted(admitted) => self.receive(admitted, request, framing),
+            Judged::Admitted(admitted) => self.receive(admitted, request, framing, head_bytes),
             Judged::Stored(receipt) => {
                 events::stored_already(&receipt, self.connection.peer());
                 self.note_stored_already(&receipt.host, 0);
@@ -193,11 +230,18 @@ impl Exchange<'_> {
         self.shared.refusals.tell(ending);
     }
 
-    fn receive(self, admitted: Admitted, request: Request, framing: Framing) -> Reply {
+    fn receive(
+        self,
+        admitted: Admitted,
+        request: Request,
+        framing: Framing,
+        head_bytes: u64,
+    ) -> Reply {
         let Admitted {
             claim,
             place,
             permit,
+            store_was_asked,
         } = admitted;
         let claimed = Claimed {
             slot: claim.slot.clone(),
@@ -206,7 +250,14 @@ impl Exchange<'_> {
         let position = place.as_ref().and_then(|place| place.position);
         let connection = Arc::clone(self.connection);
         let began = Instant::now();
-        let running = match self.shared.uploads.start(permit, connection, claim, place) {
+        let body_is_here = self.body_is_here(framing, head_bytes);
+        let task = Task {
+            claim,
+            place,
+            store_was_asked,
+            waits_for_ready: !body_is_here,
+        };
+        let running = match self.shared.uploads.start(permit, connection, task) {
             Ok(running) => running,
             Err(error) => {
                 events::no_thread(&error);
@@ -217,7 +268,7 @@ impl Exchange<'_> {
                 return self.reply_unread(Answer::refusal(&refusal), framing);
             }
         };
-        let end = self.see_through(&running, request, framing);
+        let end = self.see_through(&running, request, framing, body_is_here);
         let draining = self.shared.draining.load(Ordering::Acquire);
         // may_minihttp sleeps until more arrives. If the wait for the first bytes has used up that
         // call already, what lies here unread would wait for the watchdog: the peer asks anew.
@@ -226,7 +277,9 @@ impl Exchange<'_> {
         let closes = framing.closes || draining || !end.body_taken || would_sleep;
         let answer = match end.result {
             Ok(published) => {
-                self.shared.meters.upload_seconds.add(began.elapsed());
+                if published.fresh || end.taken_bytes > 0 {
+                    self.shared.meters.upload_seconds.add(began.elapsed());
+                }
                 self.stored(&published, position, end.taken_bytes)
             }
             Err(refusal) => {
@@ -253,21 +306,45 @@ impl Exchange<'_> {
         Answer::json(status, receipt).with_header(self.shared.positions.line(position))
     }
 
+    /// Whether taking the body's first bytes waits for nothing: the peer sends it unasked, and some
+    /// of it lies in the socket, or all of it came with the head.
+    fn body_is_here(self, framing: Framing, head_bytes: u64) -> bool {
+        if framing.expects_continue || framing.length == 0 {
+            return false;
+        }
+        let is_whole = |taken| taken >= head_bytes + framing.length;
+        sys::unread_bytes(self.connection.socket()).is_ok_and(|unread| unread > 0)
+            || self.connection.head_bytes().is_some_and(is_whole)
+    }
+
+    /// Hands the body's first bytes over. Whether the socket was read for them.
+    fn hand_over(self, running: &Running, request: Request, framing: Framing) -> bool {
+        let taken_before = self.connection.taken_bytes();
+        let first = self.first_bytes(request, framing);
+        let taken = self.connection.taken_bytes();
+        running.hand_over(first);
+        // Where the kernel does not count, it may have been.
+        taken.is_none() || taken != taken_before
+    }
+
     /// Accompanies the body thread to its end.
-    fn see_through(self, running: &Running, request: Request, framing: Framing) -> End {
+    fn see_through(
+        self,
+        running: &Running,
+        request: Request,
+        framing: Framing,
+        body_is_here: bool,
+    ) -> End {
         let mut request = Some(request);
         let mut socket_was_read = false;
+        let mut is_ready = body_is_here;
         loop {
+            if let Some(request) = request.take_if(|_| is_ready) {
+                socket_was_read = self.hand_over(running, request, framing);
+            }
             let done = match running.next() {
                 Some(Told::Ready) => {
-                    if let Some(request) = request.take() {
-                        let taken_before = self.connection.taken_bytes();
-                        let first = self.first_bytes(request, framing);
-                        let taken = self.connection.taken_bytes();
-                        // Where the kernel does not count, it may have been.
-                        socket_was_read = taken.is_none() || taken != taken_before;
-                        running.hand_over(first);
-                    }
+                    is_ready = true;
                     continue;
                 }
                 Some(Told::Done(done)) => *done,

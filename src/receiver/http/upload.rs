@@ -5,7 +5,8 @@
 //! a thread of its own stalls nobody (design, section 7, has the measurements). The coroutine
 //! judges the head and waits; the thread begins the upload in the store, takes the first bytes
 //! from the coroutine (may_minihttp has read them already), the rest from the socket, publishes,
-//! and tells how it went.
+//! and tells how it went. For a small body each hand-over from thread to thread counts: one whose
+//! bytes are here is handed over at once, and the thread looks at the store for itself.
 //!
 //! Where the bytes of a body are copied:
 //!
@@ -26,9 +27,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::crowd::{NoPlace, Place, Places};
+use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Published, Store, StoreError};
+use crate::receiver::store::{Arrival, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
 use crate::wire::GatePlace;
 
@@ -55,6 +57,16 @@ pub enum Told {
     /// Space is reserved and the file is there: the peer may send.
     Ready,
     Done(Box<Done>),
+}
+
+/// What a body thread is to do.
+pub struct Task {
+    pub claim: Claim,
+    pub place: Option<GatePlace>,
+    /// Whether it is known that the name is free.
+    pub store_was_asked: bool,
+    /// Whether the coroutine waits for `Told::Ready` before it takes the first bytes.
+    pub waits_for_ready: bool,
 }
 
 /// How an upload ended.
@@ -133,14 +145,13 @@ impl Uploads {
         self: &Arc<Self>,
         permit: Permit,
         connection: Arc<Connection>,
-        claim: Claim,
-        place: Option<GatePlace>,
+        task: Task,
     ) -> io::Result<Running> {
         let (first_bytes, first_bytes_in) = mpsc::channel();
         let (tell, told) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.run(Box::new(move || {
-            let done = uploads.take(&connection, claim, place, &first_bytes_in, &tell);
+            let done = uploads.take(&connection, task, &first_bytes_in, &tell);
             drop(permit); // before the answer: whoever reads it may send the next at once
             let _ = tell.send(Told::Done(Box::new(done)));
         }))?;
@@ -200,30 +211,60 @@ impl Uploads {
     fn take(
         &self,
         connection: &Connection,
-        claim: Claim,
-        place: Option<GatePlace>,
+        task: Task,
         first_bytes: &mpsc::Receiver<Vec<u8>>,
         tell: &may::sync::mpsc::Sender<Told>,
     ) -> Done {
+        let Task {
+            claim,
+            place,
+            store_was_asked,
+            waits_for_ready,
+        } = task;
         let mut body = Body {
             socket: connection.socket(),
             limits: self.limits,
             left: claim.bytes,
             stated: claim.bytes,
         };
-        let result = self
-            .store
-            .begin(claim.clone(), place)
-            .map_err(|error| refusal_of(error, &claim));
-        let result = result.and_then(|arrival| {
-            let _ = tell.send(Told::Ready);
+        let receive = || {
+            if let Some(published) = self.standing(&claim, store_was_asked)? {
+                return Ok(published);
+            }
+            let arrival = self.store.begin(claim.clone(), place);
+            let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
+            if waits_for_ready {
+                let _ = tell.send(Told::Ready);
+            }
             let first_bytes = first_bytes.recv().unwrap_or_default();
             body.pour(arrival, &first_bytes, &claim)
-        });
+        };
+        let result = receive();
         Done {
             result,
             taken_bytes: body.stated - body.left,
             body_taken: body.left == 0,
+        }
+    }
+}
+
+impl Uploads {
+    /// What is stored under the name already, if that settles it.
+    fn standing(&self, claim: &Claim, was_asked: bool) -> Result<Option<Published>, Refusal> {
+        if was_asked {
+            return Ok(None);
+        }
+        match self.store.standing(claim) {
+            Ok(Standing::Free) => Ok(None),
+            Ok(Standing::Taken) => Err(Refusal::Taken(claim.slot.clone())),
+            Ok(Standing::Stored(receipt)) => Ok(Some(Published {
+                receipt: *receipt,
+                fresh: false,
+            })),
+            Err(error) => {
+                events::lookup_failed(&claim.slot, &error);
+                Err(Refusal::Internal)
+            }
         }
     }
 }

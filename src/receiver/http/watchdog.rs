@@ -95,8 +95,13 @@ impl Watched {
         age: Duration,
         limits: Limits,
     ) -> bool {
-        let bytes = connection.head_bytes().unwrap_or(0);
         let request = connection.requests();
+        let bytes = connection.head_bytes().unwrap_or(0);
+        // Between the looks a request may have begun: then these are bytes of its body, or its
+        // end's, and no longer our business.
+        if connection.phase() != Phase::Between || connection.requests() != request {
+            return true;
+        }
         if request == 0 && age >= limits.head {
             return ended(connection, "no request came");
         }
@@ -122,4 +127,44 @@ fn ended(connection: &Connection, why: &'static str) -> bool {
     events::connection_ended(connection.peer(), why);
     connection.kill();
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    /// The watchdog saw the connection waiting; before it looked further, a request began whose
+    /// body is larger than any head may be.
+    #[test]
+    fn an_upload_that_begins_under_its_eyes_is_no_endless_head() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, _) = listener.accept().unwrap();
+        let connection = Arc::new(Connection::guard(socket.as_raw_fd()).unwrap());
+        let limits = Limits {
+            idle: Duration::from_secs(60),
+            head: Duration::from_secs(10),
+        };
+        let mut watched = Watched {
+            connection: Arc::downgrade(&connection),
+            head: None,
+        };
+        let mut body = vec![0; UNFINISHED_HEAD_BYTES_MAX as usize + 1];
+        peer.write_all(&body).unwrap();
+        assert!(connection.begin_request());
+        socket.read_exact(&mut body).unwrap();
+        assert!(watched.may_go_on_waiting(&connection, Duration::ZERO, limits));
+        assert!(!connection.is_dead());
+        // Answered, the same bytes are its past; what comes then and is no request is cut off.
+        connection.end_request(0);
+        assert!(watched.may_go_on_waiting(&connection, Duration::ZERO, limits));
+        peer.write_all(&body).unwrap();
+        socket.read_exact(&mut body).unwrap();
+        assert!(!watched.may_go_on_waiting(&connection, Duration::ZERO, limits));
+        assert!(connection.is_dead());
+    }
 }

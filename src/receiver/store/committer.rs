@@ -14,7 +14,6 @@ use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread;
 
 use super::existing::Identity;
 use super::index::{Index, Tail};
@@ -224,23 +223,12 @@ impl Committer {
 
     /// Directories and index side by side: they share what the filesystem has to write anyway. One
     /// sender of small episodes got through nearly twice as many, many senders as many as before.
-    fn sync_batch(&self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
+    fn sync_batch(&mut self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
         let sync_dirs = || unsynced.iter().try_for_each(|dir| durable::sync_dir(dir));
         if rows.text.is_empty() {
             return sync_dirs();
         }
-        thread::scope(|scope| {
-            let beside = thread::Builder::new().name("index sync".to_owned());
-            match beside.spawn_scoped(scope, || self.tail.sync()) {
-                Ok(index) => {
-                    let dirs = sync_dirs();
-                    let panicked = |_| Err(io::Error::other("the sync of the index panicked"));
-                    dirs.and(index.join().unwrap_or_else(panicked))
-                }
-                // The system has no thread for us now: one after the other does as well.
-                Err(_) => sync_dirs().and_then(|()| self.tail.sync()),
-            }
-        })
+        self.tail.sync_beside(sync_dirs)
     }
 
     /// All of the batch is on the disk: from now on it is found.

@@ -14,7 +14,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 use std::time::SystemTime;
 
 use super::layout::Layout;
@@ -38,10 +40,18 @@ pub struct Index {
 
 /// The committer's side: where the next row goes. There is one in a process.
 pub struct Tail {
-    file: File,
+    file: Arc<File>,
     /// Bytes of whole rows.
     pub length: u64,
     pub next_seq: u64,
+    syncer: Option<Syncer>,
+}
+
+/// A thread that syncs the index while the committer syncs directories. One that stands by: each
+/// batch would else wait for a thread to be made and to end.
+struct Syncer {
+    asks: SyncSender<()>,
+    synced: Receiver<io::Result<()>>,
 }
 
 /// What one pass over the file found.
@@ -68,9 +78,10 @@ impl Index {
         // from them.
         durable::sync_data(&file)?;
         let tail = Tail {
-            file: file.try_clone()?,
+            file: Arc::new(file.try_clone()?),
             length: pass.sound_length,
             next_seq: pass.seq_max.saturating_add(1),
+            syncer: None,
         };
         Ok((Index::of(file, hasher, pass.entries), tail))
     }
@@ -128,11 +139,28 @@ impl Index {
 impl Tail {
     /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
     pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        durable::append(&mut self.file, rows)
+        durable::append(&self.file, rows)
     }
 
     pub fn sync(&self) -> io::Result<()> {
         durable::sync_data(&self.file)
+    }
+
+    /// [`Tail::sync`], and meanwhile `other`, which is done in any case.
+    pub fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.syncer.is_none() {
+            self.syncer = Syncer::start(&self.file).ok();
+        }
+        let Some(syncer) = &self.syncer else {
+            // The system has no thread for us now: one after the other does as well.
+            return other().and_then(|()| self.sync());
+        };
+        let ended = |_| io::Error::other("the thread that syncs the index has ended");
+        let asked = syncer.asks.send(()).map_err(|_| ended(mpsc::RecvError));
+        let done = other();
+        asked?;
+        let synced = syncer.synced.recv().map_err(ended)?;
+        done.and(synced)
     }
 
     /// `bytes` more at the end are rows on the disk.
@@ -143,6 +171,25 @@ impl Tail {
     /// Cuts what was appended since the last [`Tail::accept`].
     pub fn take_back(&self) -> io::Result<()> {
         durable::truncate(&self.file, self.length)
+    }
+}
+
+impl Syncer {
+    fn start(file: &Arc<File>) -> io::Result<Syncer> {
+        let (asks, asked) = mpsc::sync_channel(1);
+        let (tell, synced) = mpsc::sync_channel(1);
+        let file = Arc::clone(file);
+        let work = move || {
+            while let Ok(()) = asked.recv() {
+                if tell.send(durable::sync_data(&file)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("index sync".to_owned())
+            .spawn(work)?;
+        Ok(Syncer { asks, synced })
     }
 }
 
