@@ -136,6 +136,10 @@ impl Shipper {
         if self.holds.hold(commit, &problem) {
             events::held(&commit, &problem);
         }
+        // The place that it had is no longer true.
+        self.state.update(|state| {
+            state.gate.take_if(|gate| gate.commit == commit);
+        });
         self.keep_holds();
     }
 

@@ -604,6 +604,32 @@ fn the_early_warning_is_told_once_a_change_of_each_commit() {
     assert_eq!(ended.count("position=2 window=3 remaining=1"), 1, "{ended}");
 }
 
+/// Before, status called a commit held and soon out at once, by the place that it had had.
+#[test]
+fn a_commit_that_is_held_has_no_place_any_more() {
+    let mut world = World::new();
+    let lab = Lab::new(&format!("http://{}", world.address()));
+    let commit = world.repo.head().to_owned();
+    lab.episode("ep-1", &commit);
+    assert_eq!(lab.ship_once().code, 0);
+    let page = lab.run(&["status"], &[]);
+    assert!(page.out.contains("at place 1 of 3"), "{page}");
+
+    for _ in 0..3 {
+        world.repo.commit();
+    }
+    let pushed = world.repo.head().to_owned();
+    world.wait_until("the gate follows", |world| {
+        world.get("/v1/gate").json()["head_commit"] == pushed[..]
+    });
+    lab.episode("ep-2", &commit);
+    assert_eq!(lab.ship_once().code, 3);
+    let page = lab.run(&["status"], &[]);
+    assert!(page.out.contains("HELD since"), "{page}");
+    assert!(!page.out.contains("SOON OUT"), "{page}");
+    assert!(!page.out.contains("at place"), "{page}");
+}
+
 /// A row that `backfill` adds late is of long ago, and its host is no more silent for it.
 #[test]
 fn an_old_row_that_comes_late_does_not_make_its_host_silent() {
