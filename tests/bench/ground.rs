@@ -78,7 +78,9 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         if self.is_mount {
-            let _ = run("umount", &[self.dir.as_os_str()]);
+            if let Err(error) = run("umount", &[self.dir.as_os_str()]) {
+                println!("ground: still mounted: {error}");
+            }
             let _ = fs::remove_dir(&self.dir);
         } else {
             let _ = fs::remove_dir_all(&self.dir);
