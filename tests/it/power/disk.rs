@@ -44,6 +44,16 @@ impl fmt::Display for Kind {
 /// Sparse: only what is written takes room.
 const DISK_BYTES: u64 = 2 << 30;
 
+/// What the disk writes whole. In recovery xfs leaves out a metadata block whose first sector is new
+/// already, and does not mount if the others are old (a CRC error in a leaf of attributes, once in
+/// some 200 cuts): below its own sector size it does not stand torn writes. So they are one size.
+fn sector_of(kind: Kind) -> usize {
+    match kind.filesystem {
+        "xfs" => 4096,
+        _ => 512,
+    }
+}
+
 pub struct Disk {
     pub kind: Kind,
     cache: Option<VolatileDisk>,
@@ -65,7 +75,7 @@ impl Disk {
                 None
             }
             Loss::Cache => Some(
-                VolatileDisk::serve(&shown, DISK_BYTES)
+                VolatileDisk::serve(&shown, DISK_BYTES, sector_of(kind))
                     .ok_or("no FUSE filesystem for this user")?,
             ),
         };
@@ -79,7 +89,7 @@ impl Disk {
         let program = format!("mkfs.{}", self.kind.filesystem);
         let args: &[&str] = match self.kind.filesystem {
             "ext4" | "ext3" => &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"],
-            "xfs" => &["-q", "-f", "-K"],
+            "xfs" => &["-q", "-f", "-K", "-s", "size=4096"],
             _ => &["-q", "-f", "-K"],
         };
         run(Command::new(program).args(args).arg(self.image()))

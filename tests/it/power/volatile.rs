@@ -15,7 +15,6 @@ use std::thread::{self, JoinHandle};
 
 use super::Dice;
 
-const SECTOR: usize = 512;
 const BLOCK: usize = 4096;
 const WRITE_MAX: usize = 1 << 20;
 
@@ -47,6 +46,8 @@ struct Cells {
     /// Written since the last flush.
     cached: Blocks,
     bytes: u64,
+    /// What is written whole or not at all; a block has some of them.
+    sector: usize,
 }
 
 impl Cells {
@@ -92,9 +93,10 @@ impl Cells {
                 .kept
                 .entry(block)
                 .or_insert_with(|| Box::new([0; BLOCK]));
-            for at in (0..BLOCK).step_by(SECTOR) {
+            for at in (0..BLOCK).step_by(self.sector) {
+                let sector = at..at + self.sector;
                 if dice.below(100) < share {
-                    cell[at..at + SECTOR].copy_from_slice(&new[at..at + SECTOR]);
+                    cell[sector.clone()].copy_from_slice(&new[sector]);
                 }
             }
         }
@@ -110,7 +112,7 @@ pub struct VolatileDisk {
 
 impl VolatileDisk {
     /// `None` if this machine does not let us.
-    pub fn serve(folder: &Path, bytes: u64) -> Option<VolatileDisk> {
+    pub fn serve(folder: &Path, bytes: u64, sector: usize) -> Option<VolatileDisk> {
         let device = File::options()
             .read(true)
             .write(true)
@@ -131,6 +133,7 @@ impl VolatileDisk {
             kept: Blocks::new(),
             cached: Blocks::new(),
             bytes,
+            sector,
         }));
         let served = cells.clone();
         let server = thread::spawn(move || answer_all(device, &served));
