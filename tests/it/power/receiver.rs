@@ -60,6 +60,8 @@ fn put(n: u64) -> (String, Put) {
 struct Promises {
     kept: BTreeMap<String, (String, u64)>,
     open: BTreeSet<u64>,
+    /// The power is gone, and what is heard now counts for nothing.
+    is_deaf: bool,
 }
 
 struct Run {
@@ -122,6 +124,7 @@ impl Run {
                 });
             }
             thread::sleep(moment);
+            promises.lock().unwrap().is_deaf = !self.disk.keeps_its_word();
             self.disk.cut(&mut self.dice);
             // A false promise would come now.
             thread::sleep(Duration::from_millis(30));
@@ -130,6 +133,7 @@ impl Run {
         });
         self.told.cuts += 1;
         self.world.kill();
+        self.promises.lock().unwrap().is_deaf = false;
         self.disk.restore();
     }
 
@@ -218,7 +222,8 @@ fn upload(world: &World, n: u64, promises: &Mutex<Promises>) {
         client.answer()
     });
     let mut promises = promises.lock().unwrap();
-    let Some(answer) = answer.filter(|answer| matches!(answer.status, 200 | 201)) else {
+    let heard = answer.filter(|answer| matches!(answer.status, 200 | 201) && !promises.is_deaf);
+    let Some(answer) = heard else {
         // Of what has been promised before, a later silence takes nothing back.
         if !promises.kept.contains_key(&slot) {
             promises.open.insert(n);

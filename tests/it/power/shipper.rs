@@ -84,12 +84,13 @@ pub fn shipper_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
             recorded.lock().unwrap().insert(n);
         }
         let moment = Duration::from_micros(dice.below(600_000));
-        let over = AtomicBool::new(false);
+        let (over, is_deaf) = (AtomicBool::new(false), AtomicBool::new(false));
         let mut shipper = lab.ship();
         thread::scope(|scope| {
             scope.spawn(|| {
                 for n in first + 4..first + 100 {
-                    if over.load(Ordering::Relaxed) || !record(&lab.root, n, true) {
+                    let is_done = !over.load(Ordering::Relaxed) && record(&lab.root, n, true);
+                    if !is_done || is_deaf.load(Ordering::SeqCst) {
                         break;
                     }
                     recorded.lock().unwrap().insert(n);
@@ -97,6 +98,7 @@ pub fn shipper_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
                 }
             });
             thread::sleep(moment);
+            is_deaf.store(!disk.keeps_its_word(), Ordering::SeqCst);
             disk.cut(&mut dice);
             thread::sleep(Duration::from_millis(30));
             over.store(true, Ordering::Relaxed);
