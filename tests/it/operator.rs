@@ -326,6 +326,8 @@ import os, pty, select, signal, struct, fcntl, termios, sys, time
 until, argv = sys.argv[1].encode(), sys.argv[2:]
 pid, fd = pty.fork()
 if pid == 0:
+    # A shell has what it starts in the background ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(argv[0], argv)
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
 shown, give_up = b"", time.time() + 30
