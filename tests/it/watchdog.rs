@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
 use crate::lab::{Lab, noise};
-use crate::world::World;
+use crate::world::{World, has_steps};
 
 /// Beats are due four times as often.
 const WATCHDOG_USEC: &str = "400000";
@@ -256,6 +256,10 @@ fn the_shipper_beats_while_it_rests_and_stops_when_its_loop_is_stuck() {
 /// An upload takes as long as it takes: what moves, and what waits within its bound, is alive.
 #[test]
 fn the_shipper_beats_while_it_packs_syncs_and_sends() {
+    // Nor can one be told to sync slowly.
+    if !has_steps("the shipper beats while it packs, syncs and sends") {
+        return;
+    }
     let manager = Manager::new();
     let mut world = World::prepared("");
     // Every sync takes longer than the shipper's watchdog waits.
