@@ -332,7 +332,7 @@ pub fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// How long an exchange may take in all.
+/// For each of: connect, ask, answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An HTTP answer, as far as doctor looks.

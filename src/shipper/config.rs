@@ -89,6 +89,20 @@ impl Config {
         self.check_url(path)
     }
 
+    /// The receiver's host, as TLS wants its name, and its port.
+    pub fn receiver_place(&self) -> (&str, u16) {
+        let (authority, usual) = match self.receiver_url.strip_prefix("https://") {
+            Some(authority) => (authority, 443),
+            None => (self.receiver_url.trim_start_matches("http://"), 80),
+        };
+        let (host, port) = host_and_port(authority);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (
+            host,
+            port.and_then(|port| port.parse().ok()).unwrap_or(usual),
+        )
+    }
+
     fn check_url(&self, path: &Path) -> Result<(), Failure> {
         let bad = |allowed: &str| {
             let shown = format!("{:?}", self.receiver_url);
@@ -126,11 +140,8 @@ fn is_base_url(url: &str) -> bool {
     let is_port = |text: &str| {
         text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|p| p > 0)
     };
-    // The colons of an address in brackets are none before a port.
-    let (host, port_ok) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, is_port(port)),
-        _ => (authority, !port_needed),
-    };
+    let (host, port) = host_and_port(authority);
+    let port_ok = port.map_or(!port_needed, is_port);
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host_ok = match bracketed {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -140,6 +151,15 @@ fn is_base_url(url: &str) -> bool {
         }
     };
     port_ok && host_ok
+}
+
+/// The host, in brackets if it has them, and the port if there is one.
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        // The colons of an address in brackets are none before a port.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
 }
 
 #[cfg(test)]
@@ -210,6 +230,19 @@ mod tests {
         ] {
             let told = load(&text).unwrap_err().to_string();
             assert!(told.contains(words), "{text}\n{told}");
+        }
+    }
+
+    #[test]
+    fn the_place_of_a_receiver() {
+        for (url, host, port) in [
+            ("http://10.8.0.1:8490", "10.8.0.1", 8490),
+            ("http://[fd00::1]:8490", "fd00::1", 8490),
+            ("https://pi.lan", "pi.lan", 443),
+            ("https://[fd00::1]", "fd00::1", 443),
+        ] {
+            let text = LEAST.replace("http://10.8.0.1:8490", url);
+            assert_eq!(load(&text).unwrap().receiver_place(), (host, port));
         }
     }
 

@@ -30,7 +30,8 @@ pub struct Probe {
 /// Errors: no connection, no proof by TLS, or what answers speaks no HTTP.
 pub fn send(config: &Config, head: &str, zeros: usize) -> io::Result<Probe> {
     let trust = config.trust().map_err(io::Error::other)?;
-    let (host, addresses) = place(&config.receiver_url)?;
+    let (host, port) = config.receiver_place();
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
     let begun = Instant::now();
     let mut socket = Socket::connect(&addresses, PATIENCE, Hush::default(), Stop::default())?;
     if let Some(trust) = &trust {
@@ -71,43 +72,4 @@ fn heard(socket: &mut Socket) -> Vec<u8> {
         text.extend_from_slice(&buffer[..n]);
     }
     text
-}
-
-/// The host in a receiver's URL, as TLS wants its name, and the addresses that it has.
-fn place(url: &str) -> io::Result<(&str, Vec<SocketAddr>)> {
-    let (authority, port) = match url.strip_prefix("https://") {
-        Some(authority) => (authority, 443),
-        None => (url.trim_start_matches("http://"), 80),
-    };
-    let colon = authority.rfind(':').filter(|colon| {
-        // One within brackets is part of the address.
-        !authority[*colon..].contains(']')
-    });
-    let (host, port) = match colon {
-        Some(colon) => (
-            &authority[..colon],
-            authority[colon + 1..].parse().map_err(io::Error::other)?,
-        ),
-        None => (authority, port),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Ok((host, (host, port).to_socket_addrs()?.collect()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_a_receiver() {
-        for (url, host, address) in [
-            ("http://127.0.0.1:8490", "127.0.0.1", "127.0.0.1:8490"),
-            ("https://127.0.0.1", "127.0.0.1", "127.0.0.1:443"),
-            ("https://[::1]", "::1", "[::1]:443"),
-            ("http://[::1]:8490", "::1", "[::1]:8490"),
-        ] {
-            let address: SocketAddr = address.parse().unwrap();
-            assert_eq!(place(url).unwrap(), (host, vec![address]), "{url}");
-        }
-    }
 }

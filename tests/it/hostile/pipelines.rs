@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Answer, Client, sha256};
+use crate::guard::counters_are_told;
 use crate::world::World;
 
 /// A generator of numbers that are the same for the same seed.
@@ -283,6 +284,10 @@ fn talk(world: &World, random: &mut Seeded, row: &[Due]) -> Vec<Answer> {
 
 #[test]
 fn each_answer_of_a_row_is_its_own_requests() {
+    // Without them a connection that is used again closes hard, and takes answers along.
+    if !counters_are_told("each answer of a row is its own request's") {
+        return;
+    }
     let world = World::new();
     let seen = run(&world, 0x9e37_79b9, 60);
     assert!(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::crashes::is_release;
 use super::stub::{Reply, Stub, problem};
 use super::{A, B, Lab, noise, wait_until};
+use crate::lab::Shipper;
 
 /// Large enough to see it being packed.
 const GIANT: usize = 24 << 20;
@@ -81,14 +82,25 @@ fn each_is_sent_once_and_in_order() {
     lab.assert_all_shipped(&["ep-1", "ep-2", "ep-3"]);
 }
 
-#[test]
-fn a_kill_while_one_is_sent_and_the_next_is_packed_loses_neither() {
+/// A lab whose first episode stays on its way, with a second that takes a while to pack.
+fn lab_of_two() -> (Stub, Lab) {
     let stub = Stub::new([Reply::Stall]);
     let lab = Lab::new(&stub.url);
     lab.episode_with("ep-1", A, &noise(1 << 20));
     lab.episode_with("ep-2", A, &noise(GIANT));
+    (stub, lab)
+}
+
+fn ship_until_the_next_is_begun(lab: &Lab) -> Shipper<'_> {
     let shipper = lab.ship();
     shipper.wait_until("the next is begun", || lab.names("outbox").len() == 2);
+    shipper
+}
+
+#[test]
+fn a_kill_while_one_is_sent_and_the_next_is_packed_loses_neither() {
+    let (stub, lab) = lab_of_two();
+    let shipper = ship_until_the_next_is_begun(&lab);
     shipper.kill();
     stub.puts([Reply::Store]);
     let ended = lab.ship_once();
@@ -99,12 +111,8 @@ fn a_kill_while_one_is_sent_and_the_next_is_packed_loses_neither() {
 
 #[test]
 fn sigterm_ends_the_packing_too() {
-    let stub = Stub::new([Reply::Stall]);
-    let lab = Lab::new(&stub.url);
-    lab.episode_with("ep-1", A, &noise(1 << 20));
-    lab.episode_with("ep-2", A, &noise(GIANT));
-    let shipper = lab.ship();
-    shipper.wait_until("the next is begun", || lab.names("outbox").len() == 2);
+    let (_stub, lab) = lab_of_two();
+    let shipper = ship_until_the_next_is_begun(&lab);
     assert_eq!(shipper.stop(), 0);
     let left = lab.names("outbox");
     assert!(
