@@ -10,7 +10,7 @@ use crate::client::{Client, sha256};
 use crate::world::{World, is_emulated};
 
 /// Under qemu-user the kernel's counters are not told, and what needs them is skipped by name.
-pub fn counters_are_told(test: &str) -> bool {
+fn counters_are_told(test: &str) -> bool {
     let emulated = is_emulated();
     if emulated {
         eprintln!("skipped: {test}: qemu-user does not tell TCP_INFO");
