@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Answer, Client, sha256};
-use crate::world::{World, is_emulated};
+use crate::world::World;
 
 /// A generator of numbers that are the same for the same seed.
 pub struct Seeded(pub u64);
@@ -283,7 +283,7 @@ fn talk(world: &World, random: &mut Seeded, row: &[Due]) -> Vec<Answer> {
 
 #[test]
 fn each_answer_of_a_row_is_its_own_requests() {
-    if is_emulated() {
+    if crate::world::is_emulated() {
         // A connection that is used again closes hard then, and takes answers along.
         eprintln!("skipped: each answer of a row: qemu-user does not tell TCP_INFO");
         return;
