@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::ground::Ground;
-use crate::load::Payload;
 use crate::packing::{META, json_lines};
 use crate::report::{Goal, median, spread, verdict};
 use crate::servers::{Kind, Running};
@@ -24,7 +23,6 @@ pub fn run(plan: &Plan) {
         return;
     }
     let ground = Ground::plain();
-    let payload = Payload::new(1 << 16);
     let bytes = plan.scaled(100 << 20);
     println!("\nchain: {EPISODES} episodes of {bytes} bytes of JSON lines; seconds");
     let data = ground.path().join("data");
@@ -41,9 +39,9 @@ pub fn run(plan: &Plan) {
         for _ in 0..plan.rounds {
             let host = Host::new(ground.fresh(), &data);
             let (packing_s, _) = pack_all(&host);
-            let sending_s = host.ship_to_ours(&ground, &payload, rate);
+            let sending_s = host.ship_to_ours(&ground, rate);
             let host = Host::new(ground.fresh(), &data);
-            let both_s = host.ship_to_ours(&ground, &payload, rate);
+            let both_s = host.ship_to_ours(&ground, rate);
             packing.push(packing_s);
             sending.push(sending_s);
             both.push(both_s);
@@ -133,8 +131,8 @@ impl Host {
     }
 
     /// Over a link of so many bytes a second, if any bound.
-    fn ship_to_ours(&self, ground: &Ground, payload: &Payload, rate: Option<f64>) -> f64 {
-        let receiver = Running::start(Kind::Ours, ground.fresh(), payload);
+    fn ship_to_ours(&self, ground: &Ground, rate: Option<f64>) -> f64 {
+        let receiver = Running::start(Kind::Ours, ground.fresh());
         let address = match rate {
             Some(rate) => link(receiver.address, rate),
             None => receiver.address,

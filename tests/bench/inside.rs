@@ -137,7 +137,7 @@ fn allocations(plan: &Plan) {
     let payload = Payload::new(1 << 20);
     let began = Instant::now();
     let mut line = loop {
-        match Line::connect(address, &payload) {
+        match Line::connect(address) {
             Ok(line) => break line,
             Err(error) => assert!(began.elapsed() < Duration::from_secs(20), "{error}"),
         }

@@ -1,11 +1,10 @@
 //! The load generator: bodies that are made and hashed beforehand, sent over kept connections, and
-//! answers that are read whole. Bodies leave by sendfile from memory, so that sending costs little;
-//! what it can do at most is measured against a sink that throws everything away.
+//! answers that are read whole. Bodies leave from memory in writes of some size, so that sending
+//! costs little (sendfile costs us less, and the servers more: they then copy from memory that no
+//! cache holds); what it can do at most is measured against a sink that throws everything away.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,33 +14,19 @@ use sha2::{Digest, Sha256};
 use crate::servers::Running;
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What a body's bytes leave in.
+const PIECE_BYTES: usize = 256 << 10;
 /// What makes each body another one.
 const PREFIX_BYTES: usize = 16;
 
-/// Bytes that cannot be made smaller, in memory, that all bodies are cut from.
-pub struct Payload {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
+/// Bytes that cannot be made smaller, that all bodies are cut from.
+pub struct Payload(Vec<u8>);
 
 impl Payload {
     pub fn new(bytes: usize) -> Payload {
-        let memory = Path::new("/dev/shm");
-        let dir = match memory.is_dir() {
-            true => memory.to_owned(),
-            false => std::env::temp_dir(),
-        };
-        let path = dir.join(format!("cis490-bench-payload-{}", std::process::id()));
-        let mut bytes = vec![0; bytes];
-        noise(&mut bytes, 490);
-        fs::write(&path, &bytes).expect("the payload fits in memory");
-        Payload { path, bytes }
-    }
-}
-
-impl Drop for Payload {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let mut payload = vec![0; bytes];
+        noise(&mut payload, 490);
+        Payload(payload)
     }
 }
 
@@ -74,8 +59,8 @@ impl Body {
         hasher.update(prefix);
         let mut left = bytes - PREFIX_BYTES;
         while left > 0 {
-            let part = left.min(payload.bytes.len());
-            hasher.update(&payload.bytes[..part]);
+            let part = left.min(payload.0.len());
+            hasher.update(&payload.0[..part]);
             left -= part;
         }
         let digest = hasher.finalize();
@@ -90,19 +75,17 @@ impl Body {
 /// One kept connection.
 pub struct Line {
     stream: TcpStream,
-    payload: File,
     answer: Vec<u8>,
 }
 
 impl Line {
-    pub fn connect(address: SocketAddr, payload: &Payload) -> io::Result<Line> {
+    pub fn connect(address: SocketAddr) -> io::Result<Line> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Line {
             stream,
-            payload: File::open(&payload.path)?,
             answer: vec![0; 64 << 10],
         })
     }
@@ -115,15 +98,15 @@ impl Line {
         let mut left = body.bytes - PREFIX_BYTES;
         if left <= 64 << 10 {
             // One write for what fits in one.
-            first.extend_from_slice(&payload.bytes[..left]);
+            first.extend_from_slice(&payload.0[..left]);
             left = 0;
         }
         self.stream.write_all(&first)?;
         while left > 0 {
-            let part = left.min(payload.bytes.len());
-            self.payload.seek(SeekFrom::Start(0))?;
-            let sent = io::copy(&mut (&self.payload).take(part as u64), &mut self.stream)?;
-            assert_eq!(sent, part as u64, "the payload became shorter");
+            let part = left.min(payload.0.len());
+            for piece in payload.0[..part].chunks(PIECE_BYTES) {
+                self.stream.write_all(piece)?;
+            }
             left -= part;
         }
         self.answer()
@@ -172,7 +155,7 @@ pub fn put_all(
 ) -> Duration {
     let next = AtomicUsize::new(0);
     let lines: Vec<Line> = (0..connections)
-        .map(|_| Line::connect(server.address, payload).expect("connect"))
+        .map(|_| Line::connect(server.address).expect("connect"))
         .collect();
     let began = Instant::now();
     thread::scope(|scope| {

@@ -1,9 +1,9 @@
 //! The benchmark: `just bench [NAME...]`. This program and what a user would pick instead, in turn,
 //! in one run; medians, spread and ratios. Never a timed test: a slow machine is only a larger figure.
 //!
-//! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny]` runs all of it, or what has a NAME
-//! in its name; --tiny makes everything small, to see that it runs. Figures want a machine that
-//! does nothing else.
+//! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs all of it, or what has
+//! a NAME in its name; --tiny makes everything small, to see that it runs; --ours leaves the others
+//! out, for a profiler. Figures want a machine that does nothing else.
 
 mod chain;
 mod counting;
@@ -29,6 +29,7 @@ pub struct Plan {
     /// Besides the first, which warms and does not count.
     pub rounds: usize,
     pub tiny: bool,
+    pub only: Option<Kind>,
 }
 
 impl Plan {
@@ -54,12 +55,14 @@ fn main() {
         names: Vec::new(),
         rounds: 3,
         tiny: false,
+        only: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--sink" => load::sink(),
             "--tiny" => (plan.tiny, plan.rounds) = (true, 1),
+            "--ours" => plan.only = Some(Kind::Ours),
             "--rounds" => {
                 let told = words.next().and_then(|text| text.parse().ok());
                 plan.rounds = told.expect("--rounds N, at least 1");

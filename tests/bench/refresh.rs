@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::ground::Ground;
-use crate::load::{Line, Payload};
+use crate::load::Line;
 use crate::report::{Goal, percentile, short, verdict};
 use crate::servers::{self, Running};
 
@@ -125,8 +125,7 @@ pub fn run(plan: &Plan) {
         forgejo.url
     );
     fs::write(&path, config + &more).expect("a file");
-    let payload = Payload::new(1 << 20);
-    let server = Running::start_prepared(dir, address, &payload);
+    let server = Running::start_prepared(dir, address);
     let listings = |asked: &[(String, usize)]| {
         let is_page = |one: &&(String, usize)| one.0.contains("/commits?");
         asked.iter().filter(is_page).count()
@@ -167,12 +166,12 @@ pub fn run(plan: &Plan) {
     );
     let cpu_ms = cpu_ms / asked.len() as f64;
     verdict("our CPU a refresh", cpu_ms, "ms", Goal::AtMost(1.0, 1.0));
-    let waits_at_rest = ask_health_for(&server, &payload, refreshes);
+    let waits_at_rest = ask_health_for(&server, refreshes);
 
     forgejo.shared.moves.store(true, Ordering::Relaxed);
     let (asked, cpu_ms) = cost(refreshes);
     let lists = listings(&asked) as f64 / 2.0;
-    let waits_listing = ask_health_for(&server, &payload, refreshes);
+    let waits_listing = ask_health_for(&server, refreshes);
     server.stop();
     println!(
         "  a push a second: {} lists of {COMMITS} commits, {} ms of CPU each",
@@ -194,8 +193,8 @@ pub fn run(plan: &Plan) {
 }
 
 /// How long each question for health took over so many seconds, in milliseconds, sorted.
-fn ask_health_for(server: &Running, payload: &Payload, seconds: usize) -> Vec<f64> {
-    let mut line = Line::connect(server.address, payload).expect("connect");
+fn ask_health_for(server: &Running, seconds: usize) -> Vec<f64> {
+    let mut line = Line::connect(server.address).expect("connect");
     let until = Instant::now() + Duration::from_secs(seconds as u64);
     let mut waits_ms = Vec::new();
     while Instant::now() < until {

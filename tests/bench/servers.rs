@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::load::{Body, Line, Payload};
+use crate::load::{Body, Line};
 use crate::process::{self, Usage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,15 +124,15 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(kind: Kind, dir: PathBuf, payload: &Payload) -> Running {
+    pub fn start(kind: Kind, dir: PathBuf) -> Running {
         let (address, command) = prepare(kind, &dir);
-        Running::start_command(kind, dir, address, command, payload)
+        Running::start_command(kind, dir, address, command)
     }
 
     /// This program, on what [`prepare_ours`] has made.
-    pub fn start_prepared(dir: PathBuf, address: SocketAddr, payload: &Payload) -> Running {
+    pub fn start_prepared(dir: PathBuf, address: SocketAddr) -> Running {
         let command = ours(&dir);
-        Running::start_command(Kind::Ours, dir, Some(address), command, payload)
+        Running::start_command(Kind::Ours, dir, Some(address), command)
     }
 
     fn start_command(
@@ -140,7 +140,6 @@ impl Running {
         dir: PathBuf,
         address: Option<SocketAddr>,
         mut command: Command,
-        payload: &Payload,
     ) -> Running {
         let began = Instant::now();
         let mut child = command.spawn().expect("the server starts");
@@ -154,8 +153,7 @@ impl Running {
             }
         };
         loop {
-            let answered =
-                Line::connect(address, payload).and_then(|mut line| line.get(kind.health_path()));
+            let answered = Line::connect(address).and_then(|mut line| line.get(kind.health_path()));
             match answered {
                 Ok(status) if kind != Kind::Ours || status == 200 => break,
                 _ if began.elapsed() > PATIENCE => panic!("{} does not answer", kind.name()),

@@ -104,9 +104,11 @@ struct Shown {
     peak_mib: Vec<f64>,
 }
 
-pub fn contestants() -> Vec<Kind> {
+fn contestants(plan: &Plan) -> Vec<Kind> {
     let all = [Kind::Ours, Kind::RestServer, Kind::Nginx, Kind::Sink];
-    all.into_iter().filter(|kind| kind.is_here()).collect()
+    let wanted = |kind: &Kind| plan.only.is_none_or(|only| only == *kind);
+    let here = all.into_iter().filter(|kind| kind.is_here());
+    here.filter(wanted).collect()
 }
 
 pub fn run(plan: &Plan) {
@@ -127,7 +129,7 @@ fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
         false => work.bodies,
     };
     let bodies: Vec<Body> = (0..count).map(|n| Body::new(payload, n, bytes)).collect();
-    let mut shown: Vec<Shown> = contestants()
+    let mut shown: Vec<Shown> = contestants(plan)
         .into_iter()
         .map(|kind| Shown {
             kind,
@@ -147,7 +149,7 @@ fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
         // Another begins each time: nobody always comes after the same one.
         shown.rotate_left(1);
         for shown in &mut shown {
-            let server = Running::start(shown.kind, ground.fresh(), payload);
+            let server = Running::start(shown.kind, ground.fresh());
             let (before, own_before) = (server.usage(), process::own_cpu_s());
             let took = put_all(&server, payload, &bodies, work.connections);
             let own_s = process::own_cpu_s() - own_before;
@@ -261,7 +263,7 @@ pub fn health(plan: &Plan) {
     let ground = Ground::new(plan);
     let bytes = plan.scaled(128 << 20);
     let bodies: Vec<Body> = (0..16).map(|n| Body::new(&payload, n, bytes)).collect();
-    let kinds: Vec<Kind> = contestants()
+    let kinds: Vec<Kind> = contestants(plan)
         .into_iter()
         .filter(|kind| *kind != Kind::Sink)
         .collect();
@@ -271,10 +273,10 @@ pub fn health(plan: &Plan) {
         .collect();
     for round in 0..=plan.rounds {
         for (kind, series) in kinds.iter().zip(&mut worst) {
-            let server = Running::start(*kind, ground.fresh(), &payload);
+            let server = Running::start(*kind, ground.fresh());
             let over = AtomicBool::new(false);
             let waits_ms = thread::scope(|scope| {
-                let asking = scope.spawn(|| ask_until(&server, &payload, &over));
+                let asking = scope.spawn(|| ask_until(&server, &over));
                 put_all(&server, &payload, &bodies, 8);
                 over.store(true, Ordering::Relaxed);
                 asking.join().expect("asking")
@@ -312,12 +314,12 @@ pub fn health(plan: &Plan) {
 }
 
 /// How long each answer took, in milliseconds, sorted.
-fn ask_until(server: &Running, payload: &Payload, over: &AtomicBool) -> Vec<f64> {
+fn ask_until(server: &Running, over: &AtomicBool) -> Vec<f64> {
     let mut waits_ms = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let answered = Line::connect(server.address, payload)
-            .and_then(|mut line| line.get(server.kind.health_path()));
+        let answered =
+            Line::connect(server.address).and_then(|mut line| line.get(server.kind.health_path()));
         answered.expect("an answer");
         waits_ms.push(began.elapsed().as_secs_f64() * 1e3);
         thread::sleep(Duration::from_millis(2));
@@ -331,9 +333,8 @@ pub fn start_and_idle(plan: &Plan) {
     if !plan.wants("start") && !plan.wants("idle") {
         return;
     }
-    let payload = Payload::new(1 << 20);
     let ground = Ground::new(plan);
-    let kinds: Vec<Kind> = contestants()
+    let kinds: Vec<Kind> = contestants(plan)
         .into_iter()
         .filter(|kind| *kind != Kind::Sink)
         .collect();
@@ -343,7 +344,7 @@ pub fn start_and_idle(plan: &Plan) {
         let mut starts_ms = Vec::new();
         let mut usage = process::Usage::default();
         for round in 0..=plan.rounds.max(5) {
-            let server = Running::start(kind, ground.fresh(), &payload);
+            let server = Running::start(kind, ground.fresh());
             starts_ms.push(server.started_in.as_secs_f64() * 1e3);
             if round == 0 {
                 thread::sleep(Duration::from_secs(2));
