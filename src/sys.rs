@@ -50,6 +50,13 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Lets the kernel begin to write what a file has in memory, and waits for nothing. Only a hint:
+/// whether it went well is for `fsync` to say.
+pub fn begin_writeback(file: &File) {
+    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
 /// The filesystem of a path, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskBytes {

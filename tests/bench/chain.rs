@@ -14,7 +14,7 @@ use crate::Plan;
 use crate::ground::Ground;
 use crate::packing::{META, json_lines};
 use crate::report::{Goal, median, spread, verdict};
-use crate::servers::{Kind, Running};
+use crate::servers::{Kind, Running, our_program};
 
 const EPISODES: usize = 10;
 
@@ -110,7 +110,7 @@ impl Host {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cis490"));
+        let mut command = Command::new(our_program());
         command.arg(name).arg("--config");
         command.arg(self.dir.join("shipper.toml"));
         command

@@ -60,7 +60,7 @@ impl Kind {
 
     fn program(self) -> Option<PathBuf> {
         let found = match self {
-            Kind::Ours => PathBuf::from(env!("CARGO_BIN_EXE_cis490")),
+            Kind::Ours => our_program(),
             Kind::Sink => std::env::current_exe().ok()?,
             Kind::Nginx => in_path("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")))?,
             Kind::RestServer => {
@@ -96,6 +96,12 @@ impl Kind {
             text.lines().next().unwrap_or("").to_owned()
         })
     }
+}
+
+/// What cargo has built for this run, or another that `CIS490_BIN` names: the shipped one.
+pub fn our_program() -> PathBuf {
+    let named = std::env::var_os("CIS490_BIN").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cis490")))
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
@@ -290,7 +296,7 @@ pub fn prepare_ours(dir: &Path, address: SocketAddr) {
         dir.join("data"),
     );
     fs::write(dir.join("receiver.toml"), config).expect("a file");
-    let init = Command::new(env!("CARGO_BIN_EXE_cis490"))
+    let init = Command::new(our_program())
         .args(["init", "--config"])
         .arg(dir.join("receiver.toml"))
         .output()

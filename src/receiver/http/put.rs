@@ -19,7 +19,7 @@ use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::refusals::Ending;
-use crate::receiver::store::{Published, Standing};
+use crate::receiver::store::{Block, Published, Standing};
 use crate::receiver::version_gate::Look;
 use crate::sys;
 use crate::wire::{GatePlace, Receipt, Slot};
@@ -250,12 +250,19 @@ impl Exchange<'_> {
         let position = place.as_ref().and_then(|place| place.position);
         let connection = Arc::clone(self.connection);
         let began = Instant::now();
-        let body_is_here = self.body_is_here(framing, head_bytes);
+        let mut socket_was_read = false;
+        let mut request = Some(request);
+        let here = request.take_if(|_| self.body_is_here(framing, head_bytes));
+        let first_bytes = here.map(|request| {
+            let (first_bytes, was_read) = self.first_bytes(request, framing);
+            socket_was_read = was_read;
+            first_bytes
+        });
         let task = Task {
             claim,
             place,
             store_was_asked,
-            waits_for_ready: !body_is_here,
+            first_bytes,
         };
         let running = match self.shared.uploads.start(permit, connection, task) {
             Ok(running) => running,
@@ -268,7 +275,7 @@ impl Exchange<'_> {
                 return self.reply_unread(Answer::refusal(&refusal), framing);
             }
         };
-        let end = self.see_through(&running, request, framing, body_is_here);
+        let end = self.see_through(&running, request, framing, socket_was_read);
         let draining = self.shared.draining.load(Ordering::Acquire);
         // may_minihttp sleeps until more arrives. If the wait for the first bytes has used up that
         // call already, what lies here unread would wait for the watchdog: the peer asks anew.
@@ -317,34 +324,24 @@ impl Exchange<'_> {
             || self.connection.head_bytes().is_some_and(is_whole)
     }
 
-    /// Hands the body's first bytes over. Whether the socket was read for them.
-    fn hand_over(self, running: &Running, request: Request, framing: Framing) -> bool {
-        let taken_before = self.connection.taken_bytes();
-        let first = self.first_bytes(request, framing);
-        let taken = self.connection.taken_bytes();
-        running.hand_over(first);
-        // Where the kernel does not count, it may have been.
-        taken.is_none() || taken != taken_before
-    }
-
-    /// Accompanies the body thread to its end.
+    /// Accompanies the body thread to its end. `request` still holds the body's first bytes, if
+    /// they were not taken yet.
     fn see_through(
         self,
         running: &Running,
-        request: Request,
+        request: Option<Request>,
         framing: Framing,
-        body_is_here: bool,
+        socket_was_read: bool,
     ) -> End {
-        let mut request = Some(request);
-        let mut socket_was_read = false;
-        let mut is_ready = body_is_here;
+        let (mut request, mut socket_was_read) = (request, socket_was_read);
         loop {
-            if let Some(request) = request.take_if(|_| is_ready) {
-                socket_was_read = self.hand_over(running, request, framing);
-            }
             let done = match running.next() {
                 Some(Told::Ready) => {
-                    is_ready = true;
+                    if let Some(request) = request.take() {
+                        let (first_bytes, was_read) = self.first_bytes(request, framing);
+                        socket_was_read = was_read;
+                        running.hand_over(first_bytes);
+                    }
                     continue;
                 }
                 Some(Told::Done(done)) => *done,
@@ -363,26 +360,36 @@ impl Exchange<'_> {
         }
     }
 
+    /// The body's first bytes, and whether the socket was read for them.
+    fn first_bytes(self, request: Request, framing: Framing) -> (Block, bool) {
+        let taken_before = self.connection.taken_bytes();
+        let first_bytes = self.held_bytes(request, framing);
+        let taken = self.connection.taken_bytes();
+        // Where the kernel does not count, it may have been.
+        (first_bytes, taken.is_none() || taken != taken_before)
+    }
+
     /// Asks the peer to go on if it waits for that, and empties what may_minihttp has read of the
     /// body. Empty if the peer is gone, which the body thread then sees for itself.
-    fn first_bytes(self, request: Request, framing: Framing) -> Vec<u8> {
+    fn held_bytes(self, request: Request, framing: Framing) -> Block {
+        let store = &self.shared.store;
         // Not dropped: its drop would read what is left of the body, here, in the coroutine.
         let mut body = ManuallyDrop::new(request.body());
         if framing.length == 0 {
-            return Vec::new();
+            return store.copy_of(&[]);
         }
         if framing.expects_continue {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             let written = self.connection.write_directly(go_on);
             if !written.is_ok_and(|written| written == go_on.len()) {
                 self.connection.kill();
-                return Vec::new();
+                return store.copy_of(&[]);
             }
         }
         // With nothing held it waits for the socket, hence the phase: the watchdog has an eye on it.
         self.connection.enter(Phase::FirstBytes);
-        let first = body.fill_buf().map(<[u8]>::to_vec).unwrap_or_default();
-        body.consume(first.len());
+        let first = store.copy_of(body.fill_buf().unwrap_or_default());
+        body.consume(first.bytes());
         self.connection.enter(Phase::Busy);
         first
     }

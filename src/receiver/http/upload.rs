@@ -30,7 +30,7 @@ use super::crowd::{NoPlace, Place, Places};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Published, Standing, Store, StoreError};
+use crate::receiver::store::{Arrival, Block, Published, Standing, Store, StoreError, is_large};
 use crate::sys::{self, Direction};
 use crate::wire::GatePlace;
 
@@ -65,8 +65,9 @@ pub struct Task {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
-    /// Whether the coroutine waits for `Told::Ready` before it takes the first bytes.
-    pub waits_for_ready: bool,
+    /// What may_minihttp had read of the body, if it could be taken already. Else the coroutine
+    /// waits for `Told::Ready` before it takes it.
+    pub first_bytes: Option<Block>,
 }
 
 /// How an upload ended.
@@ -99,7 +100,7 @@ pub type Permit = Place;
 
 /// The coroutine's end of an upload under way.
 pub struct Running {
-    first_bytes: mpsc::Sender<Vec<u8>>,
+    first_bytes: mpsc::Sender<Block>,
     told: may::sync::mpsc::Receiver<Told>,
 }
 
@@ -110,7 +111,7 @@ impl Running {
     }
 
     /// Hands over what may_minihttp had read of the body already.
-    pub fn hand_over(&self, first_bytes: Vec<u8>) {
+    pub fn hand_over(&self, first_bytes: Block) {
         // A thread that has ended tells why through `next`.
         let _ = self.first_bytes.send(first_bytes);
     }
@@ -212,14 +213,14 @@ impl Uploads {
         &self,
         connection: &Connection,
         task: Task,
-        first_bytes: &mpsc::Receiver<Vec<u8>>,
+        first_bytes: &mpsc::Receiver<Block>,
         tell: &may::sync::mpsc::Sender<Told>,
     ) -> Done {
         let Task {
             claim,
             place,
             store_was_asked,
-            waits_for_ready,
+            first_bytes: here,
         } = task;
         let mut body = Body {
             socket: connection.socket(),
@@ -228,16 +229,20 @@ impl Uploads {
             stated: claim.bytes,
         };
         let receive = || {
-            if let Some(published) = self.standing(&claim, store_was_asked)? {
+            let standing = match store_was_asked {
+                true => None,
+                false => self.standing(&claim, here.is_some())?,
+            };
+            if let Some(published) = standing {
                 return Ok(published);
             }
             let arrival = self.store.begin(claim.clone(), place);
             let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
-            if waits_for_ready {
+            let first_bytes = here.or_else(|| {
                 let _ = tell.send(Told::Ready);
-            }
-            let first_bytes = first_bytes.recv().unwrap_or_default();
-            body.pour(arrival, &first_bytes, &claim)
+                first_bytes.recv().ok()
+            });
+            body.pour(arrival, first_bytes, &claim)
         };
         let result = receive();
         Done {
@@ -250,11 +255,12 @@ impl Uploads {
 
 impl Uploads {
     /// What is stored under the name already, if that settles it.
-    fn standing(&self, claim: &Claim, was_asked: bool) -> Result<Option<Published>, Refusal> {
-        if was_asked {
-            return Ok(None);
-        }
-        match self.store.standing(claim) {
+    fn standing(&self, claim: &Claim, body_is_here: bool) -> Result<Option<Published>, Refusal> {
+        let standing = match body_is_here && !is_large(claim.bytes) {
+            true => self.store.standing_by_rows(claim),
+            false => self.store.standing(claim),
+        };
+        match standing {
             Ok(Standing::Free) => Ok(None),
             Ok(Standing::Taken) => Err(Refusal::Taken(claim.slot.clone())),
             Ok(Standing::Stored(receipt)) => Ok(Some(Published {
@@ -299,16 +305,21 @@ impl Body<'_> {
     fn pour(
         &mut self,
         mut arrival: Arrival,
-        first: &[u8],
+        first: Option<Block>,
         claim: &Claim,
     ) -> Result<Published, Refusal> {
         self.fill(&mut arrival, first, claim)?;
         arrival.publish().map_err(|error| refusal_of(error, claim))
     }
 
-    fn fill(&mut self, arrival: &mut Arrival, first: &[u8], claim: &Claim) -> Result<(), Refusal> {
+    fn fill(
+        &mut self,
+        arrival: &mut Arrival,
+        first: Option<Block>,
+        claim: &Claim,
+    ) -> Result<(), Refusal> {
         let of_store = |error| refusal_of(error, claim);
-        let mut first = first;
+        let mut first = first.as_ref().map_or(&[][..], Block::as_slice);
         let mut pace = Pace::new(self.limits);
         while self.left > 0 {
             let buffer = arrival.buffer().map_err(of_store)?;

@@ -123,7 +123,9 @@ impl Arrival {
             return Ok(());
         };
         let end = block.bytes().min(self.filled + count);
-        self.hasher.update(&block.as_slice()[self.filled..end]);
+        if writer::is_large(self.claim.bytes) {
+            self.hasher.update(&block.as_slice()[self.filled..end]);
+        }
         self.received += (end - self.filled) as u64;
         self.filled = end;
         if end == block.bytes() || self.missing() == 0 {
@@ -164,13 +166,17 @@ impl Arrival {
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
         let length = std::mem::take(&mut self.filled);
-        match self.filling.take() {
-            Some(block) if length > 0 => self
-                .writer
-                .write(Filled { block, length })
-                .map_err(|error| fault(&self.claim, "write the body", error)),
-            _ => Ok(()),
+        let Some(block) = self.filling.take().filter(|_| length > 0) else {
+            return Ok(());
+        };
+        let written = self.writer.write(Filled { block, length });
+        // A small body is hashed while the disk writes it, a large one was as it came.
+        if let Some(filled) =
+            written.map_err(|error| fault(&self.claim, "write the body", error))?
+        {
+            self.hasher.update(filled.bytes());
         }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), StoreError> {

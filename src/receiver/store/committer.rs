@@ -180,15 +180,21 @@ impl Committer {
                 "there is nothing to link",
             )));
         };
+        let tarball = self.layout.tarball(slot);
+        let mut linked = match self.known_hosts.contains(&slot.host) {
+            true => durable::link_new(incoming, &tarball),
+            false => Err(io::ErrorKind::NotFound.into()),
+        };
         // A host whose directory was moved away by hand gets a new one, known or not.
-        if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
-            unsynced.insert(self.layout.episodes());
-        }
-        durable::link_new(incoming, &self.layout.tarball(slot)).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::AlreadyExists => Rejected::LookAgain,
-                _ => Rejected::of(error),
+        if is_absent(&linked) {
+            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
+                unsynced.insert(self.layout.episodes());
             }
+            linked = durable::link_new(incoming, &tarball);
+        }
+        linked.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Rejected::LookAgain,
+            _ => Rejected::of(error),
         })
     }
 
@@ -278,6 +284,10 @@ impl Rows {
         self.entries.push((row.clone(), offset));
         placed.row = Some(row);
     }
+}
+
+fn is_absent(linked: &io::Result<()>) -> bool {
+    matches!(linked, Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn line_of(row: &Receipt) -> Vec<u8> {

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 
 use super::buffers::{Block, LARGE_BYTES};
 use super::space::Promise;
-use crate::durable;
+use crate::{durable, sys};
 
 /// From here on a thread of its own is worth its start.
 const LARGE_BODY_BYTES: u64 = 4 << 20;
@@ -43,6 +43,12 @@ pub enum Writer {
 pub struct Filled {
     pub block: Block,
     pub length: usize,
+}
+
+impl Filled {
+    pub fn bytes(&self) -> &[u8] {
+        &self.block.as_slice()[..self.length]
+    }
 }
 
 impl Writer {
@@ -78,12 +84,18 @@ impl Writer {
         Ok(Writer::Behind { blocks, thread })
     }
 
-    /// Writes a block, or hands it over to be written. An error may be of an earlier one.
-    pub fn write(&mut self, filled: Filled) -> io::Result<()> {
+    /// Writes a block and gives it back, or hands it over to be written. An error may be of an
+    /// earlier one.
+    pub fn write(&mut self, filled: Filled) -> io::Result<Option<Filled>> {
         match self {
-            Writer::Here(sink) => sink.write(&filled),
+            Writer::Here(sink) => {
+                sink.write(&filled)?;
+                // By the time that the block is hashed, the disk has it.
+                sys::begin_writeback(&sink.file);
+                Ok(Some(filled))
+            }
             Writer::Behind { blocks, .. } => match blocks.send(filled) {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(None),
                 // The thread has ended, which before the end means that it failed.
                 Err(_) => self.finish().and(Err(broken())),
             },
@@ -126,7 +138,7 @@ pub struct Sink {
 
 impl Sink {
     fn write(&mut self, filled: &Filled) -> io::Result<()> {
-        let bytes = &filled.block.as_slice()[..filled.length];
+        let bytes = filled.bytes();
         if !self.write_direct(bytes)? {
             durable::write_at(&self.file, bytes, self.offset)?;
         }
