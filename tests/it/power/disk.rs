@@ -144,9 +144,13 @@ impl Disk {
     /// Also from every mount namespace that somebody has made meanwhile, with a copy of our mount: a
     /// filesystem that is still in use there would be mounted here as it is, dead.
     fn unmount(&self) {
-        run(Command::new("umount").arg(self.root()))
-            .unwrap_or_else(|error| panic!("{}: {error}", self.kind));
         let until = Instant::now() + PATIENCE;
+        // Another test may have started a program in this instant, which has our files until its exec.
+        while let Err(error) = run(Command::new("umount").arg(self.root())) {
+            let may_end = error.contains("busy") && Instant::now() < until;
+            assert!(may_end, "{}: {error}", self.kind);
+            thread::sleep(Duration::from_millis(5));
+        }
         while self.is_attached() {
             let kind = self.kind;
             assert!(
