@@ -57,6 +57,6 @@ deploy host side="receiver" *args:
 cross-build *targets:
     cross/build {{targets}}
 
-# both shipped programs: read, measured; with `suites` the tests on them, the Pi's under qemu
-cross-check *suites:
-    .ci/cross {{suites}}
+# both shipped programs: read, measured; then `suites`: the tests on them, the Pi's under qemu; or `plain`: without TLS
+cross-check *what:
+    .ci/cross {{what}}
