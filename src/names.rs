@@ -235,7 +235,7 @@ fn hex_decode(text: &str, out: &mut [u8]) -> bool {
     true
 }
 
-/// In one piece: a formatter a byte is what an upload's own time went into.
+/// In one piece: a formatter for each byte took one in a hundred of a small upload's time.
 fn hex_encode(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [0; 64];
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {

@@ -50,8 +50,8 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Lets the kernel begin to write what a file has in memory, and waits for nothing. Only a hint:
-/// whether it went well is for `fsync` to say.
+/// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
+/// full. Only a hint: whether it went well is for `fsync` to say, and no error is lost to it.
 pub fn begin_writeback(file: &File) {
     // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
     unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
@@ -163,7 +163,7 @@ pub fn forget_cached(file: &File) {
 
 // --- memory ---
 
-/// What a huge page is nearly everywhere, and what [`huge_halves`] gives in two parts.
+/// What a huge page is where pages are of 4 KiB, and what [`huge_halves`] gives in two parts.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Half of a huge page: zeroed memory that begins at a multiple of its size. The page goes back to
@@ -185,8 +185,9 @@ unsafe impl Send for HugePage {}
 // SAFETY: as above; the halves that share it reach disjoint parts of it.
 unsafe impl Sync for HugePage {}
 
-/// Memory that lies in one piece for the disk too, where the system has huge pages: a direct write
-/// from it is one request to the disk, where scattered pages are hundreds of pieces in several.
+/// Memory that lies in one piece for the disk too, where the system has a huge page of this size: a
+/// direct write from it is one request to the disk, where scattered pages are hundreds of pieces in
+/// several. Elsewhere (pages of 16 or 64 KiB, none free, switched off) it is aligned and no more.
 ///
 /// Errors: `ENOMEM`.
 pub fn huge_halves() -> io::Result<[HugeHalf; 2]> {

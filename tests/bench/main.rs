@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs all of it, or what has
 //! a NAME in its name; --tiny makes everything small, to see that it runs; --ours leaves the others
-//! out, for a profiler. Figures want a machine that does nothing else.
+//! out, for a profiler. CIS490_BIN names another program of ours than cargo's: the shipped one.
+//! Figures want a machine that does nothing else.
 
 mod chain;
 mod counting;
@@ -29,6 +30,7 @@ pub struct Plan {
     /// Besides the first, which warms and does not count.
     pub rounds: usize,
     pub tiny: bool,
+    /// The one contestant, if not all.
     pub only: Option<Kind>,
 }
 

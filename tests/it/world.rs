@@ -33,10 +33,15 @@ pub fn is_emulated() -> bool {
     std::env::var_os("CIS490_RUNNER").is_some()
 }
 
-/// Whether the program can be told to crash or fail at a durable step: one that is named by
-/// `CIS490_BIN` is a release build, which has none. If not, says that the test is skipped.
+/// Whether the program is a release build, as one that is named by `CIS490_BIN` always is.
+pub fn is_release_build() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("CIS490_BIN").is_some()
+}
+
+/// Whether the program can be told to crash or fail at a durable step, which a release build has
+/// none of. If not, says that the test is skipped.
 pub fn has_steps(test: &str) -> bool {
-    let has = cfg!(debug_assertions) && std::env::var_os("CIS490_BIN").is_none();
+    let has = !is_release_build();
     if !has {
         eprintln!("skipped: {test}: a release build has no durable steps to stop at");
     }

@@ -15,8 +15,9 @@
 //!    whole block of a large body goes to the disk from there, past the page cache;
 //! 2. by the kernel, from the block into the page cache: small bodies, and what of a large one is
 //!    not a whole block in its place;
-//! 3. twice more, what may_minihttp had read together with the head: into a message to the body
-//!    thread, and from it into the block. That is at most its own read buffer, once an upload.
+//! 3. twice more, what may_minihttp had read together with the head: into a block of its own, for
+//!    the body thread, and from it into the one that is filled. That is at most its own read
+//!    buffer, once an upload.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};
@@ -30,7 +31,7 @@ use super::crowd::{NoPlace, Place, Places};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Block, Published, Standing, Store, StoreError, is_large};
+use crate::receiver::store::{Arrival, Block, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
 use crate::wire::GatePlace;
 
@@ -229,11 +230,7 @@ impl Uploads {
             stated: claim.bytes,
         };
         let receive = || {
-            let standing = match store_was_asked {
-                true => None,
-                false => self.standing(&claim, here.is_some())?,
-            };
-            if let Some(published) = standing {
+            if let Some(published) = self.standing(&claim, store_was_asked)? {
                 return Ok(published);
             }
             let arrival = self.store.begin(claim.clone(), place);
@@ -255,12 +252,11 @@ impl Uploads {
 
 impl Uploads {
     /// What is stored under the name already, if that settles it.
-    fn standing(&self, claim: &Claim, body_is_here: bool) -> Result<Option<Published>, Refusal> {
-        let standing = match body_is_here && !is_large(claim.bytes) {
-            true => self.store.standing_by_rows(claim),
-            false => self.store.standing(claim),
-        };
-        match standing {
+    fn standing(&self, claim: &Claim, was_asked: bool) -> Result<Option<Published>, Refusal> {
+        if was_asked {
+            return Ok(None);
+        }
+        match self.store.standing(claim) {
             Ok(Standing::Free) => Ok(None),
             Ok(Standing::Taken) => Err(Refusal::Taken(claim.slot.clone())),
             Ok(Standing::Stored(receipt)) => Ok(Some(Published {
@@ -319,18 +315,15 @@ impl Body<'_> {
         claim: &Claim,
     ) -> Result<(), Refusal> {
         let of_store = |error| refusal_of(error, claim);
-        let mut first = first.as_ref().map_or(&[][..], Block::as_slice);
+        if let Some(first) = first {
+            self.fill_with(arrival, first.as_slice())
+                .map_err(of_store)?;
+        }
         let mut pace = Pace::new(self.limits);
+        pace.bytes = self.stated - self.left;
         while self.left > 0 {
             let buffer = arrival.buffer().map_err(of_store)?;
-            let room = buffer
-                .len()
-                .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            let source: &mut dyn Read = match first.is_empty() {
-                true => &mut self.socket,
-                false => &mut first,
-            };
-            match source.read(&mut buffer[..room]) {
+            match self.socket.read(buffer) {
                 Ok(0) => return Err(self.cut_short()),
                 Ok(n) => {
                     self.left -= n as u64;
@@ -343,6 +336,20 @@ impl Body<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(self.cut_short()),
             }
+        }
+        Ok(())
+    }
+
+    /// What was read together with the head.
+    fn fill_with(&mut self, arrival: &mut Arrival, first: &[u8]) -> Result<(), StoreError> {
+        let mut first = first;
+        while self.left > 0 && !first.is_empty() {
+            let buffer = arrival.buffer()?;
+            let (now, later) = first.split_at(first.len().min(buffer.len()));
+            buffer[..now.len()].copy_from_slice(now);
+            first = later;
+            self.left -= now.len() as u64;
+            arrival.advance(now.len())?;
         }
         Ok(())
     }

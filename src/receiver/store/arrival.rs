@@ -1,6 +1,6 @@
 //! One upload under way: a file in incoming/ that is filled, checked and then stored.
 //!
-//!     create(X)  allocate  write ...  attribute  fsync(X)  the committer's order
+//!     create(X)  allocate  write ... (small: sync_file_range ...)  attribute  fsync(X)  the committer's order
 //!
 //! 1. Owning an `Arrival` is owning its file and its share of the disk; dropping it returns both.
 //!    One clean-up for every way out.

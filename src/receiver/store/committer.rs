@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::existing::Identity;
+use super::existing::{self, Identity};
 use super::index::{Index, Tail};
 use super::jobs::{Answer, Ask, Call, Group, Job, Rejected, Wish};
 use super::layout::Layout;
@@ -186,7 +186,7 @@ impl Committer {
             false => Err(io::ErrorKind::NotFound.into()),
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
-        if is_absent(&linked) {
+        if linked.as_ref().is_err_and(existing::is_absent) {
             if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
                 unsynced.insert(self.layout.episodes());
             }
@@ -284,10 +284,6 @@ impl Rows {
         self.entries.push((row.clone(), offset));
         placed.row = Some(row);
     }
-}
-
-fn is_absent(linked: &io::Result<()>) -> bool {
-    matches!(linked, Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn line_of(row: &Receipt) -> Vec<u8> {

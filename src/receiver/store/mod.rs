@@ -55,7 +55,6 @@ use crate::wire::{GatePlace, Receipt, Slot};
 pub use self::arrival::Arrival;
 pub use self::buffers::Block;
 pub use self::space::Space;
-pub use self::writer::is_large;
 
 use self::buffers::Buffers;
 use self::committer::Committer;
@@ -171,19 +170,7 @@ impl Store {
 
     /// What stands under the claim's name, judged by row and file.
     pub fn standing(&self, claim: &Claim) -> io::Result<Standing> {
-        self.standing_beside(claim, self.index.rows_of(&claim.slot)?)
-    }
-
-    /// The same, but a file without a row is left to be found when ours is to get its name: for a
-    /// body that costs less to take than to look.
-    pub fn standing_by_rows(&self, claim: &Claim) -> io::Result<Standing> {
-        match self.index.rows_of(&claim.slot)? {
-            rows if rows.is_empty() => Ok(Standing::Free),
-            rows => self.standing_beside(claim, rows),
-        }
-    }
-
-    fn standing_beside(&self, claim: &Claim, rows: Vec<Receipt>) -> io::Result<Standing> {
+        let rows = self.index.rows_of(&claim.slot)?;
         let file_bytes = self.file_bytes(&claim.slot)?;
         if rows.is_empty() {
             return Ok(match file_bytes {

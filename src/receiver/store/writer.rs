@@ -1,6 +1,7 @@
 //! Bytes on their way into `incoming/X`, in order.
 //!
-//! A small body is written by the thread that receives it. For a large one a second thread writes
+//! A small body is written by the thread that receives it, which lets the kernel begin to write each
+//! whole block to the disk; only the fsync says that it is there. For a large one a second thread writes
 //! behind, so that the socket and the hash never wait for the disk, and past the page cache where
 //! the filesystem lets us: the copy into it is what binds large bodies, and it would push
 //! everything else out of a Pi's memory.
@@ -90,8 +91,11 @@ impl Writer {
         match self {
             Writer::Here(sink) => {
                 sink.write(&filled)?;
-                // By the time that the block is hashed, the disk has it.
-                sys::begin_writeback(&sink.file);
+                // The disk writes it while it is hashed. Not what a slow sender leaves of a block:
+                // that is rather written with the rest.
+                if filled.length == filled.block.bytes() {
+                    sys::begin_writeback(&sink.file);
+                }
                 Ok(Some(filled))
             }
             Writer::Behind { blocks, .. } => match blocks.send(filled) {

@@ -38,18 +38,23 @@ fn bodies_of_every_size_arrive_as_they_were_sent() {
 #[test]
 fn a_body_in_fits_and_starts_arrives_as_it_was_sent() {
     let world = running();
-    let put = sample().body(&body(7_000_001));
-    let mut client = world.client();
-    client.send(&put.head()).unwrap();
-    let mut rest = &put.body[..];
-    for part in [1, 100_000, 3_000_000, 48_577, 1 << 20, usize::MAX] {
-        let (now, later) = rest.split_at(part.min(rest.len()));
-        client.send(now).unwrap();
-        thread::sleep(Duration::from_millis(60)); // the stall itself, longer than a buffer is kept
-        rest = later;
+    for (name, bytes, parts) in [
+        ("large", 7_000_001, [100_000, 3_000_000, 48_577, 1 << 20]),
+        ("small", 700_001, [1000, 300_000, 85_577, 1 << 18]),
+    ] {
+        let put = sample().episode(name).body(&body(bytes));
+        let mut client = world.client();
+        client.send(&put.head()).unwrap();
+        let mut rest = &put.body[..];
+        for part in [&[1], &parts[..], &[usize::MAX]].concat() {
+            let (now, later) = rest.split_at(part.min(rest.len()));
+            client.send(now).unwrap();
+            thread::sleep(Duration::from_millis(60)); // the stall itself, longer than a buffer is kept
+            rest = later;
+        }
+        assert_eq!(client.answer().unwrap().status, 201, "{name}\n{world}");
+        assert!(world.stored("lab-1", name).unwrap() == put.body, "{name}");
     }
-    assert_eq!(client.answer().unwrap().status, 201, "{world}");
-    assert!(world.stored("lab-1", "ep-1").unwrap() == put.body);
 }
 
 /// 64 at once, large, half of them stalled in the middle: memory stays where it was promised.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use super::{check_one_episode, prepared, running, sample, with_one_episode};
 use crate::client::sha256;
 use crate::order::Steps;
-use crate::world::has_steps;
+use crate::world::{World, has_steps};
 
 #[test]
 fn a_file_without_a_row_gets_one_from_the_same_bytes_only() {
@@ -29,6 +29,37 @@ fn a_file_without_a_row_gets_one_from_the_same_bytes_only() {
         assert_eq!(world.put(&put).status, want, "{what}\n{world}");
     }
     check_one_episode(&world, &sample(), "adopted");
+}
+
+/// As above where the gate knows the commit, and so nothing but the body thread asks the store: a
+/// file of another size settles it before the body counts, whatever digest is stated.
+#[test]
+fn a_file_without_a_row_is_seen_by_the_short_way_too() {
+    let world = World::new();
+    let host_dir = world.data_dir().join("episodes/lab-1");
+    fs::create_dir(&host_dir).unwrap();
+    let put = world.good();
+    fs::write(host_dir.join("ep-1.tar.zst"), &put.body).unwrap();
+    let same_length: Vec<u8> = put.body.iter().map(|b| b ^ 1).collect();
+    let other = put.clone().body(b"other");
+    for (what, put, want) in [
+        ("other bytes", other.clone(), 409),
+        (
+            "and a digest that is not theirs",
+            other.clone().sha256(&sha256(b"?")),
+            409,
+        ),
+        (
+            "other bytes of that length",
+            put.clone().body(&same_length),
+            409,
+        ),
+        ("the same bytes", put.clone(), 200),
+        ("other bytes now", other, 409),
+    ] {
+        assert_eq!(world.put(&put).status, want, "{what}\n{world}");
+    }
+    check_one_episode(&world, &put, "adopted");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::client::PATIENCE;
 
 /// By what name a call may go: musl and glibc differ.
-const CALLS: [&str; 13] = [
+const CALLS: [&str; 14] = [
     "?open,openat",
     "write",
     "pwrite64",
@@ -30,6 +30,7 @@ const CALLS: [&str; 13] = [
     "?rename,?renameat,renameat2",
     "fsync",
     "fdatasync",
+    "?sync_file_range",
     "fallocate",
     "?statfs,?fstatfs",
     "fsetxattr",
