@@ -73,7 +73,7 @@ fn it_is_the_same_after_a_restart() {
     lab.world.kill();
     lab.world.start();
     // The refusals of the last run are read after the start.
-    lab.wait_for_text("first-swing");
+    lab.wait_for_text("swing-0026");
     lab.wait_for_text("by git,");
     let after = lab.world.get("/").body;
     let timeless = |page: &str| -> Vec<String> {
