@@ -66,6 +66,12 @@ impl Manager {
         }
         all
     }
+
+    /// Waits for the message with these words. Others may have come before it and after it.
+    fn wait_for_one(&self, words: &str) -> String {
+        let mut all = self.wait_for(words).into_iter();
+        all.find(|message| message.contains(words)).unwrap()
+    }
 }
 
 /// One thread of another process that does not run until this is dropped.
@@ -152,7 +158,7 @@ fn watched_world(manager: &Manager) -> World {
 fn the_receiver_says_when_it_is_up_how_it_goes_and_when_it_stops() {
     let manager = Manager::new();
     let mut world = watched_world(&manager);
-    let first = manager.wait_for("READY=1").remove(0);
+    let first = manager.wait_for_one("READY=1");
     assert!(first.starts_with("READY=1\nSTATUS="), "{first:?}");
     let address = world.address();
     assert!(
@@ -162,17 +168,12 @@ fn the_receiver_says_when_it_is_up_how_it_goes_and_when_it_stops() {
     manager.wait_for(BEAT);
     manager.wait_for(BEAT);
     assert_eq!(world.put(&world.good()).status, 201);
-    let told = manager.wait_for("1 stored; gate: 3 commits from git, head ");
-    assert!(told.last().unwrap().starts_with("STATUS="), "{told:?}");
+    let told = manager.wait_for_one("1 stored; gate: 3 commits from git, head ");
+    assert!(told.starts_with("STATUS="), "{told:?}");
     assert_eq!(world.stop(), Some(0));
-    // As long as drain_seconds, and some more; a status may follow before the end.
-    let told = manager.wait_for("STOPPING=1");
-    let stopping = |message: &&String| message.contains("STOPPING=1");
-    let stopping = told.iter().find(stopping).unwrap();
-    assert!(
-        stopping.contains("EXTEND_TIMEOUT_USEC=80000000"),
-        "{told:?}"
-    );
+    let last = manager.wait_for_one("STOPPING=1");
+    // As long as drain_seconds, and some more.
+    assert!(last.contains("EXTEND_TIMEOUT_USEC=80000000"), "{last:?}");
     assert!(!world.log().contains("cannot_probe"), "{world}");
 }
 
@@ -237,7 +238,7 @@ fn the_shipper_beats_while_it_rests_and_stops_when_its_loop_is_stuck() {
     let manager = Manager::new();
     let lab = Lab::with("http://127.0.0.1:1", "scan_seconds = 3600");
     let shipper = lab.ship_with(&manager.env());
-    let first = manager.wait_for("READY=1").remove(0);
+    let first = manager.wait_for_one("READY=1");
     assert!(
         first.contains("0 shipped since the start, 0 waiting, 0 held"),
         "{first:?}"
