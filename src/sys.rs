@@ -533,6 +533,14 @@ pub fn run_when_idle() {
     }
 }
 
+/// From here on this thread, and not its process, takes the processor after others that want it: on
+/// two cores, eight bodies that are hashed made `GET /v1/health` wait 7 to 20 ms at its 99th
+/// percentile, and 3 ms so. Nothing may undo it without a privilege.
+pub fn give_way() {
+    // SAFETY: a plain integer. On Linux it is the calling thread's, whatever POSIX says.
+    unsafe { libc::nice(5) };
+}
+
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.
 pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
@@ -567,6 +575,19 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::net::TcpListener;
+
+    #[test]
+    fn a_thread_that_gives_way_does_so_alone() {
+        // SAFETY: plain integers; 0 means the calling thread.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let given_way = std::thread::spawn(move || {
+            give_way();
+            nice()
+        });
+        assert_eq!(given_way.join().unwrap(), (before + 5).min(19));
+        assert_eq!(nice(), before);
+    }
 
     #[test]
     fn tcp_counters_count_what_was_written_and_received() {
