@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use self::place::{Owner, Place, ROOT, Wanted, cannot};
-use self::side::{BINARY, CONFIGS, CREDENTIALS, DATA, Side, UNITS, USER};
+use self::side::{BINARY, CONFIGS, CREDENTIALS, Side, USER};
 use super::init;
 use crate::config;
 use crate::failure::Failure;
