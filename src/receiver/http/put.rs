@@ -278,7 +278,8 @@ impl Exchange<'_> {
         let end = self.see_through(&running, request, framing, socket_was_read);
         let draining = self.shared.draining.load(Ordering::Acquire);
         // may_minihttp sleeps until more arrives. If the wait for the first bytes has used up that
-        // call already, what lies here unread would wait for the watchdog: the peer asks anew.
+        // call already, what lies here unread would wait for the watchdog: the peer asks anew. A peer
+        // that did not wait for the answers before this one may lose them with the connection.
         let next_is_here = sys::unread_bytes(self.connection.socket()).is_ok_and(|n| n > 0);
         let would_sleep = end.socket_was_read && next_is_here;
         let closes = framing.closes || draining || !end.body_taken || would_sleep;

@@ -31,7 +31,7 @@ use super::crowd::{NoPlace, Place, Places};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Block, Published, Standing, Store, StoreError};
+use crate::receiver::store::{Arrival, Block, Finished, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
 use crate::wire::GatePlace;
 
@@ -153,9 +153,10 @@ impl Uploads {
         let (tell, told) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.run(Box::new(move || {
-            let done = uploads.take(&connection, task, &first_bytes_in, &tell);
+            let (done, finished) = uploads.take(&connection, task, &first_bytes_in, &tell);
             drop(permit); // before the answer: whoever reads it may send the next at once
             let _ = tell.send(Told::Done(Box::new(done)));
+            finished.tidy(); // after it: nobody need wait for that
         }))?;
         Ok(Running { first_bytes, told })
     }
@@ -216,7 +217,7 @@ impl Uploads {
         task: Task,
         first_bytes: &mpsc::Receiver<Block>,
         tell: &may::sync::mpsc::Sender<Told>,
-    ) -> Done {
+    ) -> (Done, Finished) {
         let Task {
             claim,
             place,
@@ -231,7 +232,7 @@ impl Uploads {
         };
         let receive = || {
             if let Some(published) = self.standing(&claim, store_was_asked)? {
-                return Ok(published);
+                return Ok((published, Finished::default()));
             }
             let arrival = self.store.begin(claim.clone(), place);
             let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
@@ -241,12 +242,16 @@ impl Uploads {
             });
             body.pour(arrival, first_bytes, &claim)
         };
-        let result = receive();
-        Done {
+        let (result, finished) = match receive() {
+            Ok((published, finished)) => (Ok(published), finished),
+            Err(refusal) => (Err(refusal), Finished::default()),
+        };
+        let done = Done {
             result,
             taken_bytes: body.stated - body.left,
             body_taken: body.left == 0,
-        }
+        };
+        (done, finished)
     }
 }
 
@@ -303,7 +308,7 @@ impl Body<'_> {
         mut arrival: Arrival,
         first: Option<Block>,
         claim: &Claim,
-    ) -> Result<Published, Refusal> {
+    ) -> Result<(Published, Finished), Refusal> {
         self.fill(&mut arrival, first, claim)?;
         arrival.publish().map_err(|error| refusal_of(error, claim))
     }

@@ -18,8 +18,9 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
+use super::committer::Finished;
 use super::existing::{self, Examined};
-use super::jobs::{Answer, Ask, Call, Rejected, Wish};
+use super::jobs::{Answer, Ask, Rejected, Wish};
 use super::layout::relative_tarball;
 use super::space::{Promise, is_full};
 use super::writer::{self, Filled, Writer};
@@ -48,7 +49,7 @@ pub struct Arrival {
     filled: usize,
 }
 
-/// The file's name, removed when dropped: unless the committer did, or recovery shall.
+/// The file's name, removed when dropped: unless who committed does, or recovery shall.
 struct Incoming(Option<PathBuf>);
 
 impl Incoming {
@@ -144,7 +145,7 @@ impl Arrival {
 
     /// Checks length and digest, and stores the episode. When this is `Ok`, the file, its name and
     /// its row are on the disk.
-    pub fn publish(mut self) -> Result<Published, StoreError> {
+    pub fn publish(mut self) -> Result<(Published, Finished), StoreError> {
         self.hand_over()?;
         self.writer
             .finish()
@@ -220,16 +221,18 @@ impl Arrival {
     }
 
     /// Asks the committer until the wish fits what stands under the name.
-    fn settle(mut self, receipt: Receipt) -> Result<Published, StoreError> {
+    fn settle(mut self, receipt: Receipt) -> Result<(Published, Finished), StoreError> {
         let (mut receipt, mut wish) = (receipt, Wish::Link);
         for _ in 0..LOOKS_MAX {
-            match self.commit(&receipt, wish)? {
+            let (answer, finished) = self.commit(&receipt, wish)?;
+            match answer {
                 Ok(stored) => {
                     self.incoming.leave();
-                    return Ok(Published {
+                    let published = Published {
                         receipt: stored.receipt,
                         fresh: stored.fresh,
-                    });
+                    };
+                    return Ok((published, finished));
                 }
                 Err(Rejected::LookAgain) => (receipt, wish) = self.look(receipt)?,
                 Err(Rejected::Taken) => return Err(StoreError::Taken),
@@ -243,24 +246,21 @@ impl Arrival {
         Err(fault(&self.claim, "store the episode", error))
     }
 
-    fn commit(&mut self, receipt: &Receipt, wish: Wish) -> Result<Answer, StoreError> {
+    fn commit(&mut self, receipt: &Receipt, wish: Wish) -> Result<(Answer, Finished), StoreError> {
         let ask = Ask {
             receipt: receipt.clone(),
             wish,
             incoming: self.incoming.0.clone(),
         };
         let (job, answered) = ask.into_job();
-        let asked = self
-            .store
-            .committer
-            .ask(Call::Commit(Box::new(job)))
-            .and_then(|()| answered.recv().ok());
-        asked.ok_or_else(|| {
+        let finished = self.store.turns.commit(job, self.share.is_only());
+        let answer = answered.recv().map_err(|_| {
             // The process ends. Whether the name was made is for recovery to see, so X stays.
             self.incoming.leave();
             let error = io::Error::other("the committer has stopped");
             fault(&self.claim, "store the episode", error)
-        })
+        })?;
+        Ok((answer, finished))
     }
 
     /// A file stands under the name: reads all of it, here and not in the committer, and says what

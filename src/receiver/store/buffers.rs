@@ -165,6 +165,11 @@ impl Buffers {
 pub struct Share(Arc<Buffers>);
 
 impl Share {
+    /// Whether no other upload is under way.
+    pub fn is_only(&self) -> bool {
+        self.0.lock().uploads == 1
+    }
+
     /// A block of `bytes`, at most [`LARGE_BYTES`]. Waits until the pool has that much.
     ///
     /// Errors: there is no memory, whatever the pool says.

@@ -10,24 +10,18 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use super::existing::{self, Identity};
 use super::index::{Index, Tail};
-use super::jobs::{Answer, Ask, Call, Group, Job, Rejected, Wish};
+use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
 use super::layout::Layout;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
-use crate::receiver::vital::Stopper;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
-
-/// Uploads that are committed together at most. There are seldom more under way.
-pub const BATCH_MAX: usize = 256;
 
 pub struct Committer {
     layout: Layout,
@@ -62,27 +56,11 @@ impl Committer {
         self.index.clone()
     }
 
-    /// The committer thread: takes all that is ready, until nobody can send any more.
-    pub fn run(mut self, calls: Receiver<Call>, stopper: Stopper) {
-        while let Ok(first) = calls.recv() {
-            let mut batch = Vec::new();
-            for call in iter::once(first).chain(calls.try_iter().take(BATCH_MAX - 1)) {
-                match call {
-                    Call::Commit(job) => batch.push(*job),
-                    Call::Ping(pong) => pong(),
-                }
-            }
-            if let Err(failure) = self.commit(batch) {
-                return stopper.fatal(failure);
-            }
-        }
-    }
-
     /// Commits files from a thread that owns the committer: recovery and backfill. The answers are
     /// in the order of the asks.
     pub fn commit_all(&mut self, asks: Vec<Ask>) -> Result<Vec<Answer>, Failure> {
         let (jobs, answers): (Vec<_>, Vec<_>) = asks.into_iter().map(Ask::into_job).unzip();
-        self.commit(jobs)?;
+        self.commit(jobs)?.tidy();
         answers
             .into_iter()
             .map(|answer| answer.recv())
@@ -90,21 +68,21 @@ impl Committer {
             .map_err(|_| fatal("commit", &io::Error::other("there was no answer")))
     }
 
-    /// Does the whole order for a batch, and answers each job.
+    /// Does the whole order for a batch, answers each job, and says what is then to be tidied up.
     ///
     /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
-    pub fn commit(&mut self, batch: Vec<Job>) -> Result<(), Failure> {
+    pub fn commit(&mut self, batch: Vec<Job>) -> Result<Finished, Failure> {
         let mut unsynced = BTreeSet::new();
         let mut placed = self.place_all(batch, &mut unsynced);
         if placed.is_empty() {
-            return Ok(());
+            return Ok(Finished::default());
         }
         let mut rows = Rows::after(&self.tail);
         placed.iter_mut().for_each(|placed| rows.add(placed));
         if let Err(error) = self.append(&rows) {
             self.undo(&placed, &unsynced)?;
             reject_all(placed, error);
-            return Ok(());
+            return Ok(Finished::default());
         }
         if let Err(error) = self.sync_batch(&rows, &unsynced) {
             // What the kernel could not write it may call written: better no row, so that recovery
@@ -113,8 +91,7 @@ impl Committer {
             return Err(fatal("sync what was stored", &error));
         }
         self.accept(rows, &placed);
-        answer_all(placed);
-        Ok(())
+        Ok(answer_all(placed))
     }
 
     /// Gives each file its name, and rejects those that cannot have it. `unsynced` gathers the
@@ -253,6 +230,22 @@ impl Committer {
     }
 }
 
+/// Names in incoming/ that are no longer needed. To be tidied up after the answers, where that
+/// costs nobody's time.
+#[derive(Default)]
+#[must_use]
+pub struct Finished(Vec<PathBuf>);
+
+impl Finished {
+    pub fn tidy(self) {
+        for incoming in self.0 {
+            if let Err(error) = durable::unlink(&incoming) {
+                events::store_untidy(&incoming, error);
+            }
+        }
+    }
+}
+
 /// The rows that a batch appends, in one write.
 struct Rows {
     text: Vec<u8>,
@@ -299,22 +292,18 @@ fn reject_all(placed: Vec<Placed>, error: io::Error) {
     }
 }
 
-/// Answers first, tidies up after: `incoming/X` is no longer needed, and costs nobody's time.
-fn answer_all(placed: Vec<Placed>) {
+fn answer_all(placed: Vec<Placed>) -> Finished {
     if let Err(error) = durable::step("answer") {
         // It happened, and the caller hears that it failed: a case that senders must survive.
-        return reject_all(placed, error);
+        reject_all(placed, error);
+        return Finished::default();
     }
     let mut finished = Vec::new();
     for Placed { group, row, linked } in placed {
         let receipt = row.unwrap_or_else(|| group.ask().receipt.clone());
         finished.extend(group.accept(&receipt, linked));
     }
-    for incoming in finished {
-        if let Err(error) = durable::unlink(&incoming) {
-            events::store_untidy(&incoming, error);
-        }
-    }
+    Finished(finished)
 }
 
 fn fatal(doing: &str, error: &io::Error) -> Failure {

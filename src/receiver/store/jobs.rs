@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::existing::Identity;
 use super::space::is_full;
-use crate::receiver::vital::Pong;
 use crate::wire::Receipt;
 
 /// One file that is to be stored under its name.
@@ -15,7 +14,8 @@ pub struct Ask {
     /// Its row, but for the `seq`.
     pub receipt: Receipt,
     pub wish: Wish,
-    /// Where it was received. Unlinked after the answer; when that is a no, it is the asker's.
+    /// Where it was received. Unlinked after the answer by who commits; when that is a no, it is the
+    /// asker's.
     pub incoming: Option<PathBuf>,
 }
 
@@ -24,13 +24,6 @@ pub struct Job {
     ask: Ask,
     /// Dropped without an answer when the process is about to end.
     answer: SyncSender<Answer>,
-}
-
-/// What the committer thread hears.
-pub enum Call {
-    Commit(Box<Job>),
-    /// Is it alive?
-    Ping(Pong),
 }
 
 impl Ask {

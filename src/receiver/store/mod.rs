@@ -28,6 +28,7 @@ mod pacer;
 mod recovery;
 pub mod rows;
 mod space;
+mod turns;
 mod writer;
 
 #[cfg(any(test, fuzzing))]
@@ -40,29 +41,29 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::events;
 use crate::failure::Failure;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
 use crate::receiver::figures::Figures;
-use crate::receiver::vital::{Pong, Stopper, spawn_vital};
+use crate::receiver::vital::{Pong, Stopper};
 use crate::wire::{GatePlace, Receipt, Slot};
 
 pub use self::arrival::Arrival;
 pub use self::buffers::Block;
+pub use self::committer::Finished;
 pub use self::space::Space;
 
 use self::buffers::Buffers;
 use self::committer::Committer;
 use self::index::Index;
-use self::jobs::Call;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::space::Allowance;
+use self::turns::Turns;
 
 /// Where the index of a store lies, for those who only read it.
 pub fn index_path(data_dir: &Path) -> PathBuf {
@@ -83,7 +84,7 @@ pub struct Store {
     allowance: Arc<Allowance>,
     buffers: Arc<Buffers>,
     uploads_begun: AtomicU64,
-    committer: CommitterThread,
+    turns: Turns,
     /// Last, so that it is held until the committer has ended.
     _lock: File,
 }
@@ -161,7 +162,7 @@ impl Store {
             allowance: Arc::new(Allowance::new(data_dir, min_free_bytes)),
             buffers: Buffers::new(),
             uploads_begun: AtomicU64::new(0),
-            committer: CommitterThread::start(opened.committer, stopper)?,
+            turns: Turns::start(opened.committer, stopper)?,
             _lock: opened.lock,
             index,
             layout,
@@ -213,9 +214,9 @@ impl Store {
         Arrival::begin(self, claim, place)
     }
 
-    /// The committer calls it between two batches.
+    /// The committer's thread calls it between two batches.
     pub fn ping(&self, pong: Pong) {
-        self.committer.ask(Call::Ping(pong));
+        self.turns.ping(pong);
     }
 
     /// How many episodes have a row.
@@ -270,41 +271,5 @@ impl Opened {
             recovered,
             lock,
         })
-    }
-}
-
-/// The thread that all uploads end in. Dropping this waits for its end.
-struct CommitterThread {
-    jobs: Option<Sender<Call>>,
-    ended: Mutex<Receiver<()>>,
-}
-
-impl CommitterThread {
-    fn start(committer: Committer, stopper: &Stopper) -> Result<CommitterThread, Failure> {
-        let (jobs, received) = mpsc::channel();
-        let (alive, ended) = mpsc::channel::<()>();
-        let for_thread = stopper.clone();
-        spawn_vital("committer", stopper, move || {
-            let _alive = alive;
-            committer.run(received, for_thread);
-        })?;
-        Ok(CommitterThread {
-            jobs: Some(jobs),
-            ended: Mutex::new(ended),
-        })
-    }
-
-    /// `None` if the thread has ended, and with it the process soon.
-    fn ask(&self, call: Call) -> Option<()> {
-        self.jobs.as_ref()?.send(call).ok()
-    }
-}
-
-impl Drop for CommitterThread {
-    fn drop(&mut self) {
-        self.jobs = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is ever sent: this returns when the thread drops its end.
-        let _ = ended.recv();
     }
 }

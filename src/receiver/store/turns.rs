@@ -1,0 +1,276 @@
+//! Whose turn it is to commit. The committer is one, and whoever commits has it meanwhile.
+//!
+//!     an upload alone   its own thread commits: no hand-over, there and back
+//!     else              it waits, and the committer's thread takes all that do: fewer syncs
+//!
+//! 1. One at a time commits: it has taken the committer out of here, and puts it back at the end.
+//! 2. After a fault or a panic it is not put back: nothing is committed any more, whoever waits
+//!    hears that there is no answer, and the process ends into recovery.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+
+use super::committer::{Committer, Finished};
+use super::jobs::Job;
+use crate::failure::Failure;
+use crate::receiver::vital::{Pong, Stopper, spawn_vital};
+
+/// Uploads that are committed together at most. There are seldom more under way.
+const BATCH_MAX: usize = 256;
+
+/// The committer and its thread. Dropping this waits for the thread's end.
+pub struct Turns {
+    table: Arc<Table>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+struct Table {
+    state: Mutex<State>,
+    /// The committer's thread has something to do.
+    called: Condvar,
+    stopper: Stopper,
+}
+
+struct State {
+    /// Not here while somebody commits.
+    committer: Option<Committer>,
+    waiting: VecDeque<Job>,
+    pings: Vec<Pong>,
+    /// Nothing is committed any more.
+    is_over: bool,
+}
+
+/// One batch's right to commit.
+struct Turn<'a> {
+    table: &'a Table,
+    committer: Option<Committer>,
+}
+
+impl Turns {
+    /// Errors: the system gave no thread.
+    pub fn start(committer: Committer, stopper: &Stopper) -> Result<Turns, Failure> {
+        let table = Arc::new(Table {
+            state: Mutex::new(State {
+                committer: Some(committer),
+                waiting: VecDeque::new(),
+                pings: Vec::new(),
+                is_over: false,
+            }),
+            called: Condvar::new(),
+            stopper: stopper.clone(),
+        });
+        let (alive, ended) = mpsc::channel::<()>();
+        let for_thread = Arc::clone(&table);
+        spawn_vital("committer", stopper, move || {
+            let _alive = alive;
+            for_thread.serve();
+        })?;
+        Ok(Turns {
+            table,
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// Commits the job and answers it; here if it `is_only`, as no other can share its syncs, and then
+    /// the caller tidies up. Without an answer the process is about to end.
+    pub fn commit(&self, job: Job, is_only: bool) -> Finished {
+        let mut state = self.table.lock();
+        if state.is_over {
+            return Finished::default();
+        }
+        let here = is_only && state.waiting.is_empty();
+        if let Some(committer) = state.committer.take_if(|_| here) {
+            drop(state);
+            return self.table.turn(committer).commit(vec![job]);
+        }
+        state.waiting.push_back(job);
+        // Whoever commits now looks here at the end of that.
+        if state.committer.is_some() {
+            self.table.called.notify_one();
+        }
+        Finished::default()
+    }
+
+    /// The committer's thread calls it when nobody commits.
+    pub fn ping(&self, pong: Pong) {
+        self.table.lock().pings.push(pong);
+        self.table.called.notify_one();
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        self.table.end();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: this returns when the thread drops its end.
+        let _ = ended.recv();
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, committer: Committer) -> Turn<'_> {
+        Turn {
+            table: self,
+            committer: Some(committer),
+        }
+    }
+
+    /// The committer's thread.
+    fn serve(&self) {
+        let mut state = self.lock();
+        while !state.is_over {
+            let is_called = !state.waiting.is_empty() || !state.pings.is_empty();
+            let Some(committer) = state.committer.take_if(|_| is_called) else {
+                state = self
+                    .called
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let count = state.waiting.len().min(BATCH_MAX);
+            let batch = state.waiting.drain(..count).collect();
+            let pings = std::mem::take(&mut state.pings);
+            drop(state);
+            pings.into_iter().for_each(|pong| pong());
+            self.turn(committer).commit(batch).tidy();
+            state = self.lock();
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        // Who waits hears that there is no answer.
+        state.waiting.clear();
+        self.called.notify_one();
+    }
+}
+
+impl Turn<'_> {
+    fn commit(mut self, batch: Vec<Job>) -> Finished {
+        let committed = self
+            .committer
+            .as_mut()
+            .map(|committer| committer.commit(batch));
+        match committed {
+            Some(Ok(finished)) => finished,
+            Some(Err(failure)) => {
+                self.committer = None;
+                self.table.stopper.fatal(failure);
+                Finished::default()
+            }
+            None => Finished::default(),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.committer = None;
+            self.table.stopper.fatal(Failure::new(
+                "the committer panicked",
+                "the receiver restarts and recovers; please report the lines above",
+            ));
+        }
+        let Some(committer) = self.committer.take() else {
+            return self.table.end();
+        };
+        let mut state = self.table.lock();
+        state.committer = Some(committer);
+        if !state.waiting.is_empty() || !state.pings.is_empty() {
+            self.table.called.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::panic::{self, AssertUnwindSafe};
+    use std::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::receiver::figures::Figures;
+    use crate::receiver::store::index::Index;
+    use crate::receiver::store::jobs::{Answer, Ask, Rejected, Wish};
+    use crate::receiver::store::layout::Layout;
+    use crate::receiver::store::testing::Folder;
+    use crate::receiver::vital::Stop;
+
+    fn turns(folder: &Folder) -> (Turns, Receiver<Stop>) {
+        let layout = Layout::new(folder.path());
+        fs::write(layout.index(), "").unwrap();
+        let figures = Figures::new(std::iter::empty());
+        let (index, tail) = Index::open(&layout, &figures).unwrap();
+        let committer = Committer::new(layout, Arc::new(index), tail, figures);
+        let (stopper, stops) = Stopper::new();
+        (Turns::start(committer, &stopper).unwrap(), stops)
+    }
+
+    /// A job that is answered with a fault: it brings no file along.
+    fn job() -> (Job, Receiver<Answer>) {
+        let digest = "1".repeat(64);
+        let text = format!(r#"{{"host":"a","episode":"x","sha256":"{digest}"}}"#);
+        let ask = Ask {
+            receipt: serde_json::from_str(&text).unwrap(),
+            wish: Wish::Link,
+            incoming: None,
+        };
+        ask.into_job()
+    }
+
+    #[test]
+    fn an_upload_alone_is_answered_when_it_has_committed() {
+        let folder = Folder::new("turns");
+        let (turns, _stops) = turns(&folder);
+        let (job, answered) = job();
+        turns.commit(job, true).tidy();
+        assert!(matches!(answered.try_recv(), Ok(Err(Rejected::Fault(_)))));
+    }
+
+    #[test]
+    fn what_comes_meanwhile_is_taken_by_the_thread_afterwards() {
+        let folder = Folder::new("turns");
+        let (turns, _stops) = turns(&folder);
+        let committer = turns.table.lock().committer.take().unwrap();
+        let turn = turns.table.turn(committer);
+        let (jobs, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| job()).unzip();
+        for (job, is_only) in jobs.into_iter().zip([true, false, true]) {
+            turns.commit(job, is_only).tidy();
+        }
+        let (pong, ponged) = mpsc::channel();
+        turns.ping(Box::new(move || pong.send(()).unwrap()));
+        assert!(ponged.try_recv().is_err());
+        assert!(answers.iter().all(|answer| answer.try_recv().is_err()));
+        drop(turn);
+        for answer in answers {
+            assert!(matches!(answer.recv(), Ok(Err(Rejected::Fault(_)))));
+        }
+        ponged.recv().unwrap();
+    }
+
+    #[test]
+    fn a_panic_while_committing_is_the_end() {
+        let folder = Folder::new("turns");
+        let (turns, stops) = turns(&folder);
+        let (job_1, answer_1) = job();
+        let (job_2, answer_2) = job();
+        let committing = || {
+            let committer = turns.table.lock().committer.take().unwrap();
+            let _turn = turns.table.turn(committer);
+            turns.commit(job_1, true).tidy();
+            panic!("a test's");
+        };
+        assert!(panic::catch_unwind(AssertUnwindSafe(committing)).is_err());
+        assert!(answer_1.recv().is_err());
+        assert!(matches!(stops.recv(), Ok(Stop::Fatal(_))));
+        turns.commit(job_2, true).tidy();
+        assert!(answer_2.recv().is_err());
+    }
+}
