@@ -327,3 +327,56 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
             .exists()
     );
 }
+
+const LATE: &str = "a_disk_that_comes_late_or_again_has_its_service_with_it";
+
+#[test]
+fn a_disk_that_comes_late_or_again_has_its_service_with_it() {
+    let machine = machine(LATE, |root| {
+        bring_program(root);
+        fs::create_dir_all(root.join("opt/disk")).unwrap();
+        fs::create_dir_all(root.join("mnt/a disk-1")).unwrap();
+        // As from fstab, which systemd does not read for a container's disks.
+        let units = root.join("etc/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        let unit = "[Mount]\nWhat=/opt/absent.img\nWhere=/mnt/a disk-1\nOptions=loop\n";
+        fs::write(units.join("mnt-a\\x20disk\\x2d1.mount"), unit).unwrap();
+        fs::create_dir(root.join("etc/cis490")).unwrap();
+        let config = "data_dir = \"/mnt/a disk-1/store\"\n[version_gate]\nenabled = false\n";
+        fs::write(root.join("etc/cis490/receiver.toml"), config).unwrap();
+        hurry(root, "cis490-receiver");
+    });
+    let Some(machine) = machine else { return };
+    let receiver = "cis490-receiver";
+    let mount = ["mount", "--bind", "/opt/disk", "/mnt/a disk-1"];
+    let state = |machine: &Machine| machine.show(receiver, "ActiveState");
+
+    machine.good(&mount);
+    let config = "/etc/cis490/receiver.toml";
+    machine.good(&["/opt/copied", "init", "--config", config]);
+    machine.good(&["/opt/copied", "install", "receiver"]);
+    assert_eq!(state(&machine), "active");
+
+    // Without its disk it is not started, and nothing tries in a circle.
+    machine.good(&["systemctl", "stop", receiver]);
+    machine.good(&["umount", "/mnt/a disk-1"]);
+    let (good, said) = machine.run(&["systemctl", "start", receiver]);
+    assert!(!good && said.contains("dependency"), "{said}");
+    assert_eq!(state(&machine), "inactive");
+    assert_eq!(machine.show(receiver, "NRestarts"), "0");
+
+    // The disk comes, by whatever hand.
+    machine.good(&mount);
+    machine.wait_until("its disk has it started", |machine| {
+        state(machine) == "active"
+    });
+
+    // Stopped by a person it stays so, and switched off it is not started by the disk either.
+    machine.good(&["systemctl", "disable", "--now", receiver]);
+    machine.good(&["umount", "/mnt/a disk-1"]);
+    machine.good(&mount);
+    machine.wait_until("systemd has seen the disk", |machine| {
+        machine.show("mnt-a\\x20disk\\x2d1.mount", "ActiveState") == "active"
+    });
+    assert_eq!(state(&machine), "inactive");
+}

@@ -10,6 +10,7 @@ mod place;
 mod settings;
 mod side;
 mod uninstall;
+mod unit;
 
 use std::fs;
 use std::io;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use self::place::{Owner, Place, ROOT, Wanted, cannot};
-use self::side::{BINARY, CONFIGS, CREDENTIALS, DATA, Side, UNITS, USER};
+use self::side::{BINARY, CONFIGS, CREDENTIALS, Side, USER};
 use super::init;
 use crate::config;
 use crate::failure::Failure;
@@ -96,13 +97,9 @@ impl Install {
             put_token(side, &mut place, &token)?;
         }
         put_data(side, &mut place, &settings, user)?;
-        let units_changed = put_units(side, &mut place, &settings.data)?;
+        let units_changed = unit::put(side, &mut place, &settings.data)?;
         if !place.is_here() {
-            let link = wants_link(side);
-            if let Some(folder) = link.parent() {
-                place.dir(folder, 0o755, Some(ROOT))?;
-            }
-            place.link(&link, &side.unit_path())?;
+            unit::link(side, &mut place, &settings.data)?;
             println!("Installed into a folder: nothing was started.");
             if user.is_none() {
                 println!(
@@ -112,7 +109,7 @@ impl Install {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        start(side, &mut place, units_changed)?;
+        unit::start(side, &mut place, units_changed)?;
         if !place.is_dry() {
             answer::check(side, &settings.text)?;
         }
@@ -316,51 +313,6 @@ fn put_token(side: Side, place: &mut Place, token: &str) -> Result<(), Failure> 
     })
 }
 
-/// The unit, and what it needs to know of a folder that is not the usual one. Whether any changed.
-fn put_units(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
-    let before = std::mem::take(&mut place.changed);
-    place.dir(Path::new(UNITS), 0o755, Some(ROOT))?;
-    put_unit(&side.unit_path(), side.unit_text(), place)?;
-    let drop_in = side.drop_in_path();
-    if data == Path::new(DATA) {
-        place.remove(&drop_in)?;
-    } else {
-        if let Some(folder) = drop_in.parent() {
-            place.dir(folder, 0o755, Some(ROOT))?;
-        }
-        put_unit(&drop_in, &drop_in_text(side, data), place)?;
-    }
-    let units_changed = place.changed;
-    place.changed |= before;
-    Ok(units_changed)
-}
-
-fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
-    place.file(&Wanted {
-        path,
-        bytes: text.as_bytes(),
-        mode: 0o644,
-        owner: Some(ROOT),
-    })
-}
-
-fn drop_in_text(side: Side, data: &Path) -> String {
-    // systemd reads % as a specifier, and quotes as quotes.
-    let shown = data.display().to_string().replace('%', "%%");
-    format!(
-        "# The {} of {}; `cis490 install {}` writes this file anew.\n\
-         [Unit]\nRequiresMountsFor=\"{shown}\"\n\n[Service]\nReadWritePaths=\"-{shown}\"\n",
-        side.data_key(),
-        side.config_path(),
-        side.name(),
-    )
-}
-
-fn wants_link(side: Side) -> PathBuf {
-    let wants = Path::new(UNITS).join("multi-user.target.wants");
-    wants.join(format!("{}.service", side.unit()))
-}
-
 /// Makes the folder, where that begins nothing anew, and gives it to the service's user.
 fn put_data(
     side: Side,
@@ -416,52 +368,4 @@ fn hand_over(place: &Place, at: &Path, user: Option<Owner>, depth: usize) -> io:
         }
     }
     Ok(())
-}
-
-/// Enables and starts it, or starts it again if anything has changed.
-fn start(side: Side, place: &mut Place, units_changed: bool) -> Result<(), Failure> {
-    let unit = side.unit();
-    let changed = place.changed;
-    let is = |state| {
-        let mut ask = std::process::Command::new("systemctl");
-        ask.args([state, "--quiet", unit])
-            .stderr(std::process::Stdio::null());
-        ask.status().is_ok_and(|status| status.success())
-    };
-    if units_changed {
-        place.systemctl(&["daemon-reload"])?;
-    }
-    match is("is-enabled") {
-        true => place.there(format_args!("{unit} is enabled")),
-        false => place.systemctl(&["enable", "--quiet", unit])?,
-    }
-    let started = match (is("is-active"), changed) {
-        (true, false) => {
-            place.there(format_args!(
-                "{unit} runs; it reads a changed configuration at: systemctl restart {unit}"
-            ));
-            Ok(())
-        }
-        (true, true) => place.systemctl(&["restart", unit]),
-        (false, _) => place.systemctl(&["start", unit]),
-    };
-    started.inspect_err(|_| answer::show_log(unit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_drop_in_names_the_folder_as_systemd_reads_it() {
-        let text = drop_in_text(Side::Receiver, Path::new("/mnt/50% disk"));
-        assert!(
-            text.contains("\nRequiresMountsFor=\"/mnt/50%% disk\"\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\nReadWritePaths=\"-/mnt/50%% disk\"\n"),
-            "{text}"
-        );
-    }
 }

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::place::Place;
 use super::side::{BINARY, CREDENTIALS, Side, USER};
-use super::{check_place, wants_link};
+use super::{check_place, unit};
 use crate::failure::Failure;
 
 /// stop a service and remove its unit, and the program if nothing else here uses it. Data,
@@ -40,7 +40,7 @@ impl Uninstall {
         if is_installed && place.is_here() {
             place.systemctl(&["disable", "--quiet", "--now", side.unit()])?;
         }
-        place.remove(&wants_link(side))?;
+        unit::unlink(side, &mut place)?;
         place.remove(&side.unit_path())?;
         let drop_in = side.drop_in_path();
         if place.remove(&drop_in)? && !place.is_dry() {
