@@ -380,3 +380,39 @@ fn a_disk_that_comes_late_or_again_has_its_service_with_it() {
     });
     assert_eq!(state(&machine), "inactive");
 }
+
+const ADDRESS: &str = "an_address_that_comes_late_is_waited_for";
+
+#[test]
+fn an_address_that_comes_late_is_waited_for() {
+    let machine = machine(ADDRESS, |root| {
+        bring_program(root);
+        fs::create_dir(root.join("etc/cis490")).unwrap();
+        let config = "listen = \"10.8.0.1:8490\"\ndata_dir = \"/var/lib/cis490\"\n[version_gate]\nenabled = false\n";
+        fs::write(root.join("etc/cis490/receiver.toml"), config).unwrap();
+        hurry(root, "cis490-receiver");
+    });
+    let Some(machine) = machine else { return };
+    if !machine.run(&["ip", "-V"]).0 {
+        eprintln!("skipped: {ADDRESS}: needs ip (iproute2)");
+        return;
+    }
+    let receiver = "cis490-receiver";
+    let config = "/etc/cis490/receiver.toml";
+    machine.good(&["/opt/copied", "init", "--config", config]);
+    let (good, said) = machine.run(&["/opt/copied", "install", "receiver"]);
+    let why = "this machine has no such address, or not yet (is WireGuard up?)";
+    assert!(!good && said.contains(why), "{said}");
+    // Tried again and again, with a rest between.
+    machine.wait_until("it was tried again", |machine| {
+        machine.show(receiver, "NRestarts").parse::<u32>().unwrap() >= 2
+    });
+    machine.good(&["ip", "address", "add", "10.8.0.1/32", "dev", "lo"]);
+    machine.wait_until("it listens", |machine| {
+        let told = machine.show(receiver, "StatusText");
+        machine.show(receiver, "ActiveState") == "active"
+            && told.contains("takes uploads on 10.8.0.1:8490")
+    });
+    let again = machine.good(&["/opt/copied", "install", "receiver"]);
+    assert!(again.contains("It answers on 10.8.0.1:8490"), "{again}");
+}
