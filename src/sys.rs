@@ -533,7 +533,7 @@ pub fn run_when_idle() {
     }
 }
 
-/// From here on this thread, and not its process, takes the processor after others that want it: on
+/// From here on this thread, with those that it starts and not its process, takes the processor after others that want it: on
 /// two cores, eight bodies that are hashed made `GET /v1/health` wait 7 to 20 ms at its 99th
 /// percentile, and 3 ms so. Nothing may undo it without a privilege.
 pub fn give_way() {

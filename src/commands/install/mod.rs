@@ -109,7 +109,7 @@ impl Install {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        unit::start(side, &mut place, units_changed)?;
+        unit::start(side, &mut place, &settings.data, units_changed)?;
         if !place.is_dry() {
             answer::check(side, &settings.text)?;
         }

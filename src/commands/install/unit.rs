@@ -90,6 +90,17 @@ fn escaped(part: &[u8], is_first: bool) -> String {
 
 /// What `systemctl enable` does, for a machine whose systemctl cannot be asked.
 pub fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
+    for link in wanted_links(side, data) {
+        if let Some(folder) = link.parent() {
+            place.dir(folder, 0o755, Some(ROOT))?;
+        }
+        place.link(&link, &side.unit_path())?;
+    }
+    Ok(())
+}
+
+/// The links of all that starts it.
+fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
     let mut text = side.unit_text().to_owned();
     if data != Path::new(DATA) {
         text += &drop_in_text(side, data);
@@ -97,14 +108,10 @@ pub fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
     let wanted_by = text
         .lines()
         .filter_map(|line| line.strip_prefix("WantedBy="));
-    for other in wanted_by.flat_map(str::split_whitespace) {
-        let link = wants_link(side, other.as_ref());
-        if let Some(folder) = link.parent() {
-            place.dir(folder, 0o755, Some(ROOT))?;
-        }
-        place.link(&link, &side.unit_path())?;
-    }
-    Ok(())
+    wanted_by
+        .flat_map(str::split_whitespace)
+        .map(|other| wants_link(side, other.as_ref()))
+        .collect()
 }
 
 /// What `systemctl disable` does.
@@ -133,7 +140,12 @@ fn wants_link(side: Side, other: &OsStr) -> PathBuf {
 }
 
 /// Enables and starts it, or starts it again if anything has changed.
-pub fn start(side: Side, place: &mut Place, units_changed: bool) -> Result<(), Failure> {
+pub fn start(
+    side: Side,
+    place: &mut Place,
+    data: &Path,
+    units_changed: bool,
+) -> Result<(), Failure> {
     let unit = side.unit();
     let changed = place.changed;
     let is = |state| {
@@ -142,10 +154,13 @@ pub fn start(side: Side, place: &mut Place, units_changed: bool) -> Result<(), F
             .stderr(std::process::Stdio::null());
         ask.status().is_ok_and(|status| status.success())
     };
-    if units_changed {
+    // By the links, not only by what changed now: an earlier run may have been cut off between.
+    let is_linked = |link: &PathBuf| place.at(link).symlink_metadata().is_ok();
+    let is_linked = wanted_links(side, data).iter().all(is_linked);
+    if units_changed || !is_linked {
         place.systemctl(&["daemon-reload"])?;
     }
-    match (is("is-enabled"), units_changed) {
+    match (is("is-enabled"), units_changed || !is_linked) {
         (true, false) => place.there(format_args!("{unit} is enabled")),
         // What starts it may be others than before.
         (true, true) => place.systemctl(&["reenable", "--quiet", unit])?,
@@ -182,6 +197,7 @@ mod tests {
             "{text}"
         );
     }
+
     #[test]
     fn the_disks_of_a_folder_are_named_as_systemd_names_them() {
         assert_eq!(

@@ -175,7 +175,8 @@ impl Uploads {
     fn start_thread(self: &Arc<Self>, first: Job) -> io::Result<()> {
         let uploads = Arc::clone(self);
         let work = move || {
-            sys::give_way(); // to the threads that answer
+            // To the threads that answer. A large body's writing thread is started here, and alike.
+            sys::give_way();
             let mut next = Some(first);
             while let Some(job) = next {
                 // A panic is that upload's 500: dropping the job drops its end of the channel.

@@ -49,14 +49,8 @@ pub struct Arrival {
     filled: usize,
 }
 
-/// The file's name, removed when dropped: unless who committed does, or recovery shall.
+/// The file's name, removed when dropped. Not here while somebody commits the file, nor after.
 struct Incoming(Option<PathBuf>);
-
-impl Incoming {
-    fn leave(&mut self) {
-        self.0 = None;
-    }
-}
 
 impl Drop for Incoming {
     fn drop(&mut self) {
@@ -227,7 +221,6 @@ impl Arrival {
             let (answer, finished) = self.commit(&receipt, wish)?;
             match answer {
                 Ok(stored) => {
-                    self.incoming.leave();
                     let published = Published {
                         receipt: stored.receipt,
                         fresh: stored.fresh,
@@ -247,19 +240,23 @@ impl Arrival {
     }
 
     fn commit(&mut self, receipt: &Receipt, wish: Wish) -> Result<(Answer, Finished), StoreError> {
+        // Whoever commits has the name meanwhile: without an answer, be it by a panic, the process
+        // ends, and whether the episode was stored is for recovery to see.
+        let incoming = self.incoming.0.take();
         let ask = Ask {
             receipt: receipt.clone(),
             wish,
-            incoming: self.incoming.0.clone(),
+            incoming: incoming.clone(),
         };
         let (job, answered) = ask.into_job();
         let finished = self.store.turns.commit(job, self.share.is_only());
         let answer = answered.recv().map_err(|_| {
-            // The process ends. Whether the name was made is for recovery to see, so X stays.
-            self.incoming.leave();
             let error = io::Error::other("the committer has stopped");
             fault(&self.claim, "store the episode", error)
         })?;
+        if answer.is_err() {
+            self.incoming.0 = incoming;
+        }
         Ok((answer, finished))
     }
 

@@ -52,6 +52,11 @@ impl Committer {
         }
     }
 
+    /// Before it is shared: its helper is not to have an upload's low priority.
+    pub fn start_syncer(&mut self) {
+        self.tail.start_syncer();
+    }
+
     pub fn index(&self) -> Arc<Index> {
         self.index.clone()
     }

@@ -146,10 +146,15 @@ impl Tail {
         durable::sync_data(&self.file)
     }
 
+    /// Starts the thread that syncs, whose priority is its starter's.
+    pub fn start_syncer(&mut self) {
+        self.syncer = Syncer::start(&self.file).ok();
+    }
+
     /// [`Tail::sync`], and meanwhile `other`, which is done in any case.
     pub fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.syncer.is_none() {
-            self.syncer = Syncer::start(&self.file).ok();
+            self.start_syncer();
         }
         let Some(syncer) = &self.syncer else {
             // The system has no thread for us now: one after the other does as well.

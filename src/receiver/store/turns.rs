@@ -49,7 +49,8 @@ struct Turn<'a> {
 
 impl Turns {
     /// Errors: the system gave no thread.
-    pub fn start(committer: Committer, stopper: &Stopper) -> Result<Turns, Failure> {
+    pub fn start(mut committer: Committer, stopper: &Stopper) -> Result<Turns, Failure> {
+        committer.start_syncer();
         let table = Arc::new(Table {
             state: Mutex::new(State {
                 committer: Some(committer),
@@ -79,7 +80,7 @@ impl Turns {
         if state.is_over {
             return Finished::default();
         }
-        let here = is_only && state.waiting.is_empty();
+        let here = is_only && state.waiting.is_empty() && state.pings.is_empty();
         if let Some(committer) = state.committer.take_if(|_| here) {
             drop(state);
             return self.table.turn(committer).commit(vec![job]);
@@ -136,8 +137,9 @@ impl Table {
             let batch = state.waiting.drain(..count).collect();
             let pings = std::mem::take(&mut state.pings);
             drop(state);
+            let turn = self.turn(committer);
             pings.into_iter().for_each(|pong| pong());
-            self.turn(committer).commit(batch).tidy();
+            turn.commit(batch).tidy();
             state = self.lock();
         }
     }
@@ -194,6 +196,7 @@ mod tests {
     use std::fs;
     use std::panic::{self, AssertUnwindSafe};
     use std::sync::mpsc::Receiver;
+    use std::time::Duration;
 
     use super::*;
     use crate::receiver::figures::Figures;
@@ -249,10 +252,12 @@ mod tests {
         assert!(ponged.try_recv().is_err());
         assert!(answers.iter().all(|answer| answer.try_recv().is_err()));
         drop(turn);
+        let patience = Duration::from_secs(60);
         for answer in answers {
-            assert!(matches!(answer.recv(), Ok(Err(Rejected::Fault(_)))));
+            let answer = answer.recv_timeout(patience);
+            assert!(matches!(answer, Ok(Err(Rejected::Fault(_)))));
         }
-        ponged.recv().unwrap();
+        ponged.recv_timeout(patience).unwrap();
     }
 
     #[test]

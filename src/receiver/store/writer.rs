@@ -75,7 +75,6 @@ impl Writer {
         sink.direct = open_direct(path).ok();
         let (blocks, received) = mpsc::sync_channel::<Filled>(WAITING_BLOCKS);
         let body = move || {
-            sys::give_way(); // to the threads that answer
             received
                 .into_iter()
                 .try_for_each(|filled| sink.write(&filled))

@@ -46,6 +46,8 @@ pub struct Seen {
     pub connections: u32,
     pub requests: u64,
     pub answers: u64,
+    /// Rows that lost answers to an upload whose body was late.
+    pub reset_by_uploads: u32,
 }
 
 /// Runs `connections` of them; panics where something came out wrong.
@@ -64,7 +66,7 @@ pub fn run(world: &World, seed: u64, connections: u32) -> Seen {
             ended |= due.ends;
         }
         let answers = talk(world, &mut random, &row);
-        check(&row, &answers, seed, number, world);
+        seen.reset_by_uploads += u32::from(check(&row, &answers, seed, number, world));
         for (due, answer) in row.iter().zip(&answers) {
             if let Some((episode, _)) = due.stores.as_ref().filter(|_| answer.status == 201) {
                 may_be_stored.get_mut(episode).expect("it was due").1 = true;
@@ -98,7 +100,8 @@ pub fn run(world: &World, seed: u64, connections: u32) -> Seen {
     seen
 }
 
-fn check(row: &[Due], answers: &[Answer], seed: u64, number: u32, world: &World) {
+/// Whether the row lost answers to an upload whose body was late.
+fn check(row: &[Due], answers: &[Answer], seed: u64, number: u32, world: &World) -> bool {
     let at = format!("seed {seed}, connection {number}");
     for (place, (due, answer)) in row.iter().zip(answers).enumerate() {
         let request = String::from_utf8_lossy(&due.bytes[..due.bytes.len().min(200)]);
@@ -126,16 +129,18 @@ fn check(row: &[Due], answers: &[Answer], seed: u64, number: u32, world: &World)
         .iter()
         .any(|one| one.header("Connection") == Some("close"));
     let ends = row.iter().any(|due| due.ends);
-    // An upload behind others whose body is late may end the connection before their answers have
-    // left: then all of them are without one, and may be sent again.
+    // An upload behind others whose body is late may end the connection before answers to those
+    // have left: what has none may be sent again.
     let mut unanswered = row.iter().skip(answers.len().max(1));
     let is_reset_by_upload = unanswered.any(|due| due.stores.is_some());
+    let is_whole = closed || ends || answers.len() == row.len();
     assert!(
-        closed || ends || is_reset_by_upload || answers.len() == row.len(),
+        is_whole || is_reset_by_upload,
         "{at}: {} answers for {} requests, and nothing that ends\n{world}",
         answers.len(),
         row.len()
     );
+    !is_whole
 }
 
 /// A row of requests, in every other one none that ends the connection.
@@ -297,6 +302,11 @@ fn each_answer_of_a_row_is_its_own_requests() {
     assert!(
         seen.answers * 2 > seen.requests,
         "most requests were not answered: it tests little"
+    );
+    assert!(
+        seen.reset_by_uploads * 10 <= seen.connections,
+        "{} rows lost answers to late uploads",
+        seen.reset_by_uploads
     );
     assert!(!world.log().contains("panic"), "{world}");
 }

@@ -111,5 +111,7 @@ fn both_sides_are_killed_again_and_again_and_nothing_is_missing() {
         .collect();
     names.sort();
     assert_eq!(names, ids, "one row each\n{world}");
-    assert!(world.names("incoming").is_empty(), "{world}");
+    world.wait_until("incoming/ is tidied up", |world| {
+        world.names("incoming").is_empty()
+    });
 }
