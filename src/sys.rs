@@ -533,9 +533,10 @@ pub fn run_when_idle() {
     }
 }
 
-/// From here on this thread, with those that it starts and not its process, takes the processor after others that want it: on
-/// two cores, eight bodies that are hashed made `GET /v1/health` wait 7 to 20 ms at its 99th
-/// percentile, and 3 ms so. Nothing may undo it without a privilege.
+/// From here on this thread, with those that it starts, takes the processor after others of the
+/// process that want it. On two cores eight bodies that were hashed let `GET /v1/health` wait 7 to
+/// 21 ms at its 99th percentile (`just bench health`), and 3 ms so. It cannot be undone without a
+/// privilege.
 pub fn give_way() {
     // SAFETY: a plain integer. On Linux it is the calling thread's, whatever POSIX says.
     unsafe { libc::nice(5) };

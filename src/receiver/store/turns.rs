@@ -195,16 +195,23 @@ impl Drop for Turn<'_> {
 mod tests {
     use std::fs;
     use std::panic::{self, AssertUnwindSafe};
+    use std::path::Path;
     use std::sync::mpsc::Receiver;
     use std::time::Duration;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::names::Sha256Digest;
+    use crate::receiver::Claim;
     use crate::receiver::figures::Figures;
     use crate::receiver::store::index::Index;
     use crate::receiver::store::jobs::{Answer, Ask, Rejected, Wish};
     use crate::receiver::store::layout::Layout;
     use crate::receiver::store::testing::Folder;
+    use crate::receiver::store::{Store, threshold};
     use crate::receiver::vital::Stop;
+    use crate::wire::Slot;
 
     fn turns(folder: &Folder) -> (Turns, Receiver<Stop>) {
         let layout = Layout::new(folder.path());
@@ -258,6 +265,35 @@ mod tests {
             assert!(matches!(answer, Ok(Err(Rejected::Fault(_)))));
         }
         ponged.recv_timeout(patience).unwrap();
+    }
+
+    /// Whether the episode was stored is for recovery to see.
+    #[test]
+    fn without_an_answer_the_name_in_incoming_stays() {
+        let folder = Folder::new("turns");
+        threshold::make(folder.path()).unwrap();
+        let (stopper, _stops) = Stopper::new();
+        let figures = Figures::new(std::iter::empty());
+        let store = Store::open(folder.path(), 0, &stopper, Path::new("x.toml"), figures).unwrap();
+        let claim = Claim {
+            slot: Slot::parse("a/x").unwrap(),
+            commit: None,
+            dirty: false,
+            sha256: Sha256Digest::from_bytes(Sha256::digest(b"x").into()),
+            bytes: 1,
+        };
+        let incoming = || {
+            fs::read_dir(folder.path().join("incoming"))
+                .unwrap()
+                .count()
+        };
+        let mut arrival = store.begin(claim, None).unwrap();
+        arrival.buffer().unwrap()[0] = b'x';
+        arrival.advance(1).unwrap();
+        assert_eq!(incoming(), 1);
+        store.turns.table.end();
+        assert!(arrival.publish().is_err());
+        assert_eq!(incoming(), 1);
     }
 
     #[test]
