@@ -50,6 +50,17 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// From here on writes to this open file go past the page cache, or through it again.
+///
+/// Errors: `EINVAL` where the filesystem has no direct I/O.
+pub fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let flag = if is_direct { libc::O_DIRECT } else { 0 };
+    // SAFETY: plain integers, and a descriptor that `file` keeps open. Of the flags that this can
+    // change, none else is set on a file of ours that is not appended to.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flag) })?;
+    Ok(())
+}
+
 /// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
 /// full. Only a hint: whether it went well is for `fsync` to say, and no error is lost to it.
 pub fn begin_writeback(file: &File) {

@@ -1,6 +1,7 @@
 //! One upload under way: a file in incoming/ that is filled, checked and then stored.
 //!
 //!     create(X)  allocate  write ... (small: sync_file_range ...)  attribute  fsync(X)  the committer's order
+//!     create(X)            write (all at once)                     attribute  fsync(X)  the committer's order
 //!
 //! 1. Owning an `Arrival` is owning its file and its share of the disk; dropping it returns both.
 //!    One clean-up for every way out.
@@ -304,6 +305,12 @@ impl Drop for Arrival {
 }
 
 fn open_incoming(store: &Store, claim: &Claim) -> io::Result<(Arc<File>, Incoming, Promise)> {
+    // What is written at once is told by that very write that the disk is full.
+    if writer::is_written_at_once(claim.bytes) {
+        let promise = store.allowance.promise(claim.bytes)?;
+        let (path, file) = create(store, claim)?;
+        return Ok((Arc::new(file), Incoming(Some(path)), promise));
+    }
     let mut incoming = Incoming(None);
     let (file, promise) = store.allowance.take(claim.bytes, || {
         let (path, file) = create(store, claim)?;

@@ -10,6 +10,7 @@
 //!    blocks are lent again: musl's allocator would give each back to the system and fetch it anew,
 //!    which took a tenth of the time of small uploads.
 //! 4. The lock of the small spares is held for no system call: coroutines take it.
+//! 5. Every block begins at a multiple of [`ALIGNED_BYTES`], as direct I/O wants it.
 
 use std::io;
 use std::mem;
@@ -25,6 +26,9 @@ pub const LARGE_BYTES: usize = HugeHalf::BYTES;
 
 /// A block of any other body; a smaller body has a smaller one.
 pub const SMALL_BYTES: usize = 256 << 10;
+
+/// Where a direct write may begin and end, in memory and in the file: no disk has larger sectors.
+pub const ALIGNED_BYTES: usize = 4096;
 
 /// The least that is allocated for a small block, so that most fit for the next loan: what
 /// may_minihttp reads at once.
@@ -69,33 +73,33 @@ impl State {
 /// Small blocks between two loans, the newest last.
 #[derive(Default)]
 struct Spares {
-    blocks: Vec<Vec<u8>>,
+    blocks: Vec<Aligned>,
     bytes: usize,
 }
 
 impl Spares {
     /// One of exactly this class, so that nobody gets more than is counted.
-    fn take(&mut self, class: usize) -> Option<Vec<u8>> {
-        let place = self.blocks.iter().rposition(|block| block.len() == class)?;
+    fn take(&mut self, class: usize) -> Option<Aligned> {
+        let place = self.blocks.iter().rposition(|block| block.class == class)?;
         self.bytes -= class;
         Some(self.blocks.remove(place))
     }
 
     /// What there is no room for comes back, to be freed where no lock is held.
-    fn keep(&mut self, block: Vec<u8>) -> Option<Vec<u8>> {
-        if self.bytes + block.len() > KEPT_BYTES {
+    fn keep(&mut self, block: Aligned) -> Option<Aligned> {
+        if self.bytes + block.class > KEPT_BYTES {
             return Some(block);
         }
-        self.bytes += block.len();
+        self.bytes += block.class;
         self.blocks.push(block);
         None
     }
 
     /// All but the newest, to be freed as above.
-    fn rest(&mut self) -> Vec<Vec<u8>> {
+    fn rest(&mut self) -> Vec<Aligned> {
         let kept_from = self.blocks.len().saturating_sub(KEPT_AT_REST);
         let kept = self.blocks.split_off(kept_from);
-        self.bytes = kept.iter().map(Vec::len).sum();
+        self.bytes = kept.iter().map(|block| block.class).sum();
         mem::replace(&mut self.blocks, kept)
     }
 }
@@ -110,8 +114,15 @@ pub struct Block {
     home: Arc<Buffers>,
 }
 
+/// Memory of a small block, and a little more, of which the pool does not speak.
+struct Aligned {
+    memory: Vec<u8>,
+    begin: usize,
+    class: usize,
+}
+
 enum Memory {
-    Small(Vec<u8>),
+    Small(Aligned),
     Large(HugeHalf),
     /// Not there yet, or given back.
     None,
@@ -139,8 +150,9 @@ impl Buffers {
             length => {
                 let class = small_class(length);
                 let spare = self.spares().take(class);
-                let mut memory = spare.unwrap_or_else(|| vec![0; class]);
-                memory[..length].copy_from_slice(bytes);
+                let mut memory =
+                    spare.unwrap_or_else(|| Aligned::of(vec![0; class + ALIGNED_BYTES]));
+                memory.as_mut_slice()[..length].copy_from_slice(bytes);
                 Memory::Small(memory)
             }
         };
@@ -226,12 +238,37 @@ impl Drop for Share {
 
 static ZEROS: [u8; 4096] = [0; 4096];
 
+impl Aligned {
+    fn of(memory: Vec<u8>) -> Aligned {
+        let class = memory.len() - ALIGNED_BYTES;
+        // Where it cannot be known (it always can), it is only not aligned.
+        let begin = memory
+            .as_ptr()
+            .align_offset(ALIGNED_BYTES)
+            .min(ALIGNED_BYTES);
+        Aligned {
+            memory,
+            begin,
+            class,
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.memory[self.begin..][..self.class]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.memory[self.begin..][..self.class]
+    }
+}
+
 /// What is allocated for a small block of so many bytes.
 fn small_class(bytes: usize) -> usize {
     bytes.next_power_of_two().max(LEAST_BYTES)
 }
 
-fn new_memory(bytes: usize) -> io::Result<Vec<u8>> {
+fn new_memory(class: usize) -> io::Result<Aligned> {
+    let bytes = class + ALIGNED_BYTES;
     let mut memory = Vec::new();
     memory
         .try_reserve_exact(bytes)
@@ -240,7 +277,7 @@ fn new_memory(bytes: usize) -> io::Result<Vec<u8>> {
     while memory.len() < bytes {
         memory.extend_from_slice(&ZEROS[..ZEROS.len().min(bytes - memory.len())]);
     }
-    Ok(memory)
+    Ok(Aligned::of(memory))
 }
 
 impl Block {
@@ -250,7 +287,7 @@ impl Block {
 
     pub fn as_slice(&self) -> &[u8] {
         match &self.memory {
-            Memory::Small(memory) => &memory[..self.bytes],
+            Memory::Small(memory) => &memory.as_slice()[..self.bytes],
             Memory::Large(half) => &half.as_slice()[..self.bytes],
             Memory::None => &[],
         }
@@ -258,7 +295,7 @@ impl Block {
 
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         match &mut self.memory {
-            Memory::Small(memory) => &mut memory[..self.bytes],
+            Memory::Small(memory) => &mut memory.as_mut_slice()[..self.bytes],
             Memory::Large(half) => &mut half.as_mut_slice()[..self.bytes],
             Memory::None => &mut [],
         }
@@ -304,16 +341,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_blocks_are_aligned_and_nothing_is_kept_when_all_is_over() {
+    fn blocks_are_aligned_and_nothing_is_kept_when_all_is_over() {
         let buffers = Buffers::new();
         let share = buffers.open();
         let other = buffers.open();
         for bytes in [1, 5000, SMALL_BYTES, LARGE_BYTES] {
             let mut block = share.take(bytes).unwrap();
             assert_eq!(block.as_mut_slice().len(), bytes);
-            if bytes == LARGE_BYTES {
-                assert_eq!(block.as_slice().as_ptr() as usize % LARGE_BYTES, 0);
-            }
+            let aligned = match bytes {
+                LARGE_BYTES => LARGE_BYTES,
+                _ => ALIGNED_BYTES,
+            };
+            assert_eq!(block.as_slice().as_ptr() as usize % aligned, 0);
         }
         assert_eq!(buffers.lock().lent_bytes, 0);
         assert_eq!(buffers.lock().spare.len(), 2);
@@ -343,7 +382,12 @@ mod tests {
         assert!(buffers.spares().bytes <= KEPT_BYTES);
         drop(share.take(LEAST_BYTES).unwrap());
         drop(share);
-        let kept: Vec<usize> = buffers.spares().blocks.iter().map(Vec::len).collect();
+        let kept: Vec<usize> = buffers
+            .spares()
+            .blocks
+            .iter()
+            .map(|block| block.class)
+            .collect();
         assert_eq!(kept, [SMALL_BYTES, LEAST_BYTES]);
         assert_eq!(buffers.spares().bytes, SMALL_BYTES + LEAST_BYTES);
         assert!(buffers.copy_of(b"").as_slice().is_empty());

@@ -63,6 +63,25 @@ impl Allowance {
         })
     }
 
+    /// Takes `bytes` for a file that allocates them when it is written.
+    ///
+    /// Errors: `StorageFull` when the floor would be crossed.
+    pub fn promise(self: &Arc<Self>, bytes: u64) -> io::Result<Promise> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.look()?.holds(bytes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(self.promised(bytes))
+    }
+
+    fn promised(self: &Arc<Self>, bytes: u64) -> Promise {
+        self.reserved.fetch_add(bytes, Ordering::SeqCst);
+        Promise {
+            allowance: self.clone(),
+            bytes,
+        }
+    }
+
     /// Takes `bytes` for the file that `make` makes, and allocates them where the filesystem can.
     ///
     /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
@@ -81,12 +100,7 @@ impl Allowance {
             Err(error) if is_unsupported(&error) => bytes,
             Err(error) => return Err(error),
         };
-        self.reserved.fetch_add(promised, Ordering::SeqCst);
-        let promise = Promise {
-            allowance: self.clone(),
-            bytes: promised,
-        };
-        Ok((file, promise))
+        Ok((file, self.promised(promised)))
     }
 }
 

@@ -1,10 +1,14 @@
 //! Bytes on their way into `incoming/X`, in order.
 //!
-//! A small body is written by the thread that receives it, which lets the kernel begin to write each
-//! whole block to the disk; only the fsync says that it is there. For a large one a second thread writes
-//! behind, so that the socket and the hash never wait for the disk, and past the page cache where
-//! the filesystem lets us: the copy into it is what binds large bodies, and it would push
-//! everything else out of a Pi's memory.
+//!     in one block   by the thread that receives it, past the page cache but for what is no whole page
+//!     small          by that thread, which lets the kernel begin to write each whole block to the disk
+//!     large          by a second thread behind it, past the page cache, so that the socket and the
+//!                    hash never wait for the disk
+//!
+//! Only the fsync says that it is there. Where the filesystem does not let us, all goes through the
+//! page cache: the copy into it is what binds large bodies, and it would push everything else out
+//! of a Pi's memory. A body in one block is spared by that the allocation of the cache's pages, and
+//! what ext4 does afterwards for a file that was allocated before it was written.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use super::buffers::{Block, LARGE_BYTES};
+use super::buffers::{ALIGNED_BYTES, Block, LARGE_BYTES, SMALL_BYTES};
 use super::space::Promise;
 use crate::{durable, sys};
 
@@ -27,6 +31,12 @@ const WAITING_BLOCKS: usize = 1;
 /// Whether a body of this length is written behind, in large blocks.
 pub fn is_large(body_bytes: u64) -> bool {
     body_bytes >= LARGE_BODY_BYTES
+}
+
+/// Whether a body of this length comes in one block and is written when all of it is here, unless its
+/// sender is slow.
+pub fn is_written_at_once(body_bytes: u64) -> bool {
+    body_bytes <= SMALL_BYTES as u64
 }
 
 /// Where blocks go.
@@ -66,6 +76,7 @@ impl Writer {
             file,
             direct: None,
             offset: 0,
+            body_bytes,
             promise,
         };
         if !is_large(body_bytes) {
@@ -90,6 +101,9 @@ impl Writer {
     pub fn write(&mut self, filled: Filled) -> io::Result<Option<Filled>> {
         match self {
             Writer::Here(sink) => {
+                if sink.write_at_once(&filled)? {
+                    return Ok(Some(filled));
+                }
                 sink.write(&filled)?;
                 // The disk writes it while it is hashed. Not what a slow sender leaves of a block:
                 // that is rather written with the rest.
@@ -137,7 +151,14 @@ pub struct Sink {
     /// The same file, past the page cache; `None` where that does not work.
     direct: Option<File>,
     offset: u64,
+    /// The length of the whole body.
+    body_bytes: u64,
     promise: Promise,
+}
+
+/// Whether the filesystem has no direct I/O, or not for such a piece.
+fn is_refused(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 impl Sink {
@@ -146,9 +167,36 @@ impl Sink {
         if !self.write_direct(bytes)? {
             durable::write_at(&self.file, bytes, self.offset)?;
         }
-        self.offset += bytes.len() as u64;
-        self.promise.keep(bytes.len() as u64);
+        self.written(bytes.len() as u64);
         Ok(())
+    }
+
+    /// A whole body. False if it is none, or must be written the ordinary way.
+    fn write_at_once(&mut self, filled: &Filled) -> io::Result<bool> {
+        let bytes = filled.bytes();
+        let whole_bytes = bytes.len() / ALIGNED_BYTES * ALIGNED_BYTES;
+        let is_whole = self.offset == 0 && filled.length as u64 == self.body_bytes;
+        if !is_whole || whole_bytes == 0 || sys::set_direct(&self.file, true).is_err() {
+            return Ok(false);
+        }
+        let (whole, rest) = bytes.split_at(whole_bytes);
+        let written = durable::write_at(&self.file, whole, 0);
+        sys::set_direct(&self.file, false)?;
+        match written {
+            Ok(()) => {}
+            Err(error) if is_refused(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if !rest.is_empty() {
+            durable::write_at(&self.file, rest, whole_bytes as u64)?;
+        }
+        self.written(bytes.len() as u64);
+        Ok(true)
+    }
+
+    fn written(&mut self, bytes: u64) {
+        self.offset += bytes;
+        self.promise.keep(bytes);
     }
 
     /// False if these bytes must be written the ordinary way: not a whole block in its place, as the
@@ -160,7 +208,7 @@ impl Sink {
         };
         match durable::write_at(direct, bytes, self.offset) {
             Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(error) if is_refused(&error) => {
                 self.direct = None;
                 Ok(false)
             }

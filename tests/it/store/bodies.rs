@@ -18,8 +18,12 @@ fn bodies_of_every_size_arrive_as_they_were_sent() {
     for bytes in [
         0,
         1,
+        4095,
         4096,
+        4097,
+        64 << 10,
         (256 << 10) - 1,
+        256 << 10,
         (256 << 10) + 1,
         4 * MIB - 1,
         4 * MIB,

@@ -186,16 +186,20 @@ fn check_stored(fault: &Fault, put: &Put, world: &World) {
 
 /// A filesystem may say of direct writing what it likes, when it is opened or when it is used.
 #[test]
-fn without_direct_writing_a_large_body_is_written_all_the_same() {
-    if !can_trace("without_direct_writing_a_large_body_is_written_all_the_same") {
+fn without_direct_writing_a_body_is_written_all_the_same() {
+    if !can_trace("without_direct_writing_a_body_is_written_all_the_same") {
         return;
     }
+    let [small, large] = puts();
+    let at_once = small.episode("ep-2").body(&[b'x'; 65_537]);
     let refusals = [
-        ("?open,openat", 2, false),
-        ("pwrite64", 1, false),
-        ("pwrite64", 3, false),
+        (&large, "?open,openat", 2, false),
+        (&large, "pwrite64", 1, false),
+        (&large, "pwrite64", 3, false),
+        (&at_once, "?fcntl,?fcntl64", 1, true),
+        (&at_once, "pwrite64", 1, false),
     ];
-    for (calls, nth, from_then_on) in refusals {
+    for (put, calls, nth, from_then_on) in refusals {
         let fault = Fault {
             calls,
             what: "error=EINVAL".to_owned(),
@@ -203,14 +207,13 @@ fn without_direct_writing_a_large_body_is_written_all_the_same() {
             from_then_on,
         };
         let mut world = World::prepared(GATE_OFF);
-        let [_, large] = puts();
         let partial = world.data_dir().join("incoming/lab-1~ep-2~1.partial");
         let calls = world.dir().join("calls");
         world.run_under(fault.command(&[partial.display().to_string()], &calls));
         world.start();
-        assert_eq!(world.put(&large).status, 201, "{fault}\n{world}");
+        assert_eq!(world.put(put).status, 201, "{fault}\n{world}");
         assert!(fault.has_struck(&calls), "{fault} did not strike\n{world}");
-        check_stored(&fault, &large, &world);
+        check_stored(&fault, put, &world);
     }
 }
 
