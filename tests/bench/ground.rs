@@ -138,7 +138,7 @@ fn mount(image: &Path, dir: &Path) -> Result<String, String> {
         // Everything is initialised now, so that no kernel thread does it during a round.
         let options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
         let image = image.display().to_string();
-        let own = ["-q", "-F", "-E", options, "-N", "65536", "-J", "size=64"];
+        let own = ["-q", "-F", "-E", options, "-N", "262144", "-J", "size=64"];
         run("mkfs.ext4", &[&own[..], &[image.as_str()]].concat())?;
         let direct = run("losetup", &["--find", "--show", "--direct-io=on", &image]);
         let device = direct.or_else(|_| run("losetup", &["--find", "--show", &image]))?;

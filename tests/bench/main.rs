@@ -12,6 +12,7 @@ mod floors;
 mod ground;
 mod inside;
 mod load;
+mod orders;
 mod packing;
 mod process;
 mod refresh;
@@ -78,6 +79,7 @@ fn main() {
         println!("  {:<12} {}", kind.name(), kind.version());
     }
     floors::run(&plan);
+    orders::run(&plan);
     packing::run(&plan);
     chain::run(&plan);
     uploads::run(&plan);

@@ -92,6 +92,15 @@ fn field(path: &str, name: &str) -> u64 {
     })
 }
 
+/// Touches so much memory and gives it back: what the system hands out next was touched before. On a
+/// virtual machine whose host takes free memory away, the first touch of a page can take longer
+/// than all that a server does with it.
+pub fn warm_memory(bytes: usize) {
+    let mut memory = vec![0u8; bytes];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+}
+
 pub fn terminate(pid: u32) {
     let _ = Command::new("kill").arg(pid.to_string()).status();
 }

@@ -202,7 +202,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(1));
         }
-        let large = |path: &Path| path.metadata().is_ok_and(|found| found.len() > 1 << 16);
+        let large = |path: &Path| path.metadata().is_ok_and(|found| found.len() >= 1 << 16);
         each_file(&self.dir, &mut |path| {
             if large(path) && path.is_file() {
                 let _ = File::options()

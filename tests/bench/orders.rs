@@ -1,0 +1,203 @@
+//! What the disk alone takes of small uploads: the system calls that a server makes on files, by as
+//! many threads as there would be connections, without a server. Who promises a row in an index, an
+//! attribute and two names waits longer for the disk than who promises a name; and who has one
+//! thread commit for many waits less often.
+
+#![allow(unsafe_code, reason = "one call that std lacks")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Instant;
+
+use crate::Plan;
+use crate::ground::Ground;
+use crate::load::noise;
+use crate::report::{Series, short, spread};
+
+const BODY_BYTES: usize = 64 << 10;
+const PAGE_BYTES: usize = 4096;
+/// A row of the index, and the attribute with the same text.
+const ROW: [u8; 373] = [b'x'; 373];
+
+type Order = fn(&Path, &[u8], usize, usize) -> io::Result<()>;
+
+pub fn run(plan: &Plan) {
+    if !plan.wants("order") {
+        return;
+    }
+    println!("\norder: the calls on files of 64 KiB uploads, no server, uploads/s");
+    let mut memory = vec![0; BODY_BYTES + PAGE_BYTES];
+    noise(&mut memory, 7);
+    let begin = memory.as_ptr().align_offset(PAGE_BYTES);
+    let body = &memory[begin..][..BODY_BYTES];
+    for (threads, count) in [(1, 400), (8, 1600), (32, 3200)] {
+        let ground = Ground::new(plan);
+        let count = plan.scaled(count).max(threads);
+        let mut orders: [(Series, Order); 2] = [
+            (Series::new("cis490's"), ours),
+            (Series::new("rest-server's"), rest_servers),
+        ];
+        for round in 0..=3 * plan.rounds {
+            orders.rotate_left(1);
+            for (series, order) in &mut orders {
+                crate::process::warm_memory(count * BODY_BYTES);
+                let folder = ground.fresh();
+                make_folders(&folder).expect("folders");
+                let began = Instant::now();
+                order(&folder, body, threads, count).expect("the calls of an upload");
+                if round > 0 {
+                    let rate = count as f64 / began.elapsed().as_secs_f64();
+                    series.values.push(rate);
+                }
+                empty(&folder);
+            }
+        }
+        orders.sort_by(|one, other| one.0.name.cmp(&other.0.name));
+        let [(ours, _), (theirs, _)] = &orders;
+        println!(
+            "  {threads:>2} at once: {} {}, {} {}, ours / theirs {}",
+            ours.name,
+            spread(&ours.values),
+            theirs.name,
+            spread(&theirs.values),
+            short(ours.median() / theirs.median())
+        );
+    }
+}
+
+fn make_folders(folder: &Path) -> io::Result<()> {
+    for name in ["incoming", "episodes", "data"] {
+        fs::create_dir(folder.join(name))?;
+    }
+    (0..256).try_for_each(|n| fs::create_dir(folder.join(format!("data/{n:02x}"))))
+}
+
+/// Truncates the files: an inode that was freed would be stepped over.
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => empty(&path),
+            false => drop(File::create(path)),
+        }
+    }
+    // What is left to be written of this round is not the next one's burden.
+    let _ = std::process::Command::new("sync")
+        .arg("-f")
+        .arg(folder)
+        .status();
+}
+
+/// Runs `upload` for each number, on so many threads.
+fn each(
+    threads: usize,
+    count: usize,
+    upload: impl Fn(usize) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let work = || loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= count {
+                return Ok(());
+            }
+            upload(n)?;
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("a thread"))
+    })
+}
+
+/// As seen by strace: written as it comes, synced, renamed, its folder synced; one of 256 folders.
+fn rest_servers(folder: &Path, body: &[u8], threads: usize, count: usize) -> io::Result<()> {
+    each(threads, count, |n| {
+        let dir = folder.join(format!("data/{:02x}", n * 167 % 256));
+        let temporary = dir.join(format!("{n}.tmp"));
+        let mut file = File::create_new(&temporary)?;
+        for part in body.chunks(BODY_BYTES / 2) {
+            file.write_all(part)?;
+        }
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, dir.join(format!("{n}")))?;
+        File::open(&dir)?.sync_all()
+    })
+}
+
+/// An upload that is to be committed: its number, and the way back.
+type Asked = (usize, Sender<()>);
+
+/// Design, section 3: one commits for all that wait.
+fn ours(folder: &Path, body: &[u8], threads: usize, count: usize) -> io::Result<()> {
+    let (ask, asked) = mpsc::channel::<Asked>();
+    thread::scope(|scope| {
+        let committing = scope.spawn(|| commit(folder, asked));
+        let taken = each(threads, count, |n| {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .custom_flags(libc::O_DIRECT)
+                .open(incoming(folder, n))?;
+            file.write_all_at(body, 0)?;
+            set_attribute(&file)?;
+            file.sync_all()?;
+            let (answer, answered) = mpsc::channel();
+            let gone = |_| io::Error::other("the committer has ended");
+            ask.send((n, answer)).map_err(|_| gone(mpsc::RecvError))?;
+            answered.recv().map_err(gone)
+        });
+        drop(ask);
+        committing.join().expect("the committer").and(taken)
+    })
+}
+
+fn incoming(folder: &Path, n: usize) -> PathBuf {
+    folder.join(format!("incoming/lab-1~ep-{n}~{n}.partial"))
+}
+
+/// The index and the directory one after the other: side by side they take as long here.
+fn commit(folder: &Path, asked: Receiver<Asked>) -> io::Result<()> {
+    let mut index = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("index"))?;
+    let episodes = folder.join("episodes");
+    while let Ok(first) = asked.recv() {
+        let batch: Vec<Asked> = std::iter::once(first).chain(asked.try_iter()).collect();
+        for (n, _) in &batch {
+            let name = episodes.join(format!("ep-{n}.tar.zst"));
+            fs::hard_link(incoming(folder, *n), name)?;
+        }
+        index.write_all(&ROW.repeat(batch.len()))?;
+        index.sync_data()?;
+        File::open(&episodes)?.sync_all()?;
+        for (_, answer) in &batch {
+            let _ = answer.send(());
+        }
+        for (n, _) in &batch {
+            fs::remove_file(incoming(folder, *n))?;
+        }
+    }
+    Ok(())
+}
+
+fn set_attribute(file: &File) -> io::Result<()> {
+    let (name, size) = (c"user.cis490.receipt", ROW.len());
+    // SAFETY: a name that ends with NUL, a value with its length, and an open descriptor.
+    let set = unsafe {
+        let fd = file.as_raw_fd();
+        libc::fsetxattr(fd, name.as_ptr(), ROW.as_ptr().cast(), size, 0)
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
