@@ -25,6 +25,10 @@ bench *names:
     tests/bench/peers.sh target/bench/peers
     cargo bench --bench bench -- {{names}}
 
+# what the Pi's program executes for an upload and for packing, counted by qemu-aarch64
+instructions: cross-build
+    tests/bench/instructions dist/cis490-*-aarch64-unknown-linux-musl
+
 # look for inputs that break a promise, SECONDS each target; tests/fuzz/run says what it needs
 fuzz target='all' seconds='60':
     tests/fuzz/run {{target}} {{seconds}}

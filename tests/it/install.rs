@@ -101,6 +101,47 @@ fn a_folder_becomes_a_receiver_and_twice_is_as_once() {
     assert_eq!(image.tree(), before);
 }
 
+/// What starts it follows its folder to another disk.
+#[test]
+fn it_is_started_by_the_disks_of_its_folder_and_by_no_other() {
+    let image = Image::new();
+    let units = "etc/systemd/system";
+    let wanted_by = || {
+        let mut found: Vec<String> = fs::read_dir(image.at(units))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|folder| folder.join("cis490-receiver.service").is_symlink())
+            .map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        found.sort();
+        found
+    };
+    image.good("install receiver");
+    let config = image.read("etc/cis490/receiver.toml");
+    let usual = wanted_by();
+    assert!(
+        usual.contains(&"multi-user.target.wants".to_owned()),
+        "{usual:?}"
+    );
+    let at = |folder: &str| {
+        let text = config.replace("\"/var/lib/cis490\"", &format!("\"{folder}\""));
+        assert_ne!(text, config);
+        fs::write(image.at("etc/cis490/receiver.toml"), text).unwrap();
+        image.good("install receiver");
+        wanted_by()
+    };
+    let with = |disks: &[&str]| {
+        let mut all = usual.clone();
+        all.extend(disks.iter().map(|disk| format!("{disk}.mount.wants")));
+        all.sort();
+        all
+    };
+    assert_eq!(at("/mnt/old disk"), with(&["mnt", "mnt-old\\x20disk"]));
+    assert_eq!(at("/srv/new"), with(&["srv", "srv-new"]));
+    image.good("uninstall receiver");
+    assert_eq!(wanted_by(), [""; 0]);
+}
+
 #[test]
 fn a_shipper_is_told_its_receiver_and_takes_its_hostname() {
     let image = Image::new();

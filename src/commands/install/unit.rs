@@ -12,6 +12,12 @@ use super::place::{Place, ROOT, Wanted, cannot};
 use super::side::{DATA, Side, UNITS};
 use crate::failure::Failure;
 
+/// How a folder ends that has the links of what a unit wants.
+const WANTS: &str = ".wants";
+
+/// The longest name of a file, and so of a unit and of what it wants.
+const NAME_BYTES_MAX: usize = 255;
+
 /// The unit, and what it needs to know of a folder that is not the usual one. Whether any changed.
 pub fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
@@ -68,7 +74,12 @@ fn mount_units(data: &Path) -> Vec<String> {
             name.push('-');
         }
         name += &escaped(part.as_bytes(), name.is_empty());
-        units.push(format!("{name}.mount"));
+        let unit = format!("{name}.mount");
+        // systemd has no unit for what is mounted deeper than that.
+        if unit.len() + WANTS.len() > NAME_BYTES_MAX {
+            break;
+        }
+        units.push(unit);
     }
     units
 }
@@ -88,9 +99,15 @@ fn escaped(part: &[u8], is_first: bool) -> String {
     text
 }
 
-/// What `systemctl enable` does, for a machine whose systemctl cannot be asked.
+/// What `systemctl reenable` does, for a machine whose systemctl cannot be asked.
 pub fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
-    for link in wanted_links(side, data) {
+    let wanted = wanted_links(side, data);
+    for link in found_links(side, place)? {
+        if !wanted.contains(&link) {
+            place.remove(&link)?;
+        }
+    }
+    for link in wanted {
         if let Some(folder) = link.parent() {
             place.dir(folder, 0o755, Some(ROOT))?;
         }
@@ -116,24 +133,33 @@ fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
 
 /// What `systemctl disable` does.
 pub fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
+    found_links(side, place)?
+        .iter()
+        .try_for_each(|link| place.remove(link).map(drop))
+}
+
+/// The links that there are.
+fn found_links(side: Side, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     let units = match fs::read_dir(place.at(UNITS)) {
         Ok(units) => units,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot("list", &place.at(UNITS), &error)),
     };
-    for entry in units.flatten() {
-        let folder = entry.file_name();
-        if let Some(other) = folder.as_bytes().strip_suffix(b".wants") {
-            place.remove(&wants_link(side, OsStr::from_bytes(other)))?;
-        }
-    }
-    Ok(())
+    let of_folder = |folder: &OsStr| {
+        let other = folder.as_bytes().strip_suffix(WANTS.as_bytes())?;
+        let link = wants_link(side, OsStr::from_bytes(other));
+        place.at(&link).symlink_metadata().is_ok().then_some(link)
+    };
+    Ok(units
+        .flatten()
+        .filter_map(|entry| of_folder(&entry.file_name()))
+        .collect())
 }
 
 /// How another unit has the service started with it.
 fn wants_link(side: Side, other: &OsStr) -> PathBuf {
     let mut folder = other.to_owned();
-    folder.push(".wants");
+    folder.push(WANTS);
     Path::new(UNITS)
         .join(folder)
         .join(format!("{}.service", side.unit()))
@@ -205,6 +231,8 @@ mod tests {
             ["srv.mount", "srv-cis490.mount"]
         );
         assert_eq!(mount_units(Path::new("/")), [""; 0]);
+        let deep = format!("/{0}/{0}/{0}", "d".repeat(100));
+        assert_eq!(mount_units(deep.as_ref()).len(), 2);
         for path in ["/mnt/50% disk-1/.a", "/.hidden/x.y:z_", "/ü/a\\b"] {
             let asked = Command::new("systemd-escape")
                 .args(["--path", "--suffix=mount", path])
