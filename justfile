@@ -27,7 +27,7 @@ bench *names:
 
 # what the Pi's program executes for an upload and for packing, counted by qemu-aarch64
 instructions: cross-build
-    tests/bench/instructions dist/cis490-*-aarch64-unknown-linux-musl
+    tests/bench/instructions "dist/cis490-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)-aarch64-unknown-linux-musl"
 
 # look for inputs that break a promise, SECONDS each target; tests/fuzz/run says what it needs
 fuzz target='all' seconds='60':

@@ -74,7 +74,10 @@ fn main() {
             name => plan.names.push(name.to_owned()),
         }
     }
-    println!("rounds that count: {}; contestants:", plan.rounds);
+    println!(
+        "rounds that count: {}, of small uploads thrice as many; contestants:",
+        plan.rounds
+    );
     for kind in [Kind::Ours, Kind::RestServer, Kind::Nginx] {
         println!("  {:<12} {}", kind.name(), kind.version());
     }

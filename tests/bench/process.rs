@@ -96,7 +96,8 @@ fn field(path: &str, name: &str) -> u64 {
 /// virtual machine whose host takes free memory away, the first touch of a page can take longer
 /// than all that a server does with it.
 pub fn warm_memory(bytes: usize) {
-    let mut memory = vec![0u8; bytes];
+    let available = field("/proc/meminfo", "MemAvailable:") as usize * 1024;
+    let mut memory = vec![0u8; bytes.min(available / 2)];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     std::hint::black_box(&memory);
 }

@@ -241,8 +241,11 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
         gate.contains(r#""source":"git""#) && gate.contains(&head),
         "{gate}"
     );
-    let told = machine.show(receiver, "StatusText");
-    assert!(told.contains("takes uploads on 0.0.0.0:8490"), "{told}");
+    // It tells so in time; what it told first may be older than its window.
+    machine.wait_until("it tells that it takes uploads", |machine| {
+        let told = machine.show(receiver, "StatusText");
+        told.contains("takes uploads on 0.0.0.0:8490")
+    });
     assert_eq!(machine.show(receiver, "UnitFileState"), "enabled");
 
     // Twice is as once, and the service runs on.

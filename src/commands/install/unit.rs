@@ -75,7 +75,7 @@ fn mount_units(data: &Path) -> Vec<String> {
         }
         name += &escaped(part.as_bytes(), name.is_empty());
         let unit = format!("{name}.mount");
-        // systemd has no unit for what is mounted deeper than that.
+        // What is mounted deeper than that has no unit of its name.
         if unit.len() + WANTS.len() > NAME_BYTES_MAX {
             break;
         }

@@ -12,9 +12,10 @@
 //!
 //! 1. by the kernel, from the socket into the block that is being filled (`Arrival::buffer`): the
 //!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
-//!    whole block of a large body goes to the disk from there, past the page cache;
-//! 2. by the kernel, from the block into the page cache: small bodies, and what of a large one is
-//!    not a whole block in its place;
+//!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
+//!    there, past the page cache;
+//! 2. by the kernel, from the block into the page cache: bodies between these, what a slow sender
+//!    leaves of a block, and what is no whole block or page in its place;
 //! 3. twice more, what may_minihttp had read together with the head: into a block of its own, for
 //!    the body thread, and from it into the one that is filled. That is at most its own read
 //!    buffer, once an upload.

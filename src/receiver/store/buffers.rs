@@ -27,7 +27,8 @@ pub const LARGE_BYTES: usize = HugeHalf::BYTES;
 /// A block of any other body; a smaller body has a smaller one.
 pub const SMALL_BYTES: usize = 256 << 10;
 
-/// Where a direct write may begin and end, in memory and in the file: no disk has larger sectors.
+/// Where a direct write may begin and end, in memory and in the file. A disk that wants more refuses, and
+/// is written to the ordinary way.
 pub const ALIGNED_BYTES: usize = 4096;
 
 /// The least that is allocated for a small block, so that most fit for the next loan: what

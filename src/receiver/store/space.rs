@@ -1,8 +1,8 @@
 //! How much may still come in. The floor `min_free_bytes` is kept: what is free, minus what running
 //! uploads have been promised and have not allocated, minus the request, stays above it.
 //!
-//! 1. Nothing is counted twice: what `fallocate` gave is no longer a promise, since `statvfs` does
-//!    not call it free any more.
+//! 1. Nothing is counted twice for long, nor ever forgotten: what `fallocate` gave, or a write took,
+//!    is no longer a promise, since `statvfs` does not call it free any more.
 //! 2. Only one upload at a time takes space, so that no two are promised the same bytes.
 
 use std::fs::File;
@@ -54,12 +54,14 @@ impl Allowance {
     }
 
     pub fn look(&self) -> io::Result<Space> {
+        // First: what is written between the two is counted twice for an instant, and never not at all.
+        let reserved = self.reserved.load(Ordering::SeqCst);
         let sys::DiskBytes { free, total } = sys::disk_bytes(&self.dir)?;
         Ok(Space {
             free,
             total,
             floor: self.floor,
-            reserved: self.reserved.load(Ordering::SeqCst),
+            reserved,
         })
     }
 
@@ -82,7 +84,7 @@ impl Allowance {
         }
     }
 
-    /// Takes `bytes` for the file that `make` makes, and allocates them where the filesystem can.
+    /// Takes `bytes`, which are some, for the file that `make` makes, and allocates them where the filesystem can.
     ///
     /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
     /// of the calls. A file that was made is the caller's to remove.
@@ -95,19 +97,12 @@ impl Allowance {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = make()?;
-        let promised = match allocate(&file, bytes) {
+        let promised = match durable::allocate(&file, bytes) {
             Ok(()) => 0,
             Err(error) if is_unsupported(&error) => bytes,
             Err(error) => return Err(error),
         };
         Ok((file, self.promised(promised)))
-    }
-}
-
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    match bytes {
-        0 => Ok(()), // fallocate calls a length of 0 invalid
-        _ => durable::allocate(file, bytes),
     }
 }
 
@@ -126,7 +121,8 @@ pub fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// What one upload still has coming, for a filesystem that allocates only when written to.
+/// What one upload still has coming that is not allocated: a body in one block, or any where the
+/// filesystem allocates only when written to.
 /// Dropping it gives the rest back.
 #[derive(Debug)]
 pub struct Promise {
@@ -189,6 +185,21 @@ mod tests {
         assert_eq!(allowance.look().unwrap().reserved, 0);
         drop(promise);
         assert_eq!(allowance.look().unwrap().reserved, 0);
+    }
+
+    #[test]
+    fn a_promise_that_is_given_counts_for_the_next() {
+        let folder = Folder::new("space");
+        let allowance = Arc::new(Allowance::new(folder.path(), 0));
+        assert!(is_full(&allowance.promise(u64::MAX / 4).unwrap_err()));
+        let free = allowance.look().unwrap().free;
+        // Two of which each alone fits.
+        let promise = allowance.promise(free / 3 * 2).unwrap();
+        assert_eq!(allowance.look().unwrap().reserved, free / 3 * 2);
+        assert!(is_full(&allowance.promise(free / 3 * 2).unwrap_err()));
+        drop(promise);
+        assert_eq!(allowance.look().unwrap().reserved, 0);
+        drop(allowance.promise(free / 3 * 2).unwrap());
     }
 
     #[test]

@@ -39,6 +39,14 @@ pub fn is_written_at_once(body_bytes: u64) -> bool {
     body_bytes <= SMALL_BYTES as u64
 }
 
+/// Whether each block of such a body is hashed when the disk has begun to write it.
+pub fn is_hashed_behind(body_bytes: u64) -> bool {
+    !is_large(body_bytes) && !is_written_at_once(body_bytes)
+}
+
+const _: () = assert!((SMALL_BYTES as u64) < LARGE_BODY_BYTES);
+const _: () = assert!(LARGE_BYTES.is_multiple_of(ALIGNED_BYTES));
+
 /// Where blocks go.
 pub enum Writer {
     Here(Sink),
@@ -106,8 +114,8 @@ impl Writer {
                 }
                 sink.write(&filled)?;
                 // The disk writes it while it is hashed. Not what a slow sender leaves of a block:
-                // that is rather written with the rest.
-                if filled.length == filled.block.bytes() {
+                // that is rather written with the rest, as what the fsync follows at once.
+                if is_hashed_behind(sink.body_bytes) && filled.length == filled.block.bytes() {
                     sys::begin_writeback(&sink.file);
                 }
                 Ok(Some(filled))

@@ -112,7 +112,7 @@ impl Pair {
             let names = world.names("incoming");
             let has_bytes = |name: &String| {
                 use std::os::unix::fs::MetadataExt;
-                // Written in whole blocks, perhaps allocated before: its being there is enough.
+                // Allocated before, or written when its sender is slow.
                 fs::metadata(incoming.join(name))
                     .is_ok_and(|meta| meta.blocks() > 0 || meta.len() > 0)
             };

@@ -155,17 +155,19 @@ fn of_an_upload() {
         then(format!("unlink {X}")),
     ]);
     check(&found, wanted, &world);
-    // Whole pages and the rest; and what is more than a block has its room on the disk first.
+    // What is more than a block has its room on the disk first. How many writes there are is the
+    // network's doing.
     for (n, bytes, writes) in [
-        (2, 65_537, &["write", "write"][..]),
-        (3, 300_000, &["allocate", "write", "write"]),
+        (2, 65_537, &["write"][..]),
+        (3, 300_000, &["allocate", "write"]),
     ] {
         let put = sample()
             .episode(&format!("ep-{n}"))
             .body(&vec![b'x'; bytes]);
-        let found = recorded(&world, &steps, "unlink", |world| {
+        let mut found = recorded(&world, &steps, "unlink", |world| {
             assert_eq!(world.put(&put).status, 201, "{world}");
         });
+        found.dedup();
         let x = format!("incoming/lab-1~ep-{n}~{n}.partial");
         let until = found.iter().position(|entry| entry.starts_with("link "));
         check(&found[..until.unwrap()], arrival(&x, writes), &world);

@@ -76,6 +76,21 @@ fn every_fault_is_an_honest_answer_and_leaves_nothing() {
     });
 }
 
+/// A body of more than a block, whose room is taken first.
+#[test]
+fn a_body_without_room_leaves_nothing() {
+    if !has_steps("a body without room leaves nothing") {
+        return;
+    }
+    let put = sample().body(&body(300_000));
+    let (at_start, of_upload) = steps_of_one_upload(&put);
+    assert_eq!(of_upload[1], "allocate", "{of_upload:?}");
+    for (errno, refusal) in [(5, 500), (28, 507), (122, 507)] {
+        let step = ("CIS490_FAIL_AT", at_start.len() + 2);
+        fault(&put, step, errno, wanted("allocate", refusal));
+    }
+}
+
 /// What may come of a step that fails; no answer when the process ends instead.
 fn wanted(step: &str, refusal: u16) -> &'static [Option<u16>] {
     match (step, refusal) {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::client::PATIENCE;
 
 /// By what name a call may go: musl and glibc differ.
-const CALLS: [&str; 14] = [
+const CALLS: [&str; 15] = [
     "?open,openat",
     "write",
     "pwrite64",
@@ -34,6 +34,7 @@ const CALLS: [&str; 14] = [
     "fallocate",
     "?statfs,?fstatfs",
     "fsetxattr",
+    "?fcntl,?fcntl64",
     "?mkdir,mkdirat",
     "?unlink,unlinkat",
     "ftruncate",

@@ -28,12 +28,14 @@ pub fn every_failing_call(wanted: impl Fn(usize) -> bool) -> Told {
     Told::of(&faults(&clean_run(), wanted), suffer)
 }
 
-fn puts() -> [Put; 2] {
+/// In one block, large, and between them.
+fn puts() -> [Put; 3] {
     let large: Vec<u8> = (0..LARGE_BYTES).map(|i| (i >> 9) as u8 ^ i as u8).collect();
     let put = Put::sample(COMMIT);
     [
         put.clone().body(&large[..5000]),
-        put.episode("ep-2").body(&large),
+        put.clone().episode("ep-2").body(&large),
+        put.episode("ep-3").body(&large[..300_000]),
     ]
 }
 
@@ -47,11 +49,13 @@ fn paths(world: &World) -> Vec<String> {
         "incoming/.probe",
         "incoming/lab-1~ep-1~1.partial",
         "incoming/lab-1~ep-2~2.partial",
+        "incoming/lab-1~ep-3~3.partial",
         "episodes",
         "episodes/.probe",
         "episodes/lab-1",
         "episodes/lab-1/ep-1.tar.zst",
         "episodes/lab-1/ep-2.tar.zst",
+        "episodes/lab-1/ep-3.tar.zst",
         "quarantine",
     ];
     let path = |name: &str| match name {
@@ -190,7 +194,7 @@ fn without_direct_writing_a_body_is_written_all_the_same() {
     if !can_trace("without_direct_writing_a_body_is_written_all_the_same") {
         return;
     }
-    let [small, large] = puts();
+    let [small, large, _] = puts();
     let at_once = small.episode("ep-2").body(&[b'x'; 65_537]);
     let refusals = [
         (&large, "?open,openat", 2, false),
@@ -233,7 +237,7 @@ fn without_attributes_a_lost_index_is_read_off_the_files() {
     let calls = world.dir().join("calls");
     world.run_under(fault.command(&paths(&world), &calls));
     world.start();
-    let [small, _] = puts();
+    let [small, ..] = puts();
     assert_eq!(world.put(&small).status, 201, "{world}");
     assert_eq!(
         world.log().matches("event=no_attributes").count(),
