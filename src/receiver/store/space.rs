@@ -84,7 +84,8 @@ impl Allowance {
         }
     }
 
-    /// Takes `bytes`, which are some, for the file that `make` makes, and allocates them where the filesystem can.
+    /// Takes `bytes`, at least one, for the file that `make` makes, and allocates them where the
+    /// filesystem can.
     ///
     /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
     /// of the calls. A file that was made is the caller's to remove.
@@ -122,8 +123,7 @@ pub fn is_full(error: &io::Error) -> bool {
 }
 
 /// What one upload still has coming that is not allocated: a body in one block, or any where the
-/// filesystem allocates only when written to.
-/// Dropping it gives the rest back.
+/// filesystem allocates only when written to. Dropping it gives the rest back.
 #[derive(Debug)]
 pub struct Promise {
     allowance: Arc<Allowance>,
