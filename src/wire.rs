@@ -25,6 +25,8 @@ pub const SHA256_HEADER: &str = "X-Cis490-Sha256";
 pub const DIRTY_HEADER: &str = "X-Cis490-Code-Dirty";
 /// On an admitted PUT: `37/100`, the commit's place in the configured window, 1 being the head.
 pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
+/// `X-Cis490-Probe: 1` on a PUT: it is judged as ever, and nothing is stored, counted or shown.
+pub const PROBE_HEADER: &str = "X-Cis490-Probe";
 
 /// With fewer commits than this until a commit falls out of the window, its operator is told.
 pub const REMAINING_LOW: u32 = 20;
@@ -121,6 +123,33 @@ impl fmt::Display for Source {
     }
 }
 
+/// What the receiver knows of a commit that its window lacks: the member `known` of a 412.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Known {
+    /// An ancestor of the head: the code is out of date.
+    Older,
+    /// The repository has the commit, but not below the branch's head: it is on another branch, or
+    /// a force-push took it back.
+    Elsewhere,
+    /// No source has the commit: it was never pushed.
+    NeverPushed,
+    /// No source could be asked. The commit may be newer than what the receiver knows.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why the gate cannot look at its source now: the member `failing` of `/v1/gate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// The kind of fault, such as `not-found` or `refused`.
+    pub kind: String,
+    /// Since the first refresh that failed.
+    pub seconds: u64,
+    /// What happened, and what to do, in words.
+    pub detail: String,
+}
+
 /// What the gate knew when it admitted an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatePlace {
@@ -199,6 +228,12 @@ pub struct Problem {
     /// How old the receiver's knowledge is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
+    /// On a 412: what the receiver knows of the commit. An older receiver says nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
+    /// On a 412 of a gate that cannot look at its source: since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_seconds: Option<u64>,
     /// Shell lines to paste, with newlines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<String>,
@@ -218,6 +253,9 @@ pub struct GateState {
     pub commits: Vec<CommitHash>,
     /// Since a source last confirmed it.
     pub age_seconds: Option<u64>,
+    /// Why the source cannot be asked now; `None` while it can.
+    #[serde(default)]
+    pub failing: Option<Failing>,
 }
 
 /// `GET /v1/gate/{commit}`, when it would get in. When not, the answer is a [`Problem`] (412).

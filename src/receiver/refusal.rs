@@ -231,6 +231,8 @@ impl Refusal {
             head_commit: None,
             window: None,
             age_seconds: None,
+            known: None,
+            failing_seconds: None,
             remediation: None,
         };
         let facts = match self {

@@ -300,6 +300,8 @@ fn wordless(answer: &Answer) -> Problem {
         head_commit: None,
         window: None,
         age_seconds: None,
+        known: None,
+        failing_seconds: None,
         remediation: None,
     }
 }

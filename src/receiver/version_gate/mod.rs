@@ -213,6 +213,7 @@ impl VersionGate {
             window: self.configured_window(),
             commits: window.map_or(Vec::new(), |window| window.commits().to_vec()),
             age_seconds: self.age().map(|age| age.as_secs()),
+            failing: None,
         }
     }
 
