@@ -53,7 +53,7 @@ impl Repository {
     pub fn with_format(object_format: &str) -> Repository {
         let folder = TempDir::new();
         let format = format!("--object-format={object_format}");
-        git(folder.path(), &["init", "-q", &format]);
+        git(folder.path(), &["init", "-q", "--template=", &format]);
         Repository {
             folder,
             commits: AtomicU64::new(0),

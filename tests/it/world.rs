@@ -1,12 +1,15 @@
 //! One receiver in a temporary world of its own: a folder, a git repository that gates it, a
 //! process. A failing test prints the tree on disk and the log through `Display`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,16 +84,18 @@ pub struct Repo {
 
 impl Repo {
     pub fn new(dir: &Path, commits: usize) -> Repo {
-        fs::create_dir_all(dir).unwrap();
-        let mut repo = Repo {
-            dir: dir.to_owned(),
-            commits: Vec::new(),
-        };
-        repo.git(&["init", "-q", "-b", "main"]);
-        for _ in 0..commits {
-            repo.commit();
+        let made = made_once(commits);
+        for (path, bytes) in &made.files {
+            let path = dir.join(path);
+            match bytes {
+                Some(bytes) => fs::write(path, bytes).unwrap(),
+                None => fs::create_dir_all(path).unwrap(),
+            }
         }
-        repo
+        Repo {
+            dir: dir.to_owned(),
+            commits: made.commits.clone(),
+        }
     }
 
     /// Makes one more commit; its hash.
@@ -104,24 +109,7 @@ impl Repo {
 
     /// Runs git in the repository, untouched by whoever runs the test; what it printed.
     pub fn git(&self, args: &[&str]) -> String {
-        let output = Command::new("git")
-            .current_dir(&self.dir)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .envs([("GIT_AUTHOR_NAME", "lab"), ("GIT_COMMITTER_NAME", "lab")])
-            .envs([
-                ("GIT_AUTHOR_EMAIL", "lab@localhost"),
-                ("GIT_COMMITTER_EMAIL", "lab@localhost"),
-            ])
-            .envs([
-                ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
-                ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
-            ])
-            .args(args)
-            .output()
-            .expect("git runs");
+        let output = git_in(&self.dir, args).output().expect("git runs");
         assert!(
             output.status.success(),
             "git {args:?}: {}",
@@ -132,6 +120,92 @@ impl Repo {
 
     pub fn head(&self) -> &str {
         self.commits.last().unwrap()
+    }
+}
+
+fn git_in(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .args(args);
+    for who in ["AUTHOR", "COMMITTER"] {
+        command
+            .env(format!("GIT_{who}_NAME"), "lab")
+            .env(format!("GIT_{who}_EMAIL"), "lab@localhost")
+            .env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
+    }
+    command
+}
+
+/// The files of a repository, by their paths in its folder; a folder has no bytes.
+struct Made {
+    files: Vec<(PathBuf, Option<Vec<u8>>)>,
+    /// Oldest first.
+    commits: Vec<String>,
+}
+
+/// A repository of so many commits. Git makes it once in a run of the tests, and each world gets a
+/// copy: hundreds of git processes and thousands of files took longer than the tests themselves.
+fn made_once(commits: usize) -> Arc<Made> {
+    static MADE: Mutex<BTreeMap<usize, Arc<Made>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = made
+        .entry(commits)
+        .or_insert_with(|| Arc::new(make(commits)));
+    Arc::clone(made)
+}
+
+fn make(commits: usize) -> Made {
+    let dir = TempDir::new();
+    let run = |args: &[&str], input: &str| {
+        let mut git = git_in(dir.path(), args);
+        git.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut git = git.spawn().expect("git runs");
+        git.stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let output = git.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["init", "-q", "-b", "main", "--template="], "");
+    let who = "committer lab <lab@localhost> 1767225600 +0000";
+    let script = (0..commits).map(|number| {
+        let message = format!("commit {number}\n");
+        let bytes = message.len();
+        format!("commit refs/heads/main\n{who}\ndata {bytes}\n{message}\n")
+    });
+    let script: String = script.collect();
+    run(
+        &["-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"],
+        &script,
+    );
+    let log = run(&["rev-list", "--reverse", "main"], "");
+    let mut files = Vec::new();
+    gather(dir.path(), Path::new(""), &mut files);
+    Made {
+        files,
+        commits: log.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// Folders come before what is in them.
+fn gather(root: &Path, dir: &Path, files: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
+    files.push((dir.to_owned(), None));
+    for entry in fs::read_dir(root.join(dir)).unwrap() {
+        let entry = entry.unwrap();
+        let path = dir.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            gather(root, &path, files);
+        } else {
+            files.push((path, Some(fs::read(entry.path()).unwrap())));
+        }
     }
 }
 
