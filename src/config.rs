@@ -74,6 +74,15 @@ pub fn bad_value(
     )
 }
 
+/// A URL as it may be shown: without what stands before an `@`, a password for one.
+pub fn without_user(url: &str) -> String {
+    let host_at = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(host_at);
+    // Not the path's, as RFC 3986 has it; but a password with a slash in it is no reason to show it.
+    let shown = rest.rsplit_once('@').map_or(rest, |(_, shown)| shown);
+    format!("{scheme}{shown}")
+}
+
 /// An error unless `value` lies between the two, both included.
 pub fn in_range(path: &Path, key: &str, value: u64, least: u64, most: u64) -> Result<(), Failure> {
     if (least..=most).contains(&value) {

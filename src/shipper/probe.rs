@@ -2,7 +2,6 @@
 //! included, and no library in between, since what arrives is to be seen.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::config::Config;
@@ -30,12 +29,12 @@ pub struct Probe {
 /// Errors: no connection, no proof by TLS, or what answers speaks no HTTP.
 pub fn send(config: &Config, head: &str, zeros: usize) -> io::Result<Probe> {
     let trust = config.trust().map_err(io::Error::other)?;
-    let (host, port) = config.receiver_place();
-    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    let place = config.place().map_err(io::Error::other)?;
+    let addresses = place.resolve()?;
     let begun = Instant::now();
     let mut socket = Socket::connect(&addresses, PATIENCE, Hush::default(), Stop::default())?;
     if let Some(trust) = &trust {
-        socket.secure(trust, host, PATIENCE)?;
+        socket.secure(trust, &place.host, PATIENCE)?;
     }
     socket.stop_listening();
     socket.send(head.as_bytes(), PATIENCE)?;
