@@ -8,12 +8,13 @@
 //!    while it waits for it, and else final answers alone.
 //! 2. What comes in place of `100 Continue` it looks at, leaves in the buffer, and then waits for
 //!    *more* before it reads it: for as long as the peer keeps the connection open, or until its end
-//!    is an error that takes the answer along. [`Line::maybe_await_input`] says that there is input
-//!    when ureq comes back for it.
+//!    is an error that takes the answer along. `Line::await_input` says that there is input when ureq
+//!    comes back for it.
 //! 3. An answer whose end is the connection's it takes for whole even if that was cut off. Here a
 //!    reset, or TLS that ended without its end, is no such end ([`cut_off`]).
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,24 +120,16 @@ impl Transport for Line {
             .map_err(|error| told(error, timeout))
     }
 
-    fn maybe_await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let comes_back = self.is_left && timeout.reason != Timeout::Await100;
-        if comes_back {
-            self.is_left = false;
-        }
-        let is_here = comes_back && !self.buffers.input().is_empty();
-        if is_here || self.buffers.can_use_input() {
-            return Ok(true);
-        }
-        self.await_input(timeout)
-    }
-
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
-        match timeout.reason {
-            Timeout::Await100 => self.await_continue(timeout),
-            _ => self.receive(timeout),
+        if timeout.reason == Timeout::Await100 {
+            return self.await_continue(timeout);
         }
+        let comes_back = mem::take(&mut self.is_left);
+        if comes_back && !self.buffers.input().is_empty() {
+            return Ok(true);
+        }
+        self.receive(timeout)
     }
 
     fn is_tls(&self) -> bool {

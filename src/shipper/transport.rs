@@ -253,7 +253,7 @@ impl Answer {
     /// The receiver's own words. `None` if they are somebody else's, a proxy's for one.
     pub fn problem(&self) -> Option<Problem> {
         let problem: Problem = self.json()?;
-        let is_ours = problem.kind.starts_with("urn:cis490:problem:");
+        let is_ours = problem.name().is_some();
         (is_ours && problem.status == self.status).then_some(problem)
     }
 
