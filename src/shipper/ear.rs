@@ -139,7 +139,10 @@ mod tests {
         for (before, asked_for) in [
             ("", false),
             ("HTTP/1.1 100 Continue\r\n\r\n", true),
-            ("HTTP/1.1 100 Continue\r\nServer: x\r\nDate: now\r\n\r\n", true),
+            (
+                "HTTP/1.1 100 Continue\r\nServer: x\r\nDate: now\r\n\r\n",
+                true,
+            ),
             ("HTTP/1.1 100\r\n\r\n", true),
             ("HTTP/1.0 100 Continue\n\n", true),
             ("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", false),
@@ -168,7 +171,12 @@ mod tests {
             assert_eq!(heard(text), (text.to_owned(), false));
         }
         // Not yet known, or not whole.
-        for text in ["", "HTT", "HTTP/1.1 10", "HTTP/1.1 100 Continue\r\nA: b\r\n"] {
+        for text in [
+            "",
+            "HTT",
+            "HTTP/1.1 10",
+            "HTTP/1.1 100 Continue\r\nA: b\r\n",
+        ] {
             assert_eq!(heard(text), (String::new(), false));
         }
     }

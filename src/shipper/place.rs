@@ -31,7 +31,9 @@ impl Place {
             return Err(ALLOWED.to_owned());
         }
         let (host, port) = host_and_port(rest.trim_end_matches('/'));
-        let port = port.map(|text| port_number(text).ok_or(ALLOWED)).transpose()?;
+        let port = port
+            .map(|text| port_number(text).ok_or(ALLOWED))
+            .transpose()?;
         if port.is_none() && !is_https {
             return Err(ALLOWED.to_owned());
         }
@@ -108,7 +110,10 @@ impl fmt::Display for Place {
 
 /// Why a name has no address. `is_static`: this program brings a C library of its own.
 fn not_found(host: &str, error: &io::Error, is_static: bool) -> String {
-    let is_mdns = host.trim_end_matches('.').to_ascii_lowercase().ends_with(".local");
+    let is_mdns = host
+        .trim_end_matches('.')
+        .to_ascii_lowercase()
+        .ends_with(".local");
     let why = match (is_mdns, is_static) {
         (false, _) => "".to_owned(),
         (true, true) => "; this program is static and asks no mDNS, so it knows no .local name: put the address into receiver_url, or the name into /etc/hosts".to_owned(),

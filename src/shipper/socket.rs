@@ -384,7 +384,10 @@ mod tests {
     #[test]
     fn what_comes_in_place_of_a_continue_is_the_answer() {
         for (said, goes_on) in [
-            ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\nA: b\r\n\r\n", true),
+            (
+                "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\nA: b\r\n\r\n",
+                true,
+            ),
             ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 412 No", false),
             ("", false),
         ] {

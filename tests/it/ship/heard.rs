@@ -130,11 +130,7 @@ fn interim_answers_are_passed_over_however_many_and_whatever_they_carry() {
         Act::Stay,
     ];
     let ended = shipped(&lab, &stub, acts);
-    assert_eq!(
-        (ended.code, ended.count("event=held")),
-        (3, 1),
-        "{ended}"
-    );
+    assert_eq!((ended.code, ended.count("event=held")), (3, 1), "{ended}");
 }
 
 #[test]
@@ -169,11 +165,7 @@ fn an_answer_that_breaks_off_is_none() {
         ("half of the head", head[..20].to_owned(), false),
         ("the status line", "HTTP/1.1 412 No\r\n".to_owned(), false),
         ("the head alone", format!("{head}\r\n\r\n"), false),
-        (
-            "all but a byte",
-            whole[..whole.len() - 1].to_owned(),
-            false,
-        ),
+        ("all but a byte", whole[..whole.len() - 1].to_owned(), false),
         ("chunks without an end", chunked("\r\n"), false),
     ] {
         let stub = Stub::new([]);
