@@ -156,6 +156,15 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
     );
 }
 
+/// `reason` is `-` where it would have been let in.
+pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
+    let path: String = path.chars().take(200).collect();
+    line!(
+        probed,
+        "peer={peer} status={status} reason={reason} path={path:?}"
+    );
+}
+
 pub fn lookup_failed(slot: &Slot, error: &io::Error) {
     let Slot { host, episode } = slot;
     line!(

@@ -257,6 +257,13 @@ impl Problem {
     }
 }
 
+/// What answers a request with [`PROBE_HEADER`] that would have been let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// True.
+    pub probe: bool,
+}
+
 /// `GET /v1/gate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateState {

@@ -25,7 +25,7 @@ mod moves;
 mod outbox;
 mod packing;
 mod place;
-mod probe;
+pub mod probe;
 mod progress;
 mod retention;
 mod root;

@@ -28,6 +28,7 @@ mod order;
 mod page;
 mod panics;
 mod power;
+mod probe;
 mod repository;
 mod ship;
 mod soak;
