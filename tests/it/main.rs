@@ -29,6 +29,8 @@ mod page;
 mod panics;
 mod power;
 mod probe;
+#[cfg(feature = "tls")]
+mod proxies;
 mod repository;
 mod ship;
 mod soak;

@@ -1,7 +1,7 @@
 //! HTTPS out, against a real TLS server with a certificate authority of the test's own: to the
 //! receiver and to Forgejo.
 
-mod authority;
+pub mod authority;
 mod front;
 
 use std::fs;
