@@ -123,7 +123,7 @@ manual! {
         "Nothing.";
     warn refused
         "An upload was refused; reason= says why."
-        "episode=doctor: nothing, that host tries its way with an older cis490 doctor. cis490 help refusals explains each reason. not-in-window and bad-commit: have the lab host updated. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+        "episode=doctor: nothing, that host tries its way with an older cis490 doctor. cis490 help refusals explains each reason. not-in-window: have the lab host updated. bad-commit and bad-head: a proxy in between loses a header. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
     info probed
         "A lab host asked what an upload of its would get (cis490 doctor, install); nothing of it is kept, counted or shown. reason=- where it would get in."
         "Nothing.";

@@ -171,9 +171,14 @@ impl Resolver for PlaceResolver {
         // A name may take the system minutes: ureq asks for it on a thread, and waits its time.
         if !is_address(&self.0.host) {
             let found = DefaultResolver::default().resolve(uri, config, timeout);
-            return found.map_err(|error| match error {
-                Error::Io(error) => Error::Io(self.0.not_found(&error)),
-                other => other,
+            return found.map_err(|error| {
+                let why = match error {
+                    Error::Io(error) => error,
+                    Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
+                    Error::HostNotFound => io::ErrorKind::NotFound.into(),
+                    other => return other,
+                };
+                Error::Io(self.0.not_found(&why))
             });
         }
         let mut addresses = self.empty();

@@ -274,40 +274,37 @@ fn every_answer_of_its_own(kind: Kind, is_tls: bool, body: &[u8]) {
     });
 }
 
+/// All kinds at once: they wait more than they work.
+fn every_kind(is_tls: bool, body: &[u8]) {
+    thread::scope(|scope| {
+        let kinds =
+            KINDS.map(|kind| scope.spawn(move || every_answer_of_its_own(kind, is_tls, body)));
+        for kind in kinds {
+            kind.join().unwrap();
+        }
+    });
+}
+
+const SMALL: &[u8] = b"small, and more than a hundred bytes once packed";
+
 #[test]
 fn every_proxy_is_heard_when_it_answers_itself() {
-    for kind in KINDS {
-        every_answer_of_its_own(
-            kind,
-            false,
-            b"small, and more than a hundred bytes once packed",
-        );
-    }
+    every_kind(false, SMALL);
 }
 
 #[test]
 fn every_proxy_is_heard_when_it_answers_itself_by_https() {
-    for kind in KINDS {
-        every_answer_of_its_own(
-            kind,
-            true,
-            b"small, and more than a hundred bytes once packed",
-        );
-    }
+    every_kind(true, SMALL);
 }
 
 #[test]
 fn every_proxy_is_heard_when_it_answers_itself_to_a_large_body() {
-    for kind in KINDS {
-        every_answer_of_its_own(kind, false, large());
-    }
+    every_kind(false, large());
 }
 
 #[test]
 fn every_proxy_is_heard_when_it_answers_itself_to_a_large_body_by_https() {
-    for kind in KINDS {
-        every_answer_of_its_own(kind, true, large());
-    }
+    every_kind(true, large());
 }
 
 /// A header that is lost on the way once emptied the whole queue into refused/.
