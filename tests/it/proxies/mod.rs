@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use self::proxy::{KINDS, Kind, Proxy, put_in};
 use crate::client::sha256;
 use crate::lab::{Ended, Lab, noise};
+use crate::operator::{doctor, told};
 use crate::world::World;
 
 const LARGE_BYTES: usize = 20 << 20;
@@ -391,6 +392,25 @@ fn a_browsers_headers_pass_every_proxy() {
             proxy.log()
         );
     }
+}
+
+#[test]
+fn doctor_finds_the_way_through_every_proxy() {
+    let world = World::new();
+    for kind in KINDS {
+        if !kind.is_here("doctor_finds_the_way_through_every_proxy") {
+            continue;
+        }
+        let proxy = kind.start(true, world.address(), |config| config);
+        let lab = Lab::with(&proxy.url(), &proxy.trusted());
+        let config = lab.config().display().to_string();
+        let (_, report) = doctor(&config, &["--repo", world.repo.dir.to_str().unwrap()]);
+        let path = told(&report, "path", "ok", "");
+        assert!(path.contains("256 KiB got through"), "{kind:?} {path}");
+        let token = told(&report, "token", "ok", "");
+        assert_eq!(token, "lab-1 is let in without one", "{kind:?}");
+    }
+    assert!(!world.log().contains("WARN event=refused"), "{world}");
 }
 
 /// A proxy that nobody stopped would keep its port: this one is gone with its test.

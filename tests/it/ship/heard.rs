@@ -206,6 +206,20 @@ fn without_a_continue_the_body_goes_unasked() {
 }
 
 #[test]
+fn sigterm_ends_it_while_it_waits_for_a_continue() {
+    let stub = Stub::new([Reply::Acts(vec![Act::Stay])]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    let shipper = lab.ship();
+    shipper.wait_until("it asks", || !stub.heard().is_empty());
+    let begun = Instant::now();
+    assert_eq!(shipper.stop(), 0);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert_eq!(lab.names("episodes"), ["ep-1"]);
+}
+
+#[test]
 fn a_redirect_says_where_it_points_and_is_not_followed() {
     let said = answer(
         308,
