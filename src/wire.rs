@@ -81,10 +81,10 @@ pub enum Outcome {
     SetAside,
     /// What arrived is not what was stated: read our own file again; resend it if whole, repack if not.
     Recheck,
-    /// Our head did not arrive as we sent it, since our heads are well-formed: something between lost
+    /// Our head did not arrive as we sent it, since our heads are well-formed: a proxy in between lost
     /// a header. Keep the episode, say so loudly, and after three in a row let all wait.
     Garbled,
-    /// Something between takes no body of this size: keep the episode and say so loudly.
+    /// A proxy in between accepts no body of this size: keep the episode and say so loudly.
     TooLargeForProxy,
     /// Keep the episode and try later: a fault that passes, or one that an operator mends.
     Deferred,

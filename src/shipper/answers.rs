@@ -160,7 +160,7 @@ impl Shipper {
         );
     }
 
-    /// Something between changes our heads: of one episode it may be chance, of three it is a rule.
+    /// A proxy in between changes our heads: with one episode that may be chance, with three it is a rule.
     fn garbled(&mut self, id: &EpisodeId, answer: &Answer) {
         let why = answer.words();
         self.garbled_in_row += 1;

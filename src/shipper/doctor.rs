@@ -136,7 +136,8 @@ fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
             smaller,
         )];
     }
-    let (kib, took) = (probe.bytes() >> 10, doctor::millis(probe.took));
+    let kib = probe.bytes() >> 10;
+    let took = doctor::millis(probe.took);
     let path = format!("{kib} KiB got through in {took}, path MTU {mtu}");
     vec![Finding::ok("path", path), token(config, probe.entry())]
 }
@@ -153,8 +154,8 @@ fn token(config: &Config, entry: Entry) -> Finding {
         ),
         (Entry::Unknown(why), _) => Finding::warn(
             "token",
-            format!("not tried, the receiver takes nothing now: {why}"),
-            "run doctor again when the receiver takes uploads; if a proxy says so, look at its limits",
+            format!("not tried, the receiver accepts nothing now: {why}"),
+            "run doctor again when the receiver accepts uploads; if a proxy says so, look at its limits",
         ),
     }
 }

@@ -66,11 +66,13 @@ impl Ear {
             self.is_final = true;
             return Ok(false);
         }
-        let status_is_known = known == STATUS_BYTES;
-        let end = head_end(start).filter(|_| status_is_known);
-        if self.passed_bytes + end.map_or(self.held.len(), |end| blank_bytes + end)
-            > INTERIM_BYTES_MAX
-        {
+        let end = if known == STATUS_BYTES {
+            head_end(start)
+        } else {
+            None
+        };
+        let heard_bytes = end.map_or(self.held.len(), |end| blank_bytes + end);
+        if self.passed_bytes + heard_bytes > INTERIM_BYTES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "it sends interim answers (1xx) without end",

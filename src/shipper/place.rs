@@ -57,12 +57,10 @@ impl Place {
 
     /// The URL without the zone, which is this machine's own affair and goes nowhere.
     pub fn url(&self) -> String {
-        let is_v6 = self.host.contains(':');
-        let host = match is_v6 {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        };
-        self.url_of(&host)
+        if self.host.contains(':') {
+            return self.url_of(&format!("[{}]", self.host));
+        }
+        self.url_of(&self.host)
     }
 
     fn url_of(&self, host: &str) -> String {

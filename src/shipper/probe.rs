@@ -76,9 +76,10 @@ pub fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
     }
     let arrived = has_arrived(&socket)?;
     let mtu = socket.path_mtu();
-    let answer = match arrived {
-        true => Some(Answer::read(&heard(&mut socket))?),
-        false => None,
+    let answer = if arrived {
+        Some(Answer::read(&heard(&mut socket))?)
+    } else {
+        None
     };
     Ok(Probe {
         answer,
@@ -160,9 +161,10 @@ impl Probe {
 
     /// How much went through in full packets.
     pub fn bytes(&self) -> usize {
-        match self.body_was_sent {
-            true => BODY_BYTES,
-            false => PAD_BYTES,
+        if self.body_was_sent {
+            BODY_BYTES
+        } else {
+            PAD_BYTES
         }
     }
 

@@ -30,7 +30,7 @@ use crate::wire::{self, Problem, Slot};
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// For the head to be taken.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
-/// For `100 Continue`. Then the body goes unasked: what stands in between may not know the word.
+/// For `100 Continue`. Then the body goes unasked: a proxy in between may not know the word.
 const CONTINUE_WAIT: Duration = Duration::from_secs(3);
 /// How long the peer may take no byte of a body.
 const STALL: Duration = Duration::from_secs(60);
@@ -200,10 +200,11 @@ impl Receiver {
             Ok(read) => read,
             Err(error) => {
                 let why = words_of(&error);
-                Err(match connected.load(Ordering::SeqCst) {
-                    true => NoAnswer::Broken(why),
-                    false => NoAnswer::Unreachable(why),
-                })
+                if connected.load(Ordering::SeqCst) {
+                    Err(NoAnswer::Broken(why))
+                } else {
+                    Err(NoAnswer::Unreachable(why))
+                }
             }
         }
     }

@@ -84,6 +84,12 @@ fn a_probe_is_judged_as_an_upload_and_leaves_nothing() {
     let log = world.log();
     assert_eq!(log.matches("event=probed").count(), 14, "{world}");
     assert!(!log.contains("WARN event=refused"), "{world}");
+    // As a doctor asks that knows no such header.
+    let by_name = world
+        .good()
+        .no_commit()
+        .extra("User-Agent: cis490-doctor\r\n");
+    assert_eq!(world.put(&by_name).status, 401);
     // A refusal that is one is written after them, and alone.
     let old = good.clone().episode("old").commit(world.too_old());
     assert_eq!(world.put(&old).status, 412);

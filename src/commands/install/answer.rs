@@ -88,7 +88,7 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
             "It runs, and the receiver at {url} does not let this host in ({why}): episodes wait here until it does. cis490 doctor says what to do."
         ),
         Ok(Entry::Unknown(why)) => println!(
-            "It runs, and the receiver at {url} takes nothing yet ({why}): episodes wait here until it does."
+            "It runs, and the receiver at {url} accepts nothing yet ({why}): episodes wait here until it does."
         ),
         Err(error) => println!(
             "It runs, and the receiver at {url} does not answer yet ({error}): episodes wait here until it does."

@@ -29,6 +29,7 @@ pub struct Head<'a> {
     sha256: Field<'a>,
     dirty: Field<'a>,
     probe: Field<'a>,
+    user_agent: Field<'a>,
     content_length: Field<'a>,
     expect: Field<'a>,
     host: Field<'a>,
@@ -95,6 +96,7 @@ impl<'a> Head<'a> {
             (wire::SHA256_HEADER, &mut self.sha256),
             (wire::DIRTY_HEADER, &mut self.dirty),
             (wire::PROBE_HEADER, &mut self.probe),
+            ("User-Agent", &mut self.user_agent),
         ] {
             if is(known) {
                 field.take(value);
@@ -142,9 +144,10 @@ impl<'a> Head<'a> {
         self.authorization.once("Authorization").ok().flatten()
     }
 
-    /// Whether doctor or install only ask what an upload would get.
+    /// Whether doctor or install only ask what an upload would get. A doctor of before there was a
+    /// header for it is known by its name.
     pub fn is_probe(&self) -> bool {
-        self.probe.value == Some(b"1")
+        self.probe.value == Some(b"1") || self.user_agent.value == Some(b"cis490-doctor")
     }
 
     /// The digest that the head states for the body.

@@ -91,8 +91,8 @@ fn every_answer_of_the_receiver(kind: Kind, is_tls: bool) {
 
     // An answer was lost: the same bytes again.
     for name in ["new-small", "new-large"] {
-        let (shipped, episodes) = (lab.path("shipped"), lab.path("episodes"));
-        fs::rename(shipped.join(name), episodes.join(name)).unwrap();
+        let shipped = lab.path("shipped");
+        fs::rename(shipped.join(name), lab.path("episodes").join(name)).unwrap();
         fs::remove_file(shipped.join(format!("{name}.receipt.json"))).unwrap();
     }
     let ended = ship(&lab, &proxy);
