@@ -7,6 +7,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 /// What `receiver_url` may be, for the hint of an error.
 const ALLOWED: &str = "http://HOST:PORT or https://HOST[:PORT] and no more; a receiver listens on port 8490 unless told otherwise";
 
+/// The URL is shown without its user, and would look right.
+const NO_USER: &str = "no user and no password before an @ (they are not shown here); a token belongs in the file that token_file names";
+
 /// `http://HOST:PORT` or `https://HOST[:PORT]`, HOST being a name, an IPv4 address or an IPv6
 /// address in brackets, with its interface where it is link-local: `[fe80::1%eth0]`.
 ///
@@ -29,6 +32,9 @@ impl Place {
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
             return Err(ALLOWED.to_owned());
+        }
+        if rest.contains('@') {
+            return Err(NO_USER.to_owned());
         }
         let (host, port) = host_and_port(rest.trim_end_matches('/'));
         let port = port
