@@ -51,13 +51,15 @@ fn words(text: &str, error: &toml::de::Error) -> String {
         let holds_token = |line: &str| line.contains(quotes) && line.contains("token");
         before.matches(quotes).count() % 2 == 1 || before.lines().any(holds_token)
     };
-    let may_hold_a_token = shown.is_none_or(|lines| lines.contains("token"));
+    // A user and password stand before an `@`.
+    let is_secret = |lines: &str| lines.contains("token") || lines.contains('@');
+    let may_hold_a_token = shown.is_none_or(is_secret);
     if !may_hold_a_token && !in_long_text("\"\"\"") && !in_long_text("'''") {
         return error.to_string().trim_end().to_owned();
     }
     let number = before.matches('\n').count() + 1;
     format!(
-        "line {number} is not right, and not shown since it may hold a token: auth_token takes a quoted text, auth_token_file and token_file a quoted path, token_sha256 the 64 hex digits that `cis490 token` prints"
+        "line {number} is not right, and not shown since it may hold a token or a password: a URL has no user before an @, auth_token takes a quoted text, auth_token_file and token_file a quoted path, token_sha256 the 64 hex digits that `cis490 token` prints"
     )
 }
 
@@ -72,6 +74,23 @@ pub fn bad_value(
         format!("{}: {key} = {value} is not allowed", path.display()),
         format!("{key} takes {allowed}"),
     )
+}
+
+/// A URL as it may be shown: without what stands before an `@`, a password for one.
+pub fn without_user(url: &str) -> String {
+    let host_at = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(host_at);
+    // Not the path's, as RFC 3986 has it; but a password with a slash in it is no reason to show it.
+    let shown = rest.rsplit_once('@').map_or(rest, |(_, shown)| shown);
+    format!("{scheme}{shown}")
+}
+
+/// A URL with its scheme as programs write it: `HTTP://` is as good, and compared with `http://`.
+pub fn with_plain_scheme(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+        None => url.to_owned(),
+    }
 }
 
 /// An error unless `value` lies between the two, both included.
@@ -193,6 +212,7 @@ mod tests {
             // Fuzzing found these: a mistake at the very end, and quotes that count for nothing.
             "# \"\"\"\n\"\"\"\nauth_token = \"sesame\"",
             "# \"\"\"\nauth_token = \"\"\"\nsesame",
+            "forgejo_url = \"http://bob:sesame@pi:3000",
         ] {
             let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
             assert!(

@@ -156,6 +156,15 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
     );
 }
 
+/// `reason` is `-` where it would have been let in.
+pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
+    let path: String = path.chars().take(200).collect();
+    line!(
+        probed,
+        "peer={peer} status={status} reason={reason} path={path:?}"
+    );
+}
+
 pub fn lookup_failed(slot: &Slot, error: &io::Error) {
     let Slot { host, episode } = slot;
     line!(
@@ -374,18 +383,44 @@ pub fn shipped(slot: &Slot, status: u16, bytes: u64, seq: Option<u64>, kept: &st
 }
 
 pub fn deferred(episode: &EpisodeId, attempt: u32, wait: Duration, why: &str) {
-    let wait_s = wait.as_secs();
+    let wait_s = seconds(wait);
     line!(
         deferred,
         "episode={episode} attempt={attempt} wait_s={wait_s} why={why:?}"
     );
 }
 
-pub fn receiver_away(attempt: u32, wait: Duration, why: &str) {
-    let wait_s = wait.as_secs();
+/// `under_way`: the episode that was being sent, and how long it waits itself.
+pub fn receiver_away(
+    attempt: u32,
+    wait: Duration,
+    under_way: Option<(&EpisodeId, Duration)>,
+    why: &str,
+) {
+    let wait_s = seconds(wait);
+    let under_way = under_way.map_or(String::new(), |(episode, wait)| {
+        format!("episode={episode} episode_wait_s={} ", seconds(wait))
+    });
     line!(
         receiver_away,
-        "attempt={attempt} wait_s={wait_s} why={why:?}"
+        "attempt={attempt} wait_s={wait_s} {under_way}why={why:?}"
+    );
+}
+
+/// The first waits are parts of a second.
+fn seconds(wait: Duration) -> String {
+    format!("{:.2}", wait.as_secs_f64())
+}
+
+pub fn garbled(episode: &EpisodeId, in_row: u32, why: &str) {
+    line!(garbled, "episode={episode} in_row={in_row} why={why:?}");
+}
+
+pub fn too_large_for_proxy(slot: &Slot, bytes: u64, why: &str) {
+    let Slot { host, episode } = slot;
+    line!(
+        too_large_for_proxy,
+        "host={host} episode={episode} bytes={bytes} why={why:?}"
     );
 }
 

@@ -70,7 +70,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// What the sender does next. Five answers and no sixth.
+/// What the sender does next. Seven answers and no eighth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The receiver has the episode: keep the receipt, clean up.
@@ -81,18 +81,26 @@ pub enum Outcome {
     SetAside,
     /// What arrived is not what was stated: read our own file again; resend it if whole, repack if not.
     Recheck,
+    /// Our head did not arrive as we sent it, since our heads are well-formed: a proxy in between lost
+    /// a header. Keep the episode, say so loudly, and after three in a row let all wait.
+    Garbled,
+    /// A proxy in between accepts no body of this size: keep the episode and say so loudly.
+    TooLargeForProxy,
     /// Keep the episode and try later: a fault that passes, or one that an operator mends.
     Deferred,
 }
 
 impl Outcome {
-    /// A status we never met keeps the episode.
-    pub fn of_status(status: u16) -> Outcome {
-        match status {
-            200 | 201 => Outcome::Accepted,
-            412 => Outcome::Held,
-            400 | 409 | 413 => Outcome::SetAside,
-            422 => Outcome::Recheck,
+    /// `problem` is the name of the receiver's own [`Problem`], `None` for an answer in somebody
+    /// else's words: such a one never moves an episode. A status we never met keeps it too.
+    pub fn of(status: u16, problem: Option<&str>) -> Outcome {
+        match (status, problem) {
+            (200 | 201, _) => Outcome::Accepted,
+            (412, _) => Outcome::Held,
+            (400, Some("bad-name")) | (409 | 413, Some(_)) => Outcome::SetAside,
+            (400, _) => Outcome::Garbled,
+            (413, None) => Outcome::TooLargeForProxy,
+            (422, _) => Outcome::Recheck,
             _ => Outcome::Deferred,
         }
     }
@@ -239,6 +247,23 @@ pub struct Problem {
     pub remediation: Option<String>,
 }
 
+/// How the kinds of our problems begin.
+const PROBLEM_KIND: &str = "urn:cis490:problem:";
+
+impl Problem {
+    /// The name of a problem of ours; `None` for anybody else's.
+    pub fn name(&self) -> Option<&str> {
+        self.kind.strip_prefix(PROBLEM_KIND)
+    }
+}
+
+/// What answers a request with [`PROBE_HEADER`] that would have been let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// True.
+    pub probe: bool,
+}
+
 /// `GET /v1/gate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateState {
@@ -272,23 +297,30 @@ pub struct GateVerdict {
 mod tests {
     use super::*;
 
+    /// The right-hand column of the table in design section 2.
     #[test]
-    fn each_status_has_one_outcome() {
-        for (statuses, want) in [
-            (&[200, 201][..], Outcome::Accepted),
-            (&[412], Outcome::Held),
-            (&[400, 409, 413], Outcome::SetAside),
-            (&[422], Outcome::Recheck),
-            (
-                &[
-                    100, 204, 302, 401, 403, 404, 405, 411, 417, 418, 431, 500, 501, 502, 503, 507,
-                ],
-                Outcome::Deferred,
-            ),
+    fn each_answer_has_one_outcome() {
+        use Outcome::*;
+        for (status, ours, want, in_other_words) in [
+            (200, "", Accepted, Accepted),
+            (201, "", Accepted, Accepted),
+            (400, "bad-name", SetAside, Garbled),
+            (400, "bad-head", Garbled, Garbled),
+            (400, "bad-commit", Garbled, Garbled),
+            (409, "taken", SetAside, Deferred),
+            (412, "not-in-window", Held, Held),
+            (413, "too-large", SetAside, TooLargeForProxy),
+            (422, "digest-mismatch", Recheck, Recheck),
         ] {
-            for &status in statuses {
-                assert_eq!(Outcome::of_status(status), want, "{status}");
-            }
+            assert_eq!(Outcome::of(status, Some(ours)), want, "{status} {ours}");
+            assert_eq!(Outcome::of(status, None), in_other_words, "{status}");
+        }
+        for status in [
+            100, 101, 204, 301, 302, 401, 403, 404, 405, 408, 411, 417, 418, 431, 500, 501, 502,
+            503, 504, 507,
+        ] {
+            assert_eq!(Outcome::of(status, Some("any")), Deferred, "{status}");
+            assert_eq!(Outcome::of(status, None), Deferred, "{status}");
         }
     }
 

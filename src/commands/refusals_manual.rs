@@ -37,9 +37,9 @@ const LOOKED_AT: &str =
 const NONE: &str = "No episode is touched.";
 
 entries! {
-    400 "bad-commit" "The episode does not say which commit of the code made it: code that is too old to say so, or an upload by hand." ASIDE "Paste the remediation on the lab host; an episode that can be mended: write the commit into its meta.json, then cis490 requeue NAME.";
+    400 "bad-commit" "The request does not say which commit of the code made the episode: a proxy took the header away, or it was an upload by hand or by code that is too old to say so." WAITS "Look at the proxy before the receiver: it has to pass on every X-Cis490-* header. Without one: paste the remediation on the lab host.";
     400 "bad-name" "The host's or the episode's name has a letter that is not allowed." ASIDE "cis490 requeue NAME --new-id ID, with 1-128 of A-Z, a-z, 0-9, . _ -";
-    400 "bad-head" "The request was malformed: another program, or a proxy that changes headers." ASIDE "Let the lab host reach the receiver without a proxy; then cis490 requeue NAME.";
+    400 "bad-head" "The request was malformed: another program, or a proxy that changes headers." WAITS "Look at the proxy before the receiver, or let the lab host reach the receiver without one.";
     401 "no-token" "The receiver wants a token from every host, and none came." WAITS "Put the token that cis490 token made into the file that token_file of shipper.toml names, then systemctl reload cis490-shipper.";
     401 "unknown-token" "The token is none that the receiver knows." WAITS "Compare: cis490 token HOST makes a new pair; one half goes to the lab host, the other into [[host]] of receiver.toml, then restart the receiver.";
     403 "not-your-name" "The token or the address belongs to another host than the one it uploads as." WAITS "Mend host_id in shipper.toml, or id and address of [[host]] in receiver.toml.";

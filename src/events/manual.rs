@@ -123,7 +123,10 @@ manual! {
         "Nothing.";
     warn refused
         "An upload was refused; reason= says why."
-        "episode=doctor: nothing, that host tries its way with cis490 doctor. cis490 help refusals explains each reason. not-in-window and bad-commit: have the lab host updated. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+        "cis490 help refusals explains each reason. not-in-window: have the lab host updated. bad-commit and bad-head: a proxy in between loses a header. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+    info probed
+        "A lab host asked what an upload of its would get (cis490 doctor, install); nothing of it is kept, counted or shown. reason=- where it would get in."
+        "Nothing.";
     info refused_request
         "A request that is no upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
@@ -236,11 +239,17 @@ manual! {
         "This episode waits wait_s and is tried again; the others go on."
         "Nothing for one. If it goes on: why= says what the receiver answered.";
     warn receiver_away
-        "All episodes wait wait_s: the receiver is not there, or takes nothing now."
+        "All episodes wait wait_s: the receiver is not there, or accepts nothing now. episode= was under way, and waits episode_wait_s itself."
         "Nothing for an hour. Else: does the receiver run, is WireGuard up? cis490 doctor tries each step.";
     error not_let_in
         "The receiver does not let this host in (401, 403). Episodes are kept and tried again."
         "Mend token_file or host_id here, or [[host]] in the receiver's receiver.toml; then systemctl reload cis490-shipper.";
+    error garbled
+        "The receiver cannot read our request's head (400), which was well-formed when it left: a proxy in between takes a header away or changes one. The episode is kept; after three in a row all wait."
+        "Look at the proxy before the receiver: it has to pass on Content-Length, Authorization and every X-Cis490-* header. Or let receiver_url name the receiver itself.";
+    error too_large_for_proxy
+        "A proxy in between accepts no body of this size (413, and not in the receiver's words). The episode is kept, and what is as large waits with it."
+        "Raise or remove the proxy's limit (nginx: client_max_body_size 0), as etc/nginx.conf.example has it. The receiver has a limit of its own.";
     error receipt_wrong
         "Somebody said stored, and the receipt is not for what was sent. The episode is kept."
         "Look who answers at receiver_url: a proxy, another program, or another version.";

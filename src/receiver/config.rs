@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::{self, bad_value, in_range};
+use crate::config::{self, bad_value, in_range, with_plain_scheme, without_user};
 use crate::failure::Failure;
 use crate::names::{HostId, Sha256Digest};
 use crate::wire;
@@ -245,7 +245,7 @@ impl GateConfig {
         let https = self
             .forgejo_url
             .as_ref()
-            .is_some_and(|url| url.starts_with("https://"));
+            .is_some_and(|url| with_plain_scheme(url).starts_with("https://"));
         if let (Some(file), false) = (&self.ca_file, https) {
             return Err(bad_value(
                 path,
@@ -261,8 +261,10 @@ impl GateConfig {
     }
 
     fn check_forgejo(&self, path: &Path, url: &str) -> Result<(), Failure> {
+        let as_used = with_plain_scheme(url);
         let with_host = |scheme: &str| {
-            url.strip_prefix(scheme)
+            as_used
+                .strip_prefix(scheme)
                 .is_some_and(|rest| !rest.is_empty())
         };
         let plain = url
@@ -272,8 +274,8 @@ impl GateConfig {
             return Err(bad_value(
                 path,
                 "version_gate.forgejo_url",
-                format!("{url:?}"),
-                "http://HOST[:PORT] or https://HOST[:PORT], without user, query or fragment",
+                format!("{:?}", without_user(url)),
+                "http://HOST[:PORT] or https://HOST[:PORT], without user (not shown here), query or fragment; a token belongs in the file that auth_token_file names",
             ));
         }
         for (key, value) in [

@@ -15,6 +15,9 @@ use crate::events;
 use crate::names::{CommitHash, EpisodeId};
 use crate::wire::{GateVerdict, Outcome, Problem, REMAINING_LOW, Receipt};
 
+/// So many garbled heads in a row, of whatever episodes, are no episode's affair.
+const GARBLED_IN_ROW_MAX: u32 = 3;
+
 /// Places that are remembered, so that each change is told once. A window has this many at most.
 const PLACES_MAX: usize = 10_000;
 
@@ -32,11 +35,18 @@ impl Shipper {
             Err(_) if self.bell.stop.is_set() => return,
             Err(no_answer) => return self.no_answer(id, &no_answer),
         };
-        match Outcome::of_status(answer.status) {
+        let problem = answer.problem();
+        let outcome = Outcome::of(answer.status, problem.as_ref().and_then(Problem::name));
+        if outcome != Outcome::Garbled {
+            self.garbled_in_row = 0;
+        }
+        match outcome {
             Outcome::Accepted => self.accepted(upload, &answer, took),
             Outcome::Held => self.held(upload.commit, &answer),
-            Outcome::SetAside => self.set_aside(upload, &answer),
+            Outcome::SetAside => self.set_aside(upload, problem.as_ref()),
             Outcome::Recheck => self.recheck(id, &answer),
+            Outcome::Garbled => self.garbled(id, &answer),
+            Outcome::TooLargeForProxy => self.too_large_for_proxy(upload, &answer),
             Outcome::Deferred => self.deferred(id, &answer),
         }
     }
@@ -47,10 +57,7 @@ impl Shipper {
             NoAnswer::Unreachable(_) => self.defer_all(None, &why),
             // Whose fault it was cannot be told. If the episode's, its waits soon grow longer
             // than the one that all share, which the next answer ends.
-            NoAnswer::Broken(_) => {
-                self.defer(id, None, &why);
-                self.defer_all(None, &why);
-            }
+            NoAnswer::Broken(_) => self.defer_with_all(id, None, &why),
             NoAnswer::OwnFile(_) => self.repack(id, &why),
         }
     }
@@ -61,8 +68,7 @@ impl Shipper {
             Ok(receipt) => receipt,
             Err(why) => {
                 events::receipt_wrong(upload.slot, answer.status, &why);
-                self.defer(id, answer.retry_after, &why);
-                return self.defer_all(answer.retry_after, &why);
+                return self.defer_with_all(id, answer.retry_after, &why);
             }
         };
         self.away.reset();
@@ -143,15 +149,35 @@ impl Shipper {
         self.keep_holds();
     }
 
-    fn set_aside(&mut self, upload: &Upload<'_>, answer: &Answer) {
-        let id = &upload.slot.episode;
-        let Some(problem) = answer.problem() else {
-            let why = answer.words();
-            self.defer(id, answer.retry_after, &why);
-            return self.defer_all(answer.retry_after, &why);
+    fn set_aside(&mut self, upload: &Upload<'_>, problem: Option<&Problem>) {
+        let Some(problem) = problem else {
+            return;
         };
         self.away.reset();
-        self.refuse(id, &Why::of_problem(&problem, upload.commit));
+        self.refuse(
+            &upload.slot.episode,
+            &Why::of_problem(problem, upload.commit),
+        );
+    }
+
+    /// A proxy in between changes our heads: with one episode that may be chance, with three it is a rule.
+    fn garbled(&mut self, id: &EpisodeId, answer: &Answer) {
+        let why = answer.words();
+        self.garbled_in_row += 1;
+        events::garbled(id, self.garbled_in_row, &why);
+        if self.garbled_in_row >= GARBLED_IN_ROW_MAX {
+            return self.defer_with_all(id, answer.retry_after, &why);
+        }
+        self.away.reset();
+        self.defer(id, answer.retry_after, &why);
+    }
+
+    /// What is as large waits with it; smaller ones may pass.
+    fn too_large_for_proxy(&mut self, upload: &Upload<'_>, answer: &Answer) {
+        let why = answer.words();
+        events::too_large_for_proxy(upload.slot, upload.bytes, &why);
+        self.away.reset();
+        self.no_room(&upload.slot.episode, answer.retry_after, &why);
     }
 
     /// What arrived is not what was stated: on the way, or on our own disk?
@@ -199,7 +225,7 @@ impl Shipper {
         }
     }
 
-    /// Their disk is full for this one; smaller ones may still fit.
+    /// There is no way in for one of this size; smaller ones may still fit.
     fn no_room(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
         self.defer(id, asked, why);
         if let Some(entry) = self.backlog.get(id) {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::{self, bad_value, in_range};
+use super::place::Place;
+use crate::config::{self, bad_value, in_range, without_user};
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::tls::{self, Trust};
@@ -49,14 +50,12 @@ impl Config {
             config.root = root;
         }
         config.check(path)?;
-        let slashless = config.receiver_url.trim_end_matches('/').len();
-        config.receiver_url.truncate(slashless);
         Ok(config)
     }
 
     /// As [`Config::load`], from the text of a file that need not be there.
     pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
-        let config: Config = config::parse(text, path)?;
+        let mut config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
     }
@@ -73,8 +72,9 @@ impl Config {
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
     }
 
-    /// What serde cannot see: ranges, and keys that need or exclude each other.
-    fn check(&self, path: &Path) -> Result<(), Failure> {
+    /// What serde cannot see: ranges, and keys that need or exclude each other. The URL is written
+    /// as it is used from then on.
+    fn check(&mut self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("scan_seconds", self.scan_seconds, 1, 3600)?;
         range("keep_shipped_days", self.keep_shipped_days, 0, 36_500)?;
@@ -89,31 +89,25 @@ impl Config {
         self.check_url(path)
     }
 
-    /// The receiver's host, as TLS wants its name, and its port.
-    pub fn receiver_place(&self) -> (&str, u16) {
-        let (authority, usual) = match self.receiver_url.strip_prefix("https://") {
-            Some(authority) => (authority, 443),
-            None => (self.receiver_url.trim_start_matches("http://"), 80),
-        };
-        let (host, port) = host_and_port(authority);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        (
-            host,
-            port.and_then(|port| port.parse().ok()).unwrap_or(usual),
-        )
+    /// Where the receiver is.
+    ///
+    /// Errors: `receiver_url` is not one, which [`Config::load`] would have said.
+    pub fn place(&self) -> Result<Place, Failure> {
+        Place::parse(&self.receiver_url).map_err(|allowed| {
+            let shown = without_user(&self.receiver_url);
+            Failure::new(
+                format!("receiver_url = {shown:?} is not allowed"),
+                format!("receiver_url takes {allowed}"),
+            )
+        })
     }
 
-    fn check_url(&self, path: &Path) -> Result<(), Failure> {
-        let bad = |allowed: &str| {
-            let shown = format!("{:?}", self.receiver_url);
-            Err(bad_value(path, "receiver_url", shown, allowed))
-        };
-        if !is_base_url(&self.receiver_url) {
-            return bad(
-                "http://HOST:PORT or https://HOST[:PORT] and no more; a receiver listens on port 8490 unless told otherwise",
-            );
-        }
-        if let (Some(file), true) = (&self.ca_file, self.receiver_url.starts_with("http:")) {
+    fn check_url(&mut self, path: &Path) -> Result<(), Failure> {
+        let place = Place::parse(&self.receiver_url).map_err(|allowed| {
+            let shown = format!("{:?}", without_user(&self.receiver_url));
+            bad_value(path, "receiver_url", shown, allowed)
+        })?;
+        if let (Some(file), false) = (&self.ca_file, place.is_https) {
             let shown = format!("{file:?}");
             return Err(bad_value(
                 path,
@@ -122,43 +116,8 @@ impl Config {
                 "nothing beside an http:// receiver_url",
             ));
         }
+        self.receiver_url = place.to_string();
         Ok(())
-    }
-}
-
-/// `http://HOST:PORT` or `https://HOST[:PORT]`, HOST being a name, an IPv4 address or an IPv6 address
-/// in brackets. Of http:// the port is asked for: 80, which its absence means, is where a receiver
-/// hardly ever listens; a proxy that speaks TLS for it listens on 443.
-fn is_base_url(url: &str) -> bool {
-    let (authority, port_needed) = match (url.strip_prefix("http://"), url.strip_prefix("https://"))
-    {
-        (Some(rest), _) => (rest, true),
-        (_, Some(rest)) => (rest, false),
-        _ => return false,
-    };
-    let authority = authority.trim_end_matches('/');
-    let is_port = |text: &str| {
-        text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|p| p > 0)
-    };
-    let (host, port) = host_and_port(authority);
-    let port_ok = port.map_or(!port_needed, is_port);
-    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let host_ok = match bracketed {
-        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            !host.is_empty() && host.len() <= 253 && host.bytes().all(ok)
-        }
-    };
-    port_ok && host_ok
-}
-
-/// The host, in brackets if it has them, and the port if there is one.
-fn host_and_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        // The colons of an address in brackets are none before a port.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
     }
 }
 
@@ -168,7 +127,7 @@ mod tests {
 
     fn load(text: &str) -> Result<Config, Failure> {
         let path = Path::new("/etc/cis490/shipper.toml");
-        let config: Config = config::parse(text, path)?;
+        let mut config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
     }
@@ -234,49 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_receiver() {
-        for (url, host, port) in [
-            ("http://10.8.0.1:8490", "10.8.0.1", 8490),
-            ("http://[fd00::1]:8490", "fd00::1", 8490),
-            ("https://pi.lan", "pi.lan", 443),
-            ("https://[fd00::1]", "fd00::1", 443),
-        ] {
-            let text = LEAST.replace("http://10.8.0.1:8490", url);
-            assert_eq!(load(&text).unwrap().receiver_place(), (host, port));
-        }
-    }
-
-    #[test]
-    fn urls() {
-        for good in [
-            "http://pi:8490",
-            "http://pi:8490/",
-            "http://[fd00::1]:8490",
-            "http://10.8.0.1:1",
-            "https://pi.lan",
-            "https://pi.lan/",
-            "https://pi.lan:8490",
-            "https://[fd00::1]",
-            "https://[fd00::1]:8490",
-        ] {
-            assert!(is_base_url(good), "{good}");
-        }
-        for bad in [
-            "http://",
-            "http://:1",
-            "http://pi:",
-            "http://pi",
-            "http://[fd00::1]",
-            "https://",
-            "https://pi:",
-            "https://pi:0",
-            "https://pi/x",
-            "http://pi:+80",
-            "http://a b:1",
-            "http://[::g]:1",
-            "ftp://pi:1",
-        ] {
-            assert!(!is_base_url(bad), "{bad}");
-        }
+    fn a_url_is_kept_as_it_is_used_and_no_password_is_shown() {
+        let shouted = LEAST.replace("http://10.8.0.1:8490", "HTTP://10.8.0.1:8490/");
+        assert_eq!(load(&shouted).unwrap().receiver_url, "http://10.8.0.1:8490");
+        let secret = LEAST.replace("10.8.0.1", "bob:hunter2@10.8.0.1");
+        let told = load(&secret).unwrap_err().to_string();
+        assert!(told.contains("http://10.8.0.1:8490"), "{told}");
+        assert!(
+            told.contains("no user and no password before an @"),
+            "{told}"
+        );
+        assert!(!told.contains("hunter2") && !told.contains("bob"), "{told}");
     }
 }

@@ -33,7 +33,7 @@ use crate::wire::Slot;
 /// Between two looks for what has been in shipped/ long enough.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
-/// An answer of 507: what is at least this large is not sent until then.
+/// An answer of 507, or a proxy's 413: what is at least this large is not sent until then.
 #[derive(Clone, Copy)]
 pub(super) struct NoRoom {
     pub bytes: u64,
@@ -53,6 +53,8 @@ pub(super) struct Shipper {
     /// The receiver cannot be reached, or takes nothing from anybody.
     pub away: Backoff,
     pub no_room: Option<NoRoom>,
+    /// Answers in a row which say that our head did not arrive as it was sent.
+    pub garbled_in_row: u32,
     /// Where in the window each commit was last told to be: place and window.
     pub places: HashMap<CommitHash, (u32, u32)>,
     /// Our own disk is full: what is packed is still sent.
@@ -85,6 +87,7 @@ impl Shipper {
             backlog: Backlog::default(),
             away: Backoff::default(),
             no_room: None,
+            garbled_in_row: 0,
             places: HashMap::new(),
             packing: Backoff::default(),
             ahead: None,
@@ -413,7 +416,19 @@ impl Shipper {
     /// All wait: the receiver is not there, or takes nothing.
     pub fn defer_all(&mut self, asked: Option<Duration>, why: &str) {
         let wait = self.away.fail(asked);
-        events::receiver_away(self.away.failures(), wait, why);
+        events::receiver_away(self.away.failures(), wait, None, why);
+        self.note_trouble(None, why.to_owned());
+    }
+
+    /// Whose fault it was cannot be told: this episode waits, and so do all.
+    pub fn defer_with_all(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
+        let own = self
+            .backlog
+            .get_mut(id)
+            .map(|entry| entry.backoff.fail(asked));
+        let wait = self.away.fail(asked);
+        let under_way = own.map(|own| (id, own));
+        events::receiver_away(self.away.failures(), wait, under_way, why);
         self.note_trouble(None, why.to_owned());
     }
 

@@ -4,30 +4,23 @@ use std::path::Path;
 
 use super::checkout::local_commit;
 use super::config::Config;
-use super::probe;
+use super::probe::{self, Entry};
 use super::root::Root;
 use super::socket::Stop;
 use super::state::State;
 use super::transport::{NoAnswer, Receiver};
 use crate::doctor::{self, Finding};
-use crate::wire::{self, GateVerdict, Problem};
-
-/// More than any path's packet, so that full ones must go through, and less than a receiver reads
-/// of a body that it refuses.
-const BIG_BYTES: usize = 256 << 10;
+use crate::wire::{self, GateVerdict};
 
 /// All lines, in the order in which a person would mend them. `repo` is the checkout of the code.
 pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(queue(config));
     findings.push(doctor::git());
-    let token = match config.token() {
-        Ok(token) => token,
-        Err(failure) => {
-            findings.push(Finding::of_failure("token", &failure));
-            return findings;
-        }
-    };
+    if let Err(failure) = config.token() {
+        findings.push(Finding::of_failure("token", &failure));
+        return findings;
+    }
     let receiver = match Receiver::new(config, Stop::default()) {
         Ok(receiver) => receiver,
         Err(failure) => {
@@ -39,7 +32,7 @@ pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
     let is_there = reached.verdict != doctor::Verdict::Fail;
     findings.push(reached);
     if is_there {
-        findings.extend(upload_path(config, token.as_deref()));
+        findings.extend(upload_path(config, &receiver));
         findings.push(code(&receiver, repo));
     }
     findings
@@ -118,22 +111,15 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
     }
 }
 
-/// A body of full packets to an upload that cannot be one, since it states no digest: nothing is
-/// stored, and the answer tells whether the token was right.
-fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
-    let path = format!("{}{}/doctor", wire::EPISODES_PATH, config.host_id);
-    let token_line = token.map_or(String::new(), |token| {
-        format!("Authorization: Bearer {token}\r\n")
-    });
-    let head = format!(
-        "PUT {path} HTTP/1.1\r\nHost: receiver\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{token_line}Content-Length: {BIG_BYTES}\r\n\r\n"
-    );
-    let probe = match probe::send(config, &head, BIG_BYTES) {
+/// An upload that is none: full packets get through, and whether this host is let in.
+fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
+    let smaller = "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration";
+    let probe = match probe::send(config, receiver) {
         Ok(probe) => probe,
         Err(error) => {
             return vec![Finding::fail(
                 "path",
-                format!("a body of 256 KiB did not get through: {error}"),
+                format!("an upload of full packets did not get through: {error}"),
                 "try a lower MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0",
             )];
         }
@@ -141,41 +127,37 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
     let mtu = probe
         .mtu
         .map_or("unknown".to_owned(), |mtu| mtu.to_string());
-    let Some(answer) = probe.answer else {
+    if !probe.is_through() {
         return vec![Finding::fail(
             "path",
             format!(
                 "small packets arrive and full ones do not (path MTU {mtu}): something on the way drops them"
             ),
-            "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration",
+            smaller,
         )];
-    };
+    }
+    let kib = probe.bytes() >> 10;
     let took = doctor::millis(probe.took);
-    let through = format!("256 KiB got through in {took}, path MTU {mtu}");
-    let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
-    let words = problem.map_or(format!("status {}", answer.status), |problem| {
-        problem.detail
-    });
-    vec![
-        Finding::ok("path", through),
-        match (answer.status, token) {
-            (401 | 403, _) => Finding::fail(
-                "token",
-                format!("the receiver does not let {} in: {words}", config.host_id),
-                "put the line that cis490 token made for this host into token_file, or mend its [[host]] in receiver.toml and restart the receiver",
-            ),
-            // What such a head gets from a receiver that has let it in.
-            (400, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),
-            (400, None) => {
-                Finding::ok("token", format!("{} is let in without one", config.host_id))
-            }
-            _ => Finding::warn(
-                "token",
-                format!("not tried, the receiver takes nothing now: {words}"),
-                "run doctor again when the receiver takes uploads",
-            ),
-        },
-    ]
+    let path = format!("{kib} KiB got through in {took}, path MTU {mtu}");
+    vec![Finding::ok("path", path), token(config, probe.entry())]
+}
+
+fn token(config: &Config, entry: Entry) -> Finding {
+    let host = &config.host_id;
+    match (entry, &config.token_file) {
+        (Entry::Open, Some(_)) => Finding::ok("token", format!("{host} is let in")),
+        (Entry::Open, None) => Finding::ok("token", format!("{host} is let in without one")),
+        (Entry::Closed(why), _) => Finding::fail(
+            "token",
+            format!("the receiver does not let {host} in: {why}"),
+            "put the line that cis490 token made for this host into token_file, or correct its [[host]] in receiver.toml and restart the receiver",
+        ),
+        (Entry::Unknown(why), _) => Finding::warn(
+            "token",
+            format!("not tried, the receiver accepts nothing now: {why}"),
+            "run doctor again when the receiver accepts uploads; if a proxy says so, look at its limits",
+        ),
+    }
 }
 
 /// Whether what this host records now gets in.

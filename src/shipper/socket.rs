@@ -7,8 +7,8 @@
 //!
 //! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
 //! 2. A connection carries one request: an answer read here can belong to no other.
-//! 3. Under TLS bytes arrive that are no answer (session tickets), so the early look is at what has
-//!    been decrypted.
+//! 3. Under TLS bytes arrive that are no answer (session tickets), so what is listened to is what has
+//!    been decrypted. Interim answers are none either, and are passed over wherever they come ([`Ear`]).
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,12 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::ear::Ear;
 use crate::service;
 use crate::sys::{self, Direction};
 use crate::tls::{Session, Trust};
 
 /// Between two looks at [`Stop`].
 const SLICE: Duration = Duration::from_millis(200);
+/// What is read at once before the final answer has begun.
+const EAR_BYTES: usize = 4096;
 
 /// Set when the program is to end: everything that waits on a socket gives up.
 #[derive(Clone, Debug, Default)]
@@ -56,8 +59,8 @@ pub struct Socket {
     stop: Stop,
     /// What seals the bytes, where the receiver is asked by https://.
     session: Option<Session>,
-    /// False once a `100 Continue` came late, in the middle of the body: what can be read then
-    /// need not be an answer. Or the body shall arrive, whatever the answer.
+    ear: Ear,
+    /// False if the body shall arrive, whatever the answer.
     listens: bool,
 }
 
@@ -81,6 +84,7 @@ impl Socket {
                         hush,
                         stop,
                         session: None,
+                        ear: Ear::default(),
                         listens: true,
                     });
                 }
@@ -112,12 +116,8 @@ impl Socket {
                 false => session.pull(&mut self.stream),
             };
             match moved {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "hung up during the TLS handshake",
-                    ));
-                }
+                Ok(0) => return Err(no_tls()),
+                Err(error) if is_hang_up(&error) => return Err(no_tls()),
                 Err(error) if !is_passing(&error) => return Err(error),
                 _ => {}
             }
@@ -171,15 +171,47 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads what is there, waiting up to `timeout`. 0 is the end.
-    pub fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+    /// Waits up to `timeout` until the peer asks for the body. False if it has answered instead, or
+    /// is gone: [`Socket::receive`] says which.
+    ///
+    /// Errors: a timeout among them.
+    pub fn await_continue(&mut self, timeout: Duration) -> io::Result<bool> {
+        let begun = Instant::now();
         loop {
-            // What was decrypted already makes no socket readable.
-            match self.read(buffer) {
-                Err(error) if is_passing(&error) => {}
-                other => return other,
+            if self.has_answer()? {
+                self.hush.set();
+                return Ok(false);
             }
-            self.wait(Direction::Readable, timeout)?;
+            if self.ear.was_told_to_go_on() {
+                return Ok(true);
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            self.wait(Direction::Readable, left)?;
+        }
+    }
+
+    /// Reads what is there of the final answer, waiting up to `timeout`. 0 is the end.
+    pub fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+        let begun = Instant::now();
+        loop {
+            let heard = self.ear.take(buffer);
+            if heard > 0 {
+                return Ok(heard);
+            }
+            // What was decrypted already makes no socket readable, so reading comes before waiting.
+            if self.ear.is_final() {
+                match self.read(buffer) {
+                    Err(error) if is_passing(&error) => {}
+                    other => return other,
+                }
+            } else if self.listen()? {
+                if !self.ear.is_final() {
+                    return Ok(0);
+                }
+                continue;
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            self.wait(Direction::Readable, left)?;
         }
     }
 
@@ -216,34 +248,27 @@ impl Socket {
         }
     }
 
-    /// What can be read now, without taking it.
-    fn peek(&mut self, start: &mut [u8]) -> io::Result<usize> {
-        let Some(session) = &mut self.session else {
-            return self.stream.peek(start);
-        };
-        let at_end = session.heard().is_empty() && session.pull(&mut self.stream)? == 0;
-        let heard = session.heard();
-        if heard.is_empty() && !at_end {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let n = heard.len().min(start.len());
-        start[..n].copy_from_slice(&heard[..n]);
-        Ok(n)
-    }
-
     /// Whether the peer has said something final, its hanging up included.
     fn has_answer(&mut self) -> io::Result<bool> {
-        let mut start = [0; INTERIM.len()];
-        match self.peek(&mut start) {
-            Err(error) if is_passing(&error) => Ok(false),
-            Ok(n) if n > 0 && INTERIM.starts_with(&start[..n]) => {
-                self.listens = false;
-                Ok(false)
-            }
-            Ok(_) => Ok(true),
+        match self.listen() {
             Err(error) if is_hang_up(&error) => Ok(true),
-            Err(error) => Err(error),
+            other => other,
         }
+    }
+
+    /// Listens to all that is there, up to where the final answer begins. False if more may come
+    /// before that.
+    fn listen(&mut self) -> io::Result<bool> {
+        let mut part = [0; EAR_BYTES];
+        while !self.ear.is_final() {
+            match self.read(&mut part) {
+                Ok(0) => return Ok(true),
+                Ok(n) => self.ear.hear(&part[..n])?,
+                Err(error) if is_passing(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn wait(&self, way: Direction, timeout: Duration) -> io::Result<()> {
@@ -265,8 +290,13 @@ impl Socket {
     }
 }
 
-/// How an answer begins that is not the last one: `100 Continue` and its kin.
-const INTERIM: &[u8] = b"HTTP/1.1 1";
+/// What hangs up in the handshake.
+fn no_tls() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "it hung up during the TLS handshake; a receiver itself speaks http alone (http:// in place of https://), and TLS is the business of a proxy in front of it",
+    )
+}
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(
@@ -335,6 +365,50 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_after_a_late_continue_is_heard_in_mid_body() {
+        let (mut socket, mut peer) = pair();
+        let other_side = thread::spawn(move || {
+            peer.read_exact(&mut [0; 1000]).unwrap();
+            let late = b"HTTP/1.1 100 Continue\r\nServer: x\r\n\r\n";
+            peer.write_all(late).unwrap();
+            peer.read_exact(&mut [0; 1 << 20]).unwrap();
+            peer.write_all(b"HTTP/1.1 413 No").unwrap();
+            peer
+        });
+        socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
+        assert!(socket.hush.is_set());
+        drop(other_side.join().unwrap());
+        assert_eq!(receive_all(&mut socket), "HTTP/1.1 413 No");
+    }
+
+    #[test]
+    fn what_comes_in_place_of_a_continue_is_the_answer() {
+        for (said, goes_on) in [
+            (
+                "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\nA: b\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 412 No", false),
+            ("", false),
+        ] {
+            let (mut socket, mut peer) = pair();
+            peer.write_all(said.as_bytes()).unwrap();
+            if said.is_empty() {
+                drop(peer);
+                assert!(!socket.await_continue(PATIENCE).unwrap(), "hung up");
+                continue;
+            }
+            assert_eq!(socket.await_continue(PATIENCE).unwrap(), goes_on, "{said}");
+            drop(peer);
+            let rest = if goes_on { "" } else { "HTTP/1.1 412 No" };
+            assert_eq!(receive_all(&mut socket), rest);
+        }
+        let (mut socket, _peer) = pair();
+        let silent = socket.await_continue(Duration::from_millis(50));
+        assert_eq!(silent.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
     fn a_late_continue_is_no_answer() {
         let (mut socket, mut peer) = pair();
         let other_side = thread::spawn(move || {
@@ -346,8 +420,6 @@ mod tests {
         assert!(sys::wait_socket(&socket.stream, Direction::Readable, PATIENCE).unwrap());
         socket.send(&vec![0; BODY_BYTES], PATIENCE).unwrap();
         assert!(!socket.hush.is_set());
-        // Bytes unread would make the end a reset.
-        socket.receive(&mut [0; 100], PATIENCE).unwrap();
         drop(socket);
         assert_eq!(other_side.join().unwrap(), BODY_BYTES);
     }

@@ -1,7 +1,8 @@
-//! Asking the receiver, over HTTP: the only file on this side that names ureq.
+//! Asking the receiver, over HTTP: with `line` the only file on this side that names ureq.
 //!
-//! 1. Whatever the receiver says is an [`Answer`], also when it says it in the middle of our body
-//!    and hangs up (see `socket`). What is no answer is [`NoAnswer`], and keeps the episode.
+//! 1. Whatever the receiver says whole is an [`Answer`], also when it says it in place of
+//!    `100 Continue`, or in the middle of our body and hangs up (see `line`). What is no answer, or
+//!    breaks off before its end, is [`NoAnswer`], and keeps the episode.
 //! 2. Each request has a connection of its own: an upload never meets a kept connection that the
 //!    other side is just closing, and the receiver need not trust where the last body ended.
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
@@ -9,28 +10,28 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
 use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
-use super::socket::{Hush, Socket, Stop};
+use super::line::{LineConnector, PlaceResolver};
+use super::place::Place;
+use super::socket::{Hush, Stop};
+use crate::config::without_user;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::tls::Trust;
 use crate::wire::{self, Problem, Slot};
 
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// For the head to be taken, and for `100 Continue`: the receiver may look at Forgejo first.
+pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// For the head to be taken.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// For `100 Continue`. Then the body goes unasked: a proxy in between may not know the word.
+const CONTINUE_WAIT: Duration = Duration::from_secs(3);
 /// How long the peer may take no byte of a body.
 const STALL: Duration = Duration::from_secs(60);
 /// For an answer of [`wire::ANSWER_BYTES_MAX`].
@@ -44,7 +45,7 @@ const INPUT_BYTES: usize = 64 << 10;
 
 /// Where episodes go.
 pub struct Receiver {
-    base_url: String,
+    place: Place,
     token: Option<String>,
     /// For https:// alone.
     trust: Option<Trust>,
@@ -68,6 +69,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The commit's place in the window, and the window's length.
     pub gate_position: Option<(u32, u32)>,
+    /// Where a redirect points to, which is never followed.
+    location: Option<String>,
     body: Vec<u8>,
 }
 
@@ -88,7 +91,7 @@ impl Receiver {
     /// Errors: the token or the CA cannot be read.
     pub fn new(config: &Config, stop: Stop) -> Result<Receiver, Failure> {
         Ok(Receiver {
-            base_url: config.receiver_url.clone(),
+            place: config.place()?,
             token: config.token()?,
             trust: config.trust()?,
             stop,
@@ -111,7 +114,7 @@ impl Receiver {
             progress,
         };
         let (agent, connected) = self.agent(hush, upload.bytes);
-        let mut request = http::Request::put(self.base_url.clone() + &upload.slot.path())
+        let mut request = http::Request::put(self.place.url() + &upload.slot.path())
             .header("Content-Type", "application/zstd")
             .header("Content-Length", upload.bytes)
             .header("Expect", "100-continue")
@@ -139,7 +142,7 @@ impl Receiver {
     /// Asks for what is at `path`.
     pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         let (agent, connected) = self.agent(Hush::default(), 0);
-        let url = format!("{}{path}", self.base_url);
+        let url = format!("{}{path}", self.place.url());
         let asked = self
             .with_token(http::Request::get(url))
             .body(())
@@ -163,7 +166,7 @@ impl Receiver {
             .timeout_resolve(Some(CONNECT_WAIT))
             .timeout_connect(Some(CONNECT_WAIT))
             .timeout_send_request(Some(HEAD_WAIT))
-            .timeout_await_100(Some(HEAD_WAIT))
+            .timeout_await_100(Some(CONTINUE_WAIT))
             .timeout_per_write(Some(STALL))
             .timeout_send_body(Some(STALL + seconds_for(bytes, BYTES_PER_SECOND_MIN)))
             .timeout_recv_response(Some(STALL + seconds_for(bytes, SYNC_BYTES_PER_SECOND_MIN)))
@@ -177,7 +180,7 @@ impl Receiver {
             connected: connected.clone(),
         };
         (
-            Agent::with_parts(config, connector, DefaultResolver::default()),
+            Agent::with_parts(config, connector, PlaceResolver(self.place.clone())),
             connected,
         )
     }
@@ -193,13 +196,24 @@ impl Receiver {
         response: Result<http::Response<Body>, ureq::Error>,
         connected: &AtomicBool,
     ) -> Result<Answer, NoAnswer> {
-        match response {
-            Ok(response) => Ok(Answer::read(response)),
-            Err(error) if connected.load(Ordering::SeqCst) => {
-                Err(NoAnswer::Broken(error.to_string()))
+        match response.map(Answer::read) {
+            Ok(read) => read,
+            Err(error) => {
+                let why = words_of(&error);
+                if connected.load(Ordering::SeqCst) {
+                    Err(NoAnswer::Broken(why))
+                } else {
+                    Err(NoAnswer::Unreachable(why))
+                }
             }
-            Err(error) => Err(NoAnswer::Unreachable(error.to_string())),
         }
+    }
+}
+
+fn words_of(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -208,21 +222,28 @@ fn seconds_for(bytes: u64, bytes_per_second: u64) -> Duration {
 }
 
 impl Answer {
-    /// The status counts even if the connection breaks in the body: then the body is what came.
-    fn read(response: http::Response<Body>) -> Answer {
+    /// A body of more than [`wire::ANSWER_BYTES_MAX`] is cut there.
+    ///
+    /// Errors: it broke off before its end.
+    fn read(response: http::Response<Body>) -> Result<Answer, NoAnswer> {
         let (head, body) = response.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let status = head.status.as_u16();
         let mut bytes = Vec::new();
-        let _ = body
+        let read = body
             .into_reader()
             .take(wire::ANSWER_BYTES_MAX)
             .read_to_end(&mut bytes);
-        Answer {
-            status: head.status.as_u16(),
+        read.map_err(|error| {
+            NoAnswer::Broken(format!("an answer {status} that broke off: {error}"))
+        })?;
+        Ok(Answer {
+            status,
             retry_after: header("Retry-After").and_then(parse_seconds),
             gate_position: header(wire::GATE_POSITION_HEADER).and_then(parse_position),
+            location: header("Location").map(without_user),
             body: bytes,
-        }
+        })
     }
 
     /// The body as what it should be; `None` if it is not that.
@@ -233,7 +254,7 @@ impl Answer {
     /// The receiver's own words. `None` if they are somebody else's, a proxy's for one.
     pub fn problem(&self) -> Option<Problem> {
         let problem: Problem = self.json()?;
-        let is_ours = problem.kind.starts_with("urn:cis490:problem:");
+        let is_ours = problem.name().is_some();
         (is_ours && problem.status == self.status).then_some(problem)
     }
 
@@ -245,8 +266,12 @@ impl Answer {
                 let start = self.body.get(..200).unwrap_or(&self.body);
                 let text = String::from_utf8_lossy(start);
                 let line: Vec<&str> = text.split_whitespace().collect();
+                let points_to = match &self.location {
+                    Some(location) => format!(" (it points to {location}, and is not followed)"),
+                    None => String::new(),
+                };
                 format!(
-                    "{} and not in the receiver's words: {}",
+                    "{} and not in the receiver's words{points_to}: {}",
                     self.status,
                     line.join(" ")
                 )
@@ -317,89 +342,6 @@ impl Read for UploadBody<'_> {
     }
 }
 
-/// Makes [`Line`]s.
-#[derive(Debug)]
-struct LineConnector {
-    hush: Hush,
-    stop: Stop,
-    trust: Option<Trust>,
-    connected: Arc<AtomicBool>,
-}
-
-impl Connector for LineConnector {
-    type Out = Line;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        _: Option<()>,
-    ) -> Result<Option<Line>, ureq::Error> {
-        let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
-        let timeout = (*details.timeout.after).min(CONNECT_WAIT);
-        let mut socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
-        if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
-            let host = details.uri.host().unwrap_or("");
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            socket
-                .secure(trust, host, timeout)
-                .map_err(|error| told(error, details.timeout))?;
-        }
-        self.connected.store(true, Ordering::SeqCst);
-        let config = details.config;
-        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Line { socket, buffers }))
-    }
-}
-
-/// A [`Socket`] as ureq wants to see it.
-#[derive(Debug)]
-struct Line {
-    socket: Socket,
-    buffers: LazyBuffers,
-}
-
-impl Transport for Line {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let timeout = timeout.for_write();
-        let output = &self.buffers.output()[..amount];
-        self.socket
-            .send(output, *timeout.after)
-            .map_err(|error| told(error, timeout))
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let timeout = timeout.for_read();
-        let room = self.buffers.input_append_buf();
-        let read = self
-            .socket
-            .receive(room, *timeout.after)
-            .map_err(|error| told(error, timeout))?;
-        self.buffers.input_appended(read);
-        Ok(read > 0)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.socket.is_secure()
-    }
-
-    /// Never kept for another request.
-    fn is_open(&mut self) -> bool {
-        false
-    }
-}
-
-/// A timeout under the name that ureq gave it.
-fn told(error: io::Error, timeout: NextTimeout) -> ureq::Error {
-    match error.kind() {
-        io::ErrorKind::TimedOut => ureq::Error::Timeout(timeout.reason),
-        _ => ureq::Error::Io(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,6 +364,7 @@ mod tests {
             status,
             retry_after: None,
             gate_position: None,
+            location: None,
             body: body.as_bytes().to_owned(),
         };
         let ours = r#"{"type":"urn:cis490:problem:taken","status":409,"detail":"other bytes"}"#;

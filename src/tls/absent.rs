@@ -45,9 +45,6 @@ impl Session {
     pub fn pull(&mut self, _: &mut impl Read) -> io::Result<usize> {
         match self.0 {}
     }
-    pub fn heard(&mut self) -> &[u8] {
-        match self.0 {}
-    }
     pub fn take(&mut self, _: &mut [u8]) -> io::Result<usize> {
         match self.0 {}
     }

@@ -139,14 +139,19 @@ impl Session {
         Ok(read)
     }
 
-    /// What the server has said and nobody has taken.
-    pub fn heard(&mut self) -> &[u8] {
-        self.0.reader().into_first_chunk().unwrap_or(&[])
-    }
-
     /// Takes what the server has said. 0 is its end; `WouldBlock` means: nothing yet.
+    ///
+    /// Errors: `UnexpectedEof` if the connection ended without TLS's own end (close_notify), so that
+    /// more may have been meant to come.
     pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.reader().read(buffer)
+        let taken = self.0.reader().read(buffer);
+        taken.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the connection ended without TLS's end (close_notify)",
+            ),
+            _ => error,
+        })
     }
 }
 
@@ -209,7 +214,7 @@ impl Fault {
             Error::InvalidMessage(_) => (
                 "not-tls",
                 "what answers there does not speak TLS".to_owned(),
-                "if it is meant to be plain, write http:// in place of https://",
+                "write http:// in place of https:// if it is meant to be plain: a receiver itself speaks http alone, and TLS is the business of a proxy in front of it",
             ),
             Error::AlertReceived(
                 alert @ (AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure),

@@ -37,7 +37,7 @@ pub fn line() {
 
 /// The receiver falls silent in the middle of a body and never says so: the shipper gives up.
 fn silence_for_the_shipper(pair: &Pair) -> String {
-    let deferrals = || pair.shipper.log().matches("event=deferred").count();
+    let deferrals = || pair.shipper.log().matches("event=receiver_away").count();
     let before = deferrals();
     pair.record(2_000_000);
     pair.wait_for_a_partial();

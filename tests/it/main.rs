@@ -28,6 +28,9 @@ mod order;
 mod page;
 mod panics;
 mod power;
+mod probe;
+#[cfg(feature = "tls")]
+mod proxies;
 mod repository;
 mod ship;
 mod soak;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::side::Side;
 use crate::failure::Failure;
-use crate::names::CommitHash;
 use crate::receiver::config as receiver;
+use crate::shipper::probe::{self, Entry};
 use crate::shipper::{Receiver, Stop, config as shipper};
 use crate::wire::Problem;
 
@@ -18,8 +18,6 @@ use crate::wire::Problem;
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN: Duration = Duration::from_millis(200);
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-/// A commit that nobody has: any answer about it is an answer.
-const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// `text` is the configuration that the service runs with.
 pub fn check(side: Side, text: &str) -> Result<(), Failure> {
@@ -81,17 +79,19 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
 /// affair, and no reason to call the installation a failure.
 fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
     let receiver = Receiver::new(config, Stop::default())?;
-    let Ok(commit) = CommitHash::parse(NO_COMMIT) else {
-        return Ok(());
-    };
-    match receiver.gate(&commit) {
-        Ok(_) => println!(
-            "It runs, and the receiver at {} answers. cis490 status says how it goes.",
-            config.receiver_url
+    let url = &config.receiver_url;
+    match probe::send(config, &receiver).map(|probe| probe.entry()) {
+        Ok(Entry::Open) => println!(
+            "It runs, and the receiver at {url} answers and lets this host in. cis490 status says how it goes."
         ),
-        Err(no_answer) => println!(
-            "It runs, and the receiver at {} does not answer yet ({no_answer}): episodes wait here until it does.",
-            config.receiver_url
+        Ok(Entry::Closed(why)) => println!(
+            "It runs, and the receiver at {url} does not let this host in ({why}): episodes wait here until it does. cis490 doctor says what to do."
+        ),
+        Ok(Entry::Unknown(why)) => println!(
+            "It runs, and the receiver at {url} accepts nothing yet ({why}): episodes wait here until it does."
+        ),
+        Err(error) => println!(
+            "It runs, and the receiver at {url} does not answer yet ({error}): episodes wait here until it does."
         ),
     }
     Ok(())

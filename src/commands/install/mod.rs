@@ -23,7 +23,7 @@ use argh::{ArgsInfo, FromArgs};
 use self::place::{Owner, Place, ROOT, Wanted, cannot};
 use self::side::{BINARY, CONFIGS, CREDENTIALS, Side, USER};
 use super::init;
-use crate::config;
+use crate::config::{self, without_user};
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::store::threshold;
@@ -230,7 +230,8 @@ impl Install {
         let flags = [self.receiver_url.as_deref(), self.forgejo_url.as_deref()];
         for flag in flags.into_iter().flatten() {
             if !settings.text.contains(flag) {
-                println!("  note        it does not say {flag}: it was left alone, edit it");
+                let shown = without_user(flag);
+                println!("  note        it does not say {shown}: it was left alone, edit it");
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 
 use toml::{Table, Value};
 
+use crate::config::without_user;
+
 /// Sets a key that the example has, in use or commented out. `None` if it has no such line.
 pub fn set(text: &str, key: &str, value: &str) -> Option<String> {
     let stated = |line: &str| {
@@ -66,6 +68,10 @@ fn flat(table: &Table) -> Vec<(String, String)> {
                 let lines = text.lines().count();
                 all.push((key.clone(), format!("{lines} lines of text")));
             }
+            Value::String(text) if text.contains("://") => {
+                let url = Value::String(without_user(text));
+                all.push((key.clone(), shown(&url)));
+            }
             value => all.push((key.clone(), shown(value))),
         }
     }
@@ -106,13 +112,13 @@ mod tests {
     fn a_difference_is_told_key_by_key_and_a_token_never() {
         let example: Table = "a = 1\nb = \"x\"\n[gate]\nwindow = 100\n".parse().unwrap();
         let ours: Table =
-            "b = \"y\"\n[gate]\nwindow = 100\nauth_token = \"sesame\"\n[[host]]\nid = 1\n"
+            "b = \"http://bob:sesame@y\"\n[gate]\nwindow = 100\nauth_token = \"sesame\"\n[[host]]\nid = 1\n"
                 .parse()
                 .unwrap();
         assert_eq!(
             difference(&ours, &example),
             [
-                "b = \"y\", and \"x\" in the example",
+                "b = \"http://y\", and \"x\" in the example",
                 "gate.auth_token = (not shown), which the example leaves out",
                 "host = 1 tables, which the example leaves out",
                 "a is left out, so it is 1",

@@ -28,6 +28,8 @@ pub struct Head<'a> {
     commit: Field<'a>,
     sha256: Field<'a>,
     dirty: Field<'a>,
+    probe: Field<'a>,
+    user_agent: Field<'a>,
     content_length: Field<'a>,
     expect: Field<'a>,
     host: Field<'a>,
@@ -93,6 +95,8 @@ impl<'a> Head<'a> {
             (wire::COMMIT_HEADER, &mut self.commit),
             (wire::SHA256_HEADER, &mut self.sha256),
             (wire::DIRTY_HEADER, &mut self.dirty),
+            (wire::PROBE_HEADER, &mut self.probe),
+            ("User-Agent", &mut self.user_agent),
         ] {
             if is(known) {
                 field.take(value);
@@ -138,6 +142,12 @@ impl<'a> Head<'a> {
     /// `Authorization`, as it was sent. Two of them prove nothing, like none.
     pub fn authorization(&self) -> Option<&'a [u8]> {
         self.authorization.once("Authorization").ok().flatten()
+    }
+
+    /// Whether doctor or install only ask what an upload would get. A doctor of before there was a
+    /// header for it is known by its name.
+    pub fn is_probe(&self) -> bool {
+        self.probe.value == Some(b"1") || self.user_agent.value == Some(b"cis490-doctor")
     }
 
     /// The digest that the head states for the body.

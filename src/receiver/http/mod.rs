@@ -21,6 +21,7 @@ mod head;
 mod meters;
 mod metrics;
 mod page;
+mod probe;
 mod pulse;
 mod put;
 mod upload;
@@ -277,6 +278,7 @@ impl HttpService for Service {
         let exchange = Exchange {
             shared: &self.shared,
             connection: &connection,
+            is_probe: false,
         };
         self.has_place = self.has_place || self.shared.crowd.has_place(&connection);
         let over_cap = !self.has_place;
@@ -323,11 +325,13 @@ fn panic_if_asked(_: &str) {}
 struct Exchange<'a> {
     shared: &'a Arc<Shared>,
     connection: &'a Arc<Connection>,
+    /// Nothing of it is to be kept (see `probe`). Known once its head is read.
+    is_probe: bool,
 }
 
 impl Exchange<'_> {
     /// Judges a request in the order of design section 2.
-    fn answer(self, request: Request, over_cap: bool) -> Reply {
+    fn answer(mut self, request: Request, over_cap: bool) -> Reply {
         let method = request.method().to_owned();
         let path = request.path().to_owned();
         panic_if_asked(&path);
@@ -336,6 +340,7 @@ impl Exchange<'_> {
             .iter()
             .map(|header| (header.name, header.value));
         let head = Head::collect(&path, pairs);
+        self.is_probe = head.is_probe();
         let framing = match head.framing(&method, request.version()) {
             Ok(framing) => framing,
             Err(refusal) => return self.refuse_closing(&method, &path, &refusal),
@@ -374,6 +379,9 @@ impl Exchange<'_> {
     }
 
     fn log_refusal(self, method: &str, path: &str, refusal: &Refusal) {
+        if self.is_probe {
+            return self.log_refused_probe(path, refusal);
+        }
         events::refused_request(self.connection.peer(), method, path, refusal);
         if method != "PUT" {
             return self.shared.meters.refused_request(refusal);

@@ -83,7 +83,7 @@ impl Exchange<'_> {
             Ok(commit) => Some(commit),
             // "Disable and collect": what the gate would refuse is told and taken.
             Err(why) if !shared.gate.enabled() => {
-                events::gate_would_refuse(&slot, None, &why);
+                self.tell_would_refuse(&slot, None, &why);
                 None
             }
             Err(why) => {
@@ -104,7 +104,9 @@ impl Exchange<'_> {
 
     /// What stands under the name, the gate, the size, the space, room for one more.
     fn judge_claim(self, claim: Claim) -> Result<Judged, Refusal> {
-        if let Some((place, permit)) = self.judge_in_memory(&claim) {
+        if !self.is_probe
+            && let Some((place, permit)) = self.judge_in_memory(&claim)
+        {
             return Ok(Judged::Admitted(Admitted {
                 claim,
                 place,
@@ -177,12 +179,18 @@ impl Exchange<'_> {
             Some(Ok(position)) => Some(position),
             Some(Err(refusal)) if gate.enabled() => return Err(refusal),
             Some(Err(refusal)) => {
-                events::gate_would_refuse(&claim.slot, claim.commit.as_ref(), refusal.name());
+                self.tell_would_refuse(&claim.slot, claim.commit.as_ref(), refusal.name());
                 None
             }
             None => None,
         };
         Ok(self.gate_place(position))
+    }
+
+    fn tell_would_refuse(self, slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+        if !self.is_probe {
+            events::gate_would_refuse(slot, commit, why);
+        }
     }
 
     fn gate_place(self, position: Option<u32>) -> Option<GatePlace> {
@@ -203,8 +211,14 @@ impl Exchange<'_> {
         head_bytes: u64,
     ) -> Reply {
         match judged {
+            Judged::Admitted(admitted) if self.is_probe => {
+                self.take_probe(&admitted.claim.slot, request, framing)
+            }
             Judged::Admitted(admitted) => self.receive(admitted, request, framing, head_bytes),
             Judged::Stored(receipt) => {
+                if self.is_probe {
+                    return self.take_probe(&receipt.slot(), request, framing);
+                }
                 events::stored_already(&receipt, self.connection.peer());
                 self.note_stored_already(&receipt.host, 0);
                 // The body is not wanted, and it is on its way.
@@ -220,6 +234,9 @@ impl Exchange<'_> {
     /// `bytes` of its body had been taken.
     fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal, bytes: u64) {
         let Claimed { slot, commit } = claimed;
+        if self.is_probe {
+            return self.log_refused_probe(&slot.path(), refusal);
+        }
         events::refused_upload(slot, commit.as_ref(), self.connection.peer(), refusal);
         self.note_refused_upload(Some(slot), "", *commit, refusal, bytes);
     }
@@ -370,6 +387,20 @@ impl Exchange<'_> {
         (first_bytes, taken.is_none() || taken != taken_before)
     }
 
+    /// Asks the peer to go on if it waits for that. False if the peer is gone.
+    pub(super) fn asks_for_body(self, framing: Framing) -> bool {
+        if !framing.expects_continue {
+            return true;
+        }
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let written = self.connection.write_directly(go_on);
+        let is_written = written.is_ok_and(|written| written == go_on.len());
+        if !is_written {
+            self.connection.kill();
+        }
+        is_written
+    }
+
     /// Asks the peer to go on if it waits for that, and empties what may_minihttp has read of the
     /// body. Empty if the peer is gone, which the body thread then sees for itself.
     fn held_bytes(self, request: Request, framing: Framing) -> Block {
@@ -379,13 +410,8 @@ impl Exchange<'_> {
         if framing.length == 0 {
             return store.copy_of(&[]);
         }
-        if framing.expects_continue {
-            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            let written = self.connection.write_directly(go_on);
-            if !written.is_ok_and(|written| written == go_on.len()) {
-                self.connection.kill();
-                return store.copy_of(&[]);
-            }
+        if !self.asks_for_body(framing) {
+            return store.copy_of(&[]);
         }
         // With nothing held it waits for the socket, hence the phase: the watchdog has an eye on it.
         self.connection.enter(Phase::FirstBytes);

@@ -17,7 +17,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body, Error};
 
 use super::trouble::Trouble;
-use crate::config;
+use crate::config::{self, with_plain_scheme, without_user};
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
@@ -62,6 +62,7 @@ impl Forgejo {
         let Some(url) = &config.forgejo_url else {
             return Ok(None);
         };
+        let url = &with_plain_scheme(url);
         let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
         let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
         let repository_url = format!(
@@ -256,7 +257,8 @@ fn token(config: &GateConfig) -> Result<Option<String>, Failure> {
 
 fn location(response: &Response<Body>) -> String {
     let header = response.headers().get("location");
-    quotable(header.and_then(|value| value.to_str().ok()).unwrap_or(""))
+    let target = header.and_then(|value| value.to_str().ok()).unwrap_or("");
+    quotable(&without_user(target))
 }
 
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {

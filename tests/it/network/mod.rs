@@ -151,7 +151,7 @@ impl Pair {
             });
             took_s += self.wait_until_shipped(2 * PATIENCE);
         }
-        let noticed = self.shipper.log().matches("event=deferred").count();
+        let noticed = self.shipper.log().matches("event=receiver_away").count();
         assert!(noticed > 0, "no cut was noticed\n{}", self.lab);
         let each_s = took_s / f64::from(cuts);
         format!(

@@ -57,7 +57,7 @@ fn a_stored_episode_has_its_receipt_and_leaves_nothing() {
 fn each_refusal_has_its_place() {
     let cases = [
         // status, exit status of --once, where the episode is then
-        (400, 3, "refused"),
+        (400, 1, "episodes"),
         (401, 1, "episodes"),
         (403, 1, "episodes"),
         (404, 1, "episodes"),

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::stub::{Reply, Stub, answer, problem};
 use super::{A, B, Lab};
-use crate::world::Repo;
+use crate::world::{Repo, TempDir, cis490};
 
 #[test]
 fn status_says_what_is_held_and_what_to_do() {
@@ -191,4 +191,64 @@ fn a_mistake_in_the_configuration_is_told_in_words() {
             );
         }
     }
+}
+
+/// A password in a URL is refused, and stays where it is.
+#[test]
+fn no_password_of_a_url_is_shown() {
+    let dir = TempDir::new();
+    let (shipper, receiver) = (dir.path().join("s.toml"), dir.path().join("r.toml"));
+    for url in [
+        "http://bob:hunter2@10.8.0.1:8490",
+        "HTTPS://bob:hunter2@pi.lan",
+        "http://bob:hunt/er2@pi:1",
+        // A line that is no TOML is shown, but for such a one.
+        "http://bob:hunter2@pi:1\" \"",
+    ] {
+        let text =
+            format!("receiver_url = \"{url}\"\nhost_id = \"lab-1\"\nroot = \"/nonexistent\"\n");
+        fs::write(&shipper, text).unwrap();
+        let text = format!(
+            "data_dir = \"/nonexistent\"\n[version_gate]\nforgejo_url = \"{url}\"\nrepo_owner = \"a\"\nrepo_name = \"b\"\n"
+        );
+        fs::write(&receiver, text).unwrap();
+        for (command, config) in [
+            ("ship", &shipper),
+            ("status", &shipper),
+            ("doctor", &shipper),
+            ("check", &shipper),
+            ("receive", &receiver),
+            ("status", &receiver),
+            ("doctor", &receiver),
+        ] {
+            let output = cis490()
+                .args([command, "--config"])
+                .arg(config)
+                .output()
+                .unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8(said).unwrap();
+            assert!(!output.status.success(), "{command} {url}\n{said}");
+            for secret in ["bob", "hunter2", "er2"] {
+                assert!(!said.contains(secret), "{command} {url}\n{said}");
+            }
+        }
+    }
+}
+
+/// How a URL may be written, and what is said where it cannot be.
+#[test]
+fn a_url_is_understood_as_a_person_writes_it() {
+    let stub = Stub::new([Reply::Store]);
+    let shouted = stub.url.replace("http://", "HTTP://");
+    let lab = Lab::new(&format!("{shouted}/"));
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 0, "{ended}");
+    assert_eq!(lab.status()["receiver"], stub.url);
+
+    let lab = Lab::new("http://[fe80::1%none7]:8490");
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert!(ended.log.contains("the interface none7"), "{ended}");
 }

@@ -6,6 +6,7 @@ mod answers;
 mod commands;
 pub mod crashes;
 mod end_to_end;
+mod heard;
 mod life;
 mod queue;
 pub mod stub;

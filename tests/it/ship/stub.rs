@@ -34,6 +34,23 @@ pub enum Reply {
     Stall,
     /// Does something to the world, then as the next.
     After(Arc<dyn Fn() + Send + Sync>, Box<Reply>),
+    /// These, one after the other, and then it closes.
+    Acts(Vec<Act>),
+}
+
+/// A part of what the stub does with one request.
+#[derive(Clone)]
+pub enum Act {
+    /// These bytes, and the connection stays open.
+    Say(String),
+    /// Takes some of the body.
+    TakeSome,
+    /// Takes the whole body, and stores it.
+    TakeAll,
+    /// The receipt of what was stored.
+    Receipt,
+    /// Keeps the connection open until the peer closes it, and reads nothing.
+    Stay,
 }
 
 /// One request's head, and when it came.
@@ -191,6 +208,46 @@ impl Shared {
             Reply::After(act, then) => {
                 act();
                 self.reply(stream, heard, *then);
+            }
+            Reply::Acts(acts) => {
+                for act in acts {
+                    self.act(stream, heard, act);
+                }
+            }
+        }
+    }
+
+    fn act(&self, stream: &mut TcpStream, heard: &Heard, act: Act) {
+        match act {
+            // A peer that is gone is a test's intention.
+            Act::Say(bytes) => {
+                let _ = stream.write_all(bytes.as_bytes());
+            }
+            Act::TakeSome => {
+                let _ = stream.read_exact(&mut [0; 1 << 16]);
+            }
+            Act::TakeAll => {
+                let path = heard.line().split(' ').nth(1).unwrap_or("").to_owned();
+                if let Some(body) = read_body(stream, heard) {
+                    self.stored.lock().unwrap().insert(path, sha256(&body));
+                }
+            }
+            Act::Receipt => {
+                let _ = stream.write_all(receipt(201, heard).as_bytes());
+            }
+            Act::Stay => {
+                stream
+                    .set_read_timeout(Some(Duration::from_millis(20)))
+                    .unwrap();
+                // Peeked and not read: a peer that still sends is none that has closed.
+                let until = Instant::now() + Duration::from_secs(20);
+                while Instant::now() < until {
+                    match stream.peek(&mut [0]) {
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Ok(0) | Err(_) => return,
+                        _ => thread::sleep(Duration::from_millis(20)),
+                    }
+                }
             }
         }
     }

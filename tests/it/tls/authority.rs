@@ -46,6 +46,22 @@ impl Authority {
         file
     }
 
+    /// Certificate and key of a server for 127.0.0.1 and localhost, as files for a server that is not
+    /// ours; then both in one file.
+    pub fn write_server(&self, dir: &Path) -> [PathBuf; 3] {
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = (certificate.pem(), key.serialize_pem());
+        let files = ["server.pem", "server.key", "both.pem"].map(|name| dir.join(name));
+        let both = format!("{certificate}{key}");
+        for (file, text) in files.iter().zip([certificate, key, both]) {
+            std::fs::write(file, text).unwrap();
+        }
+        files
+    }
+
     /// A server for 127.0.0.1 and localhost, unless told otherwise.
     pub fn server(&self, shows: Shows) -> Arc<ServerConfig> {
         let names: &[&str] = match shows {

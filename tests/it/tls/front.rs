@@ -14,13 +14,22 @@ const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// Serves `behind` by TLS for as long as the test runs; its port.
 pub fn serve(config: Arc<ServerConfig>, behind: SocketAddr) -> u16 {
+    serve_and_end(config, behind, true)
+}
+
+/// As [`serve`], but its connections end without TLS's end (close_notify), as those of many do.
+pub fn serve_rudely(config: Arc<ServerConfig>, behind: SocketAddr) -> u16 {
+    serve_and_end(config, behind, false)
+}
+
+fn serve_and_end(config: Arc<ServerConfig>, behind: SocketAddr, says_its_end: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let config = config.clone();
             // A peer that does not like our certificate is a test's intention.
-            thread::spawn(move || Carrier::new(stream, config, behind)?.carry());
+            thread::spawn(move || Carrier::new(stream, config, behind, says_its_end)?.carry());
         }
     });
     port
@@ -34,6 +43,7 @@ struct Carrier {
     held: Vec<u8>,
     server_takes: bool,
     server_ended: bool,
+    says_its_end: bool,
 }
 
 impl Carrier {
@@ -41,6 +51,7 @@ impl Carrier {
         mut client: TcpStream,
         config: Arc<ServerConfig>,
         behind: SocketAddr,
+        says_its_end: bool,
     ) -> io::Result<Carrier> {
         let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
         while tls.is_handshaking() {
@@ -56,6 +67,7 @@ impl Carrier {
             held: Vec::new(),
             server_takes: true,
             server_ended: false,
+            says_its_end,
         })
     }
 
@@ -115,6 +127,10 @@ impl Carrier {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             _ => {
                 self.server_ended = true;
+                if !self.says_its_end {
+                    self.client.shutdown(Shutdown::Write)?;
+                    return Ok(true);
+                }
                 self.tls.send_close_notify();
             }
         }
@@ -130,7 +146,7 @@ impl Carrier {
             };
             moved = true;
         }
-        if moved && self.server_ended {
+        if moved && self.server_ended && self.says_its_end {
             self.client.shutdown(Shutdown::Write)?;
         }
         Ok(moved)

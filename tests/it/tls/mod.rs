@@ -1,7 +1,7 @@
 //! HTTPS out, against a real TLS server with a certificate authority of the test's own: to the
 //! receiver and to Forgejo.
 
-mod authority;
+pub mod authority;
 mod front;
 
 use std::fs;
@@ -98,7 +98,7 @@ fn doctor_tries_the_way_and_the_token_by_https() {
         let (ended, report) = doctor(&config, &["--repo", &repo]);
         assert_eq!(ended, code, "{report:#}");
         let path = told(&report, "path", "ok", "");
-        assert!(path.contains("256 KiB got through"), "{path}");
+        assert!(path.contains("KiB got through"), "{path}");
         told(&report, "token", verdict, "");
     }
     assert_eq!(world.names("episodes"), [""; 0]);
@@ -145,9 +145,47 @@ fn a_receiver_that_speaks_no_tls_is_told_as_that() {
     assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
     let (no_tls, hint) = ("does not speak TLS", "http:// in place of https://");
     let told = ended.log.contains(no_tls) && ended.log.contains(hint);
-    // Our own receiver hangs up at what is no HTTP, without a word.
+    // Or the receiver hangs up at what is no HTTP.
     let hung_up = ended.log.contains("hung up during the TLS handshake");
     assert!(told || hung_up, "{ended}");
+    assert!(
+        ended.log.contains("a receiver itself speaks http alone"),
+        "{ended}"
+    );
+}
+
+/// The answer is whole by its length or its chunks: how the connection ends afterwards is no matter.
+#[test]
+fn an_answer_before_a_rude_end_of_tls_is_heard_and_half_of_one_is_not() {
+    let refusal = problem(412, "not-in-window", "");
+    let (head, body) = refusal.split_once("\r\n\r\n").unwrap();
+    let chunks = format!(
+        "HTTP/1.1 412 No\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    for (reply, is_whole) in [
+        (Reply::Say(refusal.clone()), true),
+        (Reply::SayAfterBody(refusal.clone()), true),
+        (Reply::SayInBody(refusal.clone()), true),
+        (Reply::Say(chunks), true),
+        (Reply::Say(format!("{head}\r\n\r\n{}", &body[1..])), false),
+        // Whether this is all of it cannot be known.
+        (Reply::Say(format!("HTTP/1.0 412 No\r\n\r\n{body}")), false),
+    ] {
+        let stub = Stub::new([reply]);
+        let authority = Authority::new("lab CA");
+        let port = front::serve_rudely(authority.server(Shows::Good), address(&stub.url));
+        let (lab, _ca) = lab(&format!("https://127.0.0.1:{port}"), &authority);
+        lab.episode_with("ep-1", COMMIT, &noise(1 << 20));
+        let ended = lab.ship_once();
+        let (code, held) = if is_whole { (3, 1) } else { (1, 0) };
+        assert_eq!(
+            (ended.code, ended.count("event=held")),
+            (code, held),
+            "{ended}"
+        );
+        assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    }
 }
 
 /// The system's own list does not know the test's authority. A machine without a list says so.

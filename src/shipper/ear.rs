@@ -1,0 +1,197 @@
+//! What the receiver says before its answer, passed over: the interim answers (1xx), however many
+//! there are and whatever fields they carry. Pure: bytes in, the final answer's bytes out.
+//!
+//! 1. The final answer is known by its status line, and from there on every byte is given on as it
+//!    came. What does not begin like HTTP/1.x is given on too: its reader says what is wrong.
+//! 2. `101 Switching Protocols` is no interim answer: what follows is another protocol.
+//! 3. No more than [`INTERIM_BYTES_MAX`] bytes are passed over, so that no peer is listened to for
+//!    ever and nothing grows.
+
+use std::io;
+
+/// All interim answers of one request together: thousands of `102 Processing`.
+const INTERIM_BYTES_MAX: usize = 256 << 10;
+/// `HTTP/1.1 412`: as much as says whether an answer is the final one.
+const STATUS_BYTES: usize = 12;
+
+/// One connection's answer as it comes.
+#[derive(Debug, Default)]
+pub struct Ear {
+    /// Before the final answer: an interim one that has not come whole. From it on: what of it
+    /// nobody has taken.
+    held: Vec<u8>,
+    passed_bytes: usize,
+    was_told_to_go_on: bool,
+    is_final: bool,
+}
+
+impl Ear {
+    /// Takes bytes in the order in which they arrived.
+    ///
+    /// Errors: the interim answers do not end.
+    pub fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.held.extend_from_slice(bytes);
+        while !self.is_final && self.passes_over()? {}
+        Ok(())
+    }
+
+    /// Whether the final answer has begun.
+    pub fn is_final(&self) -> bool {
+        self.is_final
+    }
+
+    /// Whether a `100 Continue` has come.
+    pub fn was_told_to_go_on(&self) -> bool {
+        self.was_told_to_go_on
+    }
+
+    /// Moves bytes of the final answer into `buffer`; how many.
+    pub fn take(&mut self, buffer: &mut [u8]) -> usize {
+        if !self.is_final {
+            return 0;
+        }
+        let n = self.held.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.held[..n]);
+        self.held.drain(..n);
+        n
+    }
+
+    /// Looks at what begins the held bytes. True if that was an interim answer, and is gone.
+    fn passes_over(&mut self) -> io::Result<bool> {
+        let blank = self.held.iter().take_while(|&&b| b"\r\n".contains(&b));
+        let blank_bytes = blank.count();
+        let start = &self.held[blank_bytes..];
+        let known = start.len().min(STATUS_BYTES);
+        if !is_interim(&start[..known]) {
+            self.is_final = true;
+            return Ok(false);
+        }
+        let end = if known == STATUS_BYTES {
+            head_end(start)
+        } else {
+            None
+        };
+        let heard_bytes = end.map_or(self.held.len(), |end| blank_bytes + end);
+        if self.passed_bytes + heard_bytes > INTERIM_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it sends interim answers (1xx) without end",
+            ));
+        }
+        let Some(end) = end else {
+            return Ok(false);
+        };
+        self.was_told_to_go_on |= &start[STATUS_BYTES - 3..STATUS_BYTES] == b"100";
+        self.passed_bytes += blank_bytes + end;
+        self.held.drain(..blank_bytes + end);
+        Ok(true)
+    }
+}
+
+/// Whether an answer that begins so may still be an interim one.
+fn is_interim(start: &[u8]) -> bool {
+    let fits = |(at, &byte): (usize, &u8)| match at {
+        7 => byte.is_ascii_digit(),
+        9 => byte == b'1',
+        10 | 11 => byte.is_ascii_digit(),
+        _ => byte == b"HTTP/1.. "[at],
+    };
+    start.iter().enumerate().all(fits) && !start.ends_with(b" 101")
+}
+
+/// Where a head ends that begins `text`; `None` if its end has not come.
+fn head_end(text: &[u8]) -> Option<usize> {
+    let mut line_start = 0;
+    for (at, _) in text.iter().enumerate().filter(|(_, b)| **b == b'\n') {
+        if matches!(&text[line_start..at], b"" | b"\r") {
+            return Some(at + 1);
+        }
+        line_start = at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of `text`, and whether the body was asked for; fed in parts of each size.
+    fn heard(text: &str) -> (String, bool) {
+        let mut seen = Vec::new();
+        for part_bytes in [1, 2, 7, 4096] {
+            let mut ear = Ear::default();
+            let mut left = Vec::new();
+            for part in text.as_bytes().chunks(part_bytes) {
+                ear.hear(part).unwrap();
+                let mut buffer = [0; 5];
+                while let n @ 1.. = ear.take(&mut buffer) {
+                    left.extend_from_slice(&buffer[..n]);
+                }
+            }
+            let left = String::from_utf8(left).unwrap();
+            seen.push((left, ear.was_told_to_go_on()));
+        }
+        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+        seen.swap_remove(0)
+    }
+
+    #[test]
+    fn only_the_final_answer_is_left() {
+        let last = "HTTP/1.1 412 No\r\nContent-Length: 2\r\n\r\n{}";
+        for (before, asked_for) in [
+            ("", false),
+            ("HTTP/1.1 100 Continue\r\n\r\n", true),
+            (
+                "HTTP/1.1 100 Continue\r\nServer: x\r\nDate: now\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 100\r\n\r\n", true),
+            ("HTTP/1.0 100 Continue\n\n", true),
+            ("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", false),
+            (
+                "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\nServer: Caddy\r\n\r\n",
+                true,
+            ),
+            ("\r\nHTTP/1.1 100 Continue\r\n\r\n\r\n", true),
+        ] {
+            let (left, told) = heard(&format!("{before}{last}"));
+            assert_eq!(left.trim_start(), last, "{before:?}");
+            assert_eq!(told, asked_for, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_interim_answer_is_given_on() {
+        for text in [
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.2\r\n",
+            "HTTP/2 100\r\n\r\n",
+            "HTTP/1.1 1x0 Continue\r\n\r\n",
+            "no HTTP",
+        ] {
+            assert_eq!(heard(text), (text.to_owned(), false));
+        }
+        // Not yet known, or not whole.
+        for text in [
+            "",
+            "HTT",
+            "HTTP/1.1 10",
+            "HTTP/1.1 100 Continue\r\nA: b\r\n",
+        ] {
+            assert_eq!(heard(text), (String::new(), false));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_never_answers_is_not_listened_to_for_ever() {
+        let processing = b"HTTP/1.1 102 Processing\r\n\r\n";
+        let endless_head = [b"HTTP/1.1 100 Continue\r\n".as_slice(), &[b'a'; 4096]].concat();
+        for bytes in [processing.as_slice(), &endless_head] {
+            let mut ear = Ear::default();
+            let heard = (0..INTERIM_BYTES_MAX).find_map(|_| ear.hear(bytes).err());
+            assert!(heard.unwrap().to_string().contains("without end"));
+            assert!(ear.held.len() <= INTERIM_BYTES_MAX + bytes.len());
+        }
+    }
+}

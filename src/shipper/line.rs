@@ -1,0 +1,190 @@
+//! The connection as ureq wants to see it: `socket` below, ureq above.
+//!
+//! ureq 3.5 stays the client. Three things that it does with an answer to `Expect: 100-continue`
+//! would lose answers, so they are done here, where a transport may do them:
+//!
+//! 1. It knows a `100 Continue` by its having no fields, and a second one with fields is an error to
+//!    it. Interim answers are therefore passed over in `socket`, and ureq sees one bare [`CONTINUE`]
+//!    while it waits for it, and else final answers alone.
+//! 2. What comes in place of `100 Continue` it looks at, leaves in the buffer, and then waits for
+//!    *more* before it reads it: for as long as the peer keeps the connection open, or until its end
+//!    is an error that takes the answer along. `Line::await_input` says that there is input when ureq
+//!    comes back for it.
+//! 3. An answer whose end is the connection's it takes for whole even if that was cut off. Here a
+//!    reset, or TLS that ended without its end, is no such end ([`cut_off`]).
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+use ureq::{Error, Timeout};
+
+use super::place::{Place, is_address};
+use super::socket::{Hush, Socket, Stop};
+use super::transport::CONNECT_WAIT;
+use crate::tls::Trust;
+
+/// What ureq knows a `100 Continue` by.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Makes [`Line`]s.
+#[derive(Debug)]
+pub(super) struct LineConnector {
+    pub hush: Hush,
+    pub stop: Stop,
+    pub trust: Option<Trust>,
+    /// Set once there is a connection.
+    pub connected: Arc<AtomicBool>,
+}
+
+impl Connector for LineConnector {
+    type Out = Line;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
+        let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
+        let timeout = (*details.timeout.after).min(CONNECT_WAIT);
+        let mut socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
+        if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
+            let host = details.uri.host().unwrap_or("");
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            socket
+                .secure(trust, host, timeout)
+                .map_err(|error| told(error, details.timeout))?;
+        }
+        self.connected.store(true, Ordering::SeqCst);
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Line {
+            socket,
+            buffers,
+            is_left: false,
+        }))
+    }
+}
+
+/// A [`Socket`] as ureq wants to see it.
+#[derive(Debug)]
+pub(super) struct Line {
+    socket: Socket,
+    buffers: LazyBuffers,
+    /// The buffer holds what came in place of `100 Continue`, which ureq has looked at and left.
+    is_left: bool,
+}
+
+impl Line {
+    /// The wait for `100 Continue`, or for what comes in its place.
+    fn await_continue(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let asked_for = !self.is_left
+            && self
+                .socket
+                .await_continue(*timeout.after)
+                .map_err(|error| told(error, timeout))?;
+        if asked_for {
+            self.buffers.input_append_buf()[..CONTINUE.len()].copy_from_slice(CONTINUE);
+            self.buffers.input_appended(CONTINUE.len());
+            return Ok(true);
+        }
+        self.is_left = true;
+        self.receive(timeout)
+    }
+
+    fn receive(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let room = self.buffers.input_append_buf();
+        let read = self
+            .socket
+            .receive(room, *timeout.after)
+            .map_err(|error| told(error, timeout))?;
+        self.buffers.input_appended(read);
+        Ok(read > 0)
+    }
+}
+
+impl Transport for Line {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        let output = &self.buffers.output()[..amount];
+        self.socket
+            .send(output, *timeout.after)
+            .map_err(|error| told(error, timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        if timeout.reason == Timeout::Await100 {
+            return self.await_continue(timeout);
+        }
+        let comes_back = mem::take(&mut self.is_left);
+        if comes_back && !self.buffers.input().is_empty() {
+            return Ok(true);
+        }
+        self.receive(timeout)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.socket.is_secure()
+    }
+
+    /// Never kept for another request.
+    fn is_open(&mut self) -> bool {
+        false
+    }
+}
+
+/// A timeout under the name that ureq gave it, and a connection that was cut off under one that ureq
+/// does not take for the end of an answer.
+fn told(error: io::Error, timeout: NextTimeout) -> Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
+        _ if timeout.reason == Timeout::RecvBody => Error::Io(cut_off(error)),
+        _ => Error::Io(error),
+    }
+}
+
+/// The same words, of a kind that says nothing.
+fn cut_off(error: io::Error) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Finds the receiver's addresses, and nobody else's: no redirect is followed.
+#[derive(Debug)]
+pub(super) struct PlaceResolver(pub Place);
+
+impl Resolver for PlaceResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        // A name may take the system minutes: ureq asks for it on a thread, and waits its time.
+        if !is_address(&self.0.host) {
+            let found = DefaultResolver::default().resolve(uri, config, timeout);
+            return found.map_err(|error| {
+                let why = match error {
+                    Error::Io(error) => error,
+                    Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
+                    Error::HostNotFound => io::ErrorKind::NotFound.into(),
+                    other => return other,
+                };
+                Error::Io(self.0.not_found(&why))
+            });
+        }
+        let mut addresses = self.empty();
+        for address in self.0.resolve()?.into_iter().take(1) {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
