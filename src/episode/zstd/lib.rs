@@ -220,4 +220,6 @@ impl Compressor {
 }
 
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod tests;

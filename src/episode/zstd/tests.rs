@@ -7,7 +7,7 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::*;
 
-fn packed(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn packed(bytes: &[u8]) -> Vec<u8> {
     packed_by(Compressor::new(), bytes).0
 }
 
@@ -52,10 +52,10 @@ fn by_zstd(frames: &[u8]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -64,7 +64,7 @@ impl Random {
 }
 
 /// Bytes of many kinds in one: text, numbers, noise, runs, and pieces of what was before.
-fn mixture(seed: u64, bytes: usize) -> Vec<u8> {
+pub(super) fn mixture(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut mixed: Vec<u8> = Vec::with_capacity(bytes + 4096);
     let alphabet = 2 + random.next(254);
