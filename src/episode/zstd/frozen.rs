@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::huffman::Decoder;
-use super::tests::{Random, mixture, packed};
-use super::{BLOCK_BYTES, Compressor, HISTORY_BYTES_MAX, WINDOW_BYTES, literals, sequences};
+use super::huffman::DecodingTable;
+use super::tests::{Random, blocks, compressed, mixture};
+use super::{BLOCK_BYTES_MAX, HISTORY_BYTES_MAX, WINDOW_BYTES, literals, sequences};
 
 /// A name, the inputs (a frame of each), the bytes of all frames, and their SHA-256.
 type Case = (&'static str, fn() -> Vec<Vec<u8>>, usize, &'static str);
@@ -113,7 +113,7 @@ const CASES: [Case; 15] = [
 fn the_bytes_of_an_encoder_never_change_by_accident() {
     let mut changed = String::new();
     for (name, inputs, bytes, sha256) in CASES {
-        let frames: Vec<Vec<u8>> = inputs().iter().map(|input| packed(input)).collect();
+        let frames: Vec<Vec<u8>> = inputs().iter().map(|input| compressed(input)).collect();
         let frames = frames.concat();
         let digest = Sha256::digest(&frames);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -131,7 +131,7 @@ fn the_inputs_reach_every_kind_of_block_and_of_section() {
     let mut reached = BTreeSet::new();
     for (_, inputs, ..) in CASES {
         for input in inputs() {
-            kinds_in(&packed(&input), &mut reached);
+            kinds_in(&compressed(&input), &mut reached);
         }
     }
     let mut all = BTreeSet::from(["Raw_Block", "RLE_Block", "Compressed_Block"].map(str::to_owned));
@@ -162,35 +162,27 @@ const MODES: [&str; 4] = ["Predefined", "RLE", "FSE_Compressed", "Repeat"];
 
 /// Adds what the frame's blocks are, and what the sections of its compressed blocks are.
 fn kinds_in(frame: &[u8], reached: &mut BTreeSet<String>) {
-    let mut codes = None;
-    let mut at = Compressor::head().len();
-    loop {
-        let head = u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], 0]);
-        at += 3;
-        let size = (head >> 3) as usize;
-        let (kind, bytes) = match head >> 1 & 3 {
-            0 => ("Raw_Block", size),
-            1 => ("RLE_Block", 1),
-            _ => ("Compressed_Block", size),
-        };
+    let mut table = None;
+    for (block_type, content) in blocks(frame) {
+        let kind = ["Raw_Block", "RLE_Block", "Compressed_Block"][block_type as usize];
         reached.insert(kind.to_owned());
         if kind == "Compressed_Block" {
-            kinds_of_sections(&frame[at..at + bytes], &mut codes, reached);
-        }
-        at += bytes;
-        if head & 1 == 1 {
-            return;
+            kinds_of_sections(content, &mut table, reached);
         }
     }
 }
 
-fn kinds_of_sections(block: &[u8], codes: &mut Option<Decoder>, reached: &mut BTreeSet<String>) {
+fn kinds_of_sections(
+    block: &[u8],
+    table: &mut Option<DecodingTable>,
+    reached: &mut BTreeSet<String>,
+) {
     let kind = ["Raw", "RLE", "Compressed", "Treeless"][usize::from(block[0] & 3)];
     let size_format = block[0] >> 2 & 3;
     reached.insert(format!("{kind}_Literals_Block, Size_Format {size_format}"));
     let mut literals = Vec::new();
-    let literals_bytes = literals::read(block, codes, &mut literals).unwrap();
-    let (number, bytes) = sequences::read_number(&block[literals_bytes..]).unwrap();
+    let literals_bytes = literals::read_section(block, table, &mut literals).unwrap();
+    let (number, bytes) = sequences::read_number_of_sequences(&block[literals_bytes..]).unwrap();
     reached.insert(format!("Number_of_Sequences of {bytes} bytes"));
     if number > 0 {
         let modes = block[literals_bytes + bytes];
@@ -222,8 +214,8 @@ fn sizes_beside_limits() -> Vec<Vec<u8>> {
         1 << 12,
         1 << 14,
         1 << 16,
-        BLOCK_BYTES,
-        2 * BLOCK_BYTES,
+        BLOCK_BYTES_MAX,
+        2 * BLOCK_BYTES_MAX,
     ];
     let sizes = limits
         .iter()
@@ -234,13 +226,13 @@ fn sizes_beside_limits() -> Vec<Vec<u8>> {
 }
 
 fn one_byte() -> Vec<Vec<u8>> {
-    [1, 2, 1000, BLOCK_BYTES, BLOCK_BYTES + 1, 3_000_000]
+    [1, 2, 1000, BLOCK_BYTES_MAX, BLOCK_BYTES_MAX + 1, 3_000_000]
         .map(|size| vec![0; size])
         .to_vec()
 }
 
 fn noise_then_lines() -> Vec<Vec<u8>> {
-    vec![[noise(3 * BLOCK_BYTES), json_lines(400_000)].concat()]
+    vec![[noise(3 * BLOCK_BYTES_MAX), json_lines(400_000)].concat()]
 }
 
 fn seven_bits() -> Vec<Vec<u8>> {
@@ -256,7 +248,7 @@ fn one_literal() -> Vec<Vec<u8>> {
         bytes.extend_from_slice(stretch);
         bytes.resize(bytes.len() + 40, 0);
     }
-    bytes.resize(BLOCK_BYTES, 0);
+    bytes.resize(BLOCK_BYTES_MAX, 0);
     for number in 0..160 {
         let (stretch, piece) = (number * 7 % 20, number / 20);
         bytes.push(b'x');
@@ -269,7 +261,7 @@ fn one_literal() -> Vec<Vec<u8>> {
 /// Its literals are few, and alike those of the block before.
 fn short_last_block() -> Vec<Vec<u8>> {
     [64, 150, 255]
-        .map(|size| words(BLOCK_BYTES + size))
+        .map(|size| words(BLOCK_BYTES_MAX + size))
         .to_vec()
 }
 
@@ -286,7 +278,7 @@ fn pieces() -> Vec<Vec<u8>> {
 
 fn longer_than_history() -> Vec<Vec<u8>> {
     vec![
-        json_lines(HISTORY_BYTES_MAX + BLOCK_BYTES + 1),
+        json_lines(HISTORY_BYTES_MAX + BLOCK_BYTES_MAX + 1),
         mixture(23, HISTORY_BYTES_MAX + 1),
     ]
 }
