@@ -1,5 +1,5 @@
-//! Huffman codes of literals (RFC 8878, section 4.2): each byte is a whole number of bits, the more
-//! frequent the fewer.
+//! Huffman codes of literals (RFC 8878, sections 4.2 and 4.2.2): each byte is a whole number of bits,
+//! the fewer the more frequent it is.
 
 use super::bits::{BackwardBitReader, BitWriter, CONTAINER_BITS};
 use super::huffman_tree::{NUMBER_OF_BITS_MAX, Tree};

@@ -1,5 +1,17 @@
 //! The compressor: bytes become a Zstandard frame (RFC 8878, section 3.1.1), block by block, in
-//! bounded memory. Names are those of the RFC, and each module says which sections it implements.
+//! bounded memory. The names are those of the RFC. In the order of its sections:
+//!
+//!     this file         frame header, blocks, checksum              3.1.1, 3.1.1.1, 3.1.1.2
+//!     literals          Literals_Section                            3.1.1.3.1
+//!     sequences         Sequences_Section, repeat offsets           3.1.1.3.2, 3.1.1.5
+//!     sequence_codes    codes, baselines, default distributions     3.1.1.3.2.1.1, 3.1.1.3.2.2
+//!     fse               the tables of Finite State Entropy          4.1
+//!     distribution      FSE_Table_Description                       4.1.1
+//!     huffman_tree      Huffman_Tree_Description                    4.2.1
+//!     huffman           Huffman-coded streams                       4.2.2
+//!     bits              bitstreams                                  4.1, 4.2.2
+//!     match_finder      which sequences a block becomes             the encoder's own choice
+//!     proof             decodes each compressed block again         3.1.1.3 to 3.1.1.5
 //!
 //! 1. The same bytes are the same frame, on every machine: nothing here is random or fractional.
 //! 2. A Compressed_Block leaves only after `proof` has decoded it from its written bytes. One that

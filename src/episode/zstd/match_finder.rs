@@ -35,7 +35,7 @@ const SEQUENCE_COST: u32 = 10 * 16;
 const LITERAL_COST_FIRST: u32 = 5 * 16;
 
 /// An entry of the hash table: a position in the history, and above it more bits of the hash, its
-/// tag. Most positions with other bytes are told apart by the tag, without a look at the history,
+/// tag. By the tag most positions with other bytes are recognized without a read of the history,
 /// which is further away than the table. Position 0 stands for no position.
 type Entry = u32;
 const POSITION_BITS: u32 = 23;

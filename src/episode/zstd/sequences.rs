@@ -250,7 +250,7 @@ fn write_bitstream(sequences: &[Sequence], tables: &Tables, buffer: &mut [u8]) -
 }
 
 /// Adds how far each of the three values is above the Baseline of its code. A Baseline is a multiple
-/// of the range of its code: the lowest bits of the value are that distance.
+/// of the range of its code: the lowest bits of the value are that difference.
 #[inline(always)]
 fn add_additional_bits(sequence: &Sequence, writer: &mut BitWriter) {
     let [literals_length_code, offset_code, match_length_code] = sequence.codes;
