@@ -1,51 +1,60 @@
 //! Wall-clock times as people and rows read them: RFC 3339, UTC, whole seconds.
 //!
-//! No clock on a Pi or a fresh boot can be trusted, so a time is told and never decides: order
-//! comes from `seq`, waiting from `Instant`.
+//! The clock of a Pi, or of a machine that has just booted, may be wrong. So a time is shown and
+//! decides nothing: the order of episodes comes from `seq`, and a wait is measured with `Instant`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY_S: u64 = 86_400;
 
-/// `2026-11-23T23:46:12Z`. A time before 1970 is told as 1970.
+/// `2026-11-23T23:46:12Z`. A time before 1970 is shown as 1970.
 pub fn rfc3339(time: SystemTime) -> String {
     let unix_s = unix_seconds(time);
     let (year, month, day) = civil_from_days(unix_s / DAY_S);
-    let (hour, minute, second) = (unix_s / 3600 % 24, unix_s / 60 % 60, unix_s % 60);
+    let hour = unix_s / 3600 % 24;
+    let minute = unix_s / 60 % 60;
+    let second = unix_s % 60;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Seconds since 1970, 0 before.
+/// Seconds since 1970-01-01T00:00:00Z; 0 for an earlier time.
 pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
         .as_secs()
 }
 
-/// What [`rfc3339`] has made, as seconds since 1970; `None` for any other text.
+/// The time of a text that [`rfc3339`] made, as seconds since 1970; `None` for any other text.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
-    let is_in_place = |(&byte, shape): (&u8, u8)| match shape {
+    const SHAPE: &[u8; 20] = b"0000-00-00T00:00:00Z";
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
         b'0' => byte.is_ascii_digit(),
         _ => byte == shape,
     };
-    let shape = *b"0000-00-00T00:00:00Z";
-    if text.len() != shape.len() || !text.as_bytes().iter().zip(shape).all(is_in_place) {
+    if text.len() != SHAPE.len() || !text.as_bytes().iter().zip(SHAPE).all(fits) {
         return None;
     }
     let number = |from: usize, to: usize| text[from..to].parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let is_a_time = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !is_a_time || hour > 23 || minute > 59 || second > 60 {
+    let year = number(0, 4)?;
+    let month = number(5, 7)?;
+    let day = number(8, 10)?;
+    let hour = number(11, 13)?;
+    let minute = number(14, 16)?;
+    let second = number(17, 19)?;
+    let is_date = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    // The 60 of a leap second is a time.
+    let is_time_of_day = hour <= 23 && minute <= 59 && second <= 60;
+    if !is_date || !is_time_of_day {
         return None;
     }
     Some(days_from_civil(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second)
 }
 
-/// The way back from [`civil_from_days`].
+/// The inverse of [`civil_from_days`].
 fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
     let year = year - u64::from(month <= 2);
-    let (era, year_of_era) = (year / 400, year % 400);
+    let era = year / 400;
+    let year_of_era = year % 400;
     let month_from_march = (month + 9) % 12;
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
@@ -76,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_instants() {
+    fn known_times_are_formatted_and_parsed() {
         for (unix_s, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399, "2000-02-28T23:59:59Z"),
@@ -91,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn another_text_is_no_instant() {
+    fn a_text_of_another_shape_is_no_time() {
         for odd in [
             "",
             "2026-11-23T23:46:12",

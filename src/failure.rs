@@ -1,7 +1,7 @@
-//! How a command ends badly: in words, for the person who typed it.
+//! A failure in words, for the person who typed the command.
 //!
-//! Rules of speech: lower case, no full stop; the error says what happened and to what, the hint
-//! what to do now. Both go to stderr, so that stdout stays output.
+//! Both texts begin in lower case and have no full stop. The error says what happened, and to what;
+//! the hint says what to do now. Both go to stderr, so that stdout has the output alone.
 
 use std::fmt;
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use crate::config;
 use crate::names::{CommitHash, EpisodeId, HostId, Sha256Digest};
 use crate::wire::Slot;
 
-pub use crate::episode::fuzzed::{matcher, tarball};
+pub use crate::episode::fuzzed::{compressor, tarball};
 pub use crate::receiver::fuzzed_head as request_head;
 pub use crate::receiver::store::fuzzed::index;
 pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
@@ -24,7 +24,7 @@ pub const TARGETS: [Target; 7] = [
     ("tarball", tarball),
     ("forgejo", forgejo),
     ("config", configuration),
-    ("matcher", matcher),
+    ("compressor", compressor),
 ];
 
 /// A name that parses prints as it was written, and is a safe file name.

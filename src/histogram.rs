@@ -3,20 +3,22 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often something took how long. `N` buckets with upper bounds in milliseconds; what takes
-/// longer than the last counts in all only.
+/// Counts durations in `N` buckets with upper bounds in milliseconds. A duration above the last bound
+/// is in [`Reading::count`] and [`Reading::sum`] alone.
 pub struct Histogram<const N: usize> {
     bounds_ms: [u64; N],
-    /// Not cumulative; the last is for what is beyond all bounds.
+    /// Not cumulative: each duration is counted in one bucket.
     buckets: [AtomicU64; N],
+    /// Durations above the last bound.
     beyond: AtomicU64,
     sum_us: AtomicU64,
 }
 
-/// A histogram at one moment, as it is told: each bucket counts all that took at most its bound.
+/// A histogram at one moment. Its buckets are cumulative, as in the exposition format of Prometheus.
 pub struct Reading {
-    /// Upper bound in milliseconds, and how many took no longer.
+    /// An upper bound in milliseconds, and how many durations were at most that.
     pub buckets: Vec<(u64, u64)>,
+    /// All durations.
     pub count: u64,
     pub sum: Duration,
 }
@@ -33,11 +35,11 @@ impl<const N: usize> Histogram<N> {
     }
 
     pub fn add(&self, time: Duration) {
-        let place = self
-            .bounds_ms
-            .iter()
-            .position(|&bound_ms| time <= Duration::from_millis(bound_ms));
-        let bucket = place.map_or(&self.beyond, |place| &self.buckets[place]);
+        let is_within = |bound_ms: &u64| time <= Duration::from_millis(*bound_ms);
+        let bucket = match self.bounds_ms.iter().position(is_within) {
+            Some(index) => &self.buckets[index],
+            None => &self.beyond,
+        };
         bucket.fetch_add(1, Ordering::Relaxed);
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.sum_us.fetch_add(us, Ordering::Relaxed);
@@ -45,16 +47,11 @@ impl<const N: usize> Histogram<N> {
 
     pub fn read(&self) -> Reading {
         let mut count = 0;
-        let counted = |(&bound_ms, bucket): (&u64, &AtomicU64)| {
+        let mut buckets = Vec::with_capacity(N);
+        for (bound_ms, bucket) in self.bounds_ms.iter().zip(&self.buckets) {
             count += bucket.load(Ordering::Relaxed);
-            (bound_ms, count)
-        };
-        let buckets = self
-            .bounds_ms
-            .iter()
-            .zip(&self.buckets)
-            .map(counted)
-            .collect();
+            buckets.push((*bound_ms, count));
+        }
         Reading {
             buckets,
             count: count + self.beyond.load(Ordering::Relaxed),

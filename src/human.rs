@@ -18,28 +18,31 @@ pub fn bytes(bytes: u64) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
-/// A length of time in its largest unit, and the next one while that still says something: `40 s`,
+/// A length of time in its largest unit, with the next one for hours and for up to a week: `40 s`,
 /// `7 min`, `3 h 20 min`, `2 d 4 h`, `12 d`.
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let minutes = seconds / 60;
+    let hours = seconds / 3600;
+    let days = seconds / 86_400;
     match seconds {
         ..60 => format!("{seconds} s"),
         60..3600 => format!("{minutes} min"),
-        3600..86_400 => two(hours, "h", minutes % 60, "min"),
-        _ if days < 7 => two(days, "d", hours % 24, "h"),
+        3600..86_400 => in_two_units(hours, "h", minutes % 60, "min"),
+        _ if days < 7 => in_two_units(days, "d", hours % 24, "h"),
         _ => format!("{days} d"),
     }
 }
 
-fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
+/// Without the smaller unit where there is none of it.
+fn in_two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
         0 => format!("{large} {large_unit}"),
         _ => format!("{large} {large_unit} {small} {small_unit}"),
     }
 }
 
-/// A count with its thousands set apart: `12 345`, with a narrow space that does not break.
+/// A count with a narrow no-break space between its thousands: `12 345`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();

@@ -1,16 +1,16 @@
-//! Numbers at random that are the same in every run: for tests that try many cases against a model.
-//! Not of use for anything secret.
+//! Pseudo-random numbers that are the same in every run, for tests that try many cases against a
+//! model. For nothing that has to be secret.
 
-/// One row of them for each seed.
+/// A xorshift generator: each seed has a sequence of its own.
 pub struct Seeded(u64);
 
 impl Seeded {
     pub fn new(seed: u64) -> Seeded {
-        // An odd multiple: 0 would stay 0 for ever.
+        // An odd number: a state of 0 would stay 0.
         Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// From 0 up to `end`, `end` not included.
+    /// A number from 0 to `end` - 1. `end` is above 0.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -18,6 +18,7 @@ impl Seeded {
         (self.0 >> 11) % end
     }
 
+    /// One of `all`, which is not empty.
     pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }

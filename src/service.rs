@@ -1,11 +1,11 @@
-//! What the service manager hears of us: ready, stopping, in words how it goes, and that the work
-//! goes on. One datagram each, to the socket that systemd names in `NOTIFY_SOCKET`.
+//! Notifications to the service manager, as in sd_notify(3): ready, stopping, a status in words, and
+//! watchdog beats. Each is one datagram to the socket that systemd names in `NOTIFY_SOCKET`.
 //!
-//! 1. Without that socket nothing is sent and nothing costs: a person's terminal, a container.
-//! 2. Nothing here fails the work: what cannot be told is not told.
-//! 3. A beat (`WATCHDOG=1`) is sent by whoever has proof that the work goes on, never by a timer
-//!    that would outlive it: [`alive`] by a loop that does the work itself, [`beat`] by one that
-//!    has had answers from all that do.
+//! 1. Without that socket, on a person's terminal or in a container, nothing is sent.
+//! 2. The work never fails for a notification: one that cannot be sent is dropped.
+//! 3. A beat (`WATCHDOG=1`) is sent by a thread that has proof that the work goes on, never by a
+//!    timer, which would outlive the work: [`alive`] by a loop that does the work itself, [`beat`] by
+//!    a loop that has had an answer from each thread that does.
 
 use std::env;
 use std::ffi::OsStr;
@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long systemd may keep us waiting: it is busy, and the work is not to wait for it.
+/// How long a send may wait for a systemd that is busy: the work must not.
 const SEND_WAIT: Duration = Duration::from_secs(1);
-/// Beats in the time after which systemd gives us up.
+/// Beats in the time after which systemd, without a beat, ends this process.
 const BEATS: u32 = 4;
 
-/// The one that started this process.
+/// The manager that started this process and wants notifications.
 fn manager() -> Option<&'static Manager> {
     static MANAGER: OnceLock<Option<Manager>> = OnceLock::new();
     MANAGER
@@ -38,14 +38,14 @@ fn manager() -> Option<&'static Manager> {
         .as_ref()
 }
 
-/// The work has begun. `status` is what `systemctl status` shows.
+/// Notifies that the work has begun. `systemctl status` shows `status`.
 pub fn ready(status: &str) {
     if let Some(manager) = manager() {
         manager.say_status("READY=1\n", status);
     }
 }
 
-/// The end has begun, and may take so long.
+/// Notifies that the process is stopping, which may take `wait`.
 pub fn stopping(status: &str, wait: Duration) {
     if let Some(manager) = manager() {
         let extend = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\n", wait.as_micros());
@@ -53,37 +53,39 @@ pub fn stopping(status: &str, wait: Duration) {
     }
 }
 
-/// How it goes, in words; the same words are sent once.
+/// Notifies of the status in words. The same words are not sent again.
 pub fn status(status: &str) {
     if let Some(manager) = manager() {
         manager.say_status("", status);
     }
 }
 
-/// Between two beats that [`beat`] should send; `None` if nobody waits for them.
+/// The time between two calls of [`beat`]; `None` if the manager has no watchdog for this process.
 pub fn beat_interval() -> Option<Duration> {
     manager()?.watchdog.map(|time| time / BEATS)
 }
 
-/// The work goes on: there is proof of it.
+/// Sends a beat. The caller has proof that the work goes on.
 pub fn beat() {
     if let Some(manager) = manager() {
         manager.say("WATCHDOG=1");
     }
 }
 
-/// The work goes on, says the loop that does it. Cheap: a beat is sent when one is due.
+/// Sends a beat if one is due: cheap enough to be called in each turn of a loop.
 pub fn alive() {
     if let Some(manager) = manager() {
         manager.beat_if_due();
     }
 }
 
-/// Does a step that cannot tell how it goes on, such as the sync of a large file, and has systemd
-/// wait `time` longer meanwhile. For a loop that says [`alive`].
+/// Runs a step that may take `time` and cannot call [`alive`], such as the sync of a large file. The
+/// watchdog waits so much longer for it.
 pub fn long_step<T>(time: Duration, step: impl FnOnce() -> T) -> T {
-    let watched = manager().and_then(|manager| Some((manager, manager.watchdog?)));
-    let Some((manager, usual)) = watched else {
+    let Some(manager) = manager() else {
+        return step();
+    };
+    let Some(usual) = manager.watchdog else {
         return step();
     };
     manager.set_watchdog(usual.saturating_add(time));
@@ -95,10 +97,10 @@ pub fn long_step<T>(time: Duration, step: impl FnOnce() -> T) -> T {
 struct Manager {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// Without a beat for this long, it ends us.
+    /// Without a beat for so long, the manager ends this process.
     watchdog: Option<Duration>,
     start: Instant,
-    /// When the last beat of [`alive`] was sent, in microseconds since `start`; 0 is never.
+    /// When [`alive`] sent its last beat, in microseconds since `start`; 0 before the first.
     beaten_us: AtomicU64,
     last_status: Mutex<String>,
 }
@@ -109,7 +111,8 @@ impl Manager {
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             [b'/', ..] => SocketAddr::from_pathname(name)?,
-            _ => return Err(io::ErrorKind::InvalidInput.into()), // vsock: we are no virtual machine
+            // `vsock:`, which is for virtual machines, is not supported.
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_WAIT))?;
@@ -124,11 +127,11 @@ impl Manager {
     }
 
     fn say(&self, words: &str) {
-        // A manager that does not listen is its own fault; it will end us or not.
+        // A failure changes nothing for the work, and nobody could do anything about it.
         let _ = self.socket.send_to_addr(words.as_bytes(), &self.address);
     }
 
-    /// `before` is sent in any case, the status if it is a new one.
+    /// Sends `before` with the status; the status alone only if it is a new one.
     fn say_status(&self, before: &str, status: &str) {
         let line = status.replace('\n', " ");
         let mut last = self
@@ -160,11 +163,15 @@ impl Manager {
     }
 }
 
-/// The time after which a beat is missed, if it is meant for this process.
+/// The watchdog's time by `WATCHDOG_USEC` and `WATCHDOG_PID`; `None` if there is none, or if it is
+/// for another process.
 fn watchdog_time(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
-    let is_ours = pid.is_none_or(|pid| pid.parse() == Ok(own_pid));
-    let usec = usec?.parse().ok().filter(|usec| *usec > 0)?;
-    is_ours.then_some(Duration::from_micros(usec))
+    let is_for_us = pid.is_none_or(|pid| pid.parse() == Ok(own_pid));
+    let usec: u64 = usec?.parse().ok()?;
+    if !is_for_us || usec == 0 {
+        return None;
+    }
+    Some(Duration::from_micros(usec))
 }
 
 #[cfg(test)]
@@ -204,7 +211,7 @@ mod tests {
             manager.say("end");
             assert_eq!(heard(socket), "READY=1\nSTATUS=up", "{address:?}");
             assert_eq!(heard(socket), "STATUS=two lines");
-            assert_eq!(heard(socket), "end", "nobody waits for beats");
+            assert_eq!(heard(socket), "end", "no beat, without a watchdog");
         }
         fs::remove_file(path).unwrap();
         for odd in ["vsock:2:1", "", "relative"] {
@@ -230,13 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_is_gone_costs_nothing() {
+    fn a_notification_to_a_manager_that_is_gone_is_dropped() {
         let manager = Manager::at("@cis490-nobody-is-here".as_ref(), None).unwrap();
+        let sent = manager.socket.send_to_addr(b"READY=1", &manager.address);
+        assert!(sent.is_err(), "nobody listens");
+        // No panic.
         manager.say("READY=1");
     }
 
     #[test]
-    fn the_watchdog_is_heard_only_if_it_is_ours() {
+    fn a_watchdog_of_another_process_is_not_ours() {
         let second = Some(Duration::from_secs(1));
         assert_eq!(watchdog_time(Some("1000000"), Some("7"), 7), second);
         assert_eq!(watchdog_time(Some("1000000"), None, 7), second);

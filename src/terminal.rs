@@ -1,25 +1,26 @@
-//! What a person sees: text for a terminal, and the same text plain for everybody else.
+//! Output for people: coloured where stdout is a terminal, plain where it is a file or a pipe.
 //!
-//! Colour comes only where stdout is a terminal that can show it and `NO_COLOR` is not set.
+//! `NO_COLOR` and a terminal that cannot show colours make it plain as well.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use crate::failure::Failure;
 use crate::sys;
 
-/// Wider than this nobody likes to read.
+/// Longer lines are hard to read, however wide the terminal is.
 const READABLE_COLUMNS: usize = 100;
-const USUAL_COLUMNS: usize = 80;
+/// A narrower terminal breaks lines itself.
+const COLUMNS_MIN: usize = 40;
+/// For a file or a pipe.
+const COLUMNS_WITHOUT_TERMINAL: usize = 80;
 
-/// Writes output. A reader that has gone away (`| head`) is no fault.
+/// Writes output. A reader that has gone away (`| head`) is no failure.
 ///
-/// Errors: stdout took it not, as on a full disk.
+/// Errors: stdout did not accept the text, as on a full disk.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
             format!("cannot write the output: {error}"),
             "see where stdout goes: is that disk full?",
@@ -28,10 +29,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Columns to fill on stdout.
+/// How many columns a line of output may have.
 pub fn columns() -> usize {
-    let told = sys::terminal_columns(&io::stdout()).map_or(USUAL_COLUMNS, usize::from);
-    told.clamp(40, READABLE_COLUMNS)
+    match sys::terminal_columns(&io::stdout()) {
+        Some(columns) => usize::from(columns).clamp(COLUMNS_MIN, READABLE_COLUMNS),
+        None => COLUMNS_WITHOUT_TERMINAL,
+    }
 }
 
 /// Colours, or none.
@@ -41,15 +44,11 @@ pub struct Paint {
 }
 
 impl Paint {
-    /// As befits where stdout goes.
+    /// Colours if stdout is a terminal that may be given them.
     pub fn for_stdout() -> Paint {
         Paint {
             on: io::stdout().is_terminal() && may_colour(),
         }
-    }
-
-    pub fn never() -> Paint {
-        Paint { on: false }
     }
 
     pub fn bold(self, text: &str) -> String {
@@ -73,29 +72,30 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        match self.on {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
+        if self.on {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
         }
     }
 }
 
-/// Whether a terminal may be given colours: `NO_COLOR` unset or empty, and not a dumb one.
+/// Whether a terminal may be given colours: `NO_COLOR` is unset or empty, and `TERM` is not `dumb`.
 pub fn may_colour() -> bool {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !no_colour && !is_dumb
 }
 
-/// Text from outside on one line, without what could move the cursor.
+/// Text from outside on one line: control characters, which could move the cursor, become spaces.
 pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// The text in lines of at most `columns`, each after `indent` spaces, the last one ended too.
-/// A word that is longer stands alone.
+/// The text in lines of at most `columns`, each indented by `indent` spaces and ended by a newline.
+/// A word that is longer has a line of its own.
 pub fn wrapped(text: &str, indent: usize, columns: usize) -> String {
     let mut lines = String::new();
     let mut width = 0;

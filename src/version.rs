@@ -1,14 +1,15 @@
-//! What this program is: version, commit, target. `cross/build.rs` tells the last two.
+//! What this program is: version, commit, target. `cross/build.rs` sets the last two.
 
 use crate::tls;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Twelve hex digits of the commit, `-dirty` behind them if the sources differed from it, or
+/// Twelve hex digits of the commit, with `-dirty` after them if the sources differed from it; or
 /// `of unknown commit`.
 pub const COMMIT: &str = env!("CIS490_COMMIT");
+/// The target triple.
 pub const TARGET: &str = env!("CIS490_TARGET");
 
-/// `cis490 0.1.0 (0123456789ab, aarch64-unknown-linux-musl)`.
+/// One line: `cis490 0.1.0 (0123456789ab, aarch64-unknown-linux-musl)`.
 pub fn line() -> String {
     let without = if tls::SPOKEN { "" } else { ", without TLS" };
     format!("cis490 {VERSION} ({COMMIT}, {TARGET}{without})")

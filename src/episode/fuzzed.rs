@@ -3,12 +3,12 @@
 
 use std::io::Read;
 
-use cis490_zstd::{BLOCK_BYTES, Compressor};
+use cis490_zstd::{BLOCK_BYTES_MAX, Compressor};
 use ruzstd::decoding::StreamingDecoder;
 
 use super::read;
 
-/// Enough for the matcher to forget what lies behind its window.
+/// Enough for the match finder to lose what is before its window.
 const INPUT_BYTES_MAX: usize = 3 << 20;
 
 /// Reads `bytes` as a tar.zst, and as the tar in one: an answer or a word, in bounded time.
@@ -25,34 +25,36 @@ pub fn tarball(bytes: &[u8]) {
     }
 }
 
-/// Compresses what the script in `bytes` spells, which must come back as it was.
-pub fn matcher(bytes: &[u8]) {
+/// Compresses what the script in `bytes` spells; the frame must decode to it.
+pub fn compressor(bytes: &[u8]) {
     let input = spelled(bytes);
     let mut compressor = Compressor::new();
-    let mut packed = Compressor::head().to_vec();
-    // The last block may be empty, and is there.
-    let blocks = input.len() / BLOCK_BYTES + 1;
+    let mut frame = Compressor::frame_header().to_vec();
+    // The last block is shorter than the others, and may be empty.
+    let blocks = input.len() / BLOCK_BYTES_MAX + 1;
     for number in 0..blocks {
-        let block = &input[number * BLOCK_BYTES..];
-        let block = &block[..block.len().min(BLOCK_BYTES)];
-        compressor.room()[..block.len()].copy_from_slice(block);
-        let (head, body) = compressor.block(block.len(), number + 1 == blocks);
-        packed.extend_from_slice(&head);
-        packed.extend_from_slice(body);
+        let block = &input[number * BLOCK_BYTES_MAX..];
+        let block = &block[..block.len().min(BLOCK_BYTES_MAX)];
+        compressor.buffer()[..block.len()].copy_from_slice(block);
+        let (header, content) = compressor.block(block.len(), number + 1 == blocks);
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(content);
     }
-    packed.extend_from_slice(&compressor.end());
+    frame.extend_from_slice(&compressor.content_checksum());
     assert_eq!(
         compressor.blocks_not_read_back, 0,
-        "the proof had to step in"
+        "a block did not decode to its input"
     );
-    let mut unpacked = Vec::with_capacity(input.len());
-    let mut decoder = StreamingDecoder::new(&packed[..]).expect("a frame begins");
-    decoder.read_to_end(&mut unpacked).expect("it reads back");
-    assert!(unpacked == input, "what was packed comes back changed");
+    let mut decoded = Vec::with_capacity(input.len());
+    let mut decoder = StreamingDecoder::new(&frame[..]).expect("the frame has its header");
+    decoder
+        .read_to_end(&mut decoded)
+        .expect("the frame decodes");
+    assert!(decoded == input, "the frame decodes to other bytes");
 }
 
-/// Large inputs from small scripts: bytes as they stand, runs of one byte, noise, and repetitions
-/// from any distance, three bytes of script a step.
+/// Large inputs from small scripts: bytes as they are, runs of one byte, noise, and matches at any
+/// offset, three bytes of script a step.
 fn spelled(script: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
@@ -70,8 +72,8 @@ fn spelled(script: &[u8]) -> Vec<u8> {
             _ => {
                 // Near, far, and about a window away.
                 let scale = [1, 64, 1024, 5000][usize::from(kind - 4)];
-                let distance = (1 + a * scale).min(out.len());
-                let from = out.len() - distance;
+                let offset = (1 + a * scale).min(out.len());
+                let from = out.len() - offset;
                 for at in from..from + (b * b).min(60_000) {
                     let Some(&byte) = out.get(at) else { break };
                     out.push(byte);

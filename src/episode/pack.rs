@@ -1,6 +1,6 @@
 //! Packing: the directory of an episode becomes a tar.zst, in one pass and bounded memory. Each byte
-//! of a file is read into the compressor's history, and copied nowhere else; what the compressor
-//! writes is hashed while it is at hand.
+//! of a file is read straight into the compressor's history, and copied nowhere else. Each block of
+//! the frame is hashed when it is written.
 
 use std::fmt;
 use std::fs::File;
@@ -44,14 +44,14 @@ pub fn pack(
     let mut tar = TarStream::new(id, &survey.meta, walk);
     let mut drain = Drain::new(out);
     let mut compressor = Compressor::new();
-    drain.write(&Compressor::head())?;
+    drain.write(&Compressor::frame_header())?;
     loop {
-        let room = compressor.room();
-        let filled = fill(&mut tar, room)?;
-        let is_last = filled < room.len();
-        let (head, body) = compressor.block(filled, is_last);
-        drain.write(&head)?;
-        drain.write(body)?;
+        let buffer = compressor.buffer();
+        let filled = fill(&mut tar, buffer)?;
+        let is_last = filled < buffer.len();
+        let (header, content) = compressor.block(filled, is_last);
+        drain.write(&header)?;
+        drain.write(content)?;
         if progress(tar.bytes_read, survey.bytes).is_break() {
             return Err(PackError::Stopped);
         }
@@ -59,7 +59,7 @@ pub fn pack(
             break;
         }
     }
-    drain.write(&compressor.end())?;
+    drain.write(&compressor.content_checksum())?;
     if compressor.blocks_not_read_back > 0 {
         events::compressor_failed(id, compressor.blocks_not_read_back);
     }
@@ -70,11 +70,11 @@ pub fn pack(
     })
 }
 
-/// As much as there is room for, or all that is left.
-fn fill(tar: &mut TarStream, room: &mut [u8]) -> Result<usize, Unfit> {
+/// Reads until `buffer` is full or the tar is at its end. The bytes that were read.
+fn fill(tar: &mut TarStream, buffer: &mut [u8]) -> Result<usize, Unfit> {
     let mut filled = 0;
-    while filled < room.len() {
-        match tar.read(&mut room[filled..])? {
+    while filled < buffer.len() {
+        match tar.read(&mut buffer[filled..])? {
             0 => break,
             n => filled += n,
         }

@@ -208,7 +208,8 @@ fn padded(bytes: u64) -> Result<u64, ReadError> {
         .ok_or(BAD_HEADER)
 }
 
-/// The content of zstd frames, one after the other; what is not content is skipped.
+/// The content of Zstandard frames, one after the other. Skippable frames (RFC 8878, section 3.1.2)
+/// are skipped.
 struct Frames<R> {
     source: BufReader<R>,
     decoder: FrameDecoder,

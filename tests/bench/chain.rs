@@ -1,6 +1,7 @@
-//! Packing and sending in a chain: ten episodes by the shipper as it is, beside packing them all and
-//! sending them all. Over a link that is far faster than packing, and over one that is as slow: there
-//! most is to be gained, and no chain takes less than eleven tenths of either.
+//! Packing and sending at the same time: the shipper with ten episodes, beside packing all of them and
+//! then sending all of them. Once over a link that is far faster than packing, and once over a link
+//! that is as slow as packing, where there is most to gain: with ten episodes, eleven tenths of either
+//! time are the least possible.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -30,11 +31,13 @@ pub fn run(plan: &Plan) {
     File::open(&data)
         .and_then(|file| file.sync_all())
         .expect("a sync");
-    // Warms, and tells what a link as slow as packing is.
+    // Warms up, and measures how slow a link as slow as packing is.
     let (packing_s, packed_bytes) = pack_all(&Host::new(ground.fresh(), &data));
     let slow = packed_bytes as f64 / packing_s;
     for (name, rate) in [("as it is here", None), ("as slow as packing", Some(slow))] {
-        let (mut packing, mut sending, mut both) = (Vec::new(), Vec::new(), Vec::new());
+        let mut packing = Vec::new();
+        let mut sending = Vec::new();
+        let mut both = Vec::new();
         let mut ratios = Vec::new();
         for _ in 0..plan.rounds {
             let host = Host::new(ground.fresh(), &data);
@@ -65,9 +68,9 @@ pub fn run(plan: &Plan) {
     }
 }
 
-/// How long it takes, and the bytes of the tarballs, which are left in outbox/.
+/// Packs all episodes, which stay in outbox/. The seconds that it takes, and the bytes of all tarballs.
 fn pack_all(host: &Host) -> (f64, u64) {
-    let seconds = host.ship(refuser(), 1);
+    let seconds = host.ship(failing_receiver(), 1);
     let tarballs = fs::read_dir(host.dir.join("root/outbox")).expect("an outbox");
     let sizes: Vec<u64> = tarballs
         .map(|found| {
@@ -81,7 +84,7 @@ fn pack_all(host: &Host) -> (f64, u64) {
     (seconds, sizes.iter().sum())
 }
 
-/// A lab host with its episodes recorded, and nothing packed.
+/// A lab host whose episodes are recorded and not packed.
 struct Host {
     dir: PathBuf,
 }
@@ -116,7 +119,7 @@ impl Host {
         command
     }
 
-    /// Runs the shipper until nothing can move, which it must tell with this status.
+    /// Runs `ship --once`, which must end with this status. The seconds that it takes.
     fn ship(&self, address: SocketAddr, status: i32) -> f64 {
         self.send_to(address);
         let began = Instant::now();
@@ -130,7 +133,8 @@ impl Host {
         took_s
     }
 
-    /// Over a link of so many bytes a second, if any bound.
+    /// Ships to our receiver, over a link of `rate` bytes a second or, with `None`, over loopback. The
+    /// seconds that it takes.
     fn ship_to_ours(&self, ground: &Ground, rate: Option<f64>) -> f64 {
         let receiver = Running::start(Kind::Ours, ground.fresh());
         let address = match rate {
@@ -143,10 +147,11 @@ impl Host {
     }
 }
 
-/// A receiver that stumbles over each episode, and takes no body: each is packed, and waits.
-fn refuser() -> SocketAddr {
+/// A receiver that answers each upload with 500 before its body: each episode is packed, and waits.
+fn failing_receiver() -> SocketAddr {
     serve(|mut peer| {
-        let (mut head, mut byte) = (Vec::new(), [0]);
+        let mut head = Vec::new();
+        let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && peer.read_exact(&mut byte).is_ok() {
             head.push(byte[0]);
         }
@@ -155,7 +160,7 @@ fn refuser() -> SocketAddr {
     })
 }
 
-/// Passes on what comes for `to`, so many bytes a second, and all that is answered.
+/// A proxy of `to`: it passes on so many bytes a second, and answers without delay.
 fn link(to: SocketAddr, bytes_per_second: f64) -> SocketAddr {
     serve(move |peer| {
         let Ok(there) = TcpStream::connect(to) else {
@@ -174,7 +179,8 @@ fn link(to: SocketAddr, bytes_per_second: f64) -> SocketAddr {
 
 fn pass(mut from: TcpStream, mut to: TcpStream, bytes_per_second: f64) -> io::Result<()> {
     let began = Instant::now();
-    let (mut buffer, mut passed) = (vec![0; 64 << 10], 0);
+    let mut buffer = vec![0; 64 << 10];
+    let mut passed = 0;
     loop {
         let n = from.read(&mut buffer)?;
         if n == 0 {
@@ -187,7 +193,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, bytes_per_second: f64) -> io::Re
     }
 }
 
-/// Each connection on a thread of its own, to the end of the process.
+/// Serves each connection on a thread of its own, until the process ends. The address.
 fn serve(with: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,4 +1,4 @@
-//! An allocator that counts, for what promises to allocate nothing.
+//! An allocator that counts allocations, for code that promises to make none.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe by its trait")]
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Counting;
 
-/// By all threads that have not said otherwise.
+/// The allocations of all threads that are not excluded.
 static ALL: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -16,30 +16,30 @@ thread_local! {
     static IS_COUNTED: Cell<bool> = const { Cell::new(true) };
 }
 
-fn note() {
-    // A thread that is ending has no counters any more.
+fn count() {
+    // A thread that is ending has no thread-locals any more.
     let _ = OWN.try_with(|own| own.set(own.get() + 1));
     if IS_COUNTED.try_with(Cell::get).unwrap_or(true) {
         ALL.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-// SAFETY: all of it is the system's allocator; counting touches no memory of anybody's.
+// SAFETY: each call is passed on to the system's allocator; counting touches none of its memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
+        count();
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
+        count();
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        note();
+        count();
         // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(memory, layout, bytes) }
     }
@@ -50,17 +50,17 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// So many allocations has this thread made.
-pub fn of_this_thread() -> u64 {
+/// The allocations of this thread so far.
+pub fn by_this_thread() -> u64 {
     OWN.get()
 }
 
-/// So many have all threads that are counted.
-pub fn of_all() -> u64 {
+/// The allocations so far of all threads that are not excluded.
+pub fn by_all_threads() -> u64 {
     ALL.load(Ordering::Relaxed)
 }
 
-/// From now on this thread's do not count for [`of_all`].
-pub fn leave_me_out() {
+/// Excludes the allocations of this thread, from now on, from [`by_all_threads`].
+pub fn exclude_this_thread() {
     IS_COUNTED.set(false);
 }

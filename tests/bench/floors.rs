@@ -1,4 +1,4 @@
-//! What nobody gets below on this machine: hashing the bytes, and writing and syncing them.
+//! What no receiver can beat on this machine: hashing the bytes, and writing and syncing them.
 
 use std::fs;
 use std::process::{Command, Stdio};

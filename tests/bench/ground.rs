@@ -1,16 +1,16 @@
-//! Where all rounds write: on a disk, not in memory.
+//! The filesystem that all rounds write to: on a disk, not in memory.
 //!
-//! The first touch of a disk's blocks can take longer than any program, and with `discard` every
-//! block that was freed is untouched again. So, as root, the ground is an ext4 filesystem of its own
-//! in an image file that is allocated and written in full once, on a loop device:
+//! The first write to a block of a disk can take longer than any program, and with `discard` the next
+//! write to a freed block is a first one again. So, as root, it is an ext4 filesystem of its own on a
+//! loop device, in an image file of which every block was written once:
 //!
-//! 1. Every contestant writes to blocks that were written before: the disk's own speed is left.
-//! 2. Nothing is cached twice or for another: the loop device does direct I/O on the image where the
-//!    disk below can, and its flush is an fsync of the image, which is a flush of the disk.
+//! 1. Every contestant writes to blocks that were written before, at the disk's own speed.
+//! 2. Nothing is cached twice: the loop device does direct I/O on the image where the disk below can,
+//!    and its flush is an fsync of the image, which is a flush of the disk.
 //! 3. Each workload gets a new filesystem on the old blocks, and each round a folder of its own:
 //!    ext4 steps over inodes that were freed in the last minutes.
 //!
-//! Whoever is not root writes into a plain folder, and is told so.
+//! Without root it is a plain folder, and the benchmark prints that.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -23,9 +23,9 @@ use crate::Plan;
 use crate::load::noise;
 use crate::servers::target_dir;
 
-/// Room for what one round writes, twice over, and for the journal.
+/// Twice the bytes that one round writes, and the journal.
 const IMAGE_BYTES: u64 = 4 << 30;
-/// For a run that only shows that it runs.
+/// The same for a tiny run.
 const TINY_IMAGE_BYTES: u64 = 512 << 20;
 
 pub struct Ground {
@@ -39,8 +39,8 @@ impl Ground {
         let dir = base().join(format!("ground-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a folder to write in");
         let mounted = image(plan).and_then(|image| mount(image, &dir));
-        static TOLD: OnceLock<()> = OnceLock::new();
-        TOLD.get_or_init(|| match &mounted {
+        static PRINTED: OnceLock<()> = OnceLock::new();
+        PRINTED.get_or_init(|| match &mounted {
             Ok(how) => println!("ground: ext4 on blocks that were written before, {how}"),
             Err(why) => println!("ground: a plain folder, its disk's first touch included: {why}"),
         });
@@ -51,7 +51,7 @@ impl Ground {
         }
     }
 
-    /// A plain folder, for what needs more room than the image has.
+    /// A plain folder, for a workload that needs more space than the image has.
     pub fn plain() -> Ground {
         let dir = base().join(format!("plain-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a folder to write in");
@@ -93,13 +93,14 @@ fn base() -> PathBuf {
     named.unwrap_or_else(|| target_dir().join("bench"))
 }
 
-/// The image, every block of it written. It is kept for the next run, which then begins at once.
+/// The image, of which every block was written. It is kept for the next run, which begins at once.
 fn image(plan: &Plan) -> Result<&'static Path, String> {
     static IMAGE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = IMAGE.get_or_init(|| {
-        let (name, bytes) = match plan.tiny {
-            true => ("ground-tiny.img", TINY_IMAGE_BYTES),
-            false => ("ground.img", IMAGE_BYTES),
+        let (name, bytes) = if plan.tiny {
+            ("ground-tiny.img", TINY_IMAGE_BYTES)
+        } else {
+            ("ground.img", IMAGE_BYTES)
         };
         let path = base().join(name);
         let length = path.metadata().map(|found| found.len());
@@ -131,11 +132,11 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     image.sync_all()
 }
 
-/// A new filesystem on the image, mounted at `dir`. How the loop device works.
+/// Makes a new filesystem on the image, and mounts it at `dir`. The words of how the loop device does
+/// its I/O.
 fn mount(image: &Path, dir: &Path) -> Result<String, String> {
     let try_mount = || -> io::Result<String> {
-        let tell = |device: &str| run("losetup", &["-n", "-O", "DIO", device]);
-        // Everything is initialised now, so that no kernel thread does it during a round.
+        // mkfs initialises everything now, so that no kernel thread does it during a round.
         let options = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
         let image = image.display().to_string();
         let own = ["-q", "-F", "-E", options, "-N", "262144", "-J", "size=64"];
@@ -145,26 +146,27 @@ fn mount(image: &Path, dir: &Path) -> Result<String, String> {
         let device = device.trim();
         let dir = dir.display().to_string();
         let mounted = run("mount", &["-t", "ext4", "-o", "nodiscard", device, &dir]);
-        let is_direct = tell(device).is_ok_and(|told| told.trim() == "1");
-        // With the mount it stays until that ends, however this process does.
+        let direct_io = run("losetup", &["-n", "-O", "DIO", device]);
+        let is_direct = direct_io.is_ok_and(|text| text.trim() == "1");
+        // A mounted device stays until it is unmounted, and is detached then, however this process ends.
         run("losetup", &["--detach", device])?;
         mounted?;
-        Ok(match is_direct {
-            true => "direct loop device".to_owned(),
-            false => "loop device through the page cache".to_owned(),
-        })
+        let how = if is_direct {
+            "direct loop device"
+        } else {
+            "loop device through the page cache"
+        };
+        Ok(how.to_owned())
     };
     try_mount().map_err(|error| error.to_string())
 }
 
-/// What a program says if it succeeds.
+/// The output of a program that succeeds; its stderr as an error if it does not.
 fn run<S: AsRef<std::ffi::OsStr>>(program: &str, args: &[S]) -> io::Result<String> {
     let ran = Command::new(program).args(args).output()?;
-    match ran.status.success() {
-        true => Ok(String::from_utf8_lossy(&ran.stdout).into_owned()),
-        false => {
-            let why = String::from_utf8_lossy(&ran.stderr).into_owned();
-            Err(io::Error::other(format!("{program}: {}", why.trim())))
-        }
+    if !ran.status.success() {
+        let why = String::from_utf8_lossy(&ran.stderr);
+        return Err(io::Error::other(format!("{program}: {}", why.trim())));
     }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

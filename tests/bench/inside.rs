@@ -1,4 +1,5 @@
-//! What can only be seen from inside the process: the gate's check, and who allocates.
+//! What can only be measured inside the process: the gate's check of a commit, and the allocations of
+//! an upload.
 
 use std::fs;
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use cis490::receiver::vital::Stopper;
 use crate::Plan;
 use crate::counting;
 use crate::ground::Ground;
-use crate::load::{Body, Line, Payload};
+use crate::load::{Body, Connection, Payload};
 use crate::process;
 use crate::refresh;
 use crate::report::{Goal, short, verdict};
@@ -33,7 +34,7 @@ pub fn run(plan: &Plan) {
     }
 }
 
-/// Checks of a commit that is known, while a new window comes every second.
+/// Measures checks of a known commit, while the window changes every second.
 fn gate(plan: &Plan) {
     let ground = Ground::new(plan);
     let dir = ground.fresh();
@@ -101,14 +102,15 @@ fn gate(plan: &Plan) {
     );
 }
 
-/// Its allocations, but for one: a thread's first check makes the thread known to arc-swap.
+/// Checks the commit so often. The allocations, without those of the first check, in which arc-swap
+/// registers the thread.
 fn check(gate: &VersionGate, commit: &CommitHash, checks: usize) -> u64 {
     gate.look(black_box(commit));
-    let before = counting::of_this_thread();
+    let before = counting::by_this_thread();
     for _ in 0..checks {
         assert!(matches!(gate.look(black_box(commit)), Look::Admitted(_)));
     }
-    counting::of_this_thread() - before
+    counting::by_this_thread() - before
 }
 
 fn git(dir: &Path, args: &[&str]) -> String {
@@ -122,11 +124,11 @@ fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
-/// A receiver in this process takes a small and a large body: what it allocates must not depend on
-/// how many blocks there are.
+/// Uploads a small and a large body to a receiver in this process: its allocations must not grow with
+/// the number of blocks.
 fn allocations(plan: &Plan) {
-    counting::leave_me_out();
-    // Its receiver ends with this process and not before: nothing could be unmounted under it.
+    counting::exclude_this_thread();
+    // The receiver ends with this process: a mounted filesystem could not be unmounted before.
     let ground = Ground::plain();
     let dir = ground.fresh();
     let address = servers::free_address();
@@ -136,9 +138,9 @@ fn allocations(plan: &Plan) {
     thread::spawn(move || receiver::run(config, &path));
     let payload = Payload::new(1 << 20);
     let began = Instant::now();
-    let mut line = loop {
-        match Line::connect(address) {
-            Ok(line) => break line,
+    let mut connection = loop {
+        match Connection::open(address) {
+            Ok(connection) => break connection,
             Err(error) => assert!(began.elapsed() < Duration::from_secs(20), "{error}"),
         }
         thread::sleep(Duration::from_millis(5));
@@ -146,21 +148,22 @@ fn allocations(plan: &Plan) {
     println!(
         "\nallocations: by all of the receiver's threads, from an upload's first byte to its answer"
     );
-    let (few, many) = (16 << 20, plan.scaled(512 << 20).max(64 << 20));
+    let small = 16 << 20;
+    let large = plan.scaled(512 << 20).max(64 << 20);
     let mut counts = Vec::new();
-    // The first warms: threads and buffers are made once.
-    for (number, bytes) in [few, few, many].into_iter().enumerate() {
+    // The first upload warms up: threads and buffers are made once.
+    for (number, bytes) in [small, small, large].into_iter().enumerate() {
         let body = Body::new(&payload, number, bytes);
         let head = Kind::Ours.put_head(number, &body);
-        let before = counting::of_all();
-        let status = line.put(&head, &body, &payload).expect("an answer");
+        let before = counting::by_all_threads();
+        let status = connection.put(&head, &body, &payload).expect("an answer");
         assert_eq!(status, 201);
-        let count = counting::of_all() - before;
+        let count = counting::by_all_threads() - before;
         println!("  {:>4} MiB: {count}", bytes >> 20);
         counts.push(count as f64);
     }
-    let blocks = ((many - few) >> 20) as f64;
-    let per_block = (counts[2] - counts[1]) / blocks;
+    let further_blocks = ((large - small) >> 20) as f64;
+    let per_block = (counts[2] - counts[1]) / further_blocks;
     verdict(
         "for each further block of 1 MiB",
         per_block,

@@ -1,7 +1,7 @@
-//! The load generator: bodies that are made and hashed beforehand, sent over kept connections, and
-//! answers that are read whole. Bodies leave from memory in writes of some size, so that sending
-//! costs little (sendfile costs us less, and the servers more: they then copy from memory that no
-//! cache holds); what it can do at most is measured against a sink that throws everything away.
+//! The load generator. Bodies are made and hashed before the clock starts, and sent from memory over
+//! connections that are kept; answers are read whole. Large writes keep the generator's share of the
+//! CPU small. sendfile would cost the generator less and the servers more, since they would copy from
+//! memory that is in no cache. A sink that reads and forgets shows the most that the generator can do.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 use crate::servers::Running;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What a body's bytes leave in.
-const PIECE_BYTES: usize = 256 << 10;
-/// What makes each body another one.
+/// The bytes of one write of a body.
+const WRITE_BYTES: usize = 256 << 10;
+/// The bytes that make each body different.
 const PREFIX_BYTES: usize = 16;
 
-/// Bytes that cannot be made smaller, that all bodies are cut from.
+/// Incompressible bytes, of which all bodies are made.
 pub struct Payload(Vec<u8>);
 
 impl Payload {
@@ -30,19 +30,28 @@ impl Payload {
     }
 }
 
-/// Fills `bytes` with what no compressor can make smaller; the same for the same seed.
-pub fn noise(bytes: &mut [u8], seed: u64) {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    for part in bytes.chunks_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let word = state.wrapping_mul(0x2545_F491_4F6C_DD1D).to_le_bytes();
-        part.copy_from_slice(&word[..part.len()]);
+/// A xorshift generator of pseudo-random numbers: the same ones for the same state, which is not 0.
+pub struct Xorshift(pub u64);
+
+impl Xorshift {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
     }
 }
 
-/// One upload's body: a prefix of its own, then the payload as often as it takes.
+/// Fills `bytes` with incompressible ones: the same ones for the same seed.
+pub fn noise(bytes: &mut [u8], seed: u64) {
+    let mut random = Xorshift(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    for part in bytes.chunks_mut(8) {
+        let number = random.next().wrapping_mul(0x2545_F491_4F6C_DD1D);
+        part.copy_from_slice(&number.to_le_bytes()[..part.len()]);
+    }
+}
+
+/// The body of one upload: a prefix of its own, then the payload, repeated up to the length.
 #[derive(Clone)]
 pub struct Body {
     prefix: [u8; PREFIX_BYTES],
@@ -72,39 +81,39 @@ impl Body {
     }
 }
 
-/// One kept connection.
-pub struct Line {
+/// A connection that is kept for many requests.
+pub struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
 
-impl Line {
-    pub fn connect(address: SocketAddr) -> io::Result<Line> {
+impl Connection {
+    pub fn open(address: SocketAddr) -> io::Result<Connection> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Line {
+        Ok(Connection {
             stream,
             answer: vec![0; 64 << 10],
         })
     }
 
-    /// Sends one upload and reads its answer's status.
+    /// Sends one upload. The status of its answer.
     pub fn put(&mut self, head: &str, body: &Body, payload: &Payload) -> io::Result<u16> {
         let mut first = Vec::with_capacity(head.len() + PREFIX_BYTES + (64 << 10));
         first.extend_from_slice(head.as_bytes());
         first.extend_from_slice(&body.prefix);
         let mut left = body.bytes - PREFIX_BYTES;
         if left <= 64 << 10 {
-            // One write for what fits in one.
+            // A small upload leaves in one write.
             first.extend_from_slice(&payload.0[..left]);
             left = 0;
         }
         self.stream.write_all(&first)?;
         while left > 0 {
             let part = left.min(payload.0.len());
-            for piece in payload.0[..part].chunks(PIECE_BYTES) {
+            for piece in payload.0[..part].chunks(WRITE_BYTES) {
                 self.stream.write_all(piece)?;
             }
             left -= part;
@@ -112,7 +121,7 @@ impl Line {
         self.answer()
     }
 
-    /// Reads one answer to its end; its status.
+    /// Reads one answer to its end. Its status.
     pub fn answer(&mut self) -> io::Result<u16> {
         let mut have = 0;
         loop {
@@ -135,6 +144,7 @@ impl Line {
         }
     }
 
+    /// Asks for a path. The status of the answer.
     pub fn get(&mut self, path: &str) -> io::Result<u16> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
         self.stream.write_all(head.as_bytes())?;
@@ -146,7 +156,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|part| part == what)
 }
 
-/// Uploads all bodies over so many connections; how long until the last answer.
+/// Uploads all bodies over so many connections. The time until the last answer.
 pub fn put_all(
     server: &Running,
     payload: &Payload,
@@ -154,12 +164,12 @@ pub fn put_all(
     connections: usize,
 ) -> Duration {
     let next = AtomicUsize::new(0);
-    let lines: Vec<Line> = (0..connections)
-        .map(|_| Line::connect(server.address).expect("connect"))
+    let connections: Vec<Connection> = (0..connections)
+        .map(|_| Connection::open(server.address).expect("a connection"))
         .collect();
     let began = Instant::now();
     thread::scope(|scope| {
-        for mut line in lines {
+        for mut connection in connections {
             let next = &next;
             scope.spawn(move || {
                 loop {
@@ -168,7 +178,7 @@ pub fn put_all(
                         return;
                     };
                     let head = server.kind.put_head(number, body);
-                    let status = line.put(&head, body, payload);
+                    let status = connection.put(&head, body, payload);
                     let good = matches!(status, Ok(200..=204));
                     assert!(good, "{}: {status:?}", server.kind.name());
                 }
@@ -178,17 +188,17 @@ pub fn put_all(
     began.elapsed()
 }
 
-/// A server that reads and forgets: what the generator can do at most. Runs until it is killed.
+/// The sink, a server that reads and forgets. It runs until it is killed.
 pub fn sink() -> ! {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     println!("{}", listener.local_addr().expect("an address"));
     for stream in listener.incoming().flatten() {
-        thread::spawn(move || swallow(stream));
+        thread::spawn(move || read_and_forget(stream));
     }
     unreachable!("incoming never ends")
 }
 
-fn swallow(mut stream: TcpStream) {
+fn read_and_forget(mut stream: TcpStream) {
     let mut buffer = vec![0; 1 << 20];
     let mut have = 0;
     loop {

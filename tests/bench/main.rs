@@ -1,10 +1,11 @@
-//! The benchmark: `just bench [NAME...]`. This program and what a user would pick instead, in turn,
-//! in one run; medians, spread and ratios. Never a timed test: a slow machine is only a larger figure.
+//! The benchmark: `just bench [NAME...]`. It runs this program and what a user would pick instead in
+//! turns, and prints medians, spread and ratios. It never fails for time: a slow machine has larger
+//! figures.
 //!
-//! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs all of it, or what has
-//! a NAME in its name; --tiny makes everything small, to see that it runs; --ours leaves the others
-//! out, for a profiler. CIS490_BIN names another program of ours than cargo's: the shipped one.
-//! Figures want a machine that does nothing else.
+//! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs every workload, or
+//! those with a NAME in their name; --tiny makes everything small, to see that it runs; --ours leaves
+//! the other programs out, for a profiler. CIS490_BIN names another build of this program than
+//! cargo's, such as the shipped one. Figures need a machine that does nothing else.
 
 mod chain;
 mod counting;
@@ -25,13 +26,13 @@ use servers::Kind;
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 
-/// What is to be run.
+/// The workloads to run, and how.
 pub struct Plan {
     names: Vec<String>,
-    /// Besides the first, which warms and does not count.
+    /// Without the first round, which warms up and does not count.
     pub rounds: usize,
     pub tiny: bool,
-    /// The one contestant, if not all.
+    /// The only contestant; `None` for all.
     pub only: Option<Kind>,
 }
 
@@ -44,11 +45,12 @@ impl Plan {
                 .any(|wanted| name.contains(wanted.as_str()))
     }
 
-    /// An amount, or a small part of it for a run that only shows that it runs.
+    /// The amount, or a 64th of it for a tiny run.
     pub fn scaled(&self, amount: usize) -> usize {
-        match self.tiny {
-            true => (amount / 64).max(1),
-            false => amount,
+        if self.tiny {
+            (amount / 64).max(1)
+        } else {
+            amount
         }
     }
 }
@@ -64,11 +66,14 @@ fn main() {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--sink" => load::sink(),
-            "--tiny" => (plan.tiny, plan.rounds) = (true, 1),
+            "--tiny" => {
+                plan.tiny = true;
+                plan.rounds = 1;
+            }
             "--ours" => plan.only = Some(Kind::Ours),
             "--rounds" => {
-                let told = words.next().and_then(|text| text.parse().ok());
-                plan.rounds = told.expect("--rounds N, at least 1");
+                let rounds = words.next().and_then(|text| text.parse().ok());
+                plan.rounds = rounds.expect("--rounds N, at least 1");
             }
             flag if flag.starts_with('-') => {} // cargo's own
             name => plan.names.push(name.to_owned()),

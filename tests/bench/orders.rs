@@ -1,7 +1,7 @@
-//! What the disk alone takes of small uploads: the system calls that a server makes on files, by as
-//! many threads as there would be connections, without a server. Who promises a row in an index, an
-//! attribute and two names waits longer for the disk than who promises a name; and who has one
-//! thread commit for many waits less often.
+//! The disk's share of small uploads: the system calls on files of a server, without the server, by as
+//! many threads as it would have connections. cis490 makes a row in an index, an attribute and two
+//! names durable, which takes the disk longer than the one name of rest-server; but one thread of it
+//! commits for many, so it waits for the disk less often.
 
 #![allow(unsafe_code, reason = "one call that std lacks")]
 
@@ -25,7 +25,8 @@ const PAGE_BYTES: usize = 4096;
 /// A row of the index, and the attribute with the same text.
 const ROW: [u8; 373] = [b'x'; 373];
 
-type Order = fn(&Path, &[u8], usize, usize) -> io::Result<()>;
+/// Uploads a body so often (the last number) on so many threads (the one before it), into a folder.
+type Calls = fn(&Path, &[u8], usize, usize) -> io::Result<()>;
 
 pub fn run(plan: &Plan) {
     if !plan.wants("order") {
@@ -39,18 +40,18 @@ pub fn run(plan: &Plan) {
     for (threads, count) in [(1, 400), (8, 1600), (32, 3200)] {
         let ground = Ground::new(plan);
         let count = plan.scaled(count).max(threads);
-        let mut orders: [(Series, Order); 2] = [
+        let mut contestants: [(Series, Calls); 2] = [
             (Series::new("cis490's"), ours),
             (Series::new("rest-server's"), rest_servers),
         ];
         for round in 0..=3 * plan.rounds {
-            orders.rotate_left(1);
-            for (series, order) in &mut orders {
+            contestants.rotate_left(1);
+            for (series, calls) in &mut contestants {
                 crate::process::warm_memory(count * BODY_BYTES);
                 let folder = ground.fresh();
                 make_folders(&folder).expect("folders");
                 let began = Instant::now();
-                order(&folder, body, threads, count).expect("the calls of an upload");
+                calls(&folder, body, threads, count).expect("the calls of an upload");
                 if round > 0 {
                     let rate = count as f64 / began.elapsed().as_secs_f64();
                     series.values.push(rate);
@@ -58,8 +59,8 @@ pub fn run(plan: &Plan) {
                 empty(&folder);
             }
         }
-        orders.sort_by(|one, other| one.0.name.cmp(&other.0.name));
-        let [(ours, _), (theirs, _)] = &orders;
+        contestants.sort_by(|one, other| one.0.name.cmp(&other.0.name));
+        let [(ours, _), (theirs, _)] = &contestants;
         println!(
             "  {threads:>2} at once: {} {}, {} {}, ours / theirs {}",
             ours.name,
@@ -78,23 +79,24 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     (0..256).try_for_each(|n| fs::create_dir(folder.join(format!("data/{n:02x}"))))
 }
 
-/// Truncates the files: an inode that was freed would be stepped over.
+/// Truncates the files. Removing them would free their inodes, which ext4 then steps over for minutes.
 fn empty(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        match path.is_dir() {
-            true => empty(&path),
-            false => drop(File::create(path)),
+        if path.is_dir() {
+            empty(&path);
+        } else {
+            let _ = File::create(path);
         }
     }
-    // What is left to be written of this round is not the next one's burden.
+    // Otherwise the kernel would write the rest of this round during the next one.
     let _ = std::process::Command::new("sync")
         .arg("-f")
         .arg(folder)
         .status();
 }
 
-/// Runs `upload` for each number, on so many threads.
+/// Runs `upload` for each number below `count`, on so many threads.
 fn each(
     threads: usize,
     count: usize,
@@ -116,7 +118,8 @@ fn each(
     })
 }
 
-/// As seen by strace: written as it comes, synced, renamed, its folder synced; one of 256 folders.
+/// The calls of rest-server, by strace: each file is written as its body comes, synced, and renamed in
+/// one of 256 folders, which is synced.
 fn rest_servers(folder: &Path, body: &[u8], threads: usize, count: usize) -> io::Result<()> {
     each(threads, count, |n| {
         let dir = folder.join(format!("data/{:02x}", n * 167 % 256));
@@ -132,12 +135,12 @@ fn rest_servers(folder: &Path, body: &[u8], threads: usize, count: usize) -> io:
     })
 }
 
-/// An upload that is to be committed: its number, and the way back.
-type Asked = (usize, Sender<()>);
+/// An upload to commit: its number, and where the answer goes.
+type Commit = (usize, Sender<()>);
 
-/// Design, section 3: one commits for all that wait.
+/// Our calls (design, section 3): one thread commits all uploads that wait.
 fn ours(folder: &Path, body: &[u8], threads: usize, count: usize) -> io::Result<()> {
-    let (ask, asked) = mpsc::channel::<Asked>();
+    let (ask, asked) = mpsc::channel::<Commit>();
     thread::scope(|scope| {
         let committing = scope.spawn(|| commit(folder, asked));
         let taken = each(threads, count, |n| {
@@ -163,15 +166,15 @@ fn incoming(folder: &Path, n: usize) -> PathBuf {
     folder.join(format!("incoming/lab-1~ep-{n}~{n}.partial"))
 }
 
-/// The index and the directory one after the other: side by side they take as long here.
-fn commit(folder: &Path, asked: Receiver<Asked>) -> io::Result<()> {
+/// Syncs the index and the directory one after the other: at the same time they take as long here.
+fn commit(folder: &Path, asked: Receiver<Commit>) -> io::Result<()> {
     let mut index = OpenOptions::new()
         .append(true)
         .create(true)
         .open(folder.join("index"))?;
     let episodes = folder.join("episodes");
     while let Ok(first) = asked.recv() {
-        let batch: Vec<Asked> = std::iter::once(first).chain(asked.try_iter()).collect();
+        let batch: Vec<Commit> = std::iter::once(first).chain(asked.try_iter()).collect();
         for (n, _) in &batch {
             let name = episodes.join(format!("ep-{n}.tar.zst"));
             fs::hard_link(incoming(folder, *n), name)?;
@@ -190,7 +193,8 @@ fn commit(folder: &Path, asked: Receiver<Asked>) -> io::Result<()> {
 }
 
 fn set_attribute(file: &File) -> io::Result<()> {
-    let (name, size) = (c"user.cis490.receipt", ROW.len());
+    let name = c"user.cis490.receipt";
+    let size = ROW.len();
     // SAFETY: a name that ends with NUL, a value with its length, and an open descriptor.
     let set = unsafe {
         let fd = file.as_raw_fd();

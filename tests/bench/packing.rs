@@ -9,7 +9,7 @@ use cis490::episode;
 
 use crate::Plan;
 use crate::ground::Ground;
-use crate::load::noise;
+use crate::load::{Xorshift, noise};
 use crate::process;
 use crate::report::{Goal, median, spread, verdict};
 
@@ -28,7 +28,7 @@ pub fn run(plan: &Plan) {
         ("JSON lines", json_lines(bytes)),
         ("CSV of floats", csv(bytes)),
         ("binary samples", samples(bytes)),
-        // The clock has ticks of 10 ms, and this is over in few of them.
+        // CPU time is counted in ticks of 10 ms, and these are packed in few of them.
         ("incompressible", random(4 * bytes)),
     ];
     for (name, data) in kinds {
@@ -41,8 +41,10 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
     fs::create_dir(&source).expect("a folder");
     fs::write(source.join("meta.json"), META).expect("a file");
     fs::write(source.join("data"), data).expect("a file");
-    let (packed, plain) = (dir.join("ep.tar.zst"), dir.join("reference.zst"));
-    let (mut ours, mut reference) = (Vec::new(), Vec::new());
+    let packed = dir.join("ep.tar.zst");
+    let by_reference = dir.join("reference.zst");
+    let mut ours = Vec::new();
+    let mut reference = Vec::new();
     let mb = data.len() as f64 / 1e6;
     for round in 0..=plan.rounds {
         let before = process::own_cpu_s();
@@ -52,7 +54,7 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
         let before = process::children_cpu_s();
         let ran = Command::new("zstd")
             .args(["-3", "--single-thread", "-q", "-f", "-o"])
-            .args([&plain, &source.join("data")])
+            .args([&by_reference, &source.join("data")])
             .status();
         if !ran.is_ok_and(|status| status.success()) {
             return println!("  zstd is missing: nothing to compare with");
@@ -70,7 +72,7 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
         .status();
     assert!(
         read.is_ok_and(|status| status.success()),
-        "zstd does not read it"
+        "zstd does not decode the tarball"
     );
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len()) as f64;
     println!(
@@ -81,7 +83,7 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
     if name == "incompressible" {
         return verdict(name, median(&ours), "MB/s", Goal::AtLeast(500.0, 500.0));
     }
-    let ratio = size(&packed) / size(&plain);
+    let ratio = size(&packed) / size(&by_reference);
     verdict(
         "  size, ours / zstd -3",
         ratio,
@@ -97,39 +99,39 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
     );
 }
 
-/// Numbers that wander, the same in every run.
+/// Random walks of eight values, the same in every run.
 struct Walk {
-    state: u64,
-    at: [f64; 8],
+    random: Xorshift,
+    values: [f64; 8],
 }
 
 impl Walk {
     fn new() -> Walk {
         Walk {
-            state: 490,
-            at: [0.0; 8],
+            random: Xorshift(490),
+            values: [0.0; 8],
         }
     }
 
+    /// From 0 to 1.
     fn random(&mut self) -> f64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (self.state >> 11) as f64 / (1u64 << 53) as f64
+        (self.random.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     fn step(&mut self, width: f64) -> [f64; 8] {
-        for i in 0..self.at.len() {
+        for i in 0..self.values.len() {
             let normal: f64 = (0..6).map(|_| self.random() - 0.5).sum();
-            self.at[i] = self.at[i] * 0.985 + normal * width;
+            self.values[i] = self.values[i] * 0.985 + normal * width;
         }
-        self.at
+        self.values
     }
 }
 
 pub fn json_lines(bytes: usize) -> Vec<u8> {
     let mut walk = Walk::new();
-    let (mut text, mut t, mut seq) = (String::new(), 1_764_000_000.0, 0);
+    let mut text = String::new();
+    let mut t = 1_764_000_000.0;
+    let mut seq = 0;
     while text.len() < bytes {
         let [a, b, c, d, e, f, g, h] = walk.step(0.06);
         t += 0.01 + walk.random() * 0.0005;

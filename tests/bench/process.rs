@@ -1,4 +1,4 @@
-//! What a process and those it has started have used, read from /proc.
+//! CPU time and memory of a process and its descendants, from /proc.
 
 #![allow(unsafe_code, reason = "one clock that std does not read")]
 
@@ -7,16 +7,16 @@ use std::process::Command;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system time, to a hundredth.
+    /// User and system time, in steps of 10 ms.
     pub cpu_s: f64,
-    /// The sum of each process's peak resident set.
+    /// The sum of each process's largest resident set.
     pub peak_kib: u64,
     pub rss_kib: u64,
-    /// Resident, shared pages by their share.
+    /// As `rss_kib`, a page that n processes share counted as 1/n.
     pub pss_kib: u64,
 }
 
-/// Of a process and its children's children.
+/// The usage of a process and of all its descendants.
 pub fn usage_of_tree(pid: u32) -> Usage {
     let mut usage = Usage::default();
     for pid in tree(pid) {
@@ -31,12 +31,12 @@ pub fn usage_of_tree(pid: u32) -> Usage {
     usage
 }
 
-/// Of this process itself.
+/// CPU seconds of this process.
 pub fn own_cpu_s() -> f64 {
     stat(std::process::id()).map_or(0.0, |(_, cpu_s)| cpu_s)
 }
 
-/// Of the processes that this one started and that have ended.
+/// CPU seconds of the children of this process that have ended.
 pub fn children_cpu_s() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = text.rsplit(')').next().unwrap_or_default();
@@ -44,7 +44,8 @@ pub fn children_cpu_s() -> f64 {
     (ticks(13).unwrap_or(0.0) + ticks(14).unwrap_or(0.0)) / 100.0
 }
 
-/// CPU time of another process, to a nanosecond: its clock, as clock_getcpuclockid would name it.
+/// CPU time of another process, in steps of a nanosecond: by its CPU-time clock, whose id is made as
+/// clock_getcpuclockid(3) makes it.
 pub fn cpu_ns(pid: u32) -> u64 {
     let clock = (!(pid as libc::clockid_t) << 3) | 2;
     let mut time = libc::timespec {
@@ -52,11 +53,12 @@ pub fn cpu_ns(pid: u32) -> u64 {
         tv_nsec: 0,
     };
     // SAFETY: the kernel writes one timespec, which lives until after the call.
-    let told = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(told, 0, "the clock of {pid}");
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(result, 0, "the CPU-time clock of process {pid}");
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The process and its descendants.
 fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut at = 0;
@@ -75,12 +77,12 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// Its parent, and its CPU seconds.
+/// The parent of a process, and its CPU seconds.
 fn stat(pid: u32) -> Option<(u32, f64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
-    // The kernel's clock tick for user space is 10 ms everywhere that we run.
+    // USER_HZ is 100 on every architecture of ours.
     Some((fields[1].parse().ok()?, ticks / 100.0))
 }
 
@@ -92,9 +94,9 @@ fn field(path: &str, name: &str) -> u64 {
     })
 }
 
-/// Touches so much memory and gives it back: what the system hands out next was touched before. On a
-/// virtual machine whose host takes free memory away, the first touch of a page can take longer
-/// than all that a server does with it.
+/// Touches so much memory and frees it: the pages that the kernel hands out next have been touched
+/// before. On a virtual machine whose host takes free memory away, the first touch of a page can take
+/// longer than all that a server does with it.
 pub fn warm_memory(bytes: usize) {
     let available = field("/proc/meminfo", "MemAvailable:") as usize * 1024;
     let mut memory = vec![0u8; bytes.min(available / 2)];

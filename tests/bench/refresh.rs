@@ -1,5 +1,5 @@
 //! What following Forgejo costs: a refresh that finds nothing new, and one that lists a hundred
-//! commits while requests are answered. A stand-in serves both from memory and counts.
+//! commits while the receiver answers requests. A stand-in for Forgejo answers from memory and counts.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,24 +12,26 @@ use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::ground::Ground;
-use crate::load::Line;
+use crate::load::Connection;
 use crate::report::{Goal, percentile, short, verdict};
 use crate::servers::{self, Running};
 
 const COMMITS: usize = 100;
+/// The commits of one page.
 const PAGE: usize = 50;
 
-/// Forgejo as far as the gate asks it: a branch's head, and pages of commits of a common length.
+/// The part of Forgejo that the gate asks: the head of a branch, and pages of commits, each about as
+/// long as a real one.
 struct StandIn {
     url: String,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// A push at every question for the head, if set.
+    /// Whether the branch has a push before each request for its head.
     moves: AtomicBool,
     heads: AtomicU64,
-    /// What was asked and how many bytes were answered.
+    /// The target of each request, and the bytes of its answer.
     asked: Mutex<Vec<(String, usize)>>,
 }
 
@@ -101,7 +103,7 @@ fn commit(head: u64, n: usize) -> String {
     format!("{head:016x}{n:024x}")
 }
 
-/// About as long as Forgejo's, with hashes that are not the commit's own.
+/// A commit in Forgejo's list, about as long as a real one, with other hashes in it as well.
 fn element(sha: &str) -> String {
     let person = r#"{"id":1,"login":"lab","full_name":"","email":"lab@localhost","avatar_url":"http://pi:3000/avatars/0f0f0f0f0f0f0f0f","language":"","is_admin":false,"last_login":"0001-01-01T00:00:00Z","created":"2024-01-01T00:00:00Z","restricted":false,"active":false,"visibility":"public","followers_count":0,"following_count":0,"starred_repos_count":0,"username":"lab"}"#;
     let message = "orchestrator: one more sample of every channel\\n\\n".repeat(4);
@@ -111,7 +113,7 @@ fn element(sha: &str) -> String {
     )
 }
 
-/// Ten seconds of each: a branch at rest, then one that moves before every refresh.
+/// Measures for ten seconds each: a branch at rest, then one that moves before every refresh.
 pub fn run(plan: &Plan) {
     let ground = Ground::new(plan);
     let dir = ground.fresh();
@@ -140,17 +142,18 @@ pub fn run(plan: &Plan) {
             thread::sleep(Duration::from_millis(5));
         }
     };
-    // The first lists, whatever the disk says.
+    // The first refresh lists the commits, whatever window is on the disk.
     wait_until(&|| listings(&forgejo.asked()) >= 2);
     thread::sleep(Duration::from_millis(500));
     println!("\nrefresh: what following Forgejo costs");
 
-    // Without a request at first: what is more than at rest is the gate's then.
+    // No requests at first: the CPU time beyond that of a receiver at rest is the gate's.
     let cost = |seconds: usize| {
-        let (before, cpu) = (forgejo.asked().len(), server.cpu_ns());
+        let asked_before = forgejo.asked().len();
+        let cpu_ns_before = server.cpu_ns();
         thread::sleep(Duration::from_secs(seconds as u64));
-        let cpu_ns = server.cpu_ns() - cpu;
-        (forgejo.asked().split_off(before), cpu_ns as f64 / 1e6)
+        let cpu_ns = server.cpu_ns() - cpu_ns_before;
+        (forgejo.asked().split_off(asked_before), cpu_ns as f64 / 1e6)
     };
     let (asked, cpu_ms) = cost(refreshes);
     assert_eq!(listings(&asked), 0, "nothing has moved");
@@ -187,8 +190,12 @@ pub fn run(plan: &Plan) {
     );
     for (what, waits_ms) in [("at rest", &waits_at_rest), ("listing", &waits_listing)] {
         let of = |share| short(percentile(waits_ms, share));
-        let (p50, p99, most) = (of(0.5), of(0.99), of(1.0));
-        println!("  health, {what}: median {p50} ms, p99 {p99} ms, longest {most} ms");
+        println!(
+            "  health, {what}: median {} ms, p99 {} ms, longest {} ms",
+            of(0.5),
+            of(0.99),
+            of(1.0)
+        );
     }
     let ratio = percentile(&waits_listing, 0.99) / percentile(&waits_at_rest, 0.99);
     verdict(
@@ -199,7 +206,7 @@ pub fn run(plan: &Plan) {
     );
 }
 
-/// What a receiver uses that asks nobody and is asked nothing: its watchdogs.
+/// The CPU time of a receiver without requests and without Forgejo: that of its watchdogs.
 fn cpu_ms_at_rest(dir: &Path, address: SocketAddr, seconds: usize) -> f64 {
     let server = Running::start_prepared(dir.to_owned(), address);
     thread::sleep(Duration::from_millis(500));
@@ -210,14 +217,16 @@ fn cpu_ms_at_rest(dir: &Path, address: SocketAddr, seconds: usize) -> f64 {
     used_ns as f64 / 1e6
 }
 
-/// How long each question for health took over so many seconds, in milliseconds, sorted.
+/// The time of each request for health over so many seconds, in milliseconds, ascending.
 fn ask_health_for(server: &Running, seconds: usize) -> Vec<f64> {
-    let mut line = Line::connect(server.address).expect("connect");
+    let mut connection = Connection::open(server.address).expect("a connection");
     let until = Instant::now() + Duration::from_secs(seconds as u64);
     let mut waits_ms = Vec::new();
     while Instant::now() < until {
         let began = Instant::now();
-        line.get(server.kind.health_path()).expect("an answer");
+        connection
+            .get(server.kind.health_path())
+            .expect("an answer");
         waits_ms.push(began.elapsed().as_secs_f64() * 1e3);
         thread::sleep(Duration::from_millis(1));
     }

@@ -1,4 +1,4 @@
-//! Figures: medians, spread, ratios, and whether a goal is reached.
+//! Figures: medians, spread, and whether a goal is reached.
 
 /// The measured rounds of one contestant in one workload.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The value below which `share` of the values lie; `sorted` ascends.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted
@@ -38,7 +39,7 @@ pub fn percentile(sorted: &[f64], share: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// `median (least..most)`.
+/// `median (least..most)`, as text.
 pub fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -50,7 +51,7 @@ pub fn spread(values: &[f64]) -> String {
     )
 }
 
-/// Three digits that count.
+/// About three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
@@ -60,7 +61,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// What is to be reached: the first figure must be, the second is what we are after.
+/// A bound that must be reached, and one that we aim at.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     AtLeast(f64, f64),
@@ -73,20 +74,23 @@ impl Goal {
             Goal::AtLeast(must, aim) => ("at least", must, aim, |value, goal| value >= goal),
             Goal::AtMost(must, aim) => ("at most", must, aim, |value, goal| value <= goal),
         };
-        let verdict = match (reaches(value, must), reaches(value, aim)) {
-            (_, true) => "reached",
-            (true, false) => "reached, the aim not yet",
-            (false, _) => "MISSED",
+        let verdict = if reaches(value, aim) {
+            "reached"
+        } else if reaches(value, must) {
+            "reached, the aim not yet"
+        } else {
+            "MISSED"
         };
-        let aim = match must == aim {
-            true => String::new(),
-            false => format!(", aim {}", short(aim)),
+        let aim = if must == aim {
+            String::new()
+        } else {
+            format!(", aim {}", short(aim))
         };
         format!("{verdict} ({word} {}{aim})", short(must))
     }
 }
 
-/// One line of what was asked for: `what  value  verdict`.
+/// Prints a figure and its goal: `what  value  verdict`.
 pub fn verdict(what: &str, value: f64, unit: &str, goal: Goal) {
     println!(
         "  {what:<44} {:>8} {unit:<6} {}",

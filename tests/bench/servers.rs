@@ -1,6 +1,6 @@
-//! The contestants: this program, nginx with DAV, restic's rest-server, and a sink. Each round
-//! starts them anew on a fresh folder, since ext4 steps over inodes that were freed in the last
-//! minutes; what they wrote is cut to nothing after the round, and removed only at the end.
+//! The contestants: this program, nginx with DAV, restic's rest-server, and a sink. Each round starts
+//! them anew on a fresh folder. After a round their large files are truncated, and removed only at the
+//! end: ext4 is slower while it steps over inodes that were freed in the last minutes.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::load::{Body, Line};
+use crate::load::{Body, Connection};
 use crate::process::{self, Usage};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// The head of the upload of a body.
+    /// The head of the request that uploads a body.
     pub fn put_head(self, number: usize, body: &Body) -> String {
         let Body { bytes, sha256, .. } = body;
         let length = format!("Host: pi\r\nContent-Length: {bytes}\r\n");
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// What a fresh connection asks for to see whether the server is alive.
+    /// A path whose answer shows that the server is alive.
     pub fn health_path(self) -> &'static str {
         match self {
             Kind::Ours => "/v1/health",
@@ -66,20 +66,21 @@ impl Kind {
             Kind::RestServer => {
                 let fetched = "bench/peers/rest-server/usr/bin/restic-rest-server";
                 let fetched = target_dir().join(fetched);
-                match fetched.is_file() {
-                    true => fetched,
-                    false => in_path("restic-rest-server").or_else(|| in_path("rest-server"))?,
+                if fetched.is_file() {
+                    fetched
+                } else {
+                    in_path("restic-rest-server").or_else(|| in_path("rest-server"))?
                 }
             }
         };
         found.is_file().then_some(found)
     }
 
-    pub fn is_here(self) -> bool {
+    pub fn is_installed(self) -> bool {
         self.program().is_some()
     }
 
-    /// Which version it says that it is.
+    /// The first line that the program prints of its version.
     pub fn version(self) -> String {
         let Some(program) = self.program() else {
             return "missing".to_owned();
@@ -89,16 +90,16 @@ impl Kind {
         } else {
             "--version"
         };
-        let told = Command::new(program).arg(flag).output();
-        told.map_or(String::new(), |told| {
-            let text = [told.stdout, told.stderr].concat();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            text.lines().next().unwrap_or("").to_owned()
-        })
+        let Ok(output) = Command::new(program).arg(flag).output() else {
+            return String::new();
+        };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().next().unwrap_or("").to_owned()
     }
 }
 
-/// What cargo has built for this run, or another that `CIS490_BIN` names: the shipped one.
+/// The program that cargo built for this run, or another build that `CIS490_BIN` names.
 pub fn our_program() -> PathBuf {
     let named = std::env::var_os("CIS490_BIN").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cis490")))
@@ -135,7 +136,7 @@ impl Running {
         Running::start_command(kind, dir, address, command)
     }
 
-    /// This program, on what [`prepare_ours`] has made.
+    /// This program, in a folder that [`prepare_ours`] has prepared.
     pub fn start_prepared(dir: PathBuf, address: SocketAddr) -> Running {
         let command = ours(&dir);
         Running::start_command(Kind::Ours, dir, Some(address), command)
@@ -153,14 +154,14 @@ impl Running {
             Some(address) => address,
             None => {
                 let mut line = String::new();
-                let told = child.stdout.take().expect("the sink tells its address");
-                let _ = BufReader::new(told).read_line(&mut line);
+                let stdout = child.stdout.take().expect("the sink's stdout is a pipe");
+                let _ = BufReader::new(stdout).read_line(&mut line);
                 line.trim().parse().expect("an address")
             }
         };
         loop {
-            let answered = Line::connect(address).and_then(|mut line| line.get(kind.health_path()));
-            match answered {
+            let connection = Connection::open(address);
+            match connection.and_then(|mut connection| connection.get(kind.health_path())) {
                 Ok(status) if kind != Kind::Ours || status == 200 => break,
                 _ if began.elapsed() > PATIENCE => panic!("{} does not answer", kind.name()),
                 _ => thread::sleep(Duration::from_micros(200)),
@@ -183,8 +184,7 @@ impl Running {
         process::cpu_ns(self.child.id())
     }
 
-    /// Syncs all that was written, in one call for the whole filesystem: what nginx leaves undone,
-    /// at the least that it could cost.
+    /// Syncs the whole filesystem in one call: what nginx leaves out, at the least that it could cost.
     pub fn sync_all(&self) -> Duration {
         let began = Instant::now();
         let synced = Command::new("sync").arg("-f").arg(&self.dir).status();
@@ -192,7 +192,7 @@ impl Running {
         began.elapsed()
     }
 
-    /// Ends it, and gives its disk space back without freeing inodes.
+    /// Ends the server, and frees its disk space without freeing inodes.
     pub fn stop(mut self) {
         process::terminate(self.child.id());
         let until = Instant::now() + PATIENCE;
@@ -211,7 +211,7 @@ impl Running {
                     .and_then(|file| file.set_len(0));
             }
         });
-        // What is left to be written of this round is not the next one's burden.
+        // Otherwise the kernel would write the rest of this round during the next one.
         self.sync_all();
     }
 }
@@ -225,19 +225,20 @@ impl Drop for Running {
     }
 }
 
-/// Files first, then the folder that they are in.
+/// Visits the files of a folder, then the folder.
 fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            true => each_file(&entry.path(), visit),
-            false => visit(&entry.path()),
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            each_file(&entry.path(), visit);
+        } else {
+            visit(&entry.path());
         }
     }
     visit(dir);
 }
 
 fn command_of(kind: Kind, dir: &Path) -> Command {
-    let program = kind.program().expect("only what is here is started");
+    let program = kind.program().expect("only installed programs are started");
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(dir.join("log")).expect("a log"));
@@ -251,7 +252,7 @@ fn ours(dir: &Path) -> Command {
     command
 }
 
-/// The command, and the address if it is known beforehand.
+/// The command, and its address; `None` if the server chooses it and prints it.
 fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
     let mut command = command_of(kind, dir);
     let address = free_address();
@@ -267,7 +268,7 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
         Kind::RestServer => {
             let store = dir.join("store");
             fs::create_dir_all(store.join("data")).expect("a folder");
-            // What it would make itself for a new repository.
+            // rest-server would make these folders itself for a new repository.
             for byte in 0..=255 {
                 fs::create_dir(store.join(format!("data/{byte:02x}"))).expect("a folder");
             }
@@ -286,9 +287,9 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
     (Some(address), command)
 }
 
-/// A store with a window on its disk, so that the first upload is let in at once. The repository
-/// that it is of is not there: the window of the last run holds. All uploads here are of one
-/// address, which may have half of the places.
+/// Prepares a store with a saved window, so that the gate admits the first upload at once. The
+/// window's repository does not exist, so the saved window stays. All uploads come from one address,
+/// which may have half of `max_uploads`.
 pub fn prepare_ours(dir: &Path, address: SocketAddr) {
     let repository = dir.join("repository");
     let config = format!(

@@ -1,4 +1,4 @@
-//! Uploads: the same bodies to each server in turn, round after round.
+//! Uploads: the same bodies to each server in turns, round after round.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,27 +6,29 @@ use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::ground::Ground;
-use crate::load::{Body, Line, Payload, put_all};
+use crate::load::{Body, Connection, Payload, put_all};
 use crate::process;
 use crate::report::{Goal, Series, median, percentile, short, spread, verdict};
 use crate::servers::{Kind, Running};
 
-/// One workload.
-struct Work {
+struct Workload {
     name: &'static str,
     what: &'static str,
     bodies: usize,
+    /// Of each body.
     bytes: usize,
     connections: usize,
     /// Measured in uploads a second instead of MB/s.
     by_number: bool,
+    /// The goals of ours / rest-server; of ours / nginx with a sync after the last answer, since nginx
+    /// does not sync; and of ours / nginx without that sync.
     rest_server: Goal,
     synced: Goal,
     as_answered: Option<Goal>,
 }
 
-const WORKS: [Work; 6] = [
-    Work {
+const WORKLOADS: [Workload; 6] = [
+    Workload {
         name: "big",
         what: "1 x 1 GiB",
         bodies: 1,
@@ -37,7 +39,7 @@ const WORKS: [Work; 6] = [
         synced: Goal::AtLeast(1.2, 1.2),
         as_answered: Some(Goal::AtLeast(0.8, 1.0)),
     },
-    Work {
+    Workload {
         name: "eight",
         what: "8 x 128 MiB",
         bodies: 8,
@@ -48,7 +50,7 @@ const WORKS: [Work; 6] = [
         synced: Goal::AtLeast(1.25, 1.25),
         as_answered: Some(Goal::AtLeast(0.8, 1.0)),
     },
-    Work {
+    Workload {
         name: "small-1",
         what: "64 KiB, 1 connection",
         bodies: 400,
@@ -59,7 +61,7 @@ const WORKS: [Work; 6] = [
         synced: Goal::AtLeast(0.3, 0.3),
         as_answered: None,
     },
-    Work {
+    Workload {
         name: "small-8",
         what: "64 KiB, 8 connections",
         bodies: 1600,
@@ -70,7 +72,7 @@ const WORKS: [Work; 6] = [
         synced: Goal::AtLeast(0.4, 0.4),
         as_answered: None,
     },
-    Work {
+    Workload {
         name: "small-32",
         what: "64 KiB, 32 connections",
         bodies: 3200,
@@ -81,7 +83,7 @@ const WORKS: [Work; 6] = [
         synced: Goal::AtLeast(0.6, 0.6),
         as_answered: None,
     },
-    Work {
+    Workload {
         name: "many",
         what: "64 x 16 MiB at once",
         bodies: 64,
@@ -94,11 +96,11 @@ const WORKS: [Work; 6] = [
     },
 ];
 
-/// Memory that is warmed before a round, besides what the page cache takes of its bodies.
+/// Memory that is warmed before a round, besides as much as its bodies, for the page cache.
 const WARM_BYTES: usize = 64 << 20;
 
-/// What one contestant showed in one workload.
-struct Shown {
+/// The figures of one contestant in one workload, of each round.
+struct Figures {
     kind: Kind,
     as_answered: Series,
     synced: Series,
@@ -110,12 +112,13 @@ struct Shown {
 fn contestants(plan: &Plan) -> Vec<Kind> {
     let all = [Kind::Ours, Kind::RestServer, Kind::Nginx, Kind::Sink];
     let wanted = |kind: &Kind| plan.only.is_none_or(|only| only == *kind);
-    let here = all.into_iter().filter(|kind| kind.is_here());
-    here.filter(wanted).collect()
+    let installed = all.into_iter().filter(|kind| kind.is_installed());
+    installed.filter(wanted).collect()
 }
 
 pub fn run(plan: &Plan) {
-    let wanted: Vec<&Work> = WORKS.iter().filter(|work| plan.wants(work.name)).collect();
+    let wanted = WORKLOADS.iter().filter(|work| plan.wants(work.name));
+    let wanted: Vec<&Workload> = wanted.collect();
     if wanted.is_empty() {
         return;
     }
@@ -125,16 +128,17 @@ pub fn run(plan: &Plan) {
     }
 }
 
-fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
+fn measure(plan: &Plan, work: &Workload, payload: &Payload, ground: &Ground) {
     let bytes = plan.scaled(work.bytes);
-    let count = match work.by_number {
-        true => plan.scaled(work.bodies).max(work.connections),
-        false => work.bodies,
+    let count = if work.by_number {
+        plan.scaled(work.bodies).max(work.connections)
+    } else {
+        work.bodies
     };
     let bodies: Vec<Body> = (0..count).map(|n| Body::new(payload, n, bytes)).collect();
-    let mut shown: Vec<Shown> = contestants(plan)
+    let mut figures: Vec<Figures> = contestants(plan)
         .into_iter()
-        .map(|kind| Shown {
+        .map(|kind| Figures {
             kind,
             as_answered: Series::new(kind.name()),
             synced: Series::new(format!("{}, synced", kind.name())),
@@ -144,49 +148,53 @@ fn measure(plan: &Plan, work: &Work, payload: &Payload, ground: &Ground) {
         })
         .collect();
     let gb = (count * bytes) as f64 / 1e9;
-    let amount = match work.by_number {
-        true => count as f64,
-        false => gb * 1e3,
+    let amount = if work.by_number {
+        count as f64
+    } else {
+        gb * 1e3
     };
-    // Small uploads are over soon, and the machine's noise is not.
+    // A round of small uploads is short: more of them even out the machine's noise.
     let rounds = plan.rounds * if work.by_number { 3 } else { 1 };
     for round in 0..=rounds {
-        // Another begins each time: nobody always comes after the same one.
-        shown.rotate_left(1);
-        for shown in &mut shown {
+        // Another contestant begins each round, so that none always runs after the same one.
+        figures.rotate_left(1);
+        for figures in &mut figures {
             process::warm_memory(count * bytes + WARM_BYTES);
-            let server = Running::start(shown.kind, ground.fresh());
-            let (before, own_before) = (server.usage(), process::own_cpu_s());
+            let server = Running::start(figures.kind, ground.fresh());
+            let before = server.usage();
+            let own_before = process::own_cpu_s();
             let took = put_all(&server, payload, &bodies, work.connections);
             let own_s = process::own_cpu_s() - own_before;
             let usage = server.usage();
-            let synced = match shown.kind {
+            let synced = match figures.kind {
                 Kind::Nginx => took + server.sync_all(),
                 _ => took,
             };
             server.stop();
-            // The first round warms disk and clients, and does not count.
+            // The first round warms up the disk and the clients, and does not count.
             if round > 0 {
-                shown.as_answered.values.push(amount / took.as_secs_f64());
-                shown.synced.values.push(amount / synced.as_secs_f64());
-                shown.cpu_s_per_gb.push((usage.cpu_s - before.cpu_s) / gb);
-                shown.generator_s_per_gb.push(own_s / gb);
-                shown.peak_mib.push(usage.peak_kib as f64 / 1024.0);
+                let rate = amount / took.as_secs_f64();
+                figures.as_answered.values.push(rate);
+                figures.synced.values.push(amount / synced.as_secs_f64());
+                let cpu_s = usage.cpu_s - before.cpu_s;
+                figures.cpu_s_per_gb.push(cpu_s / gb);
+                figures.generator_s_per_gb.push(own_s / gb);
+                figures.peak_mib.push(usage.peak_kib as f64 / 1024.0);
             }
         }
     }
-    shown.sort_by_key(|shown| shown.kind);
-    tell(work, &shown);
+    figures.sort_by_key(|figures| figures.kind);
+    print(work, &figures);
 }
 
-fn tell(work: &Work, shown: &[Shown]) {
+fn print(work: &Workload, figures: &[Figures]) {
     let unit = if work.by_number { "PUT/s" } else { "MB/s" };
     println!("\n{}: {}", work.name, work.what);
     println!(
         "  {:<16} {:>26} {:>12} {:>14} {:>10}",
         "", unit, "CPU s/GB", "generator", "peak MiB"
     );
-    for one in shown {
+    for one in figures {
         let line = |name: &str, values: &[f64]| {
             println!(
                 "  {name:<16} {:>26} {:>12} {:>14} {:>10}",
@@ -201,7 +209,7 @@ fn tell(work: &Work, shown: &[Shown]) {
             line(&one.synced.name, &one.synced.values);
         }
     }
-    let of = |kind: Kind| shown.iter().find(|one| one.kind == kind);
+    let of = |kind: Kind| figures.iter().find(|one| one.kind == kind);
     let Some(ours) = of(Kind::Ours) else { return };
     let rate = ours.as_answered.median();
     if let Some(peer) = of(Kind::RestServer) {
@@ -239,8 +247,8 @@ fn tell(work: &Work, shown: &[Shown]) {
     }
     if let Some(sink) = of(Kind::Sink) {
         println!(
-            "  the generator can do {} times what it was asked for by the fastest here",
-            short(sink.as_answered.median() / fastest(shown))
+            "  the generator can send {} times as fast as the fastest server received",
+            short(sink.as_answered.median() / fastest(figures))
         );
     }
     if work.name == "many" {
@@ -253,14 +261,14 @@ fn tell(work: &Work, shown: &[Shown]) {
     }
 }
 
-fn fastest(shown: &[Shown]) -> f64 {
-    let others = shown.iter().filter(|one| one.kind != Kind::Sink);
+fn fastest(figures: &[Figures]) -> f64 {
+    let others = figures.iter().filter(|one| one.kind != Kind::Sink);
     others
         .map(|one| one.as_answered.median())
         .fold(0.0, f64::max)
 }
 
-/// Fresh connections that ask for health, while eight uploads are under way.
+/// Measures requests for health on fresh connections, while eight uploads are under way.
 pub fn health(plan: &Plan) {
     if !plan.wants("health") {
         return;
@@ -298,8 +306,12 @@ pub fn health(plan: &Plan) {
         "\nhealth: a fresh connection's question while 8 uploads of 128 MiB are under way, ms"
     );
     for (median, p99) in &worst {
-        let (p50s, p99s) = (spread(&median.values), spread(&p99.values));
-        println!("  {:<16} median {p50s:>24}   p99 {p99s:>24}", median.name);
+        println!(
+            "  {:<16} median {:>24}   p99 {:>24}",
+            median.name,
+            spread(&median.values),
+            spread(&p99.values)
+        );
     }
     let p99 = |kind: Kind| {
         let found = worst.iter().find(|one| one.1.name == kind.name());
@@ -319,14 +331,15 @@ pub fn health(plan: &Plan) {
     }
 }
 
-/// How long each answer took, in milliseconds, sorted.
+/// The time of each answer, in milliseconds, ascending.
 fn ask_until(server: &Running, over: &AtomicBool) -> Vec<f64> {
     let mut waits_ms = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let answered =
-            Line::connect(server.address).and_then(|mut line| line.get(server.kind.health_path()));
-        answered.expect("an answer");
+        let mut connection = Connection::open(server.address).expect("a connection");
+        connection
+            .get(server.kind.health_path())
+            .expect("an answer");
         waits_ms.push(began.elapsed().as_secs_f64() * 1e3);
         thread::sleep(Duration::from_millis(2));
     }
@@ -334,7 +347,7 @@ fn ask_until(server: &Running, over: &AtomicBool) -> Vec<f64> {
     waits_ms
 }
 
-/// From exec to the first answer, and what an idle server holds.
+/// Measures the time from exec to the first answer, and the memory of an idle server.
 pub fn start_and_idle(plan: &Plan) {
     if !plan.wants("start") && !plan.wants("idle") {
         return;

@@ -1,5 +1,5 @@
-//! A bad network for longer than CI has time for: an outage of minutes, many cuts, delay, and a
-//! receiver that never answers again.
+//! A bad network for longer than CI has time for: an outage of minutes, many cut connections, delay,
+//! and a receiver that falls silent.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,7 +10,7 @@ use crate::network::line::{Line, Process, RECEIVER, Side};
 use crate::network::road::Road;
 use crate::network::{Pair, of_a_crowd};
 
-/// Twenty shippers whose receiver is away for eight minutes: long enough for waits at the cap.
+/// Twenty shippers whose receiver is away for eight minutes: long enough for their longest waits.
 pub fn crowd() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
     let outages = [Duration::from_secs(20), minutes(8), Duration::from_secs(20)];
@@ -35,7 +35,8 @@ pub fn line() {
     pair.check_all();
 }
 
-/// The receiver falls silent in the middle of a body and never says so: the shipper gives up.
+/// The receiver falls silent in the middle of a body, without an end of the connection: the shipper
+/// gives up by itself.
 fn silence_for_the_shipper(pair: &Pair) -> String {
     let deferrals = || pair.shipper.log().matches("event=receiver_away").count();
     let before = deferrals();
@@ -44,10 +45,9 @@ fn silence_for_the_shipper(pair: &Pair) -> String {
     pair.line.lose(100);
     let start = Instant::now();
     while deferrals() == before {
-        let trouble = "it waits for ever";
         assert!(
             start.elapsed() < Duration::from_secs(300),
-            "{trouble}\n{}",
+            "the shipper waits for ever\n{}",
             pair.lab
         );
         thread::sleep(Duration::from_millis(50));
@@ -60,8 +60,8 @@ fn silence_for_the_shipper(pair: &Pair) -> String {
     )
 }
 
-/// Over a relay that holds every piece back. This kernel may have no netem: the relay is this very
-/// program, in the shipper's namespace.
+/// Ships over a relay that delays every piece. A kernel may have no netem, so the relay is this
+/// program itself, started in the shipper's network namespace.
 fn delay(pair: &Pair, delay: Duration) -> String {
     let at = "127.0.0.1:8491";
     let relay = Command::new("ip")
@@ -91,8 +91,8 @@ fn delay(pair: &Pair, delay: Duration) -> String {
         assert!(start.elapsed() < Duration::from_secs(300), "{lab}");
         thread::sleep(Duration::from_millis(50));
     }
-    let (took_s, log) = (start.elapsed().as_secs_f64(), shipper.log());
-    let failed = log.matches("event=receiver_away").count();
+    let took_s = start.elapsed().as_secs_f64();
+    let failed = shipper.log().matches("event=receiver_away").count();
     let rows = pair.world.rows();
     for n in 0..5 {
         let receipt = lab.json(&format!("shipped/ep-{n}.receipt.json"));
@@ -103,12 +103,12 @@ fn delay(pair: &Pair, delay: Duration) -> String {
         assert_eq!(receipt["sha256"].as_str(), digest.as_deref(), "{lab}");
     }
     format!(
-        "{} ms each way, by a relay: 5 episodes of 100 kB in {took_s:.1} s, {failed} tries in vain",
+        "{} ms each way, by a relay: 5 episodes of 100 kB in {took_s:.1} s, {failed} failed attempts",
         delay.as_millis()
     )
 }
 
-/// `relay AT TO DELAY_MS`: for ever.
+/// The relay, `relay AT TO DELAY_MS`. It runs until it is killed.
 pub fn relay(words: &[String]) {
     let delay = Duration::from_millis(words[2].parse().unwrap());
     let _road = Road::open(&words[0], words[1].parse().unwrap(), delay);

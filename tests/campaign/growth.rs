@@ -1,5 +1,5 @@
-//! What of the receiver's memory grows with what is stored, and that nothing else does: many small
-//! uploads, the same ones again, refusals, questions and connections that break.
+//! The receiver's memory grows with the number of stored episodes, by little, and with nothing else:
+//! not with uploads that are sent again, refused uploads, GET requests, or connections that break.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -8,16 +8,17 @@ use crate::client::{Client, Put};
 use crate::memory_kib;
 use crate::world::World;
 
-/// Uploads of one step.
-const MANY: usize = 20_000;
+/// New episodes of one step.
+const UPLOADS: usize = 20_000;
 /// Requests of one step that store nothing.
-const SOME: usize = 10_000;
+const REQUESTS: usize = 10_000;
+/// Fewer, for commits that are not in the window: each of these requests waits for a refresh of the
+/// gate, which is at most once a second.
+const OLD_COMMITS: usize = 40;
 const SENDERS: usize = 4;
-/// The map's 16 bytes, and what of it is not settled yet.
+/// The 16 bytes of an episode in the index's map, and the map's spare capacity.
 const EPISODE_BYTES_MAX: f64 = 28.0;
-/// Of commits that are not in the window: each waits for the gate, which looks once a second.
-const FEW: usize = 40;
-/// For all requests of a step that store nothing.
+/// What the allocator may add in a step that stores nothing.
 const NOISE_KIB: u64 = 128;
 
 /// The bytes of the nth request.
@@ -40,11 +41,11 @@ pub fn of_the_receiver() {
             .path(&format!("/v1/episodes/lab-{}/ep-{n}", n % 6))
     };
     for round in 0..3 {
-        let grown_kib = step(MANY, "new episodes", 201, &|n| {
-            put(round * MANY + n).bytes()
+        let grown_kib = step(UPLOADS, "new episodes", 201, &|n| {
+            put(round * UPLOADS + n).bytes()
         });
-        // The first ones also warm up threads and the allocator.
-        let each = grown_kib as f64 * 1024.0 / MANY as f64;
+        // The first round also warms up threads and the allocator.
+        let each = grown_kib as f64 * 1024.0 / UPLOADS as f64;
         assert!(
             round == 0 || each < EPISODE_BYTES_MAX,
             "{each} bytes an episode"
@@ -53,25 +54,25 @@ pub fn of_the_receiver() {
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n").into_bytes();
     let old = world.too_old().to_owned();
     let kinds: [(usize, &str, u16, &Request); 8] = [
-        (SOME, "known episodes again", 200, &|n| put(n).bytes()),
-        (FEW, "old commits", 412, &|n| {
-            put(3 * MANY + n).commit(&old).bytes()
+        (REQUESTS, "known episodes again", 200, &|n| put(n).bytes()),
+        (OLD_COMMITS, "old commits", 412, &|n| {
+            put(3 * UPLOADS + n).commit(&old).bytes()
         }),
-        (SOME, "other bytes", 409, &|n| {
+        (REQUESTS, "other bytes", 409, &|n| {
             put(n).body(b"others").bytes()
         }),
-        (SOME, "wrong digests", 422, &|n| {
-            put(3 * MANY + n).sha256(&"0".repeat(64)).bytes()
+        (REQUESTS, "wrong digests", 422, &|n| {
+            put(3 * UPLOADS + n).sha256(&"0".repeat(64)).bytes()
         }),
-        (SOME, "refusals of ever new hosts", 400, &|n| {
+        (REQUESTS, "refusals of ever new hosts", 400, &|n| {
             let path = format!("/v1/episodes/stranger-{n}/ep");
             Put::sample(&old).path(&path).no_commit().bytes()
         }),
-        (SOME, "receipts", 200, &|n| {
+        (REQUESTS, "receipts", 200, &|n| {
             get(&format!("/v1/episodes/lab-{}/ep-{n}", n % 6))
         }),
-        (SOME, "metrics", 200, &|_| get("/metrics")),
-        (SOME, "pages", 200, &|_| get("/")),
+        (REQUESTS, "metrics", 200, &|_| get("/metrics")),
+        (REQUESTS, "pages", 200, &|_| get("/")),
     ];
     for (count, what, status, request) in kinds {
         step(count, what, status, request);
@@ -82,7 +83,7 @@ pub fn of_the_receiver() {
     let before_kib = memory_kib(&world, "RssAnon:");
     broken_connections(&world);
     let grown_kib = memory_kib(&world, "RssAnon:").saturating_sub(before_kib);
-    println!("growth: {SOME} uploads broken off: {grown_kib} KiB more the second time");
+    println!("growth: {REQUESTS} uploads broken off: {grown_kib} KiB more the second time");
     assert!(grown_kib <= NOISE_KIB, "broken connections: memory grows");
     println!(
         "growth: {} KiB of memory at the peak, {} episodes stored",
@@ -91,7 +92,7 @@ pub fn of_the_receiver() {
     );
 }
 
-/// Each on a connection of its own, unless the answer leaves it open.
+/// Sends the requests, each on the connection of the one before unless its answer closed it.
 fn ask_all(world: &World, count: usize, status: u16, request: &Request) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -119,13 +120,14 @@ fn ask_all(world: &World, count: usize, status: u16, request: &Request) {
     });
 }
 
+/// Uploads that end with a reset, each after another part of its bytes.
 fn broken_connections(world: &World) {
     let put = world.good().episode("broken").body(&[7; 9000]).bytes();
     thread::scope(|scope| {
         for sender in 0..SENDERS {
             let put = &put;
             scope.spawn(move || {
-                for n in 0..SOME / SENDERS {
+                for n in 0..REQUESTS / SENDERS {
                     let mut client = world.client();
                     let part = (n * 37 + sender) % put.len();
                     let _ = client.send(&put[..part]);

@@ -1,5 +1,5 @@
-//! The long runs against hostile peers: slow ones by the hundred, rows of requests cut at random,
-//! tarballs that unpack to a gigabyte, and the fuzz targets.
+//! The long runs against hostile peers: hundreds of slow connections, pipelined requests in random
+//! pieces, tarballs that decompress to a gigabyte, and the fuzz targets.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -10,22 +10,25 @@ use crate::client::Client;
 use crate::world::World;
 use crate::{memory_kib, pipelines, tarballs};
 
-/// slowhttptest comes from 127.0.0.1.
+/// The address of the well-behaved host: slowhttptest connects from 127.0.0.1.
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// More than `max_connections`, which is 256.
 const SLOW_CONNECTIONS: u32 = 400;
 const SLOW_SECONDS: u64 = 25;
 
-/// Heads, bodies and answers that drip, while another host uploads one episode after the other.
+/// Sends heads, sends bodies and reads answers a few bytes at a time, while another host uploads one
+/// episode after the other.
 pub fn slow_peers() {
     for (mode, what) in [("-H", "heads"), ("-B", "bodies"), ("-X", "answers")] {
         let world = World::new();
         let Some(mut slow) = slowhttptest(&world, mode) else {
-            println!("slow: skipped: no slowhttptest here (apt-get install slowhttptest)");
+            println!("slow: skipped: slowhttptest is not installed (apt-get install slowhttptest)");
             return;
         };
-        thread::sleep(Duration::from_secs(3)); // until all of them are there
-        let (ticks, began) = (world.cpu_ticks(), Instant::now());
+        // 400 connections, 200 a second, are open after two seconds.
+        thread::sleep(Duration::from_secs(3));
+        let ticks = world.cpu_ticks();
+        let began = Instant::now();
         let mut waits = Vec::new();
         while slow.try_wait().unwrap().is_none() && began.elapsed().as_secs() < SLOW_SECONDS {
             let asked = Instant::now();
@@ -44,7 +47,7 @@ pub fn slow_peers() {
         let _ = slow.kill();
         let _ = slow.wait();
         waits.sort();
-        let ms = |place: usize| waits[place].as_secs_f64() * 1e3;
+        let ms = |index: usize| waits[index].as_secs_f64() * 1e3;
         println!(
             "slow {what}: {SLOW_CONNECTIONS} connections; {} uploads of another host, none refused: median {:.1} ms, worst {:.1} ms; {:.0} % of a core, {} KiB at the peak",
             waits.len(),
@@ -53,14 +56,15 @@ pub fn slow_peers() {
             cpu * 100.0,
             memory_kib(&world, "VmHWM:")
         );
-        assert_eq!(world.rows().len(), waits.len(), "a slow one was stored");
-        world.wait_until("the slow ones are gone", |world| {
+        assert_eq!(world.rows().len(), waits.len(), "a slow upload was stored");
+        world.wait_until("the slow uploads are gone", |world| {
             world.names("incoming").is_empty()
         });
     }
 }
 
-/// Bodies of good uploads, as far as their heads go: the gate admits them.
+/// Starts slowhttptest; `None` if it is not installed. The heads of its slow bodies are good, so the
+/// gate admits them.
 fn slowhttptest(world: &World, mode: &str) -> Option<Child> {
     let url = match mode {
         "-B" => format!("http://{}/v1/episodes/lab-1/slow", world.address()),
@@ -101,19 +105,20 @@ fn slowhttptest(world: &World, mode: &str) -> Option<Child> {
     command.spawn().ok()
 }
 
-/// 60 seconds of rows, each world with its own seed.
+/// Pipelined requests for 60 seconds, each world with a seed of its own.
 pub fn rows_of_requests() {
     let began = Instant::now();
     let mut seen = pipelines::Seen::default();
-    let (mut seed, mut peak_kib) = (0x1234_5678_9abc_u64, 0);
+    let mut seed = 0x1234_5678_9abc_u64;
+    let mut peak_kib = 0;
     while began.elapsed() < Duration::from_secs(60) {
         let world = World::new();
-        let told = pipelines::run(&world, seed, 400);
+        let run = pipelines::run(&world, seed, 400);
         peak_kib = peak_kib.max(memory_kib(&world, "VmHWM:"));
         assert!(!world.log().contains("panic"), "{world}");
-        seen.connections += told.connections;
-        seen.requests += told.requests;
-        seen.answers += told.answers;
+        seen.connections += run.connections;
+        seen.requests += run.requests;
+        seen.answers += run.answers;
         seed = seed.wrapping_mul(6_364_136_223_846_793_005) | 1;
     }
     println!(
@@ -122,7 +127,7 @@ pub fn rows_of_requests() {
     );
 }
 
-/// The bombs in full: a gigabyte each, as far as they are looked at.
+/// Decompression bombs of 1.1 GiB each: more than the receiver decompresses of one tarball.
 pub fn tarballs_of_a_gigabyte() {
     let took = tarballs::backfilled(1100);
     println!(
@@ -134,7 +139,7 @@ pub fn tarballs_of_a_gigabyte() {
     assert!(took.peak_kib < 128 << 10, "more than 128 MiB");
 }
 
-/// Each target for a minute; the targets are a workspace of their own and are built for it.
+/// Runs each fuzz target for a minute. The targets are a workspace of their own, which is built first.
 pub fn fuzz_targets() {
     let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/run");
     let status = Command::new(run).args(["all", "60"]).status();

@@ -1,7 +1,7 @@
-//! The long runs that CI has no time for: `just campaign`. Each prints its figures; a broken
-//! promise is a panic, a slow machine is only a larger figure.
+//! The long runs that CI has no time for: `just campaign`. Each prints its figures. A broken promise
+//! is a panic; a slow machine has larger figures, and fails nothing.
 //!
-//! `cargo test --test campaign [-- NAME]` runs all of them, or those whose names have NAME in them.
+//! `cargo test --test campaign [-- NAME]` runs all of them, or those with NAME in their names.
 
 mod bad_network;
 mod gate_under_change;
@@ -91,21 +91,23 @@ fn main() {
     }
 }
 
-/// A fresh store every 25 kills: each check reads all that is stored.
+/// Every 25 kills have a store of their own, since each check reads all that is stored.
 fn kills_of_the_receiver() {
-    let (mut kills, mut acknowledged, mut unanswered) = (0, 0, 0);
+    let mut kills = 0;
+    let mut acknowledged = 0;
+    let mut unanswered = 0;
     for _ in 0..12 {
-        let told = kills::receiver_killed_under_load(25, 4);
-        kills += told.kills;
-        acknowledged += told.acknowledged;
-        unanswered += told.unanswered;
+        let run = kills::receiver_killed_under_load(25, 4);
+        kills += run.kills;
+        acknowledged += run.acknowledged;
+        unanswered += run.unanswered;
         println!(
             "kills: {kills} kill -9 under load, {acknowledged} uploads acknowledged and there, {unanswered} cut off"
         );
     }
 }
 
-/// Debug builds can slow their syncs; another build is measured with the disk as it is.
+/// A debug build makes each sync slower for this run; a release build syncs as fast as the disk does.
 fn health_while_the_disk_is_slow() {
     let mut world = World::prepared("");
     world.env("CIS490_SYNC_DELAY_MS", 300);
@@ -113,7 +115,8 @@ fn health_while_the_disk_is_slow() {
     let over = AtomicBool::new(false);
     let mut waits = thread::scope(|scope| {
         for sender in 0..8 {
-            let (world, over) = (&world, &over);
+            let world = &world;
+            let over = &over;
             scope.spawn(move || upload_until(world, over, sender, 4 << 20));
         }
         let asked = (0..2000).map(|_| {
@@ -148,7 +151,7 @@ fn upload_until(world: &World, over: &AtomicBool, sender: u64, bytes: usize) {
     }
 }
 
-/// All of them under way at the same time: each sends its last byte only when all have begun.
+/// 64 uploads at the same time: each sends its last byte when all have begun.
 fn many_uploads_at_once() {
     let world = World::new();
     let idle_kib = memory_kib(&world, "VmRSS:");
@@ -164,7 +167,7 @@ fn many_uploads_at_once() {
     let began = Instant::now();
     let mut clients: Vec<Client> = thread::scope(|scope| {
         let send = |(n, bytes): (usize, &Vec<u8>)| {
-            // One address alone would get half of the places.
+            // One address may have half of `max_uploads`: each upload comes from another one.
             let source = std::net::Ipv4Addr::new(127, 0, 1, n as u8);
             let mut client = Client::connect_from(world.address(), source);
             client.send(&bytes[..bytes.len() - 1]).unwrap();
@@ -187,13 +190,14 @@ fn many_uploads_at_once() {
     for client in &mut clients {
         assert_eq!(client.answer().unwrap().status, 201);
     }
-    let (took_s, peak_kib) = (began.elapsed().as_secs_f64(), memory_kib(&world, "VmHWM:"));
+    let took_s = began.elapsed().as_secs_f64();
+    let peak_kib = memory_kib(&world, "VmHWM:");
     println!(
         "uploads: 64 of 16 MiB at once in {took_s:.1} s; memory {idle_kib} KiB before, {peak_kib} KiB at the peak"
     );
     assert!(
         peak_kib < 64 << 10,
-        "64 uploads at once take more than 64 MiB"
+        "64 uploads at once use more than 64 MiB"
     );
 }
 
@@ -206,7 +210,8 @@ fn an_idle_receiver() {
     println!("idle: {ticks} ticks of 10 ms in 20 s (git is asked every second), {kib} KiB");
 }
 
-/// The answer has no room and the peer's end was read: the closer once span on that end.
+/// A regression: an answer that does not fit into the peer's receive buffer, and a peer that has shut
+/// down its sending side. The thread that closes connections polled that end without a pause.
 fn a_peer_that_ends_and_does_not_read() {
     let paste = "a line to paste\\n".repeat(1 << 20);
     let world = World::with(&format!(
@@ -222,6 +227,7 @@ fn a_peer_that_ends_and_does_not_read() {
     assert!(ticks < 100, "the closer spins");
 }
 
+/// A field of the receiver's /proc/PID/status that is in kB.
 fn memory_kib(world: &World, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
     let line = status
@@ -231,7 +237,7 @@ fn memory_kib(world: &World, field: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// User and system time of the process itself, in clock ticks.
+/// User and system time of the receiver, in ticks of 10 ms.
 fn cpu_ticks(world: &World) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", world.pid())).unwrap();
     let fields: Vec<&str> = stat

@@ -1,13 +1,13 @@
-//! Power cuts by the hundred, of every filesystem and in both ways.
+//! Hundreds of power cuts, on every filesystem, with the loss of the disk's cache and without.
 
 use crate::power::{self, Kind, Loss, kind, receiver, shipper};
 
 /// Cuts of each kind: over 200 in all.
 const CUTS: u32 = 60;
-/// Of one disk: each check reads all that is stored.
+/// Cuts of one disk, which are few since each check reads all that is stored.
 const CUTS_OF_A_DISK: u32 = 15;
 
-/// Every way that the power can go here.
+/// Every filesystem and loss that this machine can simulate.
 const KINDS: [Kind; 6] = [
     kind("ext4", Loss::Shutdown),
     kind("xfs", Loss::Shutdown),
@@ -26,7 +26,7 @@ pub fn of_the_shipper() {
     each_kind("the shipper's power", shipper::shipper_without_power);
 }
 
-/// `CIS490_POWER="xfs, shut down"` picks the kinds with that in their name.
+/// `CIS490_POWER="xfs, shut down"` picks the kinds with that text in their names.
 fn each_kind<T: std::fmt::Debug>(what: &str, run: impl Fn(Kind, u32, u64) -> Option<T>) {
     let first = power::seed();
     let wanted = std::env::var("CIS490_POWER").unwrap_or_default();
@@ -36,8 +36,8 @@ fn each_kind<T: std::fmt::Debug>(what: &str, run: impl Fn(Kind, u32, u64) -> Opt
         }
         for n in 0..CUTS / CUTS_OF_A_DISK {
             let seed = first + u64::from(n);
-            if let Some(told) = run(kind, CUTS_OF_A_DISK, seed) {
-                println!("{what}: {kind}, seed {seed}: {told:?}");
+            if let Some(report) = run(kind, CUTS_OF_A_DISK, seed) {
+                println!("{what}: {kind}, seed {seed}: {report:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Every system call that can fail, failing in every way: some hundreds of runs each.
+//! Every system call that can fail, made to fail in every way: some hundreds of runs for each side.
 
 use crate::syscalls::{Told, can_trace, receiver, shipper};
 
@@ -14,15 +14,15 @@ fn run(what: &str, sweep: impl Fn(fn(usize) -> bool) -> Told) {
     if !can_trace(what) {
         return;
     }
-    let told = sweep(|_| true);
-    let missed = &told.missed;
+    let report = sweep(|_| true);
+    let missed = &report.missed;
     println!(
         "{what}: {} faults, {} met by no call: {missed:?}",
-        told.faults,
+        report.faults,
         missed.len()
     );
-    for (outcome, count) in &told.outcomes {
+    for (outcome, count) in &report.outcomes {
         println!("{what}: {count:4} times {outcome}");
     }
-    told.assert_struck();
+    report.assert_struck();
 }

@@ -1,76 +1,97 @@
-//! Compressing: bytes become a Zstandard frame (RFC 8878), block by block, in bounded memory.
+//! The compressor: bytes become a Zstandard frame (RFC 8878, section 3.1.1), block by block, in
+//! bounded memory. The names are those of the RFC. In the order of its sections:
+//!
+//!     this file         frame header, blocks, checksum              3.1.1, 3.1.1.1, 3.1.1.2
+//!     literals          Literals_Section                            3.1.1.3.1
+//!     sequences         Sequences_Section, repeat offsets           3.1.1.3.2, 3.1.1.5
+//!     sequence_codes    codes, baselines, default distributions     3.1.1.3.2.1.1, 3.1.1.3.2.2
+//!     fse               the tables of Finite State Entropy          4.1
+//!     distribution      FSE_Table_Description                       4.1.1
+//!     huffman_tree      Huffman_Tree_Description                    4.2.1
+//!     huffman           Huffman-coded streams                       4.2.2
+//!     bits              bitstreams                                  4.1, 4.2.2
+//!     match_finder      which sequences a block becomes             the encoder's own choice
+//!     proof             decodes each compressed block again         3.1.1.3 to 3.1.1.5
 //!
 //! 1. The same bytes are the same frame, on every machine: nothing here is random or fractional.
-//! 2. A compressed block leaves only after `proof` has read it back from its written bytes. One that
-//!    does not read back is stored: it leaves as it came, without a copy that could differ.
-//! 3. A block that was not written compressed leaves no trace: what a reader keeps from block to
-//!    block is what the last compressed one left, on both sides.
+//! 2. A Compressed_Block leaves only after `proof` has decoded it from its written bytes. One that
+//!    does not decode to its input leaves as a Raw_Block, without a copy that could differ.
+//! 3. A block that did not become a Compressed_Block leaves no trace: the tables and repeat offsets
+//!    that a decoder keeps are those of the last Compressed_Block, on both sides.
 //!
-//! Why our own: ruzstd's encoder, which has our match finder's place too, knows no recent distances
-//! and describes every table anew; on telemetry it was a fifth larger than `zstd -3` and a third as
-//! fast, and now and then wrote a block that nothing reads. It still does all other reading.
+//! Why our own: ruzstd's encoder, which lets us have our own match finder too, knows no repeat
+//! offsets and describes every table anew; on telemetry its frames were a fifth larger than those of
+//! `zstd -3` and took three times as long, and now and then no decoder could read one. ruzstd still
+//! does all other decoding.
 
 mod bits;
-mod checksum;
+mod distribution;
 mod fse;
 mod huffman;
+mod huffman_tree;
 mod literals;
-mod matcher;
+mod match_finder;
 mod proof;
+mod sequence_codes;
 mod sequences;
 
+use std::hash::Hasher;
 use std::panic::{self, AssertUnwindSafe};
 
-use self::checksum::Checksum;
-use self::huffman::Lengths;
-use self::matcher::{Found, Matcher, WINDOW_BYTES};
-use self::proof::Reader;
-use self::sequences::{Recent, Tables};
+use twox_hash::XxHash64;
 
-/// The most that the format allows a block to hold.
-pub const BLOCK_BYTES: usize = 128 << 10;
-/// History is moved to the front of its room once it has grown to this.
-const HISTORY_BYTES_MAX: usize = 2 * WINDOW_BYTES + BLOCK_BYTES;
-const HEAD_BYTES: usize = 3;
-/// What a bit writer may write beyond the end.
+use self::huffman_tree::Tree;
+use self::match_finder::{BlockContent, MatchFinder, WINDOW_BYTES};
+use self::proof::BlockDecoder;
+use self::sequences::{RepeatOffsets, Tables};
+
+/// Block_Maximum_Size (section 3.1.1.2.4): the most input of a block.
+pub const BLOCK_BYTES_MAX: usize = 128 << 10;
+/// The history slides down to one window before it would grow beyond this.
+const HISTORY_BYTES_MAX: usize = 2 * WINDOW_BYTES + BLOCK_BYTES_MAX;
+const BLOCK_HEADER_BYTES: usize = 3;
+/// A bit writer writes up to so many bytes beyond the end of its bitstream.
 const SLACK_BYTES: usize = 8;
 
 const _: () = assert!(HISTORY_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(WINDOW_BYTES.is_power_of_two() && WINDOW_BYTES <= 8 << 20);
 
-/// One frame on its way.
+/// One frame, from its header to its checksum.
+///
+/// [`Compressor::frame_header`] comes first. Then, for each block, [`Compressor::buffer`] is filled
+/// and [`Compressor::block`] compresses it. [`Compressor::content_checksum`] ends the frame.
 pub struct Compressor {
-    /// What went in, as far back as a repetition may reach or further, and room after it.
+    /// The input, as far back as the window or further, and after it the buffer of the next block.
     history: Vec<u8>,
-    /// Of `history`, what went in.
+    /// Of `history`, the bytes of input.
     filled: usize,
-    matcher: Matcher,
-    found: Found,
-    kept: Kept,
-    reader: Reader,
-    checksum: Checksum,
-    /// The compressed block that is being written.
-    out: Vec<u8>,
+    match_finder: MatchFinder,
+    content: BlockContent,
+    state: State,
+    decoder: BlockDecoder,
+    checksum: XxHash64,
+    /// The Compressed_Block that is being written.
+    compressed: Vec<u8>,
+    /// How many blocks became Raw_Blocks because they did not decode to their input. Each is a fault
+    /// of this crate that cost nothing but size.
     pub blocks_not_read_back: u64,
     #[cfg(test)]
     damage: Option<fn(&mut [u8])>,
 }
 
-/// What the next block may build on.
+/// What a Compressed_Block leaves for the next one to build on.
 #[derive(Clone)]
-struct Kept {
-    recent: Recent,
-    codes: Option<Lengths>,
-    tables: Tables,
+struct State {
+    repeat_offsets: RepeatOffsets,
+    huffman_tree: Option<Tree>,
+    fse_tables: Tables,
 }
 
-/// What became of a block.
-enum Written {
-    /// Stored as it is.
-    Plain,
-    /// One byte, repeated.
-    Only,
-    /// So many bytes of `out`.
+/// Block_Type (section 3.1.1.2.2).
+enum BlockType {
+    Raw,
+    Rle,
+    /// Of so many bytes, which are in `compressed`.
     Compressed(usize),
 }
 
@@ -85,139 +106,147 @@ impl Compressor {
         Compressor {
             history: Vec::new(),
             filled: 0,
-            matcher: Matcher::new(),
-            found: Found::default(),
-            kept: Kept {
-                recent: Recent::FIRST,
-                codes: None,
-                tables: Tables::default(),
+            match_finder: MatchFinder::new(),
+            content: BlockContent::default(),
+            state: State {
+                repeat_offsets: RepeatOffsets::INITIAL,
+                huffman_tree: None,
+                fse_tables: Tables::default(),
             },
-            reader: Reader::new(),
-            checksum: Checksum::new(),
-            out: vec![0; BLOCK_BYTES + SLACK_BYTES],
+            decoder: BlockDecoder::new(RepeatOffsets::INITIAL),
+            checksum: XxHash64::with_seed(0),
+            compressed: vec![0; BLOCK_BYTES_MAX + SLACK_BYTES],
             blocks_not_read_back: 0,
             #[cfg(test)]
             damage: None,
         }
     }
 
-    /// What a frame begins with: its mark, that a checksum ends it, and how far back it reaches.
-    pub fn head() -> [u8; 6] {
-        let window = (WINDOW_BYTES.ilog2() as u8 - 10) << 3;
-        [0x28, 0xb5, 0x2f, 0xfd, 0b100, window]
+    /// Magic_Number (section 3.1.1) and Frame_Header (section 3.1.1.1): a Frame_Header_Descriptor
+    /// with Content_Checksum_Flag alone, and Window_Descriptor.
+    pub fn frame_header() -> [u8; 6] {
+        let exponent = WINDOW_BYTES.ilog2() as u8 - 10;
+        [0x28, 0xb5, 0x2f, 0xfd, 0b100, exponent << 3]
     }
 
-    /// Room for the next block. [`Compressor::block`] says how much of it was filled.
-    pub fn room(&mut self) -> &mut [u8] {
-        if self.filled + BLOCK_BYTES > HISTORY_BYTES_MAX {
-            let gone = self.filled - WINDOW_BYTES;
-            self.history.copy_within(gone..self.filled, 0);
+    /// Where the next block's input goes, [`BLOCK_BYTES_MAX`] long. [`Compressor::block`] follows.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        if self.filled + BLOCK_BYTES_MAX > HISTORY_BYTES_MAX {
+            let lost = self.filled - WINDOW_BYTES;
+            self.history.copy_within(lost..self.filled, 0);
             self.filled = WINDOW_BYTES;
-            self.matcher.forget(gone as u32);
+            self.match_finder.slide(lost as u32);
         }
-        let end = self.filled + BLOCK_BYTES;
+        let end = self.filled + BLOCK_BYTES_MAX;
         if self.history.len() < end {
-            // An episode of one block needs no room for many.
-            let all = match self.filled {
-                0 => BLOCK_BYTES,
-                _ => HISTORY_BYTES_MAX,
+            // An episode of one block needs no memory for many.
+            let capacity = if self.filled == 0 {
+                BLOCK_BYTES_MAX
+            } else {
+                HISTORY_BYTES_MAX
             };
-            self.history.reserve_exact(all - self.history.len());
+            self.history.reserve_exact(capacity - self.history.len());
             self.history.resize(end, 0);
         }
         &mut self.history[self.filled..end]
     }
 
-    /// The block of the first `filled` bytes of [`Compressor::room`]: its head and its body, to be
-    /// written next. All but the last block are full.
-    pub fn block(&mut self, filled: usize, is_last: bool) -> ([u8; HEAD_BYTES], &[u8]) {
+    /// The block of the first `filled` bytes of [`Compressor::buffer`], all of them unless it is the
+    /// last block: its Block_Header (section 3.1.1.2) and its Block_Content, to be written next.
+    pub fn block(&mut self, filled: usize, is_last: bool) -> ([u8; BLOCK_HEADER_BYTES], &[u8]) {
         let begin = self.filled;
         self.filled += filled;
-        self.checksum.add(&self.history[begin..self.filled]);
-        let kind = self.write_block(begin);
-        let block = &self.history[begin..self.filled];
-        // What is stored leaves from where it came to: nothing that could be read back differently.
-        let (kind, size, body) = match kind {
-            Written::Plain => (0, filled, block),
-            Written::Only => (1, filled, &block[..1]),
-            Written::Compressed(bytes) => (2, bytes, &self.out[..bytes]),
+        self.checksum.write(&self.history[begin..self.filled]);
+        let block_type = self.compress(begin);
+        let input = &self.history[begin..self.filled];
+        // A Raw_Block leaves from where its input came to: there is nothing that could differ.
+        let (type_bits, block_size, content) = match block_type {
+            BlockType::Raw => (0, filled, input),
+            BlockType::Rle => (1, filled, &input[..1]),
+            BlockType::Compressed(bytes) => (2, bytes, &self.compressed[..bytes]),
         };
-        let [a, b, c, _] = (u32::from(is_last) | kind << 1 | (size as u32) << 3).to_le_bytes();
-        ([a, b, c], body)
+        let header = u32::from(is_last) | type_bits << 1 | (block_size as u32) << 3;
+        let [low, middle, high, _] = header.to_le_bytes();
+        ([low, middle, high], content)
     }
 
-    /// What ends a frame, after its last block.
-    pub fn end(&self) -> [u8; 4] {
-        self.checksum.low().to_le_bytes()
+    /// Content_Checksum (section 3.1.1), after the last block: the lower half of the input's XXH64.
+    pub fn content_checksum(&self) -> [u8; 4] {
+        (self.checksum.finish() as u32).to_le_bytes()
     }
 
-    fn write_block(&mut self, begin: usize) -> Written {
-        let block = &self.history[begin..self.filled];
-        let Some((first, rest)) = block.split_first() else {
-            return Written::Plain;
+    /// Chooses the type of the block of `history[begin..]`.
+    fn compress(&mut self, begin: usize) -> BlockType {
+        let input = &self.history[begin..self.filled];
+        let Some((first, rest)) = input.split_first() else {
+            return BlockType::Raw;
         };
         if rest.iter().all(|byte| byte == first) {
-            return Written::Only;
+            return BlockType::Rle;
         }
-        // A fault of ours in here costs the block its compression, and nothing else.
-        let compressed = panic::catch_unwind(AssertUnwindSafe(|| self.compress(begin)));
+        // A panic in here is a fault of ours. It costs the block its compression, and nothing else.
+        let compressed = panic::catch_unwind(AssertUnwindSafe(|| self.write_compressed(begin)));
         match compressed {
-            Ok(Some(bytes)) => Written::Compressed(bytes),
-            Ok(None) => Written::Plain,
+            Ok(Some(bytes)) => BlockType::Compressed(bytes),
+            Ok(None) => BlockType::Raw,
             Err(_) => {
-                self.distrust();
-                Written::Plain
+                self.reset_after_fault();
+                BlockType::Raw
             }
         }
     }
 
-    /// Writes the block compressed, and reads it back. Its bytes; `None` if it is to be stored.
-    fn compress(&mut self, begin: usize) -> Option<usize> {
-        let mut next = self.kept.clone();
+    /// Writes a Compressed_Block (section 3.1.1.3), and decodes it again. Its bytes; `None` if the
+    /// block is to be a Raw_Block.
+    fn write_compressed(&mut self, begin: usize) -> Option<usize> {
+        let mut next = self.state.clone();
         let history = &self.history[..self.filled];
-        let told = self
-            .matcher
-            .find(history, begin, &mut next.recent, &mut self.found);
-        if self.found.sequences.is_empty() && literals::are_even(&history[begin..]) {
+        let content = &mut self.content;
+        let last_literals =
+            self.match_finder
+                .find_matches(history, begin, &mut next.repeat_offsets, content);
+        if content.sequences.is_empty() && literals::are_incompressible(&history[begin..]) {
             return None;
         }
-        self.found.end(&history[told..]);
-        let block_bytes = history.len() - begin;
-        let room = &mut self.out[..block_bytes + SLACK_BYTES];
-        let literals_bytes = literals::write(&self.found.literals, &mut next.codes, room)?;
-        let rest = room.get_mut(literals_bytes..)?;
-        let sequences_bytes = sequences::write(&self.found.sequences, &mut next.tables, rest)?;
+        content.add_last_literals(&history[last_literals..]);
+        let input_bytes = history.len() - begin;
+        let buffer = &mut self.compressed[..input_bytes + SLACK_BYTES];
+        let literals_bytes =
+            literals::write_section(&content.literals, &mut next.huffman_tree, buffer)?;
+        let rest = buffer.get_mut(literals_bytes..)?;
+        let sequences_bytes =
+            sequences::write_section(&content.sequences, &mut next.fse_tables, rest)?;
+        self.match_finder
+            .set_literal_cost(content.literals.len(), literals_bytes);
         let bytes = literals_bytes + sequences_bytes;
-        self.matcher
-            .learn(self.found.literals.len(), literals_bytes);
-        if bytes >= block_bytes {
+        if bytes >= input_bytes {
             return None;
         }
-        let written = &mut self.out[..bytes];
+        let compressed = &mut self.compressed[..bytes];
         #[cfg(test)]
         if let Some(damage) = self.damage {
-            damage(written);
+            damage(compressed);
         }
-        let reads = self.reader.reads(written, history, begin);
-        if !reads || self.reader.recent() != next.recent {
-            self.distrust();
+        let is_input = self.decoder.decodes_to(compressed, history, begin);
+        if !is_input || self.decoder.repeat_offsets() != next.repeat_offsets {
+            self.reset_after_fault();
             return None;
         }
-        self.kept = next;
+        self.state = next;
         Some(bytes)
     }
 
-    /// After a block that did not read back: the next compressed one must build on nothing, since
-    /// what this side and the proof keep may differ.
-    fn distrust(&mut self) {
+    /// After a block that did not decode to its input: the next Compressed_Block repeats no table,
+    /// since those of the encoder and those of `proof` may differ.
+    fn reset_after_fault(&mut self) {
         self.blocks_not_read_back += 1;
-        self.kept.codes = None;
-        self.kept.tables = Tables::default();
-        let recent = self.kept.recent;
-        self.reader = Reader::new();
-        self.reader.recent_is(recent);
+        self.state.huffman_tree = None;
+        self.state.fse_tables = Tables::default();
+        self.decoder = BlockDecoder::new(self.state.repeat_offsets);
     }
 }
 
+#[cfg(test)]
+mod frozen;
 #[cfg(test)]
 mod tests;

@@ -1,204 +1,321 @@
-//! The section of a block that has its literals: as they are, one of them so many times, or in
-//! Huffman's codes.
+//! Literals_Section: the literals of a block as they are, as one byte repeated, or in Huffman codes
+//! (RFC 8878, section 3.1.1.3.1).
 
-use super::huffman::{self, Counts, Decoder, Encoder, Lengths};
+use super::huffman::{self, Counts, DecodingTable, EncodingTable};
+use super::huffman_tree::Tree;
 
-/// Fewer are not worth their description.
-const CODED_BYTES_MIN: usize = 64;
-/// From here on there are four streams, which are read faster.
-const FOUR_BYTES_MIN: usize = 256;
+/// Fewer literals are not worth a Huffman_Tree_Description.
+const COMPRESSED_BYTES_MIN: usize = 64;
+/// From here on there are four streams, which are decoded faster than one.
+const FOUR_STREAMS_BYTES_MIN: usize = 256;
+/// Three sizes of two bytes (section 3.1.1.3.1.6).
+const JUMP_TABLE_BYTES: usize = 6;
 
+/// Literals_Block_Type (section 3.1.1.3.1.1).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Plain = 0,
-    /// One byte, repeated.
-    Only = 1,
-    Coded = 2,
-    /// In the codes of the last [`Kind::Coded`].
-    CodedAsBefore = 3,
+pub enum LiteralsBlockType {
+    /// Raw_Literals_Block: the literals as they are.
+    Raw = 0,
+    /// RLE_Literals_Block: one byte, repeated.
+    Rle = 1,
+    /// Compressed_Literals_Block: a Huffman_Tree_Description, then its codes.
+    Compressed = 2,
+    /// Treeless_Literals_Block: codes of the last tree that was described.
+    Treeless = 3,
 }
 
-impl Kind {
-    fn of(bits: u8) -> Kind {
+impl LiteralsBlockType {
+    fn of(bits: u8) -> LiteralsBlockType {
         match bits & 3 {
-            0 => Kind::Plain,
-            1 => Kind::Only,
-            2 => Kind::Coded,
-            _ => Kind::CodedAsBefore,
+            0 => LiteralsBlockType::Raw,
+            1 => LiteralsBlockType::Rle,
+            2 => LiteralsBlockType::Compressed,
+            _ => LiteralsBlockType::Treeless,
         }
     }
 }
 
-/// Whether codes would save next to nothing of a block that repeats nothing: by a sample of it, as
-/// compressed files, pictures and noise are the one thing that has to pass quickly.
-pub fn are_even(bytes: &[u8]) -> bool {
-    const PIECE_BYTES: usize = 256;
-    const PIECES: usize = 32;
-    if bytes.len() < PIECE_BYTES * PIECES {
+/// Literals_Section_Header of a compressed or treeless block (section 3.1.1.3.1.1).
+#[derive(Clone, Copy)]
+struct CompressedHeader {
+    size_format: u8,
+    /// The bits of Regenerated_Size, and those of Compressed_Size.
+    size_bits: u32,
+}
+
+impl CompressedHeader {
+    fn of_size_format(size_format: u8) -> CompressedHeader {
+        let size_bits = match size_format {
+            0 | 1 => 10,
+            2 => 14,
+            _ => 18,
+        };
+        CompressedHeader {
+            size_format,
+            size_bits,
+        }
+    }
+
+    fn of_regenerated_size(size: usize) -> CompressedHeader {
+        CompressedHeader::of_size_format(match size {
+            0..FOUR_STREAMS_BYTES_MIN => 0,
+            FOUR_STREAMS_BYTES_MIN..1024 => 1,
+            1024..16_384 => 2,
+            _ => 3,
+        })
+    }
+
+    fn has_one_stream(self) -> bool {
+        self.size_format == 0
+    }
+
+    fn bytes(self) -> usize {
+        (4 + 2 * self.size_bits as usize).div_ceil(8)
+    }
+
+    fn write(self, kind: LiteralsBlockType, regenerated: usize, compressed: usize, to: &mut [u8]) {
+        let sizes = regenerated as u64 | (compressed as u64) << self.size_bits;
+        let header = kind as u64 | u64::from(self.size_format) << 2 | sizes << 4;
+        to.copy_from_slice(&header.to_le_bytes()[..self.bytes()]);
+    }
+
+    /// Regenerated_Size and Compressed_Size.
+    fn sizes(self, header: u64) -> (usize, usize) {
+        let mask = (1 << self.size_bits) - 1;
+        let sizes = header >> 4;
+        let regenerated = sizes & mask;
+        let compressed = sizes >> self.size_bits & mask;
+        (regenerated as usize, compressed as usize)
+    }
+}
+
+/// Whether Huffman codes would save next to nothing of a block that has no matches: by a sample of
+/// it, since compressed files, pictures and noise are the one thing that has to pass quickly.
+pub fn are_incompressible(bytes: &[u8]) -> bool {
+    const SAMPLE_BYTES: usize = 256;
+    const SAMPLES: usize = 32;
+    if bytes.len() < SAMPLE_BYTES * SAMPLES {
         return false;
     }
     let mut counts = [0u64; 256];
-    for part in bytes.chunks_exact(bytes.len() / PIECES) {
-        for byte in &part[..PIECE_BYTES] {
+    for part in bytes.chunks_exact(bytes.len() / SAMPLES) {
+        for byte in &part[..SAMPLE_BYTES] {
             counts[usize::from(*byte)] += 1;
         }
     }
-    // How many pairs are of one byte tells the least that a byte costs: 1 in 256 of noise, and of
-    // what costs 7.9 bits 1 in 239.
+    // How many of all pairs are of one byte twice is a lower bound of what a byte costs: 1 in 256 of
+    // noise, and 1 in 239 of bytes that cost 7.9 bits.
     let pairs: u64 = counts.iter().map(|count| count * count).sum();
     let number: u64 = counts.iter().sum();
     pairs * 239 <= number * number
 }
 
-/// Writes the section, and takes the codes that it describes into `codes`. Its bytes; `None` if it
-/// has no room.
-pub fn write(literals: &[u8], codes: &mut Option<Lengths>, room: &mut [u8]) -> Option<usize> {
-    if literals.len() < CODED_BYTES_MIN {
-        return write_plain(literals, room);
+/// Writes the section. `tree` is the last tree that was described, and becomes the one that is
+/// described here. The section's bytes; `None` if it does not fit.
+pub fn write_section(literals: &[u8], tree: &mut Option<Tree>, buffer: &mut [u8]) -> Option<usize> {
+    if literals.len() < COMPRESSED_BYTES_MIN {
+        return write_raw(literals, buffer);
     }
     let counts = huffman::count(literals);
-    let most = counts.iter().copied().max().unwrap_or(0) as usize;
-    if most == literals.len() {
-        let at = write_head(Kind::Only, literals.len(), room)?;
-        *room.get_mut(at)? = literals[0];
-        return Some(at + 1);
+    let largest = counts.iter().copied().max().unwrap_or(0) as usize;
+    if largest == literals.len() {
+        return write_rle(literals, buffer);
     }
-    // Nearly even: codes would save less than they cost.
-    if most <= (literals.len() >> 7) + 4 {
-        return write_plain(literals, room);
+    // Nearly equal counts: codes would save less than their description costs.
+    if largest <= (literals.len() >> 7) + 4 {
+        return write_raw(literals, buffer);
     }
-    let coded = write_coded(literals, &counts, codes, room);
-    coded.or_else(|| write_plain(literals, room))
+    let compressed = write_compressed(literals, &counts, tree, buffer);
+    compressed.or_else(|| write_raw(literals, buffer))
 }
 
-fn write_plain(literals: &[u8], room: &mut [u8]) -> Option<usize> {
-    let at = write_head(Kind::Plain, literals.len(), room)?;
-    room.get_mut(at..at + literals.len())?
-        .copy_from_slice(literals);
-    Some(at + literals.len())
+/// Raw_Literals_Block (section 3.1.1.3.1.2).
+fn write_raw(literals: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let header = write_header(LiteralsBlockType::Raw, literals.len(), buffer)?;
+    let end = header + literals.len();
+    buffer.get_mut(header..end)?.copy_from_slice(literals);
+    Some(end)
 }
 
-/// For what is not coded.
-fn write_head(kind: Kind, number: usize, room: &mut [u8]) -> Option<usize> {
-    let (format, bytes) = match number {
-        0..32 => (number << 3, 1),
-        32..4096 => (number << 4 | 1 << 2, 2),
-        _ => (number << 4 | 3 << 2, 3),
+/// RLE_Literals_Block (section 3.1.1.3.1.3).
+fn write_rle(literals: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let header = write_header(LiteralsBlockType::Rle, literals.len(), buffer)?;
+    *buffer.get_mut(header)? = literals[0];
+    Some(header + 1)
+}
+
+/// Literals_Section_Header of a raw or an RLE block (section 3.1.1.3.1.1). Its bytes.
+fn write_header(
+    kind: LiteralsBlockType,
+    regenerated_size: usize,
+    buffer: &mut [u8],
+) -> Option<usize> {
+    let (size_format_and_size, bytes) = match regenerated_size {
+        0..32 => (regenerated_size << 1, 1),
+        32..4096 => (regenerated_size << 2 | 1, 2),
+        _ => (regenerated_size << 2 | 3, 3),
     };
-    let head = (format | kind as usize).to_le_bytes();
-    room.get_mut(..bytes)?.copy_from_slice(&head[..bytes]);
+    let header = (kind as usize | size_format_and_size << 2).to_le_bytes();
+    buffer.get_mut(..bytes)?.copy_from_slice(&header[..bytes]);
     Some(bytes)
 }
 
-/// `None` if codes save nothing.
-fn write_coded(
+/// Compressed_Literals_Block or Treeless_Literals_Block (section 3.1.1.3.1.4), whichever is smaller.
+/// `None` if it saves nothing.
+fn write_compressed(
     literals: &[u8],
     counts: &Counts,
-    codes: &mut Option<Lengths>,
-    room: &mut [u8],
+    tree: &mut Option<Tree>,
+    buffer: &mut [u8],
 ) -> Option<usize> {
-    let number = literals.len();
-    let (format, width) = match number {
-        0..FOUR_BYTES_MIN => (0, 10),
-        FOUR_BYTES_MIN..1024 => (1, 10),
-        1024..16_384 => (2, 14),
-        _ => (3, 18),
-    };
-    let head_bytes = (4 + 2 * width as usize).div_ceil(8);
-    let (head, body) = room.split_at_mut_checked(head_bytes)?;
-    let described = Lengths::of(counts);
-    let description = described.write(body);
-    let cost_described = described.cost(counts)? / 8 + description.unwrap_or(number) as u64;
-    let cost_before = codes.as_ref().and_then(|codes| codes.cost(counts));
-    let (kind, lengths, mut at) = match (cost_before, codes.as_ref()) {
-        (Some(before), Some(codes)) if before / 8 <= cost_described => {
-            (Kind::CodedAsBefore, codes.clone(), 0)
-        }
-        _ => (Kind::Coded, described, description?),
-    };
-    let expected = if kind == Kind::Coded {
-        cost_described
-    } else {
-        cost_before? / 8
-    };
-    if expected as usize + head_bytes + number / 64 >= number {
+    let header = CompressedHeader::of_regenerated_size(literals.len());
+    let (header_bytes, content) = buffer.split_at_mut_checked(header.bytes())?;
+    let choice = choose_tree(literals.len(), counts, tree.as_ref(), content)?;
+    if choice.content_bytes as usize + header.bytes() + literals.len() / 64 >= literals.len() {
         return None;
     }
-    let encoder = Encoder::new(&lengths);
-    if format == 0 {
-        at += encoder.encode(literals, body.get_mut(at..)?)?;
+    let table = EncodingTable::new(&choice.tree);
+    let streams = content.get_mut(choice.description_bytes..)?;
+    let streams_bytes = if header.has_one_stream() {
+        table.encode(literals, streams)?
     } else {
-        let sizes_at = at;
-        at += 6;
-        for (place, part) in literals.chunks(number.div_ceil(4)).enumerate() {
-            let bytes = encoder.encode(part, body.get_mut(at..)?)?;
-            at += bytes;
-            if place < 3 {
-                let size = u16::try_from(bytes).ok()?.to_le_bytes();
-                body[sizes_at + 2 * place..][..2].copy_from_slice(&size);
-            }
-        }
-    }
-    if at + head_bytes >= number {
+        write_four_streams(literals, &table, streams)?
+    };
+    let content_bytes = choice.description_bytes + streams_bytes;
+    if header.bytes() + content_bytes >= literals.len() {
         return None;
     }
-    let text = kind as u64 | format << 2 | (number as u64) << 4 | (at as u64) << (4 + width);
-    head.copy_from_slice(&text.to_le_bytes()[..head_bytes]);
-    if kind == Kind::Coded {
-        *codes = Some(lengths);
+    header.write(choice.kind, literals.len(), content_bytes, header_bytes);
+    if choice.kind == LiteralsBlockType::Compressed {
+        *tree = Some(choice.tree);
     }
-    Some(head_bytes + at)
+    Some(header.bytes() + content_bytes)
 }
 
-/// Reads the section into `literals`, and takes the codes that it describes into `codes`. Its bytes.
-pub fn read(bytes: &[u8], codes: &mut Option<Decoder>, literals: &mut Vec<u8>) -> Option<usize> {
-    let first = *bytes.first()?;
-    let kind = Kind::of(first);
-    let format = first >> 2 & 3;
-    let mut head = [0; 8];
-    let shown = bytes.len().min(5);
-    head[..shown].copy_from_slice(&bytes[..shown]);
-    let head = u64::from_le_bytes(head);
-    if matches!(kind, Kind::Plain | Kind::Only) {
-        let (number, at) = match format {
-            0 | 2 => (head >> 3 & 0x1f, 1),
-            1 => (head >> 4 & 0xfff, 2),
-            _ => (head >> 4 & 0xf_ffff, 3),
-        };
-        let number = number as usize;
-        literals.clear();
-        if kind == Kind::Only {
-            literals.resize(number, *bytes.get(at)?);
-            return Some(at + 1);
+struct Choice {
+    kind: LiteralsBlockType,
+    tree: Tree,
+    /// Those of the Huffman_Tree_Description, which was written.
+    description_bytes: usize,
+    /// What description and streams will have, about.
+    content_bytes: u64,
+}
+
+/// A new tree, whose description it writes, or the last tree that was described, if that costs no
+/// more. `None` if there is neither.
+fn choose_tree(
+    literals_bytes: usize,
+    counts: &Counts,
+    last_described: Option<&Tree>,
+    buffer: &mut [u8],
+) -> Option<Choice> {
+    let tree = Tree::of(counts);
+    let description_bytes = tree.write_description(buffer);
+    let described_cost =
+        tree.cost(counts)? / 8 + description_bytes.unwrap_or(literals_bytes) as u64;
+    if let Some(last) = last_described
+        && let Some(treeless_cost) = last.cost(counts)
+        && treeless_cost / 8 <= described_cost
+    {
+        return Some(Choice {
+            kind: LiteralsBlockType::Treeless,
+            tree: last.clone(),
+            description_bytes: 0,
+            content_bytes: treeless_cost / 8,
+        });
+    }
+    Some(Choice {
+        kind: LiteralsBlockType::Compressed,
+        tree,
+        description_bytes: description_bytes?,
+        content_bytes: described_cost,
+    })
+}
+
+/// Jump_Table, then a stream of each quarter of the literals (section 3.1.1.3.1.6). Their bytes.
+fn write_four_streams(literals: &[u8], table: &EncodingTable, buffer: &mut [u8]) -> Option<usize> {
+    let mut end = JUMP_TABLE_BYTES;
+    for (stream, quarter) in literals.chunks(literals.len().div_ceil(4)).enumerate() {
+        let bytes = table.encode(quarter, buffer.get_mut(end..)?)?;
+        end += bytes;
+        // The last stream has the bytes that are left.
+        if stream < 3 {
+            let size = u16::try_from(bytes).ok()?.to_le_bytes();
+            buffer[2 * stream..][..2].copy_from_slice(&size);
         }
-        literals.extend_from_slice(bytes.get(at..at + number)?);
-        return Some(at + number);
     }
-    let width = [10, 10, 14, 18][usize::from(format)];
-    let number = (head >> 4 & ((1 << width) - 1)) as usize;
-    let size = (head >> (4 + width) & ((1 << width) - 1)) as usize;
-    let head_bytes = (4 + 2 * width as usize).div_ceil(8);
-    let mut body = bytes.get(head_bytes..head_bytes + size)?;
-    if kind == Kind::Coded {
-        let (lengths, description) = Lengths::read(body)?;
-        *codes = Some(Decoder::new(&lengths));
-        body = &body[description..];
+    Some(end)
+}
+
+/// Reads the section into `literals`. `table` is that of the last tree that was described, and
+/// becomes that of the one that is described here. The section's bytes; `None` if it is none.
+pub fn read_section(
+    bytes: &[u8],
+    table: &mut Option<DecodingTable>,
+    literals: &mut Vec<u8>,
+) -> Option<usize> {
+    let first = *bytes.first()?;
+    let size_format = first >> 2 & 3;
+    let mut header = [0; 8];
+    let header_bytes = bytes.len().min(5);
+    header[..header_bytes].copy_from_slice(&bytes[..header_bytes]);
+    let header = u64::from_le_bytes(header);
+    match LiteralsBlockType::of(first) {
+        LiteralsBlockType::Raw => {
+            let (size, at) = raw_or_rle_header(size_format, header);
+            literals.clear();
+            literals.extend_from_slice(bytes.get(at..at + size)?);
+            Some(at + size)
+        }
+        LiteralsBlockType::Rle => {
+            let (size, at) = raw_or_rle_header(size_format, header);
+            literals.clear();
+            literals.resize(size, *bytes.get(at)?);
+            Some(at + 1)
+        }
+        kind => {
+            let header_fields = CompressedHeader::of_size_format(size_format);
+            let (regenerated_size, compressed_size) = header_fields.sizes(header);
+            let end = header_fields.bytes() + compressed_size;
+            let mut streams = bytes.get(header_fields.bytes()..end)?;
+            if kind == LiteralsBlockType::Compressed {
+                let (tree, description_bytes) = Tree::read_description(streams)?;
+                *table = Some(DecodingTable::new(&tree));
+                streams = &streams[description_bytes..];
+            }
+            let table = table.as_ref()?;
+            literals.resize(regenerated_size, 0);
+            if header_fields.has_one_stream() {
+                table.decode(streams, literals)?;
+            } else {
+                table.decode_four(four_streams(streams)?, literals)?;
+            }
+            Some(end)
+        }
     }
-    let decoder = codes.as_ref()?;
-    literals.resize(number, 0);
-    if format == 0 {
-        decoder.decode(body, literals)?;
-    } else {
-        let size = |place: usize| {
-            let two = body.get(2 * place..2 * place + 2)?;
-            Some(usize::from(two[0]) | usize::from(two[1]) << 8)
-        };
-        let (a, b, c) = (size(0)?, size(1)?, size(2)?);
-        let rest = body.get(6..)?;
-        let (first, rest) = rest.split_at_checked(a)?;
-        let (second, rest) = rest.split_at_checked(b)?;
-        let (third, fourth) = rest.split_at_checked(c)?;
-        decoder.decode_four([first, second, third, fourth], literals)?;
-    }
-    Some(head_bytes + size)
+}
+
+/// Regenerated_Size, and the bytes of the header (section 3.1.1.3.1.1).
+fn raw_or_rle_header(size_format: u8, header: u64) -> (usize, usize) {
+    let (size, bytes) = match size_format {
+        // One bit of Size_Format; the other is of the size.
+        0 | 2 => (header >> 3 & 0x1f, 1),
+        1 => (header >> 4 & 0xfff, 2),
+        _ => (header >> 4 & 0xf_ffff, 3),
+    };
+    (size as usize, bytes)
+}
+
+/// What is behind the Jump_Table, parted by it (section 3.1.1.3.1.6).
+fn four_streams(bytes: &[u8]) -> Option<[&[u8]; 4]> {
+    let (jump_table, rest) = bytes.split_at_checked(JUMP_TABLE_BYTES)?;
+    let size = |stream: usize| {
+        let low = usize::from(jump_table[2 * stream]);
+        let high = usize::from(jump_table[2 * stream + 1]);
+        low | high << 8
+    };
+    let (first, rest) = rest.split_at_checked(size(0))?;
+    let (second, rest) = rest.split_at_checked(size(1))?;
+    let (third, fourth) = rest.split_at_checked(size(2))?;
+    Some([first, second, third, fourth])
 }

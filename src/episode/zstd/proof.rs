@@ -1,147 +1,181 @@
-//! Reading back what was written, before anybody else has to.
+//! Decoding each compressed block after it was written, before anybody else has to (RFC 8878,
+//! sections 3.1.1.3 to 3.1.1.5).
 //!
-//! An episode's directory is deleted in the end, and then the tarball is all there is. So each
-//! block is read from its written bytes alone, with tables of its own, and compared with what went
-//! in, literal by literal and repetition by repetition. Whoever decodes a block would get those
+//! An episode's directory is deleted in the end, and then its tarball is all there is. So each block
+//! is decoded from its bytes alone, with tables of this module's own, and compared with what went in:
+//! literals with literals, a match with the bytes that it stands for. Every decoder would get those
 //! bytes; here they need not be copied together, which is most of what decoding costs.
 
-use super::bits::{BackwardReader, Look, half_word, word};
-use super::fse::{Decoder, Distribution};
+use super::bits::{BackwardBitReader, BitContainer, u32_at, u64_at};
+use super::distribution::Distribution;
+use super::fse::{DecodingTable, State};
 use super::huffman;
 use super::literals;
-use super::matcher::WINDOW_BYTES;
-use super::sequences::{self, MATCH_BYTES_MIN, Mode, Part, Recent};
+use super::match_finder::WINDOW_BYTES;
+use super::sequence_codes::SymbolType;
+use super::sequences::{self, CompressionMode, MATCH_LENGTH_MIN, RepeatOffsets};
 
-/// What a reader keeps from block to block.
-pub struct Reader {
-    codes: Option<huffman::Decoder>,
-    tables: [Option<Decoder>; 3],
-    recent: Recent,
+/// What a decoder keeps from block to block.
+pub struct BlockDecoder {
+    huffman_table: Option<huffman::DecodingTable>,
+    /// In the order of [`SymbolType::ALL`].
+    fse_tables: [Option<DecodingTable>; 3],
+    repeat_offsets: RepeatOffsets,
     literals: Vec<u8>,
 }
 
-impl Reader {
-    pub fn new() -> Reader {
-        Reader {
-            codes: None,
-            tables: [None, None, None],
-            recent: Recent::FIRST,
+impl BlockDecoder {
+    pub fn new(repeat_offsets: RepeatOffsets) -> BlockDecoder {
+        BlockDecoder {
+            huffman_table: None,
+            fse_tables: [None, None, None],
+            repeat_offsets,
             literals: Vec::new(),
         }
     }
 
-    pub fn recent(&self) -> Recent {
-        self.recent
+    pub fn repeat_offsets(&self) -> RepeatOffsets {
+        self.repeat_offsets
     }
 
-    /// A reader who has read up to here has these recent distances.
-    pub fn recent_is(&mut self, recent: Recent) {
-        self.recent = recent;
-    }
-
-    /// Whether the compressed `block` is `history[begin..]`. If not, this reader is of no more use.
-    pub fn reads(&mut self, block: &[u8], history: &[u8], begin: usize) -> bool {
+    /// Whether the Compressed_Block `block` decodes to `history[begin..]`. If not, this decoder is of
+    /// no more use.
+    pub fn decodes_to(&mut self, block: &[u8], history: &[u8], begin: usize) -> bool {
         self.compare(block, history, begin).is_some()
     }
 
     fn compare(&mut self, block: &[u8], history: &[u8], begin: usize) -> Option<()> {
-        let mut at = literals::read(block, &mut self.codes, &mut self.literals)?;
-        let (number, bytes) = sequences::read_number(block.get(at..)?)?;
+        let mut at = literals::read_section(block, &mut self.huffman_table, &mut self.literals)?;
+        let (number, bytes) = sequences::read_number_of_sequences(block.get(at..)?)?;
         at += bytes;
-        let literals = &self.literals[..];
         if number == 0 {
-            let is_all = at == block.len() && literals == &history[begin..];
-            return is_all.then_some(());
+            let is_same = at == block.len() && self.literals == history[begin..];
+            return is_same.then_some(());
         }
-        let modes = *block.get(at)?;
-        at += 1;
-        for part in Part::ALL {
-            let mode = Mode::of(modes >> (6 - 2 * part as u32));
-            let table = &mut self.tables[part as usize];
-            at += read_table(part, mode, block.get(at..)?, table)?;
+        at += self.read_tables(block.get(at..)?)?;
+        self.compare_sequences(number, block.get(at..)?, history, begin)
+    }
+
+    /// Reads Symbol_Compression_Modes, and the tables that they announce (section 3.1.1.3.2.1).
+    /// Their bytes.
+    fn read_tables(&mut self, bytes: &[u8]) -> Option<usize> {
+        let modes = *bytes.first()?;
+        let mut at = 1;
+        for (kind, table) in SymbolType::ALL.into_iter().zip(&mut self.fse_tables) {
+            let mode = CompressionMode::of(modes >> (6 - 2 * kind as u32));
+            at += read_table(kind, mode, bytes.get(at..)?, table)?;
         }
-        let [by_literals, by_distance, by_length] = &self.tables;
-        let (by_literals, by_distance, by_length) = (
-            by_literals.as_ref()?,
-            by_distance.as_ref()?,
-            by_length.as_ref()?,
-        );
-        let ranges = Part::ALL.map(Ranges::new);
-        let mut reader = BackwardReader::new(block.get(at..)?)?;
-        let mut literal = by_literals.begin(&mut reader);
-        let mut distance = by_distance.begin(&mut reader);
-        let mut length = by_length.begin(&mut reader);
-        let (mut place, mut told) = (begin, 0);
+        Some(at)
+    }
+
+    /// Decodes the sequences, each of which has to repeat its part of the history (sections
+    /// 3.1.1.3.2.1.2 and 3.1.1.4).
+    fn compare_sequences(
+        &mut self,
+        number: usize,
+        bitstream: &[u8],
+        history: &[u8],
+        begin: usize,
+    ) -> Option<()> {
+        let literals = &self.literals[..];
+        let [literals_lengths, offsets, match_lengths] = &self.fse_tables;
+        let literals_lengths = literals_lengths.as_ref()?;
+        let offsets = offsets.as_ref()?;
+        let match_lengths = match_lengths.as_ref()?;
+        let baselines = SymbolType::ALL.map(Baselines::new);
+        let [
+            literals_length_baselines,
+            offset_baselines,
+            match_length_baselines,
+        ] = &baselines;
+        let mut reader = BackwardBitReader::new(bitstream)?;
+        let mut literals_length_state = literals_lengths.read_state(&mut reader);
+        let mut offset_state = offsets.read_state(&mut reader);
+        let mut match_length_state = match_lengths.read_state(&mut reader);
+        let mut at = begin;
+        let mut literals_used = 0;
         for left in (0..number).rev() {
-            // Three times at most 16 bits, since a distance has to lie in the window.
-            let mut look = reader.look();
-            let name = ranges[1].read(distance.symbol, &mut look)?;
-            let repeated = ranges[2].read(length.symbol, &mut look)? as usize + MATCH_BYTES_MIN;
-            let number = ranges[0].read(literal.symbol, &mut look)? as usize;
-            reader.after(look);
-            same(literals, told, history, place, number)?;
-            (told, place) = (told + number, place + number);
-            let back = self.recent.distance(name, number)? as usize;
-            let from = place.checked_sub(back).filter(|_| back <= WINDOW_BYTES)?;
-            same(history, from, history, place, repeated)?;
-            place += repeated;
+            // At most three times 16 bits: an offset that has more is not in the window.
+            let mut bits = reader.peek();
+            let offset_value = offset_baselines.read(offset_state, &mut bits)?;
+            let match_length = match_length_baselines.read(match_length_state, &mut bits)?;
+            let match_length = match_length as usize + MATCH_LENGTH_MIN;
+            let literals_length =
+                literals_length_baselines.read(literals_length_state, &mut bits)?;
+            let literals_length = literals_length as usize;
+            reader.skip_read(bits);
+            compare_bytes(literals, literals_used, history, at, literals_length)?;
+            literals_used += literals_length;
+            at += literals_length;
+            let offset = self.repeat_offsets.offset(offset_value, literals_length)? as usize;
+            if offset > WINDOW_BYTES {
+                return None;
+            }
+            compare_bytes(history, at.checked_sub(offset)?, history, at, match_length)?;
+            at += match_length;
             if left > 0 {
-                let mut look = reader.look();
-                literal = by_literals.next(literal, &mut look);
-                length = by_length.next(length, &mut look);
-                distance = by_distance.next(distance, &mut look);
-                reader.after(look);
+                let mut bits = reader.peek();
+                literals_length_state =
+                    literals_lengths.next_state(literals_length_state, &mut bits);
+                match_length_state = match_lengths.next_state(match_length_state, &mut bits);
+                offset_state = offsets.next_state(offset_state, &mut bits);
+                reader.skip_read(bits);
             }
         }
-        let is_rest = literals.get(told..)? == history.get(place..)?;
-        (is_rest && reader.is_spent()).then_some(())
+        let is_rest_same = literals.get(literals_used..)? == history.get(at..)?;
+        (is_rest_same && reader.is_finished()).then_some(())
     }
 }
 
-/// Takes the table that a part's mode tells. The bytes of its description.
-fn read_table(part: Part, mode: Mode, bytes: &[u8], table: &mut Option<Decoder>) -> Option<usize> {
-    let (read, length) = match mode {
-        Mode::Repeated => return table.is_some().then_some(0),
-        Mode::Predefined => (Decoder::new(part.predefined()), 0),
-        Mode::Only => (Decoder::only(*bytes.first()?), 1),
-        Mode::Described => {
-            let (distribution, length) = Distribution::read(bytes, part.log_max())?;
-            (Decoder::new(&distribution), length)
+/// Reads the table that a mode announces into `table`. The bytes of its description.
+fn read_table(
+    kind: SymbolType,
+    mode: CompressionMode,
+    bytes: &[u8],
+    table: &mut Option<DecodingTable>,
+) -> Option<usize> {
+    let (read, description_bytes) = match mode {
+        CompressionMode::Repeat => return table.is_some().then_some(0),
+        CompressionMode::Predefined => (DecodingTable::new(kind.predefined()), 0),
+        CompressionMode::Rle => (DecodingTable::rle(*bytes.first()?), 1),
+        CompressionMode::FseCompressed => {
+            let (distribution, description_bytes) =
+                Distribution::read_description(bytes, kind.accuracy_log_max())?;
+            (DecodingTable::new(&distribution), description_bytes)
         }
     };
     *table = Some(read);
-    Some(length)
+    Some(description_bytes)
 }
 
-/// The ranges of a part's codes.
-struct Ranges([Option<(u32, u32)>; 64]);
+/// By code, its Baseline and Number_of_Bits.
+struct Baselines([Option<(u32, u32)>; 64]);
 
-impl Ranges {
-    fn new(part: Part) -> Ranges {
-        Ranges(std::array::from_fn(|code| part.range(code as u8)))
+impl Baselines {
+    fn new(kind: SymbolType) -> Baselines {
+        Baselines(std::array::from_fn(|code| kind.baseline(code as u8)))
     }
 
+    /// The value of a state's code and its additional bits.
     #[inline(always)]
-    fn read(&self, code: u8, look: &mut Look) -> Option<u32> {
-        let (begin, bits) = self.0[usize::from(code) % 64]?;
-        Some(begin + look.take(bits))
+    fn read(&self, state: State, bits: &mut BitContainer) -> Option<u32> {
+        let (baseline, number_of_bits) = self.0[usize::from(state.symbol) % 64]?;
+        Some(baseline + bits.read(number_of_bits))
     }
 }
 
-/// Whether `length` bytes are the same in two places. As a repetition may overlap itself, this is
-/// what says that copying one byte after the other would give those that went in.
+/// `None` if `length` bytes differ. A match may overlap itself: where this finds no difference, to
+/// copy one byte after the other gives the bytes that went in.
 #[inline(always)]
-fn same(a: &[u8], a_at: usize, b: &[u8], b_at: usize, length: usize) -> Option<()> {
-    let (a, b) = (a.get(a_at..a_at + length)?, b.get(b_at..b_at + length)?);
+fn compare_bytes(a: &[u8], a_at: usize, b: &[u8], b_at: usize, length: usize) -> Option<()> {
+    let a = a.get(a_at..a_at + length)?;
+    let b = b.get(b_at..b_at + length)?;
     let is_same = match length {
         0 => true,
-        // Both ends at once; they overlap or meet.
+        // The first and the last bytes, which overlap or meet.
         1..4 => a[0] == b[0] && a[length / 2] == b[length / 2] && a[length - 1] == b[length - 1],
-        4..8 => {
-            half_word(a, 0) == half_word(b, 0)
-                && half_word(a, length - 4) == half_word(b, length - 4)
-        }
-        8..=16 => word(a, 0) == word(b, 0) && word(a, length - 8) == word(b, length - 8),
+        4..8 => u32_at(a, 0) == u32_at(b, 0) && u32_at(a, length - 4) == u32_at(b, length - 4),
+        8..=16 => u64_at(a, 0) == u64_at(b, 0) && u64_at(a, length - 8) == u64_at(b, length - 8),
         _ => a == b,
     };
     is_same.then_some(())

@@ -1,353 +1,277 @@
-//! Sequences: how many literals, then how much to repeat from how far back. Each of the three is a
-//! code, which fse writes, and bits that say where in the code's range it lies.
+//! Sequences_Section: each sequence is a Literals_Length, a Match_Length and an Offset_Value (RFC
+//! 8878, section 3.1.1.3.2). Each of the three is a code, which FSE encodes, and additional bits.
 
 use super::bits::BitWriter;
-use super::fse::{Distribution, Encoder, SYMBOLS_MAX};
+use super::distribution::{Distribution, SYMBOLS_MAX};
+use super::fse::EncodingTable;
+use super::sequence_codes::{SymbolType, literals_length_code, match_length_code};
 
-/// The shortest repetition of the format.
-pub const MATCH_BYTES_MIN: usize = 3;
+/// The shortest match of the format (section 3.1.1.3.2.1.1).
+pub const MATCH_LENGTH_MIN: usize = 3;
 
-/// Literals, then a repetition.
+/// Literals, then a match.
 #[derive(Clone, Copy)]
 pub struct Sequence {
-    pub literals: u32,
-    /// Its length less [`MATCH_BYTES_MIN`].
-    pub length: u32,
-    /// 1 to 3 name one of the last three distances; above, it is the distance and 3.
-    pub distance: u32,
-    /// Of each, in [`Part`]'s order.
+    literals_length: u32,
+    /// Match_Length less [`MATCH_LENGTH_MIN`].
+    match_length: u32,
+    /// Offset_Value (section 3.1.1.5).
+    offset_value: u32,
+    /// In the order of [`SymbolType::ALL`].
     codes: [u8; 3],
 }
 
 impl Sequence {
-    pub fn new(literals: usize, length: usize, distance: u32) -> Sequence {
-        let (literals, length) = (literals as u32, (length - MATCH_BYTES_MIN) as u32);
+    pub fn new(literals_length: usize, match_length: usize, offset_value: u32) -> Sequence {
+        let literals_length = literals_length as u32;
+        let match_length = (match_length - MATCH_LENGTH_MIN) as u32;
         Sequence {
-            literals,
-            length,
-            distance,
+            literals_length,
+            match_length,
+            offset_value,
             codes: [
-                literals_code(literals),
-                distance.ilog2() as u8,
-                length_code(length),
+                literals_length_code(literals_length),
+                offset_value.ilog2() as u8,
+                match_length_code(match_length),
             ],
         }
     }
 }
 
-/// The last three distances, which have short names.
+/// The three repeat offsets, Repeated_Offset1 first (section 3.1.1.5). An Offset_Value of 1 to 3
+/// stands for one of them; a larger one is an offset and 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recent(pub [u32; 3]);
+pub struct RepeatOffsets(pub [u32; 3]);
 
-impl Recent {
-    /// As a frame begins.
-    pub const FIRST: Recent = Recent([1, 4, 8]);
+impl RepeatOffsets {
+    /// Those of a frame's first compressed block.
+    pub const INITIAL: RepeatOffsets = RepeatOffsets([1, 4, 8]);
 
-    /// The name of a distance after so many literals, remembering it.
+    /// The Offset_Value of an offset that follows so many literals. The offset becomes the first
+    /// repeat offset.
     #[inline(always)]
-    pub fn name(&mut self, distance: u32, literals: usize) -> u32 {
-        let [a, b, c] = self.0;
-        let name = match literals > 0 {
-            true if distance == a => return 1,
-            true if distance == b => 2,
-            true if distance == c => 3,
-            false if distance == b => 1,
-            false if distance == c => 2,
-            false if distance + 1 == a => 3,
-            _ => distance + 3,
-        };
-        self.0 = match distance == b {
-            true => [b, a, c],
-            false => [distance, a, b],
-        };
-        name
-    }
-
-    /// The distance of a name, remembering it; `None` if there is none.
-    #[inline(always)]
-    pub fn distance(&mut self, name: u32, literals: usize) -> Option<u32> {
-        let [a, b, c] = self.0;
-        let place = name + u32::from(literals == 0);
-        let (distance, recent) = match place {
-            _ if name > 3 => (name - 3, [name - 3, a, b]),
-            1 => (a, [a, b, c]),
-            2 => (b, [b, a, c]),
-            3 => (c, [c, a, b]),
-            _ => (a.checked_sub(1)?, [a - 1, a, b]),
-        };
-        self.0 = recent;
-        (distance > 0).then_some(distance)
-    }
-}
-
-/// The three parts of a sequence in the order in which their tables are described.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    Literals,
-    Distance,
-    Length,
-}
-
-impl Part {
-    pub const ALL: [Part; 3] = [Part::Literals, Part::Distance, Part::Length];
-
-    pub fn log_max(self) -> u32 {
-        match self {
-            Part::Literals | Part::Length => 9,
-            Part::Distance => 8,
-        }
-    }
-
-    /// The table that needs no description.
-    pub fn predefined(self) -> &'static Distribution {
-        match self {
-            Part::Literals => &LITERALS,
-            Part::Distance => &DISTANCES,
-            Part::Length => &LENGTHS,
-        }
-    }
-
-    /// Where a code's range begins, and how many bits say where in it; `None` if there is no such
-    /// code. For lengths, the beginning is less [`MATCH_BYTES_MIN`].
-    pub fn range(self, code: u8) -> Option<(u32, u32)> {
-        let code = u32::from(code);
-        match self {
-            Part::Literals => by_table(code, &LITERALS_BITS, 16),
-            Part::Length => by_table(code, &LENGTHS_BITS, 32),
-            Part::Distance => (code < 32).then(|| (1 << code, code)),
-        }
-    }
-}
-
-/// Up to `plain` each value is its own code; then the ranges follow each other.
-fn by_table(code: u32, bits: &[u8], plain: u32) -> Option<(u32, u32)> {
-    let Some(above) = code.checked_sub(plain) else {
-        return Some((code, 0));
-    };
-    let own = u32::from(*bits.get(above as usize)?);
-    let before = bits[..above as usize].iter().map(|bits| 1 << bits);
-    Some((plain + before.sum::<u32>(), own))
-}
-
-/// Of the codes from 16 on.
-const LITERALS_BITS: [u8; 20] = [
-    1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-];
-/// Of the codes from 32 on.
-const LENGTHS_BITS: [u8; 21] = [
-    1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-];
-
-static LITERALS: Distribution = Distribution::given(
-    6,
-    &[
-        4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1,
-        1, 1, -1, -1, -1, -1,
-    ],
-);
-static LENGTHS: Distribution = Distribution::given(
-    6,
-    &[
-        1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
-    ],
-);
-static DISTANCES: Distribution = Distribution::given(
-    5,
-    &[
-        1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
-    ],
-);
-
-#[inline(always)]
-fn literals_code(literals: u32) -> u8 {
-    static CODES: [u8; 64] = codes(&LITERALS_BITS, 16);
-    match CODES.get(literals as usize) {
-        Some(code) => *code,
-        None => literals.ilog2() as u8 + 19,
-    }
-}
-
-#[inline(always)]
-fn length_code(length: u32) -> u8 {
-    static CODES: [u8; 128] = codes(&LENGTHS_BITS, 32);
-    match CODES.get(length as usize) {
-        Some(code) => *code,
-        None => length.ilog2() as u8 + 36,
-    }
-}
-
-/// The codes of the first values.
-const fn codes<const N: usize>(bits: &[u8], plain: usize) -> [u8; N] {
-    let mut codes = [0; N];
-    let (mut value, mut above, mut left) = (0, 0, 1usize << bits[0]);
-    while value < N {
-        if value < plain {
-            codes[value] = value as u8;
-        } else {
-            codes[value] = (plain + above) as u8;
-            left -= 1;
-            if left == 0 && value + 1 < N {
-                above += 1;
-                left = 1 << bits[above];
+    pub fn offset_value(&mut self, offset: u32, literals_length: usize) -> u32 {
+        let [first, second, third] = self.0;
+        let offset_value = if literals_length > 0 {
+            if offset == first {
+                return 1;
+            } else if offset == second {
+                2
+            } else if offset == third {
+                3
+            } else {
+                offset + 3
             }
-        }
-        value += 1;
+        } else {
+            // Without literals the three stand for the second, the third, and the first less 1.
+            if offset == second {
+                1
+            } else if offset == third {
+                2
+            } else if offset + 1 == first {
+                3
+            } else {
+                offset + 3
+            }
+        };
+        let new_third = if offset == second { third } else { second };
+        self.0 = [offset, first, new_third];
+        offset_value
     }
-    codes
+
+    /// The offset of an Offset_Value that follows so many literals, which becomes the first repeat
+    /// offset; `None` if it would be 0.
+    #[inline(always)]
+    pub fn offset(&mut self, offset_value: u32, literals_length: usize) -> Option<u32> {
+        let [first, second, third] = self.0;
+        let (offset, repeat_offsets) = if offset_value > 3 {
+            (offset_value - 3, [offset_value - 3, first, second])
+        } else {
+            match offset_value + u32::from(literals_length == 0) {
+                1 => (first, [first, second, third]),
+                2 => (second, [second, first, third]),
+                3 => (third, [third, first, second]),
+                _ => (first.checked_sub(1)?, [first - 1, first, second]),
+            }
+        };
+        self.0 = repeat_offsets;
+        (offset > 0).then_some(offset)
+    }
 }
 
-/// How a part's table is told.
+/// How a decoder comes by the table of a symbol type (section 3.1.1.3.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum CompressionMode {
+    /// Predefined_Mode: the default distribution.
     Predefined = 0,
-    /// Always the same code.
-    Only = 1,
-    Described = 2,
-    /// The table of the block before.
-    Repeated = 3,
+    /// RLE_Mode: one code, repeated.
+    Rle = 1,
+    /// FSE_Compressed_Mode: an FSE_Table_Description.
+    FseCompressed = 2,
+    /// Repeat_Mode: the table of the last compressed block that had sequences.
+    Repeat = 3,
 }
 
-impl Mode {
-    pub fn of(bits: u8) -> Mode {
+impl CompressionMode {
+    pub fn of(bits: u8) -> CompressionMode {
         match bits & 3 {
-            0 => Mode::Predefined,
-            1 => Mode::Only,
-            2 => Mode::Described,
-            _ => Mode::Repeated,
+            0 => CompressionMode::Predefined,
+            1 => CompressionMode::Rle,
+            2 => CompressionMode::FseCompressed,
+            _ => CompressionMode::Repeat,
         }
     }
 }
 
-/// What the next block may repeat.
+/// The tables that the next block may repeat, in the order of [`SymbolType::ALL`].
 #[derive(Clone, Default)]
 pub struct Tables([Option<Table>; 3]);
 
 #[derive(Clone)]
 struct Table {
     distribution: Distribution,
-    encoder: Encoder,
+    encoding: EncodingTable,
 }
 
 impl Table {
     fn new(distribution: Distribution) -> Table {
         Table {
-            encoder: Encoder::new(&distribution),
+            encoding: EncodingTable::new(&distribution),
             distribution,
         }
     }
 }
 
-/// Writes the section. Its bytes, or `None` if it has no room; `tables` then is of no use.
-pub fn write(sequences: &[Sequence], tables: &mut Tables, room: &mut [u8]) -> Option<usize> {
-    let mut at = write_number(sequences.len(), room)?;
-    let Some((last, others)) = sequences.split_last() else {
-        return Some(at);
-    };
-    let mut counts = [[0u32; SYMBOLS_MAX]; 3];
+/// Writes the section. `tables` become those of this block. The section's bytes; `None` if it does
+/// not fit, after which `tables` are of no use.
+pub fn write_section(
+    sequences: &[Sequence],
+    tables: &mut Tables,
+    buffer: &mut [u8],
+) -> Option<usize> {
+    let modes_at = write_number_of_sequences(sequences.len(), buffer)?;
+    if sequences.is_empty() {
+        return Some(modes_at);
+    }
+    let mut end = modes_at + 1;
+    let mut modes = [CompressionMode::Predefined; 3];
+    for (kind, counts) in SymbolType::ALL.into_iter().zip(&counts_of(sequences)) {
+        let table = &mut tables.0[kind as usize];
+        let (mode, bytes) = choose_table(kind, counts, table, buffer.get_mut(end..)?)?;
+        modes[kind as usize] = mode;
+        end += bytes;
+    }
+    let [literals_lengths, offsets, match_lengths] = modes.map(|mode| mode as u8);
+    *buffer.get_mut(modes_at)? = literals_lengths << 6 | offsets << 4 | match_lengths << 2;
+    end += write_bitstream(sequences, tables, buffer.get_mut(end..)?)?;
+    // Only a table that was described, here or earlier, is repeated. The format would allow the
+    // others as well.
+    for (table, mode) in tables.0.iter_mut().zip(modes) {
+        if matches!(mode, CompressionMode::Predefined | CompressionMode::Rle) {
+            *table = None;
+        }
+    }
+    Some(end)
+}
+
+/// How often each code occurs, of the three symbol types.
+fn counts_of(sequences: &[Sequence]) -> [[u32; SYMBOLS_MAX]; 3] {
+    let mut counts = [[0; SYMBOLS_MAX]; 3];
     for sequence in sequences {
         for (counts, code) in counts.iter_mut().zip(sequence.codes) {
             counts[usize::from(code) % SYMBOLS_MAX] += 1;
         }
     }
-    let modes_at = at;
-    at += 1;
-    let mut modes = 0;
-    for (part, counts) in Part::ALL.into_iter().zip(&counts) {
-        let table = &mut tables.0[part as usize];
-        let (mode, bytes) = describe(part, counts, table, room.get_mut(at..)?)?;
-        modes = modes << 2 | mode as u8;
-        at += bytes;
-    }
-    *room.get_mut(modes_at)? = modes << 2;
-    let mut writer = BitWriter::new(room.get_mut(at..)?);
-    {
-        let encoder = |part: Part| tables.0[part as usize].as_ref().map(|table| &table.encoder);
-        let [literals, distances, lengths] = Part::ALL.map(encoder);
-        let (literals, distances, lengths) = (literals?, distances?, lengths?);
-        let mut states = [
-            literals.begin(last.codes[0]),
-            distances.begin(last.codes[1]),
-            lengths.begin(last.codes[2]),
-        ];
-        add_rest(last, &mut writer);
-        for sequence in others.iter().rev() {
-            let [literals_code, distance_code, length_code] = sequence.codes;
-            states[1] = distances.encode(states[1], distance_code, &mut writer);
-            states[2] = lengths.encode(states[2], length_code, &mut writer);
-            states[0] = literals.encode(states[0], literals_code, &mut writer);
-            writer.flush();
-            add_rest(sequence, &mut writer);
-        }
-        lengths.end(states[2], &mut writer);
-        distances.end(states[1], &mut writer);
-        literals.end(states[0], &mut writer);
-    }
-    // Only what was described, then or earlier, is still there for the next block.
-    for (place, table) in tables.0.iter_mut().enumerate() {
-        let mode = Mode::of(modes >> (4 - 2 * place));
-        if matches!(mode, Mode::Predefined | Mode::Only) {
-            *table = None;
-        }
-    }
-    Some(at + writer.end_marked()?)
+    counts
 }
 
-/// Where in their codes' ranges the three lie. The ranges begin at multiples of their size.
+/// Puts the cheapest table of a symbol type into `table`, and writes what a decoder needs to have
+/// it. The mode, and the bytes written.
+fn choose_table(
+    kind: SymbolType,
+    counts: &[u32; SYMBOLS_MAX],
+    table: &mut Option<Table>,
+    buffer: &mut [u8],
+) -> Option<(CompressionMode, usize)> {
+    let present = counts.iter().filter(|count| **count > 0).count();
+    if present == 1 {
+        let code = counts.iter().position(|count| *count > 0)?;
+        *table = Some(Table::new(Distribution::rle(code)));
+        *buffer.first_mut()? = code as u8;
+        return Some((CompressionMode::Rle, 1));
+    }
+    let described = Distribution::normalize(counts, kind.accuracy_log_max());
+    let description_bytes = described.write_description(buffer)?;
+    let described_cost = described.cost(counts)? + 8 * 256 * description_bytes as u64;
+    let predefined_cost = kind.predefined().cost(counts).unwrap_or(u64::MAX);
+    let repeat_cost = table
+        .as_ref()
+        .and_then(|table| table.distribution.cost(counts))
+        .unwrap_or(u64::MAX);
+    if repeat_cost <= described_cost && repeat_cost <= predefined_cost {
+        return Some((CompressionMode::Repeat, 0));
+    }
+    if predefined_cost <= described_cost {
+        *table = Some(Table::new(kind.predefined().clone()));
+        return Some((CompressionMode::Predefined, 0));
+    }
+    *table = Some(Table::new(described));
+    Some((CompressionMode::FseCompressed, description_bytes))
+}
+
+/// Writes the bitstream, from the last sequence to the first, since a decoder reads backwards
+/// (section 3.1.1.3.2.1.2). Its bytes.
+fn write_bitstream(sequences: &[Sequence], tables: &Tables, buffer: &mut [u8]) -> Option<usize> {
+    let (last, others) = sequences.split_last()?;
+    let [literals_lengths, offsets, match_lengths] = &tables.0;
+    let literals_lengths = &literals_lengths.as_ref()?.encoding;
+    let offsets = &offsets.as_ref()?.encoding;
+    let match_lengths = &match_lengths.as_ref()?.encoding;
+    let mut writer = BitWriter::new(buffer);
+    let [literals_length_code, offset_code, match_length_code] = last.codes;
+    let mut literals_length_state = literals_lengths.first_state(literals_length_code);
+    let mut offset_state = offsets.first_state(offset_code);
+    let mut match_length_state = match_lengths.first_state(match_length_code);
+    add_additional_bits(last, &mut writer);
+    for sequence in others.iter().rev() {
+        let [literals_length_code, offset_code, match_length_code] = sequence.codes;
+        offset_state = offsets.encode(offset_state, offset_code, &mut writer);
+        match_length_state =
+            match_lengths.encode(match_length_state, match_length_code, &mut writer);
+        literals_length_state =
+            literals_lengths.encode(literals_length_state, literals_length_code, &mut writer);
+        writer.flush();
+        add_additional_bits(sequence, &mut writer);
+    }
+    match_lengths.write_state(match_length_state, &mut writer);
+    offsets.write_state(offset_state, &mut writer);
+    literals_lengths.write_state(literals_length_state, &mut writer);
+    writer.finish_marked()
+}
+
+/// Adds how far each of the three values is above the Baseline of its code. A Baseline is a multiple
+/// of the range of its code: the lowest bits of the value are that difference.
 #[inline(always)]
-fn add_rest(sequence: &Sequence, writer: &mut BitWriter) {
-    let [literals_code, distance_code, length_code] = sequence.codes;
-    let bits_of = |table: &[u8], plain: u8, code: u8| match code.checked_sub(plain) {
-        Some(above) => u32::from(table[usize::from(above) % table.len()]),
-        None => 0,
-    };
+fn add_additional_bits(sequence: &Sequence, writer: &mut BitWriter) {
+    let [literals_length_code, offset_code, match_length_code] = sequence.codes;
     let mut add = |value: u32, bits: u32| {
         writer.add(u64::from(value) & ((1 << bits) - 1), bits);
     };
     add(
-        sequence.literals,
-        bits_of(&LITERALS_BITS, 16, literals_code),
+        sequence.literals_length,
+        SymbolType::literals_length_bits(literals_length_code),
     );
-    add(sequence.length, bits_of(&LENGTHS_BITS, 32, length_code));
-    // At most 7 + 16 + 16 + 24 bits are waiting: windows are no larger.
-    add(sequence.distance, u32::from(distance_code));
+    add(
+        sequence.match_length,
+        SymbolType::match_length_bits(match_length_code),
+    );
+    // At most 7 + 16 + 16 + 24 bits wait for this flush, since a window has less than 2^24 bytes.
+    add(sequence.offset_value, u32::from(offset_code));
     writer.flush();
 }
 
-/// Takes the cheapest table for a part into `table`, and writes what the reader needs to have it.
-fn describe(
-    part: Part,
-    counts: &[u32; SYMBOLS_MAX],
-    table: &mut Option<Table>,
-    room: &mut [u8],
-) -> Option<(Mode, usize)> {
-    let present = counts.iter().filter(|count| **count > 0).count();
-    if present == 1 {
-        let only = counts.iter().position(|count| *count > 0)?;
-        *table = Some(Table::new(Distribution::only(only)));
-        *room.first_mut()? = only as u8;
-        return Some((Mode::Only, 1));
-    }
-    let described = Distribution::of(counts, part.log_max());
-    let bytes = described.write(room)?;
-    let described_cost = described.cost(counts)? + 8 * 256 * bytes as u64;
-    let predefined_cost = part.predefined().cost(counts).unwrap_or(u64::MAX);
-    let repeated_cost = table
-        .as_ref()
-        .and_then(|table| table.distribution.cost(counts));
-    let repeated_cost = repeated_cost.unwrap_or(u64::MAX);
-    if repeated_cost <= described_cost && repeated_cost <= predefined_cost {
-        return Some((Mode::Repeated, 0));
-    }
-    if predefined_cost <= described_cost {
-        *table = Some(Table::new(part.predefined().clone()));
-        return Some((Mode::Predefined, 0));
-    }
-    *table = Some(Table::new(described));
-    Some((Mode::Described, bytes))
-}
-
-fn write_number(number: usize, room: &mut [u8]) -> Option<usize> {
+/// Number_of_Sequences (section 3.1.1.3.2.1). Its bytes.
+fn write_number_of_sequences(number: usize, buffer: &mut [u8]) -> Option<usize> {
     let [low, high, ..] = number.to_le_bytes();
     let bytes: &[u8] = match number {
         0..128 => &[low],
@@ -357,12 +281,12 @@ fn write_number(number: usize, room: &mut [u8]) -> Option<usize> {
             &[0xff, low, high]
         }
     };
-    room.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    buffer.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(bytes.len())
 }
 
-/// The number of sequences, and how many bytes it has.
-pub fn read_number(bytes: &[u8]) -> Option<(usize, usize)> {
+/// Number_of_Sequences, and how many bytes it has (section 3.1.1.3.2.1).
+pub fn read_number_of_sequences(bytes: &[u8]) -> Option<(usize, usize)> {
     let byte = |at: usize| bytes.get(at).map(|byte| usize::from(*byte));
     match byte(0)? {
         first @ 0..128 => Some((first, 1)),
@@ -376,44 +300,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_lies_in_its_codes_range() {
-        for value in (0..131_072u32).step_by(1) {
-            for (part, code) in [
-                (Part::Literals, literals_code(value)),
-                (Part::Length, length_code(value.min(131_071))),
-            ] {
-                let (begin, bits) = part.range(code).unwrap();
-                assert!(
-                    begin <= value && value < begin + (1 << bits),
-                    "{part:?} {value}"
-                );
-                assert_eq!(begin % (1 << bits), 0, "what add_rest takes for granted");
-            }
-        }
-        assert_eq!(Part::Literals.range(36), None);
-        assert_eq!(Part::Length.range(53), None);
-    }
-
-    #[test]
-    fn names_and_distances_tell_the_same_story() {
-        let (mut writer, mut reader) = (Recent::FIRST, Recent::FIRST);
+    fn an_offset_value_is_read_as_the_offset_it_was_made_of() {
+        let mut encoder = RepeatOffsets::INITIAL;
+        let mut decoder = RepeatOffsets::INITIAL;
         for i in 0..5000u32 {
-            let distance = [1, 4, 5, 7, 8, 9, 100][(i * i % 7919 % 7) as usize];
-            let literals = (i % 3) as usize;
-            let name = writer.name(distance, literals);
-            assert_eq!(reader.distance(name, literals), Some(distance), "{i}");
-            assert_eq!(writer, reader);
+            let offset = [1, 4, 5, 7, 8, 9, 100][(i * i % 7919 % 7) as usize];
+            let literals_length = (i % 3) as usize;
+            let offset_value = encoder.offset_value(offset, literals_length);
+            let read = decoder.offset(offset_value, literals_length);
+            assert_eq!(read, Some(offset), "{i}");
+            assert_eq!(encoder, decoder);
         }
     }
 
     #[test]
-    fn numbers_of_sequences() {
+    fn a_number_of_sequences_is_read_as_it_was_written() {
         for number in [
             0, 1, 127, 128, 255, 256, 0x7eff, 0x7f00, 0x7f01, 0x8000, 43_690,
         ] {
-            let mut room = [0; 3];
-            let bytes = write_number(number, &mut room).unwrap();
-            assert_eq!(read_number(&room), Some((number, bytes)));
+            let mut buffer = [0; 3];
+            let bytes = write_number_of_sequences(number, &mut buffer).unwrap();
+            assert_eq!(read_number_of_sequences(&buffer), Some((number, bytes)));
         }
     }
 }

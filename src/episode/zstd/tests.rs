@@ -1,4 +1,4 @@
-//! The compressor against readers that are not its own: the reference `zstd`, and ruzstd.
+//! The compressor against decoders that are not its own: the reference `zstd`, and ruzstd.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -7,36 +7,36 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::*;
 
-fn packed(bytes: &[u8]) -> Vec<u8> {
-    packed_by(Compressor::new(), bytes).0
+pub(super) fn compressed(bytes: &[u8]) -> Vec<u8> {
+    compressed_by(Compressor::new(), bytes).0
 }
 
-fn packed_by(mut compressor: Compressor, bytes: &[u8]) -> (Vec<u8>, u64) {
-    let mut frame = Compressor::head().to_vec();
+fn compressed_by(mut compressor: Compressor, bytes: &[u8]) -> (Vec<u8>, u64) {
+    let mut frame = Compressor::frame_header().to_vec();
     let mut left = bytes;
     loop {
-        let filled = left.read(compressor.room()).unwrap();
-        let is_last = filled < BLOCK_BYTES;
-        let (head, body) = compressor.block(filled, is_last);
-        frame.extend_from_slice(&head);
-        frame.extend_from_slice(body);
+        let filled = left.read(compressor.buffer()).unwrap();
+        let is_last = filled < BLOCK_BYTES_MAX;
+        let (header, content) = compressor.block(filled, is_last);
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(content);
         if is_last {
             break;
         }
     }
-    frame.extend_from_slice(&compressor.end());
+    frame.extend_from_slice(&compressor.content_checksum());
     (frame, compressor.blocks_not_read_back)
 }
 
-fn by_ruzstd(frame: &[u8]) -> Vec<u8> {
+fn decoded_by_ruzstd(frame: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut decoder = StreamingDecoder::new(frame).unwrap();
     decoder.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-/// `None` if there is no zstd here.
-fn by_zstd(frames: &[u8]) -> Option<Vec<u8>> {
+/// `None` if this machine has no zstd.
+fn decoded_by_zstd(frames: &[u8]) -> Option<Vec<u8>> {
     let mut zstd = Command::new("zstd")
         .args(["-d", "-c", "-q"])
         .stdin(Stdio::piped())
@@ -47,15 +47,15 @@ fn by_zstd(frames: &[u8]) -> Option<Vec<u8>> {
     let frames = frames.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&frames));
     let output = zstd.wait_with_output().unwrap();
-    assert!(output.status.success(), "zstd does not read it");
+    assert!(output.status.success(), "zstd does not decode a frame");
     writer.join().unwrap().unwrap();
     Some(output.stdout)
 }
 
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -63,8 +63,8 @@ impl Random {
     }
 }
 
-/// Bytes of many kinds in one: text, numbers, noise, runs, and pieces of what was before.
-fn mixture(seed: u64, bytes: usize) -> Vec<u8> {
+/// Bytes of many kinds in one: text, numbers, noise, runs of one byte, and earlier pieces again.
+pub(super) fn mixture(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut mixed: Vec<u8> = Vec::with_capacity(bytes + 4096);
     let alphabet = 2 + random.next(254);
@@ -100,40 +100,56 @@ fn mixture(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_goes_in_comes_out_of_other_readers() {
-    let noise = mixture(1, 3).repeat(1);
+fn other_decoders_decode_a_frame_to_its_input() {
+    let three_bytes = mixture(1, 3);
     let mut cases = vec![
         vec![],
         b"a".to_vec(),
         vec![0; 300_000],
         b"abcdabcdabcdabcdabcd".repeat(3),
-        [vec![b'x'; BLOCK_BYTES - 1], vec![b'y'; BLOCK_BYTES + 2]].concat(),
-        noise,
+        [
+            vec![b'x'; BLOCK_BYTES_MAX - 1],
+            vec![b'y'; BLOCK_BYTES_MAX + 2],
+        ]
+        .concat(),
+        three_bytes,
     ];
     for seed in 0..60 {
-        let bytes = [50, 1000, 20_000, BLOCK_BYTES, BLOCK_BYTES + 1, 400_000][seed as usize % 6];
+        let bytes = [
+            50,
+            1000,
+            20_000,
+            BLOCK_BYTES_MAX,
+            BLOCK_BYTES_MAX + 1,
+            400_000,
+        ][seed as usize % 6];
         cases.push(mixture(seed, bytes));
     }
     let mut frames = Vec::new();
     for bytes in &cases {
-        let (frame, not_read_back) = packed_by(Compressor::new(), bytes);
+        let (frame, not_read_back) = compressed_by(Compressor::new(), bytes);
         assert_eq!(not_read_back, 0);
         assert!(
-            by_ruzstd(&frame) == *bytes,
-            "{} bytes come back changed",
+            decoded_by_ruzstd(&frame) == *bytes,
+            "{} bytes are decoded to others",
             bytes.len()
         );
-        assert!(frame.len() <= bytes.len() + 3 * (bytes.len() / BLOCK_BYTES + 1) + 10);
+        assert!(frame.len() <= bytes.len() + 3 * (bytes.len() / BLOCK_BYTES_MAX + 1) + 10);
         frames.extend(frame);
     }
-    match by_zstd(&frames) {
-        Some(all) => assert!(all == cases.concat(), "zstd reads something else"),
-        None => eprintln!("skipped: no zstd here to read what was written"),
+    match decoded_by_zstd(&frames) {
+        Some(all) => assert!(
+            all == cases.concat(),
+            "zstd decodes the frames to other bytes"
+        ),
+        None => {
+            eprintln!("skipped: other_decoders_decode_a_frame_to_its_input, in part: no zstd here")
+        }
     }
 }
 
 #[test]
-fn repetitions_reach_back_a_window_and_no_further() {
+fn matches_reach_back_a_window_and_no_further() {
     let piece: Vec<u8> = mixture(3, 400_000).into_iter().step_by(7).collect();
     let piece: Vec<u8> = piece
         .iter()
@@ -148,46 +164,46 @@ fn repetitions_reach_back_a_window_and_no_further() {
     ] {
         let filler = mixture(99, gap);
         let bytes = [&piece[..], &filler, &piece].concat();
-        let frame = packed(&bytes);
-        assert!(by_ruzstd(&frame) == bytes, "gap {gap}");
+        let frame = compressed(&bytes);
+        assert!(decoded_by_ruzstd(&frame) == bytes, "gap {gap}");
     }
     let twice = [&piece[..], &piece].concat();
-    assert!(packed(&twice).len() < packed(&piece).len() + 2000);
+    assert!(compressed(&twice).len() < compressed(&piece).len() + 2000);
 }
 
-/// What cannot be made smaller passes quickly; that must not cost what can.
+/// Incompressible blocks pass quickly. The blocks after them must be none the larger for it.
 #[test]
-fn noise_is_stored_and_what_comes_after_it_is_not() {
+fn noise_becomes_raw_blocks_and_the_lines_after_it_do_not() {
     let mut random = Random(490);
-    let noise: Vec<u8> = (0..3 * BLOCK_BYTES)
+    let noise: Vec<u8> = (0..3 * BLOCK_BYTES_MAX)
         .map(|_| random.next(256) as u8)
         .collect();
-    assert!(literals::are_even(&noise[..BLOCK_BYTES]));
-    let frame = packed(&noise);
+    assert!(literals::are_incompressible(&noise[..BLOCK_BYTES_MAX]));
+    let frame = compressed(&noise);
     assert_eq!(
         frame.len(),
         noise.len() + 10 + 4 * 3,
         "three full, one empty"
     );
-    // Seven bits of each byte, without one repetition: codes alone make it smaller.
+    // Seven bits of each byte, without a match: Huffman codes alone make it smaller.
     let seven: Vec<u8> = noise.iter().map(|byte| byte & 0x7f).collect();
-    assert!(packed(&seven).len() < seven.len() * 9 / 10);
-    let lines: Vec<u8> = (0..BLOCK_BYTES as u64 / 16)
+    assert!(compressed(&seven).len() < seven.len() * 9 / 10);
+    let lines: Vec<u8> = (0..BLOCK_BYTES_MAX as u64 / 16)
         .flat_map(|i| format!("{{\"n\":{i},\"x\":{}}}\n", random.next(99_999)).into_bytes())
         .collect();
-    let alone = packed(&lines).len();
-    let frame = packed(&[&noise[..], &lines].concat());
+    let alone = compressed(&lines).len();
+    let frame = compressed(&[&noise[..], &lines].concat());
     assert!(
         frame.len() < noise.len() + alone * 11 / 10,
         "{} bytes for the lines, {alone} without noise before them",
         frame.len() - noise.len()
     );
-    assert!(by_ruzstd(&frame) == [&noise[..], &lines].concat());
+    assert!(decoded_by_ruzstd(&frame) == [&noise[..], &lines].concat());
 }
 
 #[test]
-fn a_block_that_does_not_read_back_is_stored_and_the_next_builds_on_nothing() {
-    let bytes = mixture(5, 10 * BLOCK_BYTES);
+fn a_block_that_does_not_decode_to_its_input_becomes_raw_and_the_next_repeats_no_table() {
+    let bytes = mixture(5, 10 * BLOCK_BYTES_MAX);
     let damages: [fn(&mut [u8]); 4] = [
         |block| block[0] ^= 1,
         |block| *block.last_mut().unwrap() = 0,
@@ -197,30 +213,30 @@ fn a_block_that_does_not_read_back_is_stored_and_the_next_builds_on_nothing() {
     for damage in damages {
         let mut compressor = Compressor::new();
         compressor.damage = Some(damage);
-        let (frame, not_read_back) = packed_by(compressor, &bytes);
+        let (frame, not_read_back) = compressed_by(compressor, &bytes);
         assert!(not_read_back >= 10);
-        assert!(by_ruzstd(&frame) == bytes);
+        assert!(decoded_by_ruzstd(&frame) == bytes);
     }
-    // Only one is damaged: those after it are compressed, and right.
+    // Only one block is damaged: those after it are compressed, and right.
     let mut compressor = Compressor::new();
-    let mut frame = Compressor::head().to_vec();
-    for (number, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
+    let mut frame = Compressor::frame_header().to_vec();
+    for (number, block) in bytes.chunks(BLOCK_BYTES_MAX).enumerate() {
         compressor.damage = (number == 4).then_some(|block: &mut [u8]| block[9] ^= 4);
-        compressor.room()[..block.len()].copy_from_slice(block);
-        let (head, body) = compressor.block(block.len(), number == 9);
-        frame.extend_from_slice(&head);
-        frame.extend_from_slice(body);
+        compressor.buffer()[..block.len()].copy_from_slice(block);
+        let (header, content) = compressor.block(block.len(), number == 9);
+        frame.extend_from_slice(&header);
+        frame.extend_from_slice(content);
     }
-    frame.extend_from_slice(&compressor.end());
+    frame.extend_from_slice(&compressor.content_checksum());
     assert_eq!(compressor.blocks_not_read_back, 1);
     assert!(frame.len() < bytes.len());
-    assert!(by_ruzstd(&frame) == bytes);
-    by_zstd(&frame).inspect(|read| assert!(*read == bytes));
+    assert!(decoded_by_ruzstd(&frame) == bytes);
+    decoded_by_zstd(&frame).inspect(|read| assert!(*read == bytes));
 }
 
-/// The proof reads what others write as well: it follows the format, not our encoder.
+/// `proof` decodes the blocks of another encoder as well: it follows the format, not our encoder.
 #[test]
-fn the_proof_reads_blocks_of_the_reference_and_no_damaged_ones() {
+fn the_proof_decodes_blocks_of_the_reference_and_no_damaged_ones() {
     let bytes = mixture(7, 300_000);
     let mut frame = Vec::new();
     let mut child = match Command::new("zstd")
@@ -230,7 +246,9 @@ fn the_proof_reads_blocks_of_the_reference_and_no_damaged_ones() {
         .spawn()
     {
         Ok(child) => child,
-        Err(_) => return eprintln!("skipped: no zstd here to write what the proof reads"),
+        Err(_) => {
+            return eprintln!("skipped: the_proof_decodes_blocks_of_the_reference: no zstd here");
+        }
     };
     let mut stdin = child.stdin.take().unwrap();
     let copy = bytes.clone();
@@ -243,43 +261,61 @@ fn the_proof_reads_blocks_of_the_reference_and_no_damaged_ones() {
         .unwrap();
     writer.join().unwrap().unwrap();
     child.wait().unwrap();
-    assert_eq!(frame[4] & 0b1110_0111, 0, "a head of one window byte");
+    assert_eq!(
+        frame[4] & 0b1110_0111,
+        0,
+        "a Frame_Header with Window_Descriptor alone"
+    );
     for damaged in [None, Some(40), Some(1000), Some(30_000), Some(100_000)] {
         let mut frame = frame.clone();
         if let Some(at) = damaged {
             frame[at] ^= 0x20;
         }
-        let mut reader = Reader::new();
-        let (mut at, mut begin, mut all) = (6, 0, true);
-        while at + 3 <= frame.len() && all {
-            let head = u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], 0]);
-            at += 3;
-            let size = (head >> 3) as usize;
-            let end = (begin + BLOCK_BYTES).min(bytes.len());
-            match head >> 1 & 3 {
-                0 => all = frame[at..at + size] == bytes[begin..end],
-                1 => panic!("a mixture has no run as long as a block"),
-                _ => {
-                    all = frame
-                        .get(at..at + size)
-                        .is_some_and(|block| reader.reads(block, &bytes[..end], begin))
-                }
-            }
-            (at, begin) = (at + size, end);
-            if head & 1 == 1 {
-                break;
-            }
-        }
-        assert_eq!(
-            all && begin == bytes.len(),
-            damaged.is_none(),
-            "{damaged:?}"
-        );
+        let is_decoded = proof_decodes(&frame, &bytes);
+        assert_eq!(is_decoded, damaged.is_none(), "{damaged:?}");
     }
+}
+
+fn proof_decodes(frame: &[u8], bytes: &[u8]) -> bool {
+    let mut decoder = BlockDecoder::new(RepeatOffsets::INITIAL);
+    let mut begin = 0;
+    for (block_type, content) in blocks(frame) {
+        let end = (begin + BLOCK_BYTES_MAX).min(bytes.len());
+        let is_same = match block_type {
+            0 => *content == bytes[begin..end],
+            1 => panic!("a mixture has no RLE_Block"),
+            _ => decoder.decodes_to(content, &bytes[..end], begin),
+        };
+        if !is_same {
+            return false;
+        }
+        begin = end;
+    }
+    begin == bytes.len()
+}
+
+/// The Block_Type and the Block_Content of each block, as far as they lie within the frame.
+pub(super) fn blocks(frame: &[u8]) -> Vec<(u32, &[u8])> {
+    let mut blocks = Vec::new();
+    let mut rest = &frame[Compressor::frame_header().len()..];
+    while let Some((&[low, middle, high], after)) = rest.split_first_chunk() {
+        let header = u32::from_le_bytes([low, middle, high, 0]);
+        let block_type = header >> 1 & 3;
+        let bytes = if block_type == 1 { 1 } else { header >> 3 };
+        let Some((content, after)) = after.split_at_checked(bytes as usize) else {
+            break;
+        };
+        blocks.push((block_type, content));
+        if header & 1 == 1 {
+            break;
+        }
+        rest = after;
+    }
+    blocks
 }
 
 #[test]
 fn the_same_bytes_are_the_same_frame() {
     let bytes = mixture(11, 700_000);
-    assert!(packed(&bytes) == packed(&bytes));
+    assert!(compressed(&bytes) == compressed(&bytes));
 }

@@ -1,7 +1,0 @@
-//! What is packed comes back as it was. See `cis490::fuzzing`.
-
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| cis490::fuzzing::matcher(bytes));
