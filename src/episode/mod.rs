@@ -15,6 +15,7 @@ pub mod fuzzed;
 mod meta;
 mod pack;
 mod read;
+mod scan;
 mod tar_stream;
 mod tree;
 

@@ -197,11 +197,7 @@ fn what_is_too_large_or_malformed_is_told() {
     damaged[0] ^= 1;
     for (what, entries, words) in [
         ("nothing", vec![], "no meta.json"),
-        (
-            "no JSON",
-            vec![file("ep/meta.json", b"{")],
-            "not the JSON we know",
-        ),
+        ("no JSON", vec![file("ep/meta.json", b"{")], "not JSON"),
         (
             "a meta.json of a gigabyte",
             vec![entry(EntryType::Regular, b"ep/meta.json", 1 << 30, b"{}")],

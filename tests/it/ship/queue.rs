@@ -84,7 +84,7 @@ fn what_can_never_be_packed_goes_to_refused_and_stays_whole() {
         ("socket", "a socket"),
         ("no-commit", "no code_version.commit"),
         ("bad-commit", "not a commit hash"),
-        ("no-json", "not the JSON"),
+        ("no-json", "not JSON at line 1, column 1: a NUL byte"),
     ] {
         let why = lab.json(&format!("refused/{id}.why.json"));
         assert_eq!(why["by"], "shipper");
