@@ -202,6 +202,12 @@ pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
     );
 }
 
+pub fn commit_unknown(slot: &Slot, why: impl Display) {
+    let Slot { host, episode } = slot;
+    let why = why.to_string();
+    line!(commit_unknown, "host={host} episode={episode} why={why:?}");
+}
+
 pub fn index_tail_cut(bytes: u64, kept_as: &Path) {
     line!(
         index_tail_cut,

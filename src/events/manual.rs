@@ -148,6 +148,9 @@ manual! {
     warn quarantined
         "Something was found that no part of the program made. It is kept in quarantine/, under the name in kept_as=."
         "Look at it when there is time; nothing there is ever deleted by the program.";
+    warn commit_unknown
+        "A stored episode got a row after a crash, and its tarball does not say which code made it."
+        "Nothing is lost. If the commit matters, find out from the lab host which code made the episode.";
     warn index_tail_cut
         "The index ended in the middle of a row, as after a power cut. The torn piece is in kept_as=; no acknowledged episode can be in it."
         "Nothing; cis490 scrub shows whether a stored file lacks its row.";
