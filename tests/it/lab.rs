@@ -119,6 +119,23 @@ impl Lab {
         }
     }
 
+    /// Runs a command that may have so many files open and no more.
+    pub fn run_with_files(&self, most: u32, args: &[&str]) -> Ended {
+        let program = self.command(args);
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     pub fn ship_once(&self) -> Ended {
         self.run(&["ship", "--once"], &[])
     }

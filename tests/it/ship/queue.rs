@@ -214,6 +214,28 @@ fn accepted_episodes_go_after_their_time_and_their_receipts_stay() {
     );
 }
 
+/// The standard library needs an open directory for each level to remove one.
+#[test]
+fn an_episode_of_any_depth_leaves_shipped_too() {
+    const FILES_MAX: u32 = 48;
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::with(&stub.url, "keep_shipped_days = 0");
+    let deep: String = "d/".repeat(300);
+    fs::create_dir_all(lab.path("episodes/ep-1").join(&deep)).unwrap();
+    fs::write(lab.path("episodes/ep-1").join(&deep).join("file"), "x").unwrap();
+    lab.episode("ep-1", A);
+    let ended = lab.run_with_files(FILES_MAX, &["ship", "--once"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    assert!(lab.path("shipped/ep-1").join(&deep).exists());
+    let ended = lab.run_with_files(FILES_MAX, &["ship", "--once"]);
+    assert_eq!(
+        (ended.code, ended.count("event=shipped_removed")),
+        (0, 1),
+        "{ended}"
+    );
+    assert_eq!(lab.names("shipped"), ["ep-1.receipt.json"], "{ended}");
+}
+
 #[test]
 fn a_full_disk_stops_packing_and_not_sending() {
     if !has_steps("a full disk stops packing") {
