@@ -446,6 +446,19 @@ pub fn gate_unclear(commit: &CommitHash, why: &str) {
     line!(gate_unclear, "commit={commit} why={why:?}");
 }
 
+pub fn changed_after_packing(id: &EpisodeId) {
+    line!(changed_after_packing, "episode={id}");
+}
+
+pub fn changed_after_sending(slot: &Slot, seq: Option<u64>) {
+    let Slot { host, episode } = slot;
+    let seq = seq.map_or("-".to_owned(), |seq| seq.to_string());
+    line!(
+        changed_after_sending,
+        "host={host} episode={episode} seq={seq}"
+    );
+}
+
 pub fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u32) {
     line!(
         falling_out,

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::meta::Meta;
 use super::tar_stream::TarStream;
-use super::tree::{Unfit, Walk, survey};
+use super::tree::{Contents, Unfit, Walk, survey};
 use crate::events;
 use crate::names::Sha256Digest;
 
@@ -23,6 +23,8 @@ pub struct Packed {
     pub bytes: u64,
     pub sha256: Sha256Digest,
     pub meta: Meta,
+    /// Of what it was made from: see [`super::contents`].
+    pub contents: Contents,
 }
 
 /// Writes the tar.zst of `dir` to `out`, an empty file; its entries are named `<id>/...`.
@@ -67,6 +69,7 @@ pub fn pack(
         bytes: drain.bytes,
         sha256: Sha256Digest::from_bytes(drain.hasher.finalize().into()),
         meta: survey.meta.meta,
+        contents: tar.contents(),
     })
 }
 

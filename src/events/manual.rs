@@ -259,6 +259,12 @@ manual! {
     warn gate_unclear
         "The gate was asked about a held commit, and the answer was no answer. It is asked again later."
         "Nothing for one; else as receiver_away.";
+    warn changed_after_packing
+        "Files of an episode were added, changed or removed after it was packed. It is packed again before it is sent."
+        "Let the recorder write meta.json last, when nothing changes any more.";
+    warn changed_after_sending
+        "Files of an episode changed after they were sent, and the receiver has stored what was sent. It stays in the queue; what is there now is packed and sent, and goes to refused/ if the receiver has other bytes under its name."
+        "Let the recorder write meta.json last. cis490 requeue NAME --new-id ID sends what is in refused/ as another episode.";
     warn falling_out
         "Once a change: fewer than 20 commits remain until this one falls out of the window and its episodes are held."
         "Update this lab host now: cis490 check shows what to paste once it is too late.";

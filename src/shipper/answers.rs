@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::cycle::{NoRoom, Shipper};
-use super::moves::{self, Why};
+use super::moves::{self, IntoShipped, Why};
 use super::outbox;
 use super::state::{self, GateSeen, Success};
 use super::transport::{Answer, NoAnswer, Upload};
@@ -66,11 +66,12 @@ impl Shipper {
             }
         };
         self.away.reset();
-        let Some(sent) = self.backlog.get(id).map(|entry| entry.identity) else {
+        let Some(sent) = self.backlog.get(id).and_then(|entry| entry.seal) else {
             return;
         };
-        match moves::into_shipped(&self.root, id, sent, &receipt) {
-            Ok(name) => {
+        match moves::into_shipped(&self.root, id, &sent, &receipt) {
+            Ok(IntoShipped::Changed) => self.changed_after_sending(upload.slot, &receipt),
+            Ok(IntoShipped::As(name)) => {
                 events::shipped(
                     upload.slot,
                     answer.status,

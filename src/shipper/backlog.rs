@@ -27,6 +27,8 @@ pub struct Entry {
     pub meta: Option<Meta>,
     /// Its tarball in outbox/, if it has one.
     pub seal: Option<Seal>,
+    /// The receiver has other bytes of it: it changed after they were sent.
+    pub changed_after_sending: bool,
     /// Its own faults.
     pub backoff: Backoff,
     first_seen: Instant,
@@ -39,6 +41,7 @@ impl Entry {
             bytes,
             meta: None,
             seal: None,
+            changed_after_sending: false,
             backoff: Backoff::default(),
             first_seen,
         }

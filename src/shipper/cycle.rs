@@ -28,7 +28,7 @@ use crate::episode;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
 use crate::service;
-use crate::wire::Slot;
+use crate::wire::{Receipt, Slot};
 
 /// Between two looks for what has been in shipped/ long enough.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
@@ -304,6 +304,7 @@ impl Shipper {
         {
             self.read_meta(id);
         }
+        self.drop_outdated_tarball(id);
         if self
             .backlog
             .get(id)
@@ -312,6 +313,22 @@ impl Shipper {
             self.pack(id);
         }
         self.send(id);
+    }
+
+    /// An episode that was changed after it was packed is packed again: a name belongs to the bytes
+    /// that the receiver gets first, so these should be all of them.
+    fn drop_outdated_tarball(&mut self, id: &EpisodeId) {
+        let Some(seal) = self.backlog.get(id).and_then(|entry| entry.seal) else {
+            return;
+        };
+        match outbox::is_current(&self.root.episodes().join(id.as_str()), &seal) {
+            Ok(true) => {}
+            Ok(false) => {
+                events::changed_after_packing(id);
+                self.drop_tarball(id);
+            }
+            Err(error) => self.repack(id, &format!("cannot look at its files: {error}")),
+        }
     }
 
     fn send(&mut self, id: &EpisodeId) {
@@ -361,14 +378,19 @@ impl Shipper {
 
     /// Moves an episode to refused/.
     pub fn refuse(&mut self, id: &EpisodeId, why: &Why) {
-        let Some(judged) = self.backlog.get(id).map(|entry| entry.identity) else {
+        let Some(entry) = self.backlog.get(id) else {
             return;
         };
-        match moves::into_refused(&self.root, id, judged, why) {
+        let judged = entry.identity;
+        let mut why = why.clone();
+        if entry.changed_after_sending && why.status == Some(409) {
+            why.why += ". It is the episode that was stored before its files changed here: cis490 requeue NAME --new-id ID sends what is there now as another";
+        }
+        match moves::into_refused(&self.root, id, judged, &why) {
             Ok(name) => {
                 events::set_aside(id, &name, why.status, &why.why);
                 self.refused += 1;
-                self.note_trouble(Some(id), why.why.clone());
+                self.note_trouble(Some(id), why.why);
                 self.backlog.remove(id);
             }
             Err(error) => self.move_failed(id, "refused", &error),
@@ -391,13 +413,39 @@ impl Shipper {
 
     /// The tarball is of no use: the next one is made from the directory.
     pub fn repack(&mut self, id: &EpisodeId, why: &str) {
+        self.drop_tarball(id);
+        self.defer(id, None, why);
+    }
+
+    /// The receiver has the episode as it was when it was sent, and it is another now: see
+    /// [`moves::IntoShipped::Changed`].
+    pub fn changed_after_sending(&mut self, slot: &Slot, receipt: &Receipt) {
+        let id = &slot.episode;
+        let is_first_time = self
+            .backlog
+            .get(id)
+            .is_some_and(|entry| entry.backoff.failures() == 0);
+        events::changed_after_sending(slot, receipt.seq);
+        self.repack(
+            id,
+            "its files changed after they were sent: what is there now is packed and sent",
+        );
+        if let Some(entry) = self.backlog.get_mut(id) {
+            entry.changed_after_sending = true;
+            // What the receiver says of it is worth asking at once, and once.
+            if is_first_time {
+                entry.backoff.retry_now();
+            }
+        }
+    }
+
+    fn drop_tarball(&mut self, id: &EpisodeId) {
         if let Err(error) = durable::unlink(&outbox::tarball(&self.root, id)) {
             events::shipper_trouble(format_args!("cannot remove the tarball of {id}: {error}"));
         }
         if let Some(entry) = self.backlog.get_mut(id) {
             entry.seal = None;
         }
-        self.defer(id, None, why);
     }
 
     /// This episode waits; the others go on.

@@ -3,7 +3,8 @@
 //!     publish(note)  rename(episodes/<id>, there/<name>)  fsync(there)  fsync(episodes)  unlink(tarball)
 //!
 //! An answer is for the episode that was sent, and moves no other: one whose meta.json has become
-//! another stays, before the rename or by renaming it back.
+//! another stays, before the rename or by renaming it back. A receipt is for all the bytes that were
+//! sent, so one to which anything was added, or that was changed, stays as well.
 //!
 //! The note is there first, so whatever lies in shipped/ has its receipt and whatever lies in
 //! refused/ its reason. The tarball goes last: until the rename holds, it may be asked for again.
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{self, is_full};
+use super::outbox::{self, Seal, is_full};
 use super::queue::{self, Identity, Root, Told, is_absent};
 use super::state;
 use crate::durable;
@@ -78,22 +79,45 @@ impl Why {
     }
 }
 
+/// What became of an episode that the receiver has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntoShipped {
+    /// It lies in shipped/ under this name.
+    As(String),
+    /// It is no longer what was sent, and stays in episodes/. What is there now is another episode
+    /// under an old name: packed and sent, it gets the 409 that all such get and goes to refused/ with
+    /// the receiver's words, or the 200 of the same bytes if what was added is gone again. So nothing
+    /// that a recorder wrote ever goes with shipped/ unsent.
+    Changed,
+}
+
 /// The receiver has the episode: to shipped/, under `<id>`, or `<id>~2` if an earlier episode had
-/// that name. Returns the name.
+/// that name.
 pub fn into_shipped(
     root: &Root,
     id: &EpisodeId,
-    sent: Identity,
+    sent: &Seal,
     receipt: &Receipt,
-) -> io::Result<String> {
+) -> io::Result<IntoShipped> {
+    let from = root.episodes().join(id.as_str());
+    if Identity::of_dir(&from)? == sent.made_from && !outbox::is_current(&from, sent)? {
+        return Ok(IntoShipped::Changed);
+    }
     let is_same = |note: &Path| {
         let text = std::fs::read(note).unwrap_or_default();
         serde_json::from_slice(&text).is_ok_and(|old: Receipt| old.sha256 == receipt.sha256)
     };
     let name = free_name(&root.shipped(), id, RECEIPT, is_same)?;
     let note = serde_json::to_vec_pretty(receipt)?;
-    move_out(root, (id, sent), &root.shipped(), &name, RECEIPT, &note)?;
-    Ok(name)
+    let is_meant = |dir: &Path| {
+        expect(dir, sent.made_from)?;
+        if !outbox::is_current(dir, sent)? {
+            return Err(io::Error::other("its files were changed meanwhile"));
+        }
+        Ok(())
+    };
+    move_out(root, id, &is_meant, &root.shipped(), &name, RECEIPT, &note)?;
+    Ok(IntoShipped::As(name))
 }
 
 /// The episode is not to be sent as it is: to refused/, under `<id>` or the next free name, which
@@ -107,20 +131,22 @@ pub fn into_refused(
     // A why without its directory is this episode's own, from a move that was cut short.
     let name = free_name(&root.refused(), id, WHY, |_| true)?;
     let note = serde_json::to_vec_pretty(why)?;
-    move_out(root, (id, judged), &root.refused(), &name, WHY, &note)?;
+    let is_meant = |dir: &Path| expect(dir, judged);
+    move_out(root, id, &is_meant, &root.refused(), &name, WHY, &note)?;
     Ok(name)
 }
 
 fn move_out(
     root: &Root,
-    (id, meant): (&EpisodeId, Identity),
+    id: &EpisodeId,
+    is_meant: &dyn Fn(&Path) -> io::Result<()>,
     there: &Path,
     name: &str,
     ending: &str,
     note: &[u8],
 ) -> io::Result<()> {
     let (from, to) = (root.episodes().join(id.as_str()), there.join(name));
-    expect(&from, meant)?;
+    is_meant(&from)?;
     let tarball = outbox::tarball(root, id);
     let note_path = there.join(format!("{name}{ending}"));
     match durable::publish(&note_path, note) {
@@ -132,8 +158,8 @@ fn move_out(
         other => other?,
     }
     durable::rename_new(&from, &to)?;
-    if let Err(changed) = expect(&to, meant) {
-        // It became another in this very instant.
+    if let Err(changed) = is_meant(&to) {
+        // It was changed between the look and the rename.
         durable::rename_new(&to, &from)?;
         return Err(changed);
     }
@@ -144,10 +170,10 @@ fn move_out(
 
 /// An error unless the directory holds the episode that is meant.
 fn expect(dir: &Path, meant: Identity) -> io::Result<()> {
-    match Identity::of_dir(dir)? == meant {
-        true => Ok(()),
-        false => Err(io::Error::other("its meta.json was changed meanwhile")),
+    if Identity::of_dir(dir)? != meant {
+        return Err(io::Error::other("its meta.json was changed meanwhile"));
     }
+    Ok(())
 }
 
 /// `<id>`, or `<id>~2` and so on: the first name that no directory has, and no note of another

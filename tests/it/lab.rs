@@ -60,6 +60,17 @@ impl Lab {
         lab
     }
 
+    /// From now on its receiver is another.
+    pub fn point_at(&self, url: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let line = text.lines().next().unwrap().to_owned();
+        fs::write(
+            self.config(),
+            text.replace(&line, &format!("receiver_url = {url:?}")),
+        )
+        .unwrap();
+    }
+
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod answers;
+mod changes;
 mod commands;
 pub mod crashes;
 mod end_to_end;
