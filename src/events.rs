@@ -471,6 +471,13 @@ pub fn disk_full(root: &Path, wait: Duration, why: &io::Error) {
     line!(disk_full, "root={root:?} wait_s={wait_s} why={why:?}");
 }
 
+pub fn short_of_space(root: &Path, free_bytes: u64, floor_bytes: u64, removed: usize) {
+    line!(
+        short_of_space,
+        "root={root:?} free_bytes={free_bytes} min_free_bytes={floor_bytes} removed={removed}"
+    );
+}
+
 pub fn shipped_removed(dir: &Path, why: &str) {
     line!(shipped_removed, "dir={dir:?} why={why:?}");
 }

@@ -274,6 +274,9 @@ manual! {
     error disk_full
         "The disk is full: packing waits, what is packed is sent, and nothing unsent is deleted."
         "Free space on the disk of root=.";
+    warn short_of_space
+        "Less than min_free_bytes was free, so removed= accepted episodes left shipped/ before keep_shipped_days was over. The receiver has them."
+        "Nothing is lost. For longer copies on this host make room on its disk, or lower min_free_bytes in shipper.toml.";
     info shipped_removed
         "A copy of what the receiver has was removed: older than keep_shipped_days, or the disk ran short."
         "Nothing.";

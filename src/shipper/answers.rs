@@ -13,7 +13,7 @@ use super::state::{self, GateSeen, Success};
 use super::transport::{Answer, NoAnswer, Upload};
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{GateVerdict, Outcome, Problem, REMAINING_LOW, Receipt};
+use crate::wire::{GateVerdict, Outcome, Problem, Receipt};
 
 /// Places that are remembered, so that each change is told once. A window has this many at most.
 const PLACES_MAX: usize = 10_000;
@@ -123,7 +123,7 @@ impl Shipper {
         let before = self.places.insert(commit, (position, window)).or(remembered
             .filter(|gate| gate.commit == commit)
             .map(|gate| (gate.position, gate.window)));
-        if before != Some((position, window)) && seen.remaining() < REMAINING_LOW {
+        if before != Some((position, window)) && seen.is_soon_out() {
             events::falling_out(&commit, position, window, seen.remaining());
         }
         self.state.update(|state| state.gate = Some(seen));

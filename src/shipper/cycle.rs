@@ -245,7 +245,7 @@ impl Shipper {
             self.next_expire = Instant::now() + EXPIRE_EVERY;
             retention::expire(&self.root, self.config.keep_shipped_days)?;
         }
-        retention::relieve(&self.root)
+        retention::relieve(&self.root, &self.config)
     }
 
     /// The episode to move now.

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::durable;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::Problem;
+use crate::wire::{self, Problem};
 
 /// A card of flash wears with each write, so what is merely told waits this long.
 const LAZY_WRITE: Duration = Duration::from_secs(10);
@@ -67,6 +67,11 @@ impl GateSeen {
     /// Commits until it falls out.
     pub fn remaining(&self) -> u32 {
         self.window.saturating_sub(self.position)
+    }
+
+    /// Whether this lab host should be updated now: the receiver's rule.
+    pub fn is_soon_out(&self) -> bool {
+        self.remaining() < wire::remaining_low(self.window)
     }
 }
 

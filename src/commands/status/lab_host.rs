@@ -9,7 +9,7 @@ use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 use crate::terminal::{Paint, one_line};
-use crate::{events, human, wire};
+use crate::{events, human};
 
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
@@ -129,11 +129,7 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
 
 /// The early warning: while the next episodes still get in.
 fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
-    let Some(gate) = survey
-        .gate
-        .as_ref()
-        .filter(|gate| gate.remaining() < wire::REMAINING_LOW)
-    else {
+    let Some(gate) = survey.gate.as_ref().filter(|gate| gate.is_soon_out()) else {
         return;
     };
     let _ = writeln!(

@@ -12,8 +12,11 @@ use super::{A, Lab, noise};
 /// has what the directory has no more.
 const LOSSES: [&str; 2] = ["a file taken away", "another name"];
 
-/// What somebody may do to an episode, by what it is called.
-fn changes() -> Vec<(&'static str, fn(PathBuf))> {
+/// What is done to the episode's folder, and what that is called.
+type Change = (&'static str, fn(PathBuf));
+
+/// What somebody may do to an episode.
+fn changes() -> Vec<Change> {
     vec![
         ("a new file", |dir| {
             fs::write(dir.join("late.bin"), "late").unwrap()

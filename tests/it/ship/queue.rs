@@ -214,6 +214,39 @@ fn accepted_episodes_go_after_their_time_and_their_receipts_stay() {
     );
 }
 
+/// No disk has so much free: what is kept free goes before what is kept in shipped/.
+#[test]
+fn how_much_is_kept_free_is_a_key() {
+    for (floor, removed) in [
+        ("min_free_bytes = 0", 0),
+        ("min_free_bytes = 4611686018427387904", 1),
+    ] {
+        let stub = Stub::new([Reply::Store]);
+        let lab = Lab::with(&stub.url, floor);
+        lab.episode("ep-1", A);
+        assert_eq!(lab.ship_once().code, 0);
+        let ended = lab.ship_once();
+        assert_eq!(lab.path("shipped/ep-1").exists(), removed == 0, "{ended}");
+        assert!(lab.path("shipped/ep-1.receipt.json").exists(), "{ended}");
+    }
+    // Said once for all that went, with both figures.
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::with(&stub.url, "min_free_bytes = 0");
+    lab.episode("ep-1", A);
+    lab.episode("ep-2", A);
+    assert_eq!(lab.ship_once().code, 0);
+    let config = fs::read_to_string(lab.config()).unwrap();
+    let config = config.replace("min_free_bytes = 0", "min_free_bytes = 4611686018427387904");
+    fs::write(lab.config(), config).unwrap();
+    let ended = lab.ship_once();
+    assert_eq!(ended.count("event=short_of_space"), 1, "{ended}");
+    assert_eq!(
+        ended.count("min_free_bytes=4611686018427387904 removed=2"),
+        1,
+        "{ended}"
+    );
+}
+
 /// The standard library needs an open directory for each level to remove one.
 #[test]
 fn an_episode_of_any_depth_leaves_shipped_too() {
