@@ -70,7 +70,7 @@ impl Backfill {
         }
         if summary.set_aside > 0 {
             println!(
-                "{} rotten files set aside in quarantine/: send them again from the lab host, or bring them back from a backup",
+                "{} rotten files set aside in quarantine/: send them again (on the lab host: cis490 resend NAME), or bring them back from a backup",
                 summary.set_aside
             );
         }

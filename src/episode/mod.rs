@@ -22,7 +22,7 @@ mod tree;
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta};
-pub use tree::{Contents, Unfit, contents, inspect};
+pub use tree::{Contents, Unfit, contents, inspect, meta_of};
 
 /// The file that finishes an episode: the recorder writes it last.
 pub const META_NAME: &str = "meta.json";

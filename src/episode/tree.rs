@@ -24,6 +24,11 @@ pub fn inspect(dir: &Path) -> Result<Meta, Unfit> {
     Ok(survey(dir)?.meta.meta)
 }
 
+/// What the `meta.json` of the episode in `dir` says, whatever else lies there.
+pub fn meta_of(dir: &Path) -> Result<Meta, Unfit> {
+    Ok(MetaFile::read(dir)?.meta)
+}
+
 /// What the episode in `dir` consists of, as far as names, sizes, times and the executable bits of its
 /// files tell. Reads no file. Equal to that of a tarball made of it ([`super::Packed`]) for as long as
 /// nothing in it changes, wherever it is moved.

@@ -168,7 +168,7 @@ manual! {
         "Nothing for one. If it comes back: who owns data_dir, and is the disk full or read-only?";
     error scrub_found
         "cis490 scrub found something that is not as the index says: kind= is rotten, unreadable, missing, unindexed, bad row or odd."
-        "Rotten: stop the receiver, cis490 backfill --set-aside-rotten, start it, and only then send the episode again or bring it back from a backup: until then the receiver takes the rotten file for the episode and answers 200. Unreadable: look at the disk (dmesg, smartctl), and bring it back from a backup. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand.";
+        "Rotten: stop the receiver, cis490 backfill --set-aside-rotten, start it, and only then send the episode again (on the lab host: cis490 resend NAME) or bring it back from a backup: until then the receiver takes the rotten file for the episode and answers 200. Unreadable: look at the disk (dmesg, smartctl), and bring it back from a backup. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand, else send it again too.";
     warn scrub_cannot_note
         "cis490 scrub cannot keep where it is: it reads on, and if it is ended the next one begins anew."
         "See that data_dir has room, and run it as the user that data_dir belongs to.";
@@ -249,7 +249,7 @@ manual! {
         "Look who answers at receiver_url: a proxy, another program, or another version.";
     error set_aside
         "An episode went to refused/, under the name in kept=: as it is, it will never get in."
-        "Read why= (or its .why.json), mend it, then cis490 requeue NAME. cis490 help refusals explains each answer.";
+        "Read why= (or its .why.json), fix it, then cis490 requeue NAME, or --reason R for all of one kind. cis490 help refusals explains each answer.";
     error held
         "Once a hold: the gate refuses this commit, and its episodes are kept and not sent. The lines to paste follow, indented."
         "Paste them on this lab host. Pulling helps the next episodes; those that are held stay what they are (cis490 status).";
@@ -288,7 +288,7 @@ manual! {
         "Nothing.";
     warn odd_in_episodes
         "Once each: left alone, since it is no directory or its name is no episode id. It is not sent."
-        "Rename it: 1-128 of A-Z, a-z, 0-9, . _ - and first a letter or digit.";
+        "cis490 status shows the command that gives it an allowed name: 1-128 of A-Z, a-z, 0-9, . _ - and first a letter or digit.";
     warn odd_in_outbox
         "Once each: left alone, since nothing that the shipper makes has such a name."
         "Move it away.";

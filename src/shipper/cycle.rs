@@ -235,8 +235,12 @@ impl Shipper {
                     entry.meta = Some(meta);
                 }
             }
-            Err(unfit) if unfit.is_passing() => self.defer(id, None, &unfit.to_string()),
-            Err(unfit) => self.refuse(id, &Why::new(Judge::Shipper, unfit.to_string())),
+            Err(unfit) => match unfit.reason() {
+                Some(reason) => {
+                    self.refuse(id, &Why::new(Judge::Shipper, reason, unfit.to_string()));
+                }
+                None => self.defer(id, None, &unfit.to_string()),
+            },
         }
     }
 

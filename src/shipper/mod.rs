@@ -25,6 +25,7 @@ mod packing;
 mod probe;
 mod progress;
 mod retention;
+mod returns;
 mod root;
 mod socket;
 mod survey;
@@ -33,9 +34,12 @@ mod transport;
 use std::process::ExitCode;
 
 pub use checkout::local_commit;
-pub use moves::{NoReturn, requeue, set_aside};
+pub use moves::set_aside;
+pub use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
 pub use socket::Stop;
-pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
+pub use survey::{
+    Heap, HeldHeap, OverlookedEpisode, RefusedEpisode, Survey, survey, waiting_commits,
+};
 pub use transport::{Answer, Receiver};
 
 use crate::events;

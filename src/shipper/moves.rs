@@ -1,4 +1,4 @@
-//! The moves out of episodes/, and the way back. Each is a note, one rename, and a sweep:
+//! The moves out of episodes/ (`returns` has the ways back). Each is a note, one rename, and a sweep:
 //!
 //!     publish(note)  rename(episodes/<id>, there/<name>)  fsync(there)  fsync(episodes)  unlink(tarball)
 //!
@@ -19,11 +19,14 @@ use super::queue::{self, Identity, Root, Told, is_absent};
 use super::state;
 use crate::durable;
 use crate::episode;
-use crate::names::{BadName, CommitHash, EpisodeId};
+use crate::names::{CommitHash, EpisodeId};
 use crate::wire::{Problem, Receipt};
 
 const RECEIPT: &str = ".receipt.json";
 const WHY: &str = ".why.json";
+
+/// The reason of what a person moved to refused/.
+const SET_ASIDE: &str = "set-aside";
 
 /// Who decided that an episode is not to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,11 @@ pub enum Judge {
 pub struct Why {
     pub at: String,
     pub by: Judge,
+    /// For programs, and for `cis490 requeue --reason`: the name of the receiver's refusal, or one of
+    /// ours (`not-a-file`, `bad-json`, `no-commit`, `two-commits`, `meta-too-large`, `path-too-long`,
+    /// `set-aside`). Notes of older programs lack it: see [`Why::reason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     pub why: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -52,10 +60,11 @@ pub struct Why {
 }
 
 impl Why {
-    pub fn new(by: Judge, why: impl Into<String>) -> Why {
+    pub fn new(by: Judge, reason: &str, why: impl Into<String>) -> Why {
         Why {
             at: state::now(),
             by,
+            reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
             why: why.into(),
             status: None,
             commit: None,
@@ -68,15 +77,31 @@ impl Why {
             status: Some(problem.status),
             commit: Some(commit),
             problem: Some(problem.clone()),
-            ..Why::new(Judge::Receiver, problem.detail.clone())
+            ..Why::new(
+                Judge::Receiver,
+                name_of(problem).unwrap_or(""),
+                problem.detail.clone(),
+            )
         }
+    }
+
+    /// One word for it, as far as one was noted.
+    pub fn reason(&self) -> Option<String> {
+        let by_problem = || name_of(self.problem.as_ref()?).map(str::to_owned);
+        let by_operator = (self.by == Judge::Operator).then(|| SET_ASIDE.to_owned());
+        self.reason.clone().or_else(by_problem).or(by_operator)
     }
 
     /// The note beside `refused/<name>`.
     pub fn read(root: &Root, name: &str) -> Option<Why> {
-        let text = std::fs::read(root.refused().join(format!("{name}{WHY}"))).ok()?;
+        let text = std::fs::read(why_path(root, name)).ok()?;
         serde_json::from_slice(&text).ok()
     }
+}
+
+/// The name of a refusal.
+fn name_of(problem: &Problem) -> Option<&str> {
+    problem.kind.strip_prefix("urn:cis490:problem:")
 }
 
 /// What became of an episode that the receiver has.
@@ -207,53 +232,6 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Why an episode does not come back from refused/.
-#[derive(Debug)]
-pub enum NoReturn {
-    BadName(BadName),
-    /// Nothing of that name is in refused/.
-    Unknown,
-    /// An episode of that name waits already, and is not replaced.
-    Taken(EpisodeId),
-    Io(io::Error),
-}
-
-impl From<io::Error> for NoReturn {
-    fn from(error: io::Error) -> NoReturn {
-        NoReturn::Io(error)
-    }
-}
-
-/// From refused/ back to episodes/: `name` is what it is called in refused/, `new` what it is
-/// called from now on (else as before it was refused). Never replaces; a shipper may run.
-///
-///     unlink(tarball)  rename(refused/<name>, episodes/<id>)  fsync(episodes)  fsync(refused)  unlink(why)
-pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<EpisodeId, NoReturn> {
-    let old = name.split_once('~').map_or(name, |(id, _)| id);
-    let old = EpisodeId::parse(old).map_err(NoReturn::BadName)?;
-    let id = new.cloned().unwrap_or(old);
-    // What follows a `~` is not judged by a grammar, so it must at least not lead elsewhere.
-    if name.contains(['/', '\0']) || is_absent(&root.refused().join(name)) {
-        return Err(NoReturn::Unknown);
-    }
-    let back = root.episodes().join(id.as_str());
-    if !is_absent(&back) {
-        return Err(NoReturn::Taken(id));
-    }
-    // One that a crash left: whoever mended the directory wants the mended one to be sent.
-    durable::unlink(&outbox::tarball(root, &id))?;
-    match durable::rename_new(&root.refused().join(name), &back) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(NoReturn::Taken(id));
-        }
-        other => other?,
-    }
-    durable::sync_dir(&root.episodes())?;
-    durable::sync_dir(&root.refused())?;
-    durable::unlink(&note_of(&root.refused(), name, WHY))?;
-    Ok(id)
-}
-
 fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
     there.join(format!("{name}{ending}"))
 }
@@ -270,7 +248,7 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
         let why = "set aside by hand: the receiver does not take this commit";
         let why = Why {
             commit: Some(commit),
-            ..Why::new(Judge::Operator, why)
+            ..Why::new(Judge::Operator, SET_ASIDE, why)
         };
         match into_refused(root, &id, identity, &why) {
             Ok(_) => moved.push(id),
@@ -285,4 +263,9 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
 /// The receipt beside `shipped/<name>`.
 pub fn receipt_path(root: &Root, name: &str) -> PathBuf {
     note_of(&root.shipped(), name, RECEIPT)
+}
+
+/// The note beside `refused/<name>`.
+pub fn why_path(root: &Root, name: &str) -> PathBuf {
+    note_of(&root.refused(), name, WHY)
 }

@@ -49,8 +49,8 @@ pub struct Seal {
 /// Why there is no tarball.
 #[derive(Debug)]
 pub enum PackFault {
-    /// The episode can never be packed as it is.
-    Unfit(String),
+    /// The episode can never be packed as it is, and one word for why.
+    Unfit { why: String, reason: &'static str },
     /// There is no room; nothing was left behind.
     DiskFull(io::Error),
     /// It may go better later.
@@ -245,8 +245,13 @@ impl From<PackError> for PackFault {
         match error {
             PackError::Io(error) => error.into(),
             PackError::Stopped => PackFault::Stopped,
-            PackError::Unfit(unfit) if unfit.is_passing() => PackFault::Passing(unfit.to_string()),
-            PackError::Unfit(unfit) => PackFault::Unfit(unfit.to_string()),
+            PackError::Unfit(unfit) => match unfit.reason() {
+                Some(reason) => PackFault::Unfit {
+                    why: unfit.to_string(),
+                    reason,
+                },
+                None => PackFault::Passing(unfit.to_string()),
+            },
         }
     }
 }

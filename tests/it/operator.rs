@@ -566,7 +566,7 @@ fn the_members_of_a_lab_hosts_status_are_a_promise() {
     let root = lab.root().display().to_string();
     let heap = "{\n    \"episodes\": 0,\n    \"bytes\": 0,\n    \"oldest\": null\n  }";
     let wanted = format!(
-        "{{\n  \"running\": false,\n  \"host\": \"lab-1\",\n  \"receiver\": \"http://127.0.0.1:9\",\n  \"root\": {root:?},\n  \"waiting\": {heap},\n  \"packed\": {heap},\n  \"unfinished\": 0,\n  \"overlooked\": 0,\n  \"held\": [],\n  \"refused\": [],\n  \"shipped\": {heap},\n  \"last_success\": null,\n  \"last_error\": null,\n  \"gate\": null,\n  \"updated_at\": null\n}}\n"
+        "{{\n  \"running\": false,\n  \"host\": \"lab-1\",\n  \"receiver\": \"http://127.0.0.1:9\",\n  \"root\": {root:?},\n  \"waiting\": {heap},\n  \"packed\": {heap},\n  \"unfinished\": 0,\n  \"overlooked\": 0,\n  \"held\": [],\n  \"refused\": [],\n  \"shipped\": {heap},\n  \"last_success\": null,\n  \"last_error\": null,\n  \"gate\": null,\n  \"updated_at\": null,\n  \"overlooked_named\": []\n}}\n"
     );
     let config = lab.config().display().to_string();
     let (code, out, _) = run(&["status", "--json", "--config", &config]);

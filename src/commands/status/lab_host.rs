@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::json;
+use crate::commands::chosen::quoted;
 use crate::failure::Failure;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
@@ -36,6 +37,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     let _ = writeln!(page, "{}\n", headline(survey, paint));
     held(&mut page, &survey.held, paint);
     refused(&mut page, &survey.refused, paint);
+    overlooked(&mut page, survey, paint);
     soon_out(&mut page, survey, paint);
     trouble(&mut page, survey);
     counts(&mut page, survey);
@@ -124,7 +126,43 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     {
         let _ = writeln!(page, "  and {more} more: cis490 status --json");
     }
-    let _ = writeln!(page, "  once mended: cis490 requeue NAME\n");
+    let _ = writeln!(
+        page,
+        "  once that is fixed: cis490 requeue NAME..., or --reason R, --commit X or --all\n"
+    );
+}
+
+/// What lies in episodes/ and is not sent as it is called, with the command that sends it.
+fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
+    if survey.overlooked == 0 {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "{}: {} finished, under a name that is not allowed, or not readable",
+        paint.bad("NOT SENT"),
+        survey.overlooked
+    );
+    let named = survey.overlooked_named.iter().take(REFUSED_SHOWN_MAX);
+    let shown = named.len();
+    for episode in named {
+        let name = quoted(&episode.name);
+        let _ = match (&episode.new_id, &episode.error) {
+            (Some(id), _) => writeln!(page, "  cis490 requeue {name} --new-id {id}"),
+            (None, error) => {
+                let error = one_line(error.as_deref().unwrap_or("it cannot be looked at"));
+                writeln!(
+                    page,
+                    "  {name}: {error}: let the user that runs cis490 ship read it"
+                )
+            }
+        };
+    }
+    if survey.overlooked > shown {
+        let more = survey.overlooked - shown;
+        let _ = writeln!(page, "  and {more} more: cis490 status --json");
+    }
+    let _ = writeln!(page);
 }
 
 /// The early warning: while the next episodes still get in.
@@ -189,13 +227,6 @@ fn counts(page: &mut String, survey: &Survey) {
         let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
     }
     let _ = writeln!(page, "being made    {}", survey.unfinished);
-    if survey.overlooked > 0 {
-        let count = survey.overlooked;
-        let _ = writeln!(
-            page,
-            "NOT SENT      {count} finished, under a name that is not allowed or not readable: the log of cis490 ship names them"
-        );
-    }
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 

@@ -9,6 +9,7 @@ pub mod crashes;
 mod end_to_end;
 mod life;
 mod queue;
+mod returns;
 pub mod stub;
 
 pub use crate::lab::{Lab, noise, wait_until};
