@@ -29,6 +29,8 @@ pub struct Entry {
     pub seal: Option<Seal>,
     /// The receiver has other bytes of it: it changed after they were sent.
     pub changed_after_sending: bool,
+    /// What went wrong with it the last time.
+    pub why: Option<String>,
     /// Its own faults.
     pub backoff: Backoff,
     first_seen: Instant,
@@ -42,6 +44,7 @@ impl Entry {
             meta: None,
             seal: None,
             changed_after_sending: false,
+            why: None,
             backoff: Backoff::default(),
             first_seen,
         }

@@ -20,7 +20,8 @@ use super::moves::{self, Judge, Why};
 use super::outbox;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
-use super::state::{self, StateFile, Trouble};
+use super::reporter::Sent;
+use super::state::{self, NextTry, StateFile, Trouble};
 use super::transport::{Receiver, Upload};
 use super::{Mode, Outcome, retention};
 use crate::durable;
@@ -52,6 +53,10 @@ pub(super) struct Shipper {
     pub state: StateFile,
     /// The receiver cannot be reached, or takes nothing from anybody.
     pub away: Backoff,
+    /// Why, and of which failure in a row that was said.
+    away_why: (u32, String),
+    /// The next try that `state.json` knows of.
+    next_try_noted: Option<Instant>,
     pub no_room: Option<NoRoom>,
     /// Where in the window each commit was last told to be: place and window.
     pub places: HashMap<CommitHash, (u32, u32)>,
@@ -84,6 +89,8 @@ impl Shipper {
             holds: Holds::restore(&state.get().holds),
             backlog: Backlog::default(),
             away: Backoff::default(),
+            away_why: (0, String::new()),
+            next_try_noted: None,
             no_room: None,
             places: HashMap::new(),
             packing: Backoff::default(),
@@ -131,6 +138,9 @@ impl Shipper {
         }
         if let Some(ahead) = self.ahead.take() {
             ahead.cancel();
+        }
+        if self.next_try_noted.is_some() {
+            self.state.update(|state| state.next_try = None);
         }
         self.state.flush();
         self.outcome()
@@ -283,6 +293,7 @@ impl Shipper {
 
     /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
     fn rest(&mut self) {
+        self.note_next_try();
         self.state.flush();
         service::status(&self.how_it_goes());
         let now = Instant::now();
@@ -297,6 +308,46 @@ impl Shipper {
         let first = wakes.into_iter().flatten().filter(|at| *at > now).min();
         let until = first.map_or(self.next_scan, |at| at.min(self.next_scan));
         self.bell.wait_until(until);
+    }
+
+    /// Tells when something is tried again, if that is another time than was told before.
+    fn note_next_try(&mut self) {
+        let now = Instant::now();
+        let next = self.next_try(now);
+        let at = next.as_ref().map(|(at, _)| *at);
+        if at == self.next_try_noted {
+            return;
+        }
+        self.next_try_noted = at;
+        let next_try = next.map(|(at, why)| NextTry {
+            at: state::in_future(at.saturating_duration_since(now)),
+            why,
+        });
+        self.state.update(|state| state.next_try = next_try);
+    }
+
+    /// When what failed is tried again, and why it failed. What is held is asked about and not tried.
+    fn next_try(&self, now: Instant) -> Option<(Instant, String)> {
+        if self.mode == Mode::Once {
+            return None;
+        }
+        let in_future = |at: Option<Instant>| at.filter(|at| *at > now);
+        let away = in_future(self.away.not_before());
+        if let Some(at) = away {
+            return Some((at, self.away_why.1.clone()));
+        }
+        let of_entry = |entry: &Entry| {
+            let at = in_future(entry.backoff.not_before())?;
+            let why = entry.why.as_ref().unwrap_or(&self.away_why.1);
+            Some((at, why.clone()))
+        };
+        let entries = self
+            .backlog
+            .entries()
+            .filter_map(|(_, entry)| of_entry(entry));
+        let packing = in_future(self.packing.not_before())
+            .map(|at| (at, "the disk of this lab host is full".to_owned()));
+        entries.chain(packing).min_by_key(|(at, _)| *at)
     }
 
     /// Takes one episode as far as it goes.
@@ -365,15 +416,20 @@ impl Shipper {
         let start = Instant::now();
         service::status(&format!("sending {id}, {} bytes", seal.bytes));
         let mut progress = Progress::new(format!("sending {id}"));
+        self.note_next_try();
+        let sent = Sent::default();
         let mut begun = None;
         let mut tell = |done| {
+            sent.set(done);
             if begun.is_none() {
                 begun = Some(self.begin_ahead(id));
             }
             progress.tell(done, seal.bytes);
         };
-        let heard = self.receiver.put(&upload, &mut tell);
+        let send = || self.receiver.put(&upload, &mut tell);
+        let (heard, written) = self.state.while_sending((id, seal.bytes), &sent, send);
         drop(progress);
+        self.state.has_sent(written);
         if let Some(Some(ahead)) = begun {
             self.ahead = Some(ahead);
         }
@@ -475,6 +531,18 @@ impl Shipper {
     }
 
     pub fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
+        match id {
+            Some(id) => {
+                if let Some(entry) = self.backlog.get_mut(id) {
+                    entry.why = Some(why.clone());
+                }
+            }
+            // Other trouble of no episode is no reason for the receiver to be waited for.
+            None if self.away.failures() != self.away_why.0 => {
+                self.away_why = (self.away.failures(), why.clone());
+            }
+            None => {}
+        }
         let trouble = Trouble {
             at: state::now(),
             episode: id.cloned(),

@@ -24,6 +24,7 @@ mod outbox;
 mod packing;
 mod probe;
 mod progress;
+mod reporter;
 mod retention;
 mod returns;
 mod root;

@@ -13,7 +13,7 @@ use super::moves::Why;
 use super::outbox;
 use super::queue::{self, Overlooked, Root, Told, tree_bytes};
 use super::returns;
-use super::state::{GateSeen, Hold, State, Success, Trouble};
+use super::state::{GateSeen, Hold, NextTry, State, Success, Trouble, Uploading};
 use crate::clock;
 use crate::episode;
 use crate::names::{CommitHash, EpisodeId};
@@ -83,6 +83,10 @@ pub struct Survey {
     pub updated_at: Option<String>,
     /// The first of the overlooked.
     pub overlooked_named: Vec<OverlookedEpisode>,
+    /// What is sent now; null between two uploads, and without a shipper.
+    pub uploading: Option<Uploading>,
+    /// When what failed is tried again; null if nothing waits for a time to come.
+    pub next_try: Option<NextTry>,
 }
 
 /// Counts what lies in the folders of `root`.
@@ -114,12 +118,18 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
             packed.add(bytes, finished_at);
         }
     }
+    let running = root.is_locked();
+    // Of a shipper that was killed, nothing is under way any more.
+    let (uploading, next_try) = match running {
+        Some(false) => (None, None),
+        _ => (state.uploading, state.next_try),
+    };
     let held = held.into_values().map(|(hold, tally)| HeldHeap {
         hold,
         heap: tally.heap(),
     });
     Ok(Survey {
-        running: root.is_locked(),
+        running,
         host: host.to_owned(),
         receiver: receiver.to_owned(),
         root: root.dir().display().to_string(),
@@ -135,6 +145,8 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         gate: state.gate,
         updated_at: Some(state.updated_at).filter(|at| !at.is_empty()),
         overlooked_named: overlooked_named.collect(),
+        uploading,
+        next_try,
     })
 }
 

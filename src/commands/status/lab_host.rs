@@ -2,15 +2,17 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::json;
+use super::{json, line};
 use crate::commands::chosen::quoted;
 use crate::failure::Failure;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
+use crate::shipper::state::Uploading;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 use crate::terminal::{Paint, one_line};
-use crate::{events, human};
+use crate::{clock, events, human};
 
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
@@ -39,6 +41,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     refused(&mut page, &survey.refused, paint);
     overlooked(&mut page, survey, paint);
     soon_out(&mut page, survey, paint);
+    under_way(&mut page, survey);
     trouble(&mut page, survey);
     counts(&mut page, survey);
     page
@@ -179,6 +182,54 @@ fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
     );
 }
 
+/// What is sent now, and when what failed is tried again.
+fn under_way(page: &mut String, survey: &Survey) {
+    if let Some(uploading) = &survey.uploading {
+        *page += &line("sending", &how_far(uploading));
+    }
+    if let Some(next) = &survey.next_try {
+        let at = clock::parse_rfc3339(&next.at).unwrap_or(0);
+        let wait_s = at.saturating_sub(clock::unix_seconds(SystemTime::now()));
+        let when = match wait_s {
+            0 => "now".to_owned(),
+            _ => format!("in {}", human::span(Duration::from_secs(wait_s))),
+        };
+        let why = one_line(&next.why);
+        *page += &line(
+            "next try",
+            &format!("{when} ({why}); systemctl reload cis490-shipper tries at once"),
+        );
+    }
+}
+
+/// `ep-42 43 % of 80.0 MB, 3.0 MB/s, 15 s left`.
+fn how_far(uploading: &Uploading) -> String {
+    let Uploading {
+        episode,
+        bytes_sent,
+        bytes,
+        bytes_per_second,
+        ..
+    } = uploading;
+    let percent = (bytes_sent.min(bytes) * 100)
+        .checked_div(*bytes)
+        .unwrap_or(100);
+    let of = human::bytes(*bytes);
+    let left = bytes
+        .saturating_sub(*bytes_sent)
+        .checked_div(*bytes_per_second);
+    let pace = match left {
+        Some(left_s) => format!(
+            "{}/s, {} left",
+            human::bytes(*bytes_per_second),
+            human::span(Duration::from_secs(left_s))
+        ),
+        None if bytes_sent >= bytes => "waiting for the answer".to_owned(),
+        None => "no byte got through lately".to_owned(),
+    };
+    format!("{episode} {percent} % of {of}, {pace}")
+}
+
 fn trouble(page: &mut String, survey: &Survey) {
     if let Some(error) = &survey.last_error {
         let of = error
@@ -237,4 +288,36 @@ fn amount(heap: &Heap) -> String {
         "episodes"
     };
     format!("{} {noun}, {}", heap.episodes, human::bytes(heap.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::EpisodeId;
+
+    #[test]
+    fn how_far_an_upload_is() {
+        for (bytes_sent, bytes_per_second, words) in [
+            (
+                34_400_000,
+                3_040_000,
+                "ep-1 43 % of 80.0 MB, 3.0 MB/s, 15 s left",
+            ),
+            (0, 0, "ep-1 0 % of 80.0 MB, no byte got through lately"),
+            (
+                80_000_000,
+                0,
+                "ep-1 100 % of 80.0 MB, waiting for the answer",
+            ),
+        ] {
+            let uploading = Uploading {
+                episode: EpisodeId::parse("ep-1").unwrap(),
+                since: String::new(),
+                bytes_sent,
+                bytes: 80_000_000,
+                bytes_per_second,
+            };
+            assert_eq!(how_far(&uploading), words);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod life;
 mod queue;
 mod returns;
 pub mod stub;
+mod under_way;
 
 pub use crate::lab::{Lab, noise, wait_until};
 
