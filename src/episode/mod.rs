@@ -10,6 +10,7 @@
 //!
 //! Packing reads files and takes its time: call from a plain thread, never from a coroutine.
 
+mod contents;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod meta;
@@ -19,10 +20,11 @@ mod scan;
 mod tar_stream;
 mod tree;
 
+pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta};
-pub use tree::{Contents, Unfit, contents, inspect, meta_of};
+pub use tree::{Unfit, inspect, meta_of};
 
 /// The file that finishes an episode: the recorder writes it last.
 pub const META_NAME: &str = "meta.json";

@@ -11,9 +11,10 @@ use std::path::Path;
 use cis490_zstd::Compressor;
 use sha2::{Digest, Sha256};
 
+use super::contents::Contents;
 use super::meta::Meta;
 use super::tar_stream::TarStream;
-use super::tree::{Contents, Unfit, Walk, survey};
+use super::tree::{Unfit, Walk, survey};
 use crate::events;
 use crate::names::Sha256Digest;
 

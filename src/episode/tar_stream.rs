@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 use tar::{EntryType, Header};
 
-use super::tree::{Contents, Found, MetaFile, Tally, Unfit, Walk, open_regular};
+use super::contents::{Contents, Tally};
+use super::tree::{Found, MetaFile, Unfit, Walk, open_regular};
 
 const BLOCK_BYTES: usize = 512;
 

@@ -21,7 +21,7 @@ use super::outbox;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
 use super::reporter::Sent;
-use super::state::{self, NextTry, StateFile, Trouble};
+use super::state::{self, StateFile, Trouble};
 use super::transport::{Receiver, Upload};
 use super::{Mode, Outcome, retention};
 use crate::durable;
@@ -29,7 +29,7 @@ use crate::episode;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
 use crate::service;
-use crate::wire::{Receipt, Slot};
+use crate::wire::Slot;
 
 /// Between two looks for what has been in shipped/ long enough.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
@@ -54,9 +54,9 @@ pub(super) struct Shipper {
     /// The receiver cannot be reached, or takes nothing from anybody.
     pub away: Backoff,
     /// Why, and of which failure in a row that was said.
-    away_why: (u32, String),
+    pub away_why: (u32, String),
     /// The next try that `state.json` knows of.
-    next_try_noted: Option<Instant>,
+    pub next_try_noted: Option<Instant>,
     pub no_room: Option<NoRoom>,
     /// Where in the window each commit was last told to be: place and window.
     pub places: HashMap<CommitHash, (u32, u32)>,
@@ -310,46 +310,6 @@ impl Shipper {
         self.bell.wait_until(until);
     }
 
-    /// Tells when something is tried again, if that is another time than was told before.
-    fn note_next_try(&mut self) {
-        let now = Instant::now();
-        let next = self.next_try(now);
-        let at = next.as_ref().map(|(at, _)| *at);
-        if at == self.next_try_noted {
-            return;
-        }
-        self.next_try_noted = at;
-        let next_try = next.map(|(at, why)| NextTry {
-            at: state::in_future(at.saturating_duration_since(now)),
-            why,
-        });
-        self.state.update(|state| state.next_try = next_try);
-    }
-
-    /// When what failed is tried again, and why it failed. What is held is asked about and not tried.
-    fn next_try(&self, now: Instant) -> Option<(Instant, String)> {
-        if self.mode == Mode::Once {
-            return None;
-        }
-        let in_future = |at: Option<Instant>| at.filter(|at| *at > now);
-        let away = in_future(self.away.not_before());
-        if let Some(at) = away {
-            return Some((at, self.away_why.1.clone()));
-        }
-        let of_entry = |entry: &Entry| {
-            let at = in_future(entry.backoff.not_before())?;
-            let why = entry.why.as_ref().unwrap_or(&self.away_why.1);
-            Some((at, why.clone()))
-        };
-        let entries = self
-            .backlog
-            .entries()
-            .filter_map(|(_, entry)| of_entry(entry));
-        let packing = in_future(self.packing.not_before())
-            .map(|at| (at, "the disk of this lab host is full".to_owned()));
-        entries.chain(packing).min_by_key(|(at, _)| *at)
-    }
-
     /// Takes one episode as far as it goes.
     fn advance(&mut self, id: &EpisodeId) {
         if self
@@ -368,22 +328,6 @@ impl Shipper {
             self.pack(id);
         }
         self.send(id);
-    }
-
-    /// An episode that was changed after it was packed is packed again: a name belongs to the bytes
-    /// that the receiver gets first, so these should be all of them.
-    fn drop_outdated_tarball(&mut self, id: &EpisodeId) {
-        let Some(seal) = self.backlog.get(id).and_then(|entry| entry.seal) else {
-            return;
-        };
-        match outbox::is_current(&self.root.episodes().join(id.as_str()), &seal) {
-            Ok(true) => {}
-            Ok(false) => {
-                events::changed_after_packing(id);
-                self.drop_tarball(id);
-            }
-            Err(error) => self.repack(id, &format!("cannot look at its files: {error}")),
-        }
     }
 
     fn send(&mut self, id: &EpisodeId) {
@@ -477,29 +421,7 @@ impl Shipper {
         self.defer(id, None, why);
     }
 
-    /// The receiver has the episode as it was when it was sent, and it is another now: see
-    /// [`moves::IntoShipped::Changed`].
-    pub fn changed_after_sending(&mut self, slot: &Slot, receipt: &Receipt) {
-        let id = &slot.episode;
-        let is_first_time = self
-            .backlog
-            .get(id)
-            .is_some_and(|entry| entry.backoff.failures() == 0);
-        events::changed_after_sending(slot, receipt.seq);
-        self.repack(
-            id,
-            "its files changed after they were sent: what is there now is packed and sent",
-        );
-        if let Some(entry) = self.backlog.get_mut(id) {
-            entry.changed_after_sending = true;
-            // What the receiver says of it is worth asking at once, and once.
-            if is_first_time {
-                entry.backoff.retry_now();
-            }
-        }
-    }
-
-    fn drop_tarball(&mut self, id: &EpisodeId) {
+    pub fn drop_tarball(&mut self, id: &EpisodeId) {
         if let Err(error) = durable::unlink(&outbox::tarball(&self.root, id)) {
             events::shipper_trouble(format_args!("cannot remove the tarball of {id}: {error}"));
         }

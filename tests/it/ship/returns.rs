@@ -234,6 +234,25 @@ fn names_that_are_not_allowed_are_listed_with_what_to_type() {
 }
 
 #[test]
+fn of_many_names_that_are_not_allowed_some_are_listed() {
+    let lab = Lab::new("http://127.0.0.1:9");
+    for n in 0..130 {
+        let dir = lab.path("episodes").join(format!("odd {n}"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("meta.json"), "{}").unwrap();
+    }
+    let json = lab.status();
+    assert_eq!(json["overlooked"], 130);
+    assert_eq!(json["overlooked_named"].as_array().unwrap().len(), 100);
+    let page = lab.run(&["status"], &[]).out;
+    assert_eq!(page.matches("--new-id odd-").count(), 20, "{page}");
+    assert!(
+        page.contains("and 110 more: cis490 status --json"),
+        "{page}"
+    );
+}
+
+#[test]
 fn what_was_accepted_is_sent_again_and_gets_its_receipt() {
     let stub = Stub::new([Reply::Store]);
     let lab = Lab::new(&stub.url);
