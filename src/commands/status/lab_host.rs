@@ -151,6 +151,10 @@ fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     for episode in named {
         let name = quoted(&episode.name);
         let _ = match (&episode.new_id, &episode.error) {
+            // What begins as an option does must not be taken for one.
+            (Some(id), _) if episode.name.starts_with('-') => {
+                writeln!(page, "  cis490 requeue --new-id {id} -- {name}")
+            }
             (Some(id), _) => writeln!(page, "  cis490 requeue {name} --new-id {id}"),
             (None, error) => {
                 let error = one_line(error.as_deref().unwrap_or("it cannot be looked at"));

@@ -172,7 +172,8 @@ fn a_short_commit_must_be_one_commit() {
 fn names_that_are_not_allowed_are_listed_with_what_to_type() {
     let stub = Stub::new([Reply::Store]);
     let lab = Lab::new(&stub.url);
-    let names: [&[u8]; 5] = [
+    let names: [&[u8]; 6] = [
+        b"--all",
         b"2026-11-28T10:11:12.5 swing",
         b"it's odd",
         b"bytes\xff\n",
@@ -191,10 +192,10 @@ fn names_that_are_not_allowed_are_listed_with_what_to_type() {
             &json["overlooked"],
             json["overlooked_named"].as_array().unwrap().len()
         ),
-        (&5.into(), 5)
+        (&6.into(), 6)
     );
     let page = lab.run(&["status"], &[]).out;
-    assert!(page.contains("NOT SENT: 5 finished"), "{page}");
+    assert!(page.contains("NOT SENT: 6 finished"), "{page}");
     let wanted =
         "  cis490 requeue '2026-11-28T10:11:12.5 swing' --new-id 2026-11-28T10-11-12.5-swing\n";
     assert!(page.contains(wanted), "{page}");
@@ -217,19 +218,23 @@ fn names_that_are_not_allowed_are_listed_with_what_to_type() {
         .lines()
         .filter(|line| line.contains("--new-id"))
         .collect();
-    assert_eq!(commands.len(), 5, "{page}");
+    assert_eq!(commands.len(), 6, "{page}");
     for command in commands {
         let words = std::process::Command::new("sh")
             .args(["-c", &command.replace("cis490 ", "printf '%s\\n' ")])
             .output()
             .unwrap();
         let words = String::from_utf8(words.stdout).unwrap();
-        let ended = lab.run(&words.lines().collect::<Vec<_>>(), &[]);
+        let mut words: Vec<&str> = words.lines().collect();
+        // The test's own option comes first.
+        let config = lab.config().display().to_string();
+        words.splice(1..1, ["--config", &config]);
+        let ended = lab.run_as_is(&words);
         assert_eq!(ended.code, 0, "{command}\n{ended}");
     }
     assert_eq!(lab.status()["overlooked"], 0);
     assert_eq!(lab.ship_once().code, 0, "{lab}");
-    assert_eq!(stub.stored().len(), 5);
+    assert_eq!(stub.stored().len(), 6);
     assert_eq!(lab.names("episodes"), ["still made"]);
 }
 
