@@ -17,6 +17,8 @@
 //! | `CIS490_STEPS=FILE` | append each step's name and paths to FILE, and `synced` where a sync has ended |
 //! | `CIS490_SYNC_DELAY_MS=D` | every sync takes D ms longer |
 
+mod removal;
+
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -201,10 +203,11 @@ pub fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory with all that is in it. A crash may leave a part, or a power cut all of it.
+/// Removes a directory with all that is in it, however deep it is: see `removal`. A crash may leave a
+/// part, or a power cut all of it.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     step_on("remove tree", || name_of(path))?;
-    fs::remove_dir_all(path)
+    removal::remove_all(path)
 }
 
 /// The directory that holds `path`'s name.

@@ -211,6 +211,12 @@ pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
     );
 }
 
+pub fn commit_unknown(slot: &Slot, why: impl Display) {
+    let Slot { host, episode } = slot;
+    let why = why.to_string();
+    line!(commit_unknown, "host={host} episode={episode} why={why:?}");
+}
+
 pub fn index_tail_cut(bytes: u64, kept_as: &Path) {
     line!(
         index_tail_cut,
@@ -475,6 +481,19 @@ pub fn gate_unclear(commit: &CommitHash, why: &str) {
     line!(gate_unclear, "commit={commit} why={why:?}");
 }
 
+pub fn changed_after_packing(id: &EpisodeId) {
+    line!(changed_after_packing, "episode={id}");
+}
+
+pub fn changed_after_sending(slot: &Slot, seq: Option<u64>) {
+    let Slot { host, episode } = slot;
+    let seq = seq.map_or("-".to_owned(), |seq| seq.to_string());
+    line!(
+        changed_after_sending,
+        "host={host} episode={episode} seq={seq}"
+    );
+}
+
 pub fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u32) {
     line!(
         falling_out,
@@ -485,6 +504,13 @@ pub fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u
 pub fn disk_full(root: &Path, wait: Duration, why: &io::Error) {
     let (wait_s, why) = (wait.as_secs(), why.to_string());
     line!(disk_full, "root={root:?} wait_s={wait_s} why={why:?}");
+}
+
+pub fn short_of_space(root: &Path, free_bytes: u64, floor_bytes: u64, removed: usize) {
+    line!(
+        short_of_space,
+        "root={root:?} free_bytes={free_bytes} min_free_bytes={floor_bytes} removed={removed}"
+    );
 }
 
 pub fn shipped_removed(dir: &Path, why: &str) {

@@ -8,7 +8,7 @@ use crate::config;
 use crate::names::{CommitHash, EpisodeId, HostId, Sha256Digest};
 use crate::wire::Slot;
 
-pub use crate::episode::fuzzed::{compressor, tarball};
+pub use crate::episode::fuzzed::{compressor, meta, tarball};
 pub use crate::receiver::fuzzed_head as request_head;
 pub use crate::receiver::store::fuzzed::index;
 pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
@@ -17,11 +17,12 @@ pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("request_head", request_head),
     ("ids", ids),
     ("index", index),
     ("tarball", tarball),
+    ("meta", meta),
     ("forgejo", forgejo),
     ("config", configuration),
     ("compressor", compressor),

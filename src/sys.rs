@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -135,6 +135,73 @@ pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     }
     value.truncate(length as usize);
     Ok(Some(value))
+}
+
+/// Opens a directory by its name in an open one (or `..`). `NotADirectory` for anything else, a link
+/// to one too.
+pub fn open_dir_at(dir: &File, name: &OsStr) -> io::Result<File> {
+    let name = c_path(Path::new(name))?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: a NUL-terminated name that lives over the call, and a descriptor that `dir` keeps open.
+    let fd = check(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags) })?;
+    // SAFETY: openat gave us this descriptor, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Removes the name of whatever is no directory from an open directory. `IsADirectory` for one.
+pub fn unlink_at(dir: &File, name: &OsStr) -> io::Result<()> {
+    remove_at(dir, name, 0)
+}
+
+/// Removes an empty directory from an open one.
+pub fn remove_dir_at(dir: &File, name: &OsStr) -> io::Result<()> {
+    remove_at(dir, name, libc::AT_REMOVEDIR)
+}
+
+fn remove_at(dir: &File, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
+    let name = c_path(Path::new(name))?;
+    // SAFETY: a NUL-terminated name that lives over the call, and a descriptor that `dir` keeps open.
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) }).map(drop)
+}
+
+/// Names in an open directory, from where it was last listed to: as many as fit 32 KiB, and none at its
+/// end. `.` and `..` are left out.
+pub fn list_some(dir: &File) -> io::Result<Vec<OsString>> {
+    /// Of one `struct linux_dirent64`: where its length lies, and where its name begins.
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    let mut buffer = vec![0u8; 32 << 10];
+    loop {
+        // SAFETY: the buffer is writable for the length that is passed, and the descriptor is open.
+        let filled = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                dir.as_raw_fd(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            )
+        };
+        if filled < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut names = Vec::new();
+        let mut entries = &buffer[..filled as usize];
+        while let Some(&[low, high]) = entries.get(LENGTH_AT..NAME_AT - 1) {
+            let length = usize::from(u16::from_ne_bytes([low, high]));
+            let Some(entry) = entries.get(NAME_AT..length) else {
+                break;
+            };
+            let name = entry.split(|&byte| byte == 0).next().unwrap_or(entry);
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+            entries = &entries[length..];
+        }
+        // One that has no other names than these two is listed to its end.
+        if filled == 0 || !names.is_empty() {
+            return Ok(names);
+        }
+    }
 }
 
 /// `renameat2` with `RENAME_NOREPLACE`: `AlreadyExists` if `to` is taken. Filesystems that do not

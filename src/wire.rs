@@ -28,8 +28,17 @@ pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
 /// `X-Cis490-Probe: 1` on a PUT: it is judged as ever, and nothing is stored, counted or shown.
 pub const PROBE_HEADER: &str = "X-Cis490-Probe";
 
-/// With fewer commits than this until a commit falls out of the window, its operator is told.
-pub const REMAINING_LOW: u32 = 20;
+/// With fewer commits than this until a commit falls out of a window of so many, its operator is told
+/// to update: 20, or a fifth of a window of less than a hundred. Its head always has more.
+pub const fn remaining_low(window: u32) -> u32 {
+    const OF_A_LARGE_WINDOW: u32 = 20;
+    let fifth = window / 5;
+    if fifth < OF_A_LARGE_WINDOW {
+        fifth
+    } else {
+        OF_A_LARGE_WINDOW
+    }
+}
 
 pub const JSON: &str = "application/json";
 /// RFC 9457.
@@ -296,6 +305,23 @@ pub struct GateVerdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_fifth_of_a_small_window_is_low_and_its_head_never() {
+        for (window, low) in [
+            (1, 0),
+            (3, 0),
+            (5, 1),
+            (15, 3),
+            (99, 19),
+            (100, 20),
+            (10_000, 20),
+        ] {
+            assert_eq!(remaining_low(window), low, "{window}");
+            // The head has all of them but itself left.
+            assert!(window > remaining_low(window), "{window}");
+        }
+    }
 
     /// The right-hand column of the table in design section 2.
     #[test]

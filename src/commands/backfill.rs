@@ -61,9 +61,16 @@ impl Backfill {
                 summary.added, summary.odd, summary.failed
             );
         }
+        if summary.commit_unknown > 0 {
+            let rows = match summary.commit_unknown {
+                1 => "1 row has no commit".to_owned(),
+                n => format!("{n} rows have no commit"),
+            };
+            println!("{rows}: the lines above say why; the files are stored all the same");
+        }
         if summary.set_aside > 0 {
             println!(
-                "{} rotten files set aside in quarantine/: send them again from the lab host, or bring them back from a backup",
+                "{} rotten files set aside in quarantine/: send them again (on the lab host: cis490 resend NAME), or bring them back from a backup",
                 summary.set_aside
             );
         }
@@ -100,6 +107,9 @@ impl Teller {
                 );
             }
             News::Added(row) => println!("added {}/{} {}", row.host, row.episode, row.sha256),
+            News::CommitUnknown { slot, why } => {
+                println!("commit unknown: {slot}: {why}");
+            }
             News::WouldAdd(slot) => println!("would add {slot}"),
             News::SetAside { slot, kept_as } => {
                 println!("set aside {slot}, rotten: {}", kept_as.display());

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod check;
+mod chosen;
 mod completions;
 mod demo;
 mod doctor;
@@ -15,6 +16,7 @@ mod receive;
 mod refusals;
 mod refusals_manual;
 mod requeue;
+mod resend;
 mod scrub;
 mod set_aside;
 mod ship;
@@ -49,6 +51,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Requeue(requeue::Requeue),
+    Resend(resend::Resend),
     SetAside(set_aside::SetAside),
     Init(init::Init),
     Install(install::Install),
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Status(status) => status.run(),
         Command::Requeue(requeue) => requeue.run(),
+        Command::Resend(resend) => resend.run(),
         Command::SetAside(set_aside) => set_aside.run(),
         Command::Init(init) => init.run(),
         Command::Install(install) => install.run(),

@@ -1,32 +1,48 @@
 //! `cis490 requeue`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::chosen::{self, quoted};
 use crate::failure::Failure;
 use crate::names::EpisodeId;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
-use crate::shipper::{self, NoReturn};
+use crate::shipper::{self, CommitPrefix, NoReturn};
 
-/// put a refused episode back into the queue, once what refused it is mended. Never replaces one
-/// that waits; a shipper may run
+/// put refused episodes back into the queue, once what refused them is fixed; or give one in episodes/
+/// whose name is not allowed another. Never replaces one that waits; a shipper may run
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "requeue",
-    example = "{command_name} ep-0042",
-    example = "{command_name} ep-0042 --new-id ep-0042-b"
+    example = "{command_name} ep-0042 ep-0043",
+    example = "{command_name} ep-0042 --new-id ep-0042-b",
+    example = "{command_name} '2026-11-28T10:11:12 swing' --new-id 2026-11-28T10-11-12-swing",
+    example = "{command_name} --reason bad-json",
+    example = "{command_name} --commit 0123abc",
+    error_code(1, "at least one stayed where it is")
 )]
 pub struct Requeue {
-    /// its name in refused/
+    /// their names in refused/, or one in episodes/ that is not allowed, as cis490 status shows it
     #[argh(positional)]
-    name: String,
-    /// what it is called from now on, for one whose id was taken
+    names: Vec<String>,
+    /// what it is called from now on: for one name whose id was taken or is not allowed
     #[argh(option)]
     new_id: Option<EpisodeId>,
+    /// all in refused/ of this commit: 7 digits of it or more
+    #[argh(option)]
+    commit: Option<CommitPrefix>,
+    /// all in refused/ for this reason: a refusal's name (cis490 help refusals), or not-a-file,
+    /// bad-json, no-commit, two-commits, meta-too-large, path-too-long, set-aside
+    #[argh(option)]
+    reason: Option<String>,
+    /// all that lie in refused/
+    #[argh(switch)]
+    all: bool,
     /// shipper.toml (default /etc/cis490/shipper.toml)
     #[argh(option, default = "DEFAULT_PATH.into()")]
     config: PathBuf,
@@ -37,32 +53,128 @@ pub struct Requeue {
 
 impl Requeue {
     pub fn run(self) -> Result<ExitCode, Failure> {
+        self.check()?;
         let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
-        let id = shipper::requeue(&root, &self.name, self.new_id.as_ref())
-            .map_err(|no_return| self.explain(&root, no_return))?;
-        println!("{id} waits again");
-        Ok(ExitCode::SUCCESS)
+        let names = match self.names.is_empty() {
+            false => self.names.clone(),
+            true => self.chosen(&root)?,
+        };
+        if names.is_empty() {
+            println!("nothing lies in {}", root.refused().display());
+        }
+        chosen::move_each(&names, |name| {
+            let id = shipper::requeue(&root, name, self.new_id.as_ref())
+                .map_err(|no_return| explain(&root, name, no_return))?;
+            println!("{id} waits again");
+            Ok(())
+        })
     }
 
-    fn explain(&self, root: &Root, no_return: NoReturn) -> Failure {
-        let name = &self.name;
-        let refused = root.refused();
-        match no_return {
-            NoReturn::BadName(bad) => {
-                Failure::new(bad, format!("ls {} shows the names", refused.display()))
-            }
-            NoReturn::Unknown => Failure::new(
-                format!("there is no {name:?} in {}", refused.display()),
-                "cis490 status lists what is refused",
-            ),
-            NoReturn::Taken(id) => Failure::new(
-                format!("an episode {id} is in the queue already, and is not replaced"),
-                "give this one another name with --new-id ID",
-            ),
-            NoReturn::Io(error) => Failure::new(
-                format!("cannot move {name:?} back: {error}"),
-                "run it as the user that runs cis490 ship",
-            ),
+    /// Names, or a choice of what lies in refused/, and not both.
+    fn check(&self) -> Result<(), Failure> {
+        let hint = "cis490 status lists what is refused; cis490 requeue --help shows how to choose";
+        let has_choice = self.all || self.commit.is_some() || self.reason.is_some();
+        let is_narrowed = self.commit.is_some() || self.reason.is_some();
+        if self.names.is_empty() && !has_choice {
+            return Err(Failure::new("no episode was named", hint));
         }
+        if (!self.names.is_empty() && has_choice) || (self.all && is_narrowed) {
+            return Err(Failure::new(
+                "names, --all, and --commit or --reason exclude each other",
+                hint,
+            ));
+        }
+        if self.new_id.is_some() && self.names.len() != 1 {
+            return Err(Failure::new(
+                "--new-id names one episode, and needs exactly one NAME",
+                "run it once for each",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Of what lies in refused/, all that every given option chooses.
+    fn chosen(&self, root: &Root) -> Result<Vec<String>, Failure> {
+        let mut refused = shipper::refused(root).map_err(|error| {
+            Failure::new(
+                format!("cannot look through {}: {error}", root.refused().display()),
+                "run it as the user that runs cis490 ship",
+            )
+        })?;
+        if let Some(prefix) = &self.commit {
+            let commits = refused.values().filter_map(|refused| refused.commit);
+            let commit = chosen::one_commit(prefix, commits)?.ok_or_else(|| {
+                Failure::new(
+                    format!("nothing in refused/ is of a commit {}...", prefix.as_str()),
+                    "cis490 status --json shows the commits",
+                )
+            })?;
+            refused.retain(|_, refused| refused.commit == Some(commit));
+        }
+        if let Some(reason) = &self.reason {
+            let mut there: BTreeMap<String, usize> = BTreeMap::new();
+            for refused in refused.values() {
+                let known = refused.reason.clone().unwrap_or("unknown".to_owned());
+                *there.entry(known).or_default() += 1;
+            }
+            refused.retain(|_, refused| refused.reason.as_ref() == Some(reason));
+            if refused.is_empty() {
+                let there: Vec<String> = there
+                    .iter()
+                    .map(|(reason, count)| format!("{reason} ({count})"))
+                    .collect();
+                let hint = match there.is_empty() {
+                    true => "nothing else lies there".to_owned(),
+                    false => format!("there is: {}", there.join(", ")),
+                };
+                return Err(Failure::new(
+                    format!("nothing in refused/ is there for {reason:?}"),
+                    hint,
+                ));
+            }
+        }
+        Ok(refused.into_keys().collect())
+    }
+}
+
+/// Why one stayed where it is, and what to do.
+pub(super) fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
+    let lists = "cis490 status lists what is refused, and what has a name that is not allowed";
+    match no_return {
+        NoReturn::BadName(bad) => Failure::new(bad, lists),
+        NoReturn::Unknown => Failure::new(
+            format!("there is no {name:?} in {}", root.refused().display()),
+            lists,
+        ),
+        NoReturn::Waits(id) => Failure::new(
+            format!("{id} is in the queue already"),
+            "nothing: it is sent when it is its turn; cis490 status says what it waits for",
+        ),
+        NoReturn::In("shipped") => Failure::new(
+            format!(
+                "{name:?} is not refused: the receiver has accepted it, and it lies in shipped/"
+            ),
+            format!("to send it again: cis490 resend {}", quoted(name)),
+        ),
+        NoReturn::In(folder) => Failure::new(
+            format!("{name:?} was not accepted by the receiver: it lies in {folder}/"),
+            format!("cis490 requeue {}", quoted(name)),
+        ),
+        NoReturn::NeedsId(id) => Failure::new(
+            format!("{name:?} is in the queue under a name that is not allowed, and needs another"),
+            format!("such as: cis490 requeue {} --new-id {id}", quoted(name)),
+        ),
+        NoReturn::Unfinished => Failure::new(
+            format!("{name:?} has no meta.json yet: it is still being recorded"),
+            "wait until the recorder has written its meta.json",
+        ),
+        NoReturn::Taken(id) => Failure::new(
+            format!("an episode {id} is in the queue already, and is not replaced"),
+            "wait until that one has left, or give this one another name: cis490 requeue NAME --new-id ID",
+        ),
+        NoReturn::Io(error) => Failure::new(
+            format!("cannot move {name:?} back: {error}"),
+            "run it as the user that runs cis490 ship",
+        ),
     }
 }

@@ -132,13 +132,13 @@ fn word(kind: Kind) -> &'static str {
 fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::Rotten => {
-            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/; only then send them again from the lab host or bring them back from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
+            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/; only then send them again (on the lab host: cis490 resend NAME) or bring them back from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
         }
         Kind::Unreadable => {
             "look at the disk (dmesg, smartctl) and at who owns the files; bring them back from a backup"
         }
         Kind::Missing => {
-            "nothing if they were archived by hand; else bring them back from a backup, or send them again from the lab host"
+            "nothing if they were archived by hand; else send them again (on the lab host: cis490 resend NAME), or bring them back from a backup"
         }
         Kind::Unindexed => {
             "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver"

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::chosen;
 use crate::failure::Failure;
-use crate::names::CommitHash;
 use crate::shipper;
+use crate::shipper::CommitPrefix;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 
@@ -17,12 +18,12 @@ use crate::shipper::queue::Root;
 #[argh(
     subcommand,
     name = "set-aside",
-    example = "{command_name} --commit 0123456789abcdef0123456789abcdef01234567"
+    example = "{command_name} --commit 0123abc"
 )]
 pub struct SetAside {
-    /// the whole hash, as cis490 status shows it
+    /// the commit, as cis490 status shows it: 7 digits of it or more
     #[argh(option)]
-    commit: CommitHash,
+    commit: CommitPrefix,
     /// shipper.toml (default /etc/cis490/shipper.toml)
     #[argh(option, default = "DEFAULT_PATH.into()")]
     config: PathBuf,
@@ -34,17 +35,22 @@ pub struct SetAside {
 impl SetAside {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let root = Root::open(&Config::load(&self.config, self.root)?.root)?;
-        let moved = shipper::set_aside(&root, self.commit).map_err(|error| {
+        let failed = |error| {
             Failure::new(
                 format!("cannot move to {}: {error}", root.refused().display()),
                 "run it as the user that runs cis490 ship; what was moved stays moved",
             )
-        })?;
+        };
+        let waiting = shipper::waiting_commits(&root).map_err(failed)?;
+        let moved = match chosen::one_commit(&self.commit, waiting)? {
+            Some(commit) => shipper::set_aside(&root, commit).map_err(failed)?,
+            None => Vec::new(),
+        };
         for id in &moved {
             println!("{id}");
         }
         match moved.len() {
-            0 => println!("no waiting episode is of commit {}", self.commit),
+            0 => println!("no waiting episode is of commit {}", self.commit.as_str()),
             1 => println!("1 episode moved to {}", root.refused().display()),
             n => println!("{n} episodes moved to {}", root.refused().display()),
         }

@@ -6,7 +6,7 @@ use std::io::Read;
 use cis490_zstd::{BLOCK_BYTES_MAX, Compressor};
 use ruzstd::decoding::StreamingDecoder;
 
-use super::read;
+use super::{read, scan};
 
 /// Enough for the match finder to lose what is before its window.
 const INPUT_BYTES_MAX: usize = 3 << 20;
@@ -22,6 +22,24 @@ pub fn tarball(bytes: &[u8]) {
             let words = error.to_string();
             assert!(!words.is_empty() && words.len() < 1000);
         }
+    }
+}
+
+/// Looks for a member in a recorder's JSON: what serde_json accepts is accepted, with the same member
+/// in it, and whatever is not is refused in words, but for the constants of Python's.
+pub fn meta(bytes: &[u8]) {
+    const NAME: &str = "code_version";
+    let found = scan::member(bytes, NAME);
+    let mark = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(mark);
+    match (object, found) {
+        (Ok(object), Ok(found)) => assert_eq!(object.get(NAME), found.as_ref()),
+        (Ok(_), Err(fault)) => assert!(matches!(fault, scan::Fault::Twice { .. }), "{fault:?}"),
+        (Err(_), _) => {}
+    }
+    if let Err(bad) = super::Meta::parse(bytes) {
+        let words = bad.to_string();
+        assert!(!words.is_empty() && words.len() < 4000 && !bad.hint().is_empty());
     }
 }
 

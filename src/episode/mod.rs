@@ -10,18 +10,21 @@
 //!
 //! Packing reads files and takes its time: call from a plain thread, never from a coroutine.
 
+mod contents;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;
 mod meta;
 mod pack;
 mod read;
+mod scan;
 mod tar_stream;
 mod tree;
 
+pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta};
-pub use tree::{Unfit, inspect};
+pub use tree::{Unfit, inspect, meta_of};
 
 /// The file that finishes an episode: the recorder writes it last.
 pub const META_NAME: &str = "meta.json";

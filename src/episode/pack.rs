@@ -11,6 +11,7 @@ use std::path::Path;
 use cis490_zstd::Compressor;
 use sha2::{Digest, Sha256};
 
+use super::contents::Contents;
 use super::meta::Meta;
 use super::tar_stream::TarStream;
 use super::tree::{Unfit, Walk, survey};
@@ -23,6 +24,8 @@ pub struct Packed {
     pub bytes: u64,
     pub sha256: Sha256Digest,
     pub meta: Meta,
+    /// Of what it was made from: see [`super::contents`].
+    pub contents: Contents,
 }
 
 /// Writes the tar.zst of `dir` to `out`, an empty file; its entries are named `<id>/...`.
@@ -67,6 +70,7 @@ pub fn pack(
         bytes: drain.bytes,
         sha256: Sha256Digest::from_bytes(drain.hasher.finalize().into()),
         meta: survey.meta.meta,
+        contents: tar.contents(),
     })
 }
 

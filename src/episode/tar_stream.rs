@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use tar::{EntryType, Header};
 
+use super::contents::{Contents, Tally};
 use super::tree::{Found, MetaFile, Unfit, Walk, open_regular};
 
 const BLOCK_BYTES: usize = 512;
@@ -29,6 +30,7 @@ pub(super) struct TarStream {
     /// The time of `meta.json`, Unix seconds.
     meta_time_s: u64,
     ended: bool,
+    tally: Tally,
     /// Bytes of files that were read so far.
     pub bytes_read: u64,
 }
@@ -61,8 +63,14 @@ impl TarStream {
             walk,
             meta_time_s: time_s(&meta.metadata),
             ended: false,
+            tally: Tally::new(&meta.metadata),
             bytes_read: bytes,
         }
+    }
+
+    /// Of all that was read, as [`super::contents`] would have it.
+    pub fn contents(self) -> Contents {
+        self.tally.contents()
     }
 
     /// As `Read::read`: 0 is the end of the tar.
@@ -104,10 +112,12 @@ impl TarStream {
     /// The head of an entry; a file is left open for its content to follow.
     fn begin(&mut self, found: Found) -> Result<Vec<u8>, Unfit> {
         if found.metadata.is_dir() {
+            self.tally.add(&found.name, &found.metadata);
             let kind = EntryType::Directory;
             return Ok(entry_head(&found.name, kind, 0o755, self.meta_time_s, 0));
         }
         let (file, opened_as) = open_regular(&found.path)?;
+        self.tally.add(&found.name, &opened_as);
         let head = entry_head(
             &found.name,
             EntryType::Regular,

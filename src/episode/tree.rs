@@ -21,6 +21,11 @@ pub fn inspect(dir: &Path) -> Result<Meta, Unfit> {
     Ok(survey(dir)?.meta.meta)
 }
 
+/// What the `meta.json` of the episode in `dir` says, whatever else lies there.
+pub fn meta_of(dir: &Path) -> Result<Meta, Unfit> {
+    Ok(MetaFile::read(dir)?.meta)
+}
+
 /// What is known of an episode before its first byte is packed.
 pub(super) struct Survey {
     pub meta: MetaFile,
@@ -233,6 +238,17 @@ impl Unfit {
         }
     }
 
+    /// For programs: one word for what a person must fix in an episode that is never fit as it is.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Unfit::Unfinished(_) | Unfit::Changed(_) => None,
+            Unfit::Special { .. } => Some("not-a-file"),
+            Unfit::Meta(_, bad) => Some(bad.reason()),
+            Unfit::Io { .. } if self.is_passing() => None,
+            Unfit::Io { .. } => Some("path-too-long"),
+        }
+    }
+
     pub(super) fn io(doing: &'static str, path: &Path, error: io::Error) -> Unfit {
         Unfit::Io {
             doing,
@@ -263,10 +279,7 @@ impl fmt::Display for Unfit {
                 f,
                 "{path:?} is {kind}, where only a file can be packed: remove it or put the file itself there"
             ),
-            Unfit::Meta(dir, bad) => write!(
-                f,
-                "{dir:?}: {bad}: the recorder must write the whole hash of its own commit there"
-            ),
+            Unfit::Meta(dir, bad) => write!(f, "{dir:?}: {bad}: {}", bad.hint()),
             Unfit::Changed(path) => write!(
                 f,
                 "{path:?} changed while it was being packed: the recorder writes meta.json last, when nothing changes any more"

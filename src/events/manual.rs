@@ -151,6 +151,9 @@ manual! {
     warn quarantined
         "Something was found that no part of the program made. It is kept in quarantine/, under the name in kept_as=."
         "Look at it when there is time; nothing there is ever deleted by the program.";
+    warn commit_unknown
+        "A stored episode got a row after a crash, and its tarball does not say which code made it."
+        "Nothing is lost. If the commit matters, find out from the lab host which code made the episode.";
     warn index_tail_cut
         "The index ended in the middle of a row, as after a power cut. The torn piece is in kept_as=; no acknowledged episode can be in it."
         "Nothing; cis490 scrub shows whether a stored file lacks its row.";
@@ -168,7 +171,7 @@ manual! {
         "Nothing for one. If it comes back: who owns data_dir, and is the disk full or read-only?";
     error scrub_found
         "cis490 scrub found something that is not as the index says: kind= is rotten, unreadable, missing, unindexed, bad row or odd."
-        "Rotten: stop the receiver, cis490 backfill --set-aside-rotten, start it, and only then send the episode again or bring it back from a backup: until then the receiver takes the rotten file for the episode and answers 200. Unreadable: look at the disk (dmesg, smartctl), and bring it back from a backup. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand.";
+        "Rotten: stop the receiver, cis490 backfill --set-aside-rotten, start it, and only then send the episode again (on the lab host: cis490 resend NAME) or bring it back from a backup: until then the receiver takes the rotten file for the episode and answers 200. Unreadable: look at the disk (dmesg, smartctl), and bring it back from a backup. Unindexed: cis490 backfill. Missing: nothing if it was archived by hand, else send it again too.";
     warn scrub_cannot_note
         "cis490 scrub cannot keep where it is: it reads on, and if it is ended the next one begins anew."
         "See that data_dir has room, and run it as the user that data_dir belongs to.";
@@ -255,7 +258,7 @@ manual! {
         "Look who answers at receiver_url: a proxy, another program, or another version.";
     error set_aside
         "An episode went to refused/, under the name in kept=: as it is, it will never get in."
-        "Read why= (or its .why.json), mend it, then cis490 requeue NAME. cis490 help refusals explains each answer.";
+        "Read why= (or its .why.json), fix it, then cis490 requeue NAME, or --reason R for all of one kind. cis490 help refusals explains each answer.";
     error held
         "Once a hold: the gate refuses this commit, and its episodes are kept and not sent. The lines to paste follow, indented."
         "Paste them on this lab host. Pulling helps the next episodes; those that are held stay what they are (cis490 status).";
@@ -265,6 +268,12 @@ manual! {
     warn gate_unclear
         "The gate was asked about a held commit, and the answer was no answer. It is asked again later."
         "Nothing for one; else as receiver_away.";
+    warn changed_after_packing
+        "Files of an episode were added, changed or removed after it was packed. It is packed again before it is sent."
+        "Let the recorder write meta.json last, when nothing changes any more.";
+    warn changed_after_sending
+        "Files of an episode changed after they were sent, and the receiver has stored what was sent. It stays in the queue; what is there now is packed and sent, and goes to refused/ if the receiver has other bytes under its name."
+        "Let the recorder write meta.json last. cis490 requeue NAME --new-id ID sends what is in refused/ as another episode.";
     warn falling_out
         "Once a change: fewer than 20 commits remain until this one falls out of the window and its episodes are held."
         "Update this lab host now: cis490 check shows what to paste once it is too late.";
@@ -274,6 +283,9 @@ manual! {
     error disk_full
         "The disk is full: packing waits, what is packed is sent, and nothing unsent is deleted."
         "Free space on the disk of root=.";
+    warn short_of_space
+        "Less than min_free_bytes was free, so removed= accepted episodes left shipped/ before keep_shipped_days was over. The receiver has them."
+        "Nothing is lost. For longer copies on this host make room on its disk, or lower min_free_bytes in shipper.toml.";
     info shipped_removed
         "A copy of what the receiver has was removed: older than keep_shipped_days, or the disk ran short."
         "Nothing.";
@@ -285,7 +297,7 @@ manual! {
         "Nothing.";
     warn odd_in_episodes
         "Once each: left alone, since it is no directory or its name is no episode id. It is not sent."
-        "Rename it: 1-128 of A-Z, a-z, 0-9, . _ - and first a letter or digit.";
+        "cis490 status shows the command that gives it an allowed name: 1-128 of A-Z, a-z, 0-9, . _ - and first a letter or digit.";
     warn odd_in_outbox
         "Once each: left alone, since nothing that the shipper makes has such a name."
         "Move it away.";

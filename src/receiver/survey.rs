@@ -124,7 +124,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         episodes: tally.hosts.values().map(|host| host.episodes).sum(),
         bytes: (tally.hosts.values().map(|host| host.bytes)).fold(0, u64::saturating_add),
         silent_after_seconds: config.silent_after_hours * 3600,
-        remaining_low: wire::REMAINING_LOW.min(config.version_gate.window / 5),
+        remaining_low: wire::remaining_low(config.version_gate.window),
         unreadable_rows: tally.unreadable,
         hosts: tally.into_hosts(config, commits),
         gate: gate.map(Gate::from),

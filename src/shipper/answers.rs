@@ -7,13 +7,13 @@
 use std::time::{Duration, Instant};
 
 use super::cycle::{NoRoom, Shipper};
-use super::moves::{self, Why};
+use super::moves::{self, IntoShipped, Why};
 use super::outbox;
 use super::state::{self, GateSeen, Success};
 use super::transport::{Answer, NoAnswer, Upload};
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{GateVerdict, Outcome, Problem, REMAINING_LOW, Receipt};
+use crate::wire::{GateVerdict, Outcome, Problem, Receipt};
 
 /// So many garbled heads in a row, of whatever episodes, are no episode's affair.
 const GARBLED_IN_ROW_MAX: u32 = 3;
@@ -72,11 +72,12 @@ impl Shipper {
             }
         };
         self.away.reset();
-        let Some(sent) = self.backlog.get(id).map(|entry| entry.identity) else {
+        let Some(sent) = self.backlog.get(id).and_then(|entry| entry.seal) else {
             return;
         };
-        match moves::into_shipped(&self.root, id, sent, &receipt) {
-            Ok(name) => {
+        match moves::into_shipped(&self.root, id, &sent, &receipt) {
+            Ok(IntoShipped::Changed) => self.changed_after_sending(upload.slot, &receipt),
+            Ok(IntoShipped::As(name)) => {
                 events::shipped(
                     upload.slot,
                     answer.status,
@@ -128,7 +129,7 @@ impl Shipper {
         let before = self.places.insert(commit, (position, window)).or(remembered
             .filter(|gate| gate.commit == commit)
             .map(|gate| (gate.position, gate.window)));
-        if before != Some((position, window)) && seen.remaining() < REMAINING_LOW {
+        if before != Some((position, window)) && seen.is_soon_out() {
             events::falling_out(&commit, position, window, seen.remaining());
         }
         self.state.update(|state| state.gate = Some(seen));

@@ -27,6 +27,10 @@ pub struct Entry {
     pub meta: Option<Meta>,
     /// Its tarball in outbox/, if it has one.
     pub seal: Option<Seal>,
+    /// The receiver has other bytes of it: it changed after they were sent.
+    pub changed_after_sending: bool,
+    /// What went wrong with it the last time.
+    pub why: Option<String>,
     /// Its own faults.
     pub backoff: Backoff,
     first_seen: Instant,
@@ -39,6 +43,8 @@ impl Entry {
             bytes,
             meta: None,
             seal: None,
+            changed_after_sending: false,
+            why: None,
             backoff: Backoff::default(),
             first_seen,
         }

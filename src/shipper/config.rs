@@ -30,6 +30,10 @@ pub struct Config {
     pub scan_seconds: u64,
     #[serde(default = "default_keep_shipped_days")]
     pub keep_shipped_days: u64,
+    /// With less free than this, shipped/ is emptied, oldest first. `None`: by the size of the disk, see
+    /// [`Config::free_bytes_floor`].
+    #[serde(default)]
+    pub min_free_bytes: Option<u64>,
 }
 
 fn default_scan_seconds() -> u64 {
@@ -58,6 +62,14 @@ impl Config {
         let mut config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
+    }
+
+    /// How much is kept free at the cost of shipped/, on a disk of so many bytes: what is configured, or
+    /// the smaller of 1 GiB and a twentieth of the disk.
+    pub fn free_bytes_floor(&self, disk_bytes: u64) -> u64 {
+        const ON_A_LARGE_DISK_BYTES: u64 = 1 << 30;
+        self.min_free_bytes
+            .unwrap_or(ON_A_LARGE_DISK_BYTES.min(disk_bytes / 20))
     }
 
     /// The token that is sent with every request, if there is one.
@@ -144,10 +156,12 @@ mod tests {
             .lines()
             .map(|line| line.replacen("#token_file", "token_file", 1))
             .map(|line| line.replacen("#ca_file", "ca_file", 1))
+            .map(|line| line.replacen("#min_free_bytes", "min_free_bytes", 1))
             .map(|line| line.replacen("http://10", "https://10", 1) + "\n")
             .collect();
         let all = load(&all).unwrap();
         assert!(all.token_file.is_some() && all.ca_file.is_some());
+        assert_eq!(all.min_free_bytes, Some(1 << 30));
         for key in [
             "receiver_url",
             "host_id",
@@ -156,6 +170,7 @@ mod tests {
             "ca_file",
             "scan_seconds",
             "keep_shipped_days",
+            "min_free_bytes",
         ] {
             assert!(example.contains(&format!("{key} = ")), "{key}");
         }
@@ -204,5 +219,22 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("hunter2") && !told.contains("bob"), "{told}");
+    }
+
+    #[test]
+    fn a_small_disk_keeps_a_twentieth_free() {
+        let floor = |text: &str, disk| load(text).unwrap().free_bytes_floor(disk);
+        for (disk_bytes, floor_bytes) in [
+            (0, 0),
+            (2_000_000_000, 100_000_000),
+            (20 << 30, 1 << 30),
+            (1 << 42, 1 << 30),
+        ] {
+            assert_eq!(floor(LEAST, disk_bytes), floor_bytes);
+        }
+        for configured in [0, 7, 1 << 40] {
+            let text = format!("{LEAST}min_free_bytes = {configured}\n");
+            assert_eq!(floor(&text, 1 << 30), configured);
+        }
     }
 }

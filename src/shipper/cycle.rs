@@ -20,6 +20,7 @@ use super::moves::{self, Judge, Why};
 use super::outbox;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
+use super::reporter::Sent;
 use super::state::{self, StateFile, Trouble};
 use super::transport::{Receiver, Upload};
 use super::{Mode, Outcome, retention};
@@ -52,6 +53,10 @@ pub(super) struct Shipper {
     pub state: StateFile,
     /// The receiver cannot be reached, or takes nothing from anybody.
     pub away: Backoff,
+    /// Why, and of which failure in a row that was said.
+    pub away_why: (u32, String),
+    /// The next try that `state.json` knows of.
+    pub next_try_noted: Option<Instant>,
     pub no_room: Option<NoRoom>,
     /// Answers in a row which say that our head did not arrive as it was sent.
     pub garbled_in_row: u32,
@@ -86,6 +91,8 @@ impl Shipper {
             holds: Holds::restore(&state.get().holds),
             backlog: Backlog::default(),
             away: Backoff::default(),
+            away_why: (0, String::new()),
+            next_try_noted: None,
             no_room: None,
             garbled_in_row: 0,
             places: HashMap::new(),
@@ -134,6 +141,9 @@ impl Shipper {
         }
         if let Some(ahead) = self.ahead.take() {
             ahead.cancel();
+        }
+        if self.next_try_noted.is_some() {
+            self.state.update(|state| state.next_try = None);
         }
         self.state.flush();
         self.outcome()
@@ -238,8 +248,12 @@ impl Shipper {
                     entry.meta = Some(meta);
                 }
             }
-            Err(unfit) if unfit.is_passing() => self.defer(id, None, &unfit.to_string()),
-            Err(unfit) => self.refuse(id, &Why::new(Judge::Shipper, unfit.to_string())),
+            Err(unfit) => match unfit.reason() {
+                Some(reason) => {
+                    self.refuse(id, &Why::new(Judge::Shipper, reason, unfit.to_string()));
+                }
+                None => self.defer(id, None, &unfit.to_string()),
+            },
         }
     }
 
@@ -248,7 +262,7 @@ impl Shipper {
             self.next_expire = Instant::now() + EXPIRE_EVERY;
             retention::expire(&self.root, self.config.keep_shipped_days)?;
         }
-        retention::relieve(&self.root)
+        retention::relieve(&self.root, &self.config)
     }
 
     /// The episode to move now.
@@ -282,6 +296,7 @@ impl Shipper {
 
     /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
     fn rest(&mut self) {
+        self.note_next_try();
         self.state.flush();
         service::status(&self.how_it_goes());
         let now = Instant::now();
@@ -307,6 +322,7 @@ impl Shipper {
         {
             self.read_meta(id);
         }
+        self.drop_outdated_tarball(id);
         if self
             .backlog
             .get(id)
@@ -347,15 +363,20 @@ impl Shipper {
         let start = Instant::now();
         service::status(&format!("sending {id}, {} bytes", seal.bytes));
         let mut progress = Progress::new(format!("sending {id}"));
+        self.note_next_try();
+        let sent = Sent::default();
         let mut begun = None;
         let mut tell = |done| {
+            sent.set(done);
             if begun.is_none() {
                 begun = Some(self.begin_ahead(id));
             }
             progress.tell(done, seal.bytes);
         };
-        let heard = self.receiver.put(&upload, &mut tell);
+        let send = || self.receiver.put(&upload, &mut tell);
+        let (heard, written) = self.state.while_sending((id, seal.bytes), &sent, send);
         drop(progress);
+        self.state.has_sent(written);
         if let Some(Some(ahead)) = begun {
             self.ahead = Some(ahead);
         }
@@ -364,14 +385,19 @@ impl Shipper {
 
     /// Moves an episode to refused/.
     pub fn refuse(&mut self, id: &EpisodeId, why: &Why) {
-        let Some(judged) = self.backlog.get(id).map(|entry| entry.identity) else {
+        let Some(entry) = self.backlog.get(id) else {
             return;
         };
-        match moves::into_refused(&self.root, id, judged, why) {
+        let judged = entry.identity;
+        let mut why = why.clone();
+        if entry.changed_after_sending && why.status == Some(409) {
+            why.why += ". It is the episode that was stored before its files changed here: cis490 requeue NAME --new-id ID sends what is there now as another";
+        }
+        match moves::into_refused(&self.root, id, judged, &why) {
             Ok(name) => {
                 events::set_aside(id, &name, why.status, &why.why);
                 self.refused += 1;
-                self.note_trouble(Some(id), why.why.clone());
+                self.note_trouble(Some(id), why.why);
                 self.backlog.remove(id);
             }
             Err(error) => self.move_failed(id, "refused", &error),
@@ -394,13 +420,17 @@ impl Shipper {
 
     /// The tarball is of no use: the next one is made from the directory.
     pub fn repack(&mut self, id: &EpisodeId, why: &str) {
+        self.drop_tarball(id);
+        self.defer(id, None, why);
+    }
+
+    pub fn drop_tarball(&mut self, id: &EpisodeId) {
         if let Err(error) = durable::unlink(&outbox::tarball(&self.root, id)) {
             events::shipper_trouble(format_args!("cannot remove the tarball of {id}: {error}"));
         }
         if let Some(entry) = self.backlog.get_mut(id) {
             entry.seal = None;
         }
-        self.defer(id, None, why);
     }
 
     /// This episode waits; the others go on.
@@ -438,6 +468,18 @@ impl Shipper {
     }
 
     pub fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
+        match id {
+            Some(id) => {
+                if let Some(entry) = self.backlog.get_mut(id) {
+                    entry.why = Some(why.clone());
+                }
+            }
+            // Other trouble of no episode is no reason for the receiver to be waited for.
+            None if self.away.failures() != self.away_why.0 => {
+                self.away_why = (self.away.failures(), why.clone());
+            }
+            None => {}
+        }
         let trouble = Trouble {
             at: state::now(),
             episode: id.cloned(),

@@ -188,7 +188,7 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
         ) => {
             let left = window.saturating_sub(position);
             let found = format!("commit {commit} gets in, place {position} of {window}");
-            match left < wire::REMAINING_LOW {
+            match left < wire::remaining_low(window) {
                 true => Finding::warn(
                     "code",
                     format!("{found}: {left} commits until it falls out"),

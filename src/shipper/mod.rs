@@ -16,18 +16,22 @@ mod answers;
 mod backlog;
 mod backoff;
 mod bell;
+mod changes;
 mod checkout;
 mod cycle;
 mod ear;
 mod holds;
 mod line;
 mod moves;
+mod next_try;
 mod outbox;
 mod packing;
 mod place;
 pub mod probe;
 mod progress;
+mod reporter;
 mod retention;
+mod returns;
 mod root;
 mod socket;
 mod survey;
@@ -36,9 +40,12 @@ mod transport;
 use std::process::ExitCode;
 
 pub use checkout::local_commit;
-pub use moves::{NoReturn, requeue, set_aside};
+pub use moves::set_aside;
+pub use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
 pub use socket::Stop;
-pub use survey::{Heap, HeldHeap, RefusedEpisode, Survey, survey};
+pub use survey::{
+    Heap, HeldHeap, OverlookedEpisode, RefusedEpisode, Survey, survey, waiting_commits,
+};
 pub use transport::{Answer, Receiver};
 
 use crate::events;

@@ -1,9 +1,10 @@
-//! The moves out of episodes/, and the way back. Each is a note, one rename, and a sweep:
+//! The moves out of episodes/ (`returns` has the ways back). Each is a note, one rename, and a sweep:
 //!
 //!     publish(note)  rename(episodes/<id>, there/<name>)  fsync(there)  fsync(episodes)  unlink(tarball)
 //!
 //! An answer is for the episode that was sent, and moves no other: one whose meta.json has become
-//! another stays, before the rename or by renaming it back.
+//! another stays, before the rename or by renaming it back. A receipt is for all the bytes that were
+//! sent, so one to which anything was added, or that was changed, stays as well.
 //!
 //! The note is there first, so whatever lies in shipped/ has its receipt and whatever lies in
 //! refused/ its reason. The tarball goes last: until the rename holds, it may be asked for again.
@@ -13,16 +14,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{self, is_full};
+use super::outbox::{self, Seal, is_full};
 use super::queue::{self, Identity, Root, Told, is_absent};
 use super::state;
 use crate::durable;
 use crate::episode;
-use crate::names::{BadName, CommitHash, EpisodeId};
+use crate::names::{CommitHash, EpisodeId};
 use crate::wire::{Problem, Receipt};
 
 const RECEIPT: &str = ".receipt.json";
 const WHY: &str = ".why.json";
+
+/// The reason of what a person moved to refused/.
+const SET_ASIDE: &str = "set-aside";
 
 /// Who decided that an episode is not to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +45,11 @@ pub enum Judge {
 pub struct Why {
     pub at: String,
     pub by: Judge,
+    /// For programs, and for `cis490 requeue --reason`: the name of the receiver's refusal, or one of
+    /// ours (`not-a-file`, `bad-json`, `no-commit`, `two-commits`, `meta-too-large`, `path-too-long`,
+    /// `set-aside`). Notes of older programs lack it: see [`Why::reason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     pub why: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -51,10 +60,11 @@ pub struct Why {
 }
 
 impl Why {
-    pub fn new(by: Judge, why: impl Into<String>) -> Why {
+    pub fn new(by: Judge, reason: &str, why: impl Into<String>) -> Why {
         Why {
             at: state::now(),
             by,
+            reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
             why: why.into(),
             status: None,
             commit: None,
@@ -67,33 +77,72 @@ impl Why {
             status: Some(problem.status),
             commit: Some(commit),
             problem: Some(problem.clone()),
-            ..Why::new(Judge::Receiver, problem.detail.clone())
+            ..Why::new(
+                Judge::Receiver,
+                name_of(problem).unwrap_or(""),
+                problem.detail.clone(),
+            )
         }
+    }
+
+    /// One word for it, as far as one was noted.
+    pub fn reason(&self) -> Option<String> {
+        let by_problem = || name_of(self.problem.as_ref()?).map(str::to_owned);
+        let by_operator = (self.by == Judge::Operator).then(|| SET_ASIDE.to_owned());
+        self.reason.clone().or_else(by_problem).or(by_operator)
     }
 
     /// The note beside `refused/<name>`.
     pub fn read(root: &Root, name: &str) -> Option<Why> {
-        let text = std::fs::read(root.refused().join(format!("{name}{WHY}"))).ok()?;
+        let text = std::fs::read(why_path(root, name)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }
 
+/// The name of a refusal.
+fn name_of(problem: &Problem) -> Option<&str> {
+    problem.kind.strip_prefix("urn:cis490:problem:")
+}
+
+/// What became of an episode that the receiver has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntoShipped {
+    /// It lies in shipped/ under this name.
+    As(String),
+    /// It is no longer what was sent, and stays in episodes/. What is there now is another episode
+    /// under an old name: packed and sent, it gets the 409 that all such get and goes to refused/ with
+    /// the receiver's words, or the 200 of the same bytes if what was added is gone again. So nothing
+    /// that a recorder wrote ever goes with shipped/ unsent.
+    Changed,
+}
+
 /// The receiver has the episode: to shipped/, under `<id>`, or `<id>~2` if an earlier episode had
-/// that name. Returns the name.
+/// that name.
 pub fn into_shipped(
     root: &Root,
     id: &EpisodeId,
-    sent: Identity,
+    sent: &Seal,
     receipt: &Receipt,
-) -> io::Result<String> {
+) -> io::Result<IntoShipped> {
+    let from = root.episodes().join(id.as_str());
+    if Identity::of_dir(&from)? == sent.made_from && !outbox::is_current(&from, sent)? {
+        return Ok(IntoShipped::Changed);
+    }
     let is_same = |note: &Path| {
         let text = std::fs::read(note).unwrap_or_default();
         serde_json::from_slice(&text).is_ok_and(|old: Receipt| old.sha256 == receipt.sha256)
     };
     let name = free_name(&root.shipped(), id, RECEIPT, is_same)?;
     let note = serde_json::to_vec_pretty(receipt)?;
-    move_out(root, (id, sent), &root.shipped(), &name, RECEIPT, &note)?;
-    Ok(name)
+    let is_meant = |dir: &Path| {
+        expect(dir, sent.made_from)?;
+        if !outbox::is_current(dir, sent)? {
+            return Err(io::Error::other("its files were changed meanwhile"));
+        }
+        Ok(())
+    };
+    move_out(root, id, &is_meant, &root.shipped(), &name, RECEIPT, &note)?;
+    Ok(IntoShipped::As(name))
 }
 
 /// The episode is not to be sent as it is: to refused/, under `<id>` or the next free name, which
@@ -107,20 +156,22 @@ pub fn into_refused(
     // A why without its directory is this episode's own, from a move that was cut short.
     let name = free_name(&root.refused(), id, WHY, |_| true)?;
     let note = serde_json::to_vec_pretty(why)?;
-    move_out(root, (id, judged), &root.refused(), &name, WHY, &note)?;
+    let is_meant = |dir: &Path| expect(dir, judged);
+    move_out(root, id, &is_meant, &root.refused(), &name, WHY, &note)?;
     Ok(name)
 }
 
 fn move_out(
     root: &Root,
-    (id, meant): (&EpisodeId, Identity),
+    id: &EpisodeId,
+    is_meant: &dyn Fn(&Path) -> io::Result<()>,
     there: &Path,
     name: &str,
     ending: &str,
     note: &[u8],
 ) -> io::Result<()> {
     let (from, to) = (root.episodes().join(id.as_str()), there.join(name));
-    expect(&from, meant)?;
+    is_meant(&from)?;
     let tarball = outbox::tarball(root, id);
     let note_path = there.join(format!("{name}{ending}"));
     match durable::publish(&note_path, note) {
@@ -132,8 +183,8 @@ fn move_out(
         other => other?,
     }
     durable::rename_new(&from, &to)?;
-    if let Err(changed) = expect(&to, meant) {
-        // It became another in this very instant.
+    if let Err(changed) = is_meant(&to) {
+        // It was changed between the look and the rename.
         durable::rename_new(&to, &from)?;
         return Err(changed);
     }
@@ -144,10 +195,10 @@ fn move_out(
 
 /// An error unless the directory holds the episode that is meant.
 fn expect(dir: &Path, meant: Identity) -> io::Result<()> {
-    match Identity::of_dir(dir)? == meant {
-        true => Ok(()),
-        false => Err(io::Error::other("its meta.json was changed meanwhile")),
+    if Identity::of_dir(dir)? != meant {
+        return Err(io::Error::other("its meta.json was changed meanwhile"));
     }
+    Ok(())
 }
 
 /// `<id>`, or `<id>~2` and so on: the first name that no directory has, and no note of another
@@ -181,53 +232,6 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Why an episode does not come back from refused/.
-#[derive(Debug)]
-pub enum NoReturn {
-    BadName(BadName),
-    /// Nothing of that name is in refused/.
-    Unknown,
-    /// An episode of that name waits already, and is not replaced.
-    Taken(EpisodeId),
-    Io(io::Error),
-}
-
-impl From<io::Error> for NoReturn {
-    fn from(error: io::Error) -> NoReturn {
-        NoReturn::Io(error)
-    }
-}
-
-/// From refused/ back to episodes/: `name` is what it is called in refused/, `new` what it is
-/// called from now on (else as before it was refused). Never replaces; a shipper may run.
-///
-///     unlink(tarball)  rename(refused/<name>, episodes/<id>)  fsync(episodes)  fsync(refused)  unlink(why)
-pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<EpisodeId, NoReturn> {
-    let old = name.split_once('~').map_or(name, |(id, _)| id);
-    let old = EpisodeId::parse(old).map_err(NoReturn::BadName)?;
-    let id = new.cloned().unwrap_or(old);
-    // What follows a `~` is not judged by a grammar, so it must at least not lead elsewhere.
-    if name.contains(['/', '\0']) || is_absent(&root.refused().join(name)) {
-        return Err(NoReturn::Unknown);
-    }
-    let back = root.episodes().join(id.as_str());
-    if !is_absent(&back) {
-        return Err(NoReturn::Taken(id));
-    }
-    // One that a crash left: whoever mended the directory wants the mended one to be sent.
-    durable::unlink(&outbox::tarball(root, &id))?;
-    match durable::rename_new(&root.refused().join(name), &back) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(NoReturn::Taken(id));
-        }
-        other => other?,
-    }
-    durable::sync_dir(&root.episodes())?;
-    durable::sync_dir(&root.refused())?;
-    durable::unlink(&note_of(&root.refused(), name, WHY))?;
-    Ok(id)
-}
-
 fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
     there.join(format!("{name}{ending}"))
 }
@@ -244,7 +248,7 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
         let why = "set aside by hand: the receiver does not take this commit";
         let why = Why {
             commit: Some(commit),
-            ..Why::new(Judge::Operator, why)
+            ..Why::new(Judge::Operator, SET_ASIDE, why)
         };
         match into_refused(root, &id, identity, &why) {
             Ok(_) => moved.push(id),
@@ -259,4 +263,9 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
 /// The receipt beside `shipped/<name>`.
 pub fn receipt_path(root: &Root, name: &str) -> PathBuf {
     note_of(&root.shipped(), name, RECEIPT)
+}
+
+/// The note beside `refused/<name>`.
+pub fn why_path(root: &Root, name: &str) -> PathBuf {
+    note_of(&root.refused(), name, WHY)
 }

@@ -6,7 +6,8 @@
 //! episode a power cut took, or left with an empty `meta.json`, would be swept as an orphan, or
 //! taken for another episode's, and was all there is.
 //!
-//! The attribute is the tarball's seal: its digest, and the `meta.json` that it was made from. So a
+//! The attribute is the tarball's seal: its digest, and the `meta.json` and other files that it was
+//! made from. So a
 //! shipper that was restarted sends what an earlier one packed without reading gigabytes again,
 //! and what lies there of an episode that is gone, whose name another one took, is seen as such.
 //! Where the filesystem has no attributes, a tarball outlives its shipper only to be packed again.
@@ -23,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use super::queue::{self, Identity, Root};
 use crate::durable;
-use crate::episode::{self, Meta, PackError};
+use crate::episode::{self, Contents, Meta, PackError, Unfit};
 use crate::names::{EpisodeId, Sha256Digest};
 use crate::service;
 use crate::sys;
@@ -39,13 +40,17 @@ pub struct Seal {
     pub sha256: Sha256Digest,
     pub bytes: u64,
     pub made_from: Identity,
+    /// All the files that it was made from: see [`episode::contents`].
+    pub contents: Contents,
+    /// An earlier shipper left it, so a power cut may lie between.
+    pub was_found: bool,
 }
 
 /// Why there is no tarball.
 #[derive(Debug)]
 pub enum PackFault {
-    /// The episode can never be packed as it is.
-    Unfit(String),
+    /// The episode can never be packed as it is, and one word for why.
+    Unfit { why: String, reason: &'static str },
     /// There is no room; nothing was left behind.
     DiskFull(io::Error),
     /// It may go better later.
@@ -99,6 +104,8 @@ fn pack_to(
         sha256: packed.sha256,
         bytes: packed.bytes,
         made_from,
+        contents: packed.contents,
+        was_found: false,
     };
     durable::sync_file(&File::open(dir.join(episode::META_NAME))?)?;
     durable::sync_dir(&dir)?;
@@ -131,6 +138,22 @@ pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result
     let text = sys::get_xattr(&file, SEAL_XATTR)?.and_then(|value| String::from_utf8(value).ok());
     let seal = text.as_deref().and_then(Seal::parse);
     Ok(seal.filter(|seal| seal.bytes == bytes && seal.made_from == made_from))
+}
+
+/// Whether the episode in `dir` still is what the tarball was made from, as far as the names, sizes and
+/// times of its files tell.
+///
+/// A power cut may have taken what the recorder had not synced, and then the tarball has what the
+/// directory has no more. So of one that an earlier shipper left it is asked only whether the directory
+/// has anything more than it had.
+pub fn is_current(dir: &Path, seal: &Seal) -> io::Result<bool> {
+    match episode::contents(dir) {
+        Ok(now) if seal.was_found => Ok(!now.has_more_than(&seal.contents)),
+        Ok(now) => Ok(now == seal.contents),
+        Err(Unfit::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // Something in it has become what cannot be packed, or was just taken away.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Whether the tarball still has its digest. Reads all of it.
@@ -168,17 +191,24 @@ impl fmt::Display for Seal {
         } = self.made_from;
         write!(
             f,
-            "1 {} {} {inode} {modified_ns} {bytes}",
+            "2 {} {} {inode} {modified_ns} {bytes}",
             self.sha256, self.bytes
-        )
+        )?;
+        let Contents {
+            digest,
+            entries,
+            bytes,
+            newest_ns,
+        } = self.contents;
+        write!(f, " {digest} {entries} {bytes} {newest_ns}")
     }
 }
 
 impl Seal {
     fn parse(text: &str) -> Option<Seal> {
         let mut words = text.split(' ');
-        // The version of this format; a later one is packed again.
-        if words.next()? != "1" {
+        // The version of this format; what has another is packed again.
+        if words.next()? != "2" {
             return None;
         }
         let seal = Seal {
@@ -189,6 +219,13 @@ impl Seal {
                 modified_ns: words.next()?.parse().ok()?,
                 bytes: words.next()?.parse().ok()?,
             },
+            contents: Contents {
+                digest: Sha256Digest::parse(words.next()?).ok()?,
+                entries: words.next()?.parse().ok()?,
+                bytes: words.next()?.parse().ok()?,
+                newest_ns: words.next()?.parse().ok()?,
+            },
+            was_found: true,
         };
         words.next().is_none().then_some(seal)
     }
@@ -208,8 +245,13 @@ impl From<PackError> for PackFault {
         match error {
             PackError::Io(error) => error.into(),
             PackError::Stopped => PackFault::Stopped,
-            PackError::Unfit(unfit) if unfit.is_passing() => PackFault::Passing(unfit.to_string()),
-            PackError::Unfit(unfit) => PackFault::Unfit(unfit.to_string()),
+            PackError::Unfit(unfit) => match unfit.reason() {
+                Some(reason) => PackFault::Unfit {
+                    why: unfit.to_string(),
+                    reason,
+                },
+                None => PackFault::Passing(unfit.to_string()),
+            },
         }
     }
 }
@@ -237,13 +279,20 @@ mod tests {
             sha256: Sha256Digest::from_bytes([0xab; 32]),
             bytes: 1 << 40,
             made_from,
+            contents: Contents {
+                digest: Sha256Digest::from_bytes([0xcd; 32]),
+                entries: 3,
+                bytes: 100,
+                newest_ns: -5,
+            },
+            was_found: true,
         };
         let text = seal.to_string();
         assert_eq!(Seal::parse(&text), Some(seal));
         for bad in [
             &text[..text.len() - 3],
             &format!("{text} 1"),
-            &text.replacen('1', "2", 1),
+            &text.replacen('2', "1", 1),
             "",
         ] {
             assert_eq!(Seal::parse(bad), None, "{bad:?}");

@@ -67,7 +67,9 @@ impl Shipper {
                     entry.meta = Some(meta);
                 }
             }
-            Err(PackFault::Unfit(why)) => self.refuse(id, &Why::new(Judge::Shipper, why)),
+            Err(PackFault::Unfit { why, reason }) => {
+                self.refuse(id, &Why::new(Judge::Shipper, reason, why));
+            }
             Err(PackFault::Passing(why)) => self.defer(id, None, &why),
             Err(PackFault::DiskFull(error)) => self.disk_full(id, &error),
             Err(PackFault::Stopped) => {}

@@ -17,6 +17,7 @@
 //! in episodes/, gets its answer again, and the note is written over.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -68,6 +69,27 @@ pub struct Scan {
     pub unfinished: usize,
     /// Finished, and yet not ours to send: under a name that is not allowed, or out of our sight.
     pub overlooked: usize,
+    /// The first of those: at most [`OVERLOOKED_NAMED_MAX`].
+    pub overlooked_named: Vec<Overlooked>,
+}
+
+/// One that is finished and not ours to send.
+pub struct Overlooked {
+    pub name: OsString,
+    /// Why it cannot be looked at; `None` if only its name is not allowed.
+    pub error: Option<io::Error>,
+}
+
+/// How many of them a scan names.
+pub const OVERLOOKED_NAMED_MAX: usize = 100;
+
+impl Scan {
+    fn overlook(&mut self, name: OsString, error: Option<io::Error>) {
+        self.overlooked += 1;
+        if self.overlooked_named.len() < OVERLOOKED_NAMED_MAX {
+            self.overlooked_named.push(Overlooked { name, error });
+        }
+    }
 }
 
 /// What was named in the log already, so that each oddity is told once and not at every scan.
@@ -119,7 +141,9 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
         let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
         let Some(id) = id.filter(|_| is_dir) else {
             let is_finished = is_dir && found.path().join(episode::META_NAME).is_file();
-            scan.overlooked += usize::from(is_finished);
+            if is_finished {
+                scan.overlook(found.file_name(), None);
+            }
             told.once(found.path(), events::odd_in_episodes);
             continue;
         };
@@ -127,8 +151,8 @@ pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
             Ok(identity) => scan.finished.push((id, identity)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => scan.unfinished += 1,
             Err(error) => {
-                scan.overlooked += 1;
                 told.once(found.path(), |path| events::cannot_look(path, &error));
+                scan.overlook(found.file_name(), Some(error));
             }
         }
     }

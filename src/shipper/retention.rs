@@ -9,14 +9,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::config::Config;
 use super::moves;
 use super::queue::Root;
 use crate::durable;
 use crate::events;
 use crate::sys;
-
-/// Less than this, and the recorder is about to have no room: shipped/ goes first.
-const SHORT_OF_SPACE_BYTES: u64 = 1 << 30;
 
 /// Removes what is older than `keep_days`.
 ///
@@ -41,10 +39,15 @@ pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
     trouble
 }
 
-/// Keeps a floor of free space under the recorder, at the cost of shipped/.
-pub fn relieve(root: &Root) -> io::Result<()> {
-    if sys::free_bytes(root.dir())? < SHORT_OF_SPACE_BYTES {
-        make_room(root, SHORT_OF_SPACE_BYTES, 0)?;
+/// Keeps so much of the disk free for the recorder, at the cost of shipped/.
+pub fn relieve(root: &Root, config: &Config) -> io::Result<()> {
+    let disk = sys::disk_bytes(root.dir())?;
+    let floor_bytes = config.free_bytes_floor(disk.total);
+    if disk.free < floor_bytes {
+        let removed = make_room(root, floor_bytes, 0)?;
+        if removed > 0 {
+            events::short_of_space(root.dir(), disk.free, floor_bytes, removed);
+        }
     }
     Ok(())
 }

@@ -10,14 +10,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::reporter::{Reporter, Sent};
 use crate::clock;
 use crate::durable;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::Problem;
+use crate::wire::{self, Problem};
 
-/// A card of flash wears with each write, so what is merely told waits this long.
-const LAZY_WRITE: Duration = Duration::from_secs(10);
+/// A card of flash wears with each write, so what is merely told waits this long. While an upload runs it
+/// is told as often.
+pub(super) const LAZY_WRITE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -31,6 +33,29 @@ pub struct State {
     /// The newest place in the window that the receiver told.
     pub gate: Option<GateSeen>,
     pub holds: Vec<Hold>,
+    /// What is sent now; `None` between two uploads.
+    pub uploading: Option<Uploading>,
+    /// When something that failed is tried again; `None` if nothing waits for a time to come.
+    pub next_try: Option<NextTry>,
+}
+
+/// An upload under way, as it was at [`State::updated_at`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploading {
+    pub episode: EpisodeId,
+    pub since: String,
+    pub bytes_sent: u64,
+    pub bytes: u64,
+    /// In the last ten seconds, or since it began.
+    pub bytes_per_second: u64,
+}
+
+/// What waits for a time to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextTry {
+    pub at: String,
+    /// What went wrong the last time.
+    pub why: String,
 }
 
 /// The newest episode that the receiver took.
@@ -68,6 +93,11 @@ impl GateSeen {
     pub fn remaining(&self) -> u32 {
         self.window.saturating_sub(self.position)
     }
+
+    /// Whether this lab host should be updated now: the receiver's rule.
+    pub fn is_soon_out(&self) -> bool {
+        self.remaining() < wire::remaining_low(self.window)
+    }
 }
 
 /// A commit that the gate refuses: its episodes are kept and not sent.
@@ -104,6 +134,11 @@ pub fn now() -> String {
     clock::rfc3339(SystemTime::now())
 }
 
+/// So long from now, as `state.json` tells times.
+pub fn in_future(wait: Duration) -> String {
+    clock::rfc3339(SystemTime::now() + wait)
+}
+
 impl State {
     /// The state in the file; `None` if there is none or it cannot be read.
     pub fn read(path: &Path) -> Option<State> {
@@ -127,6 +162,7 @@ pub struct StateFile {
     state: State,
     /// Since when the file is behind.
     behind_since: Option<Instant>,
+    last_written: Option<Instant>,
     complained: bool,
 }
 
@@ -136,10 +172,14 @@ impl StateFile {
         let mut state = State::read(&path).unwrap_or_default();
         host.clone_into(&mut state.host);
         receiver.clone_into(&mut state.receiver);
+        // An earlier process's: nothing is under way yet.
+        state.uploading = None;
+        state.next_try = None;
         StateFile {
             path,
             state,
             behind_since: None,
+            last_written: None,
             complained: false,
         }
     }
@@ -169,13 +209,10 @@ impl StateFile {
         if self.behind_since.is_none() {
             return;
         }
-        self.state.updated_at = now();
-        let written = serde_json::to_vec_pretty(&self.state)
-            .map_err(io::Error::from)
-            .and_then(|json| durable::publish(&self.path, &json));
-        match written {
+        match write(&self.path, &self.state) {
             Ok(()) => {
                 self.behind_since = None;
+                self.last_written = Some(Instant::now());
                 self.complained = false;
             }
             Err(error) if !self.complained => {
@@ -185,4 +222,45 @@ impl StateFile {
             Err(_) => {}
         }
     }
+
+    /// Does `send`, which says in `sent` how far it is, and keeps the file fresh meanwhile: see
+    /// [`Reporter`].
+    pub fn while_sending<T>(
+        &self,
+        (episode, bytes): (&EpisodeId, u64),
+        sent: &Sent,
+        send: impl FnOnce() -> T,
+    ) -> (T, Option<Instant>) {
+        let path = self.path.clone();
+        let reporter = Reporter {
+            state: self.state.clone(),
+            uploading: Uploading {
+                episode: episode.clone(),
+                since: now(),
+                bytes_sent: 0,
+                bytes,
+                bytes_per_second: 0,
+            },
+            write: move |state: &State| write(&path, state),
+            every: LAZY_WRITE,
+            last_written: self.last_written,
+        };
+        reporter.beside(sent, send)
+    }
+
+    /// The upload is over, and the file was last written then: it still speaks of it.
+    pub fn has_sent(&mut self, written: Option<Instant>) {
+        if written.is_some() {
+            self.last_written = written;
+            self.behind_since = written;
+        }
+    }
+}
+
+fn write(path: &Path, state: &State) -> io::Result<()> {
+    let state = State {
+        updated_at: now(),
+        ..state.clone()
+    };
+    durable::publish(path, &serde_json::to_vec_pretty(&state)?)
 }

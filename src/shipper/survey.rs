@@ -1,7 +1,7 @@
 //! The queue as `cis490 status` shows it: the folders counted, and what the shipper last told.
 //! Changes nothing, and works with a shipper beside it and without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::moves::Why;
 use super::outbox;
-use super::queue::{self, Root, Told, tree_bytes};
-use super::state::{GateSeen, Hold, State, Success, Trouble};
+use super::queue::{self, Overlooked, Root, Told, tree_bytes};
+use super::returns;
+use super::state::{GateSeen, Hold, NextTry, State, Success, Trouble, Uploading};
 use crate::clock;
 use crate::episode;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, EpisodeId};
 
 /// Episodes in one state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,6 +45,17 @@ pub struct RefusedEpisode {
     pub why: Option<Why>,
 }
 
+/// Finished, and not sent until a person gives it another name or lets it be read.
+#[derive(Debug, Serialize)]
+pub struct OverlookedEpisode {
+    /// As `cis490 requeue` accepts it: what cannot be printed is `\xNN`.
+    pub name: String,
+    /// Why it cannot be looked at; null if only its name is not allowed.
+    pub error: Option<String>,
+    /// A name that is allowed and free; null if the one it has is.
+    pub new_id: Option<EpisodeId>,
+}
+
 /// What `cis490 status --json` prints: members are added, never renamed or removed.
 #[derive(Debug, Serialize)]
 pub struct Survey {
@@ -58,7 +70,7 @@ pub struct Survey {
     pub packed: Heap,
     /// No meta.json yet.
     pub unfinished: usize,
-    /// Finished, and not ours to send: an odd name, or out of our sight. The log names them.
+    /// Finished, and not ours to send: an odd name, or out of our sight.
     pub overlooked: usize,
     /// Kept and not sent: the gate refuses their commit.
     pub held: Vec<HeldHeap>,
@@ -69,12 +81,21 @@ pub struct Survey {
     pub gate: Option<GateSeen>,
     /// When the shipper last wrote `state.json`.
     pub updated_at: Option<String>,
+    /// The first of the overlooked.
+    pub overlooked_named: Vec<OverlookedEpisode>,
+    /// What is sent now; null between two uploads, and without a shipper.
+    pub uploading: Option<Uploading>,
+    /// When what failed is tried again; null if nothing waits for a time to come.
+    pub next_try: Option<NextTry>,
 }
 
 /// Counts what lies in the folders of `root`.
 pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
     let state = State::read(&root.state_file()).unwrap_or_default();
-    let scan = queue::scan(root, &mut Told::silent())?;
+    let mut scan = queue::scan(root, &mut Told::silent())?;
+    let overlooked_named = std::mem::take(&mut scan.overlooked_named)
+        .into_iter()
+        .map(|overlooked| name_overlooked(root, overlooked));
     let mut held: BTreeMap<CommitHash, (Hold, Tally)> = state
         .holds
         .into_iter()
@@ -86,10 +107,9 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         let finished_at = (identity.modified_ns / 1_000_000_000)
             .try_into()
             .unwrap_or(0);
-        // Only who may be held is asked for its commit: that is a look through all its files.
         let commit = match held.is_empty() {
             true => None,
-            false => episode::inspect(&dir).ok().map(|meta| meta.commit),
+            false => episode::meta_of(&dir).ok().map(|meta| meta.commit),
         };
         let hold = commit.and_then(|commit| held.get_mut(&commit));
         let tally = hold.map_or(&mut waiting, |(_, tally)| tally);
@@ -98,12 +118,18 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
             packed.add(bytes, finished_at);
         }
     }
+    let running = root.is_locked();
+    // Of a shipper that was killed, nothing is under way any more.
+    let (uploading, next_try) = match running {
+        Some(false) => (None, None),
+        _ => (state.uploading, state.next_try),
+    };
     let held = held.into_values().map(|(hold, tally)| HeldHeap {
         hold,
         heap: tally.heap(),
     });
     Ok(Survey {
-        running: root.is_locked(),
+        running,
         host: host.to_owned(),
         receiver: receiver.to_owned(),
         root: root.dir().display().to_string(),
@@ -118,7 +144,34 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         last_error: state.last_error,
         gate: state.gate,
         updated_at: Some(state.updated_at).filter(|at| !at.is_empty()),
+        overlooked_named: overlooked_named.collect(),
+        uploading,
+        next_try,
     })
+}
+
+fn name_overlooked(root: &Root, overlooked: Overlooked) -> OverlookedEpisode {
+    let Overlooked { name, error } = overlooked;
+    OverlookedEpisode {
+        new_id: match error {
+            Some(_) => None,
+            None => Some(returns::free_id(root, &name)),
+        },
+        name: returns::shown(&name),
+        error: error.map(|error| error.to_string()),
+    }
+}
+
+/// The commits of the episodes that wait or are held, as far as they can be read.
+pub fn waiting_commits(root: &Root) -> io::Result<BTreeSet<CommitHash>> {
+    let scan = queue::scan(root, &mut Told::silent())?;
+    let dirs = scan
+        .finished
+        .iter()
+        .map(|(id, _)| root.episodes().join(id.as_str()));
+    Ok(dirs
+        .filter_map(|dir| Some(episode::meta_of(&dir).ok()?.commit))
+        .collect())
 }
 
 fn refused(root: &Root) -> io::Result<Vec<RefusedEpisode>> {

@@ -352,13 +352,13 @@ fn meta_json_decides_whether_it_is_finished_and_fit() {
         );
     }
     for (json, words) in [
-        (&b"{"[..], "not the JSON we know"),
+        (&b"{"[..], "not JSON"),
         (b"{}", "no code_version.commit"),
         (
             br#"{"code_version":{"commit":"main"}}"#,
             "\"main\" is not a commit hash",
         ),
-        (&vec![b' '; (1 << 20) + 1], "larger than 1048576 bytes"),
+        (&vec![b' '; (1 << 20) + 1], "larger than 1 MiB"),
     ] {
         write(&dir, "meta.json", json);
         let unfit = inspect(&dir).unwrap_err();

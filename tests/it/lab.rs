@@ -60,6 +60,17 @@ impl Lab {
         lab
     }
 
+    /// From now on its receiver is another.
+    pub fn point_at(&self, url: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let line = text.lines().next().unwrap().to_owned();
+        fs::write(
+            self.config(),
+            text.replace(&line, &format!("receiver_url = {url:?}")),
+        )
+        .unwrap();
+    }
+
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
@@ -112,6 +123,33 @@ impl Lab {
             .spawn()
             .unwrap();
         let output = child.wait_with_output().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs the program with these words and no other.
+    pub fn run_as_is(&self, words: &[&str]) -> Ended {
+        let output = cis490().args(words).stdin(Stdio::null()).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command that may have so many files open and no more.
+    pub fn run_with_files(&self, most: u32, args: &[&str]) -> Ended {
+        let program = self.command(args);
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         Ended {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),

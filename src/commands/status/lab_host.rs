@@ -2,14 +2,17 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::json;
+use super::{json, line};
+use crate::commands::chosen::quoted;
 use crate::failure::Failure;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
+use crate::shipper::state::Uploading;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 use crate::terminal::{Paint, one_line};
-use crate::{events, human, wire};
+use crate::{clock, events, human};
 
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
@@ -36,7 +39,9 @@ fn page(survey: &Survey, paint: Paint) -> String {
     let _ = writeln!(page, "{}\n", headline(survey, paint));
     held(&mut page, &survey.held, paint);
     refused(&mut page, &survey.refused, paint);
+    overlooked(&mut page, survey, paint);
     soon_out(&mut page, survey, paint);
+    under_way(&mut page, survey);
     trouble(&mut page, survey);
     counts(&mut page, survey);
     page
@@ -124,16 +129,52 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     {
         let _ = writeln!(page, "  and {more} more: cis490 status --json");
     }
-    let _ = writeln!(page, "  once mended: cis490 requeue NAME\n");
+    let _ = writeln!(
+        page,
+        "  once that is fixed: cis490 requeue NAME..., or --reason R, --commit X or --all\n"
+    );
+}
+
+/// What lies in episodes/ and is not sent as it is called, with the command that sends it.
+fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
+    if survey.overlooked == 0 {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "{}: {} finished, under a name that is not allowed, or not readable",
+        paint.bad("NOT SENT"),
+        survey.overlooked
+    );
+    let named = survey.overlooked_named.iter().take(REFUSED_SHOWN_MAX);
+    let shown = named.len();
+    for episode in named {
+        let name = quoted(&episode.name);
+        let _ = match (&episode.new_id, &episode.error) {
+            // What begins as an option does must not be taken for one.
+            (Some(id), _) if episode.name.starts_with('-') => {
+                writeln!(page, "  cis490 requeue --new-id {id} -- {name}")
+            }
+            (Some(id), _) => writeln!(page, "  cis490 requeue {name} --new-id {id}"),
+            (None, error) => {
+                let error = one_line(error.as_deref().unwrap_or("it cannot be looked at"));
+                writeln!(
+                    page,
+                    "  {name}: {error}: let the user that runs cis490 ship read it"
+                )
+            }
+        };
+    }
+    if survey.overlooked > shown {
+        let more = survey.overlooked - shown;
+        let _ = writeln!(page, "  and {more} more: cis490 status --json");
+    }
+    let _ = writeln!(page);
 }
 
 /// The early warning: while the next episodes still get in.
 fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
-    let Some(gate) = survey
-        .gate
-        .as_ref()
-        .filter(|gate| gate.remaining() < wire::REMAINING_LOW)
-    else {
+    let Some(gate) = survey.gate.as_ref().filter(|gate| gate.is_soon_out()) else {
         return;
     };
     let _ = writeln!(
@@ -143,6 +184,54 @@ fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
         gate.remaining(),
         gate.commit,
     );
+}
+
+/// What is sent now, and when what failed is tried again.
+fn under_way(page: &mut String, survey: &Survey) {
+    if let Some(uploading) = &survey.uploading {
+        *page += &line("sending", &how_far(uploading));
+    }
+    if let Some(next) = &survey.next_try {
+        let at = clock::parse_rfc3339(&next.at).unwrap_or(0);
+        let wait_s = at.saturating_sub(clock::unix_seconds(SystemTime::now()));
+        let when = match wait_s {
+            0 => "now".to_owned(),
+            _ => format!("in {}", human::span(Duration::from_secs(wait_s))),
+        };
+        let why = one_line(&next.why);
+        *page += &line(
+            "next try",
+            &format!("{when} ({why}); systemctl reload cis490-shipper tries at once"),
+        );
+    }
+}
+
+/// `ep-42 43 % of 80.0 MB, 3.0 MB/s, 15 s left`.
+fn how_far(uploading: &Uploading) -> String {
+    let Uploading {
+        episode,
+        bytes_sent,
+        bytes,
+        bytes_per_second,
+        ..
+    } = uploading;
+    let percent = (bytes_sent.min(bytes) * 100)
+        .checked_div(*bytes)
+        .unwrap_or(100);
+    let of = human::bytes(*bytes);
+    let left = bytes
+        .saturating_sub(*bytes_sent)
+        .checked_div(*bytes_per_second);
+    let pace = match left {
+        Some(left_s) => format!(
+            "{}/s, {} left",
+            human::bytes(*bytes_per_second),
+            human::span(Duration::from_secs(left_s))
+        ),
+        None if bytes_sent >= bytes => "waiting for the answer".to_owned(),
+        None => "no byte got through lately".to_owned(),
+    };
+    format!("{episode} {percent} % of {of}, {pace}")
 }
 
 fn trouble(page: &mut String, survey: &Survey) {
@@ -193,13 +282,6 @@ fn counts(page: &mut String, survey: &Survey) {
         let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
     }
     let _ = writeln!(page, "being made    {}", survey.unfinished);
-    if survey.overlooked > 0 {
-        let count = survey.overlooked;
-        let _ = writeln!(
-            page,
-            "NOT SENT      {count} finished, under a name that is not allowed or not readable: the log of cis490 ship names them"
-        );
-    }
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 
@@ -210,4 +292,36 @@ fn amount(heap: &Heap) -> String {
         "episodes"
     };
     format!("{} {noun}, {}", heap.episodes, human::bytes(heap.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::EpisodeId;
+
+    #[test]
+    fn how_far_an_upload_is() {
+        for (bytes_sent, bytes_per_second, words) in [
+            (
+                34_400_000,
+                3_040_000,
+                "ep-1 43 % of 80.0 MB, 3.0 MB/s, 15 s left",
+            ),
+            (0, 0, "ep-1 0 % of 80.0 MB, no byte got through lately"),
+            (
+                80_000_000,
+                0,
+                "ep-1 100 % of 80.0 MB, waiting for the answer",
+            ),
+        ] {
+            let uploading = Uploading {
+                episode: EpisodeId::parse("ep-1").unwrap(),
+                since: String::new(),
+                bytes_sent,
+                bytes: 80_000_000,
+                bytes_per_second,
+            };
+            assert_eq!(how_far(&uploading), words);
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::layout::{Layout, TARBALL_ENDING, episode_of_tarball};
 use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
 use crate::durable;
+use crate::episode;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
@@ -41,6 +42,8 @@ pub enum News<'a> {
     Read { bytes: u64 },
     /// A file has its row now.
     Added(&'a Receipt),
+    /// The row that was added names no commit: why.
+    CommitUnknown { slot: &'a Slot, why: String },
     /// A file would get a row; only with `dry_run`.
     WouldAdd(&'a Slot),
     /// A rotten file was moved to quarantine/.
@@ -64,6 +67,8 @@ pub struct Task {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub added: usize,
+    /// Of those that were added: rows without a commit.
+    pub commit_unknown: usize,
     pub odd: usize,
     pub failed: usize,
     pub set_aside: usize,
@@ -238,7 +243,7 @@ impl Survey {
         self.with_row += 1;
         match row.bytes.filter(|&bytes| bytes != metadata.len()) {
             Some(bytes) => Err(format!(
-                "it has {} bytes and its row says {bytes}; it may be damaged: sent again, a whole one takes its place",
+                "it has {} bytes and its row says {bytes}; it may be damaged: sent again (on the lab host: cis490 resend NAME), a whole one takes its place",
                 metadata.len()
             )),
             None => Ok(()),
@@ -291,22 +296,30 @@ fn add_rows(
     summary: &mut Summary,
     tell: &mut dyn FnMut(News),
 ) -> Result<(), Failure> {
-    let (mut paths, mut asks) = (Vec::new(), Vec::new());
+    let (mut read_files, mut asks) = (Vec::new(), Vec::new());
     for file in files {
         match read(file, tell) {
-            Ok(ask) => {
-                paths.push(&file.path);
+            Ok((ask, commit_unknown)) => {
+                read_files.push((file, commit_unknown));
                 asks.push(ask);
             }
             Err(error) => name_failed(&file.path, &error.to_string(), summary, tell),
         }
     }
     let answers = committer.commit_all(asks)?;
-    for (path, answer) in paths.into_iter().zip(answers) {
+    for ((file, commit_unknown), answer) in read_files.into_iter().zip(answers) {
+        let path = &file.path;
         match answer {
             Ok(stored) => {
                 summary.added += 1;
                 tell(News::Added(&stored.receipt));
+                if let Some(why) = commit_unknown {
+                    summary.commit_unknown += 1;
+                    tell(News::CommitUnknown {
+                        slot: &file.slot,
+                        why: why.to_string(),
+                    });
+                }
             }
             Err(Rejected::Full) => {
                 return Err(Failure::new(
@@ -334,8 +347,12 @@ fn name_failed(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnM
     });
 }
 
-/// Reads the file, and makes sure that it is on the disk: whoever put it there may not have.
-fn read(file: &Missing, tell: &mut dyn FnMut(News)) -> io::Result<Ask> {
+/// Reads the file, and makes sure that it is on the disk: whoever put it there may not have. Returns
+/// too why its commit is not known, if it is not.
+fn read(
+    file: &Missing,
+    tell: &mut dyn FnMut(News),
+) -> io::Result<(Ask, Option<episode::ReadError>)> {
     let examined = existing::examine(&file.path, |bytes| tell(News::Read { bytes }))?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     if let Some(lost) = existing::lost_digest(&examined.file, &file.slot, examined.sha256)? {
@@ -345,11 +362,13 @@ fn read(file: &Missing, tell: &mut dyn FnMut(News)) -> io::Result<Ask> {
         )));
     }
     durable::sync_file(&examined.file)?;
-    Ok(Ask {
-        receipt: existing::row_of(&examined, &file.slot)?,
+    let row = existing::row_of(&examined, &file.slot)?;
+    let ask = Ask {
+        receipt: row.receipt,
         wish: Wish::Keep(examined.identity),
         incoming: None,
-    })
+    };
+    Ok((ask, row.commit_unknown))
 }
 
 pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::ATTRIBUTE;
 use super::layout::relative_tarball;
-use crate::episode::Meta;
-use crate::names::{CommitHash, Sha256Digest};
+use crate::episode::{Meta, ReadError};
+use crate::names::Sha256Digest;
 use crate::wire::{Receipt, Slot};
 use crate::{clock, episode, sys};
 
@@ -109,16 +109,30 @@ pub fn lost_digest(
         .filter(|sha256| *sha256 != found))
 }
 
+/// A row made by reading a file.
+pub struct Row {
+    pub receipt: Receipt,
+    /// Why its commit is not known, if it had to be read from the tarball and is not there.
+    pub commit_unknown: Option<ReadError>,
+}
+
 /// The row of a file that was read and has none: what it carries if that speaks of these bytes,
 /// else what can be seen. The time is then that of the last writing, the best that is known.
-pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Receipt> {
+pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Row> {
     let carried = carried_receipt(&examined.file, slot)?;
     if let Some(receipt) = carried.filter(|receipt| receipt.sha256 == examined.sha256) {
-        return Ok(receipt);
+        return Ok(Row {
+            receipt,
+            commit_unknown: None,
+        });
     }
     let written = examined.file.metadata()?.modified();
-    let (commit, dirty) = told_by_tarball(&examined.file)?;
-    Ok(Receipt {
+    let read = read_meta(&examined.file)?;
+    let (commit, dirty) = match &read {
+        Ok(meta) => (Some(meta.commit), meta.dirty),
+        Err(_) => (None, None),
+    };
+    let receipt = Receipt {
         seq: None,
         host: slot.host.clone(),
         episode: slot.episode.clone(),
@@ -129,16 +143,16 @@ pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Receipt> {
         received_at: Some(clock::rfc3339(written.unwrap_or(SystemTime::UNIX_EPOCH))),
         path: Some(relative_tarball(slot)),
         gate: None,
+    };
+    Ok(Row {
+        receipt,
+        commit_unknown: read.err(),
     })
 }
 
-/// What the `meta.json` in the tarball says of the code that made it; nothing, where there is none
-/// that can be read. Whoever needs the commit has the tarball.
-fn told_by_tarball(file: &File) -> io::Result<(Option<CommitHash>, Option<bool>)> {
+/// What the `meta.json` in the tarball says of the code that made it.
+fn read_meta(file: &File) -> io::Result<Result<Meta, ReadError>> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;
-    Ok(match episode::read_meta(file) {
-        Ok(Meta { commit, dirty }) => (Some(commit), dirty),
-        Err(_) => (None, None),
-    })
+    Ok(episode::read_meta(file))
 }

@@ -126,7 +126,11 @@ fn make_sure_of(layout: &Layout, slot: &Slot) -> io::Result<Receipt> {
     }
     let examined = existing::examine(&tarball, |_| ())?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    existing::row_of(&examined, slot)
+    let row = existing::row_of(&examined, slot)?;
+    if let Some(why) = row.commit_unknown {
+        events::commit_unknown(slot, why);
+    }
+    Ok(row.receipt)
 }
 
 fn sweep(path: &Path) {

@@ -123,7 +123,8 @@ fn tarballs(mib: usize) -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     vec![
         ("good", whole.clone(), found),
         ("window-of-8-mib", frame_with(13, &good()), found),
-        ("window-of-128-mib", frame_with(17, &good()), None),
+        ("window-of-128-mib", frame_with(17, &good()), found),
+        ("window-of-256-mib", frame_with(18, &good()), None),
         ("window-of-3-tib", frame_with(31, &good()), None),
         ("bomb-before", [bomb(&no_meta, 0, mib), frame(&good())].concat(), None),
         ("bomb-as-a-file", huge(b'0', "ep/data"), None),

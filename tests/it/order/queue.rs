@@ -83,6 +83,15 @@ fn of_refusing_and_requeueing() {
     wanted.push(then("unlink refused/ep-1.why.json"));
     check(&of_lab(&lab, &["requeue", "ep-1"]), wanted, &lab);
 
+    // The same rename, from the other folder; its receipt stays.
+    let mut wanted = vec![
+        then(format!("unlink {PACKED}")),
+        then("rename shipped/ep-1 episodes/ep-1"),
+    ];
+    wanted.push(beside(&["fsync dir episodes", "fsync dir shipped"]));
+    fs::rename(lab.path("episodes/ep-1"), lab.path("shipped/ep-1")).unwrap();
+    check(&of_lab(&lab, &["resend", "ep-1"]), wanted, &lab);
+
     let found = of_lab(&lab, &["set-aside", "--commit", A]);
     check(&found, move_to("refused", ".why.json"), &lab);
 }

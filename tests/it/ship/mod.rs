@@ -3,13 +3,16 @@
 
 mod ahead;
 mod answers;
+mod changes;
 mod commands;
 pub mod crashes;
 mod end_to_end;
 mod heard;
 mod life;
 mod queue;
+mod returns;
 pub mod stub;
+mod under_way;
 
 pub use crate::lab::{Lab, noise, wait_until};
 

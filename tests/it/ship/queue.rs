@@ -84,7 +84,7 @@ fn what_can_never_be_packed_goes_to_refused_and_stays_whole() {
         ("socket", "a socket"),
         ("no-commit", "no code_version.commit"),
         ("bad-commit", "not a commit hash"),
-        ("no-json", "not the JSON"),
+        ("no-json", "not JSON at line 1, column 1: a NUL byte"),
     ] {
         let why = lab.json(&format!("refused/{id}.why.json"));
         assert_eq!(why["by"], "shipper");
@@ -212,6 +212,61 @@ fn accepted_episodes_go_after_their_time_and_their_receipts_stay() {
         fs::read(lab.path("shipped/ep-1.receipt.json")).unwrap(),
         receipt
     );
+}
+
+/// No disk has so much free: what is kept free goes before what is kept in shipped/.
+#[test]
+fn how_much_is_kept_free_is_a_key() {
+    for (floor, removed) in [
+        ("min_free_bytes = 0", 0),
+        ("min_free_bytes = 4611686018427387904", 1),
+    ] {
+        let stub = Stub::new([Reply::Store]);
+        let lab = Lab::with(&stub.url, floor);
+        lab.episode("ep-1", A);
+        assert_eq!(lab.ship_once().code, 0);
+        let ended = lab.ship_once();
+        assert_eq!(lab.path("shipped/ep-1").exists(), removed == 0, "{ended}");
+        assert!(lab.path("shipped/ep-1.receipt.json").exists(), "{ended}");
+    }
+    // Said once for all that went, with both figures.
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::with(&stub.url, "min_free_bytes = 0");
+    lab.episode("ep-1", A);
+    lab.episode("ep-2", A);
+    assert_eq!(lab.ship_once().code, 0);
+    let config = fs::read_to_string(lab.config()).unwrap();
+    let config = config.replace("min_free_bytes = 0", "min_free_bytes = 4611686018427387904");
+    fs::write(lab.config(), config).unwrap();
+    let ended = lab.ship_once();
+    assert_eq!(ended.count("event=short_of_space"), 1, "{ended}");
+    assert_eq!(
+        ended.count("min_free_bytes=4611686018427387904 removed=2"),
+        1,
+        "{ended}"
+    );
+}
+
+/// The standard library needs an open directory for each level to remove one.
+#[test]
+fn an_episode_of_any_depth_leaves_shipped_too() {
+    const FILES_MAX: u32 = 48;
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::with(&stub.url, "keep_shipped_days = 0");
+    let deep: String = "d/".repeat(300);
+    fs::create_dir_all(lab.path("episodes/ep-1").join(&deep)).unwrap();
+    fs::write(lab.path("episodes/ep-1").join(&deep).join("file"), "x").unwrap();
+    lab.episode("ep-1", A);
+    let ended = lab.run_with_files(FILES_MAX, &["ship", "--once"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    assert!(lab.path("shipped/ep-1").join(&deep).exists());
+    let ended = lab.run_with_files(FILES_MAX, &["ship", "--once"]);
+    assert_eq!(
+        (ended.code, ended.count("event=shipped_removed")),
+        (0, 1),
+        "{ended}"
+    );
+    assert_eq!(lab.names("shipped"), ["ep-1.receipt.json"], "{ended}");
 }
 
 #[test]

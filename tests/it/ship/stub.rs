@@ -123,6 +123,11 @@ impl Stub {
             .collect()
     }
 
+    /// It has lost all that it stored.
+    pub fn forget(&self) {
+        self.shared.stored.lock().unwrap().clear();
+    }
+
     /// Digests by path.
     pub fn stored(&self) -> BTreeMap<String, String> {
         self.shared.stored.lock().unwrap().clone()

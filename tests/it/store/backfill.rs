@@ -58,10 +58,13 @@ fn backfill_makes_rows_from_the_files_themselves() {
     assert!(!world.data_dir().join("index.jsonl").exists(), "{world}");
 
     let told = world.run(&["backfill", "--config", &config]);
-    assert!(
-        told.contains("3 rows added, 2 odd things left alone, 0 files failed"),
-        "{told}"
-    );
+    for words in [
+        "3 rows added, 2 odd things left alone, 0 files failed",
+        "commit unknown: lab-2/no-archive: the tarball cannot be read: it is no zstd",
+        "1 row has no commit",
+    ] {
+        assert!(told.contains(words), "{words}\n{told}");
+    }
     let rows = world.rows();
     let names: Vec<_> = rows
         .iter()
@@ -96,6 +99,66 @@ fn backfill_makes_rows_from_the_files_themselves() {
     assert_eq!(world.rows(), rows);
     world.start();
     assert_eq!(world.put(&sample()).status, 200);
+}
+
+/// Made by GNU tar, Python and zstd in their own ways.
+#[test]
+fn tarballs_by_other_programs_name_their_commit() {
+    const MAKE: &str = r#"
+set -e
+mkdir ep && printf '{"code_version":{"commit":"%s"}}' "$1" >ep/meta.json && printf x >ep/data
+long=$(head -c 100000 /dev/zero | tr '\0' v)
+pack() { name=$1; shift; tar -cf - "$@" ep/data ep/meta.json | zstd -q >"$name.tar.zst"; }
+pack label -V 'a label'
+pack v7 --format=v7
+pack oldgnu --format=oldgnu
+pack ustar --format=ustar
+pack global --format=pax --pax-option=comment="$long"
+pack linked --transform='s,^ep/data$,ep/a-very-long-name/of-more-than/one-hundred-letters/so-that-a-header/of-its-own/is-needed-for-it/x,'
+tar -cf - ep/data ep/meta.json | zstd -q -1 --long=27 >wide.tar.zst
+tar -cf - ep/data ep/meta.json | zstd -q -1 --long=28 >too-wide.tar.zst
+tar -cf - ep/data | zstd -q >none.tar.zst
+tar -cf - ep/data ep/meta.json | gzip >gzip.tar.zst
+python3 -c 'import io, sys, tarfile
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+    found = tar.gettarinfo("ep/meta.json")
+    found.pax_headers = {"SCHILY.xattr.user.note": "n" * 200000, "mtime": "1.5"}
+    tar.addfile(found, open("ep/meta.json", "rb"))' | zstd -q >python.tar.zst
+"#;
+    let world = World::prepared("");
+    let dir = world.data_dir().join("episodes/lab-2");
+    fs::create_dir_all(&dir).unwrap();
+    let made = std::process::Command::new("bash")
+        .args(["-c", MAKE, "bash", COMMIT])
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    if !made.status.success() {
+        let why = String::from_utf8_lossy(&made.stderr).into_owned();
+        println!("skipped: tarballs_by_other_programs_name_their_commit: {why}");
+        return;
+    }
+    fs::remove_dir_all(dir.join("ep")).unwrap();
+    let told = world.run(&["backfill", "--config", &world.config_path()]);
+    for (name, words) in [
+        ("too-wide", "it needs a window of 256 MiB"),
+        ("none", "the tarball has no meta.json"),
+        ("gzip", "it is no zstd"),
+    ] {
+        let line = format!("commit unknown: lab-2/{name}: ");
+        let line = told.lines().find(|said| said.starts_with(&line));
+        assert!(
+            line.is_some_and(|said| said.contains(words)),
+            "{name}\n{told}"
+        );
+    }
+    let rows = world.rows();
+    assert_eq!(rows.len(), 11, "{told}");
+    for row in rows {
+        let is_known = !["too-wide", "none", "gzip"].contains(&row["episode"].as_str().unwrap());
+        let wanted = is_known.then_some(COMMIT);
+        assert_eq!(row["commit"].as_str(), wanted, "{row}\n{told}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::human;
 use crate::receiver::figures::{HOSTS_MAX, HostFigures};
 use crate::receiver::refusal::what_to_do;
-use crate::wire::REMAINING_LOW;
+use crate::wire::remaining_low;
 
 /// A host that nobody has heard of for so long is history: it is told last, and asks for nothing.
 const GONE_AFTER: Duration = Duration::from_secs(30 * 86_400);
@@ -78,7 +78,7 @@ impl<'a> Host<'a> {
             .open_refusal()
             .map(|refused| refused.reason.as_str());
         let is_stale = matches!(reason, Some("not-in-window" | "bad-commit"));
-        let low = REMAINING_LOW.min(scene.gate.size / 5);
+        let low = remaining_low(scene.gate.size);
         let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
         let mut host = Host {
             name,

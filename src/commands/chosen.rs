@@ -1,0 +1,86 @@
+//! What the commands that move episodes of a lab host have in common: each episode is moved for itself,
+//! and a commit may be named by its first digits.
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::names::CommitHash;
+use crate::shipper::CommitPrefix;
+
+/// Moves each of `names`. One that stays is reported and keeps none of the others.
+///
+/// Errors: the one that was named, or how many of several, stayed where they are.
+pub fn move_each(
+    names: &[String],
+    mut move_one: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let mut stayed = 0;
+    for name in names {
+        match move_one(name) {
+            Ok(()) => {}
+            Err(failure) if names.len() == 1 => return Err(failure),
+            Err(failure) => {
+                failure.report();
+                stayed += 1;
+            }
+        }
+    }
+    if stayed > 0 {
+        return Err(Failure::new(
+            format!("{stayed} of {} stayed where they are", names.len()),
+            "the lines above say why; the others have moved",
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one commit that begins as `prefix`; `None` if none does.
+///
+/// Errors: more than one does.
+pub fn one_commit(
+    prefix: &CommitPrefix,
+    commits: impl IntoIterator<Item = CommitHash>,
+) -> Result<Option<CommitHash>, Failure> {
+    const SHOWN_MAX: usize = 5;
+    let found = prefix.among(commits);
+    if found.len() > 1 {
+        let shown: Vec<String> = found
+            .iter()
+            .take(SHOWN_MAX)
+            .map(|c| c.to_string())
+            .collect();
+        return Err(Failure::new(
+            format!("{} commits begin with {}", found.len(), prefix.as_str()),
+            format!("give more digits: {}", shown.join(", ")),
+        ));
+    }
+    Ok(found.into_iter().next())
+}
+
+/// As a shell takes it for one word.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-~".contains(&b);
+    match !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_to_a_shell() {
+        for (word, wanted) in [
+            ("ep-1~2", "ep-1~2"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("a\\xffb", "'a\\xffb'"),
+            ("$(x)", "'$(x)'"),
+            ("-x", "'-x'"),
+        ] {
+            assert_eq!(quoted(word), wanted);
+        }
+    }
+}

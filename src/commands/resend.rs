@@ -1,0 +1,69 @@
+//! `cis490 resend`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::{chosen, requeue};
+use crate::failure::Failure;
+use crate::shipper::config::{Config, DEFAULT_PATH};
+use crate::shipper::queue::Root;
+use crate::shipper::{self, NoReturn};
+
+/// send accepted episodes again, from shipped/: for one that the receiver has lost, or whose file there is
+/// rotten (cis490 scrub names them). If it has them still, the same bytes get the same receipt; running it
+/// again is harmless, and a shipper may run
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "resend",
+    example = "{command_name} ep-0042",
+    error_code(1, "at least one stayed where it is")
+)]
+pub struct Resend {
+    /// their names in shipped/
+    #[argh(positional)]
+    names: Vec<String>,
+    /// shipper.toml (default /etc/cis490/shipper.toml)
+    #[argh(option, default = "DEFAULT_PATH.into()")]
+    config: PathBuf,
+    /// the queue's folder, instead of the configuration's root
+    #[argh(option)]
+    root: Option<PathBuf>,
+}
+
+impl Resend {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let root = Root::open(&Config::load(&self.config, self.root)?.root)?;
+        if self.names.is_empty() {
+            return Err(Failure::new(
+                "no episode was named",
+                format!(
+                    "ls {} shows what can be sent again",
+                    root.shipped().display()
+                ),
+            ));
+        }
+        chosen::move_each(&self.names, |name| {
+            let id = shipper::resend(&root, name)
+                .map_err(|no_return| explain(&root, name, no_return))?;
+            println!("{id} is sent again");
+            Ok(())
+        })
+    }
+}
+
+fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
+    match no_return {
+        NoReturn::Unknown => Failure::new(
+            format!("there is no {name:?} in {}", root.shipped().display()),
+            "accepted episodes are kept for keep_shipped_days, and shorter on a full disk; if this one is gone, bring it back from a backup of the receiver",
+        ),
+        NoReturn::Taken(id) => Failure::new(
+            format!("an episode {id} is in the queue already, and is not replaced"),
+            "wait until that one has left, then run this again",
+        ),
+        other => requeue::explain(root, name, other),
+    }
+}

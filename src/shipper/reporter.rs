@@ -1,0 +1,187 @@
+//! `state.json` while an upload runs, so that `cis490 status` is never an upload behind: a thread beside
+//! the one that sends writes what is under way, soon after it began and then every ten seconds.
+//!
+//! 1. The thread that sends adds to one counter and waits for nothing; only if a write is under way at the
+//!    very end of the upload does it wait for that one.
+//! 2. The state is the loop's. The reporter writes a copy of it, and ends before the loop goes on, so
+//!    an old state never comes after a newer one.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::state::{State, Uploading};
+
+/// An upload that is over before that is not written down: nobody could have read it.
+const FIRST_AFTER: Duration = Duration::from_millis(500);
+
+/// How far an upload is: what the sending thread adds to.
+#[derive(Default)]
+pub struct Sent {
+    bytes: AtomicU64,
+    is_over: Mutex<bool>,
+    ended: Condvar,
+}
+
+impl Sent {
+    pub fn set(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ended.notify_all();
+    }
+
+    /// Waits until then, or for the end of the upload: true if that came.
+    fn is_over_by(&self, deadline: Instant) -> bool {
+        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*is_over {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.ended.wait_timeout(is_over, left);
+            is_over = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// Ends the reporter, also where sending panics.
+struct EndsWith<'a>(&'a Sent);
+
+impl Drop for EndsWith<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What is written, and how often.
+pub struct Reporter<W> {
+    /// What else there is to say.
+    pub state: State,
+    pub uploading: Uploading,
+    pub write: W,
+    pub every: Duration,
+    /// The last time that the file was written before.
+    pub last_written: Option<Instant>,
+}
+
+impl<W: FnMut(&State) -> io::Result<()> + Send> Reporter<W> {
+    /// Does `send`, and reports beside it. Returns too when it wrote last, if it did.
+    pub fn beside<T>(mut self, sent: &Sent, send: impl FnOnce() -> T) -> (T, Option<Instant>) {
+        thread::scope(|scope| {
+            let report = move || self.report(sent);
+            // Without a thread nothing is reported, and all is sent.
+            let thread = thread::Builder::new()
+                .name("state".to_owned())
+                .spawn_scoped(scope, report);
+            let end = EndsWith(sent);
+            let done = send();
+            drop(end);
+            let written = thread.ok().and_then(|thread| thread.join().ok().flatten());
+            (done, written)
+        })
+    }
+
+    fn report(&mut self, sent: &Sent) -> Option<Instant> {
+        let mut written = None;
+        let begun = Instant::now();
+        let mut seen = (begun, 0);
+        let not_before = self.last_written.map_or(begun, |last| last + self.every);
+        let mut next = not_before.max(begun + FIRST_AFTER.min(self.every));
+        while !sent.is_over_by(next) {
+            let now = Instant::now();
+            let bytes = sent.bytes.load(Ordering::Relaxed);
+            self.uploading.bytes_sent = bytes;
+            self.uploading.bytes_per_second =
+                per_second(bytes.saturating_sub(seen.1), now.duration_since(seen.0));
+            self.state.uploading = Some(self.uploading.clone());
+            if (self.write)(&self.state).is_ok() {
+                written = Some(now);
+            }
+            seen = (now, bytes);
+            next = now + self.every;
+        }
+        written
+    }
+}
+
+fn per_second(bytes: u64, time: Duration) -> u64 {
+    let per_second = u128::from(bytes) * 1000 / time.as_millis().max(1);
+    u64::try_from(per_second).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::names::EpisodeId;
+
+    fn reporter<W: FnMut(&State) -> io::Result<()> + Send>(
+        write: W,
+        last_written: Option<Instant>,
+    ) -> Reporter<W> {
+        Reporter {
+            state: State::default(),
+            uploading: Uploading {
+                episode: EpisodeId::parse("ep-1").unwrap(),
+                since: String::new(),
+                bytes_sent: 0,
+                bytes: 100,
+                bytes_per_second: 0,
+            },
+            write,
+            every: Duration::from_millis(5),
+            last_written,
+        }
+    }
+
+    #[test]
+    fn it_writes_over_and_over_how_far_the_upload_is() {
+        let (tell, heard) = mpsc::channel();
+        let write = move |state: &State| {
+            tell.send(state.uploading.clone().unwrap()).unwrap();
+            Ok(())
+        };
+        let sent = Sent::default();
+        let (done, written) = reporter(write, None).beside(&sent, || {
+            assert_eq!(heard.recv().unwrap().bytes_sent, 0);
+            sent.set(40);
+            let first = heard
+                .iter()
+                .find(|uploading| uploading.bytes_sent == 40)
+                .unwrap();
+            assert!(first.bytes_per_second > 0);
+            // It stands still: that is a rate too.
+            assert_eq!(heard.recv().unwrap().bytes_per_second, 0);
+            7
+        });
+        assert_eq!(done, 7);
+        assert!(written.is_some());
+    }
+
+    #[test]
+    fn it_does_not_write_again_too_soon_and_ends_at_once() {
+        let soon = |_: &State| panic!("it was written a moment ago");
+        let future = Instant::now() + Duration::from_secs(3600);
+        let begun = Instant::now();
+        let (_, written) = reporter(soon, Some(future)).beside(&Sent::default(), || ());
+        assert_eq!(written, None);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_panic_of_the_sender_ends_it_too() {
+        let sent = Sent::default();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            reporter(|_: &State| Ok(()), None)
+                .beside(&sent, || std::panic::resume_unwind(Box::new(1)))
+        }));
+        assert!(ended.is_err());
+    }
+}

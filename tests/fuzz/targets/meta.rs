@@ -1,0 +1,7 @@
+//! A recorder's `meta.json`. See `cis490::fuzzing`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| cis490::fuzzing::meta(bytes));
