@@ -34,6 +34,7 @@ impl Shipper {
         };
         match Outcome::of_status(answer.status) {
             Outcome::Accepted => self.accepted(upload, &answer, took),
+            Outcome::Held if answer.is_another_condition() => self.deferred(id, &answer),
             Outcome::Held => self.held(upload.commit, &answer),
             Outcome::SetAside => self.set_aside(upload, &answer),
             Outcome::Recheck => self.recheck(id, &answer),

@@ -162,7 +162,11 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
             (401 | 403, _) => Finding::fail(
                 "token",
                 format!("the receiver does not let {} in: {words}", config.host_id),
-                "put the line that cis490 token made for this host into token_file, or mend its [[host]] in receiver.toml and restart the receiver",
+                if answer.status == 401 {
+                    "put the line that cis490 token made for this host into token_file, or correct token_sha256 of its [[host]] in receiver.toml and restart the receiver"
+                } else {
+                    "compare its [[host]] in receiver.toml (id, address, token_sha256) with this host's id, the address it comes from, and its token; restart the receiver after a change"
+                },
             ),
             // What such a head gets from a receiver that has let it in.
             (400, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),

@@ -3,8 +3,9 @@
 //!
 //! 1. A coroutine never blocks: disk questions go to `clerk`, bodies to `upload`, closings to
 //!    `closer`, and it waits on a channel.
-//! 2. Every request gets its answer from here and `call` returns `Ok`; what may_minihttp would say
-//!    by itself is never heard. A panic is that request's 500.
+//! 2. Every request gets its answer from here and `call` returns `Ok`; may_minihttp never has anything
+//!    to say by itself, since `intake` hands it whole heads that it can parse, and the peer's end only
+//!    after they were answered. A panic is that request's 500.
 //! 3. An answer that is given before the whole body was read closes the connection, so the rest
 //!    of the body is never taken for a request.
 
@@ -18,11 +19,13 @@ mod crowd;
 mod fuzzed;
 mod get;
 mod head;
+mod intake;
 mod meters;
 mod metrics;
 mod page;
 mod pulse;
 mod put;
+mod target;
 mod upload;
 mod watchdog;
 
@@ -45,9 +48,11 @@ use self::clerk::Clerks;
 use self::closer::Closer;
 use self::connection::Connection;
 use self::crowd::{Crowd, Places};
-use self::head::{Framing, Head, Route, origin_form};
+use self::head::{Framing, Head, Route};
+use self::intake::{Guarded, Unreadable};
 use self::meters::Meters;
 use self::page::Kept;
+use self::target::Target;
 use self::upload::Uploads;
 use super::access::Access;
 use super::config::Config;
@@ -61,7 +66,7 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
-use crate::wire::{self, Slot};
+use crate::wire::Slot;
 
 /// The crate below this room, for whoever sets what is logged.
 pub const CRATE: &str = "may_minihttp";
@@ -135,7 +140,7 @@ pub fn start(
         access: Access::new(config.hosts.clone()),
         positions: PositionLines::new(gate.configured_window()),
         clerks: Clerks::start(stopper)?,
-        closer: Closer::start(stopper)?,
+        closer: Closer::start(config.min_body_bytes_per_second, stopper)?,
         uploads: Uploads::new(Arc::clone(&store), bodies),
         announce: watchdog::start(watch, stopper)?,
         crowd: Crowd::new(config.max_connections),
@@ -157,6 +162,7 @@ pub fn start(
         gate,
     });
     look_at_the_disk(&shared, stopper)?;
+    intake::start().map_err(|error| cannot_guard(&error))?;
     configure_coroutines();
     // Dropping the handle leaves the accept loop running; it ends with the process.
     Acceptor(Arc::clone(&shared))
@@ -186,6 +192,13 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         }
     };
     Failure::new(format!("cannot listen on {address}: {error}"), hint)
+}
+
+fn cannot_guard(error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot guard connections: {error}"),
+        "this is a fault of the program's build: use one that is shipped, and please report this",
+    )
 }
 
 fn configure_coroutines() {
@@ -251,13 +264,32 @@ struct Service {
     shared: Arc<Shared>,
     /// `None` if the system gave us no socket of our own: nothing is answered then.
     connection: Option<Arc<Connection>>,
+    guarded: Option<Guarded>,
     /// Whether there was a place for it when it came, `Crowd` having the word later.
     has_place: bool,
 }
 
+/// may_minihttp is done with the connection, and closes it after this.
 impl Drop for Service {
     fn drop(&mut self) {
+        let unreadable = self.connection.as_ref().and_then(|one| one.unreadable());
+        if let (Some(connection), Some(unreadable)) = (&self.connection, unreadable) {
+            self.shared.answer_unreadable(connection, &unreadable);
+        }
+        // Before the descriptor is closed: the next connection has its number.
+        self.guarded = None;
         self.shared.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Shared {
+    /// What came was no request, and all before it was answered.
+    fn answer_unreadable(&self, connection: &Arc<Connection>, unreadable: &Unreadable) {
+        let Unreadable { refusal, begins } = unreadable;
+        events::unreadable_request(connection.peer(), refusal, begins);
+        self.meters.refused_request(refusal);
+        let answer = Answer::refusal(refusal).into_closing_bytes(true);
+        self.closer.close(connection, &answer, 0);
     }
 }
 
@@ -282,9 +314,10 @@ impl HttpService for Service {
         let over_cap = !self.has_place;
         let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
         let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
-        if reply.closes || is_head {
+        if reply.closes || is_head || !reply.answer.is_for_the_crate() {
             let bytes = reply.answer.into_closing_bytes(!is_head);
-            self.shared.closer.close(&connection, &bytes);
+            let unread_bytes = reply.unread_bytes;
+            self.shared.closer.close(&connection, &bytes, unread_bytes);
         } else {
             connection.end_request(reply.answer.into_response(response));
         }
@@ -296,6 +329,8 @@ impl HttpService for Service {
 struct Reply {
     answer: Answer,
     closes: bool,
+    /// What the peer may still send of the body.
+    unread_bytes: u64,
 }
 
 impl Reply {
@@ -303,6 +338,7 @@ impl Reply {
         Reply {
             answer,
             closes: true,
+            unread_bytes: 0,
         }
     }
 }
@@ -317,6 +353,16 @@ fn panic_if_asked(path: &str) {
 /// What is shipped has no such thing.
 #[cfg(not(any(debug_assertions, feature = "faults")))]
 fn panic_if_asked(_: &str) {}
+
+/// The one place that knows which target is which. A query is for none of them: it is ignored.
+fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
+    match Target::parse(method, target)? {
+        Target::Path { path, query: _ } => Route::parse(method, path),
+        Target::Asterisk => Ok(Route::Options {
+            allow: head::UPLOAD,
+        }),
+    }
+}
 
 /// One request on one connection.
 #[derive(Clone, Copy)]
@@ -343,11 +389,10 @@ impl Exchange<'_> {
         if over_cap {
             return self.refuse_closing(&method, &path, &Refusal::TooManyConnections);
         }
-        match Route::parse(&method, origin_form(&path)) {
+        match asked_for(&method, &path) {
             Ok(Route::Upload(slot)) => {
                 let judged = self.judge_upload(slot, &head, &framing);
-                let head_bytes = head.length(&method);
-                self.upload(judged, request, framing, head_bytes)
+                self.upload(judged, framing)
             }
             Ok(route) => {
                 let answer = self.read(route);
@@ -365,6 +410,7 @@ impl Exchange<'_> {
         Reply {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
+            unread_bytes: framing.length,
         }
     }
 
@@ -378,9 +424,10 @@ impl Exchange<'_> {
         if method != "PUT" {
             return self.shared.meters.refused_request(refusal);
         }
-        let slot = path
-            .strip_prefix(wire::EPISODES_PATH)
-            .and_then(|name| Slot::parse(name).ok());
+        let slot = match asked_for("PUT", path) {
+            Ok(Route::Upload(slot)) => Some(slot),
+            _ => None,
+        };
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
     }
 
