@@ -225,3 +225,57 @@ fn the_manual_is_printed_whole_and_by_name() {
         "cis490: error: no log line has event=falin_out\ncis490: hint: did you mean falling_out? cis490 help events lists them all\n"
     );
 }
+
+/// Once, one peer wrote 17 MB of log a second.
+#[test]
+fn what_one_peer_may_write_is_bounded_and_the_rest_is_counted() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let request = "GET /nothing HTTP/1.1\r\nHost: pi\r\n\r\n";
+    for _ in 0..10 {
+        client.send(request.repeat(100).as_bytes()).unwrap();
+        for _ in 0..100 {
+            assert_eq!(client.answer().unwrap().status, 404);
+        }
+    }
+    for _ in 0..200 {
+        world.client().send(b"garbage\r\n\r\n").unwrap();
+    }
+    // As many as before, of a peer that uploads: none of them is missing.
+    for number in 0..150 {
+        let put = world.good().episode(&format!("e-{number}"));
+        assert_eq!(world.put(&put).status, 201);
+    }
+    world.wait_until("all was counted", |world| {
+        let metrics = world.get("/metrics").body;
+        let count = |reason: &str| {
+            let mut lines = metrics.lines();
+            let line = lines.find(|line| {
+                line.starts_with("cis490_refusals_total")
+                    && line.contains(reason)
+                    && line.contains("other")
+            });
+            let count = line.and_then(|line| line.rsplit(' ').next());
+            count.and_then(|count| count.parse::<u64>().ok())
+        };
+        count("\"not-found\"") == Some(1000) && count("\"bad-head\"") == Some(200)
+    });
+    assert_eq!(world.stop(), Some(0));
+    let log = world.log();
+    let count = |event: &str| {
+        let word = format!(" event={event} ");
+        log.lines().filter(|line| line.contains(&word)).count()
+    };
+    assert_eq!(count("stored"), 150, "{log}");
+    for (event, caused) in [("refused_request", 1000), ("unreadable_request", 200)] {
+        let written = count(event);
+        // A burst of 100, and 20 for each second that it took.
+        assert!((100..600).contains(&written), "{event}: {written}");
+        let words = format!(
+            "event=left_out of={event} peer=127.0.0.1 count={}",
+            caused - written
+        );
+        let is_told = written == caused || log.contains(&words);
+        assert!(is_told, "{words}\n{log}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::world::World;
 
 /// What comes back for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
+pub enum Want {
     /// This status, and the connection goes on.
     Goes(u16),
     /// This status, and the connection ends.
@@ -315,7 +315,7 @@ fn each_raw_request_comes_to_what_it_must() {
 }
 
 /// What a request comes to, with another behind it. An error is anything else than the two.
-fn comes_to(world: &World, request: &[u8]) -> Result<Want, String> {
+pub fn comes_to(world: &World, request: &[u8]) -> Result<Want, String> {
     let mut client = world.client();
     let head_only = request.starts_with(b"HEAD");
     client.send(request).map_err(|error| error.to_string())?;
