@@ -312,15 +312,15 @@ pub fn reset_on_close(socket: &TcpStream) {
     }
 }
 
-/// What answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system.
-/// It must neither block nor panic.
+/// Answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system. It
+/// must neither block nor panic.
 pub type Intake = fn(RawFd, &mut [u8]) -> Option<io::Result<usize>>;
 
 static INTAKE: OnceLock<Intake> = OnceLock::new();
 /// Whether std's reads come to our `recv`.
 static RECV_IS_OURS: AtomicBool = AtomicBool::new(false);
 
-/// From here on `intake` is asked first, whoever in this process reads a socket. The first one stays.
+/// From here on each read of a socket in this process asks `intake` first. The first one stays.
 ///
 /// Errors: std reads sockets past our `recv`.
 pub fn set_intake(intake: Intake) -> io::Result<()> {
@@ -341,7 +341,8 @@ pub fn set_intake(intake: Intake) -> io::Result<()> {
 /// # Safety
 ///
 /// That of recv(2): `buffer` is valid for writes of `length` bytes.
-#[unsafe(no_mangle)]
+// A fuzz target serves nobody, and its sanitizer has a `recv` of its own.
+#[cfg_attr(not(fuzzing), unsafe(no_mangle))]
 pub unsafe extern "C" fn recv(
     fd: libc::c_int,
     buffer: *mut libc::c_void,
@@ -377,9 +378,9 @@ pub unsafe extern "C" fn recv(
     unsafe { libc::recvfrom(fd, buffer, length, flags, ptr::null_mut(), ptr::null_mut()) }
 }
 
-/// Has whoever waits for this socket, in this process or another, look at it again if anything is
-/// there to be read, an end too. (The kernel looks for itself when it is told from how many bytes on
-/// a reader is to be woken, since Linux 4.18; one byte is what it goes by anyway.)
+/// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended. (Since
+/// Linux 4.18 the kernel looks for that when a program sets from how many bytes on a reader is woken;
+/// one byte is the default.)
 pub fn wake_reader(socket: &TcpStream) {
     let from_bytes: libc::c_int = 1;
     // SAFETY: one int with its size, alive over the call, and an open descriptor. A failure leaves

@@ -12,8 +12,8 @@
 //! 2. The next head is handed over when the answers before it have left. So whoever answers may write
 //!    on our own socket, and nothing is ever overtaken, doubled or waits for a later request.
 //! 3. The peer's end is handed over when all that came before it was answered.
-//! 4. What is no head is never handed over. The crate is told that the connection has ended, and the
-//!    service answers when it is dropped ([`Connection::unreadable`]): no raw line is ever printed.
+//! 4. What is no head is never handed over. The crate reads an end instead, and the service answers
+//!    when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
 //!
 //! A head and its request cost two reads, as before: the look, and the taking. (Before, the second
 //! one found nothing.) What the look knows saves the account of bytes that other questions to the
@@ -70,7 +70,7 @@ enum Stage {
     Handing,
     /// The crate has a request, and gets nothing more until it is answered.
     Given,
-    /// The crate is told that the connection has ended.
+    /// The crate reads that the connection has ended.
     Over,
 }
 
@@ -151,7 +151,9 @@ impl Connection {
     fn found(&self, seen: usize, head_bytes: usize, body_bytes: u64) -> io::Result<()> {
         let peer_has_ended = self.let_answers_leave()?;
         let behind = (seen - head_bytes) as u64;
-        let follows = if peer_has_ended || behind > body_bytes {
+        // Where the kernel does not say whether the peer has ended, it may have.
+        let may_have_ended = peer_has_ended.unwrap_or(true);
+        let follows = if may_have_ended || behind > body_bytes {
             Follows::More
         } else if seen == LOOK_BYTES {
             Follows::Unknown
@@ -200,16 +202,18 @@ impl Connection {
         Ok(())
     }
 
-    /// `WouldBlock` while an answer has not left: the crate writes on, and the watchdog has an eye on
-    /// it. Whether the peer has ended, as far as the kernel tells.
-    fn let_answers_leave(&self) -> io::Result<bool> {
+    /// Whether the peer has ended; `None` where the kernel does not say.
+    ///
+    /// Errors: `WouldBlock` while an answer has not left. The crate writes on, and the watchdog has an
+    /// eye on it.
+    fn let_answers_leave(&self) -> io::Result<Option<bool>> {
         let counters = sys::tcp_counters(self.socket());
         let waits = counters.is_some_and(|counters| counters.written < self.answered_bytes());
         self.intake.waits.store(waits, Ordering::Relaxed);
         if waits {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(counters.is_some_and(|counters| counters.peer_has_ended))
+        Ok(counters.map(|counters| counters.peer_has_ended))
     }
 
     /// The request was answered, its body taken: the next one may come.
@@ -362,5 +366,118 @@ impl Drop for Guarded {
         if let Some(guard) = guard_of(self.0, false) {
             guard.store(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: pi\r\n\r\n";
+
+    /// A client, may_minihttp's socket, and what guards it.
+    fn guarded() -> (TcpStream, TcpStream, Arc<Connection>, Guarded) {
+        start().expect("std reads sockets with our recv");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let connection = Arc::new(Connection::guard(socket.as_raw_fd()).unwrap());
+        let guarded = Guarded::new(socket.as_raw_fd(), &connection).unwrap();
+        (client, socket, connection, guarded)
+    }
+
+    /// All that may_minihttp would read now, and how it ends: 0, or why there is no more.
+    fn read_all(socket: &mut TcpStream) -> (Vec<u8>, Result<(), io::ErrorKind>) {
+        let mut all = Vec::new();
+        // Small, so that a head is handed over in pieces.
+        let mut part = [0; 20];
+        loop {
+            match socket.read(&mut part) {
+                Ok(0) => return (all, Ok(())),
+                Ok(n) => all.extend_from_slice(&part[..n]),
+                Err(error) => return (all, Err(error.kind())),
+            }
+        }
+    }
+
+    #[test]
+    fn one_head_at_a_time_and_the_end_behind_the_last() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        let put = b"PUT / HTTP/1.1\r\nHost: pi\r\nContent-Length: 5\r\n\r\n";
+        let all = [GET, b"\r\n", put, b"hello", GET].concat();
+        client.write_all(&all).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let nothing_more = Err(io::ErrorKind::WouldBlock);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
+        connection.end_request(0);
+        let with_its_line = [b"\r\n", &put[..]].concat();
+        assert_eq!(read_all(&mut socket), (with_its_line, nothing_more));
+        let mut body = [0; 5];
+        connection.socket().read_exact(&mut body).unwrap();
+        assert_eq!(&body, b"hello");
+        connection.end_request(0);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        connection.end_request(0);
+        assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
+        assert!(connection.unreadable().is_none());
+    }
+
+    #[test]
+    fn the_next_head_waits_until_the_answer_has_left() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        client.write_all(&GET.repeat(2)).unwrap();
+        let nothing_more = Err(io::ErrorKind::WouldBlock);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        connection.end_request(6);
+        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
+        socket.write_all(b"answer").unwrap();
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+    }
+
+    #[test]
+    fn half_a_head_stays_where_it_is_and_has_an_age() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        client.write_all(&GET[..10]).unwrap();
+        let nothing = (Vec::new(), Err(io::ErrorKind::WouldBlock));
+        assert_eq!(read_all(&mut socket), nothing);
+        assert!(connection.head_age().is_some());
+        client.write_all(&GET[10..]).unwrap();
+        assert_eq!(read_all(&mut socket).0, GET);
+        assert!(connection.head_age().is_none());
+    }
+
+    #[test]
+    fn what_is_no_head_is_an_end_with_a_reason() {
+        let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 20_000]].concat();
+        let fields = [&GET[..GET.len() - 2], &b"A: b\r\n".repeat(16), b"\r\n"].concat();
+        for (bytes, status) in [
+            (&b"\x16\x03\x01"[..], 400),
+            (b"GET / HTTP/9.9\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
+            (&GET[..20], 400),
+            (&long, 431),
+            (&fields, 431),
+        ] {
+            let (mut client, mut socket, connection, _guarded) = guarded();
+            client.write_all(bytes).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
+            let unreadable = connection.unreadable().expect("a reason");
+            assert_eq!(unreadable.refusal.status(), status, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_free_again_is_nobodys() {
+        let (mut client, mut socket, _connection, guarded) = guarded();
+        drop(guarded);
+        client.write_all(b"anything").unwrap();
+        assert_eq!(read_all(&mut socket).0, b"anything");
     }
 }
