@@ -607,6 +607,22 @@ fn a_stopping_receiver_finishes_what_is_under_way() {
     assert_eq!(world.rows().len(), 1);
 }
 
+/// A refused body that is drained to its end would take half an hour.
+#[test]
+fn a_stop_does_not_wait_for_bodies_that_nobody_wants() {
+    let mut world = World::new();
+    let put = world.good().commit(world.too_old()).length("1000000000000");
+    let mut client = world.client();
+    client.send(&put.head()).unwrap();
+    let block = vec![7; 1 << 20];
+    for _ in 0..70 {
+        client.send(&block).unwrap();
+    }
+    world.signal("TERM");
+    assert!(world.ends_within(Duration::from_secs(3)), "{world}");
+    assert_eq!(world.wait_for_end(), Some(0), "{world}");
+}
+
 #[test]
 fn a_drain_is_bounded() {
     let mut world = World::with("drain_seconds = 1\n");

@@ -16,6 +16,7 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -65,20 +66,35 @@ struct Long {
 struct Bounds {
     bytes_per_second_min: u64,
     places: Arc<Places>,
+    /// The receiver stops: no body is worth a wait.
+    stops: AtomicBool,
 }
 
-pub struct Closer(mpsc::Sender<Closing>);
+pub struct Closer {
+    closings: mpsc::Sender<Closing>,
+    bounds: Arc<Bounds>,
+}
 
 impl Closer {
     /// `bytes_per_second_min` is how fast a body must come that is drained to its end.
     pub fn start(bytes_per_second_min: u64, stopper: &Stopper) -> Result<Closer, Failure> {
         let (sender, arrivals) = mpsc::channel();
-        let bounds = Bounds {
+        let bounds = Arc::new(Bounds {
             bytes_per_second_min: bytes_per_second_min.max(1),
             places: Places::new(LONG_DRAINS),
+            stops: AtomicBool::new(false),
+        });
+        let closer = Closer {
+            closings: sender,
+            bounds: Arc::clone(&bounds),
         };
         vital::spawn_vital("closer", stopper, move || drain_all(&arrivals, &bounds))?;
-        Ok(Closer(sender))
+        Ok(closer)
+    }
+
+    /// From here on no body is drained to its end: a stop does not wait for those.
+    pub fn hurry(&self) {
+        self.bounds.stops.store(true, Ordering::Relaxed);
     }
 
     /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
@@ -104,10 +120,20 @@ impl Closer {
         if closing.unwritten.is_empty() {
             closing.end_of_answer();
         }
-        if self.0.send(closing).is_ok() {
+        if self.closings.send(closing).is_ok() {
             let _ = over.recv();
         }
         connection.end();
+    }
+}
+
+impl Bounds {
+    fn least_in(&self, time: Duration) -> u64 {
+        self.bytes_per_second_min.saturating_mul(time.as_secs())
+    }
+
+    fn stop(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
     }
 }
 
@@ -176,8 +202,8 @@ impl Closing {
 
     /// Whether the body is worth a place until it ends: it has come fast enough so far, and not all.
     fn becomes_long(&mut self, now: Instant, bounds: &Bounds) -> bool {
-        let least = bounds.bytes_per_second_min * DRAIN_TIME_MAX.as_secs();
-        if self.drained_bytes < least || self.drained_bytes >= self.body_bytes {
+        let least = bounds.least_in(DRAIN_TIME_MAX);
+        if self.drained_bytes < least || self.drained_bytes >= self.body_bytes || bounds.stop() {
             return false;
         }
         let Ok(place) = bounds.places.take(self.connection.peer()) else {
@@ -208,13 +234,13 @@ impl Closing {
         }
         if now >= long.window_end {
             let came = self.drained_bytes - long.drained_before;
-            if came < bounds.bytes_per_second_min * RATE_WINDOW.as_secs() {
+            if came < bounds.least_in(RATE_WINDOW) {
                 return false;
             }
             long.drained_before = self.drained_bytes;
             long.window_end = now + RATE_WINDOW;
         }
-        now < long.until
+        now < long.until && !bounds.stop()
     }
 
     /// False if the connection is broken.

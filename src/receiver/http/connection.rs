@@ -131,7 +131,7 @@ impl Connection {
 
     fn earlier_answers_have_left(&self) -> bool {
         let answered = self.answered_bytes();
-        if answered == 0 && self.requests() <= 1 {
+        if self.answers_had_left() || (answered == 0 && self.requests() <= 1) {
             return true;
         }
         // Where the kernel does not count (qemu-user), a reused connection is never written to.

@@ -52,6 +52,8 @@ pub struct Intake {
     head_since_ms: AtomicU64,
     /// Something is here, and waits until the answers before it have left.
     waits: AtomicBool,
+    /// They had left when the last head was handed over, as the kernel said.
+    answers_have_left: AtomicBool,
     unreadable: Mutex<Option<Unreadable>>,
 }
 
@@ -92,6 +94,7 @@ impl Intake {
             follows: AtomicU8::new(Follows::Nothing as u8),
             head_since_ms: AtomicU64::new(0),
             waits: AtomicBool::new(false),
+            answers_have_left: AtomicBool::new(false),
             unreadable: Mutex::new(None),
         }
     }
@@ -142,7 +145,10 @@ impl Connection {
         let seen = &look[..seen];
         match judge(seen) {
             Judged::Head { bytes, body } => self.found(seen.len(), bytes, body),
-            Judged::EmptyLines => self.skip(seen.len()),
+            Judged::EmptyLines => {
+                let bytes = seen.len();
+                self.skip(&mut look[..bytes])
+            }
             Judged::Part => self.part_is_here(seen),
             Judged::Unreadable(refusal) => self.give_up(refusal, seen),
         }
@@ -168,10 +174,8 @@ impl Connection {
     }
 
     /// Empty lines before a request are nothing (RFC 9112, 2.2), and begin no head.
-    fn skip(&self, bytes: usize) -> io::Result<()> {
-        let mut lines = [0; 256];
-        let most = bytes.min(lines.len());
-        io::Read::read(&mut self.socket(), &mut lines[..most])?;
+    fn skip(&self, lines: &mut [u8]) -> io::Result<()> {
+        io::Read::read(&mut self.socket(), lines)?;
         sys::wake_reader(self.socket());
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -209,6 +213,9 @@ impl Connection {
     fn let_answers_leave(&self) -> io::Result<Option<bool>> {
         let counters = sys::tcp_counters(self.socket());
         let waits = counters.is_some_and(|counters| counters.written < self.answered_bytes());
+        let have_left = counters.is_some() && !waits;
+        let place = &self.intake.answers_have_left;
+        place.store(have_left, Ordering::Relaxed);
         self.intake.waits.store(waits, Ordering::Relaxed);
         if waits {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -234,6 +241,11 @@ impl Connection {
     /// What came last, if it is no request: it is to be answered when the service is dropped.
     pub fn unreadable(&self) -> Option<Unreadable> {
         lock(&self.intake.unreadable).take()
+    }
+
+    /// Whether the answers to earlier requests are known to have left.
+    pub fn answers_had_left(&self) -> bool {
+        self.intake.answers_have_left.load(Ordering::Relaxed)
     }
 
     /// For how long a head has been under way.

@@ -234,6 +234,7 @@ impl Server {
     /// Refuses what is new from now on.
     pub fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.closer.hurry();
     }
 
     /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
