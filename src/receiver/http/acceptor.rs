@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use may_minihttp::HttpServiceFactory;
 
 use super::connection::Connection;
-use super::intake::Guarded;
-use super::{Service, Shared, TOLD_BEYOND_CAP};
+use super::guards::Guarded;
+use super::service::Service;
+use super::{Shared, TOLD_BEYOND_CAP};
 use crate::sys;
 
 /// How long the accept loop waits, at most, for connections that are ending to be gone. It bounds

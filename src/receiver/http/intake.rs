@@ -4,7 +4,8 @@
 //! answer before all that it has read was answered, and prints a line of its own about a head that it
 //! cannot parse. None of that can be undone later, and it offers no place to stand between. So its
 //! reading itself goes through here: std reads a socket with the C library's `recv`, which this program
-//! defines for itself (`sys::recv`), and for a guarded connection that comes to [`Connection::give`].
+//! defines for itself (`sys::recv`), and for a guarded connection (`guards`) that comes to
+//! [`Connection::give`].
 //!
 //! 1. A head stays in the kernel's buffer until it is whole: it is looked at (`MSG_PEEK`) and parsed with
 //!    the crate's own parser. Only then is it handed over, that one and nothing behind it. A body never
@@ -22,12 +23,9 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-use arc_swap::ArcSwapOption;
 
 use super::connection::{Connection, now_ms};
 use super::head::HEAD_BYTES_MAX;
@@ -103,7 +101,7 @@ impl Intake {
 /// Everything here but the deadlines' questions is called in the connection's coroutine alone.
 impl Connection {
     /// Gives may_minihttp what it may read now. `WouldBlock` if that is nothing, 0 for the end.
-    fn give(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn give(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let stage = self.intake.stage.load(Ordering::Relaxed);
         if self.is_dead() || stage == Stage::Over as u8 {
             return Ok(0);
@@ -326,74 +324,21 @@ thread_local! {
     static LOOK: RefCell<Box<[u8; LOOK_BYTES]>> = RefCell::new(Box::new([0; LOOK_BYTES]));
 }
 
-// --- which descriptor is whose ---
-
-/// Descriptors to a page of the table.
-const PAGE: usize = 1024;
-const PAGES: usize = 1024;
-
-type Page = Box<[ArcSwapOption<Connection>]>;
-
-/// The guard of each connection, by may_minihttp's descriptor. Read at each `recv` of the process,
-/// without a lock.
-static GUARDS: [OnceLock<Page>; PAGES] = [const { OnceLock::new() }; PAGES];
-
-/// From here on what may_minihttp reads of a guarded connection comes from [`Connection::give`].
-///
-/// Errors: the system reads past us, so nothing could be guarded.
-pub fn start() -> io::Result<()> {
-    sys::set_intake(answer_recv)
-}
-
-fn answer_recv(fd: RawFd, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-    let connection = guard_of(fd, false)?.load();
-    Some(connection.as_ref()?.give(buffer))
-}
-
-fn guard_of(fd: RawFd, may_make: bool) -> Option<&'static ArcSwapOption<Connection>> {
-    let fd = usize::try_from(fd).ok()?;
-    let page = GUARDS.get(fd / PAGE)?;
-    let page = if may_make {
-        page.get_or_init(|| (0..PAGE).map(|_| ArcSwapOption::empty()).collect())
-    } else {
-        page.get()?
-    };
-    page.get(fd % PAGE)
-}
-
-/// A connection whose reads come here, for as long as this lives. It must end before the descriptor
-/// is closed, which another connection then has.
-pub struct Guarded(RawFd);
-
-impl Guarded {
-    /// `None` if the descriptor is none, or its number is beyond the table.
-    pub fn new(fd: RawFd, connection: &Arc<Connection>) -> Option<Guarded> {
-        guard_of(fd, true)?.store(Some(Arc::clone(connection)));
-        Some(Guarded(fd))
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        if let Some(guard) = guard_of(self.0, false) {
-            guard.store(None);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::receiver::http::guards::{self, Guarded};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: pi\r\n\r\n";
 
     /// A client, may_minihttp's socket, and what guards it.
     fn guarded() -> (TcpStream, TcpStream, Arc<Connection>, Guarded) {
-        start().expect("std reads sockets with our recv");
+        guards::start().expect("std reads sockets with our recv");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();

@@ -18,6 +18,7 @@ mod crowd;
 #[cfg(any(test, fuzzing))]
 mod fuzzed;
 mod get;
+mod guards;
 mod head;
 mod intake;
 mod meters;
@@ -25,6 +26,7 @@ mod metrics;
 mod page;
 mod pulse;
 mod put;
+mod service;
 mod target;
 mod upload;
 mod watchdog;
@@ -34,13 +36,12 @@ pub use self::fuzzed::request_head as fuzzed_head;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
+use may_minihttp::{HttpServiceFactory, Request};
 
 use self::acceptor::Acceptor;
 use self::answer::{Answer, PositionLines};
@@ -49,7 +50,6 @@ use self::closer::Closer;
 use self::connection::Connection;
 use self::crowd::{Crowd, Places};
 use self::head::{Framing, Head, Route};
-use self::intake::{Guarded, Unreadable};
 use self::meters::Meters;
 use self::page::Kept;
 use self::target::Target;
@@ -162,7 +162,7 @@ pub fn start(
         gate,
     });
     look_at_the_disk(&shared, stopper)?;
-    intake::start().map_err(|error| cannot_guard(&error))?;
+    guards::start().map_err(|error| cannot_guard(&error))?;
     configure_coroutines();
     // Dropping the handle leaves the accept loop running; it ends with the process.
     Acceptor(Arc::clone(&shared))
@@ -241,88 +241,6 @@ impl Server {
     /// the draining began counts as answered: its coroutine writes it at once.
     pub fn unanswered(&self) -> u32 {
         self.shared.answering.load(Ordering::SeqCst)
-    }
-}
-
-/// One upload being answered, for as long as this lives.
-struct Answering<'a>(&'a AtomicU32);
-
-impl<'a> Answering<'a> {
-    fn begin(count: &'a AtomicU32) -> Answering<'a> {
-        count.fetch_add(1, Ordering::SeqCst);
-        Answering(count)
-    }
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// One connection's requests, one after the other.
-struct Service {
-    shared: Arc<Shared>,
-    /// `None` if the system gave us no socket of our own: nothing is answered then.
-    connection: Option<Arc<Connection>>,
-    guarded: Option<Guarded>,
-    /// Whether there was a place for it when it came, `Crowd` having the word later.
-    has_place: bool,
-}
-
-/// may_minihttp is done with the connection, and closes it after this.
-impl Drop for Service {
-    fn drop(&mut self) {
-        let unreadable = self.connection.as_ref().and_then(|one| one.unreadable());
-        if let (Some(connection), Some(unreadable)) = (&self.connection, unreadable) {
-            self.shared.answer_unreadable(connection, &unreadable);
-        }
-        // Before the descriptor is closed: the next connection has its number.
-        self.guarded = None;
-        self.shared.connections.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Shared {
-    /// What came was no request, and all before it was answered.
-    fn answer_unreadable(&self, connection: &Arc<Connection>, unreadable: &Unreadable) {
-        let Unreadable { refusal, begins } = unreadable;
-        events::unreadable_request(connection.peer(), refusal, begins);
-        self.meters.refused_request(refusal);
-        let answer = Answer::refusal(refusal).into_closing_bytes(true);
-        self.closer.close(connection, &answer, 0);
-    }
-}
-
-impl HttpService for Service {
-    fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
-        let Some(connection) = self.connection.clone() else {
-            // It is shut down already: this is never read.
-            response.status_code(503, "Service Unavailable");
-            return Ok(());
-        };
-        if !connection.begin_request() {
-            return Ok(());
-        }
-        let is_head = request.method() == "HEAD";
-        let is_upload = request.method() == "PUT";
-        let _answering = is_upload.then(|| Answering::begin(&self.shared.answering));
-        let exchange = Exchange {
-            shared: &self.shared,
-            connection: &connection,
-        };
-        self.has_place = self.has_place || self.shared.crowd.has_place(&connection);
-        let over_cap = !self.has_place;
-        let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
-        let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
-        if reply.closes || is_head || !reply.answer.is_for_the_crate() {
-            let bytes = reply.answer.into_closing_bytes(!is_head);
-            let unread_bytes = reply.unread_bytes;
-            self.shared.closer.close(&connection, &bytes, unread_bytes);
-        } else {
-            connection.end_request(reply.answer.into_response(response));
-        }
-        Ok(())
     }
 }
 

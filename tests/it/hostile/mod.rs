@@ -4,6 +4,7 @@
 
 mod conformance;
 mod crowd;
+mod drains;
 mod heads;
 mod pipelines;
 mod tarballs;
