@@ -9,7 +9,7 @@ use crate::client::{Client, sha256};
 use crate::world::{World, is_emulated};
 
 /// Under qemu-user the kernel's counters are not told, and what needs them is skipped by name.
-fn counters_are_told(test: &str) -> bool {
+pub fn counters_are_told(test: &str) -> bool {
     let emulated = is_emulated();
     if emulated {
         eprintln!("skipped: {test}: qemu-user does not tell TCP_INFO");
@@ -208,6 +208,9 @@ fn a_refused_body_is_never_a_request() {
 /// Once, an answer that had not left yet was lost with the connection.
 #[test]
 fn a_refusal_leaves_behind_the_answers_before_it() {
+    if !counters_are_told("a refusal leaves behind the answers before it") {
+        return;
+    }
     let world = World::new();
     let get = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
     let refused = world.good().commit(world.too_old()).bytes();
@@ -216,15 +219,13 @@ fn a_refusal_leaves_behind_the_answers_before_it() {
     assert_eq!(client.answer().unwrap().status, 200);
     assert_eq!(client.answer().unwrap().status, 412);
     assert!(client.is_closed());
-    // One after the other, both are answered.
-    if counters_are_told("a refusal on a reused connection") {
-        let mut client = world.client();
-        client.send(get).unwrap();
-        assert_eq!(client.answer().unwrap().status, 200);
-        client.send(&refused).unwrap();
-        assert_eq!(client.answer().unwrap().status, 412);
-        assert!(client.is_closed());
-    }
+    // One after the other, both are answered too.
+    let mut client = world.client();
+    client.send(get).unwrap();
+    assert_eq!(client.answer().unwrap().status, 200);
+    client.send(&refused).unwrap();
+    assert_eq!(client.answer().unwrap().status, 412);
+    assert!(client.is_closed());
 }
 
 #[test]

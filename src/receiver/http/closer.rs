@@ -28,7 +28,7 @@ use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
-/// Connections that are drained for longer. One address has half of what is left at most.
+/// Connections that are drained for longer. One address has no more of them than are left: five at most.
 const LONG_DRAINS: u32 = 8;
 const LONG_DRAIN_TIME_MAX: Duration = Duration::from_secs(1800);
 /// The minimum rate of a long drain is judged over this much time.
@@ -43,7 +43,7 @@ struct Closing {
     /// What of the answer the kernel had no room for yet.
     unwritten: Vec<u8>,
     drained_bytes: u64,
-    /// What may still come of a body when the closing begins.
+    /// How much of a body was still to come when the closing began.
     body_bytes: u64,
     /// The peer sends no more. It may still be reading.
     peer_has_ended: bool,
