@@ -186,7 +186,9 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
 
 /// `begins` is how what came begins.
 pub fn unreadable_request(peer: IpAddr, refusal: &Refusal, begins: &str) {
-    let (status, reason, why) = (refusal.status(), refusal.name(), refusal.to_string());
+    let status = refusal.status();
+    let reason = refusal.name();
+    let why = refusal.to_string();
     paced_line!(
         peer,
         unreadable_request,

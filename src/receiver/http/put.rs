@@ -167,7 +167,8 @@ impl Exchange<'_> {
             Some(Ok(position)) => Some(position),
             Some(Err(refusal)) if gate.enabled() => return Err(refusal),
             Some(Err(refusal)) => {
-                let (commit, peer) = (claim.commit.as_ref(), self.connection.peer());
+                let commit = claim.commit.as_ref();
+                let peer = self.connection.peer();
                 events::gate_would_refuse(&claim.slot, commit, peer, refusal.name());
                 None
             }

@@ -92,33 +92,36 @@ fn split(path: &str) -> Target<'_> {
 /// Whether it is a host and perhaps a port, as `Host` has them (RFC 9110, 7.2). An empty host is
 /// none: no http:// URL has one (4.2.1).
 pub fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.strip_prefix(b"[") {
+    match value.strip_prefix(b"[") {
         Some(rest) => {
-            let Some(end) = rest.iter().position(|&byte| byte == b']') else {
-                return false;
-            };
-            let (address, rest) = (&rest[..end], &rest[end + 1..]);
-            let is_address = |byte: &u8| {
-                byte.is_ascii_hexdigit()
-                    || matches!(byte, b':' | b'.' | b'%' | b'-' | b'_' | b'v')
-                    || byte.is_ascii_alphanumeric()
-            };
-            if !address.contains(&b':') || !address.iter().all(is_address) {
-                return false;
-            }
-            (address, rest)
+            let end = rest.iter().position(|&byte| byte == b']');
+            end.is_some_and(|end| is_address(&rest[..end]) && is_port(&rest[end + 1..]))
         }
         None => {
             let end = value.iter().position(|&byte| byte == b':');
-            value.split_at(end.unwrap_or(value.len()))
+            let (name, port) = value.split_at(end.unwrap_or(value.len()));
+            is_name(name) && is_port(port)
         }
-    };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
-    let is_port = match port.strip_prefix(b":") {
+    }
+}
+
+/// An IPv6 address, perhaps with a zone, or one of a later kind.
+fn is_address(bytes: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b":.%-_".contains(byte);
+    bytes.contains(&b':') && bytes.iter().all(is_allowed)
+}
+
+fn is_name(bytes: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_allowed)
+}
+
+/// Nothing, or a colon and a port, which may be left out.
+fn is_port(bytes: &[u8]) -> bool {
+    match bytes.strip_prefix(b":") {
         Some(digits) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        None => port.is_empty(),
-    };
-    !host.is_empty() && host.iter().all(is_name) && is_port
+        None => bytes.is_empty(),
+    }
 }
 
 #[cfg(test)]

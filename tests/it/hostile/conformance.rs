@@ -270,7 +270,8 @@ fn each_section_is_kept() {
         if !one.bytes.ends_with("Host: p") {
             let came = comes_to(&world, one.bytes.as_bytes());
             if came != Ok(one.want) {
-                let (section, want) = (one.section, one.want);
+                let section = one.section;
+                let want = one.want;
                 writeln!(
                     wrong,
                     "{section}: {shown:?}\n    wanted {want:?}, came {came:?}"
