@@ -11,10 +11,13 @@
 //! 2. a function here: `line!(my_event, "host={host} why={why:?}")`, or `line!(my_event)` if there
 //!    is nothing to add. Name and level come from the manual.
 //!
+//! A line that a peer can cause is a `paced_line!(peer, my_event, ...)`: see `events/pace.rs`.
+//!
 //! How a line reaches its reader is the business of `events/logger.rs`.
 
 pub mod logger;
 pub mod manual;
+pub mod pace;
 
 use std::fmt::Display;
 use std::io;
@@ -39,6 +42,17 @@ macro_rules! line {
             manual::event::$event.name,
             format_args!($($rest)+)
         )
+    };
+}
+
+/// The same for what a peer can cause as often as it likes: written no faster than `pace` allows.
+macro_rules! paced_line {
+    ($peer:expr, $event:ident, $($rest:tt)+) => {
+        if pace::admits(manual::event::$event.name, $peer) {
+            let text = format!($($rest)+);
+            pace::charge(text.len());
+            line!($event, "{text}");
+        }
     };
 }
 
@@ -75,7 +89,14 @@ pub fn draining(uploads: u32, wait_s: u64) {
     line!(draining, "uploads={uploads} wait_s={wait_s}");
 }
 
+/// Lines that were not written. At the end of a process, and once a minute.
+pub fn left_out(left_out: &pace::LeftOut) {
+    let pace::LeftOut { event, peer, count } = left_out;
+    line!(left_out, "of={event} peer={peer} count={count}");
+}
+
 pub fn stopped(cut_off_uploads: u32) {
+    pace::left_out().iter().for_each(left_out);
     line!(stopped, "cut_off_uploads={cut_off_uploads}");
 }
 
@@ -97,11 +118,15 @@ pub fn cannot_probe(address: SocketAddr, error: &io::Error) {
 }
 
 pub fn crowded(peer: IpAddr, open: usize, displaced: u64) {
-    line!(crowded, "peer={peer} open={open} displaced={displaced}");
+    paced_line!(
+        peer,
+        crowded,
+        "peer={peer} open={open} displaced={displaced}"
+    );
 }
 
 pub fn connection_ended(peer: IpAddr, why: &str) {
-    line!(connection_ended, "peer={peer} why={why:?}");
+    paced_line!(peer, connection_ended, "peer={peer} why={why:?}");
 }
 
 pub fn stored(receipt: &Receipt, peer: IpAddr) {
@@ -125,7 +150,8 @@ pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
         sha256,
         ..
     } = receipt;
-    line!(
+    paced_line!(
+        peer,
         stored_already,
         "host={host} episode={episode} sha256={sha256} peer={peer}"
     );
@@ -140,7 +166,8 @@ pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, re
     let (status, reason) = (refusal.status(), refusal.name());
     let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
     let why = refusal.to_string();
-    line!(
+    paced_line!(
+        peer,
         refused,
         "host={host} episode={episode} commit={commit} peer={peer} status={status} reason={reason} why={why:?}"
     );
@@ -150,7 +177,8 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
     let (status, reason) = (refusal.status(), refusal.name());
     let shown = |text: &str| text.chars().take(200).collect::<String>();
     let (method, path) = (shown(method), shown(path));
-    line!(
+    paced_line!(
+        peer,
         refused_request,
         "peer={peer} status={status} reason={reason} method={method:?} path={path:?}"
     );
@@ -159,23 +187,38 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal
 /// `reason` is `-` where it would have been let in.
 pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
     let path: String = path.chars().take(200).collect();
-    line!(
+    paced_line!(
+        peer,
         probed,
         "peer={peer} status={status} reason={reason} path={path:?}"
     );
 }
 
-pub fn lookup_failed(slot: &Slot, error: &io::Error) {
-    let Slot { host, episode } = slot;
-    line!(
-        lookup_failed,
-        "host={host} episode={episode} why={:?}",
-        error.to_string()
+/// `begins` is how what came begins.
+pub fn unreadable_request(peer: IpAddr, refusal: &Refusal, begins: &str) {
+    let status = refusal.status();
+    let reason = refusal.name();
+    let why = refusal.to_string();
+    paced_line!(
+        peer,
+        unreadable_request,
+        "peer={peer} status={status} reason={reason} begins={begins:?} why={why:?}"
     );
 }
 
-pub fn no_thread(error: &io::Error) {
-    line!(no_thread, "why={:?}", error.to_string());
+pub fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
+    let Slot { host, episode } = slot;
+    let why = error.to_string();
+    paced_line!(
+        peer,
+        lookup_failed,
+        "host={host} episode={episode} peer={peer} why={why:?}"
+    );
+}
+
+pub fn no_thread(peer: IpAddr, error: &io::Error) {
+    let why = error.to_string();
+    paced_line!(peer, no_thread, "peer={peer} why={why:?}");
 }
 
 pub fn refusals_unreadable(path: &Path, error: &io::Error) {
@@ -310,12 +353,13 @@ pub fn gate_is_disabled() {
     );
 }
 
-pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, why: &str) {
     let Slot { host, episode } = slot;
     let commit = commit.map_or("none".to_owned(), CommitHash::to_string);
-    line!(
+    paced_line!(
+        peer,
         gate_would_refuse,
-        "host={host} episode={episode} commit={commit} why={why:?}"
+        "host={host} episode={episode} commit={commit} peer={peer} why={why:?}"
     );
 }
 

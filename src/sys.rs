@@ -9,12 +9,14 @@ use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// -1 is an error with errno set; anything else a result.
@@ -377,14 +379,101 @@ pub fn reset_on_close(socket: &TcpStream) {
     }
 }
 
+/// Answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system. It
+/// must neither block nor panic.
+pub type Intake = fn(RawFd, &mut [u8]) -> Option<io::Result<usize>>;
+
+static INTAKE: OnceLock<Intake> = OnceLock::new();
+/// Whether std's reads come to our `recv`.
+static RECV_IS_OURS: AtomicBool = AtomicBool::new(false);
+
+/// From here on each read of a socket in this process asks `intake` first. The first one stays.
+///
+/// Errors: std reads sockets past our `recv`.
+pub fn set_intake(intake: Intake) -> io::Result<()> {
+    let _ = INTAKE.set(intake);
+    let (socket, _peer) = UnixStream::pair()?;
+    socket.set_nonblocking(true)?;
+    // Nothing is there to be read: only that it was asked for counts.
+    let _ = io::Read::read(&mut &socket, &mut [0]);
+    if RECV_IS_OURS.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    Err(io::Error::other("the system's recv is not this program's"))
+}
+
+/// The C library's `recv`, which a program may define for itself: std reads sockets with it. What no
+/// [`Intake`] answers goes to the system as ever.
+///
+/// # Safety
+///
+/// That of recv(2): `buffer` is valid for writes of `length` bytes.
+// A fuzz target serves nobody, and its sanitizer has a `recv` of its own.
+#[cfg_attr(not(fuzzing), unsafe(no_mangle))]
+pub unsafe extern "C" fn recv(
+    fd: libc::c_int,
+    buffer: *mut libc::c_void,
+    length: libc::size_t,
+    flags: libc::c_int,
+) -> libc::ssize_t {
+    if !RECV_IS_OURS.load(Ordering::Relaxed) {
+        RECV_IS_OURS.store(true, Ordering::Relaxed);
+    }
+    if flags == 0
+        && length > 0
+        && !buffer.is_null()
+        && let Some(intake) = INTAKE.get()
+    {
+        // SAFETY: the caller vouches for `length` writable bytes, and has no other use of them before
+        // this returns. They may be uninitialised; an intake only writes to them.
+        let bytes = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
+        match intake(fd, bytes) {
+            Some(Ok(given)) => return given as libc::ssize_t,
+            Some(Err(error)) => {
+                let number = match error.kind() {
+                    io::ErrorKind::WouldBlock => libc::EAGAIN,
+                    _ => error.raw_os_error().unwrap_or(libc::EIO),
+                };
+                // SAFETY: the calling thread's own errno, which is always there.
+                unsafe { *libc::__errno_location() = number };
+                return -1;
+            }
+            None => {}
+        }
+    }
+    // SAFETY: the caller's own arguments; without room for an address this is `recv`.
+    unsafe { libc::recvfrom(fd, buffer, length, flags, ptr::null_mut(), ptr::null_mut()) }
+}
+
+/// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended. (Since
+/// Linux 4.18 the kernel looks for that when a program sets from how many bytes on a reader is woken;
+/// one byte is the default.)
+pub fn wake_reader(socket: &TcpStream) {
+    let from_bytes: libc::c_int = 1;
+    // SAFETY: one int with its size, alive over the call, and an open descriptor. A failure leaves
+    // the reader asleep.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const from_bytes).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
 /// What the kernel has counted on one TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpCounters {
-    /// Payload bytes that have arrived, read or not.
-    pub received: u64,
     /// Payload bytes that were given to the socket: sent at least once, or waiting to be.
     pub written: u64,
+    /// The peer sends no more: its FIN is here, though it may still lie behind unread bytes.
+    pub peer_has_ended: bool,
 }
+
+/// `TCP_CLOSE_WAIT` of the kernel's include/net/tcp_states.h.
+const CLOSE_WAIT: u8 = 8;
 
 /// The head of the kernel's `struct tcp_info` up to `tcpi_bytes_retrans`, as in linux/tcp.h; libc's
 /// own type ends earlier on some targets.
@@ -433,7 +522,7 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
     // SAFETY: zeroed before, all fields are integers, and the kernel filled every byte.
     let info = unsafe { info.assume_init() };
     Some(TcpCounters {
-        received: info.bytes_received,
+        peer_has_ended: info.small[0] == CLOSE_WAIT,
         // The kernel counts a retransmission before the sending: unknown while it is between the two.
         written: info.bytes_sent.checked_sub(info.bytes_retrans)? + u64::from(info.notsent_bytes),
     })
@@ -676,7 +765,7 @@ mod tests {
         here.write_all(b"0123456789").unwrap();
         assert!(wait_socket(&there, Direction::Readable, Duration::from_secs(5)).unwrap());
         assert_eq!(tcp_counters(&here).unwrap().written, 10);
-        assert_eq!(tcp_counters(&there).unwrap().received, 10);
+        assert!(!tcp_counters(&there).unwrap().peer_has_ended);
         assert_eq!(unread_bytes(&there).unwrap(), 10);
         assert!(!wait_socket(&here, Direction::Readable, Duration::ZERO).unwrap());
     }

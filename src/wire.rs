@@ -44,6 +44,10 @@ pub const JSON: &str = "application/json";
 /// RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The type of the 412 that is not the version gate's: a condition of the request (`If-Match`) that
+/// does not hold.
+pub const PRECONDITION_FAILED: &str = "urn:cis490:problem:precondition-failed";
+
 /// The longest answer body a sender reads. A gate answer of 10000 commits of 64 digits fits.
 pub const ANSWER_BYTES_MAX: u64 = 1 << 20;
 

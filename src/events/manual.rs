@@ -109,6 +109,9 @@ manual! {
     info connection_ended
         "A connection was ended for want of progress."
         "Nothing for a few. Many from one peer: a bad network, or somebody probing.";
+    info left_out
+        "Lines of the event in of= that peer caused were not written, since the last such line: there were too many of them."
+        "See what peer is doing. The counters at /metrics have them all.";
     error no_thread
         "The system gave no thread for an upload, which was told to come again later."
         "Raise TasksMax in the unit or free memory.";
@@ -130,6 +133,9 @@ manual! {
     info refused_request
         "A request that is no upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
+    info unreadable_request
+        "What came is no HTTP request: begins= shows how it begins. It was answered, and the connection was closed."
+        "Nothing for a few: somebody probing, or a program that speaks https or another protocol to this port. too-many-fields: have the proxy in front leave out what nobody needs.";
     warn refusals_unreadable
         "The refusals of earlier runs cannot be read; the status page begins without them."
         "Look who owns the file: it is to be the user of cis490 receive.";

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::config::HostRule;
-use super::refusal::Refusal;
+use super::refusal::{NotYours, Refusal};
 use crate::names::{HostId, Sha256Digest};
 
 pub struct Access {
@@ -44,11 +44,13 @@ impl Access {
             .rules
             .iter()
             .find(|rule| rule.id == *host)
-            .ok_or_else(|| not_yours("this receiver has no [[host]] named"))?;
+            .ok_or_else(|| not_yours(NotYours::Unknown))?;
         // A listener on [::] sees an IPv4 peer as ::ffff:a.b.c.d.
-        let address_ok = |allowed: IpAddr| allowed.to_canonical() == peer.to_canonical();
-        if !rule.address.is_none_or(address_ok) {
-            return Err(not_yours("your address is not the one that belongs to"));
+        let came_from = peer.to_canonical();
+        if let Some(wanted) = rule.address.map(|address| address.to_canonical())
+            && wanted != came_from
+        {
+            return Err(not_yours(NotYours::Address { wanted, came_from }));
         }
         let Some(own) = &rule.token_sha256 else {
             return Ok(());
@@ -57,7 +59,7 @@ impl Access {
         // Both are always compared, so that the time taken tells nothing.
         match (same_digest(own, &digest), self.knows(&digest)) {
             (true, _) => Ok(()),
-            (false, true) => Err(not_yours("your token does not belong to")),
+            (false, true) => Err(not_yours(NotYours::Token)),
             (false, false) => Err(Refusal::UnknownToken),
         }
     }

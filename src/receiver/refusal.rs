@@ -2,6 +2,7 @@
 //! place where the table of design section 2 is code.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Problem, Slot};
@@ -14,6 +15,38 @@ pub struct GateFacts {
     pub window: u32,
     pub age_seconds: Option<u64>,
     pub remediation: String,
+}
+
+/// What kept a host from its own name.
+#[derive(Clone, Copy, Debug)]
+pub enum NotYours {
+    /// No [[host]] table has this name.
+    Unknown,
+    Address {
+        wanted: IpAddr,
+        came_from: IpAddr,
+    },
+    /// The token is another host's.
+    Token,
+}
+
+impl NotYours {
+    fn write(self, host: &HostId, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotYours::Unknown => write!(
+                f,
+                "this receiver has no [[host]] with the id {host}; add one to receiver.toml, or correct host_id in shipper.toml"
+            ),
+            NotYours::Address { wanted, came_from } => write!(
+                f,
+                "{host} may upload only from {wanted}; this came from {came_from}; correct its address in receiver.toml, or send from {wanted}"
+            ),
+            NotYours::Token => write!(
+                f,
+                "the token is another host's, not that of {host}; correct token_file or host_id in shipper.toml"
+            ),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -31,23 +64,32 @@ pub enum Refusal {
     /// A token or address that does not belong to this host.
     NotYourName {
         host: HostId,
-        why: &'static str,
+        why: NotYours,
     },
+    /// A PUT with an `Origin`: a web page sent it.
+    FromABrowser,
     NotFound {
         what: String,
     },
     MethodNotAllowed {
         allow: &'static str,
     },
+    /// A method that nobody knows, or that only a proxy has a use for.
+    UnknownMethod(String),
+    /// An https:// target on a connection without TLS.
+    Misdirected,
     LengthRequired,
     Expectation(String),
     HeadTooLarge,
+    TooManyFields,
     TransferEncoding,
     Taken(Slot),
     NotInWindow {
         commit: CommitHash,
         facts: Box<GateFacts>,
     },
+    /// `If-Match` on a PUT names bytes that are not stored under its name.
+    PreconditionFailed(Slot),
     TooLarge {
         bytes: u64,
         bytes_max: u64,
@@ -90,19 +132,20 @@ impl Refusal {
         match self {
             Refusal::BadCommit { .. } | Refusal::BadName(_) | Refusal::BadHead(_) => 400,
             Refusal::NoToken | Refusal::UnknownToken => 401,
-            Refusal::NotYourName { .. } => 403,
+            Refusal::NotYourName { .. } | Refusal::FromABrowser => 403,
             Refusal::NotFound { .. } => 404,
             Refusal::MethodNotAllowed { .. } => 405,
             Refusal::BodyTooSlow(_) => 408,
             Refusal::Taken(_) => 409,
             Refusal::LengthRequired => 411,
-            Refusal::NotInWindow { .. } => 412,
+            Refusal::NotInWindow { .. } | Refusal::PreconditionFailed(_) => 412,
             Refusal::TooLarge { .. } => 413,
             Refusal::Expectation(_) => 417,
+            Refusal::Misdirected => 421,
             Refusal::DigestMismatch { .. } | Refusal::BodyCutShort { .. } => 422,
-            Refusal::HeadTooLarge => 431,
+            Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
             Refusal::Internal => 500,
-            Refusal::TransferEncoding => 501,
+            Refusal::TransferEncoding | Refusal::UnknownMethod(_) => 501,
             Refusal::GateNotLoaded | Refusal::GateBusy => 503,
             Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => 503,
             Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
@@ -119,14 +162,19 @@ impl Refusal {
             Refusal::NoToken => "no-token",
             Refusal::UnknownToken => "unknown-token",
             Refusal::NotYourName { .. } => "not-your-name",
+            Refusal::FromABrowser => "from-a-browser",
             Refusal::NotFound { .. } => "not-found",
             Refusal::MethodNotAllowed { .. } => "method-not-allowed",
+            Refusal::UnknownMethod(_) => "unknown-method",
+            Refusal::Misdirected => "misdirected",
             Refusal::LengthRequired => "length-required",
             Refusal::Expectation(_) => "bad-expectation",
             Refusal::HeadTooLarge => "head-too-large",
+            Refusal::TooManyFields => "too-many-fields",
             Refusal::TransferEncoding => "transfer-encoding",
             Refusal::Taken(_) => "taken",
             Refusal::NotInWindow { .. } => "not-in-window",
+            Refusal::PreconditionFailed(_) => "precondition-failed",
             Refusal::TooLarge { .. } => "too-large",
             Refusal::DigestMismatch { .. } => "digest-mismatch",
             Refusal::BodyCutShort { .. } => "body-cut-short",
@@ -144,21 +192,26 @@ impl Refusal {
     }
 
     /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
-    pub const NAMES: [&str; 27] = [
+    pub const NAMES: [&str; 32] = [
         "bad-commit",
         "bad-name",
         "bad-head",
         "no-token",
         "unknown-token",
         "not-your-name",
+        "from-a-browser",
         "not-found",
         "method-not-allowed",
+        "unknown-method",
+        "misdirected",
         "length-required",
         "bad-expectation",
         "head-too-large",
+        "too-many-fields",
         "transfer-encoding",
         "taken",
         "not-in-window",
+        "precondition-failed",
         "too-large",
         "digest-mismatch",
         "body-cut-short",
@@ -183,14 +236,19 @@ impl Refusal {
             Refusal::NoToken => "A token is needed",
             Refusal::UnknownToken => "The token is not known here",
             Refusal::NotYourName { .. } => "You may not upload under this host's name",
+            Refusal::FromABrowser => "A web page may not upload",
             Refusal::NotFound { .. } => "There is nothing here",
             Refusal::MethodNotAllowed { .. } => "This path does not take this method",
+            Refusal::UnknownMethod(_) => "This method is not known here",
+            Refusal::Misdirected => "This connection is not for https",
             Refusal::LengthRequired => "A Content-Length is needed",
             Refusal::Expectation(_) => "This expectation cannot be met",
             Refusal::HeadTooLarge => "The request's head is too large",
+            Refusal::TooManyFields => "The request has too many header fields",
             Refusal::TransferEncoding => "Transfer codings are not supported",
             Refusal::Taken(_) => "Other bytes are stored under this name",
             Refusal::NotInWindow { .. } => "The code that made this episode is out of date",
+            Refusal::PreconditionFailed(_) => "A condition of the request does not hold",
             Refusal::TooLarge { .. } => "The episode is too large",
             Refusal::DigestMismatch { .. } => "The bytes received do not have the stated digest",
             Refusal::BodyCutShort { .. } => "The body ended early",
@@ -268,11 +326,19 @@ impl fmt::Display for Refusal {
             Refusal::UnknownToken => f.write_str(
                 "no host of this receiver has that token; compare token_file of the lab host with token_sha256 in receiver.toml",
             ),
-            Refusal::NotYourName { host, why } => {
-                write!(f, "{why} {host:?}; mend host_id in shipper.toml or [[host]] in receiver.toml")
-            }
+            Refusal::NotYourName { host, why } => why.write(host, f),
+            Refusal::FromABrowser => f.write_str(
+                "an upload with an Origin header comes from a web page, and no page may upload; send it with cis490 ship or another program",
+            ),
             Refusal::NotFound { what } => f.write_str(what),
             Refusal::MethodNotAllowed { allow } => write!(f, "this path takes {allow}"),
+            Refusal::UnknownMethod(method) => write!(
+                f,
+                "the method {method:?} is not known here; PUT, GET, HEAD and OPTIONS are"
+            ),
+            Refusal::Misdirected => f.write_str(
+                "this receiver speaks http on this connection, and the target is https; a proxy in front that speaks TLS must ask with a path alone",
+            ),
             Refusal::LengthRequired => {
                 f.write_str("a PUT states its length in Content-Length: digits only, once")
             }
@@ -280,6 +346,9 @@ impl fmt::Display for Refusal {
                 write!(f, "Expect: {what:?} is not known; only 100-continue is")
             }
             Refusal::HeadTooLarge => f.write_str("the request line and headers together may be 16 KiB"),
+            Refusal::TooManyFields => f.write_str(
+                "a request may have 16 header fields; if a proxy adds some, have it leave out those that nobody needs",
+            ),
             Refusal::TransferEncoding => {
                 f.write_str("send the body plain with a Content-Length, not in chunks")
             }
@@ -291,6 +360,10 @@ impl fmt::Display for Refusal {
                 f,
                 "commit {commit} is not among the newest {} commits of the branch; update the lab host with the lines in remediation",
                 facts.window
+            ),
+            Refusal::PreconditionFailed(slot) => write!(
+                f,
+                "If-Match does not name what is stored as {slot}; send the episode without If-Match"
             ),
             Refusal::TooLarge { bytes, bytes_max } => write!(
                 f,
@@ -344,6 +417,9 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "not-your-name" => "compare host_id in its shipper.toml with [[host]] in receiver.toml",
         "taken" => {
             "another episode has this name already: look in refused/ on the lab host, give it a new name"
+        }
+        "from-a-browser" => {
+            "a web page in the browser of somebody in the lab tries to upload: find out which, and close it"
         }
         "too-large" => "raise max_episode_bytes, or record shorter episodes",
         "digest-mismatch" => {

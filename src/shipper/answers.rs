@@ -42,6 +42,7 @@ impl Shipper {
         }
         match outcome {
             Outcome::Accepted => self.accepted(upload, &answer, took),
+            Outcome::Held if answer.is_another_condition() => self.deferred(id, &answer),
             Outcome::Held => self.held(upload.commit, &answer),
             Outcome::SetAside => self.set_aside(upload, problem.as_ref()),
             Outcome::Recheck => self.recheck(id, &answer),

@@ -258,6 +258,13 @@ impl Answer {
         (is_ours && problem.status == self.status).then_some(problem)
     }
 
+    /// Whether it is a 412 that is not the version gate's: something on the way has added a condition
+    /// to our request. It says nothing of the commit.
+    pub fn is_another_condition(&self) -> bool {
+        let problem = self.problem();
+        problem.is_some_and(|problem| problem.kind == wire::PRECONDITION_FAILED)
+    }
+
     /// For the log: what was said, in one line.
     pub fn words(&self) -> String {
         match self.problem() {

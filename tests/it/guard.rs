@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::client::{Client, sha256};
-use crate::world::{World, is_emulated, is_release_build};
+use crate::world::{World, is_emulated};
 
 /// Under qemu-user the kernel's counters are not told, and what needs them is skipped by name.
-fn counters_are_told(test: &str) -> bool {
+pub fn counters_are_told(test: &str) -> bool {
     let emulated = is_emulated();
     if emulated {
         eprintln!("skipped: {test}: qemu-user does not tell TCP_INFO");
@@ -26,8 +25,10 @@ fn odd_framing_is_refused_and_closes() {
         "X-Cis490-Code-Commit: {commit}\r\nX-Cis490-Sha256: {}\r\n",
         sha256(b"hello")
     );
-    let put = |lines: &str| format!("PUT /v1/episodes/lab-1/e HTTP/1.1\r\n{ours}{lines}\r\nhello");
-    let smuggled = "GET /v1/health HTTP/1.1\r\n\r\n";
+    let put = |lines: &str| {
+        format!("PUT /v1/episodes/lab-1/e HTTP/1.1\r\nHost: pi\r\n{ours}{lines}\r\nhello")
+    };
+    let smuggled = "GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
     let cases = [
         ("no length", put(""), 411),
         ("letters", put("Content-Length: abc\r\n"), 400),
@@ -59,14 +60,14 @@ fn odd_framing_is_refused_and_closes() {
         (
             "chunked GET",
             format!(
-                "GET /v1/gate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+                "GET /v1/gate HTTP/1.1\r\nHost: pi\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
             ),
             501,
         ),
         (
             "a GET with a body",
             format!(
-                "GET /v1/gate HTTP/1.1\r\nContent-Length: {}\r\n\r\n{smuggled}",
+                "GET /v1/gate HTTP/1.1\r\nHost: pi\r\nContent-Length: {}\r\n\r\n{smuggled}",
                 smuggled.len()
             ),
             200,
@@ -98,7 +99,7 @@ fn odd_framing_is_refused_and_closes() {
         ),
         (
             "asked to close",
-            "GET /v1/health HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+            "GET /v1/health HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n".to_owned(),
             200,
         ),
     ];
@@ -119,25 +120,42 @@ fn odd_framing_is_refused_and_closes() {
 }
 
 #[test]
-fn what_is_no_request_is_a_bare_close() {
+fn what_is_no_request_is_told_so() {
     let world = World::new();
-    for garbage in [
-        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
-        b"hello\r\n\r\n",
-        b"GET  /v1/health HTTP/1.1\r\n\r\n",
-        b"GET /v1/health HTTP/1.1\r\nA b: c\r\n\r\n",
-        b"GET /v1/health HTTP/1.1\r\nA : c\r\n\r\n",
-        b"GET /v1/health HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
-        b"GET /v1/health HTTP/2.0\r\n\r\n",
-    ] {
+    let many = format!("GET /v1/health HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(17));
+    let cases = [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], 400),
+        (b"hello\r\n\r\n", 400),
+        (b"GET  /v1/health HTTP/1.1\r\n\r\n", 400),
+        (
+            b"GET /v1/health HTTP/1.1\r\nHost: pi\r\nA b: c\r\n\r\n",
+            400,
+        ),
+        (b"GET /v1/health HTTP/1.1\r\nHost: pi\r\nA : c\r\n\r\n", 400),
+        (
+            b"GET /v1/health HTTP/1.1\r\nHost: pi\r\nA: b\r\n folded\r\n\r\n",
+            400,
+        ),
+        (b"GET /v1/health HTTP/2.0\r\n\r\n", 400),
+        (many.as_bytes(), 431),
+    ];
+    for (garbage, status) in cases {
         let mut client = world.client();
         client.send(garbage).unwrap();
+        let answer = client.answer().unwrap_or_else(|| panic!("{garbage:?}"));
+        assert_eq!(answer.status, status, "{garbage:?}: {answer:?}");
+        assert_eq!(answer.header("Connection"), Some("close"), "{garbage:?}");
+        let json = answer.header("Content-Type");
+        assert_eq!(json, Some("application/problem+json"), "{garbage:?}");
+        assert_eq!(answer.json()["status"], status);
         assert!(client.is_closed(), "{garbage:?}");
     }
-    let many = format!("GET /v1/health HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(17));
-    let mut client = world.client();
-    client.send(many.as_bytes()).unwrap();
-    assert!(client.is_closed(), "17 headers");
+    let log = world.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("event=unreadable_request peer=127.0.0.1 status=4"));
+    assert_eq!(told.count(), cases.len(), "{world}");
+    assert!(log.lines().all(|line| line.contains(" event=")), "{world}");
     assert_eq!(world.get("/v1/health").status, 200);
 }
 
@@ -145,7 +163,7 @@ fn what_is_no_request_is_a_bare_close() {
 fn pipelined_requests_are_answered_in_order() {
     let world = World::new();
     let mut client = world.client();
-    let request = |path: &str| format!("GET {path} HTTP/1.1\r\n\r\n");
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n");
     let paths = ["/v1/health", "/nothing", "/v1/gate", "/v1/gate/main"];
     client.send(paths.map(request).concat().as_bytes()).unwrap();
     for want in [200, 404, 200, 400] {
@@ -161,7 +179,7 @@ fn a_request_behind_an_upload_is_answered() {
     let world = World::new();
     let mut client = world.client();
     let mut bytes = world.good().body(&[7; 100_000]).bytes();
-    bytes.extend_from_slice(b"GET /v1/episodes/lab-1/ep-1 HTTP/1.1\r\n\r\n");
+    bytes.extend_from_slice(b"GET /v1/episodes/lab-1/ep-1 HTTP/1.1\r\nHost: pi\r\n\r\n");
     client.send(&bytes).unwrap();
     assert_eq!(client.answer().unwrap().status, 201);
     assert_eq!(client.answer().unwrap().status, 200);
@@ -187,30 +205,27 @@ fn a_refused_body_is_never_a_request() {
     assert!(world.rows().is_empty(), "{world}");
 }
 
-/// An earlier answer that has not left yet must not be overtaken: the connection ends instead.
+/// Once, an answer that had not left yet was lost with the connection.
 #[test]
-fn a_refusal_never_overtakes_an_earlier_answer() {
-    let world = World::new();
-    let mut client = world.client();
-    let mut bytes = b"GET /v1/health HTTP/1.1\r\n\r\n".to_vec();
-    bytes.extend_from_slice(&world.good().commit(world.too_old()).bytes());
-    client.send(&bytes).unwrap();
-    let rest = String::from_utf8(client.rest()).unwrap();
-    assert!(
-        rest.is_empty() || rest.starts_with("HTTP/1.1 200"),
-        "{rest}"
-    );
-    // One after the other, both are answered.
-    if counters_are_told("a refusal on a reused connection") {
-        let mut client = world.client();
-        client.send(b"GET /v1/health HTTP/1.1\r\n\r\n").unwrap();
-        assert_eq!(client.answer().unwrap().status, 200);
-        client
-            .send(&world.good().commit(world.too_old()).bytes())
-            .unwrap();
-        assert_eq!(client.answer().unwrap().status, 412);
-        assert!(client.is_closed());
+fn a_refusal_leaves_behind_the_answers_before_it() {
+    if !counters_are_told("a refusal leaves behind the answers before it") {
+        return;
     }
+    let world = World::new();
+    let get = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
+    let refused = world.good().commit(world.too_old()).bytes();
+    let mut client = world.client();
+    client.send(&[&get[..], &refused].concat()).unwrap();
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(client.answer().unwrap().status, 412);
+    assert!(client.is_closed());
+    // One after the other, both are answered too.
+    let mut client = world.client();
+    client.send(get).unwrap();
+    assert_eq!(client.answer().unwrap().status, 200);
+    client.send(&refused).unwrap();
+    assert_eq!(client.answer().unwrap().status, 412);
+    assert!(client.is_closed());
 }
 
 #[test]
@@ -254,27 +269,6 @@ fn expect_is_honoured_after_the_judgement() {
     }
 }
 
-#[test]
-fn a_client_in_the_middle_of_a_huge_body_reads_its_refusal() {
-    let world = World::new();
-    let put = world
-        .good()
-        .commit(world.too_old())
-        .length(&(1u64 << 30).to_string());
-    let mut client = world.client();
-    client.send(&put.head()).unwrap();
-    let block = vec![7; 1 << 20];
-    // Sends on as if nothing had been said, until the receiver has had enough.
-    let sent = (0..1024)
-        .take_while(|_| client.send(&block).is_ok())
-        .count();
-    assert_eq!(client.answer().unwrap().status, 412, "after {sent} MiB");
-    assert!(
-        (32..1024).contains(&sent),
-        "{sent} MiB were taken of a refused body"
-    );
-}
-
 /// A closing answer larger than the socket has room for was cut off where the room ended.
 #[test]
 fn a_large_closing_answer_is_whole() {
@@ -290,79 +284,32 @@ fn a_large_closing_answer_is_whole() {
 }
 
 #[test]
-fn curl_and_python_read_their_refusals() {
-    let world = World::new();
-    let body = world.dir().join("body");
-    fs::write(&body, vec![7; 20 << 20]).unwrap();
-    let (body, address) = (body.display().to_string(), world.address());
-    let url = format!("http://{address}/v1/episodes/lab-1/e");
-    let commit = format!("X-Cis490-Code-Commit: {}", world.too_old());
-    let digest = format!("X-Cis490-Sha256: {}", "0".repeat(64));
-    let format = "%{http_code}";
-    let curl = [
-        "-s",
-        "-o",
-        "/dev/null",
-        "-w",
-        format,
-        "-T",
-        &body,
-        "-H",
-        &commit,
-        "-H",
-        &digest,
-        &url,
-    ];
-    for extra in [&[][..], &["-H", "Expect:"], &["--http1.0"]] {
-        let Ok(output) = Command::new("curl").args(curl).args(extra).output() else {
-            eprintln!("skipped: curl reads its refusal: no curl here");
-            break;
-        };
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            "412",
-            "{extra:?} {output:?}"
-        );
-    }
-    let script = "import http.client, sys\n\
-        c = http.client.HTTPConnection(sys.argv[1])\n\
-        try: c.request('PUT', '/v1/episodes/lab-1/e', open(sys.argv[2], 'rb').read(), {'X-Cis490-Code-Commit': sys.argv[3], 'X-Cis490-Sha256': '0' * 64})\n\
-        except (BrokenPipeError, ConnectionResetError): pass\n\
-        print(c.getresponse().status)\n";
-    let python = Command::new("python3")
-        .args(["-c", script, &address.to_string(), &body, world.too_old()])
-        .output();
-    match python {
-        Ok(output) => assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            "412\n",
-            "{output:?}"
-        ),
-        Err(_) => eprintln!("skipped: python reads its refusal: no python3 here"),
-    }
-}
-
-#[test]
 fn idle_and_dripping_connections_are_ended() {
     let world = World::with("idle_timeout_seconds = 1\nhead_timeout_seconds = 1\n");
     let mut idle = world.client();
     assert!(idle.is_closed());
     let mut used = world.client();
-    used.send(b"GET /v1/health HTTP/1.1\r\n\r\n").unwrap();
+    used.send(b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n")
+        .unwrap();
     assert_eq!(used.answer().unwrap().status, 200);
     assert!(used.is_closed());
     let mut silent = world.client();
     silent.send(&world.good().head()).unwrap();
-    assert!(silent.rest().starts_with(b"HTTP/1.1 408") || silent.is_closed());
+    assert_eq!(silent.answer().unwrap().status, 408);
+    assert!(silent.is_closed());
     let mut expecting = world.client();
     expecting
         .send(&world.good().extra("Expect: 100-continue\r\n").head())
         .unwrap();
     assert_eq!(expecting.answer().unwrap().status, 100);
+    assert_eq!(expecting.answer().unwrap().status, 408);
     assert!(expecting.is_closed());
     if counters_are_told("a dripping head is ended") {
         assert!(
-            drips(&mut world.client(), b"GET /v1/health HTTP/1.1\r\nX-Drip: "),
+            drips(
+                &mut world.client(),
+                b"GET /v1/health HTTP/1.1\r\nHost: pi\r\nX-Drip: "
+            ),
             "{world}"
         );
     }
@@ -401,47 +348,54 @@ fn a_stalled_body_is_ended_and_leaves_nothing() {
     assert!(world.rows().is_empty(), "{world}");
 }
 
+/// Once, 30 of these brought 317 MB between two looks of the watchdog.
 #[test]
-fn a_head_without_end_is_cut_off() {
-    if !counters_are_told("a head without end is cut off") {
-        return;
-    }
+fn heads_without_end_are_refused_and_take_no_memory() {
     let world = World::new();
-    let mut client = world.client();
-    client.send(b"GET /v1/health HTTP/1.1\r\nX-Long: ").unwrap();
-    let part = [b'x'; 8192];
-    // What goes through this machine's memory between two looks of the watchdog: a release build was
-    // seen to take 70 MiB.
-    let most_mib = if is_release_build() { 256 } else { 32 };
-    let parts = (most_mib << 20) / part.len();
-    let taken = (0..parts)
-        .take_while(|_| client.send(&part).is_ok())
-        .count();
-    assert!(taken < parts, "{most_mib} MiB of head were taken");
+    let part = [b'x'; 64 << 10];
+    thread::scope(|scope| {
+        for _ in 0..30 {
+            scope.spawn(|| {
+                let mut client = world.client();
+                let begin = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\nX-Long: ";
+                client.send(begin).unwrap();
+                for _ in 0..64 {
+                    let _ = client.send(&part);
+                }
+                let answer = client.answer().unwrap();
+                assert_eq!(answer.status, 431, "{answer:?}");
+            });
+        }
+    });
+    // Under an emulator most of it is the emulator's own.
+    let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
+    let peak = peak_kib(&world);
+    assert!(peak < most_kib, "{peak} KiB");
     assert_eq!(world.get("/v1/health").status, 200);
+}
+
+fn peak_kib(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
 fn a_peer_that_asks_and_never_reads_is_ended() {
     let world = World::new();
     let mut client = world.client();
-    let requests = "GET /v1/gate HTTP/1.1\r\n\r\n".repeat(1000);
+    let requests = "GET /v1/gate HTTP/1.1\r\nHost: pi\r\n\r\n".repeat(1000);
     client
         .0
         .set_write_timeout(Some(Duration::from_secs(5)))
         .unwrap();
     let ended = (0..10_000).any(|_| client.send(requests.as_bytes()).is_err());
     assert!(ended, "ten million requests were taken and no answer read");
-    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     // Under an emulator most of it is the emulator's own.
-    let emulated = is_emulated();
-    let most_kib = if emulated { 256 << 10 } else { 64 << 10 };
-    assert!(peak_kib < most_kib, "{peak}");
+    let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
+    let peak = peak_kib(&world);
+    assert!(peak < most_kib, "{peak} KiB");
 }
 
 #[test]
@@ -482,7 +436,9 @@ fn connections_are_capped() {
         world.names("incoming").len() == 1
     });
     let mut beyond = world.client();
-    beyond.send(b"GET /v1/health HTTP/1.1\r\n\r\n").unwrap();
+    beyond
+        .send(b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n")
+        .unwrap();
     let answer = beyond.answer().unwrap();
     assert_eq!(
         answer.json()["type"],

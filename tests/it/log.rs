@@ -34,12 +34,6 @@ fn explained(event: &str) -> String {
     text
 }
 
-/// All lines but those that the server crate prints past the log.
-fn ours(log: &str) -> impl Iterator<Item = &str> {
-    let stray = |line: &&str| line.starts_with("failed to parse http request: ");
-    log.lines().filter(move |line| !stray(line))
-}
-
 /// Uploads good and bad, a probe with control bytes, a stop: many kinds of lines.
 fn make_noise(world: &mut World) {
     assert_eq!(world.put(&world.good()).status, 201);
@@ -50,7 +44,8 @@ fn make_noise(world: &mut World) {
     let probe = b"GET /\x1b[2J\x07\nevent=forged HTTP/1.1\r\nHost: pi\r\n\r\n";
     let _ = client.send(probe);
     let _ = client.answer();
-    assert_eq!(world.ask("BREW", "/v1/%1b\"x=y").status, 404);
+    assert_eq!(world.ask("POST", "/v1/%1b\"x=y").status, 404);
+    assert_eq!(world.ask("BREW", "/v1/health").status, 501);
     assert_eq!(world.stop(), Some(0));
 }
 
@@ -60,7 +55,7 @@ fn each_line_has_a_time_a_level_and_an_event_that_is_explained() {
     make_noise(&mut world);
     let log = world.log();
     assert!(log.lines().count() >= 7, "{log}");
-    for line in ours(&log) {
+    for line in log.lines() {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         let [time, level, message] = words[..] else {
             panic!("{line:?}")
@@ -93,7 +88,7 @@ fn the_journal_gets_levels_and_no_times() {
     world.start();
     make_noise(&mut world);
     let log = world.log();
-    for line in ours(&log) {
+    for line in log.lines() {
         let (level, message) = (line.get(..3).unwrap(), line.get(3..).unwrap());
         let told = match level {
             "<3>" => "ERROR",
@@ -229,4 +224,58 @@ fn the_manual_is_printed_whole_and_by_name() {
         String::from_utf8(unknown.stderr).unwrap(),
         "cis490: error: no log line has event=falin_out\ncis490: hint: did you mean falling_out? cis490 help events lists them all\n"
     );
+}
+
+/// Once, one peer wrote 17 MB of log a second.
+#[test]
+fn what_one_peer_may_write_is_bounded_and_the_rest_is_counted() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let request = "GET /nothing HTTP/1.1\r\nHost: pi\r\n\r\n";
+    for _ in 0..10 {
+        client.send(request.repeat(100).as_bytes()).unwrap();
+        for _ in 0..100 {
+            assert_eq!(client.answer().unwrap().status, 404);
+        }
+    }
+    for _ in 0..200 {
+        world.client().send(b"garbage\r\n\r\n").unwrap();
+    }
+    // As many as before, of a peer that uploads: none of them is missing.
+    for number in 0..150 {
+        let put = world.good().episode(&format!("e-{number}"));
+        assert_eq!(world.put(&put).status, 201);
+    }
+    world.wait_until("all was counted", |world| {
+        let metrics = world.get("/metrics").body;
+        let count = |reason: &str| {
+            let mut lines = metrics.lines();
+            let line = lines.find(|line| {
+                line.starts_with("cis490_refusals_total")
+                    && line.contains(reason)
+                    && line.contains("other")
+            });
+            let count = line.and_then(|line| line.rsplit(' ').next());
+            count.and_then(|count| count.parse::<u64>().ok())
+        };
+        count("\"not-found\"") == Some(1000) && count("\"bad-head\"") == Some(200)
+    });
+    assert_eq!(world.stop(), Some(0));
+    let log = world.log();
+    let count = |event: &str| {
+        let word = format!(" event={event} ");
+        log.lines().filter(|line| line.contains(&word)).count()
+    };
+    assert_eq!(count("stored"), 150, "{log}");
+    for (event, caused) in [("refused_request", 1000), ("unreadable_request", 200)] {
+        let written = count(event);
+        // A burst of 100, and 20 for each second that it took.
+        assert!((100..600).contains(&written), "{event}: {written}");
+        let words = format!(
+            "event=left_out of={event} peer=127.0.0.1 count={}",
+            caused - written
+        );
+        let is_told = written == caused || log.contains(&words);
+        assert!(is_told, "{words}\n{log}");
+    }
 }

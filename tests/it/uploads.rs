@@ -213,7 +213,7 @@ fn head_is_get_without_a_body() {
         );
         let mut client = world.client();
         client
-            .send(format!("HEAD {path} HTTP/1.1\r\n\r\n").as_bytes())
+            .send(format!("HEAD {path} HTTP/1.1\r\nHost: pi\r\n\r\n").as_bytes())
             .unwrap();
         client.answer_to("HEAD").unwrap();
         assert!(client.is_closed(), "{path}: a body after HEAD");

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use may_minihttp::HttpServiceFactory;
 
 use super::connection::Connection;
-use super::{Service, Shared, TOLD_BEYOND_CAP};
+use super::guards::Guarded;
+use super::service::Service;
+use super::{Shared, TOLD_BEYOND_CAP};
 use crate::sys;
 
 /// How long the accept loop waits, at most, for connections that are ending to be gone. It bounds
@@ -25,7 +27,10 @@ impl HttpServiceFactory for Acceptor {
         let shared = &self.0;
         let fd = RawFd::try_from(id).unwrap_or(-1);
         let connection = Connection::guard(fd).ok().map(Arc::new);
-        if connection.is_none() {
+        let guarded = connection
+            .as_ref()
+            .and_then(|connection| Guarded::new(fd, connection));
+        if guarded.is_none() {
             // No descriptor for a guard: unwatched, the connection could last for ever.
             sys::shut_down(fd);
         }
@@ -44,6 +49,7 @@ impl HttpServiceFactory for Acceptor {
         Service {
             shared: Arc::clone(shared),
             connection,
+            guarded,
             has_place,
         }
     }

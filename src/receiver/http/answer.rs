@@ -2,12 +2,16 @@
 //! connection, or whole on our own socket, which closes it.
 //!
 //! may_minihttp takes header lines of `'static` text only, so every header here is one: the few
-//! that vary take their values from small fixed sets.
+//! that vary take their values from small fixed sets. It writes `Server` and `Date` by itself; an answer
+//! of our own has the same two.
+
+use std::time::SystemTime;
 
 use may_minihttp::Response;
 use serde::Serialize;
 
 use super::page;
+use crate::clock;
 use crate::receiver::refusal::Refusal;
 use crate::wire;
 
@@ -39,6 +43,16 @@ impl Answer {
             status: refusal.status(),
             headers,
             body: json_line(&refusal.problem()),
+        }
+    }
+
+    /// What may be asked of a path, in answer to OPTIONS. It has no body, and no length of one (RFC
+    /// 9110, 8.6).
+    pub fn allowed(allow: &'static str) -> Answer {
+        Answer {
+            status: 204,
+            headers: vec![allow_line(allow)],
+            body: Vec::new(),
         }
     }
 
@@ -83,20 +97,28 @@ impl Answer {
         crate_answer_bytes(self.status, reason, &self.headers, length)
     }
 
-    /// The answer as bytes that announce the end of the connection. No `Date`: a Pi's clock is
-    /// not to be trusted, and RFC 9110 then wants none.
+    /// Whether may_minihttp can write it: it gives every answer a length and its body.
+    pub fn is_for_the_crate(&self) -> bool {
+        self.status != 204
+    }
+
+    /// The answer as bytes that announce the end of the connection.
     pub fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
         let Answer {
             status,
             headers,
             body,
         } = self;
+        let date = clock::http_date(SystemTime::now());
         let mut bytes = format!(
-            "HTTP/1.1 {status} {}\r\nContent-Length: {}\r\nConnection: close\r\n",
-            reason(status),
-            body.len()
+            "HTTP/1.1 {status} {}\r\nServer: M\r\nDate: {date}\r\n",
+            reason(status)
         )
         .into_bytes();
+        if status != 204 {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        bytes.extend_from_slice(b"Connection: close\r\n");
         for line in headers {
             bytes.extend_from_slice(line.as_bytes());
             bytes.extend_from_slice(b"\r\n");
@@ -139,8 +161,8 @@ fn retry_after(seconds: u32) -> &'static str {
 
 fn allow_line(allow: &'static str) -> &'static str {
     match allow {
-        "PUT, GET, HEAD" => "Allow: PUT, GET, HEAD",
-        _ => "Allow: GET, HEAD",
+        "PUT, GET, HEAD, OPTIONS" => "Allow: PUT, GET, HEAD, OPTIONS",
+        _ => "Allow: GET, HEAD, OPTIONS",
     }
 }
 
@@ -169,6 +191,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -180,6 +203,7 @@ fn reason(status: u16) -> &'static str {
         412 => "Precondition Failed",
         413 => "Content Too Large",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

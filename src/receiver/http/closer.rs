@@ -3,7 +3,11 @@
 //!
 //! Closing a socket with unread bytes resets the connection and can destroy an answer that the
 //! peer has not read yet. So: write it whole, `shutdown(Write)`, take what the peer still sends (up
-//! to a bound), `shutdown(Both)`. A client in the middle of a 1 GiB body then still reads its 412.
+//! to a bound), `shutdown(Both)`. A client in the middle of a large body still reads its 412.
+//!
+//! The bound is [`DRAIN_BYTES_MAX`] and [`DRAIN_TIME_MAX`]. Many a client (http.client, urllib, wget)
+//! looks for an answer only behind the whole of its body: one that sends on steadily is drained to
+//! the body's end, if it has one of the few places for that.
 //!
 //! The coroutine writes what the kernel has room for at once, which is all of a small answer. The
 //! rest of a large one, and the draining of all such connections, is one plain thread's; the
@@ -12,16 +16,23 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Phase};
+use super::crowd::{Place, Places};
 use crate::failure::Failure;
 use crate::receiver::vital::{self, Stopper};
 use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Connections that are drained for longer. One address has no more of them than are left: five at most.
+const LONG_DRAINS: u32 = 8;
+const LONG_DRAIN_TIME_MAX: Duration = Duration::from_secs(1800);
+/// The minimum rate of a long drain is judged over this much time.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// How much one connection is given before the next has its turn.
 const TURN_BYTES_MAX: u64 = 1 << 20;
 /// How long a poll may last, and so how long a new closing waits for its first turn.
@@ -32,25 +43,64 @@ struct Closing {
     /// What of the answer the kernel had no room for yet.
     unwritten: Vec<u8>,
     drained_bytes: u64,
+    /// How much of a body was still to come when the closing began.
+    body_bytes: u64,
     /// The peer sends no more. It may still be reading.
     peer_has_ended: bool,
     until: Instant,
+    long: Option<Long>,
     /// Dropped when the closing is over; the coroutine waits for that.
     _done: may::sync::mpsc::Sender<()>,
 }
 
-pub struct Closer(mpsc::Sender<Closing>);
+/// A body that is drained to its end.
+struct Long {
+    _place: Place,
+    until: Instant,
+    /// When the present window of the minimum rate ends, and what had been drained when it began.
+    window_end: Instant,
+    drained_before: u64,
+}
+
+/// What is the same for all closings.
+struct Bounds {
+    bytes_per_second_min: u64,
+    places: Arc<Places>,
+    /// The receiver stops: no body is worth a wait.
+    stops: AtomicBool,
+}
+
+pub struct Closer {
+    closings: mpsc::Sender<Closing>,
+    bounds: Arc<Bounds>,
+}
 
 impl Closer {
-    pub fn start(stopper: &Stopper) -> Result<Closer, Failure> {
+    /// `bytes_per_second_min` is how fast a body must come that is drained to its end.
+    pub fn start(bytes_per_second_min: u64, stopper: &Stopper) -> Result<Closer, Failure> {
         let (sender, arrivals) = mpsc::channel();
-        vital::spawn_vital("closer", stopper, move || drain_all(&arrivals))?;
-        Ok(Closer(sender))
+        let bounds = Arc::new(Bounds {
+            bytes_per_second_min: bytes_per_second_min.max(1),
+            places: Places::new(LONG_DRAINS),
+            stops: AtomicBool::new(false),
+        });
+        let closer = Closer {
+            closings: sender,
+            bounds: Arc::clone(&bounds),
+        };
+        vital::spawn_vital("closer", stopper, move || drain_all(&arrivals, &bounds))?;
+        Ok(closer)
     }
 
-    /// Sends `answer` as the last thing on this connection. Called in the connection's coroutine,
-    /// which waits here until the peer has had the time to read it.
-    pub fn close(&self, connection: &Arc<Connection>, answer: &[u8]) {
+    /// From here on no body is drained to its end: a stop does not wait for those.
+    pub fn hurry(&self) {
+        self.bounds.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
+    /// of so many bytes. Called in the connection's coroutine, which waits here until the peer has
+    /// had the time to read it.
+    pub fn close(&self, connection: &Arc<Connection>, answer: &[u8], body_bytes: u64) {
         connection.mark_dead();
         connection.enter(Phase::Closing);
         let Ok(written) = connection.write_directly(answer) else {
@@ -61,21 +111,33 @@ impl Closer {
             connection: Arc::clone(connection),
             unwritten: answer[written..].to_vec(),
             drained_bytes: 0,
+            body_bytes,
             peer_has_ended: false,
             until: Instant::now() + DRAIN_TIME_MAX,
+            long: None,
             _done: done,
         };
         if closing.unwritten.is_empty() {
             closing.end_of_answer();
         }
-        if self.0.send(closing).is_ok() {
+        if self.closings.send(closing).is_ok() {
             let _ = over.recv();
         }
         connection.end();
     }
 }
 
-fn drain_all(arrivals: &mpsc::Receiver<Closing>) {
+impl Bounds {
+    fn least_in(&self, time: Duration) -> u64 {
+        self.bytes_per_second_min.saturating_mul(time.as_secs())
+    }
+
+    fn stop(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
+    }
+}
+
+fn drain_all(arrivals: &mpsc::Receiver<Closing>, bounds: &Bounds) {
     let mut closings: Vec<Closing> = Vec::new();
     let mut scratch = vec![0; 64 * 1024];
     loop {
@@ -95,7 +157,7 @@ fn drain_all(arrivals: &mpsc::Receiver<Closing>) {
             // Out of kernel memory, say. Slower, and still bounded by each closing's deadline.
             std::thread::sleep(POLL);
         }
-        closings.retain_mut(|closing| closing.goes_on(&mut scratch));
+        closings.retain_mut(|closing| closing.goes_on(&mut scratch, bounds));
     }
 }
 
@@ -123,12 +185,62 @@ impl Closing {
 
     /// Takes what has come. False once all is written and the peer has ended, or it has had its
     /// share of bytes or time.
-    fn goes_on(&mut self, scratch: &mut [u8]) -> bool {
+    fn goes_on(&mut self, scratch: &mut [u8], bounds: &Bounds) -> bool {
         if !self.writes_on() || !self.drains(scratch) {
             return false;
         }
-        let is_over = self.peer_has_ended && self.unwritten.is_empty();
-        !is_over && self.drained_bytes < DRAIN_BYTES_MAX && Instant::now() < self.until
+        if self.peer_has_ended && self.unwritten.is_empty() {
+            return false;
+        }
+        let now = Instant::now();
+        if self.long.is_some() {
+            return self.stays_long(now, bounds);
+        }
+        let is_within = self.drained_bytes < DRAIN_BYTES_MAX && now < self.until;
+        is_within || self.becomes_long(now, bounds)
+    }
+
+    /// Whether the body is worth a place until it ends: it has come fast enough so far, and not all.
+    fn becomes_long(&mut self, now: Instant, bounds: &Bounds) -> bool {
+        let least = bounds.least_in(DRAIN_TIME_MAX);
+        if self.drained_bytes < least || self.drained_bytes >= self.body_bytes || bounds.stop() {
+            return false;
+        }
+        let Ok(place) = bounds.places.take(self.connection.peer()) else {
+            return false;
+        };
+        self.long = Some(Long {
+            _place: place,
+            until: now + LONG_DRAIN_TIME_MAX,
+            window_end: now + RATE_WINDOW,
+            drained_before: self.drained_bytes,
+        });
+        true
+    }
+
+    /// Whether the body still comes, at the minimum rate or faster. Behind its end the peer has time to
+    /// read.
+    fn stays_long(&mut self, now: Instant, bounds: &Bounds) -> bool {
+        let Some(long) = &mut self.long else {
+            return false;
+        };
+        if self.drained_bytes >= self.body_bytes {
+            self.long = None;
+            self.until = now + DRAIN_TIME_MAX;
+            // What comes behind the body is none of it.
+            self.drained_bytes = 0;
+            self.body_bytes = 0;
+            return true;
+        }
+        if now >= long.window_end {
+            let came = self.drained_bytes - long.drained_before;
+            if came < bounds.least_in(RATE_WINDOW) {
+                return false;
+            }
+            long.drained_before = self.drained_bytes;
+            long.window_end = now + RATE_WINDOW;
+        }
+        now < long.until && !bounds.stop()
     }
 
     /// False if the connection is broken.

@@ -4,7 +4,8 @@
 //! 1. While a request is being answered (`Busy`, `Closing`) the watchdog leaves the connection to
 //!    whoever answers; in every other phase a deadline runs.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
-//!    waiting to leave: answers never overtake each other.
+//!    waiting to leave: answers never overtake each other. What may_minihttp reads goes through
+//!    `intake`, which hands over one request at a time, so that this is so for every request.
 //! 3. Once `dead`, whatever is still parsed from the connection is not a request.
 
 use std::io::{self, Write};
@@ -14,11 +15,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::intake::Intake;
 use crate::sys;
-
-/// What a connection may owe its peer before it is closed: a peer that asks and never reads would
-/// else have its answers queued without bound.
-const OWED_BYTES_MAX: u64 = 256 * 1024;
 
 /// What a connection is doing, as far as its deadlines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +26,6 @@ pub enum Phase {
     Between,
     /// A request is being answered.
     Busy,
-    /// The head of an upload was admitted; its first body bytes are awaited in the coroutine.
-    FirstBytes,
     /// The last answer was given; the peer is given time to read it.
     Closing,
     /// Nothing comes any more: only descriptors are left to be closed.
@@ -42,12 +38,11 @@ pub struct Connection {
     phase: AtomicU8,
     /// When the phase began, in milliseconds since the first connection.
     phase_since_ms: AtomicU64,
-    /// Bytes that had been taken from the socket when the last request was answered.
-    taken_before: AtomicU64,
     /// Bytes of answers so far, whether they have left or not.
     answered_bytes: AtomicU64,
     requests: AtomicU64,
     dead: AtomicBool,
+    pub(super) intake: Intake,
 }
 
 impl Connection {
@@ -62,10 +57,10 @@ impl Connection {
             peer,
             phase: AtomicU8::new(Phase::Between as u8),
             phase_since_ms: AtomicU64::new(now_ms()),
-            taken_before: AtomicU64::new(0),
             answered_bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            intake: Intake::new(),
         })
     }
 
@@ -81,18 +76,14 @@ impl Connection {
     pub fn begin_request(&self) -> bool {
         self.enter(Phase::Busy);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        if self.owed_bytes() > OWED_BYTES_MAX {
-            self.kill();
-        }
         !self.is_dead()
     }
 
     /// The request was answered with `bytes` that may_minihttp is about to write.
     pub fn end_request(&self, bytes: u64) {
         self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.taken_before
-            .store(self.taken_bytes().unwrap_or(0), Ordering::Relaxed);
         self.enter(Phase::Between);
+        self.expect_a_head();
     }
 
     pub fn enter(&self, phase: Phase) {
@@ -104,8 +95,7 @@ impl Connection {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Between,
             1 => Phase::Busy,
-            2 => Phase::FirstBytes,
-            3 => Phase::Closing,
+            2 => Phase::Closing,
             _ => Phase::Over,
         }
     }
@@ -120,29 +110,9 @@ impl Connection {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Bytes taken from the socket since the last request was answered: those of an unfinished
-    /// head. `None` where the kernel does not count.
-    pub fn head_bytes(&self) -> Option<u64> {
-        let before = self.taken_before.load(Ordering::Relaxed);
-        Some(self.taken_bytes()?.saturating_sub(before))
-    }
-
-    /// What has arrived less what still lies in the socket. Without the second term an honest
-    /// upload that we have not read yet would look like an endless head.
-    pub fn taken_bytes(&self) -> Option<u64> {
-        let received = sys::tcp_counters(&self.socket)?.received;
-        let unread = sys::unread_bytes(&self.socket).ok()?;
-        Some(received.saturating_sub(unread))
-    }
-
-    /// Answer bytes that have not been given to the kernel, or, where that cannot be known, that
-    /// the peer has not acknowledged.
-    fn owed_bytes(&self) -> u64 {
-        let answered = self.answered_bytes.load(Ordering::Relaxed);
-        match sys::tcp_counters(&self.socket) {
-            Some(counters) => answered.saturating_sub(counters.written),
-            None => sys::unacked_bytes(&self.socket).unwrap_or(u64::MAX),
-        }
+    /// Bytes of answers so far, whether they have left or not.
+    pub fn answered_bytes(&self) -> u64 {
+        self.answered_bytes.load(Ordering::Relaxed)
     }
 
     /// Writes on our own socket what of `bytes` the kernel has room for: all of a small answer. How
@@ -160,8 +130,8 @@ impl Connection {
     }
 
     fn earlier_answers_have_left(&self) -> bool {
-        let answered = self.answered_bytes.load(Ordering::Relaxed);
-        if answered == 0 && self.requests() <= 1 {
+        let answered = self.answered_bytes();
+        if self.answers_had_left() || (answered == 0 && self.requests() <= 1) {
             return true;
         }
         // Where the kernel does not count (qemu-user), a reused connection is never written to.
@@ -193,7 +163,7 @@ impl Connection {
 }
 
 /// Milliseconds on a monotonic clock; only differences mean something.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }

@@ -3,7 +3,8 @@
 use std::mem::MaybeUninit;
 
 use super::answer::Answer;
-use super::head::{Head, Route, origin_form};
+use super::head::{Head, Route};
+use super::target::Target;
 use crate::receiver::refusal::Refusal;
 
 /// As many headers as may_minihttp takes.
@@ -36,8 +37,12 @@ pub fn request_head(bytes: &[u8]) {
     if let Err(why) = head.commit() {
         is_well_formed(&Refusal::BadHead(why));
     }
-    let path = origin_form(target);
-    assert!(target.ends_with(path) || path == "/");
+    let path = match Target::parse(method, target) {
+        Ok(Target::Path { path, .. }) => path,
+        Ok(Target::Asterisk) => return,
+        Err(refusal) => return is_well_formed(&refusal),
+    };
+    assert!(target.contains(path) || path == "/");
     match Route::parse(method, path) {
         Ok(Route::Upload(slot) | Route::Receipt(slot)) => {
             assert_eq!(format!("/v1/episodes/{slot}"), path);

@@ -26,7 +26,7 @@ impl Exchange<'_> {
                         what: format!("no episode is stored as {slot}"),
                     }),
                     Some(Err(error)) => {
-                        events::lookup_failed(&slot, &error);
+                        events::lookup_failed(&slot, self.connection.peer(), &error);
                         Err(Refusal::Internal)
                     }
                     None => Err(Refusal::Internal),
@@ -36,6 +36,7 @@ impl Exchange<'_> {
             Route::GateCommit(commit) => self.verdict(commit),
             Route::Health => self.health(),
             Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
+            Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
             Route::Upload(_) => Err(Refusal::Internal), // `answer` does not send it here
         };

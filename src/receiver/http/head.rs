@@ -4,6 +4,7 @@
 //! may_minihttp panics on an odd Content-Length, takes the first of two, and parses the chunks of
 //! a Transfer-Encoding as the next request; so what passes here is all that its body reader sees.
 
+use super::target;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
@@ -33,8 +34,11 @@ pub struct Head<'a> {
     content_length: Field<'a>,
     expect: Field<'a>,
     host: Field<'a>,
+    if_match: Field<'a>,
     connection_closes: bool,
     transfer_encoding: bool,
+    content_range: bool,
+    origin: bool,
     bytes: usize,
 }
 
@@ -82,6 +86,8 @@ impl<'a> Head<'a> {
             self.transfer_encoding = true;
             return;
         }
+        self.content_range |= is("Content-Range");
+        self.origin |= is("Origin");
         if is("Connection") {
             let mut tokens = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
             self.connection_closes |= tokens.any(|token| token.eq_ignore_ascii_case(b"close"));
@@ -91,6 +97,7 @@ impl<'a> Head<'a> {
             ("Content-Length", &mut self.content_length),
             ("Expect", &mut self.expect),
             ("Host", &mut self.host),
+            ("If-Match", &mut self.if_match),
             ("Authorization", &mut self.authorization),
             (wire::COMMIT_HEADER, &mut self.commit),
             (wire::SHA256_HEADER, &mut self.sha256),
@@ -104,12 +111,6 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// How long the head is on the wire, if no header has more blanks than it needs.
-    pub fn length(&self, method: &str) -> u64 {
-        let around = "  HTTP/1.1\r\n\r\n".len();
-        (method.len() + self.bytes + around) as u64
-    }
-
     /// Judges where the request ends. An error here means that the bytes which follow cannot be
     /// trusted to begin a request.
     pub fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {
@@ -120,7 +121,7 @@ impl<'a> Head<'a> {
             return Err(Refusal::TransferEncoding);
         }
         let once = |field: &Field<'a>, name| field.once(name).map_err(Refusal::BadHead);
-        once(&self.host, "Host")?;
+        host(once(&self.host, "Host")?, version)?;
         let length = once(&self.content_length, "Content-Length")?;
         let length = length.map(content_length).transpose()?;
         if method == "PUT" && length.is_none() {
@@ -136,6 +137,30 @@ impl<'a> Head<'a> {
             length: length.unwrap_or(0),
             expects_continue,
             closes: self.connection_closes || version == 0,
+        })
+    }
+
+    /// What a PUT may not have at all.
+    ///
+    /// Errors: 403 for a web page's upload, 400 for a part of a body (RFC 9110, 14.5).
+    pub fn is_whole_and_no_web_pages(&self) -> Result<(), Refusal> {
+        if self.origin {
+            return Err(Refusal::FromABrowser);
+        }
+        if self.content_range {
+            let why = "Content-Range: an upload is whole; send all of it, without this header";
+            return Err(Refusal::BadHead(why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// `If-Match`, if there is one. Two of them match nothing.
+    pub fn if_match(&self) -> Option<&'a [u8]> {
+        let value = self.if_match.value?;
+        Some(if self.if_match.is_repeated {
+            b""
+        } else {
+            value
         })
     }
 
@@ -181,6 +206,21 @@ impl<'a> Head<'a> {
     }
 }
 
+/// HTTP/1.1 names the host that it means (RFC 9112, 3.2).
+fn host(value: Option<&[u8]>, version: u8) -> Result<(), Refusal> {
+    match value {
+        Some(value) if target::is_host(value) => Ok(()),
+        Some(value) => Err(Refusal::BadHead(format!(
+            "Host: {:?} is neither a name nor an address, with or without a port",
+            lossy(value)
+        ))),
+        None if version == 0 => Ok(()),
+        None => Err(Refusal::BadHead(
+            "the header Host is missing, which every HTTP/1.1 request has".to_owned(),
+        )),
+    }
+}
+
 /// Digits only, and no more than fit: `+5`, `5, 5`, `0x5` and the empty value are all refused.
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     // The whole value, as may_minihttp will parse it, and into a usize as it does.
@@ -201,24 +241,6 @@ fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(256)]).into_owned()
 }
 
-/// The path of a request line, which may be a whole URL as proxies are sent: RFC 9112 wants both
-/// taken. Whose URL it is decides nothing here, no more than `Host` does.
-pub fn origin_form(target: &str) -> &str {
-    let scheme = |scheme: &str| {
-        let head = target.get(..scheme.len())?;
-        head.eq_ignore_ascii_case(scheme)
-            .then(|| &target[scheme.len()..])
-    };
-    let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
-        return target;
-    };
-    match rest.find('/') {
-        Some(0) => target, // nobody's URL
-        Some(slash) => &rest[slash..],
-        None => "/",
-    }
-}
-
 /// What a path and method ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
@@ -229,24 +251,35 @@ pub enum Route {
     Health,
     Metrics,
     Page,
+    /// OPTIONS, of a path that has these methods.
+    Options {
+        allow: &'static str,
+    },
 }
+
+/// The methods of a path that is read, and of an episode's.
+pub const READ: &str = "GET, HEAD, OPTIONS";
+pub const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
 
 impl Route {
     /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
     pub fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
         let reads = matches!(method, "GET" | "HEAD");
-        let reading = |route| match reads {
-            true => Ok(route),
-            false => Err(Refusal::MethodNotAllowed { allow: "GET, HEAD" }),
+        let reading = |route| match method {
+            "GET" | "HEAD" => Ok(route),
+            "OPTIONS" => Ok(Route::Options { allow: READ }),
+            _ => Err(Refusal::MethodNotAllowed { allow: READ }),
         };
-        if let Some(name) = path.strip_prefix(wire::EPISODES_PATH) {
+        if let Some(name) = path
+            .strip_prefix(wire::EPISODES_PATH)
+            .filter(|name| !name.is_empty())
+        {
             let slot = Slot::parse(name).map_err(Refusal::BadName)?;
             return match method {
                 "PUT" => Ok(Route::Upload(slot)),
+                "OPTIONS" => Ok(Route::Options { allow: UPLOAD }),
                 _ if reads => Ok(Route::Receipt(slot)),
-                _ => Err(Refusal::MethodNotAllowed {
-                    allow: "PUT, GET, HEAD",
-                }),
+                _ => Err(Refusal::MethodNotAllowed { allow: UPLOAD }),
             };
         }
         if let Some(commit) = path.strip_prefix("/v1/gate/") {
@@ -261,10 +294,12 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {}, health at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
+                    wire::GATE_PATH,
                     wire::HEALTH_PATH,
+                    wire::METRICS_PATH,
                     wire::PAGE_PATH
                 ),
             }),
@@ -277,9 +312,8 @@ mod tests {
     use super::*;
 
     fn status(method: &str, version: u8, headers: &[(&str, &str)]) -> u16 {
-        let pairs = headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_bytes()));
+        let headers = headers.iter().chain(&[("Host", "pi")]);
+        let pairs = headers.map(|(name, value)| (*name, value.as_bytes()));
         let framing = Head::collect("/", pairs).framing(method, version);
         framing.map_or_else(|refusal| refusal.status(), |_| 0)
     }
@@ -325,11 +359,7 @@ mod tests {
                 &[("Content-Length", "5"), ("Expect", "100-Continue")],
                 0,
             ),
-            (
-                "two hosts",
-                &[("Content-Length", "5"), ("Host", "a"), ("Host", "b")],
-                400,
-            ),
+            ("two hosts", &[("Content-Length", "5"), ("Host", "pi")], 400),
         ] {
             assert_eq!(status("PUT", 1, headers), want, "{name}");
         }
@@ -350,7 +380,7 @@ mod tests {
     fn a_length_is_judged_in_whole() {
         let long = "0".repeat(256) + "40";
         let pairs = [("Content-Length", long.as_bytes())].into_iter();
-        let framing = Head::collect("/", pairs).framing("GET", 1);
+        let framing = Head::collect("/", pairs).framing("GET", 0);
         assert_eq!(framing.map(|framing| framing.length).unwrap(), 40);
         let odd = "0".repeat(256) + "+5";
         assert_eq!(status("PUT", 1, &[("Content-Length", &odd)]), 400);
@@ -360,6 +390,7 @@ mod tests {
     fn a_doubled_header_of_ours_is_no_fault_of_framing() {
         let commit = "a".repeat(40);
         let pairs = [
+            ("Host", &b"pi"[..]),
             (wire::COMMIT_HEADER, commit.as_bytes()),
             (wire::COMMIT_HEADER, commit.as_bytes()),
         ];
@@ -370,36 +401,34 @@ mod tests {
 
     #[test]
     fn close_is_found_among_other_tokens() {
-        let pairs = [("Connection", &b"keep-alive, Close"[..])].into_iter();
-        assert!(Head::collect("/", pairs).framing("GET", 1).unwrap().closes);
-        assert!(
-            Head::collect("/", [].into_iter())
-                .framing("GET", 0)
-                .unwrap()
-                .closes
-        );
-        assert!(
-            !Head::collect("/", [].into_iter())
-                .framing("GET", 1)
-                .unwrap()
-                .closes
-        );
+        let closes = |fields: &[(&str, &str)], version| {
+            let pairs = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+            let framing = Head::collect("/", pairs).framing("GET", version);
+            framing.unwrap().closes
+        };
+        let host = ("Host", "pi");
+        assert!(closes(&[host, ("Connection", "keep-alive, Close")], 1));
+        assert!(closes(&[], 0));
+        assert!(!closes(&[host], 1));
     }
 
     #[test]
-    fn a_whole_url_is_as_good_as_its_path() {
-        for (target, path) in [
-            ("/v1/gate", "/v1/gate"),
-            ("http://pi:8490/v1/gate", "/v1/gate"),
-            ("HTTPS://pi/v1/gate?x", "/v1/gate?x"),
-            ("http://pi", "/"),
-            ("http:///v1/gate", "http:///v1/gate"),
-            ("ftp://pi/v1/gate", "ftp://pi/v1/gate"),
-            ("http:/", "http:/"),
-            ("htt\u{e9}://", "htt\u{e9}://"),
-            ("*", "*"),
+    fn http_1_1_names_a_host() {
+        for (version, fields, want) in [
+            (1, &[("Host", "pi:8490")][..], 0),
+            (1, &[], 400),
+            (1, &[("Host", "")], 400),
+            (1, &[("Host", "a b")], 400),
+            (1, &[("Host", "/")], 400),
+            (0, &[], 0),
+            (0, &[("Host", "a b")], 400),
         ] {
-            assert_eq!(origin_form(target), path, "{target}");
+            let pairs = fields
+                .iter()
+                .map(|(name, value): &(&str, &str)| (*name, value.as_bytes()));
+            let framing = Head::collect("/", pairs).framing("GET", version);
+            let status = framing.map_or_else(|refusal| refusal.status(), |_| 0);
+            assert_eq!(status, want, "HTTP/1.{version} {fields:?}");
         }
     }
 
@@ -413,20 +442,20 @@ mod tests {
             ("GET", "/metrics", 0),
             ("HEAD", "/", 0),
             ("PUT", "/", 405),
-            ("GET", "/?", 404),
+            ("OPTIONS", "/", 0),
+            ("OPTIONS", "/v1/episodes/a/b", 0),
+            ("OPTIONS", "/nothing", 404),
+            ("GET", "/v1/", 404),
+            ("GET", "/v1/episodes/", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
             ("PUT", "/v1/gate", 405),
             ("PUT", "/v1/episodes/a", 400),
             ("PUT", "/v1/episodes/a/b/c", 400),
             ("PUT", "/v1/episodes/a/%62", 400),
             ("PUT", "/v1/episodes/../b", 400),
-            ("PUT", "/v1/episodes/a/b?x=1", 400),
             ("GET", "/v1/gate/xyz", 400),
-            ("GET", "/v1/gate?x", 404),
             ("GET", "/V1/gate", 404),
             ("GET", "//v1/gate", 404),
-            ("GET", "http://h/v1/gate", 404),
-            ("OPTIONS", "*", 404),
         ] {
             let status = Route::parse(method, path).map_or_else(|no| no.status(), |_| 0);
             assert_eq!(status, want, "{method} {path}");

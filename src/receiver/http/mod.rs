@@ -3,8 +3,9 @@
 //!
 //! 1. A coroutine never blocks: disk questions go to `clerk`, bodies to `upload`, closings to
 //!    `closer`, and it waits on a channel.
-//! 2. Every request gets its answer from here and `call` returns `Ok`; what may_minihttp would say
-//!    by itself is never heard. A panic is that request's 500.
+//! 2. Every request gets its answer from here and `call` returns `Ok`; may_minihttp never has anything
+//!    to say by itself, since `intake` hands it whole heads that it can parse, and the peer's end only
+//!    after they were answered. A panic is that request's 500.
 //! 3. An answer that is given before the whole body was read closes the connection, so the rest
 //!    of the body is never taken for a request.
 
@@ -17,13 +18,17 @@ mod crowd;
 #[cfg(any(test, fuzzing))]
 mod fuzzed;
 mod get;
+mod guards;
 mod head;
+mod intake;
 mod meters;
 mod metrics;
 mod page;
 mod probe;
 mod pulse;
 mod put;
+mod service;
+mod target;
 mod upload;
 mod watchdog;
 
@@ -32,13 +37,12 @@ pub use self::fuzzed::request_head as fuzzed_head;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
+use may_minihttp::{HttpServiceFactory, Request};
 
 use self::acceptor::Acceptor;
 use self::answer::{Answer, PositionLines};
@@ -46,9 +50,10 @@ use self::clerk::Clerks;
 use self::closer::Closer;
 use self::connection::Connection;
 use self::crowd::{Crowd, Places};
-use self::head::{Framing, Head, Route, origin_form};
+use self::head::{Framing, Head, Route};
 use self::meters::Meters;
 use self::page::Kept;
+use self::target::Target;
 use self::upload::Uploads;
 use super::access::Access;
 use super::config::Config;
@@ -62,7 +67,7 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
-use crate::wire::{self, Slot};
+use crate::wire::Slot;
 
 /// The crate below this room, for whoever sets what is logged.
 pub const CRATE: &str = "may_minihttp";
@@ -136,7 +141,7 @@ pub fn start(
         access: Access::new(config.hosts.clone()),
         positions: PositionLines::new(gate.configured_window()),
         clerks: Clerks::start(stopper)?,
-        closer: Closer::start(stopper)?,
+        closer: Closer::start(config.min_body_bytes_per_second, stopper)?,
         uploads: Uploads::new(Arc::clone(&store), bodies),
         announce: watchdog::start(watch, stopper)?,
         crowd: Crowd::new(config.max_connections),
@@ -158,6 +163,7 @@ pub fn start(
         gate,
     });
     look_at_the_disk(&shared, stopper)?;
+    guards::start().map_err(|error| cannot_guard(&error))?;
     configure_coroutines();
     // Dropping the handle leaves the accept loop running; it ends with the process.
     Acceptor(Arc::clone(&shared))
@@ -187,6 +193,13 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         }
     };
     Failure::new(format!("cannot listen on {address}: {error}"), hint)
+}
+
+fn cannot_guard(error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot guard connections: {error}"),
+        "this is a fault of the program's build: use one that is shipped, and please report this",
+    )
 }
 
 fn configure_coroutines() {
@@ -222,6 +235,7 @@ impl Server {
     /// Refuses what is new from now on.
     pub fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.closer.hurry();
     }
 
     /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
@@ -231,73 +245,12 @@ impl Server {
     }
 }
 
-/// One upload being answered, for as long as this lives.
-struct Answering<'a>(&'a AtomicU32);
-
-impl<'a> Answering<'a> {
-    fn begin(count: &'a AtomicU32) -> Answering<'a> {
-        count.fetch_add(1, Ordering::SeqCst);
-        Answering(count)
-    }
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// One connection's requests, one after the other.
-struct Service {
-    shared: Arc<Shared>,
-    /// `None` if the system gave us no socket of our own: nothing is answered then.
-    connection: Option<Arc<Connection>>,
-    /// Whether there was a place for it when it came, `Crowd` having the word later.
-    has_place: bool,
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.shared.connections.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl HttpService for Service {
-    fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
-        let Some(connection) = self.connection.clone() else {
-            // It is shut down already: this is never read.
-            response.status_code(503, "Service Unavailable");
-            return Ok(());
-        };
-        if !connection.begin_request() {
-            return Ok(());
-        }
-        let is_head = request.method() == "HEAD";
-        let is_upload = request.method() == "PUT";
-        let _answering = is_upload.then(|| Answering::begin(&self.shared.answering));
-        let exchange = Exchange {
-            shared: &self.shared,
-            connection: &connection,
-            is_probe: false,
-        };
-        self.has_place = self.has_place || self.shared.crowd.has_place(&connection);
-        let over_cap = !self.has_place;
-        let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
-        let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
-        if reply.closes || is_head {
-            let bytes = reply.answer.into_closing_bytes(!is_head);
-            self.shared.closer.close(&connection, &bytes);
-        } else {
-            connection.end_request(reply.answer.into_response(response));
-        }
-        Ok(())
-    }
-}
-
 /// An answer, and whether the connection ends with it.
 struct Reply {
     answer: Answer,
     closes: bool,
+    /// What the peer may still send of the body.
+    unread_bytes: u64,
 }
 
 impl Reply {
@@ -305,6 +258,7 @@ impl Reply {
         Reply {
             answer,
             closes: true,
+            unread_bytes: 0,
         }
     }
 }
@@ -319,6 +273,16 @@ fn panic_if_asked(path: &str) {
 /// What is shipped has no such thing.
 #[cfg(not(any(debug_assertions, feature = "faults")))]
 fn panic_if_asked(_: &str) {}
+
+/// The one place that knows which target is which. A query is for none of them: it is ignored.
+fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
+    match Target::parse(method, target)? {
+        Target::Path { path, query: _ } => Route::parse(method, path),
+        Target::Asterisk => Ok(Route::Options {
+            allow: head::UPLOAD,
+        }),
+    }
+}
 
 /// One request on one connection.
 #[derive(Clone, Copy)]
@@ -348,11 +312,10 @@ impl Exchange<'_> {
         if over_cap {
             return self.refuse_closing(&method, &path, &Refusal::TooManyConnections);
         }
-        match Route::parse(&method, origin_form(&path)) {
+        match asked_for(&method, &path) {
             Ok(Route::Upload(slot)) => {
                 let judged = self.judge_upload(slot, &head, &framing);
-                let head_bytes = head.length(&method);
-                self.upload(judged, request, framing, head_bytes)
+                self.upload(judged, framing)
             }
             Ok(route) => {
                 let answer = self.read(route);
@@ -370,6 +333,7 @@ impl Exchange<'_> {
         Reply {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
+            unread_bytes: framing.length,
         }
     }
 
@@ -386,9 +350,10 @@ impl Exchange<'_> {
         if method != "PUT" {
             return self.shared.meters.refused_request(refusal);
         }
-        let slot = path
-            .strip_prefix(wire::EPISODES_PATH)
-            .and_then(|name| Slot::parse(name).ok());
+        let slot = match asked_for("PUT", path) {
+            Ok(Route::Upload(slot)) => Some(slot),
+            _ => None,
+        };
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
     }
 

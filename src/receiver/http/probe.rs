@@ -2,14 +2,11 @@
 //! other, so that its answer says what an upload would get, and then nothing of it is kept. It is not
 //! stored, counted, shown, or logged above INFO.
 
-use std::io::BufRead;
-use std::mem::ManuallyDrop;
-
-use may_minihttp::Request;
+use std::sync::Arc;
 
 use super::answer::Answer;
-use super::connection::Phase;
 use super::head::Framing;
+use super::upload::Permit;
 use super::{Exchange, Reply};
 use crate::events;
 use crate::receiver::refusal::Refusal;
@@ -19,11 +16,20 @@ use crate::wire::{self, Slot};
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
 impl Exchange<'_> {
-    /// Answers a probe whose head was found good, once its body is here.
-    pub(super) fn take_probe(self, slot: &Slot, request: Request, framing: Framing) -> Reply {
-        self.drain(request, framing);
+    /// Answers a probe whose head was found good, once its body is here. Without a permit the body
+    /// is left to the close of the connection.
+    pub(super) fn take_probe(self, slot: &Slot, permit: Option<Permit>, framing: Framing) -> Reply {
+        let bytes = framing.length.min(BODY_BYTES_MAX);
+        let drained = match permit {
+            Some(permit) if bytes > 0 => self.drain(permit, bytes, framing.expects_continue),
+            _ => 0,
+        };
         events::probed(self.connection.peer(), &slot.path(), 200, "-");
-        Reply::closing(Answer::json(200, &wire::Probed { probe: true }))
+        Reply {
+            answer: Answer::json(200, &wire::Probed { probe: true }),
+            closes: true,
+            unread_bytes: framing.length - drained,
+        }
     }
 
     /// Tells the log of a probe that was refused, and nobody else.
@@ -36,25 +42,15 @@ impl Exchange<'_> {
         );
     }
 
-    /// Takes the body here, in the coroutine: it is small, no disk waits for it, and the watchdog ends
-    /// a connection on which it does not come.
-    fn drain(self, request: Request, framing: Framing) {
-        // Not dropped: its drop would read all that is left of a longer body.
-        let mut body = ManuallyDrop::new(request.body());
-        let mut left = framing.length.min(BODY_BYTES_MAX);
-        if left == 0 || !self.asks_for_body(framing) {
-            return;
+    /// Has a body thread read what comes of the body, `bytes` at most; how many came.
+    fn drain(self, permit: Permit, bytes: u64, is_asked_for: bool) -> u64 {
+        let connection = Arc::clone(self.connection);
+        let Ok(drained) = self.shared.uploads.drain(permit, connection, bytes) else {
+            return 0;
+        };
+        if is_asked_for {
+            self.ask_for_the_body();
         }
-        self.connection.enter(Phase::FirstBytes);
-        while left > 0 {
-            let here = body.fill_buf().map_or(0, <[u8]>::len);
-            let taken = here.min(usize::try_from(left).unwrap_or(usize::MAX));
-            if taken == 0 {
-                break;
-            }
-            body.consume(taken);
-            left -= taken as u64;
-        }
-        self.connection.enter(Phase::Busy);
+        drained.recv().unwrap_or(0)
     }
 }

@@ -1,16 +1,11 @@
 //! `PUT /v1/episodes/{host}/{episode}`: what is judged on the head, in the order of design section
 //! 2, then the body's way to the store.
 
-use std::io::BufRead;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use may_minihttp::Request;
-
 use super::answer::Answer;
-use super::connection::Phase;
 use super::head::{Framing, Head};
 use super::upload::{Done, Permit, Running, Task, Told};
 use super::{Exchange, Reply};
@@ -19,9 +14,8 @@ use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::refusals::Ending;
-use crate::receiver::store::{Block, Published, Standing};
+use crate::receiver::store::{Published, Standing};
 use crate::receiver::version_gate::Look;
-use crate::sys;
 use crate::wire::{GatePlace, Receipt, Slot};
 
 /// An upload whose head was found good: its body may come.
@@ -47,16 +41,6 @@ pub(super) struct Claimed {
     commit: Option<CommitHash>,
 }
 
-/// How an upload's body ended.
-struct End {
-    result: Result<Published, Refusal>,
-    taken_bytes: u64,
-    /// Every byte of the body was taken from the connection, so that it can go on.
-    body_taken: bool,
-    /// Its first bytes were not held by may_minihttp, but waited for.
-    socket_was_read: bool,
-}
-
 impl Exchange<'_> {
     /// Everything that can be judged before the body.
     pub(super) fn judge_upload(self, slot: Slot, head: &Head, framing: &Framing) -> Judged {
@@ -66,7 +50,7 @@ impl Exchange<'_> {
         });
         let judged = self
             .claim(slot, head, framing)
-            .and_then(|claim| self.judge_claim(claim));
+            .and_then(|claim| self.judge_claim(claim, head.if_match()));
         judged.unwrap_or_else(|refusal| Judged::Refused(claimed, refusal))
     }
 
@@ -76,6 +60,7 @@ impl Exchange<'_> {
         if shared.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
+        head.is_whole_and_no_web_pages()?;
         shared
             .access
             .judge(&slot.host, self.connection.peer(), head.authorization())?;
@@ -103,8 +88,9 @@ impl Exchange<'_> {
     }
 
     /// What stands under the name, the gate, the size, the space, room for one more.
-    fn judge_claim(self, claim: Claim) -> Result<Judged, Refusal> {
+    fn judge_claim(self, claim: Claim, if_match: Option<&[u8]>) -> Result<Judged, Refusal> {
         if !self.is_probe
+            && if_match.is_none()
             && let Some((place, permit)) = self.judge_in_memory(&claim)
         {
             return Ok(Judged::Admitted(Admitted {
@@ -115,6 +101,9 @@ impl Exchange<'_> {
             }));
         }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
+        if if_match.is_some_and(|wanted| !is_matched(wanted, &standing)) {
+            return Err(Refusal::PreconditionFailed(claim.slot));
+        }
         if let Standing::Stored(receipt) = standing {
             return Ok(Judged::Stored(receipt));
         }
@@ -165,7 +154,7 @@ impl Exchange<'_> {
         match looked {
             Some(Ok(seen)) => Ok(seen),
             Some(Err(error)) => {
-                events::lookup_failed(&claim.slot, &error);
+                events::lookup_failed(&claim.slot, self.connection.peer(), &error);
                 Err(Refusal::Internal)
             }
             None => Err(Refusal::Internal),
@@ -189,7 +178,7 @@ impl Exchange<'_> {
 
     fn tell_would_refuse(self, slot: &Slot, commit: Option<&CommitHash>, why: &str) {
         if !self.is_probe {
-            events::gate_would_refuse(slot, commit, why);
+            events::gate_would_refuse(slot, commit, self.connection.peer(), why);
         }
     }
 
@@ -203,21 +192,15 @@ impl Exchange<'_> {
     }
 
     /// Answers the upload, taking its body if it was admitted.
-    pub(super) fn upload(
-        self,
-        judged: Judged,
-        request: Request,
-        framing: Framing,
-        head_bytes: u64,
-    ) -> Reply {
+    pub(super) fn upload(self, judged: Judged, framing: Framing) -> Reply {
         match judged {
             Judged::Admitted(admitted) if self.is_probe => {
-                self.take_probe(&admitted.claim.slot, request, framing)
+                self.take_probe(&admitted.claim.slot, Some(admitted.permit), framing)
             }
-            Judged::Admitted(admitted) => self.receive(admitted, request, framing, head_bytes),
+            Judged::Admitted(admitted) => self.receive(admitted, framing),
             Judged::Stored(receipt) => {
                 if self.is_probe {
-                    return self.take_probe(&receipt.slot(), request, framing);
+                    return self.take_probe(&receipt.slot(), None, framing);
                 }
                 events::stored_already(&receipt, self.connection.peer());
                 self.note_stored_already(&receipt.host, 0);
@@ -247,13 +230,7 @@ impl Exchange<'_> {
         self.shared.refusals.tell(ending);
     }
 
-    fn receive(
-        self,
-        admitted: Admitted,
-        request: Request,
-        framing: Framing,
-        head_bytes: u64,
-    ) -> Reply {
+    fn receive(self, admitted: Admitted, framing: Framing) -> Reply {
         let Admitted {
             claim,
             place,
@@ -267,24 +244,16 @@ impl Exchange<'_> {
         let position = place.as_ref().and_then(|place| place.position);
         let connection = Arc::clone(self.connection);
         let began = Instant::now();
-        let mut socket_was_read = false;
-        let mut request = Some(request);
-        let here = request.take_if(|_| self.body_is_here(framing, head_bytes));
-        let first_bytes = here.map(|request| {
-            let (first_bytes, was_read) = self.first_bytes(request, framing);
-            socket_was_read = was_read;
-            first_bytes
-        });
         let task = Task {
             claim,
             place,
             store_was_asked,
-            first_bytes,
+            may_come: !framing.expects_continue,
         };
         let running = match self.shared.uploads.start(permit, connection, task) {
             Ok(running) => running,
             Err(error) => {
-                events::no_thread(&error);
+                events::no_thread(self.connection.peer(), &error);
                 let refusal = Refusal::TooManyUploads {
                     uploads_max: self.shared.uploads.running(),
                 };
@@ -292,14 +261,9 @@ impl Exchange<'_> {
                 return self.reply_unread(Answer::refusal(&refusal), framing);
             }
         };
-        let end = self.see_through(&running, request, framing, socket_was_read);
+        let end = self.see_through(&running);
         let draining = self.shared.draining.load(Ordering::Acquire);
-        // may_minihttp sleeps until more arrives. If the wait for the first bytes has used up that
-        // call already, what lies here unread would wait for the watchdog: the peer asks anew. A peer
-        // that did not wait for the answers before this one may lose them with the connection.
-        let next_is_here = sys::unread_bytes(self.connection.socket()).is_ok_and(|n| n > 0);
-        let would_sleep = end.socket_was_read && next_is_here;
-        let closes = framing.closes || draining || !end.body_taken || would_sleep;
+        let mut closes = framing.closes || draining || !end.body_taken;
         let answer = match end.result {
             Ok(published) => {
                 if published.fresh || end.taken_bytes > 0 {
@@ -308,11 +272,18 @@ impl Exchange<'_> {
                 self.stored(&published, position, end.taken_bytes)
             }
             Err(refusal) => {
+                // Other bytes than were stated may be those of another length: what follows them
+                // may not begin a request.
+                closes |= refusal.status() == 422;
                 self.log_refused_upload(&claimed, &refusal, end.taken_bytes);
                 Answer::refusal(&refusal)
             }
         };
-        Reply { answer, closes }
+        Reply {
+            answer,
+            closes,
+            unread_bytes: framing.length - end.taken_bytes,
+        }
     }
 
     fn stored(self, published: &Published, position: Option<u32>, bytes: u64) -> Answer {
@@ -331,93 +302,42 @@ impl Exchange<'_> {
         Answer::json(status, receipt).with_header(self.shared.positions.line(position))
     }
 
-    /// Whether taking the body's first bytes waits for nothing: the peer sends it unasked, and some
-    /// of it lies in the socket, or all of it came with the head.
-    fn body_is_here(self, framing: Framing, head_bytes: u64) -> bool {
-        if framing.expects_continue || framing.length == 0 {
-            return false;
-        }
-        let is_whole = |taken| taken >= head_bytes + framing.length;
-        sys::unread_bytes(self.connection.socket()).is_ok_and(|unread| unread > 0)
-            || self.connection.head_bytes().is_some_and(is_whole)
-    }
-
-    /// Accompanies the body thread to its end. `request` still holds the body's first bytes, if
-    /// they were not taken yet.
-    fn see_through(
-        self,
-        running: &Running,
-        request: Option<Request>,
-        framing: Framing,
-        socket_was_read: bool,
-    ) -> End {
-        let (mut request, mut socket_was_read) = (request, socket_was_read);
+    /// Accompanies the body thread to its end, and asks the peer to go on when the thread is ready.
+    fn see_through(self, running: &Running) -> Done {
         loop {
-            let done = match running.next() {
-                Some(Told::Ready) => {
-                    if let Some(request) = request.take() {
-                        let (first_bytes, was_read) = self.first_bytes(request, framing);
-                        socket_was_read = was_read;
-                        running.hand_over(first_bytes);
-                    }
-                    continue;
+            match running.next() {
+                Some(Told::Ready) => self.ask_for_the_body(),
+                Some(Told::Done(done)) => return *done,
+                None => {
+                    return Done {
+                        result: Err(Refusal::Internal),
+                        taken_bytes: 0,
+                        body_taken: false,
+                    };
                 }
-                Some(Told::Done(done)) => *done,
-                None => Done {
-                    result: Err(Refusal::Internal),
-                    taken_bytes: 0,
-                    body_taken: false,
-                },
-            };
-            return End {
-                result: done.result,
-                taken_bytes: done.taken_bytes,
-                body_taken: done.body_taken,
-                socket_was_read,
-            };
+            }
         }
     }
 
-    /// The body's first bytes, and whether the socket was read for them.
-    fn first_bytes(self, request: Request, framing: Framing) -> (Block, bool) {
-        let taken_before = self.connection.taken_bytes();
-        let first_bytes = self.held_bytes(request, framing);
-        let taken = self.connection.taken_bytes();
-        // Where the kernel does not count, it may have been.
-        (first_bytes, taken.is_none() || taken != taken_before)
-    }
-
-    /// Asks the peer to go on if it waits for that. False if the peer is gone.
-    pub(super) fn asks_for_body(self, framing: Framing) -> bool {
-        if !framing.expects_continue {
-            return true;
-        }
+    pub(super) fn ask_for_the_body(self) {
         let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
         let written = self.connection.write_directly(go_on);
-        let is_written = written.is_ok_and(|written| written == go_on.len());
-        if !is_written {
+        if !written.is_ok_and(|written| written == go_on.len()) {
+            // The body thread then finds the end.
             self.connection.kill();
         }
-        is_written
     }
+}
 
-    /// Asks the peer to go on if it waits for that, and empties what may_minihttp has read of the
-    /// body. Empty if the peer is gone, which the body thread then sees for itself.
-    fn held_bytes(self, request: Request, framing: Framing) -> Block {
-        let store = &self.shared.store;
-        // Not dropped: its drop would read what is left of the body, here, in the coroutine.
-        let mut body = ManuallyDrop::new(request.body());
-        if framing.length == 0 {
-            return store.copy_of(&[]);
-        }
-        if !self.asks_for_body(framing) {
-            return store.copy_of(&[]);
-        }
-        // With nothing held it waits for the socket, hence the phase: the watchdog has an eye on it.
-        self.connection.enter(Phase::FirstBytes);
-        let first = store.copy_of(body.fill_buf().unwrap_or_default());
-        body.consume(first.bytes());
-        self.connection.enter(Phase::Busy);
-        first
-    }
+/// Whether `If-Match` (RFC 9110, 13.1.1) names what stands there. Of other bytes than the claim's only
+/// that they are there is known, and such an upload is refused anyway.
+fn is_matched(if_match: &[u8], standing: &Standing) -> bool {
+    let receipt = match standing {
+        Standing::Free => return false,
+        Standing::Taken => return true,
+        Standing::Stored(receipt) => receipt,
+    };
+    let tag = format!("\"{}\"", receipt.sha256);
+    let mut tags = if_match.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|one| one == b"*" || one == tag.as_bytes())
 }

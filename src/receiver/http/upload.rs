@@ -3,10 +3,9 @@
 //!
 //! A coroutine that read bodies would stall every connection of its worker while the disk is slow;
 //! a thread of its own stalls nobody (design, section 7, has the measurements). The coroutine
-//! judges the head and waits; the thread begins the upload in the store, takes the first bytes
-//! from the coroutine (may_minihttp has read them already), the rest from the socket, publishes,
-//! and tells how it went. For a small body each hand-over from thread to thread counts: one whose
-//! bytes are here is handed over at once, and the thread looks at the store for itself.
+//! judges the head and waits; the thread begins the upload in the store, takes the body from the
+//! socket, publishes, and tells how it went. For a small body each hand-over from thread to thread
+//! counts: there is one there and one back, and the thread looks at the store for itself.
 //!
 //! Where the bytes of a body are copied:
 //!
@@ -15,10 +14,7 @@
 //!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
 //!    there, past the page cache;
 //! 2. by the kernel, from the block into the page cache: bodies between these, what a slow sender
-//!    leaves of a block, and what is no whole block or page in its place;
-//! 3. twice more, what may_minihttp had read together with the head: into a block of its own, for
-//!    the body thread, and from it into the one that is filled. That is at most its own read
-//!    buffer, once an upload.
+//!    leaves of a block, and what is no whole block or page in its place.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};
@@ -32,7 +28,7 @@ use super::crowd::{NoPlace, Place, Places};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Block, Finished, Published, Standing, Store, StoreError};
+use crate::receiver::store::{Arrival, Finished, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
 use crate::wire::GatePlace;
 
@@ -43,6 +39,8 @@ const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
 /// How long, over many such gaps, a peer may keep us waiting with one buffer: peers that trickle
 /// would else hold all the memory that fast ones wait for.
 const BUFFER_WAITED_MAX: Duration = Duration::from_millis(250);
+/// How long a body that is read and forgotten may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// The minimum rate is judged over this much time spent waiting for the peer.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
@@ -67,9 +65,8 @@ pub struct Task {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
-    /// What may_minihttp had read of the body, if it could be taken already. Else the coroutine
-    /// waits for `Told::Ready` before it takes it.
-    pub first_bytes: Option<Block>,
+    /// The peer sends unasked. Else it waits for what the coroutine says upon `Told::Ready`.
+    pub may_come: bool,
 }
 
 /// How an upload ended.
@@ -101,21 +98,12 @@ struct Waiting {
 pub type Permit = Place;
 
 /// The coroutine's end of an upload under way.
-pub struct Running {
-    first_bytes: mpsc::Sender<Block>,
-    told: may::sync::mpsc::Receiver<Told>,
-}
+pub struct Running(may::sync::mpsc::Receiver<Told>);
 
 impl Running {
     /// What the thread tells next. `None` if it panicked.
     pub fn next(&self) -> Option<Told> {
-        self.told.recv().ok()
-    }
-
-    /// Hands over what may_minihttp had read of the body already.
-    pub fn hand_over(&self, first_bytes: Block) {
-        // A thread that has ended tells why through `next`.
-        let _ = self.first_bytes.send(first_bytes);
+        self.0.recv().ok()
     }
 }
 
@@ -150,16 +138,33 @@ impl Uploads {
         connection: Arc<Connection>,
         task: Task,
     ) -> io::Result<Running> {
-        let (first_bytes, first_bytes_in) = mpsc::channel();
         let (tell, told) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.run(Box::new(move || {
-            let (done, finished) = uploads.take(&connection, task, &first_bytes_in, &tell);
+            let (done, finished) = uploads.take(&connection, task, &tell);
             drop(permit); // before the answer: whoever reads it may send the next at once
             let _ = tell.send(Told::Done(Box::new(done)));
             finished.tidy(); // after it: nobody need wait for that
         }))?;
-        Ok(Running { first_bytes, told })
+        Ok(Running(told))
+    }
+
+    /// Reads `bytes` of a body at most and forgets them, on a body thread: how many came is sent.
+    ///
+    /// Errors: the system gives no thread.
+    pub fn drain(
+        self: &Arc<Self>,
+        permit: Permit,
+        connection: Arc<Connection>,
+        bytes: u64,
+    ) -> io::Result<may::sync::mpsc::Receiver<u64>> {
+        let (tell, drained) = may::sync::mpsc::channel();
+        self.run(Box::new(move || {
+            let _permit = permit;
+            // A coroutine that has gone needs no answer.
+            let _ = tell.send(read_and_forget(connection.socket(), bytes));
+        }))?;
+        Ok(drained)
     }
 
     fn run(self: &Arc<Self>, job: Job) -> io::Result<()> {
@@ -218,14 +223,13 @@ impl Uploads {
         &self,
         connection: &Connection,
         task: Task,
-        first_bytes: &mpsc::Receiver<Block>,
         tell: &may::sync::mpsc::Sender<Told>,
     ) -> (Done, Finished) {
         let Task {
             claim,
             place,
             store_was_asked,
-            first_bytes: here,
+            may_come,
         } = task;
         let mut body = Body {
             socket: connection.socket(),
@@ -234,16 +238,15 @@ impl Uploads {
             stated: claim.bytes,
         };
         let receive = || {
-            if let Some(published) = self.standing(&claim, store_was_asked)? {
+            if let Some(published) = self.standing(&claim, connection.peer(), store_was_asked)? {
                 return Ok((published, Finished::default()));
             }
             let arrival = self.store.begin(claim.clone(), place);
             let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
-            let first_bytes = here.or_else(|| {
+            if !may_come {
                 let _ = tell.send(Told::Ready);
-                first_bytes.recv().ok()
-            });
-            body.pour(arrival, first_bytes, &claim)
+            }
+            body.pour(arrival, &claim)
         };
         let (result, finished) = match receive() {
             Ok((published, finished)) => (Ok(published), finished),
@@ -260,7 +263,12 @@ impl Uploads {
 
 impl Uploads {
     /// What is stored under the name already, if that settles it.
-    fn standing(&self, claim: &Claim, was_asked: bool) -> Result<Option<Published>, Refusal> {
+    fn standing(
+        &self,
+        claim: &Claim,
+        peer: IpAddr,
+        was_asked: bool,
+    ) -> Result<Option<Published>, Refusal> {
         if was_asked {
             return Ok(None);
         }
@@ -272,11 +280,37 @@ impl Uploads {
                 fresh: false,
             })),
             Err(error) => {
-                events::lookup_failed(&claim.slot, &error);
+                events::lookup_failed(&claim.slot, peer, &error);
                 Err(Refusal::Internal)
             }
         }
     }
+}
+
+/// Reads until `bytes` have come, the peer is done, or it has been silent or slow for too long.
+fn read_and_forget(socket: &TcpStream, bytes: u64) -> u64 {
+    let give_up = Instant::now() + DRAIN_TIME_MAX;
+    let mut block = [0; 16 << 10];
+    let mut socket = socket;
+    let mut taken = 0;
+    while taken < bytes {
+        let left = usize::try_from(bytes - taken).unwrap_or(usize::MAX);
+        let end = block.len().min(left);
+        match socket.read(&mut block[..end]) {
+            Ok(0) => break,
+            Ok(count) => taken += count as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let patience = give_up.saturating_duration_since(Instant::now());
+                let waited = sys::wait_socket(socket, Direction::Readable, patience);
+                if !matches!(waited, Ok(true)) {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    taken
 }
 
 /// What the store's error means for the sender.
@@ -309,26 +343,15 @@ impl Body<'_> {
     fn pour(
         &mut self,
         mut arrival: Arrival,
-        first: Option<Block>,
         claim: &Claim,
     ) -> Result<(Published, Finished), Refusal> {
-        self.fill(&mut arrival, first, claim)?;
+        self.fill(&mut arrival, claim)?;
         arrival.publish().map_err(|error| refusal_of(error, claim))
     }
 
-    fn fill(
-        &mut self,
-        arrival: &mut Arrival,
-        first: Option<Block>,
-        claim: &Claim,
-    ) -> Result<(), Refusal> {
+    fn fill(&mut self, arrival: &mut Arrival, claim: &Claim) -> Result<(), Refusal> {
         let of_store = |error| refusal_of(error, claim);
-        if let Some(first) = first {
-            self.fill_with(arrival, first.as_slice())
-                .map_err(of_store)?;
-        }
         let mut pace = Pace::new(self.limits);
-        pace.bytes = self.stated - self.left;
         while self.left > 0 {
             let buffer = arrival.buffer().map_err(of_store)?;
             match self.socket.read(buffer) {
@@ -344,20 +367,6 @@ impl Body<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(self.cut_short()),
             }
-        }
-        Ok(())
-    }
-
-    /// What was read together with the head.
-    fn fill_with(&mut self, arrival: &mut Arrival, first: &[u8]) -> Result<(), StoreError> {
-        let mut first = first;
-        while self.left > 0 && !first.is_empty() {
-            let buffer = arrival.buffer()?;
-            let (now, later) = first.split_at(first.len().min(buffer.len()));
-            buffer[..now.len()].copy_from_slice(now);
-            first = later;
-            self.left -= now.len() as u64;
-            arrival.advance(now.len())?;
         }
         Ok(())
     }

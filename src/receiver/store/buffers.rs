@@ -1,8 +1,7 @@
 //! The memory that bodies pass through: one bounded pool for all uploads.
 //!
 //! 1. What is lent out never exceeds [`POOL_BYTES`], however many uploads there are. Who wants more
-//!    waits; and since writing gives blocks back and a stalled peer holds none, the wait ends. Only
-//!    what came with a head lies outside: as much as may_minihttp reads at once, an upload.
+//!    waits; and since writing gives blocks back and a stalled peer holds none, the wait ends.
 //! 2. Large blocks are halves of huge pages: aligned as direct I/O wants it, and in one piece for
 //!    the disk where the system has such pages (from scattered ones, one lab host's disk took direct
 //!    writes at a third of the rate).
@@ -31,11 +30,10 @@ pub const SMALL_BYTES: usize = 256 << 10;
 /// is written to the ordinary way.
 pub const ALIGNED_BYTES: usize = 4096;
 
-/// The least that is allocated for a small block, so that most fit for the next loan: what
-/// may_minihttp reads at once.
+/// The least that is allocated for a small block, so that most fit for the next loan.
 const LEAST_BYTES: usize = 32 << 10;
 
-/// Small blocks that are kept between two loans: a body, and what came with its head.
+/// Small blocks that are kept between two loans.
 const KEPT_AT_REST: usize = 2;
 
 /// The same while uploads are under way, in bytes.
@@ -110,7 +108,7 @@ pub struct Block {
     memory: Memory,
     /// The part that is used.
     bytes: usize,
-    /// What the pool counts for it; nothing for what came with a head.
+    /// What the pool counts for it.
     lent_bytes: usize,
     home: Arc<Buffers>,
 }
@@ -142,27 +140,6 @@ impl Buffers {
     pub fn open(self: &Arc<Self>) -> Share {
         self.lock().uploads += 1;
         Share(self.clone())
-    }
-
-    /// A block with these few bytes, which the pool does not count. Waits for no other upload.
-    pub fn copy_of(self: &Arc<Self>, bytes: &[u8]) -> Block {
-        let memory = match bytes.len() {
-            0 => Memory::None,
-            length => {
-                let class = small_class(length);
-                let spare = self.spares().take(class);
-                let mut memory =
-                    spare.unwrap_or_else(|| Aligned::of(vec![0; class + ALIGNED_BYTES]));
-                memory.as_mut_slice()[..length].copy_from_slice(bytes);
-                Memory::Small(memory)
-            }
-        };
-        Block {
-            memory,
-            bytes: bytes.len(),
-            lent_bytes: 0,
-            home: Arc::clone(self),
-        }
     }
 
     fn spares(&self) -> MutexGuard<'_, Spares> {
@@ -367,8 +344,7 @@ mod tests {
     fn small_blocks_are_lent_again_and_few_are_kept_at_rest() {
         let buffers = Buffers::new();
         let share = buffers.open();
-        let first = buffers.copy_of(b"first");
-        assert_eq!(first.as_slice(), b"first");
+        let first = share.take(20).unwrap();
         let memory = first.as_slice().as_ptr();
         drop(first);
         assert_eq!(share.take(20_000).unwrap().as_slice().as_ptr(), memory);
@@ -391,7 +367,6 @@ mod tests {
             .collect();
         assert_eq!(kept, [SMALL_BYTES, LEAST_BYTES]);
         assert_eq!(buffers.spares().bytes, SMALL_BYTES + LEAST_BYTES);
-        assert!(buffers.copy_of(b"").as_slice().is_empty());
     }
 
     #[test]

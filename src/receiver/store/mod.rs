@@ -53,7 +53,6 @@ use crate::receiver::vital::{Pong, Stopper};
 use crate::wire::{GatePlace, Receipt, Slot};
 
 pub use self::arrival::Arrival;
-pub use self::buffers::Block;
 pub use self::committer::Finished;
 pub use self::space::Space;
 
@@ -198,11 +197,6 @@ impl Store {
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
     pub fn has_room(&self, bytes: u64) -> io::Result<bool> {
         Ok(self.space()?.holds(bytes))
-    }
-
-    /// A copy of what came with a head, in memory that is used again.
-    pub fn copy_of(&self, bytes: &[u8]) -> Block {
-        self.buffers.copy_of(bytes)
     }
 
     /// Takes the space for an upload, and makes its file in incoming/.

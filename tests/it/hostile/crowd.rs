@@ -29,7 +29,7 @@ fn unfinished_heads_make_room_for_uploads() {
     let world = World::with("max_connections = 8\n");
     let mut slow: Vec<Client> = (0..24).map(|_| world.client()).collect();
     for client in &mut slow {
-        let _ = client.send(b"PUT /v1/episodes/lab-1/slow HTTP/1.1\r\nX-Drip: ");
+        let _ = client.send(b"PUT /v1/episodes/lab-1/slow HTTP/1.1\r\nHost: pi\r\nX-Drip: ");
     }
     for n in 0..4 {
         assert_eq!(
@@ -113,7 +113,10 @@ fn waiting_for_the_gate_leaves_connections_to_other_addresses() {
     });
     forgejo.set_mood(Mood::Hang);
     let over = AtomicBool::new(false);
-    let ask = format!("GET /v1/gate/{} HTTP/1.1\r\n\r\n", "5".repeat(40));
+    let ask = format!(
+        "GET /v1/gate/{} HTTP/1.1\r\nHost: pi\r\n\r\n",
+        "5".repeat(40)
+    );
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -130,7 +133,9 @@ fn waiting_for_the_gate_leaves_connections_to_other_addresses() {
         let asked = (0..30).map(|_| {
             thread::sleep(Duration::from_millis(50));
             let mut client = Client::connect_from(world.address(), ELSEWHERE);
-            client.send(b"GET /v1/health HTTP/1.1\r\n\r\n").unwrap();
+            client
+                .send(b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n")
+                .unwrap();
             client.answer().map(|answer| answer.status)
         });
         let told: Vec<_> = asked.collect();
@@ -148,7 +153,8 @@ fn a_connection_without_a_request_ends_with_the_heads_deadline() {
     let world = World::with("head_timeout_seconds = 1\nidle_timeout_seconds = 3600\n");
     assert!(world.client().is_closed());
     let mut used = world.client();
-    used.send(b"GET /v1/health HTTP/1.1\r\n\r\n").unwrap();
+    used.send(b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n")
+        .unwrap();
     assert_eq!(used.answer().unwrap().status, 200);
     used.0
         .set_read_timeout(Some(Duration::from_millis(1500)))

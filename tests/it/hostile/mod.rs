@@ -2,7 +2,9 @@
 //! connection full of them gets, what many of them can take from others, and what a tarball of
 //! theirs can do to whoever reads it.
 
+mod conformance;
 mod crowd;
+mod drains;
 mod heads;
 mod pipelines;
 mod tarballs;

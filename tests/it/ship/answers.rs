@@ -7,6 +7,18 @@ use std::sync::Arc;
 use super::stub::{Reply, Stub, answer, problem, receipt_but};
 use super::{A, B, Lab, noise};
 
+/// A 412 that is not the gate's says nothing of the commit: something on the way has added a condition.
+#[test]
+fn a_condition_that_is_not_ours_holds_no_commit() {
+    let stub = Stub::new([Reply::Say(problem(412, "precondition-failed", ""))]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 1, "{ended}");
+    assert!(ended.to_string().contains("0 held, 1 waiting"), "{ended}");
+    assert!(lab.path("episodes").join("ep-1").exists(), "{lab}");
+}
+
 #[test]
 fn a_stored_episode_has_its_receipt_and_leaves_nothing() {
     let stub = Stub::new([Reply::Store]);

@@ -1,0 +1,64 @@
+//! Which of may_minihttp's descriptors is guarded by which connection: where a `recv` of this process
+//! looks whether it may read.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+
+use super::connection::Connection;
+use crate::sys;
+
+/// Descriptors to a page of the table.
+const PAGE: usize = 1024;
+const PAGES: usize = 1024;
+
+type Page = Box<[ArcSwapOption<Connection>]>;
+
+/// The guard of each connection, by may_minihttp's descriptor. Read at each `recv` of the process,
+/// without a lock.
+static GUARDS: [OnceLock<Page>; PAGES] = [const { OnceLock::new() }; PAGES];
+
+/// From here on what may_minihttp reads of a guarded connection comes from [`Connection::give`].
+///
+/// Errors: the system reads past us, so nothing could be guarded.
+pub fn start() -> io::Result<()> {
+    sys::set_intake(answer_recv)
+}
+
+fn answer_recv(fd: RawFd, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+    let connection = guard_of(fd, false)?.load();
+    Some(connection.as_ref()?.give(buffer))
+}
+
+fn guard_of(fd: RawFd, may_make: bool) -> Option<&'static ArcSwapOption<Connection>> {
+    let fd = usize::try_from(fd).ok()?;
+    let page = GUARDS.get(fd / PAGE)?;
+    let page = if may_make {
+        page.get_or_init(|| (0..PAGE).map(|_| ArcSwapOption::empty()).collect())
+    } else {
+        page.get()?
+    };
+    page.get(fd % PAGE)
+}
+
+/// A connection whose reads come here, for as long as this lives. It must end before the descriptor
+/// is closed, which another connection then has.
+pub struct Guarded(RawFd);
+
+impl Guarded {
+    /// `None` if the descriptor is none, or its number is beyond the table.
+    pub fn new(fd: RawFd, connection: &Arc<Connection>) -> Option<Guarded> {
+        guard_of(fd, true)?.store(Some(Arc::clone(connection)));
+        Some(Guarded(fd))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(guard) = guard_of(self.0, false) {
+            guard.store(None);
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! What may_minihttp reads: one whole head at a time, and nothing that it could not parse.
+//!
+//! The crate reads all that lies in the socket. It drops all of it if the peer's FIN came along, it writes
+//! no answer before every request that it has read is answered, and it prints a line of its own about a
+//! head that it cannot parse. None of that can be undone later, and the crate has no hook before its
+//! read. So the read itself goes through here: std reads a socket with the C library's `recv`, which this program
+//! defines for itself (`sys::recv`), and for a guarded connection (`guards`) that comes to
+//! [`Connection::give`].
+//!
+//! 1. A head stays in the kernel's buffer until it is whole: it is looked at (`MSG_PEEK`) and parsed with
+//!    the crate's own parser. Only then is it handed over, that one and nothing behind it. A body never
+//!    is: the body threads read it.
+//! 2. The next head is handed over when the answers before it have left. So an answer may always be
+//!    written on our own socket: none overtakes another, none is sent twice, and none waits for a later
+//!    request.
+//! 3. The peer's end is handed over when all that came before it was answered.
+//! 4. What is no head is never handed over. The crate reads an end instead, and the service answers
+//!    when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
+//!
+//! A small upload costs three reads (the look, the head, the body) and one question about the
+//! connection's counters. Without this module it was two reads and ten such questions.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::connection::{Connection, now_ms};
+use super::head::HEAD_BYTES_MAX;
+use crate::receiver::refusal::Refusal;
+use crate::sys;
+
+/// As many header fields as may_minihttp takes.
+const FIELDS_MAX: usize = 16;
+/// How much of a connection is looked at: a head of the largest size, and a little more, so that one
+/// which is too large is seen to be.
+const LOOK_BYTES: usize = HEAD_BYTES_MAX + 1024;
+/// How much of what is no request is shown in the log.
+const SHOWN_BYTES: usize = 80;
+
+/// One connection's account of what was handed over.
+pub struct Intake {
+    stage: AtomicU8,
+    /// What is still to be handed over of a head that was found good.
+    left: AtomicU64,
+    follows: AtomicU8,
+    /// When the first bytes of a head were seen whose end has not come; 0 for none.
+    head_since_ms: AtomicU64,
+    /// Something is here, and waits until the answers before it have left.
+    waits: AtomicBool,
+    /// They had left when the last head was handed over, as the kernel said.
+    answers_have_left: AtomicBool,
+    unreadable: Mutex<Option<Unreadable>>,
+}
+
+/// Why what came is no request.
+pub struct Unreadable {
+    pub refusal: Refusal,
+    /// How it begins, for the log.
+    pub begins: String,
+}
+
+#[repr(u8)]
+enum Stage {
+    /// The next head is looked for.
+    Waiting,
+    /// A head was found good and is being handed over.
+    Handing,
+    /// The crate has a request, and gets nothing more until it is answered.
+    Given,
+    /// The crate reads that the connection has ended.
+    Over,
+}
+
+/// What lay behind a request when it was handed over.
+#[repr(u8)]
+enum Follows {
+    Nothing,
+    /// Another request, or the peer's end: nobody else will wake the crate for it.
+    More,
+    /// There may be more than was looked at.
+    Unknown,
+}
+
+impl Intake {
+    pub fn new() -> Intake {
+        Intake {
+            stage: AtomicU8::new(Stage::Waiting as u8),
+            left: AtomicU64::new(0),
+            follows: AtomicU8::new(Follows::Nothing as u8),
+            head_since_ms: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+            answers_have_left: AtomicBool::new(false),
+            unreadable: Mutex::new(None),
+        }
+    }
+}
+
+/// Everything here but the deadlines' questions is called in the connection's coroutine alone.
+impl Connection {
+    /// Gives may_minihttp what it may read now. `WouldBlock` if that is nothing, 0 for the end.
+    pub fn give(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stage = self.intake.stage.load(Ordering::Relaxed);
+        if self.is_dead() || stage == Stage::Over as u8 {
+            return Ok(0);
+        }
+        if stage == Stage::Given as u8 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if stage == Stage::Waiting as u8 {
+            LOOK.with_borrow_mut(|look| self.look(look))?;
+            if self.intake.stage.load(Ordering::Relaxed) != Stage::Handing as u8 {
+                return Ok(0);
+            }
+        }
+        self.hand_over(buffer)
+    }
+
+    fn hand_over(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.intake.left.load(Ordering::Relaxed);
+        let most = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let given = io::Read::read(&mut self.socket(), &mut buffer[..most])?;
+        let left = left.saturating_sub(given as u64);
+        self.intake.left.store(left, Ordering::Relaxed);
+        if left == 0 {
+            self.enter_stage(Stage::Given);
+        }
+        Ok(given)
+    }
+
+    /// Looks for the next head. Without an error it is `Handing`, or the connection is `Over`.
+    fn look(&self, look: &mut [u8; LOOK_BYTES]) -> io::Result<()> {
+        let seen = self.socket().peek(look)?;
+        if seen == 0 {
+            self.let_answers_leave()?;
+            self.enter_stage(Stage::Over);
+            return Ok(());
+        }
+        let seen = &look[..seen];
+        match judge(seen) {
+            Judged::Head { bytes, body } => self.found(seen.len(), bytes, body),
+            Judged::EmptyLines => {
+                let bytes = seen.len();
+                self.skip(&mut look[..bytes])
+            }
+            Judged::Part => self.part_is_here(seen),
+            Judged::Unreadable(refusal) => self.give_up(refusal, seen),
+        }
+    }
+
+    fn found(&self, seen: usize, head_bytes: usize, body_bytes: u64) -> io::Result<()> {
+        let peer_has_ended = self.let_answers_leave()?;
+        let behind = (seen - head_bytes) as u64;
+        // Where the kernel does not say whether the peer has ended, it may have.
+        let may_have_ended = peer_has_ended.unwrap_or(true);
+        let follows = if may_have_ended || behind > body_bytes {
+            Follows::More
+        } else if seen == LOOK_BYTES {
+            Follows::Unknown
+        } else {
+            Follows::Nothing
+        };
+        self.intake.follows.store(follows as u8, Ordering::Relaxed);
+        self.intake.head_since_ms.store(0, Ordering::Relaxed);
+        self.intake.left.store(head_bytes as u64, Ordering::Relaxed);
+        self.enter_stage(Stage::Handing);
+        Ok(())
+    }
+
+    /// Empty lines before a request are nothing (RFC 9112, 2.2), and begin no head.
+    fn skip(&self, lines: &mut [u8]) -> io::Result<()> {
+        io::Read::read(&mut self.socket(), lines)?;
+        sys::wake_reader(self.socket());
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Half a head: the rest of it may come.
+    fn part_is_here(&self, seen: &[u8]) -> io::Result<()> {
+        if seen.len() == LOOK_BYTES {
+            return self.give_up(Refusal::HeadTooLarge, seen);
+        }
+        let counters = sys::tcp_counters(self.socket());
+        if counters.is_some_and(|counters| counters.peer_has_ended) {
+            let why = "the request ends in the middle of its head; send it whole".to_owned();
+            return self.give_up(Refusal::BadHead(why), seen);
+        }
+        let since = &self.intake.head_since_ms;
+        if since.load(Ordering::Relaxed) == 0 {
+            since.store(now_ms().max(1), Ordering::Relaxed);
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn give_up(&self, refusal: Refusal, seen: &[u8]) -> io::Result<()> {
+        self.let_answers_leave()?;
+        let begins = String::from_utf8_lossy(&seen[..seen.len().min(SHOWN_BYTES)]).into_owned();
+        let mut place = lock(&self.intake.unreadable);
+        *place = Some(Unreadable { refusal, begins });
+        self.enter_stage(Stage::Over);
+        Ok(())
+    }
+
+    /// Whether the peer has ended; `None` where the kernel does not say.
+    ///
+    /// Errors: `WouldBlock` while an answer has not left. The crate goes on writing it, and the watchdog
+    /// has the crate look again.
+    fn let_answers_leave(&self) -> io::Result<Option<bool>> {
+        let counters = sys::tcp_counters(self.socket());
+        let waits = counters.is_some_and(|counters| counters.written < self.answered_bytes());
+        let have_left = counters.is_some() && !waits;
+        let place = &self.intake.answers_have_left;
+        place.store(have_left, Ordering::Relaxed);
+        self.intake.waits.store(waits, Ordering::Relaxed);
+        if waits {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(counters.map(|counters| counters.peer_has_ended))
+    }
+
+    /// The request was answered, its body taken: the next one may come.
+    pub fn expect_a_head(&self) {
+        let follows = self.intake.follows.load(Ordering::Relaxed);
+        self.enter_stage(Stage::Waiting);
+        let is_unknown = follows == Follows::Unknown as u8;
+        let unread = || sys::unread_bytes(self.socket()).is_ok_and(|bytes| bytes > 0);
+        if follows == Follows::More as u8 || (is_unknown && unread()) {
+            sys::wake_reader(self.socket());
+        }
+    }
+
+    fn enter_stage(&self, stage: Stage) {
+        self.intake.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// What came last, if it is no request: it is to be answered when the service is dropped.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        lock(&self.intake.unreadable).take()
+    }
+
+    /// Whether the answers to earlier requests are known to have left.
+    pub fn answers_had_left(&self) -> bool {
+        self.intake.answers_have_left.load(Ordering::Relaxed)
+    }
+
+    /// For how long a head has been under way.
+    pub fn head_age(&self) -> Option<Duration> {
+        let since_ms = self.intake.head_since_ms.load(Ordering::Relaxed);
+        (since_ms > 0).then(|| Duration::from_millis(now_ms().saturating_sub(since_ms)))
+    }
+
+    /// Wakes the crate if something waits for earlier answers to leave: they may have left by now.
+    pub fn look_again(&self) {
+        if self.intake.waits.load(Ordering::Relaxed) {
+            sys::wake_reader(self.socket());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the bytes of a connection begin with.
+#[derive(Debug)]
+enum Judged {
+    /// A head of so many bytes, and what it says of its body's.
+    Head {
+        bytes: usize,
+        body: u64,
+    },
+    EmptyLines,
+    Part,
+    Unreadable(Refusal),
+}
+
+fn judge(bytes: &[u8]) -> Judged {
+    let mut fields = [MaybeUninit::uninit(); FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
+        Ok(httparse::Status::Complete(head)) => Judged::Head {
+            bytes: head,
+            body: stated_length(request.headers),
+        },
+        Ok(httparse::Status::Partial) => {
+            let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+            if bytes.ends_with(b"\n") && bytes.iter().all(is_blank) {
+                return Judged::EmptyLines;
+            }
+            Judged::Part
+        }
+        Err(httparse::Error::TooManyHeaders) => Judged::Unreadable(Refusal::TooManyFields),
+        Err(error) => Judged::Unreadable(Refusal::BadHead(in_words(error))),
+    }
+}
+
+/// Only to tell a body from the next request. A length that is odd ends the connection anyway.
+fn stated_length(fields: &[httparse::Header]) -> u64 {
+    let mut lengths = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let text = lengths.next().map(|field| str::from_utf8(field.value));
+    text.and_then(|text| text.ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn in_words(error: httparse::Error) -> String {
+    let what = match error {
+        httparse::Error::HeaderName => "a header's name has a byte that none may have, or no colon",
+        httparse::Error::HeaderValue => "a header's value has a control byte, or is folded",
+        httparse::Error::NewLine => "a line ends with a CR that no LF follows",
+        httparse::Error::Version => "the version is neither HTTP/1.1 nor HTTP/1.0",
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::TooManyHeaders => {
+            "the first line is not METHOD TARGET HTTP/1.1 with one blank between"
+        }
+    };
+    format!("this is no HTTP/1.1 request: {what}; https needs a proxy in front")
+}
+
+thread_local! {
+    /// Where a head is looked at. Nothing waits while it is borrowed.
+    static LOOK: RefCell<Box<[u8; LOOK_BYTES]>> = RefCell::new(Box::new([0; LOOK_BYTES]));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::receiver::http::guards::{self, Guarded};
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: pi\r\n\r\n";
+
+    /// A client, may_minihttp's socket, and what guards it.
+    fn guarded() -> (TcpStream, TcpStream, Arc<Connection>, Guarded) {
+        guards::start().expect("std reads sockets with our recv");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let connection = Arc::new(Connection::guard(socket.as_raw_fd()).unwrap());
+        let guarded = Guarded::new(socket.as_raw_fd(), &connection).unwrap();
+        (client, socket, connection, guarded)
+    }
+
+    /// All that may_minihttp would read now, and how it ends: 0, or why there is no more.
+    fn read_all(socket: &mut TcpStream) -> (Vec<u8>, Result<(), io::ErrorKind>) {
+        let mut all = Vec::new();
+        // Small, so that a head is handed over in pieces.
+        let mut part = [0; 20];
+        loop {
+            match socket.read(&mut part) {
+                Ok(0) => return (all, Ok(())),
+                Ok(n) => all.extend_from_slice(&part[..n]),
+                Err(error) => return (all, Err(error.kind())),
+            }
+        }
+    }
+
+    #[test]
+    fn one_head_at_a_time_and_the_end_behind_the_last() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        let put = b"PUT / HTTP/1.1\r\nHost: pi\r\nContent-Length: 5\r\n\r\n";
+        let all = [GET, b"\r\n", put, b"hello", GET].concat();
+        client.write_all(&all).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let nothing_more = Err(io::ErrorKind::WouldBlock);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
+        connection.end_request(0);
+        let with_its_line = [b"\r\n", &put[..]].concat();
+        assert_eq!(read_all(&mut socket), (with_its_line, nothing_more));
+        let mut body = [0; 5];
+        connection.socket().read_exact(&mut body).unwrap();
+        assert_eq!(&body, b"hello");
+        connection.end_request(0);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        connection.end_request(0);
+        assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
+        assert!(connection.unreadable().is_none());
+    }
+
+    #[test]
+    fn the_next_head_waits_until_the_answer_has_left() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        client.write_all(&GET.repeat(2)).unwrap();
+        let nothing_more = Err(io::ErrorKind::WouldBlock);
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+        connection.end_request(6);
+        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
+        socket.write_all(b"answer").unwrap();
+        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
+    }
+
+    #[test]
+    fn half_a_head_stays_where_it_is_and_has_an_age() {
+        let (mut client, mut socket, connection, _guarded) = guarded();
+        client.write_all(&GET[..10]).unwrap();
+        let nothing = (Vec::new(), Err(io::ErrorKind::WouldBlock));
+        assert_eq!(read_all(&mut socket), nothing);
+        assert!(connection.head_age().is_some());
+        client.write_all(&GET[10..]).unwrap();
+        assert_eq!(read_all(&mut socket).0, GET);
+        assert!(connection.head_age().is_none());
+    }
+
+    #[test]
+    fn what_is_no_head_is_an_end_with_a_reason() {
+        let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 20_000]].concat();
+        let fields = [&GET[..GET.len() - 2], &b"A: b\r\n".repeat(16), b"\r\n"].concat();
+        for (bytes, status) in [
+            (&b"\x16\x03\x01"[..], 400),
+            (b"GET / HTTP/9.9\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
+            (&GET[..20], 400),
+            (&long, 431),
+            (&fields, 431),
+        ] {
+            let (mut client, mut socket, connection, _guarded) = guarded();
+            client.write_all(bytes).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
+            let unreadable = connection.unreadable().expect("a reason");
+            assert_eq!(unreadable.refusal.status(), status, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_free_again_is_nobodys() {
+        let (mut client, mut socket, _connection, guarded) = guarded();
+        drop(guarded);
+        client.write_all(b"anything").unwrap();
+        assert_eq!(read_all(&mut socket).0, b"anything");
+    }
+}
