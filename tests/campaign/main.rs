@@ -16,7 +16,7 @@ mod change;
 mod client;
 #[path = "../it/dice.rs"]
 mod dice;
-#[path = "../it/forgejo.rs"]
+#[path = "../it/forgejo/mod.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod forgejo;
 mod hostile;

@@ -132,7 +132,7 @@ fn each_network_crate_has_its_place() {
         &["ureq"],
         &[
             "src/shipper/transport.rs",
-            "src/receiver/version_gate/forgejo.rs",
+            "src/receiver/version_gate/forgejo/client.rs",
             "src/tls",
         ],
     );
