@@ -273,7 +273,7 @@ impl GateConfig {
                 path,
                 "version_gate.forgejo_url",
                 format!("{url:?}"),
-                "http://HOST[:PORT] or https://HOST[:PORT], without user, query or fragment",
+                "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], as Forgejo's own sub-path has it (http://HOST/git), without user, query or fragment",
             ));
         }
         for (key, value) in [

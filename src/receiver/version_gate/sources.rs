@@ -306,3 +306,34 @@ fn tell(told: &mut Told, source: Source, trouble: &Trouble, knowledge: &Knowledg
         events::gate_refresh_failed(source, trouble, knowledge.age());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::receiver::config::GateConfig;
+
+    /// A first push is worked off in a second or two; a queue that is busy may take minutes.
+    #[test]
+    fn a_head_that_cannot_be_listed_is_a_trouble_only_after_half_a_minute() {
+        let config = GateConfig {
+            local_repo_path: Some(PathBuf::from("/nonexistent/cis490")),
+            ..GateConfig::default()
+        };
+        let git = LocalGit::new(&config);
+        let mut sources = Sources::new(None, git, Withdrawn::default());
+        let knowledge = Knowledge::new(&config);
+        let empty = Trouble::new("empty-repository", "it is empty", "push");
+        knowledge.set_failing(&empty);
+        let trouble = Trouble::new("not-listed-yet", "it cannot be listed", "wait");
+        assert_eq!(sources.not_yet(&trouble, &knowledge), Ended::NotYet);
+        assert!(!knowledge.is_failing(), "it is empty no more");
+        let before = Instant::now().checked_sub(NOT_YET_MAX);
+        sources.not_yet_since = before.or(sources.not_yet_since);
+        if before.is_some() {
+            assert_eq!(sources.not_yet(&trouble, &knowledge), Ended::Failed);
+            assert_eq!(knowledge.failing().unwrap().kind, "not-listed-yet");
+        }
+    }
+}

@@ -360,3 +360,129 @@ fn make_a_token(token: TokenFrom) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Fault> {
+        let text = || "as the server says".to_owned();
+        let tls = tls::Fault {
+            kind: "tls",
+            what: text(),
+            remedy: "see its certificate",
+        };
+        vec![
+            Fault::Tls(tls),
+            Fault::Unreachable(text()),
+            Fault::TimedOut(text()),
+            Fault::ListTooSlow { limit_s: 120 },
+            Fault::moved(301, "/api/v1/repos/a/b/commits"),
+            Fault::moved(307, "/api/v1/repos/a/b/commits"),
+            Fault::moved(302, "https://elsewhere.invalid/"),
+            Fault::Unauthorized,
+            Fault::Forbidden(None),
+            Fault::Forbidden(Some("required scope(s): [read:repository]".to_owned())),
+            Fault::Forbidden(Some("Only signed in user is allowed".to_owned())),
+            Fault::Forbidden(Some("You must change your password".to_owned())),
+            Fault::Forbidden(Some(
+                "This account is prohibited from signing in".to_owned(),
+            )),
+            Fault::Forbidden(Some("enable two-factor authentication".to_owned())),
+            Fault::NotFound { no_owner: true },
+            Fault::NotFound { no_owner: false },
+            Fault::NoCommit,
+            Fault::Empty,
+            Fault::NoBranch(None),
+            Fault::NoBranch(Some("trunk".to_owned())),
+            Fault::CodeOff,
+            Fault::NotListedYet,
+            Fault::Status(409),
+            Fault::Status(418),
+            Fault::Status(500),
+            Fault::Status(502),
+            Fault::Odd(text()),
+            Fault::CutOff(7),
+            Fault::NoList,
+            Fault::TooLarge,
+            Fault::HugeCommit,
+        ]
+    }
+
+    /// A key that is changed and not taken leaves everybody where he was.
+    #[test]
+    fn each_remedy_that_names_a_key_says_what_makes_it_take_effect() {
+        let keys = [
+            "forgejo_url",
+            "repo_owner",
+            "repo_name",
+            "version_gate.",
+            "branch =",
+            "auth_token",
+            "local_repo_path",
+        ];
+        for token in [
+            TokenFrom::Nowhere,
+            TokenFrom::Key,
+            TokenFrom::File,
+            TokenFrom::SystemdCredential,
+        ] {
+            let context = Context {
+                repository_url: "http://127.0.0.1:3000/api/v1/repos/lab/cis490",
+                branch: "main",
+                token,
+            };
+            for fault in all() {
+                let Trouble { kind, what, remedy } = fault.trouble(&context);
+                assert!(!kind.is_empty() && !what.is_empty() && !remedy.is_empty());
+                let names_a_key = keys.iter().any(|key| remedy.contains(key));
+                let takes_effect =
+                    remedy.contains(RESTART) || remedy.contains("read again by itself");
+                assert!(!names_a_key || takes_effect, "{kind} {token:?}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_redirect_names_what_was_renamed_only_within_the_same_forgejo() {
+        let renamed = |owner: &str, name: &str| Fault::Renamed {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+        };
+        for (status, location, fault) in [
+            (
+                301,
+                "/api/v1/repos/lab/robots/git/refs/heads/main",
+                renamed("lab", "robots"),
+            ),
+            (
+                301,
+                "/git/api/v1/repos/lab/robots?x",
+                renamed("lab", "robots"),
+            ),
+            (
+                307,
+                "/api/v1/repos/new/r/git/refs/heads/main",
+                Fault::OwnerRenamed {
+                    owner: "new".to_owned(),
+                },
+            ),
+        ] {
+            assert_eq!(Fault::moved(status, location), fault, "{location}");
+        }
+        for location in [
+            "",
+            "/login",
+            "//evil.invalid/api/v1/repos/a/b",
+            "https://x.invalid/api/v1/repos/a/b/c",
+            "/api/v1/repos/a b/c",
+            "/api/v1/repos/",
+            "/api/v1/repos/lab",
+        ] {
+            assert!(
+                matches!(Fault::moved(301, location), Fault::Redirect(_)),
+                "{location}"
+            );
+        }
+    }
+}
