@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::names::{CommitHash, EpisodeId, HostId};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::version_gate::{Trouble, Window};
-use crate::wire::{Problem, Receipt, Slot, Source};
+use crate::wire::{Known, Problem, Receipt, Slot, Source};
 
 /// Writes the line of an event that the manual has, with what there is to add.
 macro_rules! line {
@@ -335,6 +335,18 @@ pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Durati
     );
 }
 
+pub fn gate_cannot_tell(commit: &CommitHash, trouble: &Trouble) {
+    let Trouble { kind, what, remedy } = trouble;
+    line!(
+        gate_cannot_tell,
+        "commit={commit} kind={kind} why={what:?} do={remedy:?}"
+    );
+}
+
+pub fn gate_token_read_again(path: &Path) {
+    line!(gate_token_read_again, "path={path:?}");
+}
+
 pub fn gate_source_back(source: Source) {
     line!(gate_source_back, "source={source}");
 }
@@ -494,7 +506,11 @@ pub fn set_aside(episode: &EpisodeId, kept: &str, status: Option<u16>, why: &str
     );
 }
 
+/// A hold, in the words that fit what the receiver knows of the commit.
 pub fn held(commit: &CommitHash, problem: &Problem) {
+    if problem.known == Some(Known::Unknown) {
+        return held_unknown(commit, problem);
+    }
     let head = problem
         .head_commit
         .map_or("-".to_owned(), |head| head.to_string());
@@ -508,6 +524,15 @@ pub fn held(commit: &CommitHash, problem: &Problem) {
         text += &line;
     }
     line!(held, "{text}");
+}
+
+fn held_unknown(commit: &CommitHash, problem: &Problem) {
+    let since_s = problem.failing_seconds.unwrap_or(0);
+    let why = &problem.detail;
+    line!(
+        held_unknown,
+        "commit={commit} failing_s={since_s} why={why:?}"
+    );
 }
 
 /// The lines of a remediation, without the control bytes that could move a terminal's cursor.

@@ -12,7 +12,7 @@ use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, Receiver, Stop};
 use crate::sys::{self, Signal};
-use crate::wire::GateVerdict;
+use crate::wire::{GateVerdict, Known};
 
 /// ask the receiver whether episodes made by the local code would get in
 #[derive(FromArgs, ArgsInfo)]
@@ -20,8 +20,8 @@ use crate::wire::GateVerdict;
     subcommand,
     name = "check",
     example = "{command_name} --repo /opt/cis490",
-    error_code(1, "could not ask"),
-    error_code(2, "refused: stdout says what to paste")
+    error_code(1, "could not ask, or the receiver cannot say"),
+    error_code(2, "refused: stdout says why, and what to paste if that helps")
 )]
 pub struct Check {
     /// shipper.toml (default /etc/cis490/shipper.toml)
@@ -61,6 +61,11 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             println!("admitted: commit {commit}{}", place(&verdict));
             Ok(ExitCode::SUCCESS)
         }
+        // No word on this code: the receiver cannot look.
+        (412, _, Some(problem)) if problem.known == Some(Known::Unknown) => Err(Failure::new(
+            format!("the receiver cannot say: {}", problem.detail),
+            "nothing on this lab host; on the receiver: cis490 doctor",
+        )),
         (412, _, Some(problem)) => {
             println!("refused: {}", problem.detail);
             if let Some(remediation) = &problem.remediation {

@@ -126,7 +126,7 @@ manual! {
         "Nothing.";
     warn refused
         "An upload was refused; reason= says why."
-        "cis490 help refusals explains each reason. not-in-window: have the lab host updated. bad-commit and bad-head: a proxy in between loses a header. no-token to not-your-name: mend its token_file or our [[host]]. disk-full: free space here.";
+        "cis490 help refusals explains each reason. not-in-window: have the lab host updated. never-pushed: have the commit pushed. not-on-branch: have the lab host put on the branch. gate-cannot-tell: nothing on the lab host, see gate_refresh_failed. bad-commit and bad-head: a proxy in between loses a header. no-token to not-your-name: fix its token_file or our [[host]]. disk-full: free space here.";
     info probed
         "A lab host asked what an upload of its would get (cis490 doctor, install); nothing of it is kept, counted or shown. reason=- where it would get in."
         "Nothing.";
@@ -189,12 +189,18 @@ manual! {
 "the receiver: the version gate" {
     info gate_window
         "The commits that get in have changed, or come from another source. commits= is how many there are of the configured window="
-        "Nothing; with source=git-fallback, see why Forgejo does not answer (gate_refresh_failed).";
+        "Nothing; with source=git-fallback, see why Forgejo does not tell them (gate_refresh_failed).";
     warn gate_refresh_failed
         "A source did not tell the newest commits; the window that we have stays, age_s old. Told when it begins and every ten minutes while it lasts."
         "What do= says.";
+    warn gate_cannot_tell
+        "Forgejo tells the branch, and could not be asked what it knows of a commit that the window lacks: its host was told that nothing is known. Told when it begins and every ten minutes while it lasts."
+        "What do= says. A Forgejo of before 2023 cannot tell: upgrade it.";
+    info gate_token_read_again
+        "Forgejo refused the token, and auth_token_file holds another one by now, which is tried."
+        "Nothing.";
     info gate_source_back
-        "The source answers again."
+        "The source tells the newest commits again."
         "Nothing.";
     error gate_has_no_window
         "No source has told any commits since the start: every upload waits (503). Told when it begins and every ten minutes."
@@ -266,8 +272,11 @@ manual! {
         "An episode went to refused/, under the name in kept=: as it is, it will never get in."
         "Read why= (or its .why.json), fix it, then cis490 requeue NAME, or --reason R for all of one kind. cis490 help refusals explains each answer.";
     error held
-        "Once a hold: the gate refuses this commit, and its episodes are kept and not sent. The lines to paste follow, indented."
-        "Paste them on this lab host. Pulling helps the next episodes; those that are held stay what they are (cis490 status).";
+        "Once for each reason of a hold: the gate refuses this commit, and its episodes are kept and not sent. why= says whether it is older than the window, on another branch, or was never pushed. The lines to paste follow, indented, if there are any."
+        "Older: paste them on this lab host. Pulling helps the next episodes; those that are held stay what they are (cis490 status). Never pushed: push the commit. On another branch: put this lab host on the right one.";
+    warn held_unknown
+        "The receiver does not know this commit, and cannot ask its source: the commit may be newer than what it knows. Its episodes are kept and not sent. failing_s= is how long that has been so, 0 if only this question was not answered in time."
+        "Nothing here: the receiver is asked again by itself, and what it then says is told once. If it lasts: on the receiver, cis490 doctor.";
     info released
         "The gate takes a held commit now: its episodes are sent."
         "Nothing.";

@@ -275,7 +275,7 @@ impl GateConfig {
                 path,
                 "version_gate.forgejo_url",
                 format!("{:?}", without_user(url)),
-                "http://HOST[:PORT] or https://HOST[:PORT], without user (not shown here), query or fragment; a token belongs in the file that auth_token_file names",
+                "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], as Forgejo's own sub-path has it (http://HOST/git), without user (not shown here), query or fragment; a token belongs in the file that auth_token_file names",
             ));
         }
         for (key, value) in [

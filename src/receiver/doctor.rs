@@ -1,5 +1,7 @@
 //! `cis490 doctor` on the receiver: what it needs, tried one by one.
 
+mod gate;
+
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +11,6 @@ use std::time::Instant;
 use super::config::Config;
 use super::store::threshold;
 use super::survey::ask;
-use super::version_gate::trial::{Tried, try_sources};
 use crate::doctor::{self, Finding};
 use crate::wire::{self, Problem};
 
@@ -19,7 +20,7 @@ pub fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
     findings.extend(store(config, config_path));
     findings.push(port(config));
     findings.push(doctor::git());
-    findings.extend(gate(config));
+    findings.extend(gate::examine(config));
     findings.push(access(config));
     findings.extend(secrecy(config, config_path));
     findings
@@ -105,52 +106,6 @@ fn running(config: &Config) -> Finding {
             "it may have been started with another --listen, or be a backfill; else systemctl restart cis490-receiver",
         ),
     }
-}
-
-fn gate(config: &Config) -> Vec<Finding> {
-    let gate = &config.version_gate;
-    let mut findings = Vec::new();
-    if !gate.enabled {
-        findings.push(Finding::warn(
-            "gate",
-            "enabled = false: episodes of any commit are taken",
-            "set it to true and restart once you do more than collect",
-        ));
-    }
-    let begun = Instant::now();
-    let tried = match try_sources(gate) {
-        Ok(tried) => tried,
-        Err(failure) => {
-            findings.push(Finding::of_failure("gate", &failure));
-            return findings;
-        }
-    };
-    if tried.is_empty() && gate.enabled {
-        findings.push(Finding::fail(
-            "gate",
-            "neither forgejo_url nor a local repository tells the newest commits",
-            "set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path",
-        ));
-    }
-    // With a second source, one that fails is no reason why nothing comes in.
-    let any_answers = tried.iter().any(|tried| tried.told.is_ok());
-    let newest = tried.first().and_then(|tried| tried.told.as_ref().ok());
-    for Tried { name, told } in &tried {
-        findings.push(match told {
-            Ok(told) if newest.is_some_and(|newest| told.head != newest.head) => Finding::warn(
-                name,
-                format!("its head is {}, another than Forgejo's", told.head),
-                "pull there regularly (git pull): while Forgejo is away it counts only if it is not behind",
-            ),
-            Ok(told) => Finding::ok(
-                name,
-                format!("head {}, {} of {} commits, answered within {}", told.head, told.commits, gate.window, doctor::millis(begun.elapsed())),
-            ),
-            Err(trouble) if any_answers => Finding::warn(name, &trouble.what, &trouble.remedy),
-            Err(trouble) => Finding::fail(name, &trouble.what, &trouble.remedy),
-        });
-    }
-    findings
 }
 
 fn access(config: &Config) -> Finding {

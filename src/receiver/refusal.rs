@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::names::{self, CommitHash, HostId};
-use crate::wire::{self, Problem, Slot};
+use crate::wire::{self, Failing, Known, Problem, Slot};
 
 /// What a 412 and a commit's 400 tell besides the words.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct GateFacts {
     pub window: u32,
     pub age_seconds: Option<u64>,
     pub remediation: String,
+    /// Why the gate cannot ask its source now.
+    pub failing: Option<Failing>,
 }
 
 /// What kept a host from its own name.
@@ -86,6 +88,8 @@ pub enum Refusal {
     Taken(Slot),
     NotInWindow {
         commit: CommitHash,
+        /// `None` where nobody was asked: a disabled gate refuses only in its log.
+        known: Option<Known>,
         facts: Box<GateFacts>,
     },
     /// `If-Match` on a PUT names bytes that are not stored under its name.
@@ -173,8 +177,11 @@ impl Refusal {
             Refusal::TooManyFields => "too-many-fields",
             Refusal::TransferEncoding => "transfer-encoding",
             Refusal::Taken(_) => "taken",
-            Refusal::NotInWindow { .. } => "not-in-window",
             Refusal::PreconditionFailed(_) => "precondition-failed",
+            Refusal::NotInWindow { known: None, .. } => "not-in-window",
+            Refusal::NotInWindow {
+                known: Some(known), ..
+            } => Refusal::name_of(*known),
             Refusal::TooLarge { .. } => "too-large",
             Refusal::DigestMismatch { .. } => "digest-mismatch",
             Refusal::BodyCutShort { .. } => "body-cut-short",
@@ -191,8 +198,21 @@ impl Refusal {
         }
     }
 
+    /// Of a 412, by what is known of the commit.
+    pub fn name_of(known: Known) -> &'static str {
+        match known {
+            Known::Older => "not-in-window",
+            Known::Elsewhere => "not-on-branch",
+            Known::NeverPushed => "never-pushed",
+            Known::Unknown => Refusal::GATE_CANNOT_TELL,
+        }
+    }
+
+    /// The name of a 412 that is the gate's own trouble, and not the host's.
+    pub const GATE_CANNOT_TELL: &str = "gate-cannot-tell";
+
     /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
-    pub const NAMES: [&str; 32] = [
+    pub const NAMES: [&str; 35] = [
         "bad-commit",
         "bad-name",
         "bad-head",
@@ -212,6 +232,9 @@ impl Refusal {
         "taken",
         "not-in-window",
         "precondition-failed",
+        "not-on-branch",
+        "never-pushed",
+        "gate-cannot-tell",
         "too-large",
         "digest-mismatch",
         "body-cut-short",
@@ -247,8 +270,13 @@ impl Refusal {
             Refusal::TooManyFields => "The request has too many header fields",
             Refusal::TransferEncoding => "Transfer codings are not supported",
             Refusal::Taken(_) => "Other bytes are stored under this name",
-            Refusal::NotInWindow { .. } => "The code that made this episode is out of date",
             Refusal::PreconditionFailed(_) => "A condition of the request does not hold",
+            Refusal::NotInWindow { known, .. } => match known {
+                Some(Known::Older) | None => "The code that made this episode is out of date",
+                Some(Known::Elsewhere) => "The code that made this episode is not on the branch",
+                Some(Known::NeverPushed) => "The code that made this episode was never pushed",
+                Some(Known::Unknown) => "The version gate cannot tell what this commit is",
+            },
             Refusal::TooLarge { .. } => "The episode is too large",
             Refusal::DigestMismatch { .. } => "The bytes received do not have the stated digest",
             Refusal::BodyCutShort { .. } => "The body ended early",
@@ -295,8 +323,14 @@ impl Refusal {
         };
         let facts = match self {
             Refusal::BadCommit { facts, .. } => facts,
-            Refusal::NotInWindow { commit, facts } => {
+            Refusal::NotInWindow {
+                commit,
+                known,
+                facts,
+            } => {
                 problem.your_commit = Some(commit.to_string());
+                problem.known = *known;
+                problem.failing_seconds = facts.failing.as_ref().map(|failing| failing.seconds);
                 facts
             }
             _ => return problem,
@@ -304,7 +338,9 @@ impl Refusal {
         problem.head_commit = facts.head_commit;
         problem.window = Some(facts.window);
         problem.age_seconds = facts.age_seconds;
-        problem.remediation = Some(facts.remediation.clone());
+        // The lines bring a host that is behind up to date: no other commit is helped by them.
+        let helps = matches!(problem.known, Some(Known::Older) | None);
+        problem.remediation = helps.then(|| facts.remediation.clone());
         problem
     }
 }
@@ -356,15 +392,15 @@ impl fmt::Display for Refusal {
                 f,
                 "{slot} is stored already with other bytes, and a stored episode never changes; give the new one a new id"
             ),
-            Refusal::NotInWindow { commit, facts } => write!(
-                f,
-                "commit {commit} is not among the newest {} commits of the branch; update the lab host with the lines in remediation",
-                facts.window
-            ),
             Refusal::PreconditionFailed(slot) => write!(
                 f,
                 "If-Match does not name what is stored as {slot}; send the episode without If-Match"
             ),
+            Refusal::NotInWindow {
+                commit,
+                known,
+                facts,
+            } => not_in_window(f, commit, *known, facts),
             Refusal::TooLarge { bytes, bytes_max } => write!(
                 f,
                 "{bytes} bytes are more than the {bytes_max} that this receiver takes; raise max_episode_bytes in receiver.toml or record shorter episodes"
@@ -406,11 +442,57 @@ impl fmt::Display for Refusal {
     }
 }
 
+fn not_in_window(
+    f: &mut fmt::Formatter<'_>,
+    commit: &CommitHash,
+    known: Option<Known>,
+    facts: &GateFacts,
+) -> fmt::Result {
+    let of_the_branch = format!(
+        "commit {commit} is not among the newest {} commits of the branch",
+        facts.window
+    );
+    match (known, &facts.failing) {
+        (None, _) => write!(
+            f,
+            "{of_the_branch}; update the lab host with the lines in remediation"
+        ),
+        (Some(Known::Older), _) => write!(
+            f,
+            "{of_the_branch}, it is older; update the lab host with the lines in remediation"
+        ),
+        (Some(Known::Elsewhere), _) => write!(
+            f,
+            "{of_the_branch}: it is on another branch, or a force-push took it back; put the lab host on the branch (git fetch, then git switch or git reset), a pull alone does not help"
+        ),
+        (Some(Known::NeverPushed), _) => write!(
+            f,
+            "{of_the_branch}, and the repository does not have it: it was never pushed; push it from where it was made, a pull does not help"
+        ),
+        (Some(Known::Unknown), Some(failing)) => write!(
+            f,
+            "commit {commit} is not among the {} newest commits that this receiver knows, and for {} s it has not been able to ask its source for newer ones ({}): the commit may be newer; nothing is to be done on the lab host, which asks again by itself",
+            facts.window, failing.seconds, failing.kind
+        ),
+        (Some(Known::Unknown), None) => write!(
+            f,
+            "{of_the_branch}, and what it is could not be asked in time; nothing is to be done now, the lab host asks again by itself"
+        ),
+    }
+}
+
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
 /// by itself or is the sender's to mend.
 pub fn what_to_do(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
+        "never-pushed" => "push the commit from where it was made; a pull does not help",
+        "not-on-branch" => {
+            "put the lab host on the branch that the gate follows: its code is of another one, or a force-push took it back"
+        }
+        "gate-cannot-tell" => {
+            "nothing on the lab host, which asks again by itself; fix the source of the gate that the log names (gate_refresh_failed), or ask cis490 doctor"
+        }
         "no-token" | "unknown-token" => {
             "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml"
         }
@@ -427,7 +509,7 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         }
         "bad-name" | "bad-head" => "look what sends this: it is not our shipper",
         "internal" => "look in the log of this receiver (journalctl -u cis490-receiver)",
-        "gate-not-loaded" | "gate-busy" => "mend the source of the gate that the log names",
+        "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
         "disk-full" | "disk-at-floor" => "free space under data_dir",
         _ => return None,
     })
@@ -435,6 +517,8 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// `name` and `NAMES` are two lists of one thing; no test can make every variant.
@@ -446,7 +530,8 @@ mod tests {
             .nth(1)
             .and_then(|rest| rest.split("pub const NAMES").next())
             .unwrap();
-        let made: Vec<&str> = names.split('"').skip(1).step_by(2).collect();
-        assert_eq!(made, Refusal::NAMES);
+        let made: BTreeSet<&str> = names.split('"').skip(1).step_by(2).collect();
+        assert_eq!(made, BTreeSet::from(Refusal::NAMES));
+        assert_eq!(made.len(), Refusal::NAMES.len());
     }
 }

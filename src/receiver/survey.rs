@@ -16,7 +16,7 @@ use super::store::scrub::Pass;
 use super::store::{index_path, quarantine_path, rows, threshold};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
-use crate::wire::{GateState, Problem, Receipt};
+use crate::wire::{Failing, GateState, Problem, Receipt};
 use crate::{clock, doctor, sys, wire};
 
 /// Members are added, never renamed or removed: programs read them.
@@ -60,6 +60,8 @@ pub struct Gate {
     pub window: u32,
     pub commits: usize,
     pub age_seconds: Option<u64>,
+    /// Why its source does not tell the newest commits; null while it does.
+    pub failing: Option<Failing>,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +146,7 @@ impl From<GateState> for Gate {
             window: state.window,
             commits: state.commits.len(),
             age_seconds: state.age_seconds,
+            failing: state.failing,
         }
     }
 }
@@ -179,7 +182,9 @@ fn health(config: &Config) -> Health {
     }
 }
 
-fn gate(config: &Config) -> Option<GateState> {
+/// What the receiver of this configuration says of its gate; `None` if it does not run, or is too
+/// old to say.
+pub fn gate(config: &Config) -> Option<GateState> {
     let answer = ask(config, wire::GATE_PATH).ok()?;
     serde_json::from_str(&answer.body).ok()
 }

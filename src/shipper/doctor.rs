@@ -8,9 +8,10 @@ use super::probe::{self, Entry};
 use super::root::Root;
 use super::socket::Stop;
 use super::state::State;
-use super::transport::{NoAnswer, Receiver};
+use super::transport::{Answer, NoAnswer, Receiver};
 use crate::doctor::{self, Finding};
-use crate::wire::{self, GateVerdict};
+use crate::names::CommitHash;
+use crate::wire::{self, GateVerdict, Known};
 
 /// All lines, in the order in which a person would mend them. `repo` is the checkout of the code.
 pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
@@ -65,7 +66,7 @@ fn queue(config: &Config) -> Vec<Finding> {
                 "{} commits are held: their episodes are kept and not sent",
                 state.holds.len()
             ),
-            "cis490 status says what to paste",
+            "cis490 status says why, and what to do",
         ));
     }
     findings.extend(doctor::disk(&config.root, 0));
@@ -176,7 +177,6 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
             );
         }
     };
-    let update = "cis490 check shows what to paste";
     match (answer.status, answer.json::<GateVerdict>()) {
         (
             200,
@@ -201,11 +201,36 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
             "code",
             format!("commit {commit} gets in: the gate is disabled"),
         ),
-        (412, _) => Finding::fail("code", format!("commit {commit} does not get in"), update),
+        (412, _) => refused(&commit, &answer),
         _ => Finding::warn(
             "code",
             format!("the gate did not say yes or no: {}", answer.words()),
             "on the receiver: cis490 doctor",
+        ),
+    }
+}
+
+/// 412, by what the receiver knows of the commit.
+fn refused(commit: &CommitHash, answer: &Answer) -> Finding {
+    let problem = answer.problem();
+    let known = problem.as_ref().and_then(|problem| problem.known);
+    let found = format!("commit {commit} does not get in");
+    match (known, problem) {
+        (None | Some(Known::Older), _) | (_, None) => {
+            Finding::fail("code", found, "cis490 check shows what to paste")
+        }
+        (Some(Known::Unknown), Some(problem)) => Finding::warn(
+            "code",
+            problem.detail,
+            "nothing here; on the receiver: cis490 doctor",
+        ),
+        (Some(Known::NeverPushed), Some(problem)) => {
+            Finding::fail("code", problem.detail, "git push, from where it was made")
+        }
+        (Some(Known::Elsewhere), Some(problem)) => Finding::fail(
+            "code",
+            problem.detail,
+            "git fetch, then git switch or git reset to the branch that the gate follows",
         ),
     }
 }

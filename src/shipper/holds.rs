@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::state::Hold;
 use crate::names::CommitHash;
-use crate::wire::Problem;
+use crate::wire::{Known, Problem};
 
 /// As often as the receiver looks at Forgejo: a push that was late is seen at once.
 const FIRST_ASK: Duration = Duration::from_secs(5);
@@ -46,15 +46,20 @@ impl Holds {
     }
 
     /// Notes a refusal, and when to ask next. True if a person has to hear of it: the commit was
-    /// not held before, or what to do about it is known only now.
+    /// not held before, or for another reason, or what to do about it is known only now.
     pub fn hold(&mut self, commit: CommitHash, problem: &Problem) -> bool {
         let fresh = Hold::new(commit, problem);
         if let Some(held) = self.by_commit.get_mut(&commit) {
-            let is_news = held.hold.remediation.is_none() && fresh.remediation.is_some();
+            held.backoff.fail_calmly(FIRST_ASK);
+            let (before, now) = (held.hold.reason(), fresh.reason());
+            // What is older stays older: a gate that cannot look now takes nothing back.
+            if before == Known::Older && now == Known::Unknown {
+                return false;
+            }
+            let has_lines_now = held.hold.remediation.is_none() && fresh.remediation.is_some();
             let since = std::mem::take(&mut held.hold.since);
             held.hold = Hold { since, ..fresh };
-            held.backoff.fail_calmly(FIRST_ASK);
-            return is_news;
+            return before != now || has_lines_now;
         }
         let mut backoff = self.released.remove(&commit).unwrap_or_default();
         backoff.fail_calmly(FIRST_ASK);
@@ -147,6 +152,36 @@ mod tests {
 
         holds.keep_only(&BTreeSet::new());
         assert!(holds.to_state().is_empty());
+    }
+
+    #[test]
+    fn each_reason_of_a_hold_is_news_once() {
+        let commit = CommitHash::parse(&"a".repeat(40)).unwrap();
+        let said = |known: Option<&str>| -> Problem {
+            let lines = matches!(known, None | Some("older")).then_some("paste");
+            serde_json::from_value(serde_json::json!({
+                "status": 412, "known": known, "detail": known, "remediation": lines,
+            }))
+            .unwrap_or_else(|_| problem("as an older receiver"))
+        };
+        let mut holds = Holds::default();
+        for (known, is_news, reason) in [
+            (Some("unknown"), true, Known::Unknown),
+            (Some("unknown"), false, Known::Unknown),
+            (Some("never-pushed"), true, Known::NeverPushed),
+            (Some("unknown"), true, Known::Unknown), // it may have been pushed since
+            (Some("elsewhere"), true, Known::Elsewhere),
+            (Some("older"), true, Known::Older),
+            (Some("older"), false, Known::Older),
+            (Some("unknown"), false, Known::Older), // older it stays
+            (None, false, Known::Older),
+            (Some("a-later-word"), false, Known::Older),
+            (Some("never-pushed"), true, Known::NeverPushed),
+            (Some("a-later-word"), true, Known::Unknown),
+        ] {
+            assert_eq!(holds.hold(commit, &said(known)), is_news, "{known:?}");
+            assert_eq!(holds.to_state()[0].reason(), reason, "{known:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::durable;
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{self, Problem};
+use crate::wire::{self, Known, Problem};
 
 /// A card of flash wears with each write, so what is merely told waits this long. While an upload runs it
 /// is told as often.
@@ -111,6 +111,9 @@ pub struct Hold {
     pub window: Option<u32>,
     #[serde(default)]
     pub detail: String,
+    /// What the receiver knows of the commit; `None` if it is too old to say.
+    #[serde(default)]
+    pub known: Option<Known>,
     /// Shell lines to paste.
     #[serde(default)]
     pub remediation: Option<String>,
@@ -124,8 +127,14 @@ impl Hold {
             head_commit: problem.head_commit,
             window: problem.window,
             detail: problem.detail.clone(),
+            known: problem.known,
             remediation: problem.remediation.clone(),
         }
+    }
+
+    /// What it is held for. A receiver that does not say means what all meant once.
+    pub fn reason(&self) -> Known {
+        self.known.unwrap_or(Known::Older)
     }
 }
 

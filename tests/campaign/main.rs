@@ -16,7 +16,7 @@ mod change;
 mod client;
 #[path = "../it/dice.rs"]
 mod dice;
-#[path = "../it/forgejo.rs"]
+#[path = "../it/forgejo/mod.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod forgejo;
 mod hostile;
@@ -33,6 +33,7 @@ mod pipelines;
 #[expect(unused_imports, reason = "the short runs use the rest")]
 mod power;
 mod power_cuts;
+mod real_forgejo;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod repository;
@@ -62,7 +63,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 18] = [
+    let runs: [(&str, fn()); 19] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -74,6 +75,7 @@ fn main() {
         ("growth", growth::of_the_receiver),
         ("half-closed", a_peer_that_ends_and_does_not_read),
         ("change", gate_under_change::all_sources),
+        ("forgejo", real_forgejo::cases),
         ("crowd", bad_network::crowd),
         ("line", bad_network::line),
         ("soak", half_an_hour::soak),

@@ -133,7 +133,7 @@ fn each_network_crate_has_its_place() {
         &[
             "src/shipper/transport.rs",
             "src/shipper/line.rs",
-            "src/receiver/version_gate/forgejo.rs",
+            "src/receiver/version_gate/forgejo/client.rs",
             "src/tls",
         ],
     );

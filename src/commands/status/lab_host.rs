@@ -12,6 +12,7 @@ use crate::shipper::queue::Root;
 use crate::shipper::state::Uploading;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 use crate::terminal::{Paint, one_line};
+use crate::wire::Known;
 use crate::{clock, events, human};
 
 /// At most this many refused episodes are listed; --json has them all.
@@ -78,10 +79,14 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
     for HeldHeap { hold, heap } in held {
         let commit = &hold.commit;
+        let is_unknown = hold.reason() == Known::Unknown;
+        let word = match is_unknown {
+            true => paint.warning("WAITS FOR THE GATE"),
+            false => paint.bad("HELD"),
+        };
         let _ = write!(
             page,
-            "{} since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
-            paint.bad("HELD"),
+            "{word} since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
             hold.since,
             amount(heap),
             one_line(&hold.detail),
@@ -92,10 +97,24 @@ fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
                 let _ = writeln!(page, "      {line}");
             }
         }
-        let _ = write!(
-            page,
-            "\n  It does not help those that are held: the code that made them stays what it was. They go\n  by themselves if the gate ever takes their commit. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
-        );
+        let _ = match hold.reason() {
+            Known::Unknown => writeln!(
+                page,
+                "\n  Nothing is to be done here: the receiver is asked again by itself. On the receiver, cis490\n  doctor says what is wrong.\n"
+            ),
+            Known::NeverPushed => writeln!(
+                page,
+                "\n  Push the commit, and they go by themselves. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n"
+            ),
+            Known::Elsewhere => writeln!(
+                page,
+                "\n  They go by themselves if their commit is ever merged. To give them up, and keep them in\n  refused/:\n\n      cis490 set-aside --commit {commit}\n"
+            ),
+            Known::Older => write!(
+                page,
+                "\n  It does not help those that are held: the code that made them stays what it was. They go\n  by themselves if the gate ever takes their commit. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+            ),
+        };
     }
 }
 

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::human;
 use crate::receiver::config::Config;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
+use crate::receiver::version_gate::failing_words;
 use crate::terminal::{Paint, one_line};
 
 pub fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
@@ -72,6 +73,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         );
         text += &alarm(paint, "SCRUB", &found);
     }
+    text += &gate_trouble(survey, paint);
     for host in survey.out_of_date() {
         text += &alarm(
             paint,
@@ -136,6 +138,25 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
     text
 }
 
+/// A gate that cannot look for new commits. With a fallback it goes on, and may be behind.
+fn gate_trouble(survey: &Survey, paint: Paint) -> String {
+    let gate = survey.gate.as_ref().filter(|gate| gate.enabled);
+    let Some((gate, failing)) = gate.and_then(|gate| Some((gate, gate.failing.as_ref()?))) else {
+        return String::new();
+    };
+    let (how, detail) = (failing_words(failing), one_line(&failing.detail));
+    let meanwhile = match gate.source.as_deref() {
+        Some("git-fallback") => "the local repository stands in",
+        Some(_) => "known commits get in, a fresh push does not",
+        None => "every upload waits",
+    };
+    alarm(
+        paint,
+        "GATE",
+        &format!("its source {how}: {meanwhile}; {detail}"),
+    )
+}
+
 fn gate(survey: &Survey, paint: Paint) -> String {
     let Some(gate) = &survey.gate else {
         return line("gate", "known while the receiver runs");
@@ -154,11 +175,9 @@ fn gate(survey: &Survey, paint: Paint) -> String {
         );
     };
     let age = human::span(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
-    let source = match source.as_str() {
-        "git-fallback" | "disk" => {
-            paint.warning(&format!("{source}, since Forgejo does not answer"))
-        }
-        other => other.to_owned(),
+    let source = match (source.as_str(), &gate.failing) {
+        ("git-fallback" | "disk", _) | (_, Some(_)) => paint.warning(source),
+        (other, None) => other.to_owned(),
     };
     let head = head.to_string();
     line(

@@ -69,12 +69,17 @@ fn gate(text: &mut Text, gate: &VersionGate) {
             age.as_secs_f64(),
         );
     }
-    let failing = gate.failing_for().unwrap_or(Duration::ZERO);
+    let failing = gate.failing();
     text.gauge(
         "cis490_gate_source_failing_seconds",
-        "For how long the source that decides has not answered (Forgejo, or git without one); 0 while it answers.",
-        failing.as_secs_f64(),
+        "For how long the source that decides (Forgejo, or git without one) has not told the newest commits; 0 while it tells them.",
+        failing.as_ref().map_or(0, |failing| failing.seconds.max(1)),
     );
+    if let Some(failing) = failing {
+        let name = "cis490_gate_source_failing_kind";
+        text.family(name, "gauge", "How it fails, while it does: always 1.");
+        text.sample(name, &format!("kind={:?}", failing.kind), 1);
+    }
     text.family(
         "cis490_gate_source",
         "gauge",

@@ -67,7 +67,7 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
-use crate::wire::Slot;
+use crate::wire::{Known, Slot};
 
 /// The crate below this room, for whoever sets what is logged.
 pub const CRATE: &str = "may_minihttp";
@@ -385,33 +385,36 @@ impl Exchange<'_> {
     }
 
     /// The commit's place in the window. A commit that is not there may be newer than what we
-    /// know: before it is refused, one refresh that begins after this moment is waited for.
+    /// know: before it is refused, one refresh that begins after this moment is waited for, and
+    /// what the source knows of it.
     fn look_twice(self, commit: &CommitHash) -> Result<u32, Refusal> {
         let gate = &self.shared.gate;
         match gate.look(commit) {
             Look::Admitted(position) => return Ok(position),
             // Disabled, the gate refuses nobody: there is nothing to wait for.
             Look::NotInWindow if gate.enabled() => {}
-            Look::NotInWindow => return Err(self.not_in_window(commit)),
+            Look::NotInWindow => return Err(self.not_in_window(commit, None)),
             Look::NotLoaded => return Err(Refusal::GateNotLoaded),
         }
         let place = self.shared.asking.take(self.connection.peer());
         let _place = place.map_err(|_| Refusal::GateBusy)?;
         let (sender, refreshed) = may::sync::mpsc::channel();
-        gate.ask(Box::new(move |how| {
-            let _ = sender.send(how);
-        }));
-        match gate.look_again(commit, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
+        let tell = move |heard| {
+            let _ = sender.send(heard); // nobody waits any longer: too late
+        };
+        let asked = gate.ask(commit, Box::new(tell));
+        match gate.look_again(commit, asked, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
             SecondLook::Admitted(position) => Ok(position),
-            SecondLook::NotInWindow => Err(self.not_in_window(commit)),
+            SecondLook::NotInWindow(known) => Err(self.not_in_window(commit, Some(known))),
             SecondLook::Busy => Err(Refusal::GateBusy),
             SecondLook::NotLoaded => Err(Refusal::GateNotLoaded),
         }
     }
 
-    fn not_in_window(self, commit: &CommitHash) -> Refusal {
+    fn not_in_window(self, commit: &CommitHash, known: Option<Known>) -> Refusal {
         Refusal::NotInWindow {
             commit: *commit,
+            known,
             facts: Box::new(self.shared.gate.facts()),
         }
     }

@@ -59,6 +59,17 @@ struct Content {
     withdrawn: Withdrawn,
 }
 
+impl Content {
+    fn memory(&self, size: u32) -> Option<Memory> {
+        let now_s = clock::unix_seconds(SystemTime::now());
+        Some(Memory {
+            window: Window::new(self.commits.iter().copied(), size, Source::Disk)?,
+            age: Duration::from_secs(now_s.saturating_sub(self.good_at)),
+            withdrawn: self.withdrawn.clone(),
+        })
+    }
+}
+
 /// What an earlier run knew.
 pub struct Memory {
     pub window: Window,
@@ -100,20 +111,20 @@ impl WindowFile {
             events::gate_file_of_another(&self.path, &content.origin.branch);
             return None;
         }
-        let now_s = clock::unix_seconds(SystemTime::now());
-        let age = Duration::from_secs(now_s.saturating_sub(content.good_at));
-        let window = Window::new(content.commits.iter().copied(), size, Source::Disk)?;
+        let memory = content.memory(size)?;
         self.written = Instant::now()
-            .checked_sub(age.min(REWRITE_AFTER))
+            .checked_sub(memory.age.min(REWRITE_AFTER))
             .map(|at| Written {
                 commits: content.commits,
                 at,
             });
-        Some(Memory {
-            window,
-            age,
-            withdrawn: content.withdrawn,
-        })
+        Some(memory)
+    }
+
+    /// As [`WindowFile::load`], for one that only looks: without a word in the log.
+    pub fn peek(&self, size: u32) -> Option<Memory> {
+        let content = self.read().ok()??;
+        (content.origin == self.origin).then(|| content.memory(size))?
     }
 
     /// Keeps a window that a source has just confirmed, if that is news enough to be written. What

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use super::child::{self, Output};
 use super::trouble::Trouble;
+use super::window::Window;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
+use crate::wire::Known;
 
 /// Where the installer puts the checkout: used if nothing is configured and it is there.
 const DEFAULT_REPOSITORY: &str = "/opt/cis490/.git";
@@ -86,6 +88,54 @@ impl LocalGit {
                 .is_ok_and(|output| output.status.success())
     }
 
+    /// What the repository knows of a commit that the window below `head` lacks. It is the only
+    /// source here, so what it lacks was never pushed; but a shallow one cannot say so.
+    pub fn known(&self, commit: CommitHash, head: CommitHash) -> Known {
+        match self.is_ancestor(commit, head) {
+            Some(true) => Known::Older,
+            Some(false) => Known::Elsewhere,
+            None if self.has(head) && !self.has(commit) && !self.is_shallow() => Known::NeverPushed,
+            None => Known::Unknown,
+        }
+    }
+
+    /// Whether `commit` is surely an ancestor of the window's head, by a repository that may be
+    /// behind it: then its own newest commit must be one that the window has.
+    pub fn knows_as_older(&self, commit: CommitHash, window: &Window) -> bool {
+        match self.is_ancestor(commit, window.head()) {
+            Some(is_ancestor) => is_ancestor,
+            None => self.list(1).is_ok_and(|listing| {
+                let tip = listing.commits[0];
+                window.position(&tip).is_some() && self.is_ancestor(commit, tip) == Some(true)
+            }),
+        }
+    }
+
+    /// `None` if it lacks one of the two, or cannot be asked.
+    fn is_ancestor(&self, commit: CommitHash, of: CommitHash) -> Option<bool> {
+        let (commit, of) = (commit.to_string(), of.to_string());
+        let output = self
+            .git(&["merge-base", "--is-ancestor", &commit, &of], 0)
+            .ok()?;
+        match output.status.code() {
+            Some(0) => Some(true),
+            Some(1) => Some(false),
+            _ => None,
+        }
+    }
+
+    fn has(&self, commit: CommitHash) -> bool {
+        let object = format!("{commit}^{{commit}}");
+        self.git(&["cat-file", "-e", &object], 0)
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// True also if it cannot be asked.
+    fn is_shallow(&self) -> bool {
+        self.git(&["rev-parse", "--is-shallow-repository"], 1)
+            .map_or(true, |output| output.stdout.trim_ascii() != b"false")
+    }
+
     fn log(&self, reference: String, size: u32) -> Result<Listing, Trouble> {
         let count = size.to_string();
         let ask = [
@@ -139,7 +189,7 @@ impl LocalGit {
             "git-refused",
             format!("git told no commits of {reference} in {path}: {words}"),
             format!(
-                "see that local_repo_path is a repository with the branch {} that this program's user may read",
+                "see that local_repo_path is a repository with the branch {} that this program's user may read; if it is another, set it, then systemctl restart cis490-receiver",
                 self.branch
             ),
         )

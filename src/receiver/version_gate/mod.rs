@@ -6,12 +6,16 @@
 //!    [`ask`](VersionGate::ask) it to refresh, and waits for that at most [`ASK_PATIENCE`].
 //! 3. A window is replaced as a whole, by a source that answered well, and never by nothing.
 //!    "No window" is a wait (503), never "reject all".
+//! 4. A gate that cannot ask its source says so of itself: what it does not know is `unknown` then,
+//!    and not out of date.
 
+mod beyond;
 mod child;
 mod disk;
 mod forgejo;
 mod git;
 mod refresher;
+mod sources;
 mod trouble;
 mod window;
 mod withdrawn;
@@ -20,21 +24,23 @@ pub mod trial;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+pub use beyond::Kept;
 #[cfg(any(test, fuzzing))]
 pub use forgejo::fuzzed_answers;
-pub use trouble::Trouble;
+pub use trouble::{Trouble, failing_words};
 pub use window::Window;
 
 use self::disk::WindowFile;
 use self::forgejo::Forgejo;
 use self::git::LocalGit;
-use self::refresher::{Refresher, Sources};
+use self::refresher::Refresher;
+use self::sources::Sources;
 use self::withdrawn::Withdrawn;
 use crate::events;
 use crate::failure::Failure;
@@ -42,7 +48,7 @@ use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::receiver::refusal::GateFacts;
 use crate::receiver::vital::{Pong, Stopper, spawn_vital};
-use crate::wire::GateState;
+use crate::wire::{Failing, GateState, Known};
 
 /// How long a request waits for the refresh that it asked for.
 pub const ASK_PATIENCE: Duration = Duration::from_secs(2);
@@ -70,26 +76,47 @@ pub enum Refreshed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondLook {
     Admitted(u32),
-    /// 412, on the window that we have.
-    NotInWindow,
+    /// 412, on the window that we have, and what else is known of the commit.
+    NotInWindow(Known),
     /// 503: the commit may be newer than what we know, and the source has not said.
     Busy,
     /// 503: there is no window at all.
     NotLoaded,
 }
 
-/// Called on the timer thread with how the refresh ended. Must not block.
-pub type Ask = Box<dyn FnOnce(Refreshed) + Send>;
+/// What a request that has asked hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub ended: Refreshed,
+    /// Of its commit, if that is not in the window now.
+    pub known: Known,
+}
+
+impl Heard {
+    fn of(ended: Refreshed, known: Known) -> Heard {
+        Heard { ended, known }
+    }
+}
+
+/// Called on the timer thread with what there is to hear. Must not block.
+pub type Ask = Box<dyn FnOnce(Heard) + Send>;
+
+/// A request that waits.
+struct Question {
+    commit: CommitHash,
+    asked: Instant,
+    done: Ask,
+}
 
 /// What the timer thread hears.
 enum Call {
-    Ask(Ask),
+    Ask(Question),
     /// Is it alive?
     Ping(Pong),
 }
 
 pub struct VersionGate {
-    known: Arc<Known>,
+    knowledge: Arc<Knowledge>,
     remediation: String,
     /// To the timer thread, which ends when this is gone.
     calls: Sender<Call>,
@@ -107,11 +134,11 @@ impl VersionGate {
     ) -> Result<Arc<VersionGate>, Failure> {
         let forgejo = Forgejo::new(config)?;
         let git = LocalGit::new(config);
-        let known = Arc::new(Known::new(config));
+        let knowledge = Arc::new(Knowledge::new(config));
         let mut file = WindowFile::new(data_dir, config, &git);
         let withdrawn = match file.load(config.window) {
             Some(memory) => {
-                known.remember(memory.window, memory.age);
+                knowledge.remember(memory.window, memory.age);
                 memory.withdrawn
             }
             None => Withdrawn::default(),
@@ -120,16 +147,12 @@ impl VersionGate {
             events::gate_is_disabled();
         }
         let (calls, inbox) = mpsc::channel();
-        let refresher = Refresher {
-            known: known.clone(),
-            calls: inbox,
-            sources: Sources::new(forgejo, git, withdrawn),
-            file,
-            interval: Duration::from_secs(config.refresh_seconds),
-        };
+        let interval = Duration::from_secs(config.refresh_seconds);
+        let sources = Sources::new(forgejo, git, withdrawn);
+        let refresher = Refresher::new(knowledge.clone(), inbox, sources, file, interval);
         spawn_vital("gate-timer", stopper, move || refresher.run())?;
         Ok(Arc::new(VersionGate {
-            known,
+            knowledge,
             remediation: config.remediation.clone(),
             calls,
         }))
@@ -137,7 +160,7 @@ impl VersionGate {
 
     /// One atomic load and one lookup: no lock, allocation or I/O.
     pub fn look(&self, commit: &CommitHash) -> Look {
-        match &*self.known.window.load() {
+        match &*self.knowledge.window.load() {
             None => Look::NotLoaded,
             Some(window) => window
                 .position(commit)
@@ -145,12 +168,22 @@ impl VersionGate {
         }
     }
 
-    /// Asks for one refresh that begins after now. `done` hears how it ended, on the timer thread,
-    /// which it must not block; it is told `Failed` at once if the last refresh failed and none is
-    /// due within [`ASK_PATIENCE`]. However many ask, there is one refresh a second at most.
-    pub fn ask(&self, done: Ask) {
+    /// Asks for one refresh that begins after now, and what is known of a commit that is not in the
+    /// window then. `done` hears both on the timer thread, which it must not block; at once, with
+    /// `Failed`, if the last refresh failed and none is due within [`ASK_PATIENCE`]. However many
+    /// ask, there is one refresh a second at most, and one question about a commit.
+    ///
+    /// Gives the moment of the question, for [`VersionGate::look_again`].
+    pub fn ask(&self, commit: &CommitHash, done: Ask) -> Instant {
+        let asked = Instant::now();
+        let question = Question {
+            commit: *commit,
+            asked,
+            done,
+        };
         // The thread is gone only when the process is ending: nobody waits for the answer.
-        let _ = self.calls.send(Call::Ask(done));
+        let _ = self.calls.send(Call::Ask(question));
+        asked
     }
 
     /// The timer thread calls it between two refreshes.
@@ -158,47 +191,60 @@ impl VersionGate {
         let _ = self.calls.send(Call::Ping(pong)); // as above
     }
 
-    /// What a request is told that looked, asked and waited. `ended` is what it heard, `None` if
-    /// it heard nothing within [`ASK_PATIENCE`].
-    pub fn look_again(&self, commit: &CommitHash, ended: Option<Refreshed>) -> SecondLook {
-        match self.look(commit) {
-            Look::Admitted(position) => SecondLook::Admitted(position),
-            Look::NotLoaded => SecondLook::NotLoaded,
-            Look::NotInWindow if ended.is_none() && !self.last_failed() => SecondLook::Busy,
-            Look::NotInWindow => SecondLook::NotInWindow,
+    /// What a request is told that looked, asked and waited. `heard` is what it heard, `None` if it
+    /// heard nothing within [`ASK_PATIENCE`].
+    pub fn look_again(
+        &self,
+        commit: &CommitHash,
+        asked: Instant,
+        heard: Option<Heard>,
+    ) -> SecondLook {
+        match (self.look(commit), heard) {
+            (Look::Admitted(position), _) => SecondLook::Admitted(position),
+            (Look::NotLoaded, _) => SecondLook::NotLoaded,
+            (Look::NotInWindow, Some(heard)) => SecondLook::NotInWindow(heard.known),
+            // The refresh was in time, and only the commit's own turn was not.
+            (Look::NotInWindow, None)
+                if self.last_failed() || self.knowledge.was_refreshed_since(asked) =>
+            {
+                SecondLook::NotInWindow(Known::Unknown)
+            }
+            (Look::NotInWindow, None) => SecondLook::Busy,
         }
     }
 
     /// Whether the last refresh that ended got no answer from the source that decides: Forgejo, or
     /// git where no Forgejo is configured.
     pub fn last_failed(&self) -> bool {
-        self.known.main_failed.load(Ordering::Acquire)
+        self.knowledge.is_failing()
     }
 
-    /// How long that has been so.
-    pub fn failing_for(&self) -> Option<Duration> {
-        let since_ms = self.known.failing_since_ms.load(Ordering::Acquire);
-        let ms = self.known.now_ms() - since_ms;
-        self.last_failed()
-            .then(|| Duration::from_millis(ms.max(0).unsigned_abs()))
+    /// Why, and for how long, that has been so.
+    pub fn failing(&self) -> Option<Failing> {
+        self.knowledge.failing()
+    }
+
+    /// What the sources were last heard to know of commits that are not in the window.
+    pub fn beyond(&self) -> Arc<Kept> {
+        self.knowledge.beyond.load_full()
     }
 
     pub fn window(&self) -> Option<Arc<Window>> {
-        self.known.window()
+        self.knowledge.window()
     }
 
     pub fn enabled(&self) -> bool {
-        self.known.enabled
+        self.knowledge.enabled
     }
 
     /// How many commits are admitted, by the configuration.
     pub fn configured_window(&self) -> u32 {
-        self.known.size
+        self.knowledge.size
     }
 
     /// Since a source last confirmed the window; `None` without one.
     pub fn age(&self) -> Option<Duration> {
-        self.known.age()
+        self.knowledge.age()
     }
 
     /// The body of `GET /v1/gate`.
@@ -213,7 +259,7 @@ impl VersionGate {
             window: self.configured_window(),
             commits: window.map_or(Vec::new(), |window| window.commits().to_vec()),
             age_seconds: self.age().map(|age| age.as_secs()),
-            failing: None,
+            failing: self.failing(),
         }
     }
 
@@ -224,34 +270,44 @@ impl VersionGate {
             window: self.configured_window(),
             age_seconds: self.age().map(|age| age.as_secs()),
             remediation: self.remediation.clone(),
+            failing: self.failing(),
         }
     }
 }
 
+/// Since when the source that decides cannot be asked, and why.
+struct Blind {
+    trouble: Trouble,
+    since: Instant,
+}
+
 /// What the gate knows: read by every request, written by the timer thread alone.
-struct Known {
+struct Knowledge {
     enabled: bool,
     size: u32,
     window: ArcSwapOption<Window>,
     /// When a source last confirmed the window, in milliseconds of our own clock: before zero for
     /// one from an earlier run. Beside the window, so that to confirm swaps nothing.
     confirmed_ms: AtomicI64,
-    main_failed: AtomicBool,
-    /// When the first of the failures in a row ended; means nothing while there is none.
-    failing_since_ms: AtomicI64,
+    /// When the last refresh began that a source answered, by the same clock.
+    refreshed_ms: AtomicI64,
+    /// Of the source that decides.
+    failing: ArcSwapOption<Blind>,
+    beyond: ArcSwap<Kept>,
     /// Where our own clock begins.
     start: Instant,
 }
 
-impl Known {
-    fn new(config: &GateConfig) -> Known {
-        Known {
+impl Knowledge {
+    fn new(config: &GateConfig) -> Knowledge {
+        Knowledge {
             enabled: config.enabled,
             size: config.window,
             window: ArcSwapOption::empty(),
             confirmed_ms: AtomicI64::new(0),
-            main_failed: AtomicBool::new(false),
-            failing_since_ms: AtomicI64::new(0),
+            refreshed_ms: AtomicI64::new(i64::MIN),
+            failing: ArcSwapOption::empty(),
+            beyond: ArcSwap::default(),
             start: Instant::now(),
         }
     }
@@ -298,12 +354,51 @@ impl Known {
         }
     }
 
-    fn set_main_failed(&self, failed: bool) {
-        if failed && !self.main_failed.load(Ordering::Acquire) {
-            self.failing_since_ms
-                .store(self.now_ms(), Ordering::Release);
+    /// A source answered a refresh that began then.
+    fn refreshed(&self, began: Instant) {
+        self.refreshed_ms
+            .store(self.ms_of(began), Ordering::Release);
+    }
+
+    fn was_refreshed_since(&self, asked: Instant) -> bool {
+        self.ms_of(asked) < self.refreshed_ms.load(Ordering::Acquire)
+    }
+
+    fn set_failing(&self, trouble: &Trouble) {
+        let before = self.failing.load();
+        let since = before
+            .as_ref()
+            .map_or_else(Instant::now, |before| before.since);
+        if before
+            .as_ref()
+            .is_none_or(|before| before.trouble != *trouble)
+        {
+            let trouble = trouble.clone();
+            self.failing.store(Some(Arc::new(Blind { trouble, since })));
         }
-        self.main_failed.store(failed, Ordering::Release);
+    }
+
+    fn set_well(&self) {
+        if self.failing.load().is_some() {
+            self.failing.store(None);
+        }
+    }
+
+    fn is_failing(&self) -> bool {
+        self.failing.load().is_some()
+    }
+
+    fn failing(&self) -> Option<Failing> {
+        self.failing.load().as_ref().map(|blind| Failing {
+            kind: blind.trouble.kind.to_owned(),
+            seconds: blind.since.elapsed().as_secs(),
+            detail: format!("{}; {}", blind.trouble.what, blind.trouble.remedy),
+        })
+    }
+
+    fn ms_of(&self, moment: Instant) -> i64 {
+        let since = moment.saturating_duration_since(self.start);
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
     }
 
     fn now_ms(&self) -> i64 {

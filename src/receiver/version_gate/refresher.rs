@@ -6,46 +6,35 @@
 //! 3. A refresh that fails or brings nothing keeps the window that we have.
 //! 4. Forgejo decides while it answers. When it fails, git is asked in the same refresh, and counts
 //!    only if it is not older than what we have and has nothing that Forgejo took back.
+//! 5. Between two refreshes it asks about the commits that requests wait for: see `beyond.rs`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::beyond::{Beyond, Ground};
 use super::disk::WindowFile;
-use super::forgejo::Forgejo;
-use super::git::LocalGit;
-use super::trouble::{Told, Trouble};
-use super::window::Window;
-use super::withdrawn::Withdrawn;
-use super::{ASK_PATIENCE, Ask, Call, Known, Refreshed};
-use crate::events;
-use crate::names::CommitHash;
-use crate::wire::Source;
+use super::sources::{Ended, Sources};
+use super::{ASK_PATIENCE, Call, Heard, Knowledge, Question, Refreshed};
+use crate::wire::Known;
 
 /// Between the beginnings of two refreshes, whoever asks.
 const ASKED_INTERVAL: Duration = Duration::from_secs(1);
 /// After one that outlasted the whole interval: a source that hangs is left alone a while.
 const PAUSE: Duration = Duration::from_secs(1);
 
-pub struct Refresher {
-    pub known: Arc<Known>,
-    pub calls: Receiver<Call>,
-    pub sources: Sources,
-    pub file: WindowFile,
-    pub interval: Duration,
-}
+/// Until a head is listed that Forgejo has and cannot list yet.
+const NOT_YET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where windows come from, and what was told about those that are in trouble.
-pub struct Sources {
-    forgejo: Option<Forgejo>,
-    git: LocalGit,
-    /// The head whose list is our window, all of it Forgejo's. `None` after a start and after a
-    /// fallback: then the next refresh lists even if the head has not moved.
-    listed: Option<CommitHash>,
-    withdrawn: Withdrawn,
-    told_forgejo: Told,
-    told_git: Told,
-    told_no_window: Told,
+pub struct Refresher {
+    knowledge: Arc<Knowledge>,
+    calls: Receiver<Call>,
+    sources: Sources,
+    beyond: Beyond,
+    file: WindowFile,
+    interval: Duration,
+    /// Requests that wait for the refresh that begins next.
+    waiting: Vec<Question>,
 }
 
 /// When the next refresh may begin.
@@ -58,52 +47,161 @@ struct Schedule {
 }
 
 impl Refresher {
+    pub fn new(
+        knowledge: Arc<Knowledge>,
+        calls: Receiver<Call>,
+        sources: Sources,
+        file: WindowFile,
+        interval: Duration,
+    ) -> Refresher {
+        Refresher {
+            knowledge,
+            calls,
+            sources,
+            beyond: Beyond::new(),
+            file,
+            interval,
+            waiting: Vec::new(),
+        }
+    }
+
     /// Until the gate is gone.
     pub fn run(mut self) {
         let mut schedule = Schedule::at_start();
-        while let Some(waiting) = self.wait(&schedule) {
+        while self.wait(&schedule) {
             let began = Instant::now();
-            let ended = self.sources.refresh(&self.known);
-            schedule = Schedule {
-                due: (began + self.interval).max(Instant::now() + PAUSE),
-                asked: began + ASKED_INTERVAL,
-                last: ended,
-            };
-            for ask in waiting {
-                ask(ended);
-            }
-            // After the answers: an SD card's fsync must not keep a request waiting.
-            if ended == Refreshed::Done
-                && let Some(window) = self.known.window()
-            {
-                self.file.keep(&window, &self.sources.withdrawn);
+            let waiting = &mut self.waiting;
+            let knowledge = &*self.knowledge;
+            let ended = self
+                .sources
+                .refresh(knowledge, &mut || answer_the_admitted(waiting, knowledge));
+            schedule = self.schedule_after(ended, began);
+            self.stand();
+            match ended {
+                Ended::Done => {
+                    self.knowledge.refreshed(began);
+                    self.answer(Refreshed::Done);
+                    // After the answers: an SD card's fsync must not keep a request waiting.
+                    if let Some(window) = self.knowledge.window() {
+                        self.file.keep(&window, self.sources.withdrawn());
+                    }
+                }
+                Ended::Failed => self.answer(Refreshed::Failed),
+                // They wait for the next one. Who has given up hears nothing.
+                Ended::NotYet => self
+                    .waiting
+                    .retain(|one| one.asked.elapsed() < ASK_PATIENCE),
             }
         }
     }
 
-    /// Waits until a refresh is to begin: who is to hear its end. `None` if the gate is gone.
-    fn wait(&self, schedule: &Schedule) -> Option<Vec<Ask>> {
-        let mut waiting = Vec::new();
+    fn schedule_after(&self, ended: Ended, began: Instant) -> Schedule {
+        let (interval, last) = match ended {
+            Ended::Done => (self.interval, Refreshed::Done),
+            Ended::Failed => (self.interval, Refreshed::Failed),
+            Ended::NotYet => (self.interval.min(NOT_YET_INTERVAL), Refreshed::Done),
+        };
+        Schedule {
+            due: (began + interval).max(Instant::now() + PAUSE),
+            asked: began + ASKED_INTERVAL,
+            last,
+        }
+    }
+
+    /// Waits until a refresh is to begin, and asks about commits meanwhile. False if the gate is gone.
+    fn wait(&mut self, schedule: &Schedule) -> bool {
         loop {
-            let begin = schedule.begin(waiting.is_empty());
-            let left = begin.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                for call in self.calls.try_iter() {
-                    match call {
-                        Call::Ask(ask) => waiting.push(ask),
-                        Call::Ping(pong) => pong(),
-                    }
-                }
-                return Some(waiting);
+            let begin = schedule.begin(self.waiting.is_empty());
+            let now = Instant::now();
+            if begin <= now {
+                return self.hear_all();
             }
-            match self.calls.recv_timeout(left) {
+            let of_beyond = self.beyond.due().unwrap_or(begin);
+            if of_beyond <= now {
+                self.ask_beyond();
+                continue;
+            }
+            match self.calls.recv_timeout(begin.min(of_beyond) - now) {
                 Ok(Call::Ping(pong)) => pong(),
-                Ok(Call::Ask(ask)) if schedule.is_hopeless() => ask(Refreshed::Failed),
-                Ok(Call::Ask(ask)) => waiting.push(ask),
+                Ok(Call::Ask(question)) if schedule.is_hopeless() => {
+                    self.tell_what_is_known(question, Refreshed::Failed);
+                }
+                Ok(Call::Ask(question)) => self.waiting.push(question),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Who has asked by now is answered by the refresh that begins now.
+    fn hear_all(&mut self) -> bool {
+        for call in self.calls.try_iter() {
+            match call {
+                Call::Ask(question) => self.waiting.push(question),
+                Call::Ping(pong) => pong(),
+            }
+        }
+        true
+    }
+
+    fn answer(&mut self, ended: Refreshed) {
+        for question in std::mem::take(&mut self.waiting) {
+            self.tell_what_is_known(question, ended);
+        }
+    }
+
+    /// At once if that is known, or no source can tell; else when the commit's turn has come.
+    fn tell_what_is_known(&mut self, question: Question, ended: Refreshed) {
+        let is_outside = self
+            .knowledge
+            .window()
+            .is_some_and(|window| window.position(&question.commit).is_none());
+        let may_tell = self.sources.may_tell_known(&self.knowledge);
+        match self.beyond.kept(&question.commit) {
+            Some(known) => (question.done)(Heard::of(ended, known)),
+            None if is_outside && may_tell => self.beyond.line_up(question, ended),
+            None => (question.done)(Heard::of(ended, Known::Unknown)),
+        }
+    }
+
+    fn ask_beyond(&mut self) {
+        let (Some(commit), Some(window)) = (self.beyond.first(), self.knowledge.window()) else {
+            return self.beyond.answered(Known::Unknown);
+        };
+        let known = self.sources.known(commit, &window, &self.knowledge);
+        self.beyond.answered(known);
+        self.publish_beyond();
+    }
+
+    /// What was told of commits holds below the head that it was told for.
+    fn stand(&mut self) {
+        let Some(window) = self.knowledge.window() else {
+            return;
+        };
+        let ground = Ground {
+            head: window.head(),
+            failing: self.knowledge.is_failing(),
+        };
+        let before = self.beyond.head();
+        let still_older = before.is_some_and(|head| window.position(&head).is_some());
+        if self.beyond.stand_on(ground, still_older) {
+            self.publish_beyond();
+        }
+    }
+
+    fn publish_beyond(&self) {
+        self.knowledge.beyond.store(self.beyond.all_kept());
+    }
+}
+
+/// While a long list is on its way, the newest commits are in the window already.
+fn answer_the_admitted(waiting: &mut Vec<Question>, knowledge: &Knowledge) {
+    let Some(window) = knowledge.window() else {
+        return;
+    };
+    let is_in = |question: &mut Question| window.position(&question.commit).is_some();
+    for question in waiting.extract_if(.., is_in) {
+        (question.done)(Heard::of(Refreshed::Done, Known::Unknown));
     }
 }
 
@@ -127,170 +225,6 @@ impl Schedule {
     /// Whether a request that asks now would wait in vain.
     fn is_hopeless(&self) -> bool {
         self.last == Refreshed::Failed && Instant::now() + ASK_PATIENCE < self.due
-    }
-}
-
-impl Sources {
-    pub fn new(forgejo: Option<Forgejo>, git: LocalGit, withdrawn: Withdrawn) -> Sources {
-        Sources {
-            forgejo,
-            git,
-            listed: None,
-            withdrawn,
-            told_forgejo: Told::default(),
-            told_git: Told::default(),
-            told_no_window: Told::default(),
-        }
-    }
-
-    /// Asks the sources once, in their order, and makes what they say known.
-    fn refresh(&mut self, known: &Known) -> Refreshed {
-        let ended = match &self.forgejo {
-            Some(forgejo) => match ask_forgejo(forgejo, self.listed, known.size()) {
-                Ok(answer) => {
-                    self.forgejo_answered(answer, known);
-                    Refreshed::Done
-                }
-                Err(trouble) => {
-                    tell(&mut self.told_forgejo, Source::Forgejo, &trouble, known);
-                    self.fall_back(known)
-                }
-            },
-            None => self.ask_git(known),
-        };
-        if ended == Refreshed::Done {
-            self.told_no_window.is_over();
-        } else if known.window().is_none() && known.enabled() {
-            self.tell_no_window();
-        }
-        ended
-    }
-
-    fn forgejo_answered(&mut self, answer: Answer, known: &Known) {
-        known.set_main_failed(false);
-        if self.told_forgejo.is_over() {
-            events::gate_source_back(Source::Forgejo);
-        }
-        match answer {
-            Answer::Unmoved => known.confirm(),
-            Answer::Listed(window) => {
-                self.listed = Some(window.head());
-                if let Some(ours) = known.window() {
-                    self.withdrawn.note(&ours, &window);
-                }
-                known.take(window);
-            }
-        }
-    }
-
-    /// Forgejo has failed: git's commits, if they are not older than ours.
-    fn fall_back(&mut self, known: &Known) -> Refreshed {
-        known.set_main_failed(true);
-        match self.fallback_window(known) {
-            None => Refreshed::Failed,
-            Some(Ok(window)) => {
-                self.told_git.is_over();
-                self.listed = None;
-                known.take(window);
-                Refreshed::Done
-            }
-            Some(Err(trouble)) => {
-                tell(&mut self.told_git, Source::GitFallback, &trouble, known);
-                Refreshed::Failed
-            }
-        }
-    }
-
-    /// `None` if there is no local repository.
-    fn fallback_window(&self, known: &Known) -> Option<Result<Window, Trouble>> {
-        let path = self.git.path()?;
-        let ours = known.window();
-        let listing = match self.git.list(known.size()) {
-            Ok(listing) => listing,
-            Err(trouble) => return Some(Err(trouble)),
-        };
-        let is_current = |ours: &Window| {
-            self.git.includes(&listing, ours.head())
-                && !self.withdrawn.returns_in(&listing.commits, ours.head())
-        };
-        let window = match ours.as_deref() {
-            Some(ours) if !is_current(ours) => None,
-            ours => Window::fallback(&listing.commits, ours, known.size()),
-        };
-        Some(window.ok_or_else(|| {
-            Trouble::new(
-                "git-behind",
-                format!("the local repository {} lacks the newest commit that we know, or still has what a force-push took back; the window stays as it is", path.display()),
-                "pull there (git pull), or mend Forgejo",
-            )
-        }))
-    }
-
-    /// No Forgejo is configured: git decides alone.
-    fn ask_git(&mut self, known: &Known) -> Refreshed {
-        let listed = match self.git.path() {
-            Some(_) => self.git.list(known.size()),
-            // Disabled, the gate needs none: "disable and collect" is no trouble.
-            None if !known.enabled() => return Refreshed::Failed,
-            None => Err(no_source()),
-        };
-        let window = listed.map(|listing| Window::new(listing.commits, known.size(), Source::Git));
-        known.set_main_failed(window.is_err());
-        match window {
-            Ok(window) => {
-                if self.told_git.is_over() {
-                    events::gate_source_back(Source::Git);
-                }
-                window.into_iter().for_each(|window| known.take(window));
-                Refreshed::Done
-            }
-            Err(trouble) => {
-                tell(&mut self.told_git, Source::Git, &trouble, known);
-                Refreshed::Failed
-            }
-        }
-    }
-
-    fn tell_no_window(&mut self) {
-        if self.told_no_window.is_due("no-window", Instant::now()) {
-            events::gate_has_no_window();
-        }
-    }
-}
-
-/// What Forgejo says in one refresh.
-enum Answer {
-    /// The head is the one that was listed last.
-    Unmoved,
-    Listed(Window),
-}
-
-fn ask_forgejo(
-    forgejo: &Forgejo,
-    listed: Option<CommitHash>,
-    size: u32,
-) -> Result<Answer, Trouble> {
-    let head = forgejo.head()?;
-    if listed == Some(head) {
-        return Ok(Answer::Unmoved);
-    }
-    let commits = forgejo.list(head, size)?;
-    Window::new(commits, size, Source::Forgejo)
-        .map(Answer::Listed)
-        .ok_or_else(|| Trouble::new("empty", "Forgejo listed no commit", "push the branch"))
-}
-
-fn no_source() -> Trouble {
-    Trouble::new(
-        "no-source",
-        "neither forgejo_url nor a local repository tells the newest commits",
-        "set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; or enabled = false",
-    )
-}
-
-fn tell(told: &mut Told, source: Source, trouble: &Trouble, known: &Known) {
-    if told.is_due(trouble.kind, Instant::now()) {
-        events::gate_refresh_failed(source, trouble, known.age());
     }
 }
 

@@ -1,8 +1,12 @@
 //! Each source asked once, beside the gate and without it: for `cis490 doctor`.
 
-use super::forgejo::Forgejo;
+use std::path::Path;
+
+use super::disk::WindowFile;
+use super::forgejo::{Forgejo, Unlisted};
 use super::git::LocalGit;
 use super::trouble::Trouble;
+use super::withdrawn::Withdrawn;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
@@ -11,37 +15,109 @@ use crate::receiver::config::GateConfig;
 pub struct Tried {
     pub name: &'static str,
     pub told: Result<Told, Trouble>,
+    /// What is worth knowing of a source that answers.
+    pub beware: Vec<Trouble>,
 }
 
 pub struct Told {
     pub head: CommitHash,
     /// How many of the wanted commits it has.
     pub commits: usize,
+    /// Of the local repository: whether it would count now if Forgejo did not answer.
+    pub stands_in: bool,
+}
+
+/// What the receiver knows, which a local repository must not be older than.
+#[derive(Default)]
+pub struct Ours {
+    pub head: Option<CommitHash>,
+    withdrawn: Withdrawn,
+}
+
+impl Ours {
+    /// By `window.json`, and by the running receiver's own word if there is one.
+    pub fn of(config: &GateConfig, data_dir: &Path, running: Option<CommitHash>) -> Ours {
+        let file = WindowFile::new(data_dir, config, &LocalGit::new(config));
+        let memory = file.peek(config.window);
+        let kept = memory.as_ref().map(|memory| memory.window.head());
+        Ours {
+            head: running.or(kept),
+            withdrawn: memory.map(|memory| memory.withdrawn).unwrap_or_default(),
+        }
+    }
 }
 
 /// Asks every configured source for its window, Forgejo first. Waits for each, up to its timeouts.
 ///
 /// Errors: a token that cannot be read, or a URL that this build cannot speak to.
-pub fn try_sources(config: &GateConfig) -> Result<Vec<Tried>, Failure> {
+pub fn try_sources(config: &GateConfig, ours: &Ours) -> Result<Vec<Tried>, Failure> {
     let mut tried = Vec::new();
-    if let Some(forgejo) = Forgejo::new(config)? {
-        let told = forgejo.head().and_then(|head| {
-            let commits = forgejo.list(head, config.window)?.len();
-            Ok(Told { head, commits })
-        });
-        let name = "forgejo";
-        tried.push(Tried { name, told });
-    }
-    let git = LocalGit::new(config);
-    if git.path().is_some() {
-        let told = git.list(config.window).map(|listing| Told {
-            head: listing.commits[0],
-            commits: listing.commits.len(),
-        });
+    if let Some(mut forgejo) = Forgejo::new(config)? {
+        let told = try_forgejo(&mut forgejo, config.window);
         tried.push(Tried {
-            name: "local git",
+            name: "forgejo",
+            beware: match told.is_ok() {
+                true => beware(&mut forgejo),
+                false => Vec::new(),
+            },
             told,
         });
     }
+    let git = LocalGit::new(config);
+    if git.path().is_some() {
+        tried.push(Tried {
+            name: "local git",
+            told: try_git(&git, config.window, ours),
+            beware: Vec::new(),
+        });
+    }
     Ok(tried)
+}
+
+fn try_forgejo(forgejo: &mut Forgejo, window: u32) -> Result<Told, Trouble> {
+    let head = forgejo.head()?;
+    let listed = forgejo.list(head, window);
+    let commits = listed.map_err(|unlisted| match unlisted {
+        Unlisted::NotYet(trouble) | Unlisted::Failed(trouble) => trouble,
+    })?;
+    Ok(Told {
+        head,
+        commits: commits.len(),
+        stands_in: true,
+    })
+}
+
+fn try_git(git: &LocalGit, window: u32, ours: &Ours) -> Result<Told, Trouble> {
+    let listing = git.list(window)?;
+    let stands_in = ours.head.is_none_or(|head| {
+        git.includes(&listing, head) && !ours.withdrawn.returns_in(&listing.commits, head)
+    });
+    Ok(Told {
+        head: listing.commits[0],
+        commits: listing.commits.len(),
+        stands_in,
+    })
+}
+
+/// A repository that tells its branch, and will not tell all that is pushed.
+fn beware(forgejo: &mut Forgejo) -> Vec<Trouble> {
+    let Ok(repository) = forgejo.repository() else {
+        return Vec::new(); // an old version's; the branch is what counts
+    };
+    let mut beware = Vec::new();
+    if repository.mirror {
+        beware.push(Trouble::new(
+            "mirror",
+            "the repository is a mirror, which Forgejo pulls every 8 h unless it is told otherwise: a push to its original gets in only then",
+            "name the original in [version_gate], then systemctl restart cis490-receiver; or shorten the mirror's interval in its settings",
+        ));
+    }
+    if repository.archived {
+        beware.push(Trouble::new(
+            "archived",
+            "the repository is archived: nothing can be pushed to it",
+            "take it out of the archive in its settings; or name the one that is in use in [version_gate], then systemctl restart cis490-receiver",
+        ));
+    }
+    beware
 }

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::human;
+use crate::wire::Failing;
+
 /// A trouble that lasts is told again after this long, not every five seconds.
 const REPEAT_AFTER: Duration = Duration::from_secs(600);
 
@@ -24,6 +27,21 @@ impl Trouble {
             what: what.into(),
             remedy: remedy.into(),
         }
+    }
+}
+
+/// What is wrong with a source that is failing, to go on after its name: that it has not answered is
+/// said only of one that has not.
+pub fn failing_words(failing: &Failing) -> String {
+    let (kind, span) = (
+        &failing.kind,
+        human::span(Duration::from_secs(failing.seconds)),
+    );
+    match kind.as_str() {
+        "unreachable" | "timeout" | "git-timeout" => {
+            format!("has not answered for {span} ({kind})")
+        }
+        _ => format!("has not told the newest commits for {span} ({kind})"),
     }
 }
 
@@ -57,6 +75,22 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_source_that_was_silent_has_not_answered() {
+        let words = |kind: &str| {
+            failing_words(&Failing {
+                kind: kind.to_owned(),
+                seconds: 120,
+                detail: String::new(),
+            })
+        };
+        assert_eq!(words("timeout"), "has not answered for 2 min (timeout)");
+        assert_eq!(
+            words("renamed"),
+            "has not told the newest commits for 2 min (renamed)"
+        );
+    }
 
     #[test]
     fn a_lasting_trouble_is_told_once_in_ten_minutes() {

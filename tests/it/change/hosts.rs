@@ -142,12 +142,17 @@ fn exchange(scene: &Scene, request: &[u8]) -> Option<Answer> {
     client.answer()
 }
 
-/// 412 comes with what the operator needs, 503 with when to come back.
+/// 412 comes with what is known of the commit and with lines to paste where they help, 503 with when
+/// to come back.
 fn refusal(status: u16, answer: &Answer) -> Said {
     match status {
         412 => {
             let problem = answer.json();
-            assert!(problem["remediation"].is_string(), "{answer:?}");
+            let known = problem["known"].as_str().unwrap_or("none");
+            let words = ["older", "elsewhere", "never-pushed", "unknown"];
+            assert!(words.contains(&known), "{answer:?}");
+            let has_lines = problem["remediation"].is_string();
+            assert_eq!(has_lines, known == "older", "{answer:?}");
             assert!(problem["head_commit"].is_string(), "{answer:?}");
             Said::Refused
         }

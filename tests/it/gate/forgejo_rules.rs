@@ -113,9 +113,8 @@ fn a_branch_is_matched_by_its_whole_name() {
         repository.log("refs/heads/main", 9)
     );
 
-    // One match, answered bare as some versions do; a branch with a slash in its name.
+    // A branch with a slash in its name.
     repository.commit("release/v1+x", 4);
-    forgejo.state().bare_single_ref = true;
     let mut config = config_for(&forgejo);
     config.branch = "release/v1+x".to_owned();
     let data = TempDir::new();
@@ -124,6 +123,21 @@ fn a_branch_is_matched_by_its_whole_name() {
         gate.state().head_commit,
         Some(repository.log("release/v1+x", 1)[0])
     );
+
+    // One match, answered bare as old versions did.
+    let bare = format!(
+        "{{\"ref\":\"refs/heads/release/v1+x\",\"object\":{{\"sha\":\"{}\"}}}}",
+        repository.log("release/v1+x", 1)[0]
+    );
+    forgejo.state().mood_for = "/git/refs";
+    forgejo.set_mood(Mood::Text(bare));
+    let data = TempDir::new();
+    let gate = Gate::loaded(&config, data.path());
+    assert_eq!(
+        gate.state().head_commit,
+        Some(repository.log("release/v1+x", 1)[0])
+    );
+    forgejo.set_mood(Mood::Well);
 
     // Only longer names: there is no such branch.
     config.branch = "mainte".to_owned();
@@ -280,6 +294,7 @@ fn a_url_may_have_a_path_and_a_slash_at_its_end() {
     let gate = Gate::start(&config, data.path());
     assert_eq!(gate.refresh(), Refreshed::Failed);
     let last = forgejo.requests().pop().unwrap();
+    // The wrong path answers without Forgejo's JSON: one request tells that.
     assert_eq!(last.target, "/git/api/v1/repos/lab/cis490/branches/main");
 }
 

@@ -1,10 +1,15 @@
 //! The version gate (design, section 4) against a stand-in Forgejo and real repositories.
 
+mod blind;
 mod commands_in_the_repository;
+mod costs;
+mod doctor;
 mod door;
 mod failures;
 mod fallback;
+mod faults;
 mod forgejo_rules;
+mod known;
 mod local_git;
 mod memory;
 mod on_miss;
@@ -16,8 +21,9 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cis490::names::CommitHash;
 use cis490::receiver::config::{GateConfig, Secret};
-use cis490::receiver::version_gate::{Look, Refreshed, VersionGate};
+use cis490::receiver::version_gate::{Heard, Look, Refreshed, VersionGate};
 use cis490::receiver::vital::{Stop, Stopper};
 
 use crate::forgejo::Forgejo;
@@ -46,10 +52,16 @@ impl Gate {
         gate
     }
 
-    /// Asks, and waits however long it takes.
+    /// Asks, and waits however long it takes. Asks of the head, so that nothing but the refresh is
+    /// waited for.
     fn refresh(&self) -> Refreshed {
+        let any = || CommitHash::parse(&"5".repeat(40)).unwrap();
+        let commit = self.window().map_or_else(any, |window| window.head());
         let (sender, receiver) = mpsc::channel();
-        self.ask(Box::new(move |ended| sender.send(ended).unwrap()));
+        self.ask(
+            &commit,
+            Box::new(move |heard: Heard| sender.send(heard.ended).unwrap()),
+        );
         receiver.recv_timeout(DEADLINE).unwrap()
     }
 }

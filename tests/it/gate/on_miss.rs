@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use cis490::names::CommitHash;
 use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
 
+use cis490::wire::Known;
+
 use super::{Gate, config_for, eventually};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
@@ -14,11 +16,14 @@ use crate::world::TempDir;
 /// What a request does.
 fn judge(gate: &Gate, commit: &CommitHash) -> SecondLook {
     let (sender, receiver) = mpsc::channel();
-    gate.ask(Box::new(move |ended| {
-        let _ = sender.send(ended); // nobody waits any longer
-    }));
-    gate.look_again(commit, receiver.recv_timeout(ASK_PATIENCE).ok())
+    let tell = move |heard| {
+        let _ = sender.send(heard); // nobody waits any longer
+    };
+    let asked = gate.ask(commit, Box::new(tell));
+    gate.look_again(commit, asked, receiver.recv_timeout(ASK_PATIENCE).ok())
 }
+
+const NEVER_PUSHED: SecondLook = SecondLook::NotInWindow(Known::NeverPushed);
 
 fn stranger() -> CommitHash {
     CommitHash::parse(&"5".repeat(40)).unwrap()
@@ -38,7 +43,7 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
         assert_eq!(judge(&gate, &head), SecondLook::Admitted(1));
         assert!(began.elapsed() < ASK_PATIENCE);
     }
-    assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+    assert_eq!(judge(&gate, &stranger()), NEVER_PUSHED);
 }
 
 #[test]
@@ -51,21 +56,26 @@ fn many_misses_are_one_refresh() {
     let (sender, receiver) = mpsc::channel();
     for _ in 0..500 {
         let sender = sender.clone();
-        gate.ask(Box::new(move |ended| sender.send(ended).unwrap()));
-    }
-    for _ in 0..500 {
-        assert_eq!(
-            receiver.recv_timeout(Duration::from_secs(30)),
-            Ok(Refreshed::Done)
+        gate.ask(
+            &stranger(),
+            Box::new(move |heard| sender.send(heard).unwrap()),
         );
     }
+    for _ in 0..500 {
+        let heard = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(
+            (heard.ended, heard.known),
+            (Refreshed::Done, Known::NeverPushed)
+        );
+    }
+    assert_eq!(forgejo.questions_about_commits().len(), 1);
     let asked = forgejo.requests().len() - before;
-    assert!((1..=2).contains(&asked), "{asked} requests for 500 misses");
+    assert!((2..=3).contains(&asked), "{asked} requests for 500 misses");
 
     // A stream of misses: one a second, however many.
     let (before, began) = (forgejo.requests().len(), Instant::now());
     while began.elapsed() < Duration::from_secs(3) {
-        assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+        assert_eq!(judge(&gate, &stranger()), NEVER_PUSHED);
     }
     let asked = forgejo.requests().len() - before;
     assert!(asked <= 4, "{asked} requests in three seconds");
@@ -82,9 +92,10 @@ fn only_a_refresh_that_began_after_the_question_counts() {
     forgejo.set_mood(Mood::Slow(Duration::from_millis(700)));
     let (sender, receiver) = mpsc::channel();
     let first = sender.clone();
-    gate.ask(Box::new(move |_| first.send("first").unwrap()));
+    let head = repository.head();
+    gate.ask(&head, Box::new(move |_| first.send("first").unwrap()));
     eventually("the first refresh", || before < forgejo.requests().len());
-    gate.ask(Box::new(move |_| sender.send("second").unwrap()));
+    gate.ask(&head, Box::new(move |_| sender.send("second").unwrap()));
     forgejo.set_mood(Mood::Well);
     assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("first"));
     assert_eq!(
@@ -118,7 +129,10 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
     let before = forgejo.requests().len();
     for _ in 0..50 {
         let began = Instant::now();
-        assert_eq!(judge(&gate, &stranger()), SecondLook::NotInWindow);
+        assert_eq!(
+            judge(&gate, &stranger()),
+            SecondLook::NotInWindow(Known::Unknown)
+        );
         assert!(began.elapsed() < ASK_PATIENCE);
     }
     assert_eq!(forgejo.requests().len(), before);
@@ -138,7 +152,11 @@ fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
     repository.commit("main", 1);
     forgejo.set_mood(Mood::Well);
     let (sender, receiver) = mpsc::channel();
-    gate.ask(Box::new(move |ended| sender.send(ended).unwrap()));
+    let head = repository.head();
+    gate.ask(
+        &head,
+        Box::new(move |heard| sender.send(heard.ended).unwrap()),
+    );
     assert_eq!(
         receiver.recv_timeout(Duration::from_secs(30)),
         Ok(Refreshed::Done)

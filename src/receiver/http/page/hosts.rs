@@ -8,7 +8,7 @@ use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
 use crate::receiver::figures::{HOSTS_MAX, HostFigures};
-use crate::receiver::refusal::what_to_do;
+use crate::receiver::refusal::{Refusal, what_to_do};
 use crate::wire::remaining_low;
 
 /// A host that nobody has heard of for so long is history: it is told last, and asks for nothing.
@@ -53,6 +53,10 @@ pub struct Host<'a> {
     pub silence: Option<Duration>,
     pub state: State,
     pub out_of_date: bool,
+    /// Why its last upload was refused, if it still is.
+    pub reason: Option<&'a str>,
+    /// Its last upload was refused because the gate could not tell what its commit is.
+    pub waits_for_gate: bool,
     /// Its last upload was refused for another reason that does not pass by itself.
     pub refused: bool,
     pub falling_out: bool,
@@ -76,7 +80,8 @@ impl<'a> Host<'a> {
         };
         let reason = figures
             .open_refusal()
-            .map(|refused| refused.reason.as_str());
+            .and_then(|refused| scene.gate.reason_now(refused));
+        let waits_for_gate = reason == Some(Refusal::GATE_CANNOT_TELL);
         let is_stale = matches!(reason, Some("not-in-window" | "bad-commit"));
         let low = remaining_low(scene.gate.size);
         let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
@@ -87,8 +92,11 @@ impl<'a> Host<'a> {
             silence,
             state: State::Gone,
             out_of_date: !is_gone && scene.gate.enabled && (is_stale || place == Place::Outside),
+            reason,
+            waits_for_gate: !is_gone && waits_for_gate,
             refused: !is_gone
                 && !is_stale
+                && !waits_for_gate
                 && reason.is_some_and(|reason| what_to_do(reason).is_some()),
             falling_out: !is_gone && scene.gate.enabled && is_near_the_end(place),
             silent: !is_gone && silence >= Some(scene.silent_after),
@@ -97,6 +105,7 @@ impl<'a> Host<'a> {
         host.state = match () {
             () if is_gone => State::Gone,
             () if host.out_of_date || host.refused => State::Bad,
+            () if host.waits_for_gate => State::Warn,
             () if host.falling_out || host.silent || host.absent => State::Warn,
             () => State::Well,
         };
@@ -107,6 +116,7 @@ impl<'a> Host<'a> {
         let words = [
             (self.state == State::Gone, "gone"),
             (self.out_of_date, "out of date"),
+            (self.waits_for_gate, "waits for the gate"),
             (self.refused, "refused"),
             (self.falling_out, "falls out soon"),
             (self.silent, "silent"),

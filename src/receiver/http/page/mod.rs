@@ -31,9 +31,11 @@ use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
 use crate::receiver::figures::{Books, Heap, HostFigures};
+use crate::receiver::refusal::Refusal;
+use crate::receiver::refusals::RefusedUpload;
 use crate::receiver::store::Space;
-use crate::receiver::version_gate::Window;
-use crate::wire::Source;
+use crate::receiver::version_gate::{Kept as Beyond, Window};
+use crate::wire::{Failing, Source};
 
 pub const BYTES_MAX: usize = 30_000;
 
@@ -88,8 +90,10 @@ pub struct GateScene {
     pub window: Option<Arc<Window>>,
     pub source: Option<Source>,
     pub age: Option<Duration>,
-    /// For how long the source that decides has not answered.
-    pub failing: Option<Duration>,
+    /// Why the source that decides does not tell the newest commits.
+    pub failing: Option<Failing>,
+    /// What is known of commits that are not in the window.
+    pub beyond: Arc<Beyond>,
     pub remediation: String,
 }
 
@@ -98,6 +102,20 @@ impl GateScene {
         match &self.window {
             None => Place::Unknown,
             Some(window) => window.position(commit).map_or(Place::Outside, Place::At),
+        }
+    }
+
+    /// The name of a refusal by what is known by now: one that was the gate's own trouble is judged
+    /// again. `None` if its commit gets in.
+    pub fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
+        if refused.reason != Refusal::GATE_CANNOT_TELL {
+            return Some(&refused.reason);
+        }
+        let commit = refused.commit?;
+        match (self.place(&commit), self.beyond.get(&commit)) {
+            (Place::At(_), _) => None,
+            (_, Some(known)) if self.failing.is_none() => Some(Refusal::name_of(*known)),
+            _ => Some(Refusal::GATE_CANNOT_TELL),
         }
     }
 }
@@ -114,7 +132,8 @@ pub fn html(shared: &Shared) -> String {
             source: window.as_ref().map(|window| window.source()),
             window,
             age: gate.age(),
-            failing: gate.failing_for(),
+            failing: gate.failing(),
+            beyond: gate.beyond(),
             remediation: gate.facts().remediation,
         },
         space: *shared.space.lock().unwrap_or_else(PoisonError::into_inner),

@@ -16,6 +16,7 @@ fn scene(now_s: u64) -> Scene {
             source: None,
             age: None,
             failing: None,
+            beyond: Arc::default(),
             remediation: String::new(),
         },
         space: Some(Space {
@@ -77,10 +78,24 @@ fn a_source_that_fails_is_told_whichever_it_is() {
         Source::Disk,
     ] {
         scene.gate.source = Some(source);
-        scene.gate.failing = Some(Duration::from_secs(7200));
-        assert!(page(&scene).contains("not answered for 2 h"), "{source}");
+        for (kind, words) in [
+            ("timeout", "has not answered for 2 h (timeout)"),
+            (
+                "renamed",
+                "has not told the newest commits for 2 h (renamed)",
+            ),
+        ] {
+            scene.gate.failing = Some(Failing {
+                kind: kind.to_owned(),
+                seconds: 7200,
+                detail: "it is <so>; do <that>".to_owned(),
+            });
+            let page = page(&scene);
+            assert!(page.contains(words), "{source}: {page}");
+            assert!(page.contains("It is &lt;so&gt;; do &lt;that&gt;"), "{page}");
+        }
         scene.gate.failing = None;
-        assert!(!page(&scene).contains("not answered for"), "{source}");
+        assert!(!page(&scene).contains("for 2 h"), "{source}");
     }
 }
 

@@ -11,10 +11,12 @@ use crate::clock;
 use crate::human;
 use crate::receiver::figures::Heap;
 use crate::receiver::refusal::what_to_do;
+use crate::receiver::version_gate::failing_words;
 use crate::wire::Source;
 
 const NAMES_MAX: usize = 8;
 const REMEDIATION_CHARS_MAX: usize = 600;
+const DETAIL_CHARS_MAX: usize = 900;
 /// A clock before this was never set: this program is younger.
 const CLOCK_MIN_S: u64 = 1_767_225_600; // 2026-01-01
 /// A date that lies so far ahead is no matter of a second's difference.
@@ -46,7 +48,7 @@ fn warn(what: impl Into<String>, remedy: impl Into<String>) -> Todo {
 pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     let mut all: Vec<Todo> = Vec::new();
     all.extend(stopping(scene));
-    all.extend(gate(scene));
+    all.extend(gate(scene, hosts));
     all.extend(disk(scene));
     all.extend(clock(scene));
     all.extend(of_hosts(scene, hosts));
@@ -63,8 +65,22 @@ fn stopping(scene: &Scene) -> Option<Todo> {
     })
 }
 
-fn gate(scene: &Scene) -> Option<Todo> {
+fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
     let gate = &scene.gate;
+    let waiting = hosts.iter().filter(|host| host.waits_for_gate);
+    let waiting: Vec<_> = waiting
+        .map(|host| Cow::Owned(format!("<b>{}</b>", host.name)))
+        .collect();
+    let who_waits = match waiting.is_empty() {
+        true => String::new(),
+        false => format!(
+            " {} for that: the commit may be newer than what is known here. Nothing is to be done there.",
+            match waiting.len() {
+                1 => format!("{} waits", names(waiting.into_iter(), NAMES_MAX)),
+                _ => format!("{} wait", names(waiting.into_iter(), NAMES_MAX)),
+            }
+        ),
+    };
     if !gate.enabled {
         return Some(warn(
             "The version gate is switched off: episodes of any commit are taken.",
@@ -74,22 +90,35 @@ fn gate(scene: &Scene) -> Option<Todo> {
     let Some(source) = gate.source else {
         return Some(bad(
             "The version gate knows no commit yet: every upload is answered 503 and waits on its host.",
-            "Mend the source that the log names: <code>journalctl -u cis490-receiver | grep gate_refresh_failed</code>.",
+            "Fix the source that the log names: <code>journalctl -u cis490-receiver | grep gate_refresh_failed</code>.",
         ));
     };
-    let failing = human::span(gate.failing?);
+    let Some(failing) = &gate.failing else {
+        return (!who_waits.is_empty()).then(|| {
+            warn(
+                format!("The version gate could not ask in time what a commit is.{who_waits}"),
+                "Nothing: the lab host asks again by itself.",
+            )
+        });
+    };
+    let how = failing_words(failing);
+    let detail = escape(&failing.detail, DETAIL_CHARS_MAX);
     Some(match source {
         Source::GitFallback => warn(
             format!(
-                "The version gate is on its fallback: Forgejo has not answered for {failing}, the local repository stands in."
+                "The version gate is on its fallback: Forgejo {how}, the local repository stands in.{who_waits}"
             ),
-            "See that Forgejo runs; the log says how it failed (gate_refresh_failed). Until then a push counts once it is pulled into the local repository.",
+            format!(
+                "{}. Until then a push counts once it is fetched into the local repository.",
+                capital(&detail)
+            ),
         ),
         _ => warn(
+            format!("The version gate cannot look for new commits: its source {how}.{who_waits}"),
             format!(
-                "The version gate cannot look for new commits: its source has not answered for {failing}."
+                "{}. Known commits get in as before, a fresh push does not.",
+                capital(&detail)
             ),
-            "Known commits get in as before, a fresh push does not. The log says what to mend (gate_refresh_failed).",
         ),
     })
 }
@@ -243,7 +272,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
 /// Why the host's uploads are refused, if it takes a person to mend it.
 fn of_reason<'a>(host: &Host<'a>) -> Option<(u16, &'a str)> {
     let refused = host.figures.open_refusal().filter(|_| host.refused)?;
-    Some((refused.status, refused.reason.as_str()))
+    Some((refused.status, host.reason?))
 }
 
 fn capital(text: &str) -> String {

@@ -1,5 +1,11 @@
 //! A stand-in for Forgejo: it serves a real repository in the API's shapes, and misbehaves on
 //! command as real ones and what stands before them do (design, section 4).
+//!
+//! `answers/` has what a real Forgejo answered, one file each, the question in its first line. Where
+//! this stand-in and they differ, they are right.
+
+mod api;
+mod recorded;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,17 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::repository::{git, git_command};
-
-const PREFIX: &str = "/api/v1/repos/lab/cis490";
+pub use self::recorded::Recorded;
 
 /// How it answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mood {
     Well,
     Status(u16),
+    /// What a real one answered, by the file's name in `answers/`.
+    Recorded(&'static str),
     /// A redirect to this URL.
     Redirect(u16, String),
     /// A login page with status 200.
@@ -48,14 +52,29 @@ pub struct State {
     pub mood_for: &'static str,
     /// The server's own cap on `limit`.
     pub page_cap: usize,
-    /// Without it, 401.
+    /// Without it, 401 if another is sent, and 404 if none is.
     pub token: Option<String>,
+    /// The token's user has no access: 404 to everything.
+    pub hides_repository: bool,
+    /// The repository's owner and name, if they are others now: 301.
+    pub renamed_to: Option<(String, String)>,
+    /// The owner's name, if it is another now: 307.
+    pub owner_renamed_to: Option<String>,
+    /// The code unit is switched off: the repository is there, and all below it is 404.
+    pub code_is_off: bool,
+    pub default_branch: String,
+    pub is_mirror: bool,
+    pub is_archived: bool,
+    /// The first push is not worked off: refs have it, and the rest says that the repository is empty.
+    pub lags: bool,
+    /// Bytes that every commit's message has more.
+    pub message_bytes: usize,
+    /// As a server of before 2023: `not=` changes nothing.
+    pub passes_over_not: bool,
     /// What `Link` claims about where the next page is.
     pub link_base: Option<String>,
     /// Every page is the first one.
     pub repeats_first_page: bool,
-    /// One match of `/git/refs` is answered as an object, not an array.
-    pub bare_single_ref: bool,
     /// Elements that are null or lack a hash, among the commits.
     pub nulls: bool,
     pub requests: Vec<Request>,
@@ -100,9 +119,18 @@ impl Forgejo {
             mood_for: "",
             page_cap: 50,
             token: None,
+            hides_repository: false,
+            renamed_to: None,
+            owner_renamed_to: None,
+            code_is_off: false,
+            default_branch: "main".to_owned(),
+            is_mirror: false,
+            is_archived: false,
+            lags: false,
+            message_bytes: 0,
+            passes_over_not: false,
             link_base: None,
             repeats_first_page: false,
-            bare_single_ref: false,
             nulls: false,
             requests: Vec::new(),
         }));
@@ -133,7 +161,17 @@ impl Forgejo {
     pub fn listings(&self) -> Vec<Request> {
         let all = self.requests();
         all.into_iter()
-            .filter(|request| request.target.contains("/commits?"))
+            .filter(|request| {
+                request.target.contains("/commits?") && request.query("not").is_none()
+            })
+            .collect()
+    }
+
+    /// Those for what is known of a commit.
+    pub fn questions_about_commits(&self) -> Vec<Request> {
+        let all = self.requests();
+        all.into_iter()
+            .filter(|request| request.query("limit") == Some("1") && request.query("not").is_some())
             .collect()
     }
 }
@@ -192,7 +230,15 @@ fn speak(
 ) -> std::io::Result<usize> {
     match mood(&request.target, state) {
         Mood::Well => {}
-        Mood::Status(status) => return send(stream, status, "", "{\"message\":null}"),
+        Mood::Status(status) => return send(stream, status, "", "{\"message\":\"\"}"),
+        Mood::Recorded(name) => {
+            let Recorded {
+                status,
+                headers,
+                body,
+            } = Recorded::read(name);
+            return send(stream, status, &headers, &body);
+        }
         Mood::Redirect(status, to) => {
             return send(stream, status, &format!("Location: {to}\r\n"), "moved");
         }
@@ -239,8 +285,8 @@ fn speak(
         }
         Mood::Slow(wait) => thread::sleep(wait),
     }
-    let (status, headers, body) = well(request, &state.lock().unwrap());
-    send(stream, status, &headers, &body.to_string())
+    let (status, headers, body) = api::answer(request, &state.lock().unwrap());
+    send(stream, status, &headers, &body)
 }
 
 fn send(mut stream: &TcpStream, status: u16, headers: &str, body: &str) -> std::io::Result<usize> {
@@ -251,153 +297,4 @@ fn send(mut stream: &TcpStream, status: u16, headers: &str, body: &str) -> std::
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
     Ok(length)
-}
-
-/// What Forgejo answers: status, headers, body.
-fn well(request: &Request, state: &State) -> (u16, String, Value) {
-    let wanted = state.token.as_ref().map(|token| format!("token {token}"));
-    let given = request
-        .header("authorization")
-        .first()
-        .map(ToString::to_string);
-    if wanted.is_some() && wanted != given {
-        return (401, String::new(), json!({"message": "token is required"}));
-    }
-    let Some(path) = request.target.strip_prefix(PREFIX) else {
-        return not_found();
-    };
-    if let Some(prefix) = path.strip_prefix("/git/") {
-        refs(prefix, state)
-    } else if let Some(branch) = path.strip_prefix("/branches/") {
-        branch_of(branch, state)
-    } else if path.starts_with("/commits?") {
-        commits(request, state)
-    } else {
-        not_found()
-    }
-}
-
-fn not_found() -> (u16, String, Value) {
-    (
-        404,
-        String::new(),
-        json!({"message": "not found", "errors": null}),
-    )
-}
-
-/// All refs that begin so.
-fn refs(prefix: &str, state: &State) -> (u16, String, Value) {
-    let format = "--format=%(refname) %(objectname)";
-    let all = git(&state.repository, &["for-each-ref", format]);
-    let mut found: Vec<Value> = all
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter(|(name, _)| name.starts_with(prefix))
-        .map(|(name, hash)| {
-            json!({"ref": name, "url": null, "object": {"type": "commit", "sha": hash, "url": null}})
-        })
-        .collect();
-    // Not in the order of their names: the wanted one is not the first.
-    found.reverse();
-    match found.len() {
-        0 => not_found(),
-        1 if state.bare_single_ref => (200, String::new(), found.remove(0)),
-        _ => (200, String::new(), Value::Array(found)),
-    }
-}
-
-fn branch_of(branch: &str, state: &State) -> (u16, String, Value) {
-    match resolve(&format!("refs/heads/{branch}"), state) {
-        None => not_found(),
-        Some(hash) => (
-            200,
-            String::new(),
-            json!({"name": branch, "protected": false, "commit": {"id": hash, "author": null, "added": null}}),
-        ),
-    }
-}
-
-/// As git does, tags before branches.
-fn resolve(revision: &str, state: &State) -> Option<String> {
-    let revision = format!("{revision}^{{commit}}");
-    let arguments = ["rev-parse", "-q", "--verify", &revision];
-    let output = git_command(&state.repository, &arguments).output().unwrap();
-    let hash = String::from_utf8(output.stdout).unwrap();
-    output.status.success().then(|| hash.trim().to_owned())
-}
-
-fn commits(request: &Request, state: &State) -> (u16, String, Value) {
-    if git(&state.repository, &["for-each-ref"]).is_empty() {
-        return (
-            409,
-            String::new(),
-            json!({"message": "Git Repository is empty."}),
-        );
-    }
-    let Some(head) = resolve(request.query("sha").unwrap_or("main"), state) else {
-        return not_found();
-    };
-    let number = |key, otherwise| {
-        request
-            .query(key)
-            .map_or(otherwise, |text| text.parse().unwrap())
-    };
-    let limit: usize = number("limit", 30).min(state.page_cap);
-    let page: usize = if state.repeats_first_page {
-        1
-    } else {
-        number("page", 1)
-    };
-    let (skip, count) = (
-        format!("--skip={}", (page - 1) * limit),
-        format!("-n{limit}"),
-    );
-    let log = git(
-        &state.repository,
-        &[
-            "log",
-            "--format=%H%x09%T%x09%P%x09%s",
-            &skip,
-            &count,
-            &head,
-            "--",
-        ],
-    );
-    let mut elements: Vec<Value> = log.lines().map(commit).collect();
-    if state.nulls && !elements.is_empty() {
-        elements.insert(0, Value::Null);
-        elements.insert(1, json!({"sha": null, "parents": null}));
-        elements.insert(2, json!({"commit": null}));
-        elements.insert(3, json!({"sha": 7}));
-        elements.insert(4, json!({"sha": "not a hash"}));
-    }
-    let link = state.link_base.as_ref().map_or(String::new(), |base| {
-        format!("Link: <{base}{PREFIX}/commits?page=2>; rel=\"next\"\r\nX-HasMore: true\r\n")
-    });
-    match elements.is_empty() && state.nulls {
-        true => (200, link, Value::Null),
-        false => (200, link, Value::Array(elements)),
-    }
-}
-
-/// Hashes that do not count stand before and after the one that does.
-fn commit(line: &str) -> Value {
-    let fields: Vec<&str> = line.split('\t').collect();
-    let [hash, tree, parents, subject] = fields[..] else {
-        panic!("git log told {line:?}");
-    };
-    let parents: Vec<Value> = parents
-        .split_whitespace()
-        .map(|parent| json!({"url": null, "sha": parent, "created": null}))
-        .collect();
-    json!({
-        "author": null,
-        "commit": {"message": subject, "tree": {"sha": tree, "url": null}, "verification": null, "sha": "cd".repeat(20)},
-        "committer": {"id": 1, "login": "test", "sha": "ef".repeat(20)},
-        "files": null,
-        "html_url": format!("http://elsewhere.invalid/{hash}"),
-        "parents": parents,
-        "sha": hash,
-        "stats": null,
-    })
 }

@@ -1,0 +1,209 @@
+//! The version gate's part of `cis490 doctor`: each source asked by doctor itself, and the running
+//! receiver asked for its gate. A source that answers doctor is no comfort while the receiver, with
+//! an older configuration or token, cannot ask it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::doctor::{self, Finding};
+use crate::names::CommitHash;
+use crate::receiver::config::{Config, GateConfig};
+use crate::receiver::store::threshold;
+use crate::receiver::survey;
+use crate::receiver::version_gate::failing_words;
+use crate::receiver::version_gate::trial::{Ours, Told, Tried, try_sources};
+use crate::wire::{self, GateState};
+
+/// A receiver that differs is given one refresh more, unless its interval is longer than this.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Beyond the interval, for the refresh itself.
+const REFRESH_TAKES: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+const RESTART: &str = "systemctl restart cis490-receiver";
+
+pub fn examine(config: &Config) -> Vec<Finding> {
+    let gate = &config.version_gate;
+    let mut findings = Vec::new();
+    if !gate.enabled {
+        findings.push(Finding::warn(
+            "gate",
+            "enabled = false: episodes of any commit are taken",
+            format!("set it to true once you do more than collect, then {RESTART}"),
+        ));
+    }
+    let running = running(config);
+    let running_head = running.as_ref().and_then(|state| state.head_commit);
+    let ours = Ours::of(gate, &config.data_dir, running_head);
+    let begun = Instant::now();
+    let tried = match try_sources(gate, &ours) {
+        Ok(tried) => tried,
+        Err(failure) => {
+            findings.push(Finding::of_failure("gate", &failure));
+            return findings;
+        }
+    };
+    if tried.is_empty() && gate.enabled {
+        findings.push(Finding::fail(
+            "gate",
+            "neither forgejo_url nor a local repository tells the newest commits",
+            format!("set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; then {RESTART}"),
+        ));
+    }
+    let took = doctor::millis(begun.elapsed());
+    for one in &tried {
+        findings.extend(source(one, &tried, &ours, gate, &took));
+    }
+    if let Some(state) = running {
+        findings.extend(of_running(config, state, &tried));
+    }
+    findings
+}
+
+/// The gate of the receiver that works in this store, if there is one.
+fn running(config: &Config) -> Option<GateState> {
+    let is_running = threshold::is_in_use(&config.data_dir) == Some(true);
+    is_running.then(|| survey::gate(config))?
+}
+
+fn source(one: &Tried, all: &[Tried], ours: &Ours, gate: &GateConfig, took: &str) -> Vec<Finding> {
+    // Forgejo decides while it answers; else a checkout that is not older than what we have.
+    let newest = all.first().and_then(|first| first.told.as_ref().ok());
+    let counts = |tried: &Tried| tried.told.as_ref().is_ok_and(|told| told.stands_in);
+    let found = match (&one.told, newest) {
+        (Ok(told), Some(newest)) if told.head != newest.head => Finding::warn(
+            one.name,
+            format!(
+                "its head is {}, another than Forgejo's {}",
+                told.head, newest.head
+            ),
+            "set the checkout to what Forgejo has, regularly (git fetch, then git reset --hard): while Forgejo is away it counts only if it is not behind",
+        ),
+        (Ok(told), None) if !told.stands_in => lags(one.name, told, ours),
+        (Ok(told), _) => Finding::ok(
+            one.name,
+            format!(
+                "head {}, {} of {} commits, answered within {took}",
+                told.head, told.commits, gate.window
+            ),
+        ),
+        // With a second source that counts, one that fails is no reason why nothing comes in.
+        (Err(trouble), _) if all.iter().any(counts) => {
+            Finding::warn(one.name, &trouble.what, &trouble.remedy)
+        }
+        (Err(trouble), _) => Finding::fail(one.name, &trouble.what, &trouble.remedy),
+    };
+    let beware = one.beware.iter();
+    let beware = beware.map(|trouble| Finding::warn(one.name, &trouble.what, &trouble.remedy));
+    std::iter::once(found).chain(beware).collect()
+}
+
+/// Forgejo does not tell, and the checkout is older than what the receiver knows.
+fn lags(name: &'static str, told: &Told, ours: &Ours) -> Finding {
+    let known = ours.head.map_or(String::new(), |head| format!(" {head}"));
+    Finding::fail(
+        name,
+        format!(
+            "its head is {}: it lacks the newest commit that the receiver knows{known}, or has what a force-push took back, so it does not count; no source tells new commits now",
+            told.head
+        ),
+        "fix Forgejo, as said above; to have the checkout stand in meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
+    )
+}
+
+/// What the running receiver says, beside what doctor found with the same configuration.
+fn of_running(config: &Config, state: GateState, tried: &[Tried]) -> Vec<Finding> {
+    let gate = &config.version_gate;
+    let mut findings = Vec::new();
+    if (state.enabled, state.window) != (gate.enabled, gate.window) {
+        findings.push(Finding::warn(
+            "running",
+            format!(
+                "the receiver runs with enabled = {}, window = {}; the configuration has enabled = {}, window = {}",
+                state.enabled, state.window, gate.enabled, gate.window
+            ),
+            RESTART,
+        ));
+    }
+    findings.extend(tried.first().map(|first| match &first.told {
+        Ok(told) => agrees(config, state, told.head),
+        Err(_) => shares_the_trouble(config, state),
+    }));
+    findings
+}
+
+/// Doctor's own question was answered: the receiver is to say the same.
+fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
+    let agrees = |state: &GateState| state.failing.is_none() && state.commits.contains(&head);
+    if !agrees(&state) {
+        // An upload of that commit would make the receiver look, and so does this question.
+        let _ = survey::ask(config, &format!("{}/{head}", wire::GATE_PATH));
+    }
+    let state = settled(config, state, agrees);
+    if let Some(failing) = &state.failing {
+        return Finding::fail(
+            "running",
+            format!(
+                "the running receiver's source {}, and answers doctor: {}",
+                failing_words(failing),
+                failing.detail
+            ),
+            format!(
+                "it goes by what it read when it started, a token or a key of [version_gate] that was changed since: {RESTART}"
+            ),
+        );
+    }
+    let known = state
+        .head_commit
+        .map_or("none".to_owned(), |head| head.to_string());
+    match agrees(&state) {
+        true => Finding::ok(
+            "running",
+            format!("the receiver knows that head; its own is {known}"),
+        ),
+        false => Finding::fail(
+            "running",
+            format!(
+                "the running receiver's head is {known}, and doctor was told {head}: it asks another Forgejo, repository or branch than the configuration names"
+            ),
+            RESTART,
+        ),
+    }
+}
+
+/// Nobody answered doctor either.
+fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
+    let state = settled(config, state, |state| state.failing.is_some());
+    match &state.failing {
+        Some(failing) => Finding::warn(
+            "running",
+            format!(
+                "the running receiver's source {} as well",
+                failing_words(failing)
+            ),
+            "as said above: known commits get in, and nothing is to be done on a lab host whose commit is newer",
+        ),
+        None => Finding::fail(
+            "running",
+            "the running receiver's source answers, and not doctor's: they go by different configurations",
+            format!(
+                "compare the configuration with what the receiver was started with; then {RESTART}"
+            ),
+        ),
+    }
+}
+
+/// What the receiver says once it is as wanted, or has had the time of a refresh for it.
+fn settled(
+    config: &Config,
+    mut state: GateState,
+    is_as_wanted: impl Fn(&GateState) -> bool,
+) -> GateState {
+    let interval = Duration::from_secs(config.version_gate.refresh_seconds);
+    let give_up_at = Instant::now() + interval.min(WAIT_MAX) + REFRESH_TAKES;
+    while !is_as_wanted(&state) && Instant::now() < give_up_at {
+        thread::sleep(LOOK_AGAIN);
+        state = survey::gate(config).unwrap_or(state);
+    }
+    state
+}

@@ -1,0 +1,339 @@
+//! The sources of the window, and the rules between them: see the header of `refresher.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Knowledge;
+use super::forgejo::{Forgejo, PAGE_COMMITS, Unlisted};
+use super::git::LocalGit;
+use super::trouble::{Told, Trouble};
+use super::window::Window;
+use super::withdrawn::Withdrawn;
+use crate::events;
+use crate::names::CommitHash;
+use crate::wire::{Known, Source};
+
+/// After a first push Forgejo has the head and cannot list it, for a second or two. Longer than
+/// this is a trouble.
+const NOT_YET_MAX: Duration = Duration::from_secs(30);
+
+/// How a refresh ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A source told the window, or that ours still holds.
+    Done,
+    /// None did: the window is the one that we had.
+    Failed,
+    /// The source is well, and can tell in a moment.
+    NotYet,
+}
+
+/// Where windows come from, and what was told about those that are in trouble.
+pub struct Sources {
+    forgejo: Option<Forgejo>,
+    git: LocalGit,
+    /// The head whose list is our window, all of it Forgejo's. `None` after a start and after a
+    /// fallback: then the next refresh lists even if the head has not moved.
+    listed: Option<CommitHash>,
+    /// Our window from before the newest commits were added to it, while the whole list is not here.
+    whole: Option<Arc<Window>>,
+    /// Since when Forgejo has a head that it cannot list.
+    not_yet_since: Option<Instant>,
+    withdrawn: Withdrawn,
+    told_forgejo: Told,
+    told_git: Told,
+    told_known: Told,
+    told_no_window: Told,
+}
+
+impl Sources {
+    pub fn new(forgejo: Option<Forgejo>, git: LocalGit, withdrawn: Withdrawn) -> Sources {
+        Sources {
+            forgejo,
+            git,
+            listed: None,
+            whole: None,
+            not_yet_since: None,
+            withdrawn,
+            told_forgejo: Told::default(),
+            told_git: Told::default(),
+            told_known: Told::default(),
+            told_no_window: Told::default(),
+        }
+    }
+
+    pub fn withdrawn(&self) -> &Withdrawn {
+        &self.withdrawn
+    }
+
+    /// Asks the sources once, in their order, and makes what they say known. `early` is called when
+    /// the newest commits are in the window and the whole list is still on its way.
+    pub fn refresh(&mut self, knowledge: &Knowledge, early: &mut dyn FnMut()) -> Ended {
+        let ended = match self.ask_forgejo(knowledge, early) {
+            None => self.ask_git(knowledge),
+            Some(Ok(answer)) => self.forgejo_answered(answer, knowledge),
+            Some(Err(trouble)) => self.forgejo_failed(&trouble, knowledge),
+        };
+        if ended == Ended::Done {
+            self.told_no_window.is_over();
+        } else if ended == Ended::Failed && knowledge.window().is_none() && knowledge.enabled() {
+            self.tell_no_window();
+        }
+        ended
+    }
+
+    /// Whether a source may tell more of a commit than that the window lacks it.
+    pub fn may_tell_known(&self, knowledge: &Knowledge) -> bool {
+        let forgejo_is_well = self.forgejo.is_some() && !knowledge.is_failing();
+        knowledge.enabled() && (forgejo_is_well || self.git.path().is_some())
+    }
+
+    /// What a source knows of a commit that the window lacks. Asks Forgejo; git where there is no
+    /// Forgejo, or Forgejo cannot be asked: then only that the commit is older is certain.
+    pub fn known(&mut self, commit: CommitHash, window: &Window, knowledge: &Knowledge) -> Known {
+        if window.position(&commit).is_some() {
+            return Known::Unknown; // it was pushed meanwhile: whoever waits looks again
+        }
+        let has_git = self.git.path().is_some();
+        match &mut self.forgejo {
+            None if has_git && !knowledge.is_failing() => self.git.known(commit, window.head()),
+            Some(forgejo) if !knowledge.is_failing() => {
+                match forgejo.known(commit, window.head()) {
+                    Ok(known) => {
+                        self.told_known.is_over();
+                        known
+                    }
+                    Err(trouble) => {
+                        if self.told_known.is_due(trouble.kind, Instant::now()) {
+                            events::gate_cannot_tell(&commit, &trouble);
+                        }
+                        Known::Unknown
+                    }
+                }
+            }
+            _ if has_git && self.git.knows_as_older(commit, window) => Known::Older,
+            _ => Known::Unknown,
+        }
+    }
+
+    /// `None` if no Forgejo is configured.
+    fn ask_forgejo(
+        &mut self,
+        knowledge: &Knowledge,
+        early: &mut dyn FnMut(),
+    ) -> Option<Result<Answer, Trouble>> {
+        let forgejo = self.forgejo.as_mut()?;
+        let head = match forgejo.head() {
+            Ok(head) if self.listed == Some(head) => return Some(Ok(Answer::Unmoved)),
+            Ok(head) => head,
+            Err(trouble) => return Some(Err(trouble)),
+        };
+        let size = knowledge.size();
+        if let Some(ours) = knowledge.window()
+            && PAGE_COMMITS < size
+            && let Some(window) = with_the_newest(forgejo, head, &ours, size)
+        {
+            self.whole.get_or_insert(ours);
+            self.listed = None; // what we have is no list of Forgejo's, until the whole one is here
+            knowledge.take(window);
+            early();
+        }
+        Some(match forgejo.list(head, size) {
+            Ok(commits) => Window::new(commits, size, Source::Forgejo)
+                .map(Answer::Listed)
+                .ok_or_else(|| {
+                    Trouble::new("empty", "Forgejo listed no commit", "push the branch")
+                }),
+            Err(Unlisted::NotYet(trouble)) => Ok(Answer::NotYet(trouble)),
+            Err(Unlisted::Failed(trouble)) => Err(trouble),
+        })
+    }
+
+    fn forgejo_answered(&mut self, answer: Answer, knowledge: &Knowledge) -> Ended {
+        let window = match answer {
+            Answer::NotYet(trouble) => return self.not_yet(&trouble, knowledge),
+            Answer::Unmoved => None,
+            Answer::Listed(window) => Some(window),
+        };
+        self.not_yet_since = None;
+        knowledge.set_well();
+        if self.told_forgejo.is_over() {
+            events::gate_source_back(Source::Forgejo);
+        }
+        match window {
+            None => knowledge.confirm(),
+            Some(window) => {
+                self.listed = Some(window.head());
+                if let Some(ours) = self.whole.take().or_else(|| knowledge.window()) {
+                    self.withdrawn.note(&ours, &window);
+                }
+                knowledge.take(window);
+            }
+        }
+        Ended::Done
+    }
+
+    fn not_yet(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
+        let since = *self.not_yet_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= NOT_YET_MAX {
+            return self.forgejo_failed(trouble, knowledge);
+        }
+        // What was wrong before is over, an empty repository above all.
+        knowledge.set_well();
+        Ended::NotYet
+    }
+
+    fn forgejo_failed(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
+        tell(&mut self.told_forgejo, Source::Forgejo, trouble, knowledge);
+        knowledge.set_failing(trouble);
+        self.fall_back(knowledge)
+    }
+
+    /// Forgejo has failed: git's commits, if they are not older than ours.
+    fn fall_back(&mut self, knowledge: &Knowledge) -> Ended {
+        match self.fallback_window(knowledge) {
+            None => Ended::Failed,
+            Some(Ok(window)) => {
+                self.told_git.is_over();
+                self.listed = None;
+                knowledge.take(window);
+                Ended::Done
+            }
+            Some(Err(trouble)) => {
+                tell(&mut self.told_git, Source::GitFallback, &trouble, knowledge);
+                Ended::Failed
+            }
+        }
+    }
+
+    /// `None` if there is no local repository.
+    fn fallback_window(&self, knowledge: &Knowledge) -> Option<Result<Window, Trouble>> {
+        let path = self.git.path()?;
+        let ours = knowledge.window();
+        let listing = match self.git.list(knowledge.size()) {
+            Ok(listing) => listing,
+            Err(trouble) => return Some(Err(trouble)),
+        };
+        let is_current = |ours: &Window| {
+            self.git.includes(&listing, ours.head())
+                && !self.withdrawn.returns_in(&listing.commits, ours.head())
+        };
+        let window = match ours.as_deref() {
+            Some(ours) if !is_current(ours) => None,
+            ours => Window::fallback(&listing.commits, ours, knowledge.size()),
+        };
+        Some(window.ok_or_else(|| {
+            Trouble::new(
+                "git-behind",
+                format!("the local repository {} lacks the newest commit that we know, or still has what a force-push took back; the window stays as it is", path.display()),
+                "fix Forgejo, which counts again by itself; pulling there helps only while Forgejo answers. To have the checkout stand in meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
+            )
+        }))
+    }
+
+    /// No Forgejo is configured: git decides alone.
+    fn ask_git(&mut self, knowledge: &Knowledge) -> Ended {
+        let listed = match self.git.path() {
+            Some(_) => self.git.list(knowledge.size()),
+            // Disabled, the gate needs none: "disable and collect" is no trouble.
+            None if !knowledge.enabled() => return Ended::Failed,
+            None => Err(no_source()),
+        };
+        let window =
+            listed.map(|listing| Window::new(listing.commits, knowledge.size(), Source::Git));
+        match window {
+            Ok(window) => {
+                knowledge.set_well();
+                if self.told_git.is_over() {
+                    events::gate_source_back(Source::Git);
+                }
+                window.into_iter().for_each(|window| knowledge.take(window));
+                Ended::Done
+            }
+            Err(trouble) => {
+                knowledge.set_failing(&trouble);
+                tell(&mut self.told_git, Source::Git, &trouble, knowledge);
+                Ended::Failed
+            }
+        }
+    }
+
+    fn tell_no_window(&mut self) {
+        if self.told_no_window.is_due("no-window", Instant::now()) {
+            events::gate_has_no_window();
+        }
+    }
+}
+
+/// What Forgejo says in one refresh.
+enum Answer {
+    /// The head is the one that was listed last.
+    Unmoved,
+    Listed(Window),
+    /// It has a head that it cannot list yet.
+    NotYet(Trouble),
+}
+
+/// Our window with what is new on top of it: one page, before all pages are listed. `None` if
+/// nothing is new, or it cannot be told: the list tells why.
+fn with_the_newest(
+    forgejo: &mut Forgejo,
+    head: CommitHash,
+    ours: &Window,
+    size: u32,
+) -> Option<Window> {
+    if ours.head() == head {
+        return None;
+    }
+    let newest = forgejo.newer(head, ours.head()).ok()?;
+    if newest.first() != Some(&head) {
+        return None;
+    }
+    let all = newest.iter().chain(ours.commits()).copied();
+    Window::new(all, size, Source::Forgejo)
+}
+
+fn no_source() -> Trouble {
+    Trouble::new(
+        "no-source",
+        "neither forgejo_url nor a local repository tells the newest commits",
+        "set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; or enabled = false; then systemctl restart cis490-receiver",
+    )
+}
+
+fn tell(told: &mut Told, source: Source, trouble: &Trouble, knowledge: &Knowledge) {
+    if told.is_due(trouble.kind, Instant::now()) {
+        events::gate_refresh_failed(source, trouble, knowledge.age());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::receiver::config::GateConfig;
+
+    /// A first push is worked off in a second or two; a queue that is busy may take minutes.
+    #[test]
+    fn a_head_that_cannot_be_listed_is_a_trouble_only_after_half_a_minute() {
+        let config = GateConfig {
+            local_repo_path: Some(PathBuf::from("/nonexistent/cis490")),
+            ..GateConfig::default()
+        };
+        let git = LocalGit::new(&config);
+        let mut sources = Sources::new(None, git, Withdrawn::default());
+        let knowledge = Knowledge::new(&config);
+        let empty = Trouble::new("empty-repository", "it is empty", "push");
+        knowledge.set_failing(&empty);
+        let trouble = Trouble::new("not-listed-yet", "it cannot be listed", "wait");
+        assert_eq!(sources.not_yet(&trouble, &knowledge), Ended::NotYet);
+        assert!(!knowledge.is_failing(), "it is empty no more");
+        let before = Instant::now().checked_sub(NOT_YET_MAX);
+        sources.not_yet_since = before.or(sources.not_yet_since);
+        if before.is_some() {
+            assert_eq!(sources.not_yet(&trouble, &knowledge), Ended::Failed);
+            assert_eq!(knowledge.failing().unwrap().kind, "not-listed-yet");
+        }
+    }
+}

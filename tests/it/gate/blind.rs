@@ -1,0 +1,374 @@
+//! A gate that cannot look says so of itself: no host is called out of date by one that cannot know,
+//! on the wire, the page, in `status`, `refusals`, `check`, the metrics and the shipper's log.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::door::Lab;
+use crate::client::Put;
+use crate::forgejo::Mood;
+use crate::lab::Lab as LabHost;
+use crate::repository::Repository;
+use crate::world::cis490;
+
+const STRANGER: &str = "5555555555555555555555555555555555555555";
+const PASTE: &str = "git pull origin main";
+
+fn command(args: &[&str]) -> Output {
+    cis490().args(args).output().unwrap()
+}
+
+/// What a command about the receiver prints.
+fn told(lab: &Lab, args: &[&str]) -> String {
+    let config = config_with_port(lab);
+    let output = command(&[args, &["--config", &config]].concat());
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `status` finds the receiver where the configuration says.
+fn config_with_port(lab: &Lab) -> String {
+    let path = lab.world.config_path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let address = format!("{:?}", lab.world.address().to_string());
+    std::fs::write(&path, text.replace("\"127.0.0.1:0\"", &address)).unwrap();
+    path
+}
+
+fn wait_for_failing(lab: &Lab, kind: Option<&str>) {
+    lab.world.wait_until("the gate's state", |world| {
+        world.get("/v1/gate").json()["failing"]["kind"].as_str() == kind
+    });
+}
+
+fn page(lab: &Lab) -> String {
+    lab.world.get("/").body
+}
+
+fn metric(lab: &Lab, name: &str) -> f64 {
+    let text = lab.world.get("/metrics").body;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(f64::NAN, |line| line.trim().parse().unwrap())
+}
+
+/// The repository is renamed, somebody pushes, a lab host pulls and sends.
+#[test]
+fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    let world = &lab.world;
+    assert_eq!(world.get("/v1/gate").json()["failing"], Value::Null);
+    assert_eq!(metric(&lab, "cis490_gate_source_failing_seconds "), 0.0);
+    lab.forgejo.state().renamed_to = Some(("lab".to_owned(), "robots".to_owned()));
+    let fresh = lab.push();
+    wait_for_failing(&lab, Some("renamed"));
+    let failing = world.get("/v1/gate").json()["failing"].clone();
+    assert!(failing["seconds"].is_u64(), "{failing}");
+    let detail = failing["detail"].as_str().unwrap();
+    assert!(detail.contains("lab/robots now"), "{detail}");
+    assert!(detail.contains("repo_name = \"robots\""), "{detail}");
+
+    let put = world.put(&Put::sample(&fresh).episode("fresh"));
+    let get = world.get(&format!("/v1/gate/{fresh}"));
+    for answer in [put, get] {
+        assert_eq!(answer.status, 412, "{answer:?}");
+        let problem = answer.json();
+        assert_eq!(problem["type"], "urn:cis490:problem:gate-cannot-tell");
+        assert_eq!(problem["known"], "unknown");
+        assert!(problem["failing_seconds"].is_u64(), "{problem}");
+        assert!(problem["age_seconds"].is_u64(), "{problem}");
+        assert_eq!(problem.get("remediation"), None, "{problem}");
+        let words = problem["detail"].as_str().unwrap();
+        for part in [
+            "has not been able to ask its source",
+            "(renamed)",
+            "may be newer",
+            "nothing is to be done on the lab host",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+
+    // The page has the host under the gate's trouble.
+    lab.world.wait_until("the page", |_| {
+        page(&lab).contains("<b>lab-1</b> waits for that")
+    });
+    let html = page(&lab);
+    assert!(
+        html.contains("its source has not told the newest commits for"),
+        "{html}"
+    );
+    assert!(html.contains("<td>waits for the gate"), "{html}");
+    for untrue in ["Out of date", "out of date", PASTE, "not answered"] {
+        assert!(!html.contains(untrue), "{untrue}\n{html}");
+    }
+    assert!(html.contains("repo_name ="), "{html}");
+
+    let status = told(&lab, &["status"]);
+    assert!(
+        status.contains("\nGATE          its source has not told the newest commits"),
+        "{status}"
+    );
+    assert!(!status.contains("OUT OF DATE"), "{status}");
+    let survey: Value = serde_json::from_str(&told(&lab, &["status", "--json"])).unwrap();
+    assert_eq!(survey["gate"]["failing"]["kind"], "renamed");
+    let refusals = told(&lab, &["refusals"]);
+    assert!(
+        refusals.contains("412 gate-cannot-tell: lab-1\n       nothing on the lab host"),
+        "{refusals}"
+    );
+    assert!(!refusals.contains("not-in-window"), "{refusals}");
+    assert!(world.log().contains("reason=gate-cannot-tell"), "{world}");
+    let refused = |reason: &str| {
+        metric(
+            &lab,
+            &format!("cis490_refusals_total{{reason=\"{reason}\",kind=\"upload\"}} "),
+        )
+    };
+    assert_eq!(
+        (refused("gate-cannot-tell"), refused("not-in-window")),
+        (1.0, 0.0)
+    );
+    assert!(metric(&lab, "cis490_gate_source_failing_seconds ") >= 1.0);
+    assert_eq!(
+        metric(&lab, "cis490_gate_source_failing_kind{kind=\"renamed\"} "),
+        1.0
+    );
+
+    // It is named rightly: what was unknown is in the window, and nobody waits any more.
+    lab.forgejo.state().renamed_to = None;
+    wait_for_failing(&lab, None);
+    lab.world
+        .wait_until("the page is well", |_| !page(&lab).contains("for the gate"));
+    assert_eq!(world.put(&Put::sample(&fresh).episode("fresh")).status, 201);
+}
+
+/// The words of a 412, by what is known of the commit; and where they are put.
+#[test]
+fn each_412_says_what_is_true_of_its_commit() {
+    let lab = Lab::new(9, "window = 3\nrefresh_seconds = 3600");
+    lab.repository.commit("other", 1);
+    let other = lab.repository.log("other", 1)[0].to_string();
+    let older = lab.commits()[5].clone();
+    let rows = [
+        (
+            "lab-1",
+            older.as_str(),
+            "older",
+            "not-in-window",
+            "it is older; update the lab host",
+            "paste the remediation",
+        ),
+        (
+            "lab-2",
+            other.as_str(),
+            "elsewhere",
+            "not-on-branch",
+            "a force-push took it back",
+            "put the lab host on the branch",
+        ),
+        (
+            "lab-3",
+            STRANGER,
+            "never-pushed",
+            "never-pushed",
+            "push it from where it was made, a pull does not help",
+            "push the commit",
+        ),
+    ];
+    for (host, commit, known, name, words, _) in rows {
+        let put = Put::sample(commit).path(&format!("/v1/episodes/{host}/ep-1"));
+        let problem = lab.world.put(&put).json();
+        assert_eq!(problem["status"], 412, "{problem}");
+        assert_eq!(problem["known"], known, "{problem}");
+        assert_eq!(problem["type"], format!("urn:cis490:problem:{name}"));
+        assert!(
+            problem["detail"].as_str().unwrap().contains(words),
+            "{problem}"
+        );
+        assert_eq!(
+            problem["remediation"].is_string(),
+            known == "older",
+            "{problem}"
+        );
+        assert_eq!(problem.get("failing_seconds"), None, "{problem}");
+    }
+    let refusals = told(&lab, &["refusals"]);
+    for (host, _, _, name, _, remedy) in rows {
+        let line = format!("412 {name}: {host}\n       ");
+        let remedy_there = refusals.split_once(&line).map_or("", |(_, after)| after);
+        assert!(
+            remedy_there.lines().next().unwrap().contains(remedy),
+            "{refusals}"
+        );
+    }
+    lab.world.wait_until("the page", |_| {
+        page(&lab).contains("never-pushed: <b>lab-3</b>")
+    });
+    let html = page(&lab);
+    assert!(html.contains("Out of date: <b>lab-1</b>."), "{html}");
+    assert!(html.contains("not-on-branch: <b>lab-2</b>"), "{html}");
+}
+
+/// On a fallback, a commit that git does not have may still be newer.
+#[test]
+fn on_its_fallback_the_gate_says_so_too() {
+    let clone = crate::world::TempDir::new();
+    let mut lab = Lab::stopped(4, "window = 3\nrefresh_seconds = 1");
+    let url = format!("file://{}", lab.repository.path().display());
+    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
+    let path = lab.world.config_path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let checkout = format!("{:?}", clone.path());
+    std::fs::write(&path, text.replace("\"/nonexistent/cis490\"", &checkout)).unwrap();
+    lab.start();
+    lab.forgejo
+        .set_mood(Mood::Recorded("502-nginx-forgejo-stopped"));
+    wait_for_failing(&lab, Some("proxy"));
+    lab.world.wait_until("the fallback", |world| {
+        world.get("/v1/gate").json()["source"] == json!("git-fallback")
+    });
+    let unknown = lab.world.get(&format!("/v1/gate/{STRANGER}")).json();
+    assert_eq!(unknown["known"], "unknown", "{unknown}");
+    let older = lab
+        .world
+        .get(&format!("/v1/gate/{}", lab.commits()[3]))
+        .json();
+    assert_eq!(older["known"], "older", "{older}");
+    assert!(older["remediation"].as_str().unwrap().contains(PASTE));
+    let html = page(&lab);
+    assert!(
+        html.contains("on its fallback: Forgejo has not told the newest commits for"),
+        "{html}"
+    );
+    let status = told(&lab, &["status"]);
+    assert!(
+        status.contains("the local repository stands in"),
+        "{status}"
+    );
+}
+
+/// The shipper holds the commit, says what is true, and says the next thing when that is known.
+#[test]
+fn the_lab_host_is_told_the_same_and_is_let_in_by_itself() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    let host = LabHost::new(&format!("http://{}", lab.world.address()));
+    lab.forgejo.set_mood(Mood::Close);
+    let fresh = lab.push();
+    wait_for_failing(&lab, Some("unreachable"));
+    host.episode("ep-1", &fresh);
+    let shipper = host.ship();
+    shipper.wait_until("the hold", || shipper.log().contains("event=held_unknown"));
+    let log = shipper.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("event=held_unknown"))
+        .unwrap();
+    assert!(line.contains("WARN"), "{line}");
+    assert!(
+        line.contains("nothing is to be done on the lab host"),
+        "{line}"
+    );
+    assert!(!log.contains(PASTE), "{log}");
+    host_status_says(
+        &host,
+        &[
+            "WAITS FOR THE GATE",
+            "Nothing is to be done here",
+            "may be newer",
+        ],
+    );
+
+    let checkout = clone_at(&lab.repository, &fresh);
+    let check = host.run(&["check", "--repo", checkout.path().to_str().unwrap()], &[]);
+    assert_eq!(check.code, 1, "{check}");
+    assert!(check.log.contains("the receiver cannot say"), "{check}");
+    assert!(!check.out.contains("refused"), "{check}");
+    let doctor = host.run(
+        &["doctor", "--repo", checkout.path().to_str().unwrap()],
+        &[],
+    );
+    assert!(doctor.out.contains("warn  code"), "{doctor}");
+
+    lab.forgejo.set_mood(Mood::Well);
+    shipper.signal("HUP");
+    shipper.wait_until("it is sent", || shipper.log().contains("event=shipped"));
+    assert!(
+        shipper.log().contains("event=released"),
+        "{}",
+        shipper.log()
+    );
+    assert_eq!(shipper.log().matches("event=held").count(), 1);
+}
+
+/// A commit that was never pushed, unknown while the gate is blind: the right words come once, when
+/// the gate sees again.
+#[test]
+fn the_right_words_are_told_when_the_gate_sees_again() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    let host = LabHost::new(&format!("http://{}", lab.world.address()));
+    lab.forgejo.set_mood(Mood::Close);
+    wait_for_failing(&lab, Some("unreachable"));
+    host.episode("ep-1", STRANGER);
+    host.episode("ep-2", &lab.commits()[3]);
+    let first = host.ship_once();
+    assert_eq!(
+        (first.code, first.count("event=held_unknown")),
+        (3, 2),
+        "{first}"
+    );
+    assert_eq!(first.count("ERROR"), 0, "{first}");
+    lab.forgejo.set_mood(Mood::Well);
+    wait_for_failing(&lab, None);
+    let second = host.ship_once();
+    assert_eq!(second.code, 3, "{second}");
+    assert_eq!(second.count("event=held commit="), 2, "{second}");
+    assert_eq!(second.count("was never pushed"), 1, "{second}");
+    assert_eq!(
+        second.count(&format!("\n    cd /opt/cis490 && sudo -u cis490 {PASTE}\n")),
+        1,
+        "{second}"
+    );
+    host_status_says(
+        &host,
+        &["Push the commit", "HELD", "It does not help those"],
+    );
+    let third = host.ship_once();
+    assert_eq!((third.code, third.count("event=held")), (3, 0), "{third}");
+    // Pushed at last.
+    lab.forgejo.set_mood(Mood::Close);
+    wait_for_failing(&lab, Some("unreachable"));
+    let fourth = host.ship_once();
+    assert_eq!(
+        fourth.count("event=held_unknown"),
+        1,
+        "older stays older: {fourth}"
+    );
+}
+
+fn host_status_says(host: &LabHost, words: &[&str]) {
+    let status = host.run(&["status"], &[]);
+    assert_eq!(status.code, 0, "{status}");
+    for word in words {
+        assert!(status.out.contains(word), "{word}\n{status}");
+    }
+}
+
+fn clone_at(repository: &Repository, commit: &str) -> crate::world::TempDir {
+    let clone = crate::world::TempDir::new();
+    let url = format!("file://{}", repository.path().display());
+    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
+    crate::repository::git(clone.path(), &["checkout", "-q", commit]);
+    clone
+}
+
+/// Only a source that is silent has not answered.
+#[test]
+fn a_source_that_is_silent_has_not_answered() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    lab.forgejo.set_mood(Mood::Close);
+    wait_for_failing(&lab, Some("unreachable"));
+    lab.world.wait_until("the page", |_| {
+        page(&lab).contains("its source has not answered for")
+    });
+}
