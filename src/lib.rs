@@ -9,11 +9,13 @@ pub mod durable;
 pub mod episode;
 pub mod events;
 pub mod failure;
+mod folder_lock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod histogram;
 pub mod human;
 pub mod names;
+pub mod owner;
 pub mod receiver;
 #[cfg(test)]
 mod seeded;

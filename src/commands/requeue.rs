@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::side;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
+use crate::owner;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, NoReturn};
@@ -37,7 +39,9 @@ pub struct Requeue {
 
 impl Requeue {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
+        let config = Config::load(&self.config, self.root.clone())?;
+        side::enter(&config.root, &[])?;
+        let root = Root::open(&config.root)?;
         let id = shipper::requeue(&root, &self.name, self.new_id.as_ref())
             .map_err(|no_return| self.explain(&root, no_return))?;
         println!("{id} waits again");
@@ -61,7 +65,10 @@ impl Requeue {
             ),
             NoReturn::Io(error) => Failure::new(
                 format!("cannot move {name:?} back: {error}"),
-                "run it as the user that runs cis490 ship",
+                owner::hint(
+                    &error,
+                    "look at the disk (dmesg) and at who owns it (ls -l)",
+                ),
             ),
         }
     }

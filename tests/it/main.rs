@@ -29,6 +29,7 @@ mod page;
 mod panics;
 mod power;
 mod repository;
+mod root;
 mod ship;
 mod soak;
 mod store;
