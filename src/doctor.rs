@@ -9,12 +9,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::git::{self, Fault};
 use crate::{clock, config, durable, human, owner, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -110,11 +110,8 @@ pub fn versions() -> Finding {
 
 /// Whether there is a git to be run.
 pub fn git() -> Finding {
-    let asked = Command::new("git")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output();
-    match asked {
+    const WAIT: Duration = Duration::from_secs(10);
+    match git::version(WAIT) {
         Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
             Finding::ok("git", text.trim().to_owned())
@@ -124,10 +121,15 @@ pub fn git() -> Finding {
             format!("git --version ended with {}", output.status),
             "apt install --reinstall git",
         ),
-        Err(error) => Finding::warn(
+        Err(Fault::Missing(error)) => Finding::warn(
             "git",
             format!("git cannot be run: {error}"),
             "apt install git: without it no local repository can be read",
+        ),
+        Err(_) => Finding::fail(
+            "git",
+            format!("git --version did not end within {} s", WAIT.as_secs()),
+            "look at the disk that git is on (dmesg), then apt install --reinstall git",
         ),
     }
 }

@@ -129,6 +129,16 @@ fn files_of_the_rooms_are_opened_in_one_place() {
     assert!(found.is_empty(), "{rule}\n{}", found.join("\n"));
 }
 
+/// Only `src/git.rs` has the environment and the switches that a stranger's repository asks for.
+#[test]
+fn git_is_started_in_one_place() {
+    only_in(
+        "git runs by src/git.rs, whoever asks",
+        &["Command::new(\"git\")"],
+        &["src/git.rs", "src/commands/demo"],
+    );
+}
+
 #[test]
 fn durable_effects_stand_in_one_file() {
     only_in(

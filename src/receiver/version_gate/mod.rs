@@ -7,7 +7,6 @@
 //! 3. A window is replaced as a whole, by a source that answered well, and never by nothing.
 //!    "No window" is a wait (503), never "reject all".
 
-mod child;
 mod disk;
 mod forgejo;
 mod git;

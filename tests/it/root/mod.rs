@@ -1,6 +1,7 @@
 //! Root's commands on a folder of somebody else, who means harm: whatever he plants there acts with
 //! his own rights and no others. As root alone; others skip these.
 
+mod git;
 mod planted;
 mod user;
 mod words;
