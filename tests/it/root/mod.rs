@@ -2,6 +2,7 @@
 //! his own rights and no others. As root alone; others skip these.
 
 mod git;
+mod install;
 mod planted;
 mod user;
 mod words;
