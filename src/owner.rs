@@ -44,8 +44,8 @@ pub struct Became {
 }
 
 /// Before a folder is touched: where root runs this and the folder belongs to somebody else, the
-/// process becomes that user. `secrets` are files to be read before. `None` if it stays who it is;
-/// also where there is no such folder, which is for others to report.
+/// process becomes that user. `secrets` are files to be read before. `None` if it stays who it is.
+/// That there is no such folder is for others to report: whose the folder above it is counts then.
 ///
 /// Errors: the folder's path is open to others, or the system does not let us.
 pub fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure> {
@@ -55,7 +55,16 @@ pub fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure
     match owner_of(folder) {
         Ok(Owner::Root) => Ok(None),
         Ok(Owner::User { uid, gid }) => become_user(folder, uid, gid, secrets).map(Some),
-        Err(Unsafe::Io { error, .. }) if is_missing(&error) => Ok(None),
+        Err(Unsafe::Io { path, error }) if is_missing(&error) => {
+            // Whoever may make it now could do so before it is looked for again.
+            let above = path.ancestors().skip(1);
+            let nearest = above.into_iter().find(|part| part.exists());
+            match owner_of(nearest.unwrap_or(Path::new("/"))) {
+                Ok(Owner::Root) => Ok(None),
+                Ok(Owner::User { uid, gid }) => become_user(folder, uid, gid, secrets).map(Some),
+                Err(why) => Err(refusal(folder, &why)),
+            }
+        }
         Err(why) => Err(refusal(folder, &why)),
     }
 }

@@ -114,13 +114,12 @@ impl Walk {
             return Ok(());
         };
         let found = itself.metadata()?;
-        if found.dev() != self.device {
+        if found.dev() != self.device || name == "lost+found" {
             return Ok(());
         }
         if found.is_dir() {
-            let is_disks_own = name == "lost+found";
             let open = if_there(sys::open_at(&folder.open, &name, Open::Directory))?;
-            if let (Some(open), false) = (open, is_disks_own) {
+            if let Some(open) = open {
                 let inner = Folder::new(open, path, folder.is_roots)?;
                 self.folder(&inner, depth - 1)?;
             }

@@ -185,6 +185,28 @@ fn a_folder_that_a_third_could_exchange_is_refused_in_words() {
     assert_eq!(run(&["backfill", "--data-dir", data_dir]).code, 0);
 }
 
+/// Where the user could make it at any moment, root does not wait for that as root.
+#[test]
+fn a_folder_that_is_missing_in_the_users_own_is_looked_for_as_he() {
+    if !is_root("a_folder_that_is_missing_in_the_users_own_is_looked_for_as_he") {
+        return;
+    }
+    let mut world = World::prepared("[version_gate]\nenabled = false\n");
+    set_mode(world.dir(), 0o755);
+    let above = world.dir().join("above");
+    fs::create_dir(&above).unwrap();
+    give(&above);
+    world.configure("drain_seconds = 0");
+    let config = fs::read_to_string(world.config_path()).unwrap();
+    let data = world.data_dir().display().to_string();
+    let moved = config.replace(&data, above.join("none").to_str().unwrap());
+    fs::write(world.config_path(), moved).unwrap();
+    assert!(!world.try_start(), "{world}");
+    let log = world.log();
+    assert!(log.contains("event=became_user"), "{log}");
+    assert!(log.contains("none does not exist"), "{log}");
+}
+
 /// In a folder of root's, one of another user is as little root's to work in.
 #[test]
 fn a_folder_of_another_within_roots_own_is_refused_in_words() {
