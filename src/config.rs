@@ -2,24 +2,36 @@
 //! is allowed. What the keys are is each side's own `config.rs`.
 
 use std::fmt;
-use std::fs;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
+use crate::owner;
 
 /// Reads and parses a file whose unknown keys are errors.
 ///
 /// `example` is the embedded file of `etc/`, named in the hint when there is no file at all.
 pub fn load<T: DeserializeOwned>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    parse(&read(path, flag_hint)?, path)
+}
+
+/// The text of a configuration.
+///
+/// Errors: it cannot be read; `flag_hint` is what to do where its own error has no remedy.
+pub fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
+    let text = owner::read_kept(path).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
+    });
+    text.map_err(|error| {
         Failure::new(
             format!("cannot read the configuration {}: {error}", path.display()),
-            flag_hint,
+            owner::hint_to_read(&error, flag_hint),
         )
-    })?;
-    parse(&text, path)
+    })
 }
 
 /// As [`load`], from a text that was read already.
@@ -106,6 +118,51 @@ pub fn in_range(path: &Path, key: &str, value: u64, least: u64, most: u64) -> Re
     ))
 }
 
+/// An error unless `folder` is an absolute path that stands unchanged in a unit of systemd, in a
+/// shell and on a terminal. `install` writes it into a unit that root runs.
+pub fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
+    let is_odd = |c: char| c.is_control() || "\"'\\%".contains(c);
+    let is_plain = folder.to_str().is_some_and(|text| !text.contains(is_odd));
+    if folder.is_absolute() && is_plain {
+        return Ok(());
+    }
+    Err(bad_value(
+        path,
+        key,
+        format!("{folder:?}"),
+        "an absolute path without quotes, backslash, % and control characters",
+    ))
+}
+
+/// Who besides root may write a configuration that root acts on, in words; `None` if nobody may.
+/// Somebody who is not root acts for himself: then only what everybody may write is named.
+pub fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
+    if found.mode() & 0o002 != 0 {
+        return Some("everybody on this machine".to_owned());
+    }
+    if for_root && found.uid() != 0 {
+        return Some(format!("the user {}", found.uid()));
+    }
+    let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+    (for_root && by_group).then(|| format!("the group {}", found.gid()))
+}
+
+/// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.
+pub fn hidden_from_service(folder: &Path) -> Option<String> {
+    // Their units have ProtectHome=true.
+    const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
+    if folder.starts_with("~") || folder.to_str().is_some_and(|text| text.starts_with('~')) {
+        return Some("~ means nothing here: write the whole path".to_owned());
+    }
+    let real = folder.canonicalize().unwrap_or(folder.to_owned());
+    let is_below = |home: &&&str| folder.starts_with(home) || real.starts_with(home);
+    HIDDEN.iter().find(is_below).map(|home| {
+        format!(
+            "the service does not see what is below {home} (ProtectHome=true in its unit): move it, to /srv or /opt say"
+        )
+    })
+}
+
 /// Where systemd looks for a credential by its name.
 pub const CREDENTIAL_STORE: &str = "/etc/credstore";
 
@@ -116,12 +173,13 @@ pub const CREDENTIAL_STORE: &str = "/etc/credstore";
 /// Errors name the file and never its content.
 pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
     let path = secret_path(file);
-    let text = fs::read_to_string(&path).map_err(|error| {
+    let bytes = owner::read_secret(&path).map_err(|error| {
         Failure::new(
             format!("cannot read {key} {}: {error}", path.display()),
             "the file holds the token alone, readable by the user that runs cis490",
         )
     })?;
+    let text = String::from_utf8_lossy(&bytes);
     let secret = text.trim();
     let visible = |b: u8| b.is_ascii_graphic();
     if secret.is_empty() || secret.len() > 4096 || !secret.bytes().all(visible) {
@@ -133,7 +191,8 @@ pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
     Ok(secret.to_owned())
 }
 
-fn secret_path(file: &Path) -> PathBuf {
+/// Where the secret of a key is read from: see [`read_secret`].
+pub fn secret_path(file: &Path) -> PathBuf {
     secret_path_in(
         file,
         std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
@@ -153,6 +212,8 @@ fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::receiver::config::Config;
 

@@ -9,13 +9,13 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::{clock, durable, human, sys, wire};
+use crate::git::{self, Fault};
+use crate::{clock, config, durable, human, owner, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,11 +110,8 @@ pub fn versions() -> Finding {
 
 /// Whether there is a git to be run.
 pub fn git() -> Finding {
-    let asked = Command::new("git")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output();
-    match asked {
+    const WAIT: Duration = Duration::from_secs(10);
+    match git::version(WAIT) {
         Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
             Finding::ok("git", text.trim().to_owned())
@@ -124,12 +121,40 @@ pub fn git() -> Finding {
             format!("git --version ended with {}", output.status),
             "apt install --reinstall git",
         ),
-        Err(error) => Finding::warn(
+        Err(Fault::Missing(error)) => Finding::warn(
             "git",
             format!("git cannot be run: {error}"),
             "apt install git: without it no local repository can be read",
         ),
+        Err(_) => Finding::fail(
+            "git",
+            format!("git --version did not end within {} s", WAIT.as_secs()),
+            "look at the disk that git is on (dmesg), then apt install --reinstall git",
+        ),
     }
+}
+
+/// A configuration that others may write: root gives folders away by it, and runs a unit that has
+/// its paths in it.
+pub fn writers(config_path: &Path) -> Option<Finding> {
+    let found = fs::metadata(config_path).ok()?;
+    let is_systems = config_path.starts_with("/etc");
+    let writers = config::other_writers(&found, is_systems)?;
+    let path = config_path.display();
+    Some(Finding::fail(
+        "config",
+        format!("{path} may be written by {writers}, and root does what it says (install)"),
+        format!("read what is in it, then: sudo chown root {path} && sudo chmod go-w {path}"),
+    ))
+}
+
+/// Folders that a person sees and the service does not.
+pub fn hidden_folders(folders: &[(&'static str, PathBuf)]) -> Vec<Finding> {
+    let hidden = |(key, folder): &(&str, PathBuf)| {
+        let why = config::hidden_from_service(folder)?;
+        Some(Finding::warn("service", format!("{key} = {folder:?}"), why))
+    };
+    folders.iter().filter_map(hidden).collect()
 }
 
 /// The disk of a folder that holds data: kind, room, hard links, the time of a sync.
@@ -258,15 +283,16 @@ impl Drop for Probe {
 
 fn writing(dir: &Path) -> Vec<Finding> {
     let probe = Probe(dir.join(format!(".doctor-{}", std::process::id())));
-    let owner = fs::metadata(dir).map_or(0, |found| found.uid());
+    let uid = fs::metadata(dir).map_or(0, |found| found.uid());
     let mut file = match durable::create_new(&probe.0) {
         Ok(file) => file,
         Err(error) => {
             return vec![Finding::fail(
                 "writing",
                 format!("no file can be made in {}: {error}", dir.display()),
-                format!(
-                    "run doctor as the user that runs cis490 (the folder's owner is {owner}); with no space left, make room"
+                owner::hint(
+                    &error,
+                    format!("look at the folder, whose owner is the user {uid}, and at its disk"),
                 ),
             )];
         }

@@ -5,6 +5,10 @@
 //! 3. A failed fsync is never retried on the same file: the kernel has dropped the pages it could
 //!    not write, and a second fsync would say yes to data that is gone.
 //!
+//! 4. Whatever is opened under a name that somebody else may have made is opened here too: no link is
+//!    followed at its end, nothing is waited for, and it must be a regular file. A FIFO, a folder or a
+//!    device in its place is an error in words, and holds nobody up.
+//!
 //! Each effect is preceded by a named [`step`]. In debug builds the environment can stop the
 //! process at a step, fail it, slow the syncs or write the names down, so that tests walk every
 //! crash and compare the order with the one the design states; release builds have none of it.
@@ -20,10 +24,10 @@
 mod removal;
 
 use std::ffi::CStr;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -62,7 +66,7 @@ fn timed<T>(times: &Histogram<SYNC_BUCKETS>, sync: impl FnOnce() -> T) -> T {
 ///
 ///     create(tmp)  write(tmp)  fsync(tmp)  rename(tmp, path)  fsync(dir)
 ///
-/// A crash can leave `<path>.tmp`, which the next call overwrites.
+/// A crash can leave `<path>.tmp`, which the next call replaces.
 pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     publish_as(path, bytes, |_| Ok(()))
 }
@@ -96,7 +100,13 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
 pub fn mkdir(path: &Path) -> io::Result<bool> {
     step_on("mkdir", || name_of(path))?;
     match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = path.symlink_metadata()?;
+            if found.is_dir() {
+                return Ok(false);
+            }
+            Err(wrong_kind(found.file_type(), "a directory"))
+        }
         other => other.map(|()| true),
     }
 }
@@ -111,10 +121,108 @@ pub fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// An empty file to write, whatever was there.
+/// A new, empty file to write, in place of whatever file had the name: what was there before is not
+/// written to, so that a link leads nowhere.
 pub fn create(path: &Path) -> io::Result<File> {
     step_on("create", || name_of(path))?;
-    File::create(path)
+    let create_new = || File::options().write(true).create_new(true).open(path);
+    match create_new() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create_new()
+        }
+        made => made,
+    }
+}
+
+/// Opens a file to read. See rule 4.
+///
+/// Errors: as `File::open`; or it is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_regular_with(path, File::options().read(true))
+}
+
+/// As [`open_regular`], with options of the caller's: to write, to append, to make it if it is not
+/// there. It is never truncated.
+pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    open_regular_flagged(path, options, 0)
+}
+
+/// As [`open_regular_with`], with more of `open`'s flags.
+pub fn open_regular_flagged(
+    path: &Path,
+    options: &mut OpenOptions,
+    flags: libc::c_int,
+) -> io::Result<File> {
+    let opened = options.custom_flags(sys::open_flags() | flags).open(path);
+    let file = opened.map_err(|error| why_not_regular(path, error))?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() {
+        return Err(wrong_kind(kind, "a regular file"));
+    }
+    Ok(file)
+}
+
+/// The whole of a file, of which a person or this program has made at most `bytes_max`.
+///
+/// Errors: as [`open_regular`]; or it is longer.
+pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open_regular(path)?;
+    file.take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let why = format!("it has more than {bytes_max} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
+}
+
+/// Opens a directory, whose own name may be a link: to sync or to lock it.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK);
+    options.open(path)
+}
+
+/// What open says of a link, a socket, or a FIFO that nobody reads, in words.
+fn why_not_regular(path: &Path, error: io::Error) -> io::Error {
+    let may_be_of_its_kind = matches!(
+        error.raw_os_error(),
+        Some(libc::ELOOP | libc::ENXIO | libc::EISDIR)
+    );
+    match path.symlink_metadata() {
+        Ok(found) if may_be_of_its_kind && !found.is_file() => {
+            wrong_kind(found.file_type(), "a regular file")
+        }
+        _ => error,
+    }
+}
+
+fn wrong_kind(found: FileType, wanted: &str) -> io::Error {
+    let what = kind_words(found);
+    io::Error::other(format!(
+        "it is {what} and not {wanted}: look who made it, and remove it"
+    ))
+}
+
+/// What something that is no regular file is, with its article.
+pub fn kind_words(kind: FileType) -> &'static str {
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a fifo"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a file"
+    } else {
+        "a device"
+    }
 }
 
 /// Allocates `bytes` of disk and leaves the size, so that a full disk says so now.
@@ -171,7 +279,7 @@ pub fn sync_data(file: &File) -> io::Result<()> {
 /// `fsync` of a directory: the names made and removed in it so far stay so.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     step_on("fsync dir", || name_of(path))?;
-    timed(&SYNC_TIMES.dir, || File::open(path)?.sync_all())?;
+    timed(&SYNC_TIMES.dir, || open_dir(path)?.sync_all())?;
     synced(|| name_of(path));
     Ok(())
 }
@@ -352,6 +460,51 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read(&other).unwrap(), b"stays");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// Whatever lies under a name, it is told in words, at once, and is neither followed nor written.
+    #[test]
+    fn what_is_no_regular_file_is_neither_read_nor_written() {
+        let dir = std::env::temp_dir().join(format!("cis490-regular-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let at = |name: &str| dir.join(name);
+        fs::write(at("victim"), b"stays").unwrap();
+        std::os::unix::fs::symlink(at("victim"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("dangling")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(at("fifo"))
+            .status();
+        assert!(made.unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, words) in [
+            ("link", "a symbolic link"),
+            ("dangling", "a symbolic link"),
+            ("folder", "a directory"),
+            ("fifo", "a fifo"),
+            ("socket", "a socket"),
+        ] {
+            let path = at(name);
+            let writes = || open_regular_with(&path, File::options().write(true).create(true));
+            let appends = || open_regular_with(&path, File::options().read(true).append(true));
+            for opened in [open_regular(&path), writes(), appends()] {
+                let said = opened.unwrap_err().to_string();
+                assert!(said.contains(words), "{name}: {said}");
+            }
+            if name != "folder" {
+                let said = mkdir(&path).unwrap_err().to_string();
+                assert!(said.contains("and not a directory"), "{name}: {said}");
+            }
+            let replaced = publish(&path, b"new");
+            assert_eq!(replaced.is_ok(), name != "folder", "{name}");
+        }
+        // Under its temporary name too.
+        std::os::unix::fs::symlink(at("victim"), at("state.tmp")).unwrap();
+        publish(&at("state"), b"new").unwrap();
+        assert_eq!(fs::read(at("victim")).unwrap(), b"stays");
+        assert_eq!(read_regular(&at("victim"), 5).unwrap(), b"stays");
+        assert!(read_regular(&at("victim"), 4).is_err());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

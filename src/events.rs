@@ -63,6 +63,16 @@ pub fn failed(error: &str, hint: &str) {
     line!(failed, "why={error:?} do={hint:?}");
 }
 
+/// Root started this on a folder of somebody else.
+pub fn became_user(folder: &Path, uid: u32, gid: u32) {
+    line!(became_user, "folder={folder:?} uid={uid} gid={gid}");
+}
+
+/// A secret that is not read again.
+pub fn secret_of_root(file: &Path) {
+    line!(secret_of_root, "file={file:?}");
+}
+
 /// A thread panicked, at this place of the source.
 pub fn panicked(thread: &str, place: &str, why: &str) {
     line!(panic, "thread={thread:?} at={place:?} why={why:?}");

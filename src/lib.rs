@@ -1,6 +1,7 @@
 //! cis490: a store-and-forward shipper for lab hosts, a durable receiver for the Pi, and the
 //! version gate between them. No public API is promised: this is the program's own inside.
 
+mod child;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -9,11 +10,14 @@ pub mod durable;
 pub mod episode;
 pub mod events;
 pub mod failure;
+mod folder_lock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod git;
 pub mod histogram;
 pub mod human;
 pub mod names;
+pub mod owner;
 pub mod receiver;
 #[cfg(test)]
 mod seeded;

@@ -2,6 +2,12 @@
 
 #![allow(unsafe_code)]
 
+mod at;
+mod identity;
+
+pub use self::at::{Open, open_at, open_flags};
+pub use self::identity::{become_user, effective_user, give_open, in_own_session};
+
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -726,7 +732,7 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Ends a process group that we started (`Command::process_group(0)`), whatever it is doing.
+/// Ends a process group that we started ([`in_own_session`]), whatever it is doing.
 ///
 /// The leader must not have been waited for yet: until then its id cannot be given to another.
 pub fn kill_group(leader: u32) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::progress::Progress;
+use super::side;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -44,9 +45,10 @@ impl Backfill {
             set_aside_rotten: self.set_aside_rotten,
         };
         let data_dir = match self.data_dir {
-            Some(dir) => dir,
+            Some(dir) => side::absolute(dir),
             None => Config::load(&self.config)?.data_dir,
         };
+        side::enter(&data_dir, &[&self.config])?;
         let mut teller = Teller {
             progress: Progress::new(),
         };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::side::Side;
-use crate::doctor::{Finding, Verdict};
+use crate::doctor::{self, Finding, Verdict};
 use crate::failure::Failure;
 use crate::terminal::{Paint, columns, one_line, print, wrapped};
 use crate::{receiver, shipper};
@@ -40,10 +40,19 @@ pub struct Doctor {
 impl Doctor {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (path, side) = Side::find(self.config)?;
-        let (name, findings) = match side {
-            Side::Receiver(config) => ("receiver", receiver::doctor::examine(&config, &path)),
-            Side::LabHost(config) => ("lab host", shipper::doctor::examine(&config, &self.repo)),
+        side.enter(&path)?;
+        let (name, folders, mut findings) = match side {
+            Side::Receiver(config) => {
+                let findings = receiver::doctor::examine(&config, &path);
+                ("receiver", config.folders(), findings)
+            }
+            Side::LabHost(config) => {
+                let findings = shipper::doctor::examine(&config, &self.repo);
+                ("lab host", config.folders(), findings)
+            }
         };
+        findings.extend(doctor::writers(&path));
+        findings.extend(doctor::hidden_folders(&folders));
         let worst = findings.iter().map(|finding| finding.verdict).max();
         let text = match self.json {
             true => json(name, &findings)?,

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::Owner;
+use super::side::{Owner, absolute};
 use crate::durable;
 use crate::failure::Failure;
+use crate::owner;
 use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
 use crate::shipper::config as shipper;
@@ -33,8 +34,8 @@ pub struct Init {
 
 impl Init {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        if let Some(data_dir) = &self.data_dir {
-            return make_store(data_dir);
+        if let Some(data_dir) = self.data_dir {
+            return make_store(&absolute(data_dir));
         }
         match Owner::of(&self.config)? {
             Owner::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
@@ -45,6 +46,7 @@ impl Init {
 
 fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
+    owner::enter_new(data_dir, durable::make_dir)?;
     match threshold::make(data_dir)? {
         Made::New => println!("{dir} is a store now"),
         Made::Already => println!("{dir} was a store already"),
@@ -57,10 +59,11 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
 
 /// A lab host's queue: the folders of the states that an episode can be in.
 fn make_root(root: &Path) -> Result<ExitCode, Failure> {
+    owner::enter_new(root, durable::make_dir)?;
     make_folders(root).map_err(|error| {
         Failure::new(
             format!("cannot make {}: {error}", root.display()),
-            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         )
     })?;
     println!("{} is ready for cis490 ship", root.display());
@@ -70,9 +73,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
 pub fn make_folders(root: &Path) -> io::Result<()> {
     threshold::make_with_parents(root)?;
     for folder in queue::FOLDERS {
-        let path = root.join(folder);
-        durable::make_dir(&path)?;
-        threshold::give_to_owner_of(root, &path)?;
+        durable::make_dir(&root.join(folder))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::side;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver;
@@ -38,8 +39,9 @@ impl Receive {
             config.listen = listen;
         }
         if let Some(data_dir) = self.data_dir {
-            config.data_dir = data_dir;
+            config.data_dir = side::absolute(data_dir);
         }
+        side::enter_to_stay(&config.data_dir, &config.secret_files())?;
         receiver::run(config, &self.config)?;
         Ok(ExitCode::SUCCESS)
     }

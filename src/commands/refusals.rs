@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::side;
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::owner;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
@@ -46,16 +48,20 @@ pub struct Refusals {
 impl Refusals {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let data_dir = match &self.data_dir {
-            Some(dir) => dir.clone(),
+            Some(dir) => side::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,
         };
+        side::enter(&data_dir, &[])?;
         let mut kept = refusals::read(&data_dir).map_err(|error| {
             Failure::new(
                 format!(
                     "cannot read the refusals in {}: {error}",
                     data_dir.display()
                 ),
-                "run it as the user that runs cis490 receive, or as root",
+                owner::hint(
+                    &error,
+                    "look at the file (ls -l); if it is not worth keeping, remove it",
+                ),
             )
         })?;
         kept.retain(|refused| self.wants(refused));

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::chosen::{self, quoted};
+use super::side;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
+use crate::owner;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, CommitPrefix, NoReturn};
@@ -54,7 +56,9 @@ pub struct Requeue {
 impl Requeue {
     pub fn run(self) -> Result<ExitCode, Failure> {
         self.check()?;
-        let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
+        let config = Config::load(&self.config, self.root.clone())?;
+        side::enter(&config.root, &[])?;
+        let root = Root::open(&config.root)?;
         let names = match self.names.is_empty() {
             false => self.names.clone(),
             true => self.chosen(&root)?,
@@ -98,7 +102,10 @@ impl Requeue {
         let mut refused = shipper::refused(root).map_err(|error| {
             Failure::new(
                 format!("cannot look through {}: {error}", root.refused().display()),
-                "run it as the user that runs cis490 ship",
+                owner::hint(
+                    &error,
+                    "look at the disk (dmesg) and at who owns it (ls -l)",
+                ),
             )
         })?;
         if let Some(prefix) = &self.commit {
@@ -174,7 +181,10 @@ pub(super) fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
         ),
         NoReturn::Io(error) => Failure::new(
             format!("cannot move {name:?} back: {error}"),
-            "run it as the user that runs cis490 ship",
+            owner::hint(
+                &error,
+                "look at the disk (dmesg) and at who owns it (ls -l)",
+            ),
         ),
     }
 }

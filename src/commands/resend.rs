@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{chosen, requeue};
+use super::{chosen, requeue, side};
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
@@ -35,7 +35,9 @@ pub struct Resend {
 
 impl Resend {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let root = Root::open(&Config::load(&self.config, self.root)?.root)?;
+        let config = Config::load(&self.config, self.root)?;
+        side::enter(&config.root, &[])?;
+        let root = Root::open(&config.root)?;
         if self.names.is_empty() {
             return Err(Failure::new(
                 "no episode was named",

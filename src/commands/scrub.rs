@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use argh::{ArgsInfo, FromArgs};
 
 use super::progress::Progress;
+use super::side;
 use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -50,9 +51,10 @@ impl Scrub {
         logger::start();
         sys::run_when_idle();
         let data_dir = match self.data_dir {
-            Some(dir) => dir,
+            Some(dir) => side::absolute(dir),
             None => Config::load(&self.config)?.data_dir,
         };
+        side::enter(&data_dir, &[&self.config])?;
         let wish = Wish {
             since: self.since,
             bytes_per_second: self.rate,

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::chosen;
+use super::{chosen, side};
 use crate::failure::Failure;
+use crate::owner;
 use crate::shipper;
 use crate::shipper::CommitPrefix;
 use crate::shipper::config::{Config, DEFAULT_PATH};
@@ -34,11 +35,16 @@ pub struct SetAside {
 
 impl SetAside {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let root = Root::open(&Config::load(&self.config, self.root)?.root)?;
+        let config = Config::load(&self.config, self.root)?;
+        side::enter(&config.root, &[])?;
+        let root = Root::open(&config.root)?;
         let failed = |error| {
             Failure::new(
                 format!("cannot move to {}: {error}", root.refused().display()),
-                "run it as the user that runs cis490 ship; what was moved stays moved",
+                owner::hint(
+                    &error,
+                    "look at the disk (dmesg); what was moved stays moved",
+                ),
             )
         };
         let waiting = shipper::waiting_commits(&root).map_err(failed)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::side;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
@@ -39,6 +40,8 @@ impl Ship {
     pub fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         let mode = if self.once { Mode::Once } else { Mode::Forever };
-        shipper::run(Config::load(&self.config, self.root)?, mode)
+        let config = Config::load(&self.config, self.root)?;
+        side::enter_to_stay(&config.root, &config.secret_files())?;
+        shipper::run(config, mode)
     }
 }

@@ -1,10 +1,9 @@
 //! Which side this machine is: by the configuration that is named, or that is there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::{config, receiver, shipper};
+use crate::{config, events, owner, receiver, shipper};
 
 pub enum Side {
     Receiver(Box<receiver::config::Config>),
@@ -28,6 +27,20 @@ impl Side {
     }
 }
 
+impl Side {
+    /// Root becomes the owner of the folder that the configuration names; what root alone can read
+    /// is read before.
+    pub fn enter(&self, config_path: &Path) -> Result<(), Failure> {
+        let (folder, mut before) = match self {
+            Side::Receiver(config) => (&config.data_dir, config.secret_files()),
+            Side::LabHost(config) => (&config.root, config.secret_files()),
+        };
+        before.push(config_path.to_owned());
+        let before: Vec<&Path> = before.iter().map(PathBuf::as_path).collect();
+        enter(folder, &before)
+    }
+}
+
 /// Whose configuration it is: only the keys that one side has and the other has not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -38,12 +51,10 @@ pub enum Owner {
 impl Owner {
     /// Errors: it cannot be read, or is of neither.
     pub fn of(path: &Path) -> Result<Owner, Failure> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            Failure::new(
-                format!("cannot read the configuration {}: {error}", path.display()),
-                "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
-            )
-        })?;
+        let text = config::read(
+            path,
+            "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
+        )?;
         let keys: toml::Table = config::parse(&text, path)?;
         if keys.contains_key("data_dir") {
             return Ok(Owner::Receiver);
@@ -66,7 +77,7 @@ impl Owner {
 pub fn the_one_there() -> Result<PathBuf, Failure> {
     let of_receiver = PathBuf::from(receiver::config::DEFAULT_PATH);
     let of_lab_host = PathBuf::from(shipper::config::DEFAULT_PATH);
-    match (of_receiver.exists(), of_lab_host.exists()) {
+    match (is_there(&of_receiver)?, is_there(&of_lab_host)?) {
         (true, false) => Ok(of_receiver),
         (false, true) => Ok(of_lab_host),
         (true, true) => Err(Failure::new(
@@ -78,4 +89,38 @@ pub fn the_one_there() -> Result<PathBuf, Failure> {
             "name the file with --config FILE; etc/*.toml.example are ones to begin with",
         )),
     }
+}
+
+/// /etc/cis490 is for root and the service's group alone: to others it is not empty but closed.
+fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().map_err(|error| {
+        Failure::new(
+            format!("cannot see whether {} is there: {error}", path.display()),
+            owner::hint(&error, "name the file with --config FILE"),
+        )
+    })
+}
+
+/// Before a command touches the folder of its configuration: root becomes that folder's owner.
+/// `before` are files that root alone may be able to read.
+pub fn enter(folder: &Path, before: &[&Path]) -> Result<(), Failure> {
+    owner::enter(folder, before).map(|_| ())
+}
+
+/// The same for a program that goes on running, which tells the log.
+pub fn enter_to_stay(folder: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
+    let secrets: Vec<&Path> = secrets.iter().map(PathBuf::as_path).collect();
+    if let Some(became) = owner::enter(folder, &secrets)? {
+        events::became_user(folder, became.uid, became.gid);
+        for file in &became.unreadable {
+            events::secret_of_root(file);
+        }
+    }
+    Ok(())
+}
+
+/// A folder that a flag names: as a path that means the same whoever looks, wherever he stands.
+pub fn absolute(folder: PathBuf) -> PathBuf {
+    // An error means an empty path or no working directory: the folder's first use says the rest.
+    std::path::absolute(&folder).unwrap_or(folder)
 }

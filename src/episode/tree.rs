@@ -6,14 +6,16 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::META_NAME;
 use super::meta::{BadMeta, META_BYTES_MAX, Meta};
+use crate::durable::kind_words;
+use crate::sys;
 
 /// Reads the `meta.json` of the episode in `dir`, and looks whether all that lies in it can be
 /// packed. Opens no other file.
@@ -81,7 +83,7 @@ impl MetaFile {
 pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unfit> {
     let opened = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .custom_flags(sys::open_flags())
         .open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => Unfit::special(path, "a symbolic link"),
@@ -193,20 +195,6 @@ fn list(dir: &Path) -> Result<Vec<Vec<u8>>, Unfit> {
     }
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
-}
-
-fn kind_words(kind: FileType) -> &'static str {
-    if kind.is_symlink() {
-        "a symbolic link"
-    } else if kind.is_fifo() {
-        "a fifo"
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_dir() {
-        "a directory"
-    } else {
-        "a device"
-    }
 }
 
 /// Why an episode cannot be packed, now or ever.

@@ -76,6 +76,12 @@ manual! {
     error panic
         "A fault in the program itself. In a thread that serves one request it is that request's 500; otherwise the program ends, starts again and recovers."
         "Report it with the line and what stands around it.";
+    info became_user
+        "Root started the program on a folder of this user, and it has his rights from here on, and no others."
+        "Nothing. systemctl start, or sudo -u USER, starts it so from the beginning.";
+    warn secret_of_root
+        "Only root can read this file, and the program, which root started, has become the folder's user: what root read at the start is used."
+        "Restart the program to have a new file read, or let the user read it (chgrp, chmod g+r).";
     warn library
         "A library that this program is built on has something to say."
         "Nothing, if all works. Else report it.";

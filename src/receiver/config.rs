@@ -174,6 +174,21 @@ impl Config {
         Ok(config)
     }
 
+    /// The folders that the service must see, each with its key.
+    pub fn folders(&self) -> Vec<(&'static str, PathBuf)> {
+        let repository = self.version_gate.local_repo_path.clone();
+        let repository = repository.map(|path| ("version_gate.local_repo_path", path));
+        let data = ("data_dir", self.data_dir.clone());
+        std::iter::once(data).chain(repository).collect()
+    }
+
+    /// The files beside the configuration that are read at the start, and may be root's alone.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let gate = &self.version_gate;
+        let token = gate.auth_token_file.as_deref().map(config::secret_path);
+        token.into_iter().chain(gate.ca_file.clone()).collect()
+    }
+
     /// What serde cannot see: ranges, and keys that need or exclude each other.
     fn check(&self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
@@ -184,14 +199,7 @@ impl Config {
         range("head_timeout_seconds", self.head_timeout_seconds, 1, 3600)?;
         range("drain_seconds", self.drain_seconds, 0, 3600)?;
         range("silent_after_hours", self.silent_after_hours, 1, 8760)?;
-        if !self.data_dir.is_absolute() {
-            return Err(bad_value(
-                path,
-                "data_dir",
-                format!("{:?}", self.data_dir),
-                "an absolute path",
-            ));
-        }
+        config::check_folder(path, "data_dir", &self.data_dir)?;
         self.check_hosts(path)?;
         self.version_gate.check(path)
     }

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
-use super::store::threshold;
 use super::vital::{self, Stopper};
 use crate::failure::Failure;
 use crate::names::{CommitHash, EpisodeId, HostId};
@@ -155,7 +154,12 @@ pub fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
 
 /// The file before and the newest, without missing what changes places in between.
 fn open_both(data_dir: &Path) -> io::Result<[Option<File>; 2]> {
+    // A rotation falls between the two opens once. Who finds one file under both names every time
+    // has met a hard link, which makes lines count twice and no more.
+    const TRIES: u32 = 10;
+    let mut tries = 0;
     loop {
+        tries += 1;
         let newest = open_if_there(&data_dir.join(FILE))?;
         let before = open_if_there(&data_dir.join(FILE_BEFORE))?;
         let inode = |file: &Option<File>| {
@@ -163,14 +167,14 @@ fn open_both(data_dir: &Path) -> io::Result<[Option<File>; 2]> {
                 .and_then(|file| file.metadata().ok())
                 .map(|meta| meta.ino())
         };
-        if before.is_none() || inode(&newest) != inode(&before) {
+        if before.is_none() || inode(&newest) != inode(&before) || tries == TRIES {
             return Ok([before, newest]);
         }
     }
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match durable::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
     }
@@ -248,12 +252,9 @@ impl Log {
     /// The newest file and its length. What a crash has torn is ended, so that the next line is whole.
     fn open(&self) -> io::Result<(File, u64)> {
         let path = self.data_dir.join(FILE);
-        let mut file = File::options()
-            .append(true)
-            .read(true)
-            .create(true)
-            .open(&path)?;
-        threshold::give_to_owner_of(&self.data_dir, &path)?;
+        let mut options = File::options();
+        options.append(true).read(true).create(true);
+        let mut file = durable::open_regular_with(&path, &mut options)?;
         let length = file.metadata()?.len();
         let mut last = [b'\n'];
         file.read_at(&mut last, length.saturating_sub(1))?;

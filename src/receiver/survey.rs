@@ -2,7 +2,7 @@
 //! Nothing is locked for longer than a look and nothing changed.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::store::{index_path, quarantine_path, rows, threshold};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
 use crate::wire::{Failing, GateState, Problem, Receipt};
-use crate::{clock, doctor, sys, wire};
+use crate::{clock, doctor, durable, owner, sys, wire};
 
 /// Members are added, never renamed or removed: programs read them.
 #[derive(Debug, Serialize)]
@@ -108,7 +108,10 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
     let cannot = |error: io::Error| {
         Failure::new(
             format!("cannot read {}: {error}", config.data_dir.display()),
-            "run it as the user that runs cis490 receive",
+            owner::hint(
+                &error,
+                "look at the disk (dmesg) and at who owns it (ls -l)",
+            ),
         )
     };
     let tally = Tally::of(config).map_err(cannot)?;
@@ -221,7 +224,7 @@ impl Tally {
         for rule in &config.hosts {
             tally.hosts.entry(rule.id.clone()).or_default();
         }
-        let file = match File::open(index_path(&config.data_dir)) {
+        let file = match durable::open_regular(&index_path(&config.data_dir)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(tally),
             other => other?,
         };

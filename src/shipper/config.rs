@@ -84,20 +84,24 @@ impl Config {
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
     }
 
+    /// The folders that the service must see, each with its key.
+    pub fn folders(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![("root", self.root.clone())]
+    }
+
+    /// The files beside the configuration that are read at the start, and may be root's alone.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let token = self.token_file.as_deref().map(config::secret_path);
+        token.into_iter().chain(self.ca_file.clone()).collect()
+    }
+
     /// What serde cannot see: ranges, and keys that need or exclude each other. The URL is written
     /// as it is used from then on.
     fn check(&mut self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("scan_seconds", self.scan_seconds, 1, 3600)?;
         range("keep_shipped_days", self.keep_shipped_days, 0, 36_500)?;
-        if !self.root.is_absolute() {
-            return Err(bad_value(
-                path,
-                "root",
-                format!("{:?}", self.root),
-                "an absolute path",
-            ));
-        }
+        config::check_folder(path, "root", &self.root)?;
         self.check_url(path)
     }
 

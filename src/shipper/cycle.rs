@@ -6,7 +6,6 @@
 //!    signal ends the loop.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -344,7 +343,7 @@ impl Shipper {
         if self.holds.contains(&meta.commit) {
             return;
         }
-        let file = match File::open(outbox::tarball(&self.root, id)) {
+        let file = match durable::open_regular(&outbox::tarball(&self.root, id)) {
             Ok(file) => file,
             Err(error) => return self.repack(id, &format!("cannot open its tarball: {error}")),
         };

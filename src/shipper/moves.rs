@@ -20,10 +20,12 @@ use super::state;
 use crate::durable;
 use crate::episode;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{Problem, Receipt};
+use crate::wire::{self, Problem, Receipt};
 
 const RECEIPT: &str = ".receipt.json";
 const WHY: &str = ".why.json";
+/// Of either note: what the receiver may answer, twice over.
+const NOTE_BYTES_MAX: u64 = 2 * wire::ANSWER_BYTES_MAX;
 
 /// The reason of what a person moved to refused/.
 const SET_ASIDE: &str = "set-aside";
@@ -94,7 +96,8 @@ impl Why {
 
     /// The note beside `refused/<name>`.
     pub fn read(root: &Root, name: &str) -> Option<Why> {
-        let text = std::fs::read(why_path(root, name)).ok()?;
+        let note = note_of(&root.refused(), name, WHY);
+        let text = durable::read_regular(&note, NOTE_BYTES_MAX).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }
@@ -129,7 +132,7 @@ pub fn into_shipped(
         return Ok(IntoShipped::Changed);
     }
     let is_same = |note: &Path| {
-        let text = std::fs::read(note).unwrap_or_default();
+        let text = durable::read_regular(note, NOTE_BYTES_MAX).unwrap_or_default();
         serde_json::from_slice(&text).is_ok_and(|old: Receipt| old.sha256 == receipt.sha256)
     };
     let name = free_name(&root.shipped(), id, RECEIPT, is_same)?;

@@ -14,7 +14,6 @@
 
 use std::ffi::CStr;
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -107,7 +106,7 @@ fn pack_to(
         contents: packed.contents,
         was_found: false,
     };
-    durable::sync_file(&File::open(dir.join(episode::META_NAME))?)?;
+    durable::sync_file(&durable::open_regular(&dir.join(episode::META_NAME))?)?;
     durable::sync_dir(&dir)?;
     durable::sync_dir(&root.episodes())?;
     match durable::set_attribute(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
@@ -133,7 +132,7 @@ pub fn slowest_sync(bytes: u64) -> Duration {
 /// The seal of a tarball that an earlier shipper left; `None` if it has none, or is not of this
 /// very episode.
 pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result<Option<Seal>> {
-    let file = File::open(tarball(root, id))?;
+    let file = durable::open_regular(&tarball(root, id))?;
     let bytes = file.metadata()?.len();
     let text = sys::get_xattr(&file, SEAL_XATTR)?.and_then(|value| String::from_utf8(value).ok());
     let seal = text.as_deref().and_then(Seal::parse);
@@ -158,7 +157,7 @@ pub fn is_current(dir: &Path, seal: &Seal) -> io::Result<bool> {
 
 /// Whether the tarball still has its digest. Reads all of it.
 pub fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
-    let mut file = File::open(tarball(root, id))?;
+    let mut file = durable::open_regular(&tarball(root, id))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -177,9 +176,8 @@ pub fn tarball(root: &Root, id: &EpisodeId) -> PathBuf {
 
 /// The bytes of the tarball; `None` if there is none.
 pub fn tarball_bytes(root: &Root, id: &EpisodeId) -> Option<u64> {
-    fs::metadata(tarball(root, id))
-        .ok()
-        .map(|found| found.len())
+    let found = tarball(root, id).symlink_metadata().ok()?;
+    found.is_file().then_some(found.len())
 }
 
 impl fmt::Display for Seal {

@@ -97,7 +97,7 @@ fn list(root: &Root) -> io::Result<Vec<Shipped>> {
         }
         let name = found.file_name();
         let receipt = name.to_str().map(|name| moves::receipt_path(root, name));
-        let since = receipt.and_then(|path| fs::metadata(path).ok()?.modified().ok());
+        let since = receipt.and_then(|path| path.symlink_metadata().ok()?.modified().ok());
         if let Some(since) = since {
             shipped.push(Shipped {
                 dir: found.path(),

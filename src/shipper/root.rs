@@ -6,14 +6,16 @@
 //! 3. Nothing but `cis490 init` makes a root: neither a typo nor a disk that is not mounted may
 //!    begin an empty queue.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::outbox;
 use crate::failure::Failure;
+use crate::folder_lock::{FolderLock, NoLock};
+use crate::owner;
 
 /// What `cis490 init` makes in a root.
 pub const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
@@ -32,15 +34,13 @@ impl Root {
     /// Errors: a part of it is missing, or lies on another filesystem.
     pub fn open(dir: &Path) -> Result<Root, Failure> {
         for path in std::iter::once(dir.to_owned()).chain(FOLDERS.map(|folder| dir.join(folder))) {
-            if !path.is_dir() {
-                return Err(Failure::new(
-                    format!(
-                        "{} is no queue: {} is not there",
-                        dir.display(),
-                        path.display()
-                    ),
-                    "if its disk is not mounted, mount it; if this is a new lab host, run: cis490 init --config FILE",
-                ));
+            match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return Err(no_queue(dir, &path, "is no folder")),
+                Err(error) if is_missing(&error) => {
+                    return Err(no_queue(dir, &path, "is not there"));
+                }
+                Err(error) => return Err(cannot_look(&path, &error)),
             }
         }
         let root = Root {
@@ -52,14 +52,8 @@ impl Root {
 
     fn check_one_filesystem(&self) -> Result<(), Failure> {
         let device = |path: PathBuf| {
-            fs::metadata(&path)
-                .map(|found| found.dev())
-                .map_err(|error| {
-                    Failure::new(
-                        format!("cannot look at {}: {error}", path.display()),
-                        "mend its permissions",
-                    )
-                })
+            let found = fs::metadata(&path).map_err(|error| cannot_look(&path, &error))?;
+            Ok(found.dev())
         };
         let outbox = device(self.outbox())?;
         for folder in FOLDERS {
@@ -100,59 +94,48 @@ impl Root {
         self.dir.join("lock")
     }
 
-    /// The right to pack, send and sweep, for as long as the file is held open.
-    pub fn lock(&self) -> Result<File, Failure> {
+    /// The right to pack, send and sweep, for as long as the lock is kept.
+    pub fn lock(&self) -> Result<FolderLock, Failure> {
         let path = self.lock_file();
-        let failed = |error: io::Error| {
-            let hint = match outbox::is_full(&error) {
-                true => "make room on that disk, or free inodes (df -i); nothing is lost",
-                false => "the root must be writable for the user that runs cis490",
-            };
-            Failure::new(format!("cannot lock {}: {error}", path.display()), hint)
-        };
-        let file = open_lock(&path).map_err(failed)?;
-        let give_up = Instant::now() + LOCK_PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
-                Err(fs::TryLockError::WouldBlock) if Instant::now() < give_up => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(Failure::new(
-                        format!("another cis490 ship works on {}", self.dir.display()),
-                        "one at a time: systemctl stop the other one first, or let it do the work",
-                    ));
-                }
+        FolderLock::take(&self.dir, &path, LOCK_PATIENCE).map_err(|no_lock| match no_lock {
+            NoLock::Taken => Failure::new(
+                format!("another cis490 ship works on {}", self.dir.display()),
+                "one at a time: systemctl stop the other one first, or let it do the work",
+            ),
+            NoLock::Io(error) => {
+                let hint = if outbox::is_full(&error) {
+                    "make room on that disk, or free inodes (df -i); nothing is lost".to_owned()
+                } else {
+                    owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)")
+                };
+                Failure::new(format!("cannot lock {}: {error}", path.display()), hint)
             }
-        }
+        })
     }
 
     /// Whether a shipper works on this root now; `None` if that cannot be seen.
     pub fn is_locked(&self) -> Option<bool> {
-        let file = match File::open(self.lock_file()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
-            file => file.ok()?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Some(false),
-            Err(fs::TryLockError::WouldBlock) => Some(true),
-            Err(fs::TryLockError::Error(_)) => None,
-        }
+        FolderLock::is_taken(&self.dir, &self.lock_file())
     }
 }
 
-/// A lock that root made, by `sudo cis490 ship --once` say, can be read and not written by the
-/// service: flock needs no more.
-fn open_lock(path: &Path) -> io::Result<File> {
-    let made = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path);
-    match made {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
-        made => made,
-    }
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn no_queue(dir: &Path, part: &Path, why: &str) -> Failure {
+    Failure::new(
+        format!("{} is no queue: {} {why}", dir.display(), part.display()),
+        "if its disk is not mounted, mount it; if this is a new lab host, run: cis490 init --config FILE",
+    )
+}
+
+fn cannot_look(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot look at {}: {error}", path.display()),
+        owner::hint(error, "look at the folder and at its disk (ls -l, dmesg)"),
+    )
 }

@@ -3,7 +3,6 @@
 //! Counts are not in it: those are read off the folders. Times are for people and decide nothing.
 //! A file that cannot be read is as good as none: a hold is learned again by one refused head.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +19,8 @@ use crate::wire::{self, Known, Problem};
 /// A card of flash wears with each write, so what is merely told waits this long. While an upload runs it
 /// is told as often.
 pub(super) const LAZY_WRITE: Duration = Duration::from_secs(10);
+/// Holds with the longest remediations that a receiver may send.
+const BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -151,7 +152,7 @@ pub fn in_future(wait: Duration) -> String {
 impl State {
     /// The state in the file; `None` if there is none or it cannot be read.
     pub fn read(path: &Path) -> Option<State> {
-        let text = match fs::read(path) {
+        let text = match durable::read_regular(path, BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {

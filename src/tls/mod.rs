@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::owner;
 
 #[cfg(feature = "tls")]
 mod rustls_client;
@@ -82,7 +83,7 @@ pub fn trust_for(
 }
 
 fn read(ca_key: &str, file: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(file).map_err(|error| {
+    owner::read_secret(file).map_err(|error| {
         Failure::new(
             format!("cannot read {ca_key} {}: {error}", file.display()),
             "it is a PEM file, readable by the user that runs cis490",

@@ -254,6 +254,15 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
     assert!(!again.contains("made "), "{again}");
     assert_eq!(machine.show(receiver, "MainPID"), pid);
 
+    // What root has left in its folder is handed over while it is stopped, and it runs again.
+    let left = "/var/lib/cis490/quarantine/left";
+    machine.good(&["touch", left]);
+    let again = machine.good(&["/opt/copied", "install", "receiver"]);
+    assert!(again.contains("systemctl stop cis490-receiver"), "{again}");
+    assert!(again.contains("systemctl start cis490-receiver"), "{again}");
+    assert_eq!(machine.good(&["stat", "-c", "%U", left]), "cis490\n");
+    assert_ne!(machine.show(receiver, "MainPID"), pid);
+
     // The lab host's side, here too, with a folder of its own and a token.
     let made = machine.good(&["/opt/copied", "token", "lab-7"]);
     let mut lines = made.lines();

@@ -32,6 +32,7 @@ mod probe;
 #[cfg(feature = "tls")]
 mod proxies;
 mod repository;
+mod root;
 mod ship;
 mod soak;
 mod store;

@@ -61,22 +61,82 @@ fn unsafe_stands_in_one_file_and_says_why() {
     only_in(
         "unsafe code belongs in src/sys.rs",
         &["unsafe"],
-        &["src/sys.rs"],
+        &["src/sys.rs", "src/sys/"],
     );
-    let sys = fs::read_to_string(root().join("src/sys.rs")).unwrap();
-    let lines: Vec<&str> = sys.lines().collect();
-    for (i, line) in lines.iter().enumerate() {
-        let is_block = has_word(line, "unsafe {") || line.trim_end().ends_with("unsafe {");
-        let before = &lines[i.saturating_sub(6)..i];
-        let reason = before
-            .iter()
-            .any(|line| line.trim_start().starts_with("// SAFETY:"));
-        assert!(
-            !is_block || reason,
-            "src/sys.rs:{}: unsafe without SAFETY reason",
-            i + 1
-        );
+    let files = sources("src").into_iter();
+    for source in files.filter(|source| source.path.starts_with("src/sys")) {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            let is_block = has_word(line, "unsafe {") || line.trim_end().ends_with("unsafe {");
+            let before = &lines[i.saturating_sub(6)..i];
+            let reason = before
+                .iter()
+                .any(|line| line.trim_start().starts_with("// SAFETY:"));
+            assert!(
+                !is_block || reason,
+                "{}:{}: unsafe without SAFETY reason",
+                source.path,
+                i + 1
+            );
+        }
     }
+}
+
+/// A FIFO, a link or a folder under a name of ours is an error in words: `durable::open_regular` and
+/// its like see to that. What opens a file in any other way holds a thread up, or follows a link.
+#[test]
+fn files_of_the_rooms_are_opened_in_one_place() {
+    let rule = "what others may have put there is opened by durable::open_regular and its like";
+    let words = [
+        "File::open",
+        "File::create",
+        "File::create_new",
+        "OpenOptions",
+        ".open(",
+        "fs::read(",
+        "fs::read_to_string",
+        "fs::write",
+        "fs::copy",
+    ];
+    let rooms = [
+        "src/receiver/",
+        "src/shipper/",
+        "src/doctor.rs",
+        "src/folder_lock.rs",
+    ];
+    let allowed = [
+        // Replays of fuzzing's findings, on files that the test has made.
+        "src/receiver/store/fuzzed.rs",
+        "src/receiver/store/testing.rs",
+        "src/receiver/http/fuzzed.rs",
+    ];
+    let mut found = Vec::new();
+    for source in sources("src") {
+        let is_room = rooms.iter().any(|room| source.path.starts_with(room));
+        if !is_room || allowed.contains(&source.path.as_str()) {
+            continue;
+        }
+        for (number, line) in source.code() {
+            // The kernel's own files are nobody's trap.
+            let is_kernels = line.contains("\"/proc/");
+            // A room's own `open`, as `Root::open(`, is no open of a file.
+            let is_ours = line.contains(".open()");
+            if !is_kernels && !is_ours && words.iter().any(|word| has_word(line, word)) {
+                found.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{rule}\n{}", found.join("\n"));
+}
+
+/// Only `src/git.rs` has the environment and the switches that a stranger's repository asks for.
+#[test]
+fn git_is_started_in_one_place() {
+    only_in(
+        "git runs by src/git.rs, whoever asks",
+        &["Command::new(\"git\")"],
+        &["src/git.rs", "src/commands/demo"],
+    );
 }
 
 #[test]

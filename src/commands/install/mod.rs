@@ -6,6 +6,7 @@
 //!    that it names may not be mounted just now.
 
 mod answer;
+mod hand_over;
 mod place;
 mod settings;
 mod side;
@@ -26,6 +27,7 @@ use super::init;
 use crate::config::{self, without_user};
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::owner;
 use crate::receiver::store::threshold;
 
 pub use self::uninstall::Uninstall;
@@ -78,11 +80,12 @@ struct Settings {
 impl Install {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let side = self.side;
-        let mut place = Place::new(self.root.clone(), self.dry_run);
+        let mut place = Place::new(self.root.clone(), self.dry_run)?;
         check_place(&place)?;
         let program = fs::read("/proc/self/exe")
             .map_err(|error| cannot("read", Path::new("/proc/self/exe"), &error))?;
         let settings = self.settings(&place)?;
+        check_settings(side, &place, &settings)?;
         check_data(side, &place, &settings)?;
         let token = self.token_file.as_deref();
         let token = token.map(|file| config::read_secret("--token-file", file));
@@ -100,6 +103,13 @@ impl Install {
         let units_changed = unit::put(side, &mut place, &settings.data)?;
         if !place.is_here() {
             unit::link(side, &mut place, &settings.data)?;
+        }
+        hidden_paths(side, &settings)?;
+        if place.is_dry() && !place.is_here() {
+            println!("This was a dry run: nothing was changed.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !place.is_here() {
             println!("Installed into a folder: nothing was started.");
             if user.is_none() {
                 println!(
@@ -110,7 +120,9 @@ impl Install {
             return Ok(ExitCode::SUCCESS);
         }
         unit::start(side, &mut place, &settings.data, units_changed)?;
-        if !place.is_dry() {
+        if place.is_dry() {
+            println!("This was a dry run: nothing was changed.");
+        } else {
             answer::check(side, &settings.text)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -186,12 +198,21 @@ impl Install {
             true => PathBuf::from("/proc/sys/kernel/hostname"),
             false => place.at("/etc/hostname"),
         };
-        let name = fs::read_to_string(&file).unwrap_or_default();
+        let give_one = "give it one: --host-id lab-1; it never changes once used";
+        let name = fs::read_to_string(&file).map_err(|error| {
+            Failure::new(
+                format!(
+                    "this lab host's name is not known: cannot read {}: {error}",
+                    file.display()
+                ),
+                give_one,
+            )
+        })?;
         let short = name.trim().split('.').next().unwrap_or("");
         HostId::parse(&short.to_ascii_lowercase()).map_err(|error| {
             Failure::new(
                 format!("the hostname is no name for a lab host: {error}"),
-                "give it one: --host-id lab-1; it never changes once used",
+                give_one,
             )
         })
     }
@@ -211,16 +232,22 @@ impl Install {
                 owner: user.map(|(_, group)| (0, group)),
             });
         }
-        place.there(format_args!(
-            "{}; it differs from the example in",
-            place.at(path).display()
-        ));
         let example = self.side.example();
-        let tables = (
-            config::parse(&settings.text, path)?,
-            config::parse(example, path)?,
-        );
-        for line in settings::difference(&tables.0, &tables.1) {
+        let ours = config::parse(&settings.text, path)?;
+        let difference = settings::difference(&ours, &config::parse(example, path)?);
+        let shown = place.at(path);
+        if difference.is_empty() {
+            place.there(format_args!(
+                "{}; it says what the example says",
+                shown.display()
+            ));
+        } else {
+            place.there(format_args!(
+                "{}; it differs from the example in",
+                shown.display()
+            ));
+        }
+        for line in difference {
             println!("                {line}");
         }
         let (credential, key) = self.side.credential();
@@ -242,13 +269,16 @@ fn check_place(place: &Place) -> Result<(), Failure> {
     if !place.is_here() {
         return Ok(());
     }
+    if place.is_dry() {
+        return Ok(());
+    }
     if !Path::new("/run/systemd/system").is_dir() {
         return Err(Failure::new(
             "this machine does not run systemd",
             "cis490 receive and cis490 ship run under any supervisor; --root FOLDER installs into an image",
         ));
     }
-    if !place.is_root() && !place.is_dry() {
+    if !place.is_root() {
         return Err(Failure::new(
             "only root can install",
             "run it with sudo; --dry-run says what it would do",
@@ -257,10 +287,50 @@ fn check_place(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The configuration says which folder is given away and what root's unit has in it: nobody but root
+/// may have written it.
+fn check_settings(side: Side, place: &Place, settings: &Settings) -> Result<(), Failure> {
+    let path = place.at(side.config_path());
+    if settings.is_new {
+        return Ok(());
+    }
+    let found = fs::metadata(&path).map_err(|error| cannot("look at", &path, &error))?;
+    let writers = config::other_writers(&found, place.is_root());
+    writers.map_or(Ok(()), |writers| {
+        Err(Failure::new(
+            format!(
+                "{} may be written by {writers}, and root would do what it says",
+                path.display()
+            ),
+            format!(
+                "read what is in it, then: sudo chown root {0} && sudo chmod go-w {0}",
+                path.display()
+            ),
+        ))
+    })
+}
+
+/// What the unit cannot see, however right it is for a person.
+fn hidden_paths(side: Side, settings: &Settings) -> Result<(), Failure> {
+    let path = Path::new(side.config_path());
+    for (key, folder) in side.folders_of(&settings.text, path)? {
+        if let Some(why) = config::hidden_from_service(&folder) {
+            println!("  note        {key} = {folder:?}: {why}");
+        }
+    }
+    Ok(())
+}
+
 /// The folder that must not be lost: neither begun anew beside an old configuration, nor shared.
 fn check_data(side: Side, place: &Place, settings: &Settings) -> Result<(), Failure> {
     let data = place.at(&settings.data);
-    if place.is_here() && !settings.is_new && !side.is_made(&data) {
+    if place.is_root() {
+        let image = place.root().unwrap_or(Path::new("/"));
+        owner::check_path_is_roots(&data, image).map_err(|why| owner::refusal(&data, &why))?;
+    }
+    // A dry run may be anybody's, who cannot look there.
+    let can_look = place.is_root() || !place.is_dry();
+    if place.is_here() && can_look && !settings.is_new && !side.is_made(&data) {
         return Err(Failure::new(
             format!("{} is not made yet, or not there", data.display()),
             format!(
@@ -326,7 +396,8 @@ fn put_data(
     if is_made {
         place.there(format_args!("{}/", at.display()));
     } else {
-        place.dir(&settings.data, 0o750, user)?;
+        // Root's own until it is complete: so all that is in it is root's work, and is given.
+        place.dir(&settings.data, 0o750, Some(ROOT))?;
     }
     if place.is_dry() {
         return Ok(());
@@ -339,34 +410,44 @@ fn put_data(
             }
         }
     }
-    let depth = match side {
-        Side::Receiver => usize::MAX,
-        Side::Shipper => 1, // what is recorded may be the recorder's own
-    };
-    if let Some((uid, _)) = user {
-        hand_over(place, &at, user, depth).map_err(|error| cannot("give away", &at, &error))?;
-        let owner = fs::metadata(&at).map_or(uid, |found| found.uid());
-        if place.is_root() && owner != uid {
-            println!(
-                "  note        {} belongs to the user {owner}, and the service runs as {USER}: chown -R {USER}: it, unless {USER} may write there",
-                at.display()
-            );
-        }
+    if let Some(user) = user.filter(|_| place.is_root()) {
+        give_data(side, place, &at, user)?;
     }
     Ok(())
 }
 
-/// Gives what is root's to the service's user, as `sudo cis490 init` leaves it; what is anybody
-/// else's stays his.
-fn hand_over(place: &Place, at: &Path, user: Option<Owner>, depth: usize) -> io::Result<()> {
-    let found = fs::symlink_metadata(at)?;
-    if found.uid() == 0 {
-        place.give(at, user)?;
-    }
-    if found.is_dir() && depth > 0 {
-        for entry in fs::read_dir(at)? {
-            hand_over(place, &entry?.path(), user, depth - 1)?;
+/// With the service stopped, if there is anything to give: `unit::start` starts it again.
+fn give_data(side: Side, place: &mut Place, at: &Path, user: place::Owner) -> Result<(), Failure> {
+    let depth = match side {
+        Side::Receiver => hand_over::DEPTH_MAX,
+        Side::Shipper => 1, // what is recorded may be the recorder's own
+    };
+    let failed = |error| cannot("give away", at, &error);
+    let planned = hand_over::look(at, depth).map_err(failed)?;
+    let mut left = planned.left;
+    if planned.given > 0 {
+        let is_stopped = place.is_here() && unit::is_active(side);
+        if is_stopped {
+            place.systemctl(&["stop", side.unit()])?;
         }
+        let given = hand_over::hand_over(at, user, depth);
+        if given.is_err() && is_stopped {
+            place.systemctl(&["start", side.unit()])?;
+        }
+        left = given.map_err(failed)?.left;
+    }
+    for (path, why) in left {
+        println!(
+            "  note        {} is root's and stays so: {why}; if the service made it, remove it or chown it by hand",
+            path.display()
+        );
+    }
+    let owner = fs::metadata(at).map_or(user.0, |found| found.uid());
+    if owner != user.0 {
+        println!(
+            "  note        {} belongs to the user {owner}, and the service runs as {USER}: chown -R {USER}: it, unless {USER} may write there",
+            at.display()
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Where things are installed: on this machine, or in a folder that stands for another one; and how
 //! each is put there. Whatever is there already as it should be is left alone, and so told.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,6 +12,7 @@ use std::process::Command;
 use super::side::{DATA, USER};
 use crate::durable;
 use crate::failure::Failure;
+use crate::sys;
 
 /// A user's and a group's number.
 pub type Owner = (u32, u32);
@@ -25,6 +27,8 @@ pub struct Place {
     is_root: bool,
     /// Something was put there that was not.
     pub changed: bool,
+    /// The folders that a dry run would have made by now.
+    planned: HashSet<PathBuf>,
 }
 
 /// One file to put somewhere.
@@ -37,13 +41,23 @@ pub struct Wanted<'a> {
 }
 
 impl Place {
-    pub fn new(root: Option<PathBuf>, dry_run: bool) -> Place {
-        Place {
-            root,
+    /// Errors: a relative `root` has no working directory to begin at.
+    pub fn new(root: Option<PathBuf>, dry_run: bool) -> Result<Place, Failure> {
+        let absolute = |root: PathBuf| {
+            std::path::absolute(&root).map_err(|error| cannot("find", &root, &error))
+        };
+        Ok(Place {
+            root: root.map(absolute).transpose()?,
             dry_run,
-            is_root: fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0),
+            is_root: sys::effective_user() == 0,
             changed: false,
-        }
+            planned: HashSet::new(),
+        })
+    }
+
+    /// The folder that stands for another machine.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     pub fn is_here(&self) -> bool {
@@ -87,13 +101,14 @@ impl Place {
     /// A directory; one that exists keeps its mode and owner.
     pub fn dir(&mut self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Failure> {
         let at = self.at(path);
-        if at.is_dir() {
+        if at.is_dir() || self.planned.contains(&at) {
             return Ok(());
         }
         if let Some(parent) = path.parent() {
             self.dir(parent, 0o755, Some(ROOT))?;
         }
         if !self.does(format_args!("{}/", at.display())) {
+            self.planned.insert(at);
             return Ok(());
         }
         durable::make_dir(&at)
@@ -187,7 +202,8 @@ impl Place {
             println!("  left out    the user {USER}: {why}");
             return Ok(None);
         }
-        if !self.does(format_args!("the user {USER}")) {
+        if self.dry_run {
+            self.does(format_args!("the user {USER}"));
             return Ok(None);
         }
         let mut command = Command::new("useradd");
@@ -204,12 +220,19 @@ impl Place {
             command.arg(USER),
             "install the package that has useradd (passwd, shadow-utils), or make the user by hand",
         )?;
-        self.find_user().map(Some).ok_or_else(|| {
+        let made = self.find_user().ok_or_else(|| {
             Failure::new(
                 format!("useradd made no user {USER} that can be found"),
                 "look into /etc/passwd",
             )
-        })
+        })?;
+        self.does(format_args!("the user {USER}"));
+        Ok(Some(made))
+    }
+
+    /// Whether there is the user that the services run as.
+    pub fn has_user(&self) -> bool {
+        self.find_user().is_some()
     }
 
     fn find_user(&self) -> Option<Owner> {
@@ -282,6 +305,9 @@ pub fn run(command: &mut Command, hint: &str) -> Result<String, Failure> {
 pub fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root: sudo",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the disk is mounted read-only: see why (dmesg), then mount -o remount,rw"
+        }
         io::ErrorKind::StorageFull => "make room on the disk",
         _ => "look at the path and at its disk",
     };

@@ -115,6 +115,18 @@ impl Side {
         })
     }
 
+    /// The folders that its service must see, each with its key.
+    pub fn folders_of(
+        self,
+        text: &str,
+        path: &Path,
+    ) -> Result<Vec<(&'static str, PathBuf)>, Failure> {
+        Ok(match self {
+            Side::Receiver => receiver::Config::parse(text, path)?.folders(),
+            Side::Shipper => shipper::Config::parse(text, path)?.folders(),
+        })
+    }
+
     /// Whether `init` has made it.
     pub fn is_made(self, data: &Path) -> bool {
         match self {

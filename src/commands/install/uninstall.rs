@@ -34,7 +34,7 @@ pub struct Uninstall {
 impl Uninstall {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let side = self.side;
-        let mut place = Place::new(self.root, self.dry_run);
+        let mut place = Place::new(self.root, self.dry_run)?;
         check_place(&place)?;
         let is_installed = place.at(side.unit_path()).exists();
         if is_installed && place.is_here() {
@@ -84,5 +84,7 @@ fn say_what_stays(side: Side, place: &Place) {
             println!("  {what}: {}", path.display());
         }
     }
-    println!("  the user {USER}, who may be another program's too");
+    if place.has_user() {
+        println!("  the user {USER}, who may be another program's too");
+    }
 }

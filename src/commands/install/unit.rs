@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::answer;
 use super::place::{Place, ROOT, Wanted, cannot};
@@ -165,6 +166,19 @@ fn wants_link(side: Side, other: &OsStr) -> PathBuf {
         .join(format!("{}.service", side.unit()))
 }
 
+/// Whether systemd runs the service now.
+pub fn is_active(side: Side) -> bool {
+    is_in_state(side, "is-active")
+}
+
+/// What `systemctl is-active` and its like say; no, where there is no systemd to be asked.
+fn is_in_state(side: Side, state: &str) -> bool {
+    let mut ask = Command::new("systemctl");
+    ask.args([state, "--quiet", side.unit()])
+        .stderr(Stdio::null());
+    ask.status().is_ok_and(|status| status.success())
+}
+
 /// Enables and starts it, or starts it again if anything has changed.
 pub fn start(
     side: Side,
@@ -174,12 +188,7 @@ pub fn start(
 ) -> Result<(), Failure> {
     let unit = side.unit();
     let changed = place.changed;
-    let is = |state| {
-        let mut ask = std::process::Command::new("systemctl");
-        ask.args([state, "--quiet", unit])
-            .stderr(std::process::Stdio::null());
-        ask.status().is_ok_and(|status| status.success())
-    };
+    let is = |state| is_in_state(side, state);
     // By the links, not only by what changed now: an earlier run may have been cut off between.
     let is_linked = |link: &PathBuf| place.at(link).symlink_metadata().is_ok();
     let is_linked = wanted_links(side, data).iter().all(is_linked);
@@ -207,8 +216,6 @@ pub fn start(
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]

@@ -13,7 +13,7 @@ use crate::shipper::state::Uploading;
 use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
 use crate::terminal::{Paint, one_line};
 use crate::wire::Known;
-use crate::{clock, events, human};
+use crate::{clock, events, human, owner};
 
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
@@ -25,7 +25,10 @@ pub fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String,
         shipper::survey(&root, config.host_id.as_str(), &config.receiver_url).map_err(|error| {
             Failure::new(
                 format!("cannot look through {}: {error}", root.dir().display()),
-                "run it as the user that runs cis490 ship",
+                owner::hint(
+                    &error,
+                    "look at the disk (dmesg) and at who owns it (ls -l)",
+                ),
             )
         })?;
     match as_json {

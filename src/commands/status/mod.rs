@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{Owner, the_one_there};
+use super::side::{self, Owner, the_one_there};
 use crate::failure::Failure;
+use crate::receiver::config as receiver_config;
+use crate::shipper::config as lab_host_config;
 use crate::terminal::{Paint, print};
 
 /// How often `--watch` looks again.
@@ -50,6 +52,7 @@ impl Status {
             None => the_one_there()?,
         };
         let owner = Owner::of(&path)?;
+        self.enter(owner, &path)?;
         print(&self.look(owner, &path)?)?;
         if !self.watch {
             return Ok(ExitCode::SUCCESS);
@@ -63,6 +66,15 @@ impl Status {
                 false => format!("\n{text}"),
             })?;
         }
+    }
+
+    fn enter(&self, owner: Owner, path: &Path) -> Result<(), Failure> {
+        let folder = match owner {
+            Owner::Receiver => receiver_config::Config::load(path)?.data_dir,
+            Owner::LabHost => lab_host_config::Config::load(path, self.root.clone())?.root,
+        };
+        // With --watch the configuration is read again and again.
+        side::enter(&folder, &[path])
     }
 
     fn look(&self, owner: Owner, path: &Path) -> Result<String, Failure> {

@@ -188,6 +188,9 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address, or not yet (is WireGuard up?): a service is started again until it has; else change listen"
         }
+        io::ErrorKind::PermissionDenied => {
+            "a port below 1024 needs a right of root's, and root keeps none in a folder of another user: set a higher port in listen, or AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit"
+        }
         _ => {
             "another program (or another cis490 receive) may hold the port; see `ss -ltnp`, or change listen"
         }

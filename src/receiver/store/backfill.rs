@@ -18,12 +18,12 @@ use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, TARBALL_ENDING, episode_of_tarball};
 use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
-use crate::durable;
 use crate::episode;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
+use crate::{durable, owner};
 
 /// Rows that share one sync of the index. After a power cut as many files are read again.
 const ROWS_AT_ONCE: usize = 64;
@@ -86,7 +86,7 @@ pub fn backfill(
     let mut summary = Summary::default();
     if task.dry_run {
         let layout = Layout::new(data_dir);
-        let _lock = threshold::enter(&layout, config_path)?;
+        let _lock = threshold::enter_as_it_is(&layout, config_path)?;
         let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
         let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
         survey
@@ -374,6 +374,6 @@ fn read(
 pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot read {}: {error}", path.display()),
-        "run it as the user that the folder belongs to; look at the disk (dmesg)",
+        owner::hint(error, "look at the disk (dmesg) and at who owns it (ls -l)"),
     )
 }

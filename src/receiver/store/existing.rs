@@ -13,7 +13,7 @@ use super::layout::relative_tarball;
 use crate::episode::{Meta, ReadError};
 use crate::names::Sha256Digest;
 use crate::wire::{Receipt, Slot};
-use crate::{clock, episode, sys};
+use crate::{clock, durable, episode, sys};
 
 /// Which file it is, whatever its name. Two names with one identity are one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ impl Identity {
         }
     }
 
-    /// `None` if there is no file.
+    /// `None` if there is no file. A link is what it is, not what it leads to.
     pub fn at(path: &Path) -> io::Result<Option<Identity>> {
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(metadata) => Ok(Some(Identity::of(&metadata))),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
@@ -58,7 +58,7 @@ pub struct Examined {
 
 /// Reads a file from end to end; `None` if there is none. `progress` hears of every block's bytes.
 pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<Examined>> {
-    let file = match File::open(path) {
+    let file = match durable::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };

@@ -21,7 +21,6 @@ use std::time::SystemTime;
 
 use super::layout::Layout;
 use super::rows::{self, Line};
-use super::threshold;
 use crate::clock;
 use crate::receiver::figures::{Books, Figures};
 use crate::wire::{Receipt, Slot};
@@ -88,7 +87,7 @@ impl Index {
 
     /// Opens the index only to look, and changes nothing. A missing one is empty.
     pub fn look(layout: &Layout) -> io::Result<Option<Index>> {
-        let file = match File::open(layout.index()) {
+        let file = match durable::open_regular(&layout.index()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
@@ -260,17 +259,14 @@ fn hash(hasher: &RandomState, slot: &Slot) -> u64 {
 fn open_or_create(layout: &Layout) -> io::Result<File> {
     let path = layout.index();
     let open = |create_new: bool| {
-        File::options()
-            .read(true)
-            .append(true)
-            .create_new(create_new)
-            .open(&path)
+        let mut options = File::options();
+        options.read(true).append(true).create_new(create_new);
+        durable::open_regular_with(&path, &mut options)
     };
     let file = match open(false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => open(true)?,
         other => other?,
     };
-    threshold::give_to_owner_of(layout.root(), &path)?;
     // Also when it was there: the run that made it may have been killed before its own sync.
     durable::sync_dir(layout.root())?;
     Ok(file)

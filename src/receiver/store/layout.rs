@@ -69,6 +69,11 @@ impl Layout {
         self.root.join("quarantine")
     }
 
+    /// What `init` makes.
+    pub fn folders(&self) -> [PathBuf; 3] {
+        [self.incoming(), self.episodes(), self.quarantine()]
+    }
+
     pub fn host_dir(&self, host: &HostId) -> PathBuf {
         self.episodes().join(host.as_str())
     }

@@ -38,19 +38,20 @@ pub mod testing;
 
 use std::ffi::CStr;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::events;
 use crate::failure::Failure;
+use crate::folder_lock::FolderLock;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
 use crate::receiver::figures::Figures;
 use crate::receiver::vital::{Pong, Stopper};
 use crate::wire::{GatePlace, Receipt, Slot};
+use crate::{events, owner};
 
 pub use self::arrival::Arrival;
 pub use self::committer::Finished;
@@ -85,7 +86,7 @@ pub struct Store {
     uploads_begun: AtomicU64,
     turns: Turns,
     /// Last, so that it is held until the committer has ended.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What stands under a name.
@@ -227,7 +228,7 @@ impl Store {
     }
 
     fn file_bytes(&self, slot: &Slot) -> io::Result<Option<u64>> {
-        match fs::metadata(self.layout.tarball(slot)) {
+        match fs::symlink_metadata(self.layout.tarball(slot)) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if existing::is_absent(&error) => Ok(None),
             Err(error) => Err(error),
@@ -240,7 +241,7 @@ struct Opened {
     layout: Layout,
     committer: Committer,
     recovered: Recovered,
-    lock: File,
+    lock: FolderLock,
 }
 
 impl Opened {
@@ -251,9 +252,14 @@ impl Opened {
         let (index, tail) = Index::open(&layout, &figures).map_err(|error| {
             Failure::new(
                 format!("cannot open {}: {error}", layout.index().display()),
-                match space::is_full(&error) {
-                    true => "free some space (or inodes) on the disk of data_dir; nothing is lost meanwhile",
-                    false => "look at the disk and at who owns the file (dmesg, ls -l)",
+                if space::is_full(&error) {
+                    "free some space (or inodes) on the disk of data_dir; nothing is lost meanwhile"
+                        .to_owned()
+                } else {
+                    owner::hint(
+                        &error,
+                        "look at the disk and at who owns the file (dmesg, ls -l)",
+                    )
                 },
             )
         })?;

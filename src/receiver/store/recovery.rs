@@ -5,7 +5,7 @@
 //! acknowledged: its row and all syncs are done again by the committer's own code. Else it is swept.
 //! What is not ours goes to quarantine/, and is never a reason not to start.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use super::layout::{Layout, slot_of_partial};
 use super::threshold;
 use crate::failure::Failure;
 use crate::wire::{Receipt, Slot};
-use crate::{durable, events};
+use crate::{durable, events, owner};
 
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -119,7 +119,7 @@ fn finish(
 /// else what reading it tells.
 fn make_sure_of(layout: &Layout, slot: &Slot) -> io::Result<Receipt> {
     let tarball = layout.tarball(slot);
-    let file = File::open(&tarball)?;
+    let file = durable::open_regular(&tarball)?;
     durable::sync_file(&file)?;
     if let Some(receipt) = existing::carried_receipt(&file, slot)? {
         return Ok(receipt);
@@ -149,6 +149,9 @@ fn set_aside(layout: &Layout, path: &Path) {
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot {what} {}: {error}", path.display()),
-        "look at the disk and at who owns the folder (dmesg, ls -l), then start the receiver again; nothing was changed",
+        owner::hint(
+            error,
+            "look at the disk and at who owns the folder (dmesg, ls -l), then start the receiver again; nothing was changed",
+        ),
     )
 }

@@ -10,7 +10,7 @@
 //!    forgotten first. It is forgotten afterwards too, for the sake of whoever else needs memory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry, File};
+use std::fs::{self, DirEntry};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -37,6 +37,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// So many findings are kept by name; more than that are only counted.
 const FINDINGS_KEPT_MAX: usize = 1000;
+/// The largest `scrub.json`: as many findings, each with the longest path and reason.
+const NOTE_BYTES_MAX: u64 = 16 << 20;
 
 /// What is to be done.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +120,7 @@ pub enum News<'a> {
 impl Pass {
     /// The newest pass at this place; `None` if there was none, or its file cannot be read.
     fn read(path: &Path) -> Option<Pass> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+        serde_json::from_slice(&durable::read_regular(path, NOTE_BYTES_MAX).ok()?).ok()
     }
 
     /// The newest over the whole store, and the newest over what was new.
@@ -376,7 +378,7 @@ impl Scrub<'_> {
 
     /// Reads a file at the wanted rate; `None` if there is none.
     fn digest(&mut self, slot: &Slot, path: &Path) -> io::Result<Option<Digested>> {
-        let file = match File::open(path) {
+        let file = match durable::open_regular(path) {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
         };
@@ -410,7 +412,7 @@ impl Scrub<'_> {
     /// Looks for rows without a file, and lines without sense.
     fn read_rows(&mut self) -> Result<(), Failure> {
         let path = self.layout.index();
-        let file = match File::open(&path) {
+        let file = match durable::open_regular(&path) {
             Err(error) if is_absent(&error) => return Ok(()),
             other => other.map_err(|error| cannot_read(&path, &error))?,
         };
@@ -486,8 +488,7 @@ impl Scrub<'_> {
         let path = self.place.clone();
         let kept = serde_json::to_vec_pretty(&self.pass)
             .map_err(io::Error::other)
-            .and_then(|text| durable::publish(&path, &text))
-            .and_then(|()| threshold::give_to_owner_of(self.layout.root(), &path));
+            .and_then(|text| durable::publish(&path, &text));
         if let Err(error) = kept
             && self.can_note
         {

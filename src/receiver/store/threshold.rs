@@ -4,22 +4,23 @@
 //!    none, so neither can begin an empty store.
 //! 2. Whoever works in the folder holds the lock, from before the first look until the end.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::ATTRIBUTE;
 use super::layout::Layout;
 use super::space::is_full;
 use crate::failure::Failure;
+use crate::folder_lock::{FolderLock, NoLock};
 use crate::receiver::config::Config;
-use crate::{durable, events, sys};
+use crate::{durable, events, owner, sys};
 
 /// The marker's text. The number goes up when an older program must not touch the folder any more.
 const MARKER_TEXT: &str = "cis490 store, format 1\n";
+/// Of a marker that a later version wrote, so much is shown.
+const MARKER_BYTES_MAX: u64 = 4096;
 
 /// How long whoever goes in waits for the lock: `status` and `doctor` hold it for an instant when
 /// they look whether a receiver runs.
@@ -47,7 +48,7 @@ pub fn make(root: &Path) -> Result<Made, Failure> {
     make_all(&layout).map_err(|error| {
         Failure::new(
             format!("cannot make a store of {}: {error}", root.display()),
-            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         )
     })
 }
@@ -56,15 +57,13 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
     let was_store = layout.marker().exists();
     let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
     make_with_parents(layout.root())?;
-    for dir in [layout.incoming(), layout.episodes(), layout.quarantine()] {
+    for dir in layout.folders() {
         durable::make_dir(&dir)?;
-        give_to_owner_of(layout.root(), &dir)?;
     }
     if was_store {
         return Ok(Made::Already);
     }
     durable::publish(&layout.marker(), MARKER_TEXT.as_bytes())?;
-    give_to_owner_of(layout.root(), &layout.marker())?;
     Ok(if was_filled { Made::Adopted } else { Made::New })
 }
 
@@ -77,52 +76,35 @@ pub fn make_with_parents(dir: &Path) -> io::Result<()> {
     durable::make_dir(dir)
 }
 
-/// What root makes in a folder of the service's user must be that user's, or the service cannot
-/// write to it. What anybody else makes is theirs.
-pub fn give_to_owner_of(folder: &Path, made: &Path) -> io::Result<()> {
-    let (folder, now) = (fs::metadata(folder)?, fs::metadata(made)?);
-    match now.uid() == 0 && folder.uid() != 0 {
-        true => chown(made, Some(folder.uid()), Some(folder.gid())),
-        false => Ok(()),
-    }
-}
-
-/// Goes in: the lock, which lasts as long as the file is kept.
+/// Goes in: the lock, which lasts as long as it is kept.
 ///
 /// `config_path` is for the command that a person types to make the folder a store.
-pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+pub fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
-    let cannot = |error: io::Error| {
-        let root = layout.root().display();
-        Failure::new(
-            format!("cannot open the lock of {root}: {error}"),
-            format!(
-                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
-            ),
-        )
-    };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(layout.lock())
-        .map_err(cannot)?;
-    give_to_owner_of(layout.root(), &layout.lock()).map_err(cannot)?;
-    let give_up = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(error)) => return Err(cannot(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
-                thread::sleep(Duration::from_millis(10));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(
-                    format!("another cis490 is at work in {}", layout.root().display()),
-                    "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
-                ));
-            }
-        }
+    owner::check_inner(&layout.folders())?;
+    let lock = FolderLock::take(layout.root(), &layout.lock(), LOCK_PATIENCE);
+    lock.map_err(|no_lock| not_in(layout, no_lock))
+}
+
+/// Goes in to change nothing: a lock that is not there is not made.
+pub fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
+    check_marker(layout, config_path)?;
+    owner::check_inner(&layout.folders())?;
+    let lock = FolderLock::take_as_it_is(layout.root(), &layout.lock(), LOCK_PATIENCE);
+    lock.map_err(|no_lock| not_in(layout, no_lock))
+}
+
+fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
+    let root = layout.root().display();
+    match no_lock {
+        NoLock::Taken => Failure::new(
+            format!("another cis490 is at work in {root}"),
+            "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
+        ),
+        NoLock::Io(error) => Failure::new(
+            format!("cannot open the lock {}: {error}", layout.lock().display()),
+            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
+        ),
     }
 }
 
@@ -133,22 +115,14 @@ pub fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
 
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
 pub fn is_in_use(data_dir: &Path) -> Option<bool> {
-    let lock = match File::open(Layout::new(data_dir).lock()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(false),
-        lock => lock.ok()?,
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => Some(false),
-        Err(TryLockError::WouldBlock) => Some(true),
-        Err(TryLockError::Error(_)) => None,
-    }
+    FolderLock::is_taken(data_dir, &Layout::new(data_dir).lock())
 }
 
 /// Goes in only to read, beside whoever works there: one such reader at a time.
 pub fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     check_marker(layout, config_path)?;
     // The marker is there for good, and nobody else locks it.
-    let marker = File::open(layout.marker())
+    let marker = durable::open_regular(&layout.marker())
         .and_then(|marker| marker.try_lock().map(|()| marker).map_err(io::Error::from));
     marker.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Failure::new(
@@ -157,14 +131,15 @@ pub fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failur
         ),
         _ => Failure::new(
             format!("cannot lock {}: {error}", layout.marker().display()),
-            "run it as the user that the folder belongs to",
+            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         ),
     })
 }
 
 fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
     let root = layout.root().display();
-    match fs::read_to_string(layout.marker()) {
+    let marker = durable::read_regular(&layout.marker(), MARKER_BYTES_MAX);
+    match marker.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(text) if text == MARKER_TEXT => Ok(()),
         Ok(text) => Err(Failure::new(
             format!(
@@ -176,9 +151,10 @@ fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
             "install the cis490 that made the folder, or a newer one",
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
-            match layout.root().exists() {
-                true => format!("{root} is not a store: it has no file cis490-store"),
-                false => format!("{root} does not exist"),
+            if layout.root().exists() {
+                format!("{root} is not a store: it has no file cis490-store")
+            } else {
+                format!("{root} does not exist")
             },
             format!(
                 "is its disk mounted? a new store begins with: {}",
@@ -187,9 +163,7 @@ fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
         )),
         Err(error) => Err(Failure::new(
             format!("cannot read {}: {error}", layout.marker().display()),
-            format!(
-                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
-            ),
+            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         )),
     }
 }
@@ -217,7 +191,8 @@ pub fn probe(layout: &Layout) -> Result<(), Failure> {
 
 fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
     remove_both(from, to)?;
-    let file = File::create_new(from)?;
+    let mut options = File::options();
+    let file = durable::open_regular_with(from, options.write(true).create_new(true))?;
     match sys::set_xattr(&file, ATTRIBUTE, b"{}") {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             events::no_attributes(layout.root());
@@ -252,15 +227,15 @@ fn why_not(layout: &Layout, error: &io::Error) -> Failure {
         ),
         _ => Failure::new(
             format!("cannot write in {root}: {error}"),
-            format!(
-                "its folders must belong to the user that runs cis490 (sudo chown -R USER {root}), on a disk that is mounted for writing"
-            ),
+            owner::hint(error, "look at the folder and at its disk (ls -l, dmesg)"),
         ),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::receiver::store::testing::Folder;
 
@@ -304,27 +279,6 @@ mod tests {
         let words = enter(folder.path());
         assert!(words.contains("format 9"), "{words}");
         assert!(make(folder.path()).is_err());
-    }
-
-    /// `sudo cis490 init` and `sudo cis490 backfill` must not lock the service out.
-    #[test]
-    fn what_root_makes_is_the_owners() {
-        let folder = Folder::new("owner");
-        let root = folder.path().join("data");
-        fs::create_dir(&root).unwrap();
-        if chown(&root, Some(4711), Some(4711)).is_err() {
-            eprintln!("skipped: what_root_makes_is_the_owners: only root can give files away");
-            return;
-        }
-        make(&root).unwrap();
-        let layout = Layout::new(&root);
-        let _lock = enter(&layout, Path::new("x.toml")).unwrap();
-        let figures = crate::receiver::figures::Figures::new(std::iter::empty());
-        crate::receiver::store::index::Index::open(&layout, &figures).unwrap();
-        for entry in fs::read_dir(&root).unwrap() {
-            let entry = entry.unwrap();
-            assert_eq!(entry.metadata().unwrap().uid(), 4711, "{entry:?}");
-        }
     }
 
     #[test]

@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -147,10 +146,7 @@ fn broken() -> io::Error {
 }
 
 fn open_direct(path: &Path) -> io::Result<File> {
-    File::options()
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(path)
+    durable::open_regular_flagged(path, File::options().write(true), libc::O_DIRECT)
 }
 
 /// The file, and how far it is written.

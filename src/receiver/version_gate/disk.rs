@@ -3,7 +3,6 @@
 //! It is a memory, never an authority: it is ignored if it is of another repository or branch or
 //! cannot be read, and a failure to write it costs nothing but that memory.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -161,7 +160,7 @@ impl WindowFile {
 
     /// `None` if there is no file.
     fn read(&self) -> io::Result<Option<Content>> {
-        let file = match File::open(&self.path) {
+        let file = match durable::open_regular(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };

@@ -1,21 +1,17 @@
 //! Source 2: a local repository, read by the `git` program.
 //!
 //! The repository belongs to somebody else, and its configuration may say anything. So:
-//! 1. git gets a clean environment and no configuration but the repository's own; what of that
-//!    could start a program (signature checks, fetches of missing objects) is switched off.
+//! 1. `crate::git` starts it: nothing of that configuration starts a program.
 //! 2. Only `refs/remotes/origin/<branch>`, else `refs/heads/<branch>`: HEAD may be detached, and
 //!    a local branch beside the remote one may hold work that nobody pushed.
 //! 3. Only lines that are whole hashes count, and only of a git that ended well.
 
-use std::env;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use super::child::{self, Output};
 use super::trouble::Trouble;
 use super::window::Window;
+use crate::git::{self, Fault, Output};
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::wire::Known;
@@ -160,16 +156,17 @@ impl LocalGit {
     /// Runs git to its end. `lines` bounds what is read of its output.
     fn git(&self, arguments: &[&str], lines: u32) -> Result<Output, Trouble> {
         let bytes_max = u64::from(lines) * LINE_BYTES_MAX + CHATTER_BYTES_MAX;
-        let mut command = git_command(&repository(&self.path));
-        match child::run(command.args(arguments), bytes_max, GIT_TIMEOUT) {
-            Ok(Some(output)) => Ok(output),
-            Ok(None) => Err(self.hangs()),
-            Err(error) => Err(Trouble::new(
+        git::run(&self.path, arguments, bytes_max, GIT_TIMEOUT).map_err(|fault| match fault {
+            Fault::TimedOut => self.hangs(),
+            Fault::Missing(error) => Trouble::new(
                 "git-missing",
                 format!("cannot run git: {error}"),
                 "install git (apt install git), and see that this program may start it",
-            )),
-        }
+            ),
+            Fault::Unsafe(failure) => {
+                Trouble::new("git-of-others", failure.error(), failure.hint())
+            }
+        })
     }
 
     fn hangs(&self) -> Trouble {
@@ -193,42 +190,5 @@ impl LocalGit {
                 self.branch
             ),
         )
-    }
-}
-
-/// git on a repository and on nothing else: no user, no system settings, no prompt, no network.
-fn git_command(repository: &Path) -> Command {
-    let with_path = |text: &str| {
-        let mut argument = OsString::from(text);
-        argument.push(repository);
-        argument
-    };
-    let search_path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let mut command = Command::new("git");
-    command
-        .arg(with_path("--git-dir="))
-        .arg("-c")
-        .arg(with_path("safe.directory="))
-        .env_clear()
-        .env("PATH", search_path)
-        .env("LC_ALL", "C")
-        .env("HOME", "/") // a service may have none, and git asks for one
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_NO_REPLACE_OBJECTS", "1") // the history that was pushed
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .env("GIT_ALLOW_PROTOCOL", "none") // as the line before, for git before 2.45
-        .current_dir("/");
-    command
-}
-
-/// The `.git` of a checkout (a directory, or a worktree's file), or the path itself.
-fn repository(path: &Path) -> PathBuf {
-    let inner = path.join(".git");
-    match inner.exists() {
-        true => inner,
-        false => path.to_owned(),
     }
 }

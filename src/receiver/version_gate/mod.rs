@@ -10,7 +10,6 @@
 //!    and not out of date.
 
 mod beyond;
-mod child;
 mod disk;
 mod forgejo;
 mod git;

@@ -5,6 +5,7 @@
 mod backfill;
 mod bodies;
 mod found;
+mod odd_files;
 mod scrub;
 mod steps;
 

@@ -1,7 +1,6 @@
 //! Running a program that may hang, flood or fork: bounded in time and output, and gone afterwards.
 
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -31,8 +30,9 @@ pub fn run(
     timeout: Duration,
 ) -> io::Result<Option<Output>> {
     let give_up_at = Instant::now() + timeout;
+    // So that what it starts can be killed with it.
+    sys::in_own_session(command);
     command
-        .process_group(0) // so that what it starts can be killed with it
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -68,7 +68,7 @@ fn read_aside(
         let _ = sender.send(bytes); // nobody waits any longer: too late
     };
     thread::Builder::new()
-        .name("gate-pipe".to_owned())
+        .name("child-pipe".to_owned())
         .spawn(read)?;
     Ok(receiver)
 }

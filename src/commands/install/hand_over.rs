@@ -1,0 +1,267 @@
+//! Gives what is root's in a service's folder to the service's user, as `sudo cis490 init`, and
+//! earlier versions' `sudo cis490 ...`, have left it there.
+//!
+//! The user may be at work in the folder meanwhile, and not mean well. So:
+//! 1. Nothing is named by its path: each folder is opened in the one before, without following a
+//!    link, and what was looked at is what is given (the open inode, whatever its name is by then).
+//! 2. Where every folder from the top down to it is root's own, only root has made what lies there:
+//!    all of it is given, and a folder after what is in it.
+//! 3. Elsewhere the user may have put something of root's there: by a hard link, or by moving it out
+//!    of another folder of his. So a file is given only if this name is its only one, and if everybody
+//!    may read it anyway. (A folder cannot be put there: it has no hard links, and only who may write
+//!    to it can move it.) A stored file that still has its second name in incoming/ is left: the
+//!    service can read it, and needs no more.
+//! 4. What is on another disk, and a disk's lost+found, are nobody's leftovers.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::place::Owner;
+use crate::durable;
+use crate::sys::{self, Open};
+
+/// Deeper than any folder of a store; what somebody has nested deeper stays as it is.
+pub const DEPTH_MAX: usize = 8;
+
+/// What was given, and what was not.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub given: usize,
+    /// Files of root's that may be another's trap, and why.
+    pub left: Vec<(PathBuf, &'static str)>,
+}
+
+/// Looks what [`hand_over`] would give.
+pub fn look(at: &Path, depth: usize) -> io::Result<Report> {
+    Walk::along(at, None, depth)
+}
+
+/// Gives what is root's at `at`, and down to `depth` folders below, to `user`.
+pub fn hand_over(at: &Path, user: Owner, depth: usize) -> io::Result<Report> {
+    Walk::along(at, Some(user), depth)
+}
+
+struct Walk {
+    /// `None` only looks.
+    user: Option<Owner>,
+    device: u64,
+    report: Report,
+}
+
+/// One open folder on the way down.
+struct Folder {
+    open: File,
+    found: Metadata,
+    path: PathBuf,
+    /// Nobody but root can have made what lies in it.
+    is_roots: bool,
+}
+
+impl Folder {
+    fn new(open: File, path: PathBuf, above_is_roots: bool) -> io::Result<Folder> {
+        let found = open.metadata()?;
+        let is_closed =
+            found.mode() & 0o002 == 0 && (found.mode() & 0o020 == 0 || found.gid() == 0);
+        Ok(Folder {
+            is_roots: above_is_roots && found.uid() == 0 && is_closed,
+            open,
+            found,
+            path,
+        })
+    }
+
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let open = format!("/proc/self/fd/{}", self.open.as_raw_fd());
+        fs::read_dir(open)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    }
+}
+
+impl Walk {
+    fn along(at: &Path, user: Option<Owner>, depth: usize) -> io::Result<Report> {
+        // The path itself is root's: `install` has looked.
+        let top = Folder::new(durable::open_dir(at)?, at.to_owned(), true)?;
+        let mut walk = Walk {
+            user,
+            device: top.found.dev(),
+            report: Report::default(),
+        };
+        walk.folder(&top, depth)?;
+        Ok(walk.report)
+    }
+
+    /// What is in it first: until it is given itself, nobody can exchange that.
+    fn folder(&mut self, folder: &Folder, depth: usize) -> io::Result<()> {
+        if depth > 0 {
+            for name in folder.names()? {
+                self.entry(folder, name, depth)?;
+            }
+        }
+        if folder.found.uid() == 0 {
+            self.give(&folder.open)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, folder: &Folder, name: OsString, depth: usize) -> io::Result<()> {
+        let path = folder.path.join(&name);
+        let Some(itself) = if_there(sys::open_at(&folder.open, &name, Open::Itself))? else {
+            return Ok(());
+        };
+        let found = itself.metadata()?;
+        if found.dev() != self.device || name == "lost+found" {
+            return Ok(());
+        }
+        if found.is_dir() {
+            let open = if_there(sys::open_at(&folder.open, &name, Open::Directory))?;
+            if let Some(open) = open {
+                let inner = Folder::new(open, path, folder.is_roots)?;
+                self.folder(&inner, depth - 1)?;
+            }
+            return Ok(());
+        }
+        if found.uid() != 0 {
+            return Ok(());
+        }
+        match why_not(&found, folder.is_roots) {
+            None => self.give(&itself),
+            Some(why) => {
+                self.report.left.push((path, why));
+                Ok(())
+            }
+        }
+    }
+
+    fn give(&mut self, open: &File) -> io::Result<()> {
+        self.report.given += 1;
+        match self.user {
+            Some((uid, gid)) => sys::give_open(open, uid, gid),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why something of root's, which is no folder, is not given away.
+fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
+    if is_in_roots_folder && (found.is_file() || found.is_symlink()) {
+        return None;
+    }
+    if !found.is_file() {
+        return Some("it is no regular file");
+    }
+    if found.nlink() != 1 {
+        return Some("it has other names, which may be elsewhere");
+    }
+    if found.mode() & 0o004 == 0 {
+        return Some("it is root's secret, and the folder is not root's");
+    }
+    None
+}
+
+/// What has gone meanwhile, or has become something else, is left.
+fn if_there(opened: io::Result<File>) -> io::Result<Option<File>> {
+    match opened {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => Ok(None),
+            _ => Err(error),
+        },
+        open => open.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+    use crate::receiver::store::testing::Folder as Temporary;
+
+    const USER: Owner = (4711, 4712);
+
+    fn owner(path: &Path) -> u32 {
+        path.symlink_metadata().unwrap().uid()
+    }
+
+    #[test]
+    fn what_only_root_can_have_made_is_given_and_nothing_else() {
+        let temporary = Temporary::new("hand-over");
+        let at = |path: &str| temporary.path().join(path);
+        for dir in [
+            "top",
+            "top/incoming",
+            "top/episodes",
+            "top/lost+found",
+            "top/his",
+            "elsewhere",
+        ] {
+            fs::create_dir(at(dir)).unwrap();
+        }
+        for file in [
+            "top/lock",
+            "top/incoming/x",
+            "top/his/lock",
+            "top/his/secret",
+            "elsewhere/victim",
+        ] {
+            fs::write(at(file), b"root's").unwrap();
+        }
+        fs::hard_link(at("top/incoming/x"), at("top/episodes/x")).unwrap();
+        fs::hard_link(at("elsewhere/victim"), at("top/his/trap")).unwrap();
+        symlink(at("elsewhere"), at("top/his/link")).unwrap();
+        fs::set_permissions(at("top/his/secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        if chown(at("top/his"), Some(USER.0), Some(USER.1)).is_err() {
+            eprintln!(
+                "skipped: what_only_root_can_have_made_is_given_and_nothing_else: needs root"
+            );
+            return;
+        }
+        let planned = look(&at("top"), DEPTH_MAX).unwrap();
+        assert_eq!(owner(&at("top/lock")), 0, "a look gives nothing");
+        let report = hand_over(&at("top"), USER, DEPTH_MAX).unwrap();
+        // A look sees the file with two names under each.
+        assert_eq!(planned.given, report.given + 1);
+        for given in [
+            "top",
+            "top/lock",
+            "top/incoming",
+            "top/incoming/x",
+            "top/episodes/x",
+            "top/his/lock",
+        ] {
+            assert_eq!(owner(&at(given)), USER.0, "{given}");
+        }
+        for kept in [
+            "top/lost+found",
+            "top/his/secret",
+            "top/his/trap",
+            "top/his/link",
+            "elsewhere",
+            "elsewhere/victim",
+        ] {
+            assert_eq!(owner(&at(kept)), 0, "{kept}");
+        }
+        assert_eq!(report.left.len(), 3, "{report:?}");
+        // The folder is the user's now, and nothing that could be given is left.
+        assert_eq!(look(&at("top"), DEPTH_MAX).unwrap().given, 0);
+    }
+
+    #[test]
+    fn it_goes_no_deeper_than_asked() {
+        let temporary = Temporary::new("hand-over-depth");
+        let deep = temporary.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("recorded"), b"").unwrap();
+        if chown(deep.join("recorded"), Some(0), None).is_err() {
+            eprintln!("skipped: it_goes_no_deeper_than_asked: needs root");
+            return;
+        }
+        hand_over(temporary.path(), USER, 1).unwrap();
+        assert_eq!(owner(&temporary.path().join("a")), USER.0);
+        assert_eq!((owner(&deep), owner(&deep.join("recorded"))), (0, 0));
+    }
+}

@@ -1,0 +1,173 @@
+//! git on a repository that somebody else may have made: the one place that starts it.
+//!
+//! 1. git gets a clean environment and no configuration but the repository's own. What of that could
+//!    start a program is switched off: nothing is fetched, signed, paged, compared or hooked.
+//! 2. Root runs it as the user that the repository belongs to. So whatever a configuration makes a
+//!    git do that we did not think of, a file that it includes among them, it does with its owner's
+//!    rights.
+//! 3. It is bounded in time and output, and all that it has started ends with it.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::child;
+pub use crate::child::Output;
+use crate::failure::Failure;
+use crate::owner::{self, Owner};
+use crate::sys;
+
+/// What a repository's configuration may say and git does not heed here: the command line wins.
+const SWITCHED_OFF: [&str; 13] = [
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "core.pager=cat",
+    "core.sshCommand=false",
+    "core.gitProxy=",
+    "core.askPass=false",
+    "credential.helper=",
+    "protocol.allow=never",
+    "log.showSignature=false",
+    "log.mailmap=false",
+    "diff.external=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+];
+
+/// Why git gave no output.
+#[derive(Debug)]
+pub enum Fault {
+    /// The program cannot be started.
+    Missing(io::Error),
+    /// It had not ended within the time, and was killed.
+    TimedOut,
+    /// Root cannot tell whose repository it is.
+    Unsafe(Failure),
+}
+
+/// Runs git on the repository at `path`, a checkout or its `.git`, to its end. Nothing is written.
+pub fn run(
+    path: &Path,
+    arguments: &[&str],
+    stdout_bytes_max: u64,
+    timeout: Duration,
+) -> Result<Output, Fault> {
+    let repository = git_dir(path);
+    let mut command = command();
+    as_its_owner(&mut command, &repository)?;
+    let with_path = |text: &str| {
+        let mut argument = OsString::from(text);
+        argument.push(&repository);
+        argument
+    };
+    command
+        .arg(with_path("--git-dir="))
+        .arg("-c")
+        .arg(with_path("safe.directory="));
+    for setting in SWITCHED_OFF {
+        command.args(["-c", setting]);
+    }
+    command.arg("--no-pager").args(arguments);
+    end(child::run(&mut command, stdout_bytes_max, timeout))
+}
+
+/// What `git --version` prints.
+pub fn version(timeout: Duration) -> Result<Output, Fault> {
+    const LINE_BYTES_MAX: u64 = 256;
+    end(child::run(
+        command().arg("--version"),
+        LINE_BYTES_MAX,
+        timeout,
+    ))
+}
+
+fn end(ended: io::Result<Option<Output>>) -> Result<Output, Fault> {
+    match ended {
+        Ok(Some(output)) => Ok(output),
+        Ok(None) => Err(Fault::TimedOut),
+        Err(error) => Err(Fault::Missing(error)),
+    }
+}
+
+/// git with no user, no system settings, no prompt, no network.
+fn command() -> Command {
+    let search_path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut command = Command::new("git");
+    command
+        .env_clear()
+        .env("PATH", search_path)
+        .env("LC_ALL", "C")
+        .env("HOME", "/") // a service may have none, and git asks for one
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_NO_REPLACE_OBJECTS", "1") // the history that was pushed
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_ALLOW_PROTOCOL", "none") // as the line before, for git before 2.45
+        .current_dir("/");
+    command
+}
+
+/// Root's git is its owner's, in the repository of somebody else.
+fn as_its_owner(command: &mut Command, repository: &Path) -> Result<(), Fault> {
+    if sys::effective_user() != 0 {
+        return Ok(());
+    }
+    match owner_of(repository) {
+        Ok(Owner::Root) => Ok(()),
+        Ok(Owner::User { uid, gid }) => {
+            // Without any other group: std clears root's.
+            command.uid(uid).gid(gid);
+            Ok(())
+        }
+        // git says what is missing.
+        Err(owner::Unsafe::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(Fault::Unsafe(owner::refusal(repository, &why))),
+    }
+}
+
+/// Who may change what git reads there: its folder's owner, or, in a folder of root's, the owner of
+/// its configuration.
+fn owner_of(repository: &Path) -> Result<Owner, owner::Unsafe> {
+    let folder = real_git_dir(repository);
+    let of_folder = owner::owner_of(&folder)?;
+    if of_folder != Owner::Root {
+        return Ok(of_folder);
+    }
+    match owner::owner_of(&folder.join("config")) {
+        Err(owner::Unsafe::Io { .. }) => Ok(Owner::Root),
+        of_config => of_config,
+    }
+}
+
+/// The `.git` of a checkout (a directory, or a worktree's file), or the path itself.
+fn git_dir(path: &Path) -> PathBuf {
+    let inner = path.join(".git");
+    if inner.exists() {
+        inner
+    } else {
+        path.to_owned()
+    }
+}
+
+/// The folder that a worktree's file `.git` names, or the path itself.
+fn real_git_dir(repository: &Path) -> PathBuf {
+    const LINE_BYTES_MAX: u64 = 4096;
+    let is_file = fs::metadata(repository).is_ok_and(|found| found.is_file());
+    if !is_file {
+        return repository.to_owned();
+    }
+    let line = crate::durable::read_regular(repository, LINE_BYTES_MAX).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    let named = line.trim().strip_prefix("gitdir:").map(str::trim);
+    named.map_or(repository.to_owned(), |named| {
+        repository.parent().unwrap_or(Path::new("/")).join(named)
+    })
+}

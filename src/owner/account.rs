@@ -1,0 +1,95 @@
+//! Users and groups as this machine has them.
+
+use std::fs;
+use std::sync::OnceLock;
+
+/// A line of /etc/passwd. A user of a directory service has none here, and then his folder's group.
+pub struct Account {
+    pub name: String,
+    pub gid: u32,
+}
+
+impl Account {
+    pub fn of(uid: u32) -> Option<Account> {
+        let text = fs::read_to_string("/etc/passwd").ok()?;
+        text.lines().find_map(|line| Account::parse(line, uid))
+    }
+
+    fn parse(line: &str, uid: u32) -> Option<Account> {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        let is_his = fields.nth(1)?.parse() == Ok(uid);
+        let gid = fields.next()?.parse().ok()?;
+        is_his.then_some(Account { name, gid })
+    }
+
+    /// The groups that he is in besides his own: a recorder's, say.
+    pub fn more_groups(&self) -> Vec<u32> {
+        let text = fs::read_to_string("/etc/group").unwrap_or_default();
+        groups_of(&text, &self.name)
+    }
+}
+
+/// The groups of a text like /etc/group that list the name.
+fn groups_of(text: &str, name: &str) -> Vec<u32> {
+    let of_line = |line: &str| {
+        let (group, members) = line.rsplit_once(':')?;
+        let is_member = members.split(',').any(|member| member == name);
+        let gid = group.rsplit(':').next()?.parse().ok()?;
+        is_member.then_some(gid)
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+/// `cis490 (991)`, or the number alone.
+pub fn name_of(uid: u32) -> String {
+    match Account::of(uid) {
+        Some(account) => format!("{} ({uid})", account.name),
+        None => uid.to_string(),
+    }
+}
+
+/// Whether a file's owner is root, or nobody of this namespace.
+pub fn is_root(id: u32) -> bool {
+    static STAND_IN: OnceLock<Option<u32>> = OnceLock::new();
+    let stand_in = STAND_IN.get_or_init(|| {
+        let all_are_here =
+            fs::read_to_string("/proc/self/uid_map").map_or(true, |map| is_whole(&map));
+        if all_are_here {
+            return None;
+        }
+        let number = fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+        number.trim().parse().ok()
+    });
+    id == 0 || *stand_in == Some(id)
+}
+
+/// Whether a `uid_map` has every user there is, as the machine's own has.
+pub(super) fn is_whole(map: &str) -> bool {
+    let words: Vec<&str> = map.split_whitespace().collect();
+    words == ["0", "0", "4294967295"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_and_groups_are_read_as_the_system_has_them() {
+        let line = "cis490:x:991:990::/var/lib/cis490:/usr/sbin/nologin";
+        let account = Account::parse(line, 991).unwrap();
+        assert_eq!((account.name.as_str(), account.gid), ("cis490", 990));
+        for (line, uid) in [(line, 99), ("", 0), ("a:x", 0), ("a:x:b:c", 0)] {
+            assert!(Account::parse(line, uid).is_none(), "{line}");
+        }
+        let groups = "lab:x:100:eve,cis490\nroot:x:0:\ncis490s:x:7:acis490\nlast:x:8:cis490\n";
+        assert_eq!(groups_of(groups, "cis490"), [100, 8]);
+    }
+
+    #[test]
+    fn a_namespace_of_some_users_is_told_from_the_machines_own() {
+        assert!(is_whole("         0          0 4294967295\n"));
+        assert!(!is_whole("         0       1000          1\n"));
+        assert!(!is_whole(""));
+    }
+}

@@ -1,0 +1,306 @@
+//! The path to a folder: whose it is, and who could put another folder in its place.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::account::{is_root, name_of};
+
+/// As many links as the kernel follows.
+const LINKS_MAX: u32 = 40;
+const STICKY: u32 = 0o1000;
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// Whose a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Root,
+    /// A user's number, and the group of the folder.
+    User {
+        uid: u32,
+        gid: u32,
+    },
+}
+
+/// Why nobody can say whose a folder is.
+#[derive(Debug)]
+pub enum Unsafe {
+    /// A part of the path cannot be looked at.
+    Io { path: PathBuf, error: io::Error },
+    /// Somebody else may put another folder in its place, or root's own is open to others.
+    Open { words: String, remedy: String },
+}
+
+impl Unsafe {
+    pub fn io(path: &Path, error: io::Error) -> Unsafe {
+        Unsafe::Io {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Whose `folder` is, as root must ask before it enters.
+///
+/// Errors: it is not there; or others than root and its owner could exchange a part of its path.
+pub fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
+    let walked = Walk::along(folder)?;
+    let owner = walked.found.owner();
+    walked.check(owner)?;
+    if owner == Owner::Root && walked.found.is_open() && !walked.found.is_roots_alone()? {
+        return Err(open_to_others(&walked.found));
+    }
+    Ok(owner)
+}
+
+/// That nobody but root can put another folder in the place of `folder`, or of the nearest part of
+/// its path that is there. What lies above `top`, the folder of a machine's image, is not asked.
+pub fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
+    let is_there = |part: &&Path| part.symlink_metadata().is_ok();
+    let nearest = folder.ancestors().find(is_there).unwrap_or(folder);
+    let mut walked = Walk::along(nearest)?;
+    if nearest != folder {
+        // Root makes the rest in it.
+        walked.parts.push(walked.found.clone());
+    }
+    walked
+        .parts
+        .retain(|part| part.path == top || !top.starts_with(&part.path));
+    walked.check(Owner::Root)
+}
+
+/// Somebody who could exchange a part of a path: owner, group and mode of one folder on the way.
+#[derive(Clone)]
+pub struct Part {
+    path: PathBuf,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    /// The owner of what lies next on the way, which a sticky folder protects.
+    next_uid: u32,
+}
+
+impl Part {
+    fn of(path: &Path, metadata: &Metadata) -> Part {
+        Part {
+            path: path.to_owned(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode(),
+            next_uid: 0,
+        }
+    }
+
+    pub fn owner(&self) -> Owner {
+        if is_root(self.uid) {
+            return Owner::Root;
+        }
+        Owner::User {
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+
+    pub fn is_sticky(&self) -> bool {
+        self.mode & STICKY != 0
+    }
+
+    /// Whether all that is in it is root's and stays so, whoever may make names beside it: a disk
+    /// in memory has such a folder.
+    fn is_roots_alone(&self) -> Result<bool, Unsafe> {
+        let failed = |error| Unsafe::io(&self.path, error);
+        if !self.is_sticky() {
+            return Ok(false);
+        }
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let found = entry.and_then(|entry| entry.metadata()).map_err(failed)?;
+            if !is_root(found.uid()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether others than its owner may make and remove names in it.
+    pub fn is_open(&self) -> bool {
+        let by_group = self.mode & GROUP_WRITES != 0 && !is_root(self.gid);
+        by_group || self.mode & OTHERS_WRITE != 0
+    }
+}
+
+/// A path, followed part by part as the kernel does.
+pub struct Walk {
+    parts: Vec<Part>,
+    pub found: Part,
+}
+
+impl Walk {
+    pub fn along(path: &Path) -> Result<Walk, Unsafe> {
+        let path = std::path::absolute(path).map_err(|error| Unsafe::io(path, error))?;
+        let look = |path: &Path| {
+            path.symlink_metadata()
+                .map(|found| (Part::of(path, &found), found.is_symlink()))
+                .map_err(|error| Unsafe::io(path, error))
+        };
+        let mut to_come: Vec<OsString> = names_of(&path);
+        let (mut here, _) = look(Path::new("/"))?;
+        let (mut parts, mut links) = (Vec::new(), 0);
+        while let Some(name) = to_come.pop() {
+            if name == ".." {
+                let above = here.path.parent().unwrap_or(Path::new("/")).to_owned();
+                (here, _) = look(&above)?;
+                continue;
+            }
+            let (next, is_link) = look(&here.path.join(&name))?;
+            here.next_uid = next.uid;
+            if !is_link {
+                parts.push(std::mem::replace(&mut here, next));
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                let error = io::Error::from_raw_os_error(libc::ELOOP);
+                return Err(Unsafe::io(&next.path, error));
+            }
+            let target =
+                fs::read_link(&next.path).map_err(|error| Unsafe::io(&next.path, error))?;
+            to_come.extend(names_of(&target));
+            let folder = if target.is_absolute() {
+                PathBuf::from("/")
+            } else {
+                here.path.clone()
+            };
+            parts.push(std::mem::replace(&mut here, look(&folder)?.0));
+        }
+        Ok(Walk { parts, found: here })
+    }
+
+    /// An error if anybody but root and `owner` could exchange a part.
+    pub fn check(&self, owner: Owner) -> Result<(), Unsafe> {
+        let may =
+            |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own, .. } if own == uid);
+        for part in &self.parts {
+            if !may(part.uid) {
+                return Err(Unsafe::Open {
+                    words: format!(
+                        "{} belongs to the user {}, who could put another folder there",
+                        part.path.display(),
+                        name_of(part.uid)
+                    ),
+                    remedy: format!(
+                        "choose a folder whose path is root's, or give this part to root: sudo chown root {}",
+                        part.path.display()
+                    ),
+                });
+            }
+            let is_kept = part.is_sticky() && may(part.next_uid);
+            if part.is_open() && !is_kept {
+                return Err(open_to_others(part));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of a path, the last one first.
+fn names_of(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    });
+    let mut names: Vec<OsString> = names.collect();
+    names.reverse();
+    names
+}
+
+pub fn open_to_others(part: &Part) -> Unsafe {
+    let path = part.path.display();
+    let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
+        ("everybody on this machine".to_owned(), "go-w")
+    } else {
+        (format!("the group {}", part.gid), "g-w")
+    };
+    Unsafe::Open {
+        words: format!("{who} may write to {path}, and put another folder there"),
+        remedy: format!(
+            "sudo chmod {bits} {path}; a folder that a service works in belongs to that service's user (exFAT and FAT, which know no owners, have no hard links either and cannot hold a store: use ext4, xfs, btrfs or f2fs)"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::super::account::is_whole;
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    /// Whoever may exchange a part of the path decides what root would work on.
+    #[test]
+    fn a_path_that_others_could_exchange_is_refused() {
+        let folder = Folder::new("owner-path");
+        let at = |path: &str| folder.path().join(path);
+        for dir in ["a", "a/b", "a/b/c", "other"] {
+            fs::create_dir(at(dir)).unwrap();
+        }
+        if chown(at("a/b/c"), Some(4711), Some(4711)).is_err()
+            || !is_whole(&fs::read_to_string("/proc/self/uid_map").unwrap())
+        {
+            eprintln!("skipped: a_path_that_others_could_exchange_is_refused: needs root");
+            return;
+        }
+        symlink("a/b", at("link")).unwrap();
+        symlink("../other", at("a/up")).unwrap();
+        let set = |path: &str, uid: u32, mode: u32| {
+            chown(at(path), Some(uid), Some(uid)).unwrap();
+            fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let look = |path: &str| match owner_of(&at(path)) {
+            Ok(Owner::Root) => "root".to_owned(),
+            Ok(Owner::User { uid, .. }) => uid.to_string(),
+            Err(Unsafe::Io { error, .. }) => error.kind().to_string(),
+            Err(Unsafe::Open { words, .. }) => words,
+        };
+        let his = |path: &str| assert_eq!(look(path), "4711", "{path}");
+        let refused = |path: &str, words: &str| {
+            let said = look(path);
+            assert!(said.contains(words), "{path}: {said}");
+        };
+        his("a/b/c");
+        his("link/c");
+        assert_eq!(look("a/b"), "root");
+        assert_eq!(look("a/up"), "root");
+        assert_eq!(look("a/none"), "entity not found");
+        set("a/b", 4711, 0o755);
+        his("a/b/c");
+        set("a/b", 4712, 0o755);
+        refused("a/b/c", "belongs to the user 4712");
+        refused("link/c", "belongs to the user 4712");
+        set("a/b", 0, 0o777);
+        refused("a/b/c", "everybody on this machine may write");
+        refused("a/b", "everybody on this machine may write");
+        set("a/b", 0, 0o1777);
+        his("a/b/c");
+        set("a/b/c", 4712, 0o755);
+        assert_eq!(look("a/b/c"), "4712");
+        set("a/b", 0, 0o755);
+        // A link of his, in a folder that is root's and sticky, is his to exchange.
+        set("a", 0, 0o1777);
+        std::os::unix::fs::lchown(at("a/up"), Some(4711), None).unwrap();
+        refused("a/up", "everybody on this machine may write");
+        set("other", 4711, 0o700);
+        his("a/up");
+        chown(at("a"), None, Some(4711)).unwrap();
+        set("a", 0, 0o755);
+        set("a/b/c", 0, 0o755);
+        assert_eq!(look("a/b/c"), "root");
+        chown(at("a/b"), None, Some(4711)).unwrap();
+        fs::set_permissions(at("a/b"), fs::Permissions::from_mode(0o775)).unwrap();
+        refused("a/b/c", "the group 4711 may write");
+    }
+}

@@ -1,0 +1,296 @@
+//! Root becomes the folder's user, for good; and what root alone can read is read before.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{USER, give, is_root, open_dir, run, set_mode, wait};
+use crate::client::{Put, sha256};
+use crate::world::{World, cis490};
+
+/// What the kernel says of a process.
+fn status(pid: u32, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace()
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Real, effective, saved and of files.
+fn four_times(id: u32) -> String {
+    format!("{id} {id} {id} {id}")
+}
+
+fn owners(dir: &Path) -> Vec<(String, u32)> {
+    let mut owners = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        owners.push((
+            path.display().to_string(),
+            path.symlink_metadata().unwrap().uid(),
+        ));
+        if path.is_dir() {
+            owners.extend(self::owners(&path));
+        }
+    }
+    owners
+}
+
+/// `sudo cis490 receive` in the service's folder: the service can go on with what it leaves.
+#[test]
+fn a_receiver_that_root_starts_is_its_folders_user() {
+    if !is_root("a_receiver_that_root_starts_is_its_folders_user") {
+        return;
+    }
+    let mut world = World::with("[version_gate]\nenabled = false\n");
+    set_mode(world.dir(), 0o755);
+    assert_eq!(status(world.pid(), "Uid:"), "0 0 0 0", "root's own folder");
+    world.stop();
+    give(&world.data_dir());
+    world.start();
+    let user = four_times(USER);
+    assert_eq!(status(world.pid(), "Uid:"), user);
+    assert_eq!(status(world.pid(), "Gid:"), user);
+    assert_eq!(status(world.pid(), "Groups:"), USER.to_string());
+    assert_eq!(status(world.pid(), "NoNewPrivs:"), "1");
+    for set in ["CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(status(world.pid(), set), "0000000000000000", "{set}");
+    }
+    // Root's secrets are in its memory, which its user cannot read.
+    let memory = fs::metadata(format!("/proc/{}/mem", world.pid())).unwrap();
+    assert_eq!(memory.uid(), 0);
+    // All of its threads.
+    for task in fs::read_dir(format!("/proc/{}/task", world.pid())).unwrap() {
+        assert_eq!(task.unwrap().metadata().unwrap().uid(), USER);
+    }
+    assert!(world.log().contains("event=became_user"), "{world}");
+    let put = Put::sample(&"0".repeat(40));
+    assert_eq!(world.put(&put).status, 201, "{world}");
+    assert_eq!(world.put(&put.body(b"other")).status, 409, "{world}");
+    world.stop();
+    for (path, uid) in owners(&world.data_dir()) {
+        assert_eq!(uid, USER, "{path}");
+    }
+}
+
+#[test]
+fn commands_of_root_leave_all_to_the_folders_user() {
+    if !is_root("commands_of_root_leave_all_to_the_folders_user") {
+        return;
+    }
+    let dir = open_dir();
+    let data = dir.path().join("data");
+    fs::create_dir_all(data.join("episodes/lab-1")).unwrap();
+    fs::write(data.join("episodes/lab-1/ep.tar.zst"), "bytes").unwrap();
+    give(&data);
+    let config = dir.path().join("receiver.toml");
+    fs::write(&config, format!("data_dir = {data:?}\n")).unwrap();
+    // Only root can read it, and goes on with what it has read.
+    set_mode(&config, 0o600);
+    let config = config.to_str().unwrap();
+    for command in ["init", "backfill", "scrub", "status", "refusals"] {
+        let ended = run(&[command, "--config", config]);
+        assert_eq!(ended.code, 0, "{command}\n{ended:?}");
+    }
+    assert!(data.join("index.jsonl").exists() && data.join("scrub.json").exists());
+    for (path, uid) in owners(&data) {
+        assert_eq!(uid, USER, "{path}");
+    }
+    // A new folder in one of his is his; one in root's own stays root's.
+    let made = |path: &Path| {
+        let ended = run(&[
+            "init",
+            "--config",
+            config,
+            "--data-dir",
+            path.to_str().unwrap(),
+        ]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        path.join("incoming").metadata().unwrap().uid()
+    };
+    assert_eq!(made(&data.join("quarantine/a/b")), USER);
+    assert_eq!(made(&dir.path().join("new/data")), 0);
+}
+
+/// What an earlier version left there as root is told from a folder that is not there.
+#[test]
+fn what_root_left_in_the_users_folder_is_said_so() {
+    if !is_root("what_root_left_in_the_users_folder_is_said_so") {
+        return;
+    }
+    let dir = open_dir();
+    let data = dir.path().join("data");
+    let data_dir = data.to_str().unwrap();
+    assert_eq!(
+        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
+        0
+    );
+    give(&data);
+    let index = data.join("index.jsonl");
+    fs::write(&index, "").unwrap();
+    set_mode(&index, 0o600);
+    let ended = run(&["backfill", "--data-dir", data_dir]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.said.contains("it is root's"), "{ended:?}");
+    assert!(
+        ended.said.contains("sudo cis490 install hands it over"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_folder_that_a_third_could_exchange_is_refused_in_words() {
+    if !is_root("a_folder_that_a_third_could_exchange_is_refused_in_words") {
+        return;
+    }
+    let dir = open_dir();
+    let above = dir.path().join("above");
+    let data = above.join("data");
+    let data_dir = data.to_str().unwrap();
+    fs::create_dir(&above).unwrap();
+    assert_eq!(
+        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
+        0
+    );
+    give(&data);
+    std::os::unix::fs::chown(&above, Some(USER + 1), None).unwrap();
+    for words in [
+        &["init", "--config", "x"][..],
+        &["backfill"],
+        &["scrub"],
+        &["refusals"],
+    ] {
+        let words = [words, &["--data-dir", data_dir]].concat();
+        let ended = run(&words);
+        assert_eq!(ended.code, 1, "{words:?} {ended:?}");
+        assert!(ended.said.contains("root does not work in"), "{ended:?}");
+        assert!(
+            ended.said.contains(&format!("the user {}", USER + 1)),
+            "{ended:?}"
+        );
+    }
+    std::os::unix::fs::chown(&above, Some(0), None).unwrap();
+    set_mode(&above, 0o777);
+    let ended = run(&["backfill", "--data-dir", data_dir]);
+    assert!(
+        ended.said.contains("everybody on this machine may write"),
+        "{ended:?}"
+    );
+    set_mode(&above, 0o1777);
+    assert_eq!(run(&["backfill", "--data-dir", data_dir]).code, 0);
+}
+
+/// Where the user could make it at any moment, root does not wait for that as root.
+#[test]
+fn a_folder_that_is_missing_in_the_users_own_is_looked_for_as_he() {
+    if !is_root("a_folder_that_is_missing_in_the_users_own_is_looked_for_as_he") {
+        return;
+    }
+    let mut world = World::prepared("[version_gate]\nenabled = false\n");
+    set_mode(world.dir(), 0o755);
+    let above = world.dir().join("above");
+    fs::create_dir(&above).unwrap();
+    give(&above);
+    world.configure("drain_seconds = 0");
+    let config = fs::read_to_string(world.config_path()).unwrap();
+    let data = world.data_dir().display().to_string();
+    let moved = config.replace(&data, above.join("none").to_str().unwrap());
+    fs::write(world.config_path(), moved).unwrap();
+    assert!(!world.try_start(), "{world}");
+    let log = world.log();
+    assert!(log.contains("event=became_user"), "{log}");
+    assert!(log.contains("none does not exist"), "{log}");
+}
+
+/// In a folder of root's, one of another user is as little root's to work in.
+#[test]
+fn a_folder_of_another_within_roots_own_is_refused_in_words() {
+    if !is_root("a_folder_of_another_within_roots_own_is_refused_in_words") {
+        return;
+    }
+    let dir = open_dir();
+    let data = dir.path().join("data");
+    let data_dir = data.to_str().unwrap();
+    assert_eq!(
+        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
+        0
+    );
+    give(&data.join("episodes"));
+    for words in [&["backfill"][..], &["backfill", "--dry-run"]] {
+        let ended = run(&[words, &["--data-dir", data_dir]].concat());
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(
+            ended.said.contains("episodes: it belongs to the user"),
+            "{ended:?}"
+        );
+        assert!(
+            ended.said.contains("sudo cis490 install receiver"),
+            "{ended:?}"
+        );
+    }
+}
+
+/// The token is root's alone: it goes with the first upload, and the log says what follows from it.
+#[test]
+fn a_token_that_only_root_can_read_is_read_before() {
+    if !is_root("a_token_that_only_root_can_read_is_read_before") {
+        return;
+    }
+    let token = "a-token-of-thirty-two-characters";
+    let rule = format!(
+        "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"{}\"\n",
+        sha256(token.as_bytes())
+    );
+    let world = World::with(&format!("[version_gate]\nenabled = false\n{rule}"));
+    let dir = open_dir();
+    let file = dir.path().join("token");
+    fs::write(&file, token).unwrap();
+    set_mode(&file, 0o600);
+    let root = dir.path().join("root");
+    let config = dir.path().join("shipper.toml");
+    let text = format!(
+        "receiver_url = \"http://{}\"\nhost_id = \"lab-1\"\nroot = {root:?}\ntoken_file = {file:?}\nscan_seconds = 1\n",
+        world.address()
+    );
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    assert_eq!(run(&["init", "--config", config]).code, 0);
+    let episode = root.join("episodes/ep");
+    fs::create_dir(&episode).unwrap();
+    let meta = format!("{{\"code_version\":{{\"commit\":\"{}\"}}}}", "0".repeat(40));
+    fs::write(episode.join("meta.json"), meta).unwrap();
+    give(&root);
+    let log = dir.path().join("log");
+    let mut shipper = cis490()
+        .args(["ship", "--config", config])
+        .stdin(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !root.join("shipped/ep").exists() {
+        assert!(Instant::now() < until, "{}", said());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(status(shipper.id(), "Uid:"), four_times(USER));
+    let kill = std::process::Command::new("kill")
+        .arg(shipper.id().to_string())
+        .status();
+    assert!(kill.unwrap().success());
+    wait(&mut shipper, "ship");
+    assert!(
+        said().contains(&format!("event=secret_of_root file={file:?}")),
+        "{}",
+        said()
+    );
+    assert!(!said().contains(token), "{}", said());
+    for (path, uid) in owners(&root) {
+        assert_eq!(uid, USER, "{path}");
+    }
+}
