@@ -12,7 +12,7 @@ use may_minihttp::Request;
 use super::answer::Answer;
 use super::connection::Phase;
 use super::head::{Framing, Head};
-use super::upload::{Done, Permit, Running, Task, Told};
+use super::upload::{self, Done, Permit, Running, Task, Told};
 use super::{Exchange, Reply};
 use crate::events;
 use crate::names::{CommitHash, HostId};
@@ -127,6 +127,9 @@ impl Exchange<'_> {
                 bytes_max,
             });
         }
+        if let Some(unwritable) = self.shared.store.unwritable() {
+            return Err(Refusal::from(&*unwritable));
+        }
         if !has_room {
             return Err(Refusal::DiskFull);
         }
@@ -148,6 +151,9 @@ impl Exchange<'_> {
         if claim.bytes > self.shared.config.max_episode_bytes {
             return None;
         }
+        if self.shared.store.unwritable().is_some() {
+            return None;
+        }
         let permit = self.shared.uploads.permit(self.connection.peer()).ok()?;
         Some((self.gate_place(Some(position)), permit))
     }
@@ -157,17 +163,13 @@ impl Exchange<'_> {
         let store = Arc::clone(&self.shared.store);
         let asked = claim.clone();
         let looked = self.shared.clerks.ask(move || {
-            let standing = store.standing(&asked)?;
-            Ok::<_, std::io::Error>((standing, store.has_room(asked.bytes)?))
+            let look = || {
+                let standing = store.standing(&asked)?;
+                Ok((standing, store.has_room(asked.bytes)?))
+            };
+            look().map_err(|error| upload::lookup_failed(&store, &asked.slot, &error))
         });
-        match looked {
-            Some(Ok(seen)) => Ok(seen),
-            Some(Err(error)) => {
-                events::lookup_failed(&claim.slot, &error);
-                Err(Refusal::Internal)
-            }
-            None => Err(Refusal::Internal),
-        }
+        looked.unwrap_or(Err(Refusal::Internal))
     }
 
     /// The gate's word on the claim's commit.

@@ -34,7 +34,7 @@ use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{Arrival, Block, Finished, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
-use crate::wire::GatePlace;
+use crate::wire::{GatePlace, Slot};
 
 /// A thread that has waited this long for its next upload ends.
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
@@ -238,12 +238,13 @@ impl Uploads {
                 return Ok((published, Finished::default()));
             }
             let arrival = self.store.begin(claim.clone(), place);
-            let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
+            let arrival = arrival.map_err(|error| self.refusal_of(error, &claim))?;
             let first_bytes = here.or_else(|| {
                 let _ = tell.send(Told::Ready);
                 first_bytes.recv().ok()
             });
             body.pour(arrival, first_bytes, &claim)
+                .map_err(|refusal| self.explained(refusal))
         };
         let (result, finished) = match receive() {
             Ok((published, finished)) => (Ok(published), finished),
@@ -271,11 +272,33 @@ impl Uploads {
                 receipt: *receipt,
                 fresh: false,
             })),
-            Err(error) => {
-                events::lookup_failed(&claim.slot, &error);
-                Err(Refusal::Internal)
-            }
+            Err(error) => Err(lookup_failed(&self.store, &claim.slot, &error)),
         }
+    }
+
+    fn refusal_of(&self, error: StoreError, claim: &Claim) -> Refusal {
+        self.explained(refusal_of(error, claim))
+    }
+
+    /// A fault of the store's own has a better name where a look at the disk finds the cause.
+    fn explained(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Internal => fault(&self.store),
+            other => other,
+        }
+    }
+}
+
+/// The disk could not be asked about an episode: why, as far as a look tells. For plain threads only.
+pub fn lookup_failed(store: &Store, slot: &Slot, error: &io::Error) -> Refusal {
+    events::lookup_failed(slot, error);
+    fault(store)
+}
+
+fn fault(store: &Store) -> Refusal {
+    match store.why_unwritable() {
+        Some(unwritable) => Refusal::from(&*unwritable),
+        None => Refusal::Internal,
     }
 }
 

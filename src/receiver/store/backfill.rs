@@ -122,6 +122,10 @@ pub fn backfill(
             }
         }
     }
+    if summary.failed == 0 {
+        committer.settle();
+    }
+    committer.note_end();
     Ok(summary)
 }
 

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ATTRIBUTE;
+use super::condition::what_to_do;
 use super::layout::Layout;
 use super::space::is_full;
 use crate::failure::Failure;
@@ -94,12 +95,8 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     check_marker(layout, config_path)?;
     let cannot = |error: io::Error| {
         let root = layout.root().display();
-        Failure::new(
-            format!("cannot open the lock of {root}: {error}"),
-            format!(
-                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
-            ),
-        )
+        let hint = what_to_do(&error, layout.root());
+        Failure::new(format!("cannot open the lock of {root}: {error}"), hint)
     };
     let lock = File::options()
         .create(true)
@@ -187,9 +184,7 @@ fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
         )),
         Err(error) => Err(Failure::new(
             format!("cannot read {}: {error}", layout.marker().display()),
-            format!(
-                "the folder must belong to the user that runs cis490: sudo chown -R USER {root}"
-            ),
+            what_to_do(&error, layout.root()),
         )),
     }
 }
@@ -252,9 +247,7 @@ fn why_not(layout: &Layout, error: &io::Error) -> Failure {
         ),
         _ => Failure::new(
             format!("cannot write in {root}: {error}"),
-            format!(
-                "its folders must belong to the user that runs cis490 (sudo chown -R USER {root}), on a disk that is mounted for writing"
-            ),
+            what_to_do(error, layout.root()),
         ),
     }
 }

@@ -145,6 +145,10 @@ fn of_an_upload() {
     wanted.extend([
         then("mkdir episodes/lab-1"),
         then(format!("link {X} {TARBALL}")),
+    ]);
+    // The first row of a run: that its number may be given is on the disk before.
+    wanted.extend(publish("sequence"));
+    wanted.extend([
         then("append index.jsonl"),
         beside(&[
             "fsync dir episodes",
@@ -196,8 +200,8 @@ fn of_taking_back_what_could_not_be_indexed() {
     let at_start = steps.names().len();
     world.kill();
     let steps = Steps::of(&mut world);
-    // Of the start again, of the arrival, of mkdir and link; then append.
-    world.env("CIS490_FAIL_AT", at_start + 4 + 2 + 1);
+    // Of the start again, of the arrival, of mkdir and link, of the number; then append.
+    world.env("CIS490_FAIL_AT", at_start + 4 + 2 + 5 + 1);
     world.env("CIS490_FAIL_ERRNO", 28);
     world.start();
     let found = recorded(&world, &steps, "unlink incoming", |world| {
@@ -207,9 +211,9 @@ fn of_taking_back_what_could_not_be_indexed() {
     wanted.extend([
         then("mkdir episodes/lab-1"),
         then(format!("link {X} {TARBALL}")),
-        then("append index.jsonl"),
-        then("truncate index.jsonl"),
     ]);
+    wanted.extend(publish("sequence"));
+    wanted.extend([then("append index.jsonl"), then("truncate index.jsonl")]);
     wanted.extend(sync("fdatasync index.jsonl"));
     wanted.push(then(format!("unlink {TARBALL}")));
     wanted.push(beside(&["fsync dir episodes", "fsync dir episodes/lab-1"]));
@@ -262,6 +266,7 @@ fn of_recovery() {
     found.remove(swept); // whenever the folder's order has it
     let mut wanted = start(true);
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.extend(publish("sequence"));
     wanted.extend([
         then("append index.jsonl"),
         beside(&[
@@ -295,6 +300,7 @@ fn of_bytes_that_were_there_without_a_row() {
     wanted.push(then("mkdir episodes/lab-1"));
     wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.extend(publish("sequence"));
     wanted.extend([
         then("append index.jsonl"),
         beside(&[

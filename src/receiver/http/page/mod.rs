@@ -32,6 +32,8 @@ use crate::human;
 use crate::names::CommitHash;
 use crate::receiver::figures::{Books, Heap, HostFigures};
 use crate::receiver::store::Space;
+use crate::receiver::store::condition::Unwritable;
+use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::Window;
 use crate::wire::Source;
 
@@ -69,6 +71,10 @@ pub struct Scene {
     pub now_s: u64,
     pub gate: GateScene,
     pub space: Option<Space>,
+    /// Why the store cannot be written.
+    pub unwritable: Option<Arc<Unwritable>>,
+    /// Rows that were lost.
+    pub index: Option<IndexFinding>,
     pub books: Books,
     pub connections: u32,
     pub uploads: u32,
@@ -118,6 +124,8 @@ pub fn html(shared: &Shared) -> String {
             remediation: gate.facts().remediation,
         },
         space: *shared.space.lock().unwrap_or_else(PoisonError::into_inner),
+        unwritable: shared.store.unwell(),
+        index: shared.store.finding().cloned(),
         books: shared.figures.look(),
         connections: shared.connections.load(Ordering::Acquire),
         uploads: shared.uploads.running(),
@@ -253,7 +261,11 @@ fn tiles(scene: &Scene) -> String {
             format!(
                 "version {}, takes uploads{}",
                 env!("CARGO_PKG_VERSION"),
-                if scene.draining { " no more" } else { "" }
+                match () {
+                    () if scene.draining => " no more",
+                    () if scene.unwritable.is_some() => " no more: see above",
+                    () => "",
+                }
             ),
             format!(
                 "{} under way, {}",
