@@ -241,6 +241,10 @@ impl Condition {
     pub fn look(&self) -> Option<Arc<Unwritable>> {
         let found = look(&self.layout, &self.home).err().map(Arc::new);
         self.found.store(found.clone());
+        if found.is_some() {
+            // That explains a fault of before, and when it has passed so has the fault.
+            self.failed.store(None);
+        }
         self.tell();
         found
     }
