@@ -43,7 +43,7 @@ pub struct Survey {
     /// Lines of the index that are no receipts.
     pub unreadable_rows: u64,
     /// Rows that were lost and that backfill has not brought back yet.
-    pub index: Option<IndexFinding>,
+    pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
     pub scrub: Option<Scrub>,
 }
@@ -129,7 +129,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         silent_after_seconds: config.silent_after_hours * 3600,
         remaining_low: wire::REMAINING_LOW.min(config.version_gate.window / 5),
         unreadable_rows: tally.unreadable,
-        index: sequence::finding(&config.data_dir),
+        index_finding: sequence::finding(&config.data_dir),
         hosts: tally.into_hosts(config, commits),
         gate: gate.map(Gate::from),
         in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))

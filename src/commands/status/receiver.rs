@@ -66,7 +66,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             "every upload is answered 507: make room",
         );
     }
-    if let Some(finding) = &survey.index {
+    if let Some(finding) = &survey.index_finding {
         let kind = finding.kind.name();
         let found = format!("{kind}: {}; {INDEX_REMEDY}", one_line(&finding.why));
         text += &alarm(paint, "INDEX", &found);
