@@ -134,10 +134,9 @@ impl fmt::Display for Unwritable {
             Unwritable::Another => f.write_str(
                 "data_dir is another store now than the one that this receiver opened: a disk was mounted over it, or anew",
             ),
-            Unwritable::ReadOnly(option) => write!(
-                f,
-                "the disk of data_dir is read-only (mount option {option}), as it is after an error of the disk or its filesystem"
-            ),
+            Unwritable::ReadOnly(option) => {
+                write!(f, "the disk of data_dir is read-only (mount option {option})")
+            }
             Unwritable::FolderGone(folder) => {
                 write!(f, "the folder {folder}/ is gone from data_dir")
             }

@@ -2,14 +2,15 @@
 //! receiver says so within a second or two, says what to do, and goes on once it is over.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
 use super::{GATE_OFF, prepared, sample};
 use crate::client::Answer;
-use crate::world::{World, cis490, is_emulated};
+use crate::order::Steps;
+use crate::world::{World, cis490, has_steps, is_emulated};
 
 /// A receiver with its store on an ext4 of its own, in a mount namespace of its own. Below the mount
 /// point lies an empty folder. `None`, in words, where that cannot be had.
@@ -327,4 +328,40 @@ fn a_disk_without_inodes_is_named() {
         fs::remove_file(fill(n)).unwrap();
     }
     wait_until_well(&world);
+}
+
+/// A fault that nothing above explains: health says no until an upload went through, and uploads are
+/// tried meanwhile. A fault of one host's folder is that host's alone.
+#[test]
+fn after_a_failed_write_health_says_no_until_an_upload_went_through() {
+    if !has_steps("after a failed write health says no until an upload went through") {
+        return;
+    }
+    let mut world = prepared();
+    let steps = Steps::of(&mut world);
+    world.start();
+    let at_start = steps.names().len();
+    world.kill();
+    world.env("CIS490_FAIL_AT", at_start + 2); // create, write
+    world.start();
+    let of_one_host = world.data_dir().join("episodes/lab-9");
+    fs::create_dir(&of_one_host).unwrap();
+    symlink("/nowhere/at/all", of_one_host.join("ep-1.tar.zst")).unwrap();
+    assert_eq!(world.put(&sample()).status, 500, "{world}");
+    for _ in 0..2 {
+        let health = world.get("/v1/health");
+        assert_eq!(health.status, 503, "{world}");
+        let problem = health.json();
+        assert_eq!(problem["type"], "urn:cis490:problem:store-unwritable");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("write the body: Input/output error"),
+            "{detail}"
+        );
+    }
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+    assert_eq!(world.get("/v1/health").status, 200, "{world}");
+    let of_another = sample().path("/v1/episodes/lab-9/ep-1");
+    assert_eq!(world.put(&of_another).status, 500, "{world}");
+    assert_eq!(world.get("/v1/health").status, 200, "{world}");
 }
