@@ -1,6 +1,6 @@
 //! The one place where an episode becomes stored: name, row, both on the disk, then the answer.
 //!
-//!     link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
+//!     raise the numbers, if need be  link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
 //!
 //! 1. Nobody is answered before all of that is done. What is linked was synced by who asks.
 //! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
@@ -132,16 +132,14 @@ impl Committer {
     pub fn commit(&mut self, batch: Vec<Job>) -> Result<Finished, Failure> {
         if let Err(failure) = self.watch_index() {
             // With the store's disk away, so is the index: both may come back as they were.
-            let away = self.condition.home().check().map_err(Rejected::Fault);
-            return match away {
+            return match self.condition.home().check() {
                 Ok(()) => Err(failure),
-                Err(why) => {
-                    Group::of(batch)
-                        .into_iter()
-                        .for_each(|group| group.reject(why.again()));
-                    Ok(Finished::default())
-                }
+                Err(error) => Ok(reject_batch(batch, error)),
             };
+        }
+        if let Err(error) = self.sequence.reach(batch.len() as u64, &self.tail) {
+            self.failed("raise the numbers of rows", &error);
+            return Ok(reject_batch(batch, error));
         }
         let mut unsynced = BTreeSet::new();
         let mut placed = self.place_all(batch, &mut unsynced);
@@ -259,15 +257,16 @@ impl Committer {
         if rows.text.is_empty() {
             return Ok(());
         }
-        let appended = self
-            .sequence
-            .reach(rows.next_seq, &self.tail)
-            .and_then(|()| self.tail.append(&rows.text));
-        appended.inspect_err(|error| {
-            if !is_full(error) {
-                self.condition.failed("append to the index", error);
-            }
-        })
+        self.tail
+            .append(&rows.text)
+            .inspect_err(|error| self.failed("append to the index", error))
+    }
+
+    /// Health hears of it, unless there is just no room.
+    fn failed(&self, doing: &str, error: &io::Error) {
+        if !is_full(error) {
+            self.condition.failed(doing, error);
+        }
     }
 
     /// After a failed append: as if the batch had never been. `placed` keep their incoming files,
@@ -365,6 +364,15 @@ fn line_of(row: &Receipt) -> Vec<u8> {
     let mut line = serde_json::to_vec(row).expect("a receipt of strings and numbers is JSON");
     line.push(b'\n');
     line
+}
+
+/// Nothing of it was begun.
+fn reject_batch(batch: Vec<Job>, error: io::Error) -> Finished {
+    let why = Rejected::of(error);
+    for group in Group::of(batch) {
+        group.reject(why.again());
+    }
+    Finished::default()
 }
 
 fn reject_all(placed: Vec<Placed>, error: io::Error) {

@@ -142,9 +142,10 @@ impl Sequence {
         self.kept.finding.as_ref()
     }
 
-    /// Called before rows are appended, of which the last has the number before `next`: when this is
-    /// `Ok`, the file on the disk says that they may have been given.
-    pub fn reach(&mut self, next: u64, tail: &Tail) -> io::Result<()> {
+    /// Called before at most `rows` are appended: when this is `Ok`, the file on the disk says that
+    /// their numbers may have been given.
+    pub fn reach(&mut self, rows: u64, tail: &Tail) -> io::Result<()> {
+        let next = tail.next_seq.saturating_add(rows);
         if next <= self.kept.next {
             return Ok(());
         }
