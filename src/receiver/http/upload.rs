@@ -280,12 +280,14 @@ impl Uploads {
         self.explained(refusal_of(error, claim))
     }
 
-    /// A fault of the store's own has a better name where a look at the disk finds the cause.
+    /// A fault of the store's own, or a disk without room that has bytes left, has a better name where
+    /// a look at the disk finds the cause.
     fn explained(&self, refusal: Refusal) -> Refusal {
-        match refusal {
-            Refusal::Internal => fault(&self.store),
-            other => other,
+        if !matches!(refusal, Refusal::Internal | Refusal::DiskFull) {
+            return refusal;
         }
+        let found = self.store.why_unwritable();
+        found.map_or(refusal, |found| Refusal::from(&*found))
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::condition::Condition;
 use super::existing::{self, Identity};
@@ -85,7 +86,7 @@ impl Committer {
         // While the store itself is away, so is the index: it may come back with that.
         if self.condition.home().check().is_ok() {
             self.watch_index()?;
-            self.sequence.note_hourly(&self.tail);
+            self.sequence.note_hourly(&self.tail, Instant::now());
         }
         Ok(())
     }

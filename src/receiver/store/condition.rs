@@ -8,7 +8,7 @@
 //!    until one went through, or a file of our own did, once a minute.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use super::existing::Identity;
+use super::existing::{Identity, is_absent};
 use super::layout::Layout;
 use super::threshold::PROBE;
 use crate::mounts::{Mount, READ_ONLY_REMEDY};
@@ -34,16 +34,24 @@ const INODES_MIN: u64 = 4;
 pub struct Home {
     dir: PathBuf,
     marker: Option<Identity>,
+    /// Kept open, so that no other file gets its number.
+    _held: Option<Arc<File>>,
 }
 
 impl Home {
     /// A folder without a marker stays a folder without one.
     ///
-    /// Errors: the marker cannot be looked at.
+    /// Errors: the marker cannot be opened.
     pub fn of(data_dir: &Path) -> io::Result<Home> {
+        let held = match File::open(Layout::new(data_dir).marker()) {
+            Err(error) if is_absent(&error) => None,
+            opened => Some(Arc::new(opened?)),
+        };
+        let metadata = held.as_ref().map(|held| held.metadata()).transpose()?;
         Ok(Home {
             dir: data_dir.to_owned(),
-            marker: Identity::at(&Layout::new(data_dir).marker())?,
+            marker: metadata.as_ref().map(Identity::of),
+            _held: held,
         })
     }
 

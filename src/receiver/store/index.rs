@@ -20,10 +20,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::SystemTime;
 
-use super::existing::Identity;
 use super::layout::Layout;
 use super::rows::{self, Line};
-use super::threshold;
+use super::{threshold, watch};
 use crate::clock;
 use crate::receiver::figures::{Books, Figures};
 use crate::wire::{Receipt, Slot};
@@ -145,26 +144,9 @@ impl Index {
 }
 
 impl Tail {
-    /// Whether the name of the index is still this file, and its length is ours: that nobody has moved,
-    /// replaced, cut or written it. Errors say which.
+    /// Whether the name of the index is still this file, as long as it was left. Errors say what not.
     pub fn watch(&self, path: &Path) -> Result<(), String> {
-        let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
-        let ours = self.file.metadata().map_err(cannot)?;
-        match Identity::at(path).map_err(cannot)? {
-            Some(named) if named == Identity::of(&ours) => {}
-            Some(_) => return Err("another file has its name: it was replaced".to_owned()),
-            None => return Err("its name is gone: it was moved or removed".to_owned()),
-        }
-        let length = self.length;
-        match ours.len() {
-            found if found < length => {
-                Err(format!("it has {found} bytes and had {length}: it was cut"))
-            }
-            found if length < found => Err(format!(
-                "it has {found} bytes and had {length}: somebody else wrote to it"
-            )),
-            _ => Ok(()),
-        }
+        watch::compare(&self.file, self.length, path)
     }
 
     /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.

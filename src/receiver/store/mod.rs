@@ -32,6 +32,7 @@ pub mod sequence;
 mod space;
 mod standing;
 mod turns;
+mod watch;
 mod writer;
 
 #[cfg(any(test, fuzzing))]

@@ -164,10 +164,10 @@ impl Sequence {
     }
 
     /// Notes the length of the index, once an hour if it has grown.
-    pub fn note_hourly(&mut self, tail: &Tail) {
-        let is_due = NOTE_EVERY <= self.noted.elapsed();
+    pub fn note_hourly(&mut self, tail: &Tail, now: Instant) {
+        let is_due = NOTE_EVERY <= now.saturating_duration_since(self.noted);
         if is_due && self.kept.index_bytes != tail.length {
-            self.noted = Instant::now();
+            self.noted = now;
             self.try_to_note(self.kept.next, tail);
         }
     }
@@ -303,4 +303,103 @@ fn has_episodes(layout: &Layout) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::figures::Figures;
+    use crate::receiver::store::index::Index;
+    use crate::receiver::store::testing::Folder;
+
+    fn opened(folder: &Folder) -> (Sequence, Tail) {
+        threshold::make(folder.path()).unwrap();
+        let layout = Layout::new(folder.path());
+        let was_there = layout.index().exists();
+        let figures = Figures::new(std::iter::empty());
+        let (_, mut tail) = Index::open(&layout, &figures).unwrap();
+        let home = Home::of(folder.path()).unwrap();
+        let sequence = Sequence::open(&home, &layout, was_there, &mut tail).unwrap();
+        (sequence, tail)
+    }
+
+    fn in_file(folder: &Folder) -> Option<Kept> {
+        let text = fs::read(folder.path().join("sequence")).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    #[test]
+    fn it_is_raised_before_it_is_needed_and_seldom() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        assert_eq!(in_file(&folder), None);
+        let mut raised = Vec::new();
+        for _ in 0..25_000 / 7 {
+            sequence.reach(7, &tail).unwrap();
+            tail.number_on(tail.next_seq + 7);
+            let next = in_file(&folder).unwrap().next;
+            assert!(tail.next_seq <= next, "no row has reached {next}");
+            if raised.last() != Some(&next) {
+                raised.push(next);
+            }
+        }
+        assert_eq!(raised.len(), 3, "{raised:?}");
+        // A kill: nobody knows how far the numbers went. A stop: they go on.
+        let (mut sequence, tail) = opened(&folder);
+        assert_eq!(Some(&tail.next_seq), raised.last());
+        sequence.note_end(&tail);
+        let (_, again) = opened(&folder);
+        assert_eq!(again.next_seq, tail.next_seq);
+    }
+
+    #[test]
+    fn the_length_of_the_index_is_noted_once_an_hour_while_it_grows() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        sequence.reach(1, &tail).unwrap();
+        tail.number_on(2);
+        tail.accept(100);
+        let now = Instant::now();
+        for (now, wanted) in [(now, 0), (now + NOTE_EVERY, 100)] {
+            sequence.note_hourly(&tail, now);
+            let kept = in_file(&folder).unwrap();
+            assert_eq!((kept.index_bytes, kept.next), (wanted, 10_001));
+        }
+        fs::remove_file(folder.path().join("sequence")).unwrap();
+        sequence.note_hourly(&tail, now + 3 * NOTE_EVERY);
+        assert_eq!(in_file(&folder), None, "it has not grown");
+    }
+
+    #[test]
+    fn the_last_number_is_given_and_none_beyond_it() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        tail.number_on(SEQ_MAX);
+        sequence.reach(1, &tail).unwrap();
+        assert_eq!(in_file(&folder).unwrap().next, SEQ_MAX + 1);
+        tail.number_on(SEQ_MAX + 1);
+        let words = sequence.reach(1, &tail).unwrap_err().to_string();
+        assert!(words.contains("used up"), "{words}");
+        let (_, tail) = opened(&folder);
+        assert_eq!(tail.next_seq, SEQ_MAX + 1);
+    }
+
+    #[test]
+    fn what_is_no_sequence_is_kept_and_numbers_go_on_behind_the_index() {
+        for odd in [
+            "",
+            "{",
+            "{\"next\":-1}",
+            "{\"next\":9223372036854775809}",
+            "7",
+        ] {
+            let folder = Folder::new("sequence");
+            drop(opened(&folder));
+            fs::write(folder.path().join("sequence"), odd).unwrap();
+            let (sequence, tail) = opened(&folder);
+            assert_eq!((tail.next_seq, sequence.finding()), (1, None), "{odd}");
+            let kept = fs::read_to_string(folder.path().join("quarantine/sequence.1")).unwrap();
+            assert_eq!(kept, odd);
+        }
+    }
 }

@@ -55,9 +55,10 @@ impl Store {
         }
         let file = File::open(self.layout.tarball(&claim.slot))?;
         let own = existing::own_receipt(&file, &claim.slot)?;
-        Ok(match own.is_some_and(|own| own.sha256 == claim.sha256) {
-            true => Standing::Free,
-            false => Standing::Taken,
+        Ok(if own.is_some_and(|own| own.sha256 == claim.sha256) {
+            Standing::Free
+        } else {
+            Standing::Taken
         })
     }
 

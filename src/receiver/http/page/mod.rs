@@ -261,10 +261,12 @@ fn tiles(scene: &Scene) -> String {
             format!(
                 "version {}, takes uploads{}",
                 env!("CARGO_PKG_VERSION"),
-                match () {
-                    () if scene.draining => " no more",
-                    () if scene.unwritable.is_some() => " no more: see above",
-                    () => "",
+                if scene.draining {
+                    " no more"
+                } else if scene.unwritable.is_some() {
+                    " no more: see above"
+                } else {
+                    ""
                 }
             ),
             format!(
