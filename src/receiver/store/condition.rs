@@ -123,7 +123,7 @@ impl Unwritable {
                 "move {folder}/ back into data_dir; if it is lost, cis490 init makes an empty one"
             ),
             Unwritable::NotAllowed { folder, user } => format!(
-                "give it to the user of the receiver (sudo chown {user} {folder}, in data_dir) and let it write there (chmod u+rwx)"
+                "give {folder} to the user of the receiver and let it write there: sudo chown {user}, sudo chmod u+rwx"
             ),
             Unwritable::NoInodes { .. } => "remove or move small files on the disk of data_dir (df -i; du --inodes -x | sort -n): it has room for bytes, and none for names".to_owned(),
             Unwritable::Unreadable { .. } => "look at the disk (dmesg, smartctl) and at its mount (findmnt)".to_owned(),

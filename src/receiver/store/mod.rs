@@ -9,9 +9,11 @@
 //!
 //! 1. What is acknowledged is on the disk: file, name, row. The committer has the order.
 //! 2. A stored file never changes. Other bytes under its name are refused, and only a file that
-//!    contradicts its own row gives way, into quarantine/.
+//!    contradicts its own row, or without a row the receipt that it carries, gives way, into quarantine/.
 //! 3. A claim is never believed over the bytes: the digest is computed, not taken.
 //! 4. episodes/ is the truth and index.jsonl is derived from it.
+//! 5. What is done here is done in the folder and the index that were opened: `condition` and `watch`
+//!    look whether they still are the ones under their names.
 
 pub mod backfill;
 pub mod scrub;

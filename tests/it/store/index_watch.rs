@@ -293,3 +293,23 @@ fn blank_lines_are_nothing_and_a_cut_end_is_named() {
     assert_eq!(world.names("quarantine"), ["index.jsonl.tail.1"], "{world}");
     assert_eq!(world.put(&sample().episode("ep-2")).status, 200, "{world}");
 }
+
+/// An old row that tells no commit is shown as such, and not as a host that nothing came from.
+#[test]
+fn a_commit_that_no_row_tells_is_unknown() {
+    let mut world = prepared();
+    let row = format!(
+        "{{\"seq\":1,\"host\":\"lab-1\",\"episode\":\"ep-1\",\"sha256\":\"{}\"}}\n",
+        "0e".repeat(32)
+    );
+    fs::write(world.data_dir().join("index.jsonl"), row).unwrap();
+    world.start();
+    let page = world.get("/").body;
+    assert!(page.contains("<i>unknown</i>"), "{page}");
+    let status = world.run(&["status", "--config", &world.config_path()]);
+    let host = status.lines().find(|line| line.starts_with("lab-1"));
+    assert!(
+        host.is_some_and(|line| line.ends_with("  unknown")),
+        "{status}"
+    );
+}

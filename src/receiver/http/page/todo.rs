@@ -101,7 +101,7 @@ fn disk(scene: &Scene) -> Option<Todo> {
     if let Some(unwritable) = &scene.unwritable {
         let what = escape(&unwritable.to_string(), 300);
         return Some(bad(
-            format!("The store cannot be written, and uploads wait: {what}."),
+            format!("The store cannot be written: {what}."),
             format!(
                 "{}. data_dir is <code>{data_dir}</code>.",
                 capital(&escape(&unwritable.remedy(), 400))
