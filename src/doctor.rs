@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::git::{self, Fault};
+use crate::mounts::{self, Mount};
 use crate::{clock, config, durable, human, owner, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -165,19 +166,22 @@ pub fn disk(dir: &Path, floor: u64) -> Vec<Finding> {
 }
 
 fn filesystem(dir: &Path) -> Finding {
-    let Some((kind, options)) = mount_of(dir) else {
+    let Some(mount) = Mount::of(dir) else {
         return Finding::warn(
             "filesystem",
             format!("which one {} is on cannot be seen", dir.display()),
             "look at it with: findmnt -T DIR",
         );
     };
-    let found = format!("{kind} under {}", dir.display());
-    if options.split(',').any(|option| option == "ro") {
-        let remedy = "it was remounted after an error, or mounted so: dmesg, then mount -o remount,rw or fsck";
-        return Finding::fail("filesystem", format!("{found}, mounted read-only"), remedy);
+    let found = format!("{} under {}", mount.kind, dir.display());
+    if let Some(option) = mount.read_only() {
+        return Finding::fail(
+            "filesystem",
+            format!("{found} is read-only (mount option {option})"),
+            mounts::READ_ONLY_REMEDY,
+        );
     }
-    match kind.as_str() {
+    match mount.kind.as_str() {
         "ext4" | "ext3" | "xfs" | "btrfs" | "f2fs" | "zfs" => Finding::ok("filesystem", found),
         "vfat" | "exfat" | "msdos" => Finding::fail(
             "filesystem",
@@ -200,31 +204,6 @@ fn filesystem(dir: &Path) -> Finding {
             "ext4, xfs, btrfs and f2fs are known to keep what they say; on a network filesystem a crash of its server may lose episodes",
         ),
     }
-}
-
-/// Type and options of the mount that a path is on.
-fn mount_of(path: &Path) -> Option<(String, String)> {
-    let path = path.canonicalize().ok()?;
-    let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mut best: Option<(PathBuf, String, String)> = None;
-    for line in text.lines() {
-        // ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS] - TYPE SOURCE SUPER_OPTIONS
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ').skip(4);
-        let point = PathBuf::from(head.next()?.replace("\\040", " "));
-        let options = head.next()?.to_owned();
-        let mut tail = tail.split(' ');
-        let (kind, super_options) = (tail.next()?.to_owned(), tail.nth(1).unwrap_or(""));
-        let options = format!("{options},{super_options}");
-        // A later mount on the same point covers the earlier one.
-        let covers = best
-            .as_ref()
-            .is_none_or(|(known, _, _)| known.components().count() <= point.components().count());
-        if path.starts_with(&point) && covers {
-            best = Some((point, kind, options));
-        }
-    }
-    best.map(|(_, kind, options)| (kind, options))
 }
 
 fn room(dir: &Path, floor: u64) -> Finding {
@@ -286,6 +265,13 @@ fn writing(dir: &Path) -> Vec<Finding> {
     let uid = fs::metadata(dir).map_or(0, |found| found.uid());
     let mut file = match durable::create_new(&probe.0) {
         Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            return vec![Finding::fail(
+                "writing",
+                format!("no file can be made in {}: {error}", dir.display()),
+                mounts::READ_ONLY_REMEDY,
+            )];
+        }
         Err(error) => {
             return vec![Finding::fail(
                 "writing",
@@ -396,13 +382,6 @@ pub fn ask(address: SocketAddr, head: &str) -> io::Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_mount_of_a_path_is_found() {
-        let (kind, _) = mount_of(Path::new("/proc/self")).unwrap();
-        assert_eq!(kind, "proc");
-        assert!(mount_of(Path::new("/nonexistent/x")).is_none());
-    }
 
     #[test]
     fn a_probe_leaves_nothing() {

@@ -270,10 +270,11 @@ pub fn commit_unknown(slot: &Slot, why: impl Display) {
     line!(commit_unknown, "host={host} episode={episode} why={why:?}");
 }
 
-pub fn index_tail_cut(bytes: u64, kept_as: &Path) {
+pub fn index_tail_cut(bytes: u64, kept_as: &Path, looked_like: Option<&Slot>) {
+    let row = looked_like.map_or("-".to_owned(), Slot::to_string);
     line!(
         index_tail_cut,
-        "bytes={bytes} kept_as={kept_as:?} why=\"the end was not a whole row; what it named is in incoming/ or for cis490 backfill\""
+        "bytes={bytes} row={row} kept_as={kept_as:?} why=\"the end was not a whole row; what it named is in incoming/ or for cis490 backfill\""
     );
 }
 
@@ -287,6 +288,38 @@ pub fn unreadable_rows(count: usize) {
         unreadable_rows,
         "count={count} why=\"these lines of index.jsonl stay and count for nothing; cis490 backfill writes new rows from the tarballs\""
     );
+}
+
+pub fn number_too_large(offset: u64, slot: &Slot, seq: u64) {
+    let Slot { host, episode } = slot;
+    line!(
+        number_too_large,
+        "host={host} episode={episode} offset={offset} seq={seq}"
+    );
+}
+
+pub fn index_fault(kind: &str, why: &str, remedy: &str) {
+    line!(index_fault, "kind={kind} why={why:?} do={remedy:?}");
+}
+
+pub fn sequence_unreadable(path: &Path, kept_as: &Path, why: &str) {
+    line!(
+        sequence_unreadable,
+        "path={path:?} kept_as={kept_as:?} why={why:?}"
+    );
+}
+
+pub fn sequence_unwritable(path: &Path, error: &io::Error) {
+    let why = error.to_string();
+    line!(sequence_unwritable, "path={path:?} why={why:?}");
+}
+
+pub fn store_unwritable(dir: &Path, why: &str, remedy: &str) {
+    line!(store_unwritable, "dir={dir:?} why={why:?} do={remedy:?}");
+}
+
+pub fn store_writable(dir: &Path) {
+    line!(store_writable, "dir={dir:?}");
 }
 
 pub fn no_attributes(dir: &Path) {
@@ -313,7 +346,7 @@ pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
     let Slot { host, episode } = slot;
     line!(
         damaged_file_replaced,
-        "host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes were not those of its row: look at the disk's health\""
+        "host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes were not those of its row or of its own receipt: look at the disk's health\""
     );
 }
 

@@ -16,6 +16,7 @@ pub mod fuzzing;
 pub mod git;
 pub mod histogram;
 pub mod human;
+pub mod mounts;
 pub mod names;
 pub mod owner;
 pub mod receiver;

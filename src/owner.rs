@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::failure::Failure;
+use crate::mounts::READ_ONLY_REMEDY;
 use crate::sys;
 
 mod account;
@@ -211,7 +212,7 @@ pub fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
             None => "run it with sudo, or as the user that owns it; a service is given its folder by: sudo cis490 install".to_owned(),
         },
         io::ErrorKind::ReadOnlyFilesystem => {
-            "the disk is mounted read-only: by an error on it (dmesg; then fsck), or on purpose (mount -o remount,rw)".to_owned()
+            READ_ONLY_REMEDY.to_owned()
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room on that disk, or free inodes (df -i)".to_owned()

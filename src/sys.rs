@@ -90,12 +90,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
-    let path = c_path(path)?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a NUL-terminated path and room for one statvfs, both alive over the call.
-    check(unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) })?;
-    // SAFETY: statvfs succeeded, so it filled the struct.
-    let stat = unsafe { stat.assume_init() };
+    let stat = statvfs(path)?;
     // The fields' width differs between targets.
     #[allow(clippy::unnecessary_cast)]
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize as u64);
@@ -104,6 +99,32 @@ pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
         free: bytes(stat.f_bavail as u64),
         total: bytes(stat.f_blocks as u64),
     })
+}
+
+/// How many files an unprivileged user may still make on the filesystem of `path`; `None` where it
+/// does not count them (btrfs).
+pub fn free_inodes(path: &Path) -> io::Result<Option<u64>> {
+    let stat = statvfs(path)?;
+    // The fields' width differs between targets.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((stat.f_files > 0).then_some(stat.f_favail as u64))
+}
+
+fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
+    let path = c_path(path)?;
+    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a NUL-terminated path and room for one statvfs, both alive over the call.
+    check(unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) })?;
+    // SAFETY: statvfs succeeded, so it filled the struct.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// Whether this process may make files in a directory, as far as its mode and the mount say. Errors
+/// say why not: `PermissionDenied`, `ReadOnlyFilesystem`, `NotFound`, ...
+pub fn may_write_in(dir: &Path) -> io::Result<()> {
+    let path = c_path(dir)?;
+    // SAFETY: a NUL-terminated path that lives over the call.
+    check(unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) }).map(drop)
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.

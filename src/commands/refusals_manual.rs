@@ -70,6 +70,7 @@ entries! {
     503 "too-many-uploads-of-yours" "Most uploads that run come from this address, and the room that is left is kept for others." WAITS "Nothing; a lab host sends one at a time, so look who else uploads from there. Or raise max_uploads.";
     503 "too-many-connections" "max_connections are open already." WAITS "Nothing once; else look who holds them (ss -tn), or raise max_connections.";
     503 "draining" "The receiver is stopping or restarting." WAITS "Nothing.";
+    503 "store-unwritable" "The disk of the receiver's store takes no writes, or is gone: read-only after an error, unmounted, moved, not writable for its user, or without inodes." WAITS "On the receiver: cis490 doctor, cis490 status and its page say which and what to do.";
     503 "disk-at-floor" "The answer of /v1/health while the disk is full." NONE "As disk-full.";
     507 "disk-full" "The upload would leave less than min_free_bytes on the receiver's disk." WAITS "On the receiver: make room, or move data_dir to a larger disk.";
 }

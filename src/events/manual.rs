@@ -166,8 +166,26 @@ manual! {
     warn commit_unknown
         "A stored episode got a row after a crash, and its tarball does not say which code made it."
         "Nothing is lost. If the commit matters, find out from the lab host which code made the episode.";
+    error index_fault
+        "index.jsonl was missing at start (kind=index-missing), or shorter than it is known to have been (index-short): rows were lost, and why= says what is known. No episode is lost by that, and no number is given a second time."
+        "Stop the receiver, cis490 backfill, start it. Until then hosts that send such an episode again get the row back. Keep logrotate and editors away from index.jsonl.";
+    warn sequence_unreadable
+        "The file sequence, which keeps the numbers of rows, is none of ours. It is kept in quarantine/, and the numbers go on behind the largest of the index."
+        "Nothing, unless the index was lost too: then numbers may come again.";
+    warn sequence_unwritable
+        "The length of the index could not be noted. It is tried again, and rows are added only with numbers that are noted."
+        "Look at the disk (dmesg) and at who owns data_dir.";
+    error store_unwritable
+        "The store cannot be written: why= says whether its disk is read-only, unmounted or without inodes, a folder was moved or is not ours to write, or a write failed. Uploads are answered 503 (after a failed write they are tried), health too, and nothing is lost."
+        "What do= says. It ends by itself once the store can be written again (store_writable).";
+    info store_writable
+        "The store can be written again."
+        "Nothing.";
+    warn number_too_large
+        "A row's number is larger than 9223372036854775807: it counts for nothing, the row itself is used."
+        "Correct the row by hand with the receiver stopped: seq may be null.";
     warn index_tail_cut
-        "The index ended in the middle of a row, as after a power cut. The torn piece is in kept_as=; no acknowledged episode can be in it."
+        "The index ended in the middle of a row, as after a power cut, or lacks its last line break. The torn piece is in kept_as=, and row= names the episode whose row it looked like; no acknowledged episode can be in it."
         "Nothing; cis490 scrub shows whether a stored file lacks its row.";
     warn unreadable_row
         "A line of index.jsonl is no receipt. It stays and counts for nothing."
@@ -188,7 +206,7 @@ manual! {
         "cis490 scrub cannot keep where it is: it reads on, and if it is ended the next one begins anew."
         "See that data_dir has room, and run it as the user that data_dir belongs to.";
     error damaged_file_replaced
-        "A stored file's bytes were not those of its row, and the same episode came again whole: the damaged one is kept in kept_as=."
+        "A stored file's bytes were not those of its row, or without a row those of the receipt that it carries, and the same episode came again whole: the damaged one is kept in kept_as=."
         "The disk is losing data: look at its health (dmesg, smartctl) and run cis490 scrub.";
 }
 

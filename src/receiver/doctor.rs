@@ -9,6 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::config::Config;
+use super::store::condition::{Unwritable, unwritable};
+use super::store::sequence::{self, INDEX_REMEDY};
 use super::store::threshold;
 use super::survey::ask;
 use crate::doctor::{self, Finding};
@@ -33,7 +35,24 @@ fn store(config: &Config, config_path: &Path) -> Vec<Finding> {
     let dir = config.data_dir.display();
     let mut findings = vec![Finding::ok("store", dir.to_string())];
     findings.extend(doctor::disk(&config.data_dir, config.min_free_bytes));
+    findings.extend(condition(config));
+    findings.extend(index(config));
     findings
+}
+
+/// What keeps the store from being written, as the receiver itself looks.
+fn condition(config: &Config) -> Option<Finding> {
+    let found = unwritable(&config.data_dir)?;
+    if matches!(found, Unwritable::ReadOnly(_)) {
+        return None; // the line of the filesystem says so
+    }
+    Some(Finding::fail("store", found.to_string(), found.remedy()))
+}
+
+fn index(config: &Config) -> Option<Finding> {
+    let found = sequence::finding(&config.data_dir)?;
+    let words = format!("{}: {}", found.kind.name(), found.why);
+    Some(Finding::fail("index", words, INDEX_REMEDY))
 }
 
 /// Either the receiver answers there, or it could listen there.

@@ -72,7 +72,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     heartbeat::start(server.clone(), &stopper)?;
     events::listening(server.address, data_dir.display());
     service::ready(&server.status_line());
-    match stops.recv() {
+    let ended = match stops.recv() {
         Ok(Stop::Asked) => {
             events::draining(server.uploads(), drain_s);
             let drain = Duration::from_secs(drain_s);
@@ -84,7 +84,9 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
             "nothing is left that could stop the receiver",
             "it restarts and recovers; please report this",
         )),
-    }
+    };
+    server.close();
+    ended
 }
 
 /// Lets the uploads under way be answered, up to `time`. A fault that comes meanwhile is as fatal

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::store::condition::Unwritable;
 use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Failing, Known, Problem, Slot};
 
@@ -121,6 +122,11 @@ pub enum Refusal {
     TooManyConnections,
     Draining,
     DiskFull,
+    /// The disk of the store takes no writes, or is gone: what is wrong, and what to do.
+    StoreUnwritable {
+        why: String,
+        remedy: String,
+    },
     /// What `GET /v1/health` tells while the floor keeps uploads out.
     DiskAtFloor,
 }
@@ -130,6 +136,15 @@ const RETRY_GATE_S: u32 = 5;
 const RETRY_BUSY_S: u32 = 10;
 const RETRY_DRAIN_S: u32 = 30;
 const RETRY_DISK_S: u32 = 60;
+
+impl From<&Unwritable> for Refusal {
+    fn from(unwritable: &Unwritable) -> Refusal {
+        Refusal::StoreUnwritable {
+            why: unwritable.to_string(),
+            remedy: unwritable.remedy(),
+        }
+    }
+}
 
 impl Refusal {
     pub fn status(&self) -> u16 {
@@ -153,6 +168,7 @@ impl Refusal {
             Refusal::GateNotLoaded | Refusal::GateBusy => 503,
             Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => 503,
             Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
+            Refusal::StoreUnwritable { .. } => 503,
             Refusal::DiskFull => 507,
         }
     }
@@ -194,6 +210,7 @@ impl Refusal {
             Refusal::TooManyConnections => "too-many-connections",
             Refusal::Draining => "draining",
             Refusal::DiskFull => "disk-full",
+            Refusal::StoreUnwritable { .. } => "store-unwritable",
             Refusal::DiskAtFloor => "disk-at-floor",
         }
     }
@@ -212,7 +229,7 @@ impl Refusal {
     pub const GATE_CANNOT_TELL: &str = "gate-cannot-tell";
 
     /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
-    pub const NAMES: [&str; 35] = [
+    pub const NAMES: [&str; 36] = [
         "bad-commit",
         "bad-name",
         "bad-head",
@@ -247,6 +264,7 @@ impl Refusal {
         "too-many-connections",
         "draining",
         "disk-full",
+        "store-unwritable",
         "disk-at-floor",
     ];
 
@@ -289,6 +307,7 @@ impl Refusal {
             Refusal::TooManyConnections => "Too many connections at once",
             Refusal::Draining => "The receiver is stopping",
             Refusal::DiskFull | Refusal::DiskAtFloor => "The store is out of space",
+            Refusal::StoreUnwritable { .. } => "The store cannot be written",
         }
     }
 
@@ -302,6 +321,7 @@ impl Refusal {
             Refusal::TooManyConnections => Some(RETRY_BUSY_S),
             Refusal::Draining => Some(RETRY_DRAIN_S),
             Refusal::DiskFull | Refusal::DiskAtFloor => Some(RETRY_DISK_S),
+            Refusal::StoreUnwritable { .. } => Some(RETRY_DISK_S),
             _ => None,
         }
     }
@@ -435,6 +455,7 @@ impl fmt::Display for Refusal {
             Refusal::DiskAtFloor => f.write_str(
                 "less than min_free_bytes is free, and every upload is refused; free space under data_dir",
             ),
+            Refusal::StoreUnwritable { why, remedy } => write!(f, "{why}; {remedy}"),
             Refusal::DiskFull => f.write_str(
                 "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
             ),
@@ -511,6 +532,7 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "internal" => "look in the log of this receiver (journalctl -u cis490-receiver)",
         "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
         "disk-full" | "disk-at-floor" => "free space under data_dir",
+        "store-unwritable" => "see what is wrong with the disk of data_dir (cis490 doctor, dmesg)",
         _ => return None,
     })
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use super::store::condition::Home;
 use super::vital::{self, Stopper};
 use crate::failure::Failure;
 use crate::names::{CommitHash, EpisodeId, HostId};
@@ -183,6 +184,8 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
 /// The writer's side.
 struct Log {
     data_dir: PathBuf,
+    /// The folder as it is at start: a disk that is mounted below it gets nothing.
+    home: io::Result<Home>,
     /// The newest file and its length.
     file: Option<(File, u64)>,
     pace: Pace,
@@ -194,6 +197,7 @@ impl Log {
     fn new(data_dir: &Path) -> Log {
         Log {
             data_dir: data_dir.to_owned(),
+            home: Home::of(data_dir),
             file: None,
             pace: Pace::new(Instant::now()),
             in_trouble: false,
@@ -236,6 +240,7 @@ impl Log {
     fn append(&mut self, line: &RefusedUpload) -> io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
+        self.check_home()?;
         let (mut file, mut length) = match self.file.take() {
             Some(open) => open,
             None => self.open()?,
@@ -247,6 +252,13 @@ impl Log {
         file.write_all(&text)?;
         self.file = Some((file, length + text.len() as u64));
         Ok(())
+    }
+
+    fn check_home(&self) -> io::Result<()> {
+        match &self.home {
+            Ok(home) => home.check(),
+            Err(error) => Err(error.kind().into()),
+        }
     }
 
     /// The newest file and its length. What a crash has torn is ended, so that the next line is whole.

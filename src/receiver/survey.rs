@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::config::Config;
 use super::figures::becomes_last;
 use super::store::scrub::Pass;
+use super::store::sequence::{self, IndexFinding};
 use super::store::{index_path, quarantine_path, rows, threshold};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
@@ -41,6 +42,8 @@ pub struct Survey {
     pub remaining_low: u32,
     /// Lines of the index that are no receipts.
     pub unreadable_rows: u64,
+    /// Rows that were lost and that backfill has not brought back yet.
+    pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
     pub scrub: Option<Scrub>,
 }
@@ -131,6 +134,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         silent_after_seconds: config.silent_after_hours * 3600,
         remaining_low: wire::remaining_low(config.version_gate.window),
         unreadable_rows: tally.unreadable,
+        index_finding: sequence::finding(&config.data_dir),
         hosts: tally.into_hosts(config, commits),
         gate: gate.map(Gate::from),
         in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
@@ -231,6 +235,7 @@ impl Tally {
         let now_s = clock::unix_seconds(SystemTime::now());
         let at_s = |row: &Receipt| row.received_at.as_deref().and_then(clock::parse_rfc3339);
         rows::each_line(&file, |line| match rows::parse(line) {
+            _ if line.is_blank() => {}
             Ok(row) => {
                 let host = tally.hosts.entry(row.host.clone()).or_default();
                 host.episodes += 1;

@@ -294,3 +294,18 @@ fn the_shipper_beats_while_it_packs_syncs_and_sends() {
     );
     assert_eq!(shipper.stop(), 0);
 }
+
+/// Also where systemd waits for no beats: the line of `systemctl status` follows the disk.
+#[test]
+fn a_store_that_cannot_be_written_is_in_the_status_line() {
+    let manager = Manager::new();
+    let mut world = World::prepared("[version_gate]\nenabled = false\n");
+    world.env("NOTIFY_SOCKET", &manager.name);
+    world.start();
+    manager.wait_for("READY=1");
+    let (incoming, away) = (world.data_dir().join("incoming"), world.dir().join("away"));
+    fs::rename(&incoming, &away).unwrap();
+    manager.wait_for("STATUS=takes no upload, a folder of data_dir is gone,");
+    fs::rename(&away, &incoming).unwrap();
+    manager.wait_for("STATUS=takes uploads on ");
+}

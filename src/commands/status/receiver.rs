@@ -7,6 +7,7 @@ use super::{alarm, json, line};
 use crate::failure::Failure;
 use crate::human;
 use crate::receiver::config::Config;
+use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::receiver::version_gate::failing_words;
 use crate::terminal::{Paint, one_line};
@@ -65,6 +66,11 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             "DISK FULL",
             "every upload is answered 507: make room",
         );
+    }
+    if let Some(finding) = &survey.index_finding {
+        let kind = finding.kind.name();
+        let found = format!("{kind}: {}; {INDEX_REMEDY}", one_line(&finding.why));
+        text += &alarm(paint, "INDEX", &found);
     }
     if let Some(scrub) = survey.scrub.as_ref().filter(|scrub| !scrub.clean) {
         let found = format!(
@@ -203,6 +209,11 @@ fn scrub(survey: &Survey) -> String {
     line("scrub", &text)
 }
 
+/// A row that does not tell its commit, or no row.
+fn unknown(host: &Host) -> String {
+    if host.episodes == 0 { "-" } else { "unknown" }.to_owned()
+}
+
 fn hosts(survey: &Survey, paint: Paint) -> String {
     if survey.hosts.is_empty() {
         return "no host has sent anything yet\n".to_owned();
@@ -230,7 +241,7 @@ fn hosts(survey: &Survey, paint: Paint) -> String {
             .map_or("-".to_owned(), |p| format!("{p}/{window}"));
         let commit = host
             .commit
-            .map_or("-".to_owned(), |commit| commit.to_string());
+            .map_or_else(|| unknown(host), |commit| commit.to_string());
         text += &format!(
             "{:width$}  {:>8}  {:>9}  {silent:>12}  {place:>8}  {}\n",
             name(host),

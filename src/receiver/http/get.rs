@@ -85,6 +85,9 @@ impl Exchange<'_> {
         if shared.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
+        if let Some(unwell) = shared.store.unwell() {
+            return Err(Refusal::from(&*unwell));
+        }
         if shared.disk_full.load(Ordering::Relaxed) {
             return Err(Refusal::DiskAtFloor);
         }

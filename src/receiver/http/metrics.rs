@@ -14,6 +14,7 @@ use super::Shared;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
 use crate::receiver::figures::{Books, HostFigures};
+use crate::receiver::store::sequence::IndexFault;
 use crate::receiver::version_gate::Look;
 use crate::wire::Source;
 use crate::{clock, receiver::version_gate::VersionGate};
@@ -100,6 +101,24 @@ fn gate(text: &mut Text, gate: &VersionGate) {
 }
 
 fn disk(text: &mut Text, shared: &Shared) {
+    text.gauge(
+        "cis490_store_writable",
+        "Whether the store can be written (1); while it cannot (0), uploads are answered 503 or 500.",
+        u8::from(shared.store.unwell().is_none()),
+    );
+    text.family(
+        "cis490_index_findings",
+        "gauge",
+        "Whether rows of the index were lost (1) and cis490 backfill has not brought them back yet.",
+    );
+    for kind in [IndexFault::IndexMissing, IndexFault::IndexShort] {
+        let is_it = shared
+            .store
+            .finding()
+            .is_some_and(|found| found.kind == kind);
+        let label = format!("kind=\"{}\"", kind.name());
+        text.sample("cis490_index_findings", &label, u8::from(is_it));
+    }
     let space = *shared.space.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(space) = space else { return };
     for (name, help, bytes) in [

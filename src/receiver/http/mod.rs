@@ -15,6 +15,7 @@ mod clerk;
 mod closer;
 mod connection;
 mod crowd;
+mod disk_watch;
 #[cfg(any(test, fuzzing))]
 mod fuzzed;
 mod get;
@@ -38,8 +39,7 @@ pub use self::fuzzed::request_head as fuzzed_head;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use may_minihttp::{HttpServiceFactory, Request};
@@ -62,7 +62,7 @@ use super::refusal::Refusal;
 use super::refusals::{Ending, RefusedUpload, Teller};
 use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
-use super::vital::{self, Stopper};
+use super::vital::Stopper;
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
@@ -75,8 +75,6 @@ pub const CRATE: &str = "may_minihttp";
 pub const FILES_PER_CONNECTION: u64 = 2;
 /// Connections above the cap that are told so; beyond them they are closed without a word.
 pub const TOLD_BEYOND_CAP: u32 = 64;
-/// How often the free space is looked at for `GET /v1/health`.
-const HEALTH_LOOK: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 struct Shared {
@@ -162,8 +160,8 @@ pub fn start(
         store,
         gate,
     });
-    look_at_the_disk(&shared, stopper)?;
     guards::start().map_err(|error| cannot_guard(&error))?;
+    disk_watch::start(&shared, stopper)?;
     configure_coroutines();
     // Dropping the handle leaves the accept loop running; it ends with the process.
     Acceptor(Arc::clone(&shared))
@@ -215,21 +213,12 @@ fn configure_coroutines() {
     may::config().set_timeout_ns(1_000_000_000);
 }
 
-/// Keeps `disk_full` true to life, on a thread of its own: a statvfs may hang with the disk.
-fn look_at_the_disk(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failure> {
-    let shared = Arc::clone(shared);
-    vital::spawn_vital("disk-look", stopper, move || {
-        loop {
-            let space = shared.store.space().ok();
-            let has_room = space.is_some_and(|space| space.holds(0));
-            shared.disk_full.store(!has_room, Ordering::Relaxed);
-            *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
-            thread::sleep(HEALTH_LOOK);
-        }
-    })
-}
-
 impl Server {
+    /// The end: nothing more is stored, and the next start can tell whether the index was touched.
+    pub fn close(&self) {
+        self.shared.store.close();
+    }
+
     /// Uploads under way.
     pub fn uploads(&self) -> u32 {
         self.shared.uploads.running()

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Server, TOLD_BEYOND_CAP};
+use super::{Server, Shared, TOLD_BEYOND_CAP};
 use crate::receiver::vital::Pong;
 
 impl Server {
@@ -25,9 +25,20 @@ impl Server {
 
     /// How it goes, for `systemctl status`.
     pub fn status_line(&self) -> String {
-        let shared = &self.shared;
+        self.shared.status_line()
+    }
+}
+
+impl Shared {
+    /// How it goes, for `systemctl status`.
+    pub(super) fn status_line(&self) -> String {
+        let shared = self;
+        let unwell = shared.store.unwell();
+        let unwell = unwell.map(|unwell| format!("takes no upload, {},", unwell.short()));
         let state = if shared.draining.load(Ordering::Acquire) {
             "stopping"
+        } else if let Some(unwell) = &unwell {
+            unwell
         } else if shared.disk_full.load(Ordering::Relaxed) {
             "takes no upload, the disk is at its floor,"
         } else if shared.gate.enabled() && shared.gate.window().is_none() {
@@ -44,7 +55,7 @@ impl Server {
             ),
             None => "none".to_owned(),
         };
-        let (address, stored) = (self.address, shared.store.episodes());
+        let (address, stored) = (shared.config.listen, shared.store.episodes());
         let uploads = shared.uploads.running();
         format!("{state} on {address}: {uploads} under way, {stored} stored; gate: {gate}")
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::answer::Answer;
 use super::head::{Framing, Head};
-use super::upload::{Done, Permit, Running, Task, Told};
+use super::upload::{self, Done, Permit, Running, Task, Told};
 use super::{Exchange, Reply};
 use crate::events;
 use crate::names::{CommitHash, HostId};
@@ -118,6 +118,9 @@ impl Exchange<'_> {
                 bytes_max,
             });
         }
+        if let Some(unwritable) = self.shared.store.unwritable() {
+            return Err(Refusal::from(&*unwritable));
+        }
         if !has_room {
             return Err(Refusal::DiskFull);
         }
@@ -139,6 +142,9 @@ impl Exchange<'_> {
         if claim.bytes > self.shared.config.max_episode_bytes {
             return None;
         }
+        if self.shared.store.unwritable().is_some() {
+            return None;
+        }
         let permit = self.shared.uploads.permit(self.connection.peer()).ok()?;
         Some((self.gate_place(Some(position)), permit))
     }
@@ -147,18 +153,15 @@ impl Exchange<'_> {
     fn look_at_the_store(self, claim: &Claim) -> Result<(Standing, bool), Refusal> {
         let store = Arc::clone(&self.shared.store);
         let asked = claim.clone();
+        let peer = self.connection.peer();
         let looked = self.shared.clerks.ask(move || {
-            let standing = store.standing(&asked)?;
-            Ok::<_, std::io::Error>((standing, store.has_room(asked.bytes)?))
+            let look = || {
+                let standing = store.standing(&asked)?;
+                Ok((standing, store.has_room(asked.bytes)?))
+            };
+            look().map_err(|error| upload::lookup_failed(&store, &asked.slot, peer, &error))
         });
-        match looked {
-            Some(Ok(seen)) => Ok(seen),
-            Some(Err(error)) => {
-                events::lookup_failed(&claim.slot, self.connection.peer(), &error);
-                Err(Refusal::Internal)
-            }
-            None => Err(Refusal::Internal),
-        }
+        looked.unwrap_or(Err(Refusal::Internal))
     }
 
     /// The gate's word on the claim's commit.

@@ -30,7 +30,7 @@ use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{Arrival, Finished, Published, Standing, Store, StoreError};
 use crate::sys::{self, Direction};
-use crate::wire::GatePlace;
+use crate::wire::{GatePlace, Slot};
 
 /// A thread that has waited this long for its next upload ends.
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
@@ -242,11 +242,12 @@ impl Uploads {
                 return Ok((published, Finished::default()));
             }
             let arrival = self.store.begin(claim.clone(), place);
-            let arrival = arrival.map_err(|error| refusal_of(error, &claim))?;
+            let arrival = arrival.map_err(|error| self.refusal_of(error, &claim))?;
             if !may_come {
                 let _ = tell.send(Told::Ready);
             }
             body.pour(arrival, &claim)
+                .map_err(|refusal| self.explained(refusal))
         };
         let (result, finished) = match receive() {
             Ok((published, finished)) => (Ok(published), finished),
@@ -279,11 +280,35 @@ impl Uploads {
                 receipt: *receipt,
                 fresh: false,
             })),
-            Err(error) => {
-                events::lookup_failed(&claim.slot, peer, &error);
-                Err(Refusal::Internal)
-            }
+            Err(error) => Err(lookup_failed(&self.store, &claim.slot, peer, &error)),
         }
+    }
+
+    fn refusal_of(&self, error: StoreError, claim: &Claim) -> Refusal {
+        self.explained(refusal_of(error, claim))
+    }
+
+    /// A fault of the store's own, or a disk without room that has bytes left, has a better name where
+    /// a look at the disk finds the cause.
+    fn explained(&self, refusal: Refusal) -> Refusal {
+        if !matches!(refusal, Refusal::Internal | Refusal::DiskFull) {
+            return refusal;
+        }
+        let found = self.store.why_unwritable();
+        found.map_or(refusal, |found| Refusal::from(&*found))
+    }
+}
+
+/// The disk could not be asked about an episode: why, as far as a look tells. For plain threads only.
+pub fn lookup_failed(store: &Store, slot: &Slot, peer: IpAddr, error: &io::Error) -> Refusal {
+    events::lookup_failed(slot, peer, error);
+    fault(store)
+}
+
+fn fault(store: &Store) -> Refusal {
+    match store.why_unwritable() {
+        Some(unwritable) => Refusal::from(&*unwritable),
+        None => Refusal::Internal,
     }
 }
 

@@ -75,7 +75,7 @@ impl Arrival {
             Ok((file, incoming, writer))
         });
         let (file, incoming, writer) =
-            begun.map_err(|error| fault(&claim, "begin an upload", error))?;
+            begun.map_err(|error| fault_of_incoming(store, &claim, "begin an upload", error))?;
         Ok(Arrival {
             share: store.buffers.open(),
             store: store.clone(),
@@ -144,11 +144,11 @@ impl Arrival {
         self.hand_over()?;
         self.writer
             .finish()
-            .map_err(|error| fault(&self.claim, "write the body", error))?;
+            .map_err(|error| self.fault_of_incoming("write the body", error))?;
         self.check()?;
         let receipt = self.receipt();
         self.make_durable(&receipt)
-            .map_err(|error| fault(&self.claim, "sync the body", error))?;
+            .map_err(|error| self.fault_of_incoming("sync the body", error))?;
         self.settle(receipt)
     }
 
@@ -166,7 +166,7 @@ impl Arrival {
             return Ok(());
         };
         let written = self.writer.write(Filled { block, length });
-        let written = written.map_err(|error| fault(&self.claim, "write the body", error))?;
+        let written = written.map_err(|error| self.fault_of_incoming("write the body", error))?;
         // While the disk writes it; any other was hashed as it came.
         if let Some(filled) = written.filter(|_| writer::is_hashed_behind(self.claim.bytes)) {
             self.hasher.update(filled.bytes());
@@ -221,6 +221,7 @@ impl Arrival {
             let (answer, finished) = self.commit(&receipt, wish)?;
             match answer {
                 Ok(stored) => {
+                    self.store.condition.went_through();
                     let published = Published {
                         receipt: stored.receipt,
                         fresh: stored.fresh,
@@ -269,22 +270,29 @@ impl Arrival {
         let Some(found) = found else {
             return Ok((receipt, Wish::Link));
         };
+        let of_reading = |error| fault(&self.claim, "read what is stored under the name", error);
         if found.sha256 == self.claim.sha256 {
             let receipt = self.vouch(&found, receipt);
             return receipt
                 .map(|receipt| (receipt, Wish::Keep(found.identity)))
                 .map_err(|error| fault(&self.claim, "sync what is stored under the name", error));
         }
-        // Only its own row can say that a stored file is damaged.
-        let rows = self
-            .store
-            .index
-            .rows_of(&self.claim.slot)
-            .map_err(|error| fault(&self.claim, "read the index", error))?;
-        match rows.iter().any(|row| row.sha256 == self.claim.sha256) {
-            true => Ok((receipt, Wish::Replace(found.identity))),
-            false => Err(StoreError::Taken),
+        // Only its own row, or without one its own receipt, can say that a stored file is damaged. What
+        // any row is of is not.
+        let mut rows = self.store.rows_of(&self.claim.slot).map_err(of_reading)?;
+        if rows.is_empty() {
+            let own = existing::own_receipt(&found.file, &self.claim.slot);
+            rows.extend(own.map_err(of_reading)?);
         }
+        let is_of = |digest| rows.iter().any(|row| row.sha256 == digest);
+        if is_of(self.claim.sha256) && !is_of(found.sha256) {
+            return Ok((receipt, Wish::Replace(found.identity)));
+        }
+        Err(StoreError::Taken)
+    }
+
+    fn fault_of_incoming(&self, doing: &str, error: io::Error) -> StoreError {
+        fault_of_incoming(&self.store, &self.claim, doing, error)
     }
 
     /// Makes sure of a file that has our bytes. If it carries a receipt, that was the first.
@@ -331,6 +339,14 @@ fn create(store: &Store, claim: &Claim) -> io::Result<(PathBuf, File)> {
             Ok(file) => return Ok((path, file)),
         }
     }
+}
+
+/// As [`fault`], and health hears of it: other uploads will fail like this one.
+fn fault_of_incoming(store: &Store, claim: &Claim, doing: &str, error: io::Error) -> StoreError {
+    if !is_full(&error) {
+        store.condition.failed(doing, &error);
+    }
+    fault(claim, doing, error)
 }
 
 /// No room is the operator's business and a 507; anything else is ours, logged here.

@@ -127,6 +127,10 @@ pub fn backfill(
             }
         }
     }
+    if summary.failed == 0 {
+        committer.settle();
+    }
+    committer.note_end();
     Ok(summary)
 }
 

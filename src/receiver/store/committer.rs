@@ -1,22 +1,28 @@
 //! The one place where an episode becomes stored: name, row, both on the disk, then the answer.
 //!
-//!     link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
+//!     raise the numbers, if need be  link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
 //!
 //! 1. Nobody is answered before all of that is done. What is linked was synced by who asks.
 //! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
 //!    and of the index, and answers all. A second upload of a name in a batch shares the first's fate.
-//! 3. A failed append is undone: rows cut, names unlinked. Where the undoing fails, or any sync
+//! 3. Before any of it the open index is compared with its name. Another file there, or another length
+//!    than ours, ends the process into recovery.
+//! 4. A failed append is undone: rows cut, names unlinked. Where the undoing fails, or any sync
 //!    here, nobody is answered and the process ends into recovery, which does it by this same code.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::condition::Condition;
 use super::existing::{self, Identity};
 use super::index::{Index, Tail};
 use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
 use super::layout::Layout;
+use super::sequence::{IndexFinding, Sequence};
+use super::space::is_full;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
@@ -27,6 +33,8 @@ pub struct Committer {
     layout: Layout,
     index: Arc<Index>,
     tail: Tail,
+    sequence: Sequence,
+    condition: Arc<Condition>,
     /// Hosts whose directory was synced into episodes/ by this process. One that merely exists may
     /// have been made by a run that was killed before its sync.
     known_hosts: HashSet<HostId>,
@@ -42,11 +50,20 @@ struct Placed {
 }
 
 impl Committer {
-    pub fn new(layout: Layout, index: Arc<Index>, tail: Tail, figures: Arc<Figures>) -> Committer {
+    pub fn new(
+        layout: Layout,
+        index: Arc<Index>,
+        tail: Tail,
+        sequence: Sequence,
+        condition: Arc<Condition>,
+        figures: Arc<Figures>,
+    ) -> Committer {
         Committer {
             layout,
             index,
             tail,
+            sequence,
+            condition,
             figures,
             known_hosts: HashSet::new(),
         }
@@ -59,6 +76,43 @@ impl Committer {
 
     pub fn index(&self) -> Arc<Index> {
         self.index.clone()
+    }
+
+    /// Once a second, between two batches: whether the index is still the one that is open, and its
+    /// length for the next start.
+    ///
+    /// Errors: it is not, so what is appended would be lost.
+    pub fn look(&mut self) -> Result<(), Failure> {
+        // While the store itself is away, so is the index: it may come back with that.
+        if self.condition.home().check().is_ok() {
+            self.watch_index()?;
+            self.sequence.note_hourly(&self.tail, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn watch_index(&self) -> Result<(), Failure> {
+        let path = self.layout.index();
+        self.tail.watch(&path).map_err(|why| {
+            Failure::new(
+                format!("the index {} is not ours any more: {why}", path.display()),
+                "nothing was acknowledged that it lacks; the receiver ends and recovers at its next start, and then says what the index lacks; keep editors and logrotate away from index.jsonl: it may be copied, and never moved, cut or written",
+            )
+        })
+    }
+
+    pub fn finding(&self) -> Option<&IndexFinding> {
+        self.sequence.finding()
+    }
+
+    /// The last word before an end, be it a stop or one into recovery.
+    pub fn note_end(&mut self) {
+        self.sequence.note_end(&self.tail);
+    }
+
+    /// Backfill went through: every stored file has its row.
+    pub fn settle(&mut self) {
+        self.sequence.settle(&self.tail);
     }
 
     /// Commits files from a thread that owns the committer: recovery and backfill. The answers are
@@ -77,6 +131,17 @@ impl Committer {
     ///
     /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
     pub fn commit(&mut self, batch: Vec<Job>) -> Result<Finished, Failure> {
+        if let Err(failure) = self.watch_index() {
+            // With the store's disk away, so is the index: both may come back as they were.
+            return match self.condition.home().check() {
+                Ok(()) => Err(failure),
+                Err(error) => Ok(reject_batch(batch, error)),
+            };
+        }
+        if let Err(error) = self.sequence.reach(batch.len() as u64, &self.tail) {
+            self.failed("raise the numbers of rows", &error);
+            return Ok(reject_batch(batch, error));
+        }
         let mut unsynced = BTreeSet::new();
         let mut placed = self.place_all(batch, &mut unsynced);
         if placed.is_empty() {
@@ -119,7 +184,10 @@ impl Committer {
         unsynced: &mut BTreeSet<PathBuf>,
     ) -> Result<(Option<Receipt>, bool), Rejected> {
         let slot = ask.receipt.slot();
-        let rows = self.index.rows_of(&slot).map_err(Rejected::Fault)?;
+        let rows = self.index.rows_of(&slot).map_err(|error| {
+            self.condition.failed("read the index", &error);
+            Rejected::Fault(error)
+        })?;
         let is_told = !rows.is_empty();
         let row = rows
             .into_iter()
@@ -187,9 +255,18 @@ impl Committer {
     }
 
     fn append(&mut self, rows: &Rows) -> io::Result<()> {
-        match rows.text.is_empty() {
-            true => Ok(()),
-            false => self.tail.append(&rows.text),
+        if rows.text.is_empty() {
+            return Ok(());
+        }
+        self.tail
+            .append(&rows.text)
+            .inspect_err(|error| self.failed("append to the index", error))
+    }
+
+    /// Health hears of it, unless there is just no room.
+    fn failed(&self, doing: &str, error: &io::Error) {
+        if !is_full(error) {
+            self.condition.failed(doing, error);
         }
     }
 
@@ -225,7 +302,7 @@ impl Committer {
             self.index.enter(&row.slot(), *offset);
         }
         self.tail.accept(rows.text.len() as u64);
-        self.tail.next_seq = rows.next_seq;
+        self.tail.number_on(rows.next_seq);
         self.figures
             .stored(rows.entries.into_iter().map(|(row, _)| row));
         for placed in placed {
@@ -288,6 +365,15 @@ fn line_of(row: &Receipt) -> Vec<u8> {
     let mut line = serde_json::to_vec(row).expect("a receipt of strings and numbers is JSON");
     line.push(b'\n');
     line
+}
+
+/// Nothing of it was begun.
+fn reject_batch(batch: Vec<Job>, error: io::Error) -> Finished {
+    let why = Rejected::of(error);
+    for group in Group::of(batch) {
+        group.reject(why.again());
+    }
+    Finished::default()
 }
 
 fn reject_all(placed: Vec<Placed>, error: io::Error) {

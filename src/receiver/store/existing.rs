@@ -88,12 +88,18 @@ pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<
 
 /// The receipt that the file carries, if it is one of this slot and of as many bytes.
 pub fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
+    let bytes = file.metadata()?.len();
+    let receipt = own_receipt(file, slot)?;
+    Ok(receipt.filter(|receipt| receipt.bytes == Some(bytes)))
+}
+
+/// The same, whatever has become of the file's bytes since it was written.
+pub fn own_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
     let Some(text) = sys::get_xattr(file, ATTRIBUTE)? else {
         return Ok(None);
     };
-    let bytes = file.metadata()?.len();
     let receipt: Option<Receipt> = serde_json::from_slice(&text).ok();
-    Ok(receipt.filter(|receipt| receipt.slot() == *slot && receipt.bytes == Some(bytes)))
+    Ok(receipt.filter(|receipt| receipt.slot() == *slot))
 }
 
 /// The digest of the receipt that the file carries, if its bytes have another: a stored file never

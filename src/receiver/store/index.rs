@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -21,6 +22,7 @@ use std::time::SystemTime;
 
 use super::layout::Layout;
 use super::rows::{self, Line};
+use super::watch;
 use crate::clock;
 use crate::receiver::figures::{Books, Figures};
 use crate::wire::{Receipt, Slot};
@@ -43,6 +45,8 @@ pub struct Tail {
     /// Bytes of whole rows.
     pub length: u64,
     pub next_seq: u64,
+    /// The largest number in it.
+    pub last_seq: u64,
     syncer: Option<Syncer>,
 }
 
@@ -59,6 +63,8 @@ struct Pass {
     seq_max: u64,
     /// Where the whole rows end. What follows was torn by a crash.
     sound_length: u64,
+    /// Whose row the end looks like, if it lacks no more than its line break.
+    torn_row: Option<Slot>,
     unreadable: usize,
 }
 
@@ -71,7 +77,8 @@ impl Index {
         let pass = figures.fill(|books| look_through(&file, &hasher, Some(books)))?;
         let length = file.metadata()?.len();
         if pass.sound_length < length {
-            cut_tail(layout, &file, pass.sound_length, length)?;
+            let torn_row = pass.torn_row.as_ref();
+            cut_tail(layout, &file, pass.sound_length, length, torn_row)?;
         }
         // Rows that a killed process had appended may be in memory only; from here on we answer
         // from them.
@@ -80,6 +87,7 @@ impl Index {
             file: Arc::new(file.try_clone()?),
             length: pass.sound_length,
             next_seq: pass.seq_max.saturating_add(1),
+            last_seq: pass.seq_max,
             syncer: None,
         };
         Ok((Index::of(file, hasher, pass.entries), tail))
@@ -136,6 +144,11 @@ impl Index {
 }
 
 impl Tail {
+    /// Whether the name of the index is still this file, as long as it was left. Errors say what not.
+    pub fn watch(&self, path: &Path) -> Result<(), String> {
+        watch::compare(&self.file, self.length, path)
+    }
+
     /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
     pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
         durable::append(&self.file, rows)
@@ -170,6 +183,14 @@ impl Tail {
     /// `bytes` more at the end are rows on the disk.
     pub fn accept(&mut self, bytes: u64) {
         self.length += bytes;
+    }
+
+    /// All numbers before `next` are in rows on the disk, or will never be.
+    pub fn number_on(&mut self, next: u64) {
+        if self.next_seq < next {
+            self.next_seq = next;
+            self.last_seq = next - 1;
+        }
     }
 
     /// Cuts what was appended since the last [`Tail::accept`].
@@ -282,6 +303,7 @@ fn look_through(
         entries: Vec::new(),
         seq_max: 0,
         sound_length: 0,
+        torn_row: None,
         unreadable: 0,
     };
     // Torn until a whole line follows: then it is a line in the middle, and stays.
@@ -289,11 +311,13 @@ fn look_through(
     rows::each_line(file, |line| {
         if !line.whole {
             torn += 1;
+            pass.torn_row = rows::parse(line).ok().map(|row| row.slot());
             return;
         }
         pass.sound_length = line.offset + line.length;
         pass.unreadable += torn;
         torn = 0;
+        pass.torn_row = None;
         if let (Some(row), Some(books)) = (pass.enter(line, hasher), &mut books) {
             books.enter(row, now_s);
         }
@@ -307,8 +331,14 @@ fn look_through(
 impl Pass {
     /// The row, if the line is one.
     fn enter(&mut self, line: &Line, hasher: &RandomState) -> Option<Receipt> {
-        match rows::parse(line) {
-            Ok(row) => {
+        if line.is_blank() {
+            return None;
+        }
+        match rows::parse_numbered(line) {
+            Ok((row, too_large)) => {
+                if let Some(seq) = too_large {
+                    events::number_too_large(line.offset, &row.slot(), seq);
+                }
                 self.seq_max = self.seq_max.max(row.seq.unwrap_or(0));
                 self.entries.push((hash(hasher, &row.slot()), line.offset));
                 Some(row)
@@ -327,7 +357,13 @@ impl Pass {
 /// Cuts the index back to its whole rows, keeping what is cut.
 ///
 ///     create(quarantine)  write  fsync file  fsync dir  truncate(index)
-fn cut_tail(layout: &Layout, index: &File, sound_length: u64, length: u64) -> io::Result<()> {
+fn cut_tail(
+    layout: &Layout,
+    index: &File,
+    sound_length: u64,
+    length: u64,
+    torn_row: Option<&Slot>,
+) -> io::Result<()> {
     let (kept_as, kept) = layout.new_in_quarantine("index.jsonl.tail")?;
     if let Err(error) = copy(index, sound_length..length, &kept) {
         // A disk without room is tried again and again, and each copy begun would stay.
@@ -336,7 +372,7 @@ fn cut_tail(layout: &Layout, index: &File, sound_length: u64, length: u64) -> io
     }
     durable::sync_dir(&layout.quarantine())?;
     durable::truncate(index, sound_length)?;
-    events::index_tail_cut(length - sound_length, &kept_as);
+    events::index_tail_cut(length - sound_length, &kept_as, torn_row);
     Ok(())
 }
 

@@ -57,6 +57,11 @@ impl Layout {
         self.root.join("index.jsonl")
     }
 
+    /// Which numbers rows may have had, and how long the index was.
+    pub fn sequence(&self) -> PathBuf {
+        self.root.join("sequence")
+    }
+
     pub fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }

@@ -9,9 +9,11 @@
 //!
 //! 1. What is acknowledged is on the disk: file, name, row. The committer has the order.
 //! 2. A stored file never changes. Other bytes under its name are refused, and only a file that
-//!    contradicts its own row gives way, into quarantine/.
+//!    contradicts its own row, or without a row the receipt that it carries, gives way, into quarantine/.
 //! 3. A claim is never believed over the bytes: the digest is computed, not taken.
 //! 4. episodes/ is the truth and index.jsonl is derived from it.
+//! 5. What is done here is done in the folder and the index that were opened: `condition` and `watch`
+//!    look whether they still are the ones under their names.
 
 pub mod backfill;
 pub mod scrub;
@@ -20,6 +22,7 @@ pub mod threshold;
 mod arrival;
 mod buffers;
 mod committer;
+pub mod condition;
 mod existing;
 mod index;
 mod jobs;
@@ -27,8 +30,11 @@ mod layout;
 mod pacer;
 mod recovery;
 pub mod rows;
+pub mod sequence;
 mod space;
+mod standing;
 mod turns;
+mod watch;
 mod writer;
 
 #[cfg(any(test, fuzzing))]
@@ -38,11 +44,11 @@ pub mod testing;
 
 use std::ffi::CStr;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
@@ -56,12 +62,15 @@ use crate::{events, owner};
 pub use self::arrival::Arrival;
 pub use self::committer::Finished;
 pub use self::space::Space;
+pub use self::standing::Standing;
 
 use self::buffers::Buffers;
 use self::committer::Committer;
+use self::condition::{Condition, Home, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
 use self::recovery::Recovered;
+use self::sequence::{IndexFinding, Sequence};
 use self::space::Allowance;
 use self::turns::Turns;
 
@@ -74,6 +83,9 @@ pub fn quarantine_path(data_dir: &Path) -> PathBuf {
     Layout::new(data_dir).quarantine()
 }
 
+/// How long an end waits for the batch under way.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where a stored file carries its own receipt.
 const ATTRIBUTE: &CStr = c"user.cis490.receipt";
 
@@ -84,20 +96,12 @@ pub struct Store {
     allowance: Arc<Allowance>,
     buffers: Arc<Buffers>,
     uploads_begun: AtomicU64,
+    condition: Arc<Condition>,
+    /// What was found at start, and what backfill had not mended before.
+    finding: Option<IndexFinding>,
     turns: Turns,
     /// Last, so that it is held until the committer has ended.
     _lock: FolderLock,
-}
-
-/// What stands under a name.
-#[derive(Debug)]
-pub enum Standing {
-    /// These bytes: row and file are there, and the file has the row's size.
-    Stored(Box<Receipt>),
-    /// Other bytes: by the row, or by the size of a file without one.
-    Taken,
-    /// Nothing that settles it before the bytes are here.
-    Free,
 }
 
 /// An episode that is on the disk.
@@ -162,6 +166,8 @@ impl Store {
             allowance: Arc::new(Allowance::new(data_dir, min_free_bytes)),
             buffers: Buffers::new(),
             uploads_begun: AtomicU64::new(0),
+            condition: opened.condition,
+            finding: opened.committer.finding().cloned(),
             turns: Turns::start(opened.committer, stopper)?,
             _lock: opened.lock,
             index,
@@ -169,30 +175,9 @@ impl Store {
         }))
     }
 
-    /// What stands under the claim's name, judged by row and file.
-    pub fn standing(&self, claim: &Claim) -> io::Result<Standing> {
-        let rows = self.index.rows_of(&claim.slot)?;
-        let file_bytes = self.file_bytes(&claim.slot)?;
-        if rows.is_empty() {
-            return Ok(match file_bytes {
-                Some(bytes) if bytes != claim.bytes => Standing::Taken,
-                _ => Standing::Free,
-            });
-        }
-        let ours = rows.into_iter().rfind(|row| row.sha256 == claim.sha256);
-        let Some(row) = ours else {
-            return Ok(Standing::Taken);
-        };
-        let bytes = row.bytes.unwrap_or(claim.bytes);
-        Ok(match file_bytes == Some(bytes) && claim.bytes == bytes {
-            true => Standing::Stored(Box::new(row)),
-            false => Standing::Free,
-        })
-    }
-
     /// The receipt of a slot: its newest row.
     pub fn receipt(&self, slot: &Slot) -> io::Result<Option<Receipt>> {
-        Ok(self.index.rows_of(slot)?.pop())
+        Ok(self.rows_of(slot)?.pop())
     }
 
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
@@ -223,16 +208,41 @@ impl Store {
         self.allowance.look()
     }
 
-    pub fn data_dir(&self) -> &Path {
-        self.layout.root()
+    /// Looks whether the store can be written, tries it if it could not be, and has the index looked
+    /// at. Once a second, from a thread of its own.
+    pub fn look(&self) {
+        self.condition.look();
+        self.condition.probe_if_due(Instant::now());
+        self.turns.look();
     }
 
-    fn file_bytes(&self, slot: &Slot) -> io::Result<Option<u64>> {
-        match fs::symlink_metadata(self.layout.tarball(slot)) {
-            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(error) if existing::is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Why no upload is taken, as of the last look. An atomic load.
+    pub fn unwritable(&self) -> Option<Arc<Unwritable>> {
+        self.condition.unwritable()
+    }
+
+    /// The same, looked at now: after a fault. For plain threads only.
+    pub fn why_unwritable(&self) -> Option<Arc<Unwritable>> {
+        self.condition.look()
+    }
+
+    /// Why health says no. An atomic load or two.
+    pub fn unwell(&self) -> Option<Arc<Unwritable>> {
+        self.condition.unwell()
+    }
+
+    /// Rows that were lost, and that backfill has not brought back yet.
+    pub fn finding(&self) -> Option<&IndexFinding> {
+        self.finding.as_ref()
+    }
+
+    /// The end of this process: commits nothing more, and notes where the index ends.
+    pub fn close(&self) {
+        self.turns.close(CLOSE_PATIENCE);
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.layout.root()
     }
 }
 
@@ -240,6 +250,7 @@ impl Store {
 struct Opened {
     layout: Layout,
     committer: Committer,
+    condition: Arc<Condition>,
     recovered: Recovered,
     lock: FolderLock,
 }
@@ -249,25 +260,32 @@ impl Opened {
         let layout = Layout::new(data_dir);
         let lock = threshold::enter(&layout, config_path)?;
         threshold::probe(&layout)?;
-        let (index, tail) = Index::open(&layout, &figures).map_err(|error| {
-            Failure::new(
-                format!("cannot open {}: {error}", layout.index().display()),
-                if space::is_full(&error) {
-                    "free some space (or inodes) on the disk of data_dir; nothing is lost meanwhile"
-                        .to_owned()
-                } else {
-                    owner::hint(
-                        &error,
-                        "look at the disk and at who owns the file (dmesg, ls -l)",
-                    )
-                },
-            )
-        })?;
-        let mut committer = Committer::new(layout.clone(), Arc::new(index), tail, figures);
+        let cannot = |path: PathBuf, error: io::Error| {
+            let hint = owner::hint(
+                &error,
+                "look at the disk and at who owns the file (dmesg, ls -l)",
+            );
+            Failure::new(format!("cannot open {}: {error}", path.display()), hint)
+        };
+        let home = Home::of(data_dir).map_err(|error| cannot(layout.marker(), error))?;
+        let was_there = layout.index().exists();
+        let (index, mut tail) =
+            Index::open(&layout, &figures).map_err(|error| cannot(layout.index(), error))?;
+        let sequence = Sequence::open(&home, &layout, was_there, &mut tail)?;
+        let condition = Condition::new(layout.clone(), home);
+        let mut committer = Committer::new(
+            layout.clone(),
+            Arc::new(index),
+            tail,
+            sequence,
+            Arc::clone(&condition),
+            figures,
+        );
         let recovered = recovery::recover(&layout, &mut committer)?;
         Ok(Opened {
             layout,
             committer,
+            condition,
             recovered,
             lock,
         })

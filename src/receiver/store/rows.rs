@@ -9,6 +9,9 @@ use crate::wire::Receipt;
 /// Ours have under 1 KiB. A longer line is no receipt.
 const ROW_BYTES_MAX: usize = 64 << 10;
 
+/// The largest number of a row: what other programs keep in a signed integer.
+pub const SEQ_MAX: u64 = i64::MAX as u64;
+
 /// One line, as far as it matters.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<'a> {
@@ -20,6 +23,14 @@ pub struct Line<'a> {
     pub text: Option<&'a [u8]>,
     /// Whether it ends in a line break and holds no NUL: what a power cut leaves lacks one of the two.
     pub whole: bool,
+}
+
+impl Line<'_> {
+    /// Whether it says nothing, as an editor or a merge by hand leaves some: no fault of anything.
+    pub fn is_blank(&self) -> bool {
+        self.text
+            .is_some_and(|text| text.iter().all(u8::is_ascii_whitespace))
+    }
 }
 
 /// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
@@ -42,12 +53,22 @@ pub fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
     Ok(line.and_then(|line| parse(&line).ok()))
 }
 
-/// Errors say why the line is no receipt.
+/// Errors say why the line is no receipt. A number that is too large is none.
 pub fn parse(line: &Line) -> Result<Receipt, String> {
-    match line.text {
-        Some(text) => serde_json::from_slice(text).map_err(|error| error.to_string()),
-        None => Err(format!("a line of {} bytes is no receipt", line.length)),
+    Ok(parse_numbered(line)?.0)
+}
+
+/// The receipt, and its number if that is too large to count.
+pub fn parse_numbered(line: &Line) -> Result<(Receipt, Option<u64>), String> {
+    let Some(text) = line.text else {
+        return Err(format!("a line of {} bytes is no receipt", line.length));
+    };
+    let mut row: Receipt = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let too_large = row.seq.filter(|seq| SEQ_MAX < *seq);
+    if too_large.is_some() {
+        row.seq = None;
     }
+    Ok((row, too_large))
 }
 
 /// Reads up to and with the next line break. `text` is the memory that the line is kept in.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::backfill::{cannot_read, entries, host_of, slot_of};
+use super::condition::Home;
 use super::existing::{self, Identity, is_absent};
 use super::index::Index;
 use super::layout::Layout;
@@ -190,6 +191,7 @@ pub fn scrub(
         noted: Instant::now(),
         can_note: true,
         place,
+        home: Home::of(data_dir).map_err(|error| cannot_read(&layout.marker(), &error))?,
         layout,
         tell,
     };
@@ -212,6 +214,7 @@ struct Scrub<'a> {
     can_note: bool,
     /// Where the pass is kept.
     place: PathBuf,
+    home: Home,
     tell: &'a mut dyn FnMut(News),
 }
 
@@ -430,6 +433,7 @@ impl Scrub<'_> {
                         self.look_for(&row);
                     }
                 }
+                Err(_) if line.is_blank() => {}
                 Err(why) => {
                     let path = format!("index.jsonl at byte {}", line.offset);
                     self.find(Kind::BadRow, path, why);
@@ -488,7 +492,10 @@ impl Scrub<'_> {
         let path = self.place.clone();
         let kept = serde_json::to_vec_pretty(&self.pass)
             .map_err(io::Error::other)
-            .and_then(|text| durable::publish(&path, &text));
+            .and_then(|text| {
+                self.home.check()?;
+                durable::publish(&path, &text)
+            });
         if let Err(error) = kept
             && self.can_note
         {

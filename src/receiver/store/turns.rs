@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use super::committer::{Committer, Finished};
 use super::jobs::Job;
@@ -29,6 +30,8 @@ struct Table {
     state: Mutex<State>,
     /// The committer's thread has something to do.
     called: Condvar,
+    /// The committer was put back, or will never be.
+    returned: Condvar,
     stopper: Stopper,
 }
 
@@ -37,8 +40,12 @@ struct State {
     committer: Option<Committer>,
     waiting: VecDeque<Job>,
     pings: Vec<Pong>,
+    /// The index is to be looked at.
+    is_look_due: bool,
     /// Nothing is committed any more.
     is_over: bool,
+    /// After a fault or a panic: the committer is not put back.
+    is_lost: bool,
 }
 
 /// One batch's right to commit.
@@ -56,9 +63,12 @@ impl Turns {
                 committer: Some(committer),
                 waiting: VecDeque::new(),
                 pings: Vec::new(),
+                is_look_due: false,
                 is_over: false,
+                is_lost: false,
             }),
             called: Condvar::new(),
+            returned: Condvar::new(),
             stopper: stopper.clone(),
         });
         let (alive, ended) = mpsc::channel::<()>();
@@ -80,7 +90,7 @@ impl Turns {
         if state.is_over {
             return Finished::default();
         }
-        let here = is_only && state.waiting.is_empty() && state.pings.is_empty();
+        let here = is_only && !state.is_called();
         if let Some(committer) = state.committer.take_if(|_| here) {
             drop(state);
             return self.table.turn(committer).commit(vec![job]);
@@ -93,6 +103,27 @@ impl Turns {
         Finished::default()
     }
 
+    /// Has the committer's thread look at the index, between two batches.
+    pub fn look(&self) {
+        self.table.lock().is_look_due = true;
+        self.table.called.notify_one();
+    }
+
+    /// Commits nothing more, and notes where the index ends. Waits for the batch under way, which is
+    /// left to recovery if it takes longer than `patience`.
+    pub fn close(&self, patience: Duration) {
+        let state = self.table.end();
+        let is_away = |state: &mut State| state.committer.is_none() && !state.is_lost;
+        let waited = self
+            .table
+            .returned
+            .wait_timeout_while(state, patience, is_away);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if let Some(committer) = &mut state.committer {
+            committer.note_end();
+        }
+    }
+
     /// The committer's thread calls it when nobody commits.
     pub fn ping(&self, pong: Pong) {
         self.table.lock().pings.push(pong);
@@ -102,7 +133,7 @@ impl Turns {
 
 impl Drop for Turns {
     fn drop(&mut self) {
-        self.table.end();
+        drop(self.table.end());
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: this returns when the thread drops its end.
         let _ = ended.recv();
@@ -125,7 +156,7 @@ impl Table {
     fn serve(&self) {
         let mut state = self.lock();
         while !state.is_over {
-            let is_called = !state.waiting.is_empty() || !state.pings.is_empty();
+            let is_called = state.is_called();
             let Some(committer) = state.committer.take_if(|_| is_called) else {
                 state = self
                     .called
@@ -136,37 +167,62 @@ impl Table {
             let count = state.waiting.len().min(BATCH_MAX);
             let batch = state.waiting.drain(..count).collect();
             let pings = std::mem::take(&mut state.pings);
+            let is_look_due = std::mem::take(&mut state.is_look_due);
             drop(state);
-            let turn = self.turn(committer);
+            let mut turn = self.turn(committer);
             pings.into_iter().for_each(|pong| pong());
+            if is_look_due {
+                turn.look();
+            }
             turn.commit(batch).tidy();
             state = self.lock();
         }
     }
 
-    fn end(&self) {
+    fn end(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.is_over = true;
         // Who waits hears that there is no answer.
         state.waiting.clear();
         self.called.notify_one();
+        state
+    }
+}
+
+impl State {
+    /// Whether the committer's thread has something to do.
+    fn is_called(&self) -> bool {
+        !self.waiting.is_empty() || !self.pings.is_empty() || self.is_look_due
     }
 }
 
 impl Turn<'_> {
     fn commit(mut self, batch: Vec<Job>) -> Finished {
-        let committed = self
-            .committer
-            .as_mut()
-            .map(|committer| committer.commit(batch));
-        match committed {
-            Some(Ok(finished)) => finished,
-            Some(Err(failure)) => {
-                self.committer = None;
-                self.table.stopper.fatal(failure);
-                Finished::default()
+        // The thread was called to answer pings or to look.
+        if batch.is_empty() {
+            return Finished::default();
+        }
+        self.work(|committer| committer.commit(batch))
+            .unwrap_or_default()
+    }
+
+    fn look(&mut self) {
+        self.work(Committer::look);
+    }
+
+    /// Nothing comes of it once a fault has ended the process into recovery.
+    fn work<T>(&mut self, work: impl FnOnce(&mut Committer) -> Result<T, Failure>) -> Option<T> {
+        let mut committer = self.committer.take()?;
+        match work(&mut committer) {
+            Ok(done) => {
+                self.committer = Some(committer);
+                Some(done)
             }
-            None => Finished::default(),
+            Err(failure) => {
+                committer.note_end();
+                self.table.stopper.fatal(failure);
+                None
+            }
         }
     }
 }
@@ -181,11 +237,13 @@ impl Drop for Turn<'_> {
             ));
         }
         let Some(committer) = self.committer.take() else {
-            return self.table.end();
+            self.table.end().is_lost = true;
+            return self.table.returned.notify_all();
         };
         let mut state = self.table.lock();
         state.committer = Some(committer);
-        if !state.waiting.is_empty() || !state.pings.is_empty() {
+        self.table.returned.notify_all();
+        if state.is_called() {
             self.table.called.notify_one();
         }
     }
@@ -205,9 +263,11 @@ mod tests {
     use crate::names::Sha256Digest;
     use crate::receiver::Claim;
     use crate::receiver::figures::Figures;
+    use crate::receiver::store::condition::{Condition, Home};
     use crate::receiver::store::index::Index;
     use crate::receiver::store::jobs::{Answer, Ask, Rejected, Wish};
     use crate::receiver::store::layout::Layout;
+    use crate::receiver::store::sequence::Sequence;
     use crate::receiver::store::testing::Folder;
     use crate::receiver::store::{Store, threshold};
     use crate::receiver::vital::Stop;
@@ -217,8 +277,12 @@ mod tests {
         let layout = Layout::new(folder.path());
         fs::write(layout.index(), "").unwrap();
         let figures = Figures::new(std::iter::empty());
-        let (index, tail) = Index::open(&layout, &figures).unwrap();
-        let committer = Committer::new(layout, Arc::new(index), tail, figures);
+        let (index, mut tail) = Index::open(&layout, &figures).unwrap();
+        let home = Home::of(folder.path()).unwrap();
+        let sequence = Sequence::open(&home, &layout, true, &mut tail).unwrap();
+        let condition = Condition::new(layout.clone(), home);
+        let index = Arc::new(index);
+        let committer = Committer::new(layout, index, tail, sequence, condition, figures);
         let (stopper, stops) = Stopper::new();
         (Turns::start(committer, &stopper).unwrap(), stops)
     }
@@ -291,7 +355,7 @@ mod tests {
         arrival.buffer().unwrap()[0] = b'x';
         arrival.advance(1).unwrap();
         assert_eq!(incoming(), 1);
-        store.turns.table.end();
+        drop(store.turns.table.end());
         assert!(arrival.publish().is_err());
         assert_eq!(incoming(), 1);
     }

@@ -14,6 +14,7 @@ use super::window::Window;
 use super::withdrawn::Withdrawn;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
+use crate::receiver::store::condition::Home;
 use crate::wire::Source;
 use crate::{clock, durable, events};
 
@@ -25,6 +26,8 @@ const BYTES_MAX: u64 = 2 << 20;
 /// The file, and what it must be about.
 pub struct WindowFile {
     path: PathBuf,
+    /// The folder as it is at start; `None` if it cannot be looked at: then nothing is written.
+    home: Option<Home>,
     origin: Origin,
     written: Option<Written>,
 }
@@ -88,6 +91,7 @@ impl WindowFile {
         };
         WindowFile {
             path: data_dir.join("window.json"),
+            home: Home::of(data_dir).ok(),
             origin: Origin {
                 url: config.forgejo_url.clone(),
                 repository,
@@ -155,6 +159,8 @@ impl WindowFile {
         };
         let mut text = serde_json::to_vec(&content)?;
         text.push(b'\n');
+        let home = self.home.as_ref();
+        home.map_or(Err(io::ErrorKind::NotFound.into()), Home::check)?;
         durable::publish(&self.path, &text)
     }
 

@@ -142,6 +142,8 @@ fn of_an_upload() {
     world.start();
     let found = recorded(&world, &steps, "unlink", stores);
     let mut wanted = arrival(X, &["write"]);
+    // The first row of a run: that its number may be given is on the disk before.
+    wanted.extend(publish("sequence"));
     wanted.extend([
         then("mkdir episodes/lab-1"),
         then(format!("link {X} {TARBALL}")),
@@ -196,14 +198,15 @@ fn of_taking_back_what_could_not_be_indexed() {
     let at_start = steps.names().len();
     world.kill();
     let steps = Steps::of(&mut world);
-    // Of the start again, of the arrival, of mkdir and link; then append.
-    world.env("CIS490_FAIL_AT", at_start + 4 + 2 + 1);
+    // Of the start again, of the arrival, of the numbers, of mkdir and link; then append.
+    world.env("CIS490_FAIL_AT", at_start + 4 + 5 + 2 + 1);
     world.env("CIS490_FAIL_ERRNO", 28);
     world.start();
     let found = recorded(&world, &steps, "unlink incoming", |world| {
         assert_eq!(world.put(&sample()).status, 507, "{world}");
     });
     let mut wanted = arrival(X, &["write"]);
+    wanted.extend(publish("sequence"));
     wanted.extend([
         then("mkdir episodes/lab-1"),
         then(format!("link {X} {TARBALL}")),
@@ -262,6 +265,7 @@ fn of_recovery() {
     found.remove(swept); // whenever the folder's order has it
     let mut wanted = start(true);
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.extend(publish("sequence"));
     wanted.extend([
         then("append index.jsonl"),
         beside(&[
@@ -292,6 +296,7 @@ fn of_bytes_that_were_there_without_a_row() {
         assert_eq!(world.put(&sample()).status, 200, "{world}");
     });
     let mut wanted = arrival(X, &["write"]);
+    wanted.extend(publish("sequence"));
     wanted.push(then("mkdir episodes/lab-1"));
     wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
@@ -323,6 +328,7 @@ fn of_replacing_a_damaged_file() {
     world.start();
     let found = recorded(&world, &steps, "unlink incoming", stores);
     let mut wanted = arrival(X, &["write"]);
+    wanted.extend(publish("sequence"));
     wanted.push(then("mkdir episodes/lab-1"));
     wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
     wanted.push(then(format!("rename {TARBALL} quarantine/ep-1.tar.zst.1")));

@@ -4,7 +4,9 @@
 
 mod backfill;
 mod bodies;
+mod disk;
 mod found;
+mod index_watch;
 mod odd_files;
 mod scrub;
 mod steps;

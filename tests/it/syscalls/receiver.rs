@@ -45,6 +45,8 @@ fn paths(world: &World) -> Vec<String> {
         "",
         "cis490-store",
         "index.jsonl",
+        "sequence",
+        "sequence.tmp",
         "incoming",
         "incoming/.probe",
         "incoming/lab-1~ep-1~1.partial",

@@ -42,7 +42,7 @@ fn is_deceptive(character: char) -> bool {
 /// The eight digits by which people know a commit, with all of it behind.
 pub fn commit(commit: Option<&CommitHash>) -> String {
     match commit {
-        None => "<i>no commit</i>".to_owned(),
+        None => "<i>unknown</i>".to_owned(),
         Some(commit) => format!("<code>{}</code>", short(commit)),
     }
 }

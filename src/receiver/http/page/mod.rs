@@ -34,6 +34,8 @@ use crate::receiver::figures::{Books, Heap, HostFigures};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::refusals::RefusedUpload;
 use crate::receiver::store::Space;
+use crate::receiver::store::condition::Unwritable;
+use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
 use crate::wire::{Failing, Source};
 
@@ -71,6 +73,10 @@ pub struct Scene {
     pub now_s: u64,
     pub gate: GateScene,
     pub space: Option<Space>,
+    /// Why the store cannot be written.
+    pub unwritable: Option<Arc<Unwritable>>,
+    /// Rows that were lost.
+    pub index: Option<IndexFinding>,
     pub books: Books,
     pub connections: u32,
     pub uploads: u32,
@@ -137,6 +143,8 @@ pub fn html(shared: &Shared) -> String {
             remediation: gate.facts().remediation,
         },
         space: *shared.space.lock().unwrap_or_else(PoisonError::into_inner),
+        unwritable: shared.store.unwell(),
+        index: shared.store.finding().cloned(),
         books: shared.figures.look(),
         connections: shared.connections.load(Ordering::Acquire),
         uploads: shared.uploads.running(),
@@ -272,7 +280,13 @@ fn tiles(scene: &Scene) -> String {
             format!(
                 "version {}, takes uploads{}",
                 env!("CARGO_PKG_VERSION"),
-                if scene.draining { " no more" } else { "" }
+                if scene.draining {
+                    " no more"
+                } else if scene.unwritable.is_some() {
+                    " no more: see above"
+                } else {
+                    ""
+                }
             ),
             format!(
                 "{} under way, {}",

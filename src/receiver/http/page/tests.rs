@@ -25,6 +25,8 @@ fn scene(now_s: u64) -> Scene {
             floor: 100,
             reserved: 0,
         }),
+        unwritable: None,
+        index: None,
         books: Figures::new(std::iter::empty()).look(),
         connections: 0,
         uploads: 0,

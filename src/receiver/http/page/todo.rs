@@ -11,6 +11,7 @@ use crate::clock;
 use crate::human;
 use crate::receiver::figures::Heap;
 use crate::receiver::refusal::what_to_do;
+use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::version_gate::failing_words;
 use crate::wire::Source;
 
@@ -50,6 +51,7 @@ pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     all.extend(stopping(scene));
     all.extend(gate(scene, hosts));
     all.extend(disk(scene));
+    all.extend(index(scene));
     all.extend(clock(scene));
     all.extend(of_hosts(scene, hosts));
     all.sort_by_key(|todo| todo.state);
@@ -125,6 +127,16 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
 
 fn disk(scene: &Scene) -> Option<Todo> {
     let data_dir = escape(&scene.data_dir, 200);
+    if let Some(unwritable) = &scene.unwritable {
+        let what = escape(&unwritable.to_string(), 300);
+        return Some(bad(
+            format!("The store cannot be written: {what}."),
+            format!(
+                "{}. data_dir is <code>{data_dir}</code>.",
+                capital(&escape(&unwritable.remedy(), 400))
+            ),
+        ));
+    }
     let Some(space) = scene.space else {
         return Some(bad(
             "The disk cannot be asked how much is free; uploads are refused.",
@@ -176,6 +188,19 @@ fn disk(scene: &Scene) -> Option<Todo> {
             make_room,
         )
     })
+}
+
+fn index(scene: &Scene) -> Option<Todo> {
+    let finding = scene.index.as_ref()?;
+    Some(bad(
+        format!(
+            "Rows were lost ({}, found {}): {}.",
+            finding.kind.name(),
+            escape(&finding.found_at, 40),
+            escape(&finding.why, 300)
+        ),
+        format!("{}.", capital(INDEX_REMEDY)),
+    ))
 }
 
 fn clock(scene: &Scene) -> Option<Todo> {

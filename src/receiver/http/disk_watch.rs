@@ -1,0 +1,53 @@
+//! The thread that looks at the store's disk once a second, so that no request has to: how much is
+//! free, whether it can be written, and whether the index is still ours.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::Shared;
+use crate::failure::Failure;
+use crate::receiver::store::condition::Unwritable;
+use crate::receiver::vital::{self, Stopper};
+use crate::service;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps `disk_full`, `space` and what the store knows of its disk true to life. A thread of its own,
+/// since any of it may hang with the disk.
+///
+/// Errors: the system gave no thread.
+pub fn start(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failure> {
+    look(shared);
+    let shared = Arc::clone(shared);
+    vital::spawn_vital("disk-look", stopper, move || {
+        let mut told = shared.store.unwell();
+        loop {
+            thread::sleep(LOOK_EVERY);
+            look(&shared);
+            let unwell = shared.store.unwell();
+            if unwell != told {
+                service::status(&shared.status_line());
+                told = unwell;
+            }
+        }
+    })
+}
+
+fn look(shared: &Shared) {
+    shared.store.look();
+    // Of the disk below there is nothing to say.
+    let is_away = shared
+        .store
+        .unwritable()
+        .is_some_and(|unwritable| matches!(*unwritable, Unwritable::Gone | Unwritable::Another));
+    let space = if is_away {
+        None
+    } else {
+        shared.store.space().ok()
+    };
+    let has_room = space.is_some_and(|space| space.holds(0));
+    shared.disk_full.store(!has_room, Ordering::Relaxed);
+    *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
+}

@@ -1,0 +1,409 @@
+//! `sequence`: which numbers rows may have had, and how long the index was, kept beside the index so
+//! that neither is forgotten with it.
+//!
+//! 1. A number is never given twice, whatever happens to the index: no row has ever had one from
+//!    `next` on. While the receiver runs, `next` is up to [`RAISED_BY`] ahead, raised before that is
+//!    needed, so it is seldom written; after a stop it is exact. A kill or a power cut leaves a gap.
+//! 2. An index that is shorter at start than it was at the last stop, or at the last full hour before
+//!    a kill, was cut. That is found here, and stays a finding until `cis490 backfill` went through.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::Home;
+use super::index::Tail;
+use super::layout::{Layout, TARBALL_ENDING};
+use super::rows::SEQ_MAX;
+use crate::failure::Failure;
+use crate::{clock, durable, events, owner};
+
+/// How far `next` is raised at once.
+const RAISED_BY: u64 = 10_000;
+/// Far more than this program writes into the file.
+const BYTES_MAX: u64 = 64 << 10;
+/// How often the length of the index is noted while it grows.
+const NOTE_EVERY: Duration = Duration::from_secs(3600);
+
+/// The file, as the committer keeps it.
+pub struct Sequence {
+    home: Home,
+    path: PathBuf,
+    /// What lies in the file.
+    kept: Kept,
+    noted: Instant,
+}
+
+/// What is in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// No row has reached this number.
+    next: u64,
+    /// The length of the index when this was written, and the largest number in it.
+    #[serde(default)]
+    index_bytes: u64,
+    #[serde(default)]
+    index_last: u64,
+    /// RFC 3339.
+    #[serde(default)]
+    written_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finding: Option<IndexFinding>,
+}
+
+/// Rows were lost, as far as can be told without reading every stored file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFinding {
+    pub kind: IndexFault,
+    /// RFC 3339.
+    pub found_at: String,
+    /// What was there and what had been there, for a person.
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndexFault {
+    IndexMissing,
+    IndexShort,
+}
+
+impl IndexFault {
+    /// As programs and logs name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            IndexFault::IndexMissing => "index-missing",
+            IndexFault::IndexShort => "index-short",
+        }
+    }
+}
+
+/// What a person does about either.
+pub const INDEX_REMEDY: &str = "systemctl stop cis490-receiver, cis490 backfill, systemctl start cis490-receiver: it gives every stored file its row again";
+
+/// The finding that is kept in `data_dir`, if there is one. Reads only.
+pub fn finding(data_dir: &Path) -> Option<IndexFinding> {
+    let text = durable::read_regular(&Layout::new(data_dir).sequence(), BYTES_MAX).ok()?;
+    let kept: Kept = serde_json::from_slice(&text).ok()?;
+    kept.finding
+}
+
+impl Sequence {
+    /// Compares the index that was opened with what is known of it, and moves the number of the next
+    /// row behind every number that is known. `was_there` is whether the index existed before.
+    ///
+    /// Errors: the file cannot be read, or what was found cannot be kept.
+    pub fn open(
+        home: &Home,
+        layout: &Layout,
+        was_there: bool,
+        tail: &mut Tail,
+    ) -> Result<Sequence, Failure> {
+        let path = layout.sequence();
+        let cannot = |what: &str, error: io::Error| {
+            Failure::new(
+                format!("cannot {what} {}: {error}", layout.sequence().display()),
+                owner::hint(
+                    &error,
+                    "look at the disk and at who owns the file (dmesg, ls -l)",
+                ),
+            )
+        };
+        let known = read(layout).map_err(|error| cannot("read", error))?;
+        let kept = known.clone().unwrap_or_else(|| Kept::of(tail));
+        tail.next_seq = tail.next_seq.max(kept.next);
+        let mut sequence = Sequence {
+            home: home.clone(),
+            path,
+            kept,
+            noted: Instant::now(),
+        };
+        let fault = fault(layout, known.as_ref(), was_there, tail);
+        if let Some((kind, why)) = fault.map_err(|error| cannot("look into", error))? {
+            events::index_fault(kind.name(), &why, INDEX_REMEDY);
+            sequence.kept.finding = Some(IndexFinding {
+                kind,
+                found_at: clock::rfc3339(SystemTime::now()),
+                why,
+            });
+            let next = tail.next_seq;
+            // Without room for this file there is none for a row, and the next start finds it again.
+            if let Err(error) = sequence.write(next, tail)
+                && !super::space::is_full(&error)
+            {
+                return Err(cannot("write", error));
+            }
+        } else if let Some(finding) = sequence.finding() {
+            events::index_fault(finding.kind.name(), &finding.why, INDEX_REMEDY);
+        }
+        Ok(sequence)
+    }
+
+    pub fn finding(&self) -> Option<&IndexFinding> {
+        self.kept.finding.as_ref()
+    }
+
+    /// Called before at most `rows` are appended: when this is `Ok`, the file on the disk says that
+    /// their numbers may have been given.
+    pub fn reach(&mut self, rows: u64, tail: &Tail) -> io::Result<()> {
+        let next = tail.next_seq.saturating_add(rows);
+        if next <= self.kept.next {
+            return Ok(());
+        }
+        if SEQ_MAX < next.saturating_sub(1) {
+            return Err(io::Error::other(format!(
+                "the numbers of rows are used up: {} says that all up to {SEQ_MAX} were given",
+                self.path.display()
+            )));
+        }
+        self.write(
+            next.saturating_sub(1)
+                .saturating_add(RAISED_BY)
+                .min(SEQ_MAX + 1),
+            tail,
+        )
+    }
+
+    /// Notes the length of the index, once an hour if it has grown.
+    pub fn note_hourly(&mut self, tail: &Tail, now: Instant) {
+        let is_due = NOTE_EVERY <= now.saturating_duration_since(self.noted);
+        if is_due && self.kept.index_bytes != tail.length {
+            self.noted = now;
+            self.try_to_note(self.kept.next, tail);
+        }
+    }
+
+    /// The last word before an end: no number is given after this.
+    pub fn note_end(&mut self, tail: &Tail) {
+        let is_noted = self.kept.next == tail.next_seq && self.kept.index_bytes == tail.length;
+        // A store that nothing came to has no such file, and needs none.
+        let is_new = tail.length == 0 && tail.next_seq <= 1 && self.kept.finding.is_none();
+        if !is_noted && !is_new {
+            self.try_to_note(tail.next_seq, tail);
+        }
+    }
+
+    /// Every stored file has its row again.
+    pub fn settle(&mut self, tail: &Tail) {
+        if self.kept.finding.take().is_some() {
+            self.try_to_note(tail.next_seq, tail);
+        }
+    }
+
+    fn try_to_note(&mut self, next: u64, tail: &Tail) {
+        if let Err(error) = self.write(next, tail) {
+            events::sequence_unwritable(&self.path, &error);
+        }
+    }
+
+    fn write(&mut self, next: u64, tail: &Tail) -> io::Result<()> {
+        let kept = Kept {
+            next,
+            finding: self.kept.finding.clone(),
+            ..Kept::of(tail)
+        };
+        let mut text = serde_json::to_vec(&kept)?;
+        text.push(b'\n');
+        self.home.check()?;
+        durable::publish(&self.path, &text)?;
+        self.kept = kept;
+        self.noted = Instant::now();
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn of(tail: &Tail) -> Kept {
+        Kept {
+            next: tail.next_seq,
+            index_bytes: tail.length,
+            index_last: tail.last_seq,
+            written_at: clock::rfc3339(SystemTime::now()),
+            finding: None,
+        }
+    }
+}
+
+/// `None` if there is no file, or what is there is none of ours: that goes to quarantine/.
+fn read(layout: &Layout) -> io::Result<Option<Kept>> {
+    let text = match durable::read_regular(&layout.sequence(), BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let kept: Result<Kept, String> =
+        serde_json::from_slice(&text).map_err(|error| error.to_string());
+    let kept = kept.and_then(|kept| match kept.next {
+        next if next <= SEQ_MAX + 1 => Ok(kept),
+        next => Err(format!("next is {next}, more than any number may be")),
+    });
+    match kept {
+        Ok(kept) => Ok(Some(kept)),
+        Err(why) => {
+            let kept_as = layout.set_aside(&layout.sequence())?;
+            events::sequence_unreadable(&layout.sequence(), &kept_as, &why);
+            Ok(None)
+        }
+    }
+}
+
+/// What the index lacks, and the words for it.
+fn fault(
+    layout: &Layout,
+    known: Option<&Kept>,
+    was_there: bool,
+    tail: &Tail,
+) -> io::Result<Option<(IndexFault, String)>> {
+    let had = known.map(|kept| {
+        let Kept {
+            index_bytes,
+            index_last,
+            written_at,
+            ..
+        } = kept;
+        format!("at {written_at} it had {index_bytes} bytes, the last number being {index_last}")
+    });
+    if !was_there {
+        let had_rows = known.is_some_and(|kept| 0 < kept.index_bytes);
+        if !had_rows && !has_episodes(layout)? {
+            return Ok(None);
+        }
+        let why = match had.filter(|_| had_rows) {
+            Some(had) => format!("index.jsonl is not there; {had}"),
+            None => "index.jsonl is not there, and episodes/ has files".to_owned(),
+        };
+        return Ok(Some((IndexFault::IndexMissing, why)));
+    }
+    let is_short =
+        known.is_some_and(|kept| tail.length < kept.index_bytes || tail.last_seq < kept.index_last);
+    Ok(had.filter(|_| is_short).map(|had| {
+        let Tail {
+            length, last_seq, ..
+        } = tail;
+        let why =
+            format!("index.jsonl has {length} bytes, the last number being {last_seq}; {had}");
+        (IndexFault::IndexShort, why)
+    }))
+}
+
+/// Whether anything is stored. Looks no further than to the first tarball.
+fn has_episodes(layout: &Layout) -> io::Result<bool> {
+    for host in fs::read_dir(layout.episodes())? {
+        let host = host?;
+        if !host.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(host.path())? {
+            if file?
+                .file_name()
+                .to_string_lossy()
+                .ends_with(TARBALL_ENDING)
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::figures::Figures;
+    use crate::receiver::store::index::Index;
+    use crate::receiver::store::testing::Folder;
+    use crate::receiver::store::threshold;
+
+    fn opened(folder: &Folder) -> (Sequence, Tail) {
+        threshold::make(folder.path()).unwrap();
+        let layout = Layout::new(folder.path());
+        let was_there = layout.index().exists();
+        let figures = Figures::new(std::iter::empty());
+        let (_, mut tail) = Index::open(&layout, &figures).unwrap();
+        let home = Home::of(folder.path()).unwrap();
+        let sequence = Sequence::open(&home, &layout, was_there, &mut tail).unwrap();
+        (sequence, tail)
+    }
+
+    fn in_file(folder: &Folder) -> Option<Kept> {
+        let text = fs::read(folder.path().join("sequence")).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    #[test]
+    fn it_is_raised_before_it_is_needed_and_seldom() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        assert_eq!(in_file(&folder), None);
+        let mut raised = Vec::new();
+        for _ in 0..25_000 / 7 {
+            sequence.reach(7, &tail).unwrap();
+            tail.number_on(tail.next_seq + 7);
+            let next = in_file(&folder).unwrap().next;
+            assert!(tail.next_seq <= next, "no row has reached {next}");
+            if raised.last() != Some(&next) {
+                raised.push(next);
+            }
+        }
+        assert_eq!(raised.len(), 3, "{raised:?}");
+        // A kill: nobody knows how far the numbers went. A stop: they go on.
+        let (mut sequence, tail) = opened(&folder);
+        assert_eq!(Some(&tail.next_seq), raised.last());
+        sequence.note_end(&tail);
+        let (_, again) = opened(&folder);
+        assert_eq!(again.next_seq, tail.next_seq);
+    }
+
+    #[test]
+    fn the_length_of_the_index_is_noted_once_an_hour_while_it_grows() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        sequence.reach(1, &tail).unwrap();
+        tail.number_on(2);
+        tail.accept(100);
+        let now = Instant::now();
+        for (now, wanted) in [(now, 0), (now + NOTE_EVERY, 100)] {
+            sequence.note_hourly(&tail, now);
+            let kept = in_file(&folder).unwrap();
+            assert_eq!((kept.index_bytes, kept.next), (wanted, 10_001));
+        }
+        fs::remove_file(folder.path().join("sequence")).unwrap();
+        sequence.note_hourly(&tail, now + 3 * NOTE_EVERY);
+        assert_eq!(in_file(&folder), None, "it has not grown");
+    }
+
+    #[test]
+    fn the_last_number_is_given_and_none_beyond_it() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, mut tail) = opened(&folder);
+        tail.number_on(SEQ_MAX);
+        sequence.reach(1, &tail).unwrap();
+        assert_eq!(in_file(&folder).unwrap().next, SEQ_MAX + 1);
+        tail.number_on(SEQ_MAX + 1);
+        let words = sequence.reach(1, &tail).unwrap_err().to_string();
+        assert!(words.contains("used up"), "{words}");
+        let (_, tail) = opened(&folder);
+        assert_eq!(tail.next_seq, SEQ_MAX + 1);
+    }
+
+    #[test]
+    fn what_is_no_sequence_is_kept_and_numbers_go_on_behind_the_index() {
+        for odd in [
+            "",
+            "{",
+            "{\"next\":-1}",
+            "{\"next\":9223372036854775809}",
+            "7",
+        ] {
+            let folder = Folder::new("sequence");
+            drop(opened(&folder));
+            fs::write(folder.path().join("sequence"), odd).unwrap();
+            let (sequence, tail) = opened(&folder);
+            assert_eq!((tail.next_seq, sequence.finding()), (1, None), "{odd}");
+            let kept = fs::read_to_string(folder.path().join("quarantine/sequence.1")).unwrap();
+            assert_eq!(kept, odd);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What stands under a name before an upload comes, judged by row and file.
+//!
+//! 1. As a rule the file's size settles it: a row vouches for the rest, and a file without a row is
+//!    read once the body is here.
+//! 2. Rows of different digests are no work of ours: two indexes were merged by hand. Then the file is
+//!    read, and what it has is what is stored.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+
+use super::{Store, existing};
+use crate::durable;
+use crate::receiver::Claim;
+use crate::wire::{Receipt, Slot};
+
+/// What stands under a name.
+#[derive(Debug)]
+pub enum Standing {
+    /// These bytes: row and file are there, and the file has the row's size.
+    Stored(Box<Receipt>),
+    /// Other bytes: by the row, by the file where rows differ, or by the size of a file without a row.
+    Taken,
+    /// Nothing that settles it before the bytes are here.
+    Free,
+}
+
+impl Store {
+    /// What stands under the claim's name. Reads the file where rows differ, so for plain threads only.
+    pub fn standing(&self, claim: &Claim) -> io::Result<Standing> {
+        let rows = self.rows_of(&claim.slot)?;
+        let file_bytes = self.file_bytes(&claim.slot)?;
+        if rows.is_empty() {
+            return self.standing_without_row(claim, file_bytes);
+        }
+        if differ(&rows) && file_bytes.is_some() {
+            return self.standing_by_bytes(claim, rows);
+        }
+        let ours = rows.into_iter().rfind(|row| row.sha256 == claim.sha256);
+        let Some(row) = ours else {
+            return Ok(Standing::Taken);
+        };
+        let bytes = row.bytes.unwrap_or(claim.bytes);
+        Ok(if file_bytes == Some(bytes) && claim.bytes == bytes {
+            Standing::Stored(Box::new(row))
+        } else {
+            Standing::Free
+        })
+    }
+
+    /// A file of another size holds the name, unless its own receipt says that it is what is left of
+    /// the very bytes that are offered.
+    fn standing_without_row(&self, claim: &Claim, file_bytes: Option<u64>) -> io::Result<Standing> {
+        if file_bytes.is_none_or(|bytes| bytes == claim.bytes) {
+            return Ok(Standing::Free);
+        }
+        let file = durable::open_regular(&self.layout.tarball(&claim.slot))?;
+        let own = existing::own_receipt(&file, &claim.slot)?;
+        Ok(if own.is_some_and(|own| own.sha256 == claim.sha256) {
+            Standing::Free
+        } else {
+            Standing::Taken
+        })
+    }
+
+    fn standing_by_bytes(&self, claim: &Claim, rows: Vec<Receipt>) -> io::Result<Standing> {
+        let tarball = self.layout.tarball(&claim.slot);
+        let Some(found) = existing::examine(&tarball, |_| ())? else {
+            return Ok(Standing::Free); // gone in this instant: the committer looks again
+        };
+        let is_of_a_row = rows.iter().any(|row| row.sha256 == found.sha256);
+        let ours = rows.into_iter().rfind(|row| row.sha256 == claim.sha256);
+        Ok(match ours {
+            Some(row) if found.sha256 == claim.sha256 => Standing::Stored(Box::new(row)),
+            // What no row is of is damaged, and gives way to what a row is of.
+            Some(_) if !is_of_a_row => Standing::Free,
+            _ => Standing::Taken,
+        })
+    }
+
+    fn file_bytes(&self, slot: &Slot) -> io::Result<Option<u64>> {
+        match fs::symlink_metadata(self.layout.tarball(slot)) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if existing::is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The rows of a slot, oldest first. An index that cannot be read is a fault of the whole store.
+    pub(super) fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
+        self.index
+            .rows_of(slot)
+            .inspect_err(|error| self.condition.failed("read the index", error))
+    }
+}
+
+fn differ(rows: &[Receipt]) -> bool {
+    let digests: HashSet<_> = rows.iter().map(|row| row.sha256).collect();
+    1 < digests.len()
+}
