@@ -28,7 +28,8 @@ mod path;
 pub use self::kept::{read_kept, read_secret};
 pub use self::path::{Owner, Unsafe, check_path_is_roots, owner_of};
 
-use self::account::{Account, is_root, name_of};
+pub use self::account::name_of;
+use self::account::{Account, is_root};
 use self::kept::Kept;
 use self::path::{Walk, open_to_others};
 

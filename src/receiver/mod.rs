@@ -63,7 +63,9 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         config_path,
         Arc::clone(&figures),
     )?;
-    config.listen = http::free_address(config.listen)?;
+    // Kept to the end: until then no other receiver listens there.
+    let own_address = http::OwnAddress::take(config.listen)?;
+    config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
     let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;

@@ -38,6 +38,8 @@ pub use self::fuzzed::request_head as fuzzed_head;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix_net, UnixListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -73,6 +75,8 @@ use crate::wire::{Known, Slot};
 pub const CRATE: &str = "may_minihttp";
 /// A connection costs two descriptors: may_minihttp's and ours.
 pub const FILES_PER_CONNECTION: u64 = 2;
+/// Ports that are tried where any will do.
+const TAKE_TRIES: u32 = 100;
 /// Connections above the cap that are told so; beyond them they are closed without a word.
 pub const TOLD_BEYOND_CAP: u32 = 64;
 
@@ -115,7 +119,7 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-/// Starts to serve on `config.listen`, which [`free_address`] has found. Returns once the port is open.
+/// Starts to serve on `config.listen`, which [`OwnAddress::take`] has found. Returns once the port is open.
 pub fn start(
     config: Config,
     store: Arc<Store>,
@@ -170,15 +174,44 @@ pub fn start(
     Ok(Server { shared, address })
 }
 
-/// may sets SO_REUSEPORT, so a second instance would start silently and take every other
-/// connection: std's listener, which does not, finds out whether the port is free. To be asked before
-/// any program is started: one between its fork and its exec holds our descriptors too, this
-/// listener's among them, and may would be told that the port is taken.
-pub fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
-    let probe = TcpListener::bind(listen).map_err(|error| cannot_listen(listen, &error))?;
-    probe
-        .local_addr()
-        .map_err(|error| cannot_listen(listen, &error))
+/// An address that no other receiver of this machine may listen on, for as long as this is kept.
+pub struct OwnAddress {
+    pub address: SocketAddr,
+    _name: UnixListener,
+}
+
+impl OwnAddress {
+    /// may sets SO_REUSEPORT, so a second instance would start silently and take every other
+    /// connection. std's listener, which does not, finds out whether the port is free; a name of the
+    /// address in the kernel's own space, which only one process can have, keeps it until may
+    /// listens. To be asked before any program is started: one between its fork and its exec holds our
+    /// descriptors too, this listener's among them, and may would be told that the port is taken.
+    ///
+    /// Errors: another program has the address, or this machine has none such.
+    pub fn take(listen: SocketAddr) -> Result<OwnAddress, Failure> {
+        let mut tries_left = TAKE_TRIES;
+        loop {
+            tries_left -= 1;
+            match OwnAddress::try_take(listen) {
+                // Any port will do, and another receiver was about to listen on the one that came.
+                Err(error) if listen.port() == 0 && is_taken(&error) && tries_left > 0 => {}
+                taken => return taken.map_err(|error| cannot_listen(listen, &error)),
+            }
+        }
+    }
+
+    fn try_take(listen: SocketAddr) -> io::Result<OwnAddress> {
+        let address = TcpListener::bind(listen)?.local_addr()?;
+        let name = unix_net::SocketAddr::from_abstract_name(format!("cis490 receive {address}"))?;
+        Ok(OwnAddress {
+            address,
+            _name: UnixListener::bind_addr(&name)?,
+        })
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {

@@ -8,9 +8,8 @@
 //!    until one went through, or a file of our own did, once a minute.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use super::existing::{Identity, is_absent};
 use super::layout::Layout;
 use super::threshold::PROBE;
 use crate::mounts::{Mount, READ_ONLY_REMEDY};
-use crate::{durable, events, sys};
+use crate::{durable, events, owner, sys};
 
 /// After a fault, a file of our own is written so often until that works.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +42,7 @@ impl Home {
     ///
     /// Errors: the marker cannot be opened.
     pub fn of(data_dir: &Path) -> io::Result<Home> {
-        let held = match File::open(Layout::new(data_dir).marker()) {
+        let held = match durable::open_regular(&Layout::new(data_dir).marker()) {
             Err(error) if is_absent(&error) => None,
             opened => Some(Arc::new(opened?)),
         };
@@ -311,28 +310,13 @@ fn of_error(folder: &'static str, error: &io::Error, gone: Unwritable) -> Unwrit
         io::ErrorKind::ReadOnlyFilesystem => Unwritable::ReadOnly("ro".to_owned()),
         io::ErrorKind::PermissionDenied => Unwritable::NotAllowed {
             folder,
-            user: own_user(),
+            user: owner::name_of(sys::effective_user()),
         },
         _ => Unwritable::Unreadable {
             folder,
             why: error.to_string(),
         },
     }
-}
-
-/// By its name, or by its number where it has none here.
-fn own_user() -> String {
-    let Ok(own) = fs::metadata("/proc/self") else {
-        return "of this process".to_owned();
-    };
-    let uid = own.uid().to_string();
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    name.unwrap_or(uid)
 }
 
 /// What an upload needs of incoming/, with a file that nobody else has.
@@ -352,6 +336,8 @@ fn write_probe(layout: &Layout, home: &Home) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::receiver::store::testing::Folder;
     use crate::receiver::store::threshold;

@@ -206,6 +206,9 @@ pub fn backfilled(mib: usize) -> Took {
     assert!(found.is_empty(), "{found:?}");
     let mut after = everything_in(world.dir());
     after.remove("data/index.jsonl").expect("it has rows now");
+    after
+        .remove("data/sequence")
+        .expect("their numbers are noted");
     assert!(
         before
             .iter()

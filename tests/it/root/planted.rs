@@ -130,7 +130,7 @@ fn fill_store(data: &Path) {
     );
 }
 
-const STORE_NAMES: [Names; 11] = [
+const STORE_NAMES: [Names; 12] = [
     &["lock"],
     &["index.jsonl"],
     &["cis490-store"],
@@ -149,6 +149,7 @@ const STORE_NAMES: [Names; 11] = [
         "episodes/lab-1/ep-9.tar.zst",
     ],
     &["scrub.json", "scrub-since.json"],
+    &["sequence", "sequence.tmp"],
     &["incoming"],
     &["episodes"],
     &["quarantine"],
@@ -291,7 +292,15 @@ fn nothing_planted_in_a_queue_acts_with_roots_rights() {
     let receiver = World::with("[version_gate]\nenabled = false\n");
     let config = LAB_HOST.replace("URL", &format!("http://{}", receiver.address()));
     let set_aside = format!("set-aside --commit {COMMIT}");
-    let commands = ["init", "status", &set_aside, "requeue ep-2", "ship --once"];
+    let commands = [
+        "init",
+        "status",
+        &set_aside,
+        "requeue ep-2",
+        "requeue --all",
+        "resend ep-1",
+        "ship --once",
+    ];
     for names in QUEUE_NAMES {
         for plant in PLANTS {
             for command in commands {

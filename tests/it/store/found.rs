@@ -289,7 +289,7 @@ fn a_torn_index_on_a_full_disk_waits_for_room_in_words() {
         world.env("CIS490_FAIL_AT", write.unwrap() + 1);
         world.env("CIS490_FAIL_ERRNO", 28);
         assert!(!world.try_start(), "{world}");
-        assert!(world.log().contains("free some space"), "{world}");
+        assert!(world.log().contains("make room on that disk"), "{world}");
         assert!(world.names("quarantine").is_empty(), "{world}");
     }
     world.start();
