@@ -243,6 +243,14 @@ pub fn set_attribute(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
     sys::set_xattr(file, name, value)
 }
 
+/// Whether an error says that the disk has no room left: the floor, inodes or a quota.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// Cuts a file back to `bytes`.
 pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
     step_on("truncate", || name_of_open(file))?;

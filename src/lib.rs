@@ -10,6 +10,7 @@ pub mod durable;
 pub mod episode;
 pub mod events;
 pub mod failure;
+pub mod file_identity;
 mod folder_lock;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

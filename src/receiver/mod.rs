@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod config;
+mod data_dir;
 pub mod doctor;
 pub mod figures;
 mod heartbeat;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::data_dir::DataDir;
 use super::figures::Figures;
-use super::store::condition::Home;
 use super::vital::{self, Stopper};
 use crate::failure::Failure;
 use crate::names::{CommitHash, EpisodeId, HostId};
@@ -185,7 +185,7 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
 struct Log {
     data_dir: PathBuf,
     /// The folder as it is at start: a disk that is mounted below it gets nothing.
-    home: io::Result<Home>,
+    home: io::Result<DataDir>,
     /// The newest file and its length.
     file: Option<(File, u64)>,
     pace: Pace,
@@ -197,7 +197,7 @@ impl Log {
     fn new(data_dir: &Path) -> Log {
         Log {
             data_dir: data_dir.to_owned(),
-            home: Home::of(data_dir),
+            home: DataDir::open(data_dir),
             file: None,
             pace: Pace::new(Instant::now()),
             in_trouble: false,

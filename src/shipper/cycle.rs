@@ -19,7 +19,7 @@ use super::moves::{self, Judge, Why};
 use super::outbox;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
-use super::reporter::Sent;
+use super::state::reporter::Sent;
 use super::state::{self, StateFile, Trouble};
 use super::transport::{Receiver, Upload};
 use super::{Mode, Outcome, retention};
@@ -405,7 +405,7 @@ impl Shipper {
 
     /// A move stopped half-way: the next scan sees what is true.
     pub fn move_failed(&mut self, id: &EpisodeId, there: &str, error: &io::Error) {
-        if outbox::is_full(error) {
+        if durable::is_full(error) {
             self.disk_full(id, error);
         }
         self.defer(id, None, &format!("cannot move it to {there}/: {error}"));

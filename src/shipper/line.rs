@@ -18,6 +18,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -29,10 +30,11 @@ use ureq::{Error, Timeout};
 
 use super::place::{Place, is_address};
 use super::socket::{Hush, Socket, Stop};
-use super::transport::CONNECT_WAIT;
 use crate::tls::Trust;
 
 /// What ureq knows a `100 Continue` by.
+/// For the name of the receiver to be found, and for the connection.
+pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Makes [`Line`]s.

@@ -29,7 +29,6 @@ mod packing;
 mod place;
 pub mod probe;
 mod progress;
-mod reporter;
 mod retention;
 mod returns;
 mod root;

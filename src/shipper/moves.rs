@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::outbox::{self, Seal, is_full};
+use super::outbox::{self, Seal};
 use super::queue::{self, Identity, Root, Told, is_absent};
 use super::state;
 use crate::durable;
@@ -179,7 +179,7 @@ fn move_out(
     let note_path = there.join(format!("{name}{ending}"));
     match durable::publish(&note_path, note) {
         // The directory is the episode; its tarball can be made again, and makes the room.
-        Err(error) if is_full(&error) && !is_absent(&tarball) => {
+        Err(error) if durable::is_full(&error) && !is_absent(&tarball) => {
             durable::unlink(&tarball)?;
             durable::publish(&note_path, note)?;
         }

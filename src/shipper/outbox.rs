@@ -231,7 +231,7 @@ impl Seal {
 
 impl From<io::Error> for PackFault {
     fn from(error: io::Error) -> PackFault {
-        if is_full(&error) {
+        if durable::is_full(&error) {
             return PackFault::DiskFull(error);
         }
         PackFault::Passing(format!("cannot pack: {error}"))
@@ -252,14 +252,6 @@ impl From<PackError> for PackFault {
             },
         }
     }
-}
-
-/// Whether a write failed for want of room.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::outbox;
+use crate::durable;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock};
 use crate::owner;
@@ -103,7 +103,7 @@ impl Root {
                 "one at a time: systemctl stop the other one first, or let it do the work",
             ),
             NoLock::Io(error) => {
-                let hint = if outbox::is_full(&error) {
+                let hint = if durable::is_full(&error) {
                     "make room on that disk, or free inodes (df -i); nothing is lost".to_owned()
                 } else {
                     owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)")

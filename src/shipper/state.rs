@@ -3,13 +3,15 @@
 //! Counts are not in it: those are read off the folders. Times are for people and decide nothing.
 //! A file that cannot be read is as good as none: a hold is learned again by one refused head.
 
+pub(super) mod reporter;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::reporter::{Reporter, Sent};
+use self::reporter::{Reporter, Sent};
 use crate::clock;
 use crate::durable;
 use crate::events;

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
-use super::line::{LineConnector, PlaceResolver};
+use super::line::{CONNECT_WAIT, LineConnector, PlaceResolver};
 use super::place::Place;
 use super::socket::{Hush, Stop};
 use crate::config::without_user;
@@ -27,7 +27,6 @@ use crate::names::{CommitHash, Sha256Digest};
 use crate::tls::Trust;
 use crate::wire::{self, Problem, Slot};
 
-pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// For the head to be taken.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
 /// For `100 Continue`. Then the body goes unasked: a proxy in between may not know the word.

@@ -8,6 +8,8 @@
 //!    `intake`, which hands over one request at a time, so that this is so for every request.
 //! 3. Once `dead`, whatever is still parsed from the connection is not a request.
 
+pub(super) mod intake;
+
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::RawFd;
@@ -15,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::intake::Intake;
+use self::intake::Intake;
 use crate::sys;
 
 /// What a connection is doing, as far as its deadlines go.

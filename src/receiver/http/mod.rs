@@ -21,7 +21,6 @@ mod fuzzed;
 mod get;
 mod guards;
 mod head;
-mod intake;
 mod meters;
 mod metrics;
 mod page;

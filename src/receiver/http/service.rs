@@ -9,8 +9,8 @@ use may_minihttp::{HttpService, Request, Response};
 
 use super::answer::Answer;
 use super::connection::Connection;
+use super::connection::intake::Unreadable;
 use super::guards::Guarded;
-use super::intake::Unreadable;
 use super::{Exchange, Reply, Shared};
 use crate::events;
 use crate::receiver::refusal::Refusal;

@@ -23,7 +23,7 @@ use super::committer::Finished;
 use super::existing::{self, Examined};
 use super::jobs::{Answer, Ask, Rejected, Wish};
 use super::layout::relative_tarball;
-use super::space::{Promise, is_full};
+use super::space::Promise;
 use super::writer::{self, Filled, Writer};
 use super::{ATTRIBUTE, Published, Store, StoreError};
 use crate::names::Sha256Digest;
@@ -343,7 +343,7 @@ fn create(store: &Store, claim: &Claim) -> io::Result<(PathBuf, File)> {
 
 /// As [`fault`], and health hears of it: other uploads will fail like this one.
 fn fault_of_incoming(store: &Store, claim: &Claim, doing: &str, error: io::Error) -> StoreError {
-    if !is_full(&error) {
+    if !durable::is_full(&error) {
         store.condition.failed(doing, &error);
     }
     fault(claim, doing, error)
@@ -351,7 +351,7 @@ fn fault_of_incoming(store: &Store, claim: &Claim, doing: &str, error: io::Error
 
 /// No room is the operator's business and a 507; anything else is ours, logged here.
 fn fault(claim: &Claim, doing: &str, error: io::Error) -> StoreError {
-    if is_full(&error) {
+    if durable::is_full(&error) {
         return StoreError::Full;
     }
     events::store_fault(&claim.slot, doing, &error);

@@ -17,13 +17,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::condition::Condition;
-use super::existing::{self, Identity};
 use super::index::{Index, Tail};
 use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
 use super::layout::Layout;
 use super::sequence::{IndexFinding, Sequence};
-use super::space::is_full;
 use crate::failure::Failure;
+use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
@@ -211,8 +210,8 @@ impl Committer {
         Ok((row, linked))
     }
 
-    fn expect(&self, slot: &Slot, identity: Identity) -> Result<(), Rejected> {
-        match Identity::at(&self.layout.tarball(slot)) {
+    fn expect(&self, slot: &Slot, identity: FileIdentity) -> Result<(), Rejected> {
+        match FileIdentity::at(&self.layout.tarball(slot)) {
             Ok(Some(found)) if found == identity => Ok(()),
             Ok(_) => Err(Rejected::LookAgain),
             Err(error) => Err(Rejected::Fault(error)),
@@ -236,7 +235,7 @@ impl Committer {
             false => Err(io::ErrorKind::NotFound.into()),
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
-        if linked.as_ref().is_err_and(existing::is_absent) {
+        if linked.as_ref().is_err_and(is_absent) {
             if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
                 unsynced.insert(self.layout.episodes());
             }
@@ -265,7 +264,7 @@ impl Committer {
 
     /// Health hears of it, unless there is just no room.
     fn failed(&self, doing: &str, error: &io::Error) {
-        if !is_full(error) {
+        if !durable::is_full(error) {
             self.condition.failed(doing, error);
         }
     }

@@ -8,68 +8,24 @@
 //!    until one went through, or a file of our own did, once a minute.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use super::existing::{Identity, is_absent};
 use super::layout::Layout;
 use super::threshold::PROBE;
+use crate::file_identity::FileIdentity;
 use crate::mounts::{Mount, READ_ONLY_REMEDY};
+use crate::receiver::data_dir::DataDir;
 use crate::{durable, events, owner, sys};
 
 /// After a fault, a file of our own is written so often until that works.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// An upload needs one for its file and one for a new host's folder; our own small files the others.
 const INODES_MIN: u64 = 4;
-
-/// The folder of a store as it was when it was opened. Whoever writes a file of its own to it asks
-/// first whether it still is that one: a path leads to the disk below when the store's is unmounted.
-#[derive(Clone, Debug)]
-pub struct Home {
-    dir: PathBuf,
-    marker: Option<Identity>,
-    /// Kept open, so that no other file gets its number.
-    _held: Option<Arc<File>>,
-}
-
-impl Home {
-    /// A folder without a marker stays a folder without one.
-    ///
-    /// Errors: the marker cannot be opened.
-    pub fn of(data_dir: &Path) -> io::Result<Home> {
-        let held = match durable::open_regular(&Layout::new(data_dir).marker()) {
-            Err(error) if is_absent(&error) => None,
-            opened => Some(Arc::new(opened?)),
-        };
-        let metadata = held.as_ref().map(|held| held.metadata()).transpose()?;
-        Ok(Home {
-            dir: data_dir.to_owned(),
-            marker: metadata.as_ref().map(Identity::of),
-            _held: held,
-        })
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Errors: another folder is there now, or none.
-    pub fn check(&self) -> io::Result<()> {
-        if Identity::at(&Layout::new(&self.dir).marker())? == self.marker {
-            return Ok(());
-        }
-        let dir = self.dir.display();
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("{dir} is not the store any more that was opened: unmounted, or moved away"),
-        ))
-    }
-}
 
 /// Why the store cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +121,7 @@ impl fmt::Display for Unwritable {
 /// The condition of one store, shared by all that serve it.
 pub struct Condition {
     layout: Layout,
-    home: Home,
+    home: DataDir,
     /// What the last look found.
     found: ArcSwapOption<Unwritable>,
     /// A fault after which nothing has gone through yet.
@@ -181,7 +137,7 @@ struct Failed {
 }
 
 impl Condition {
-    pub fn new(layout: Layout, home: Home) -> Arc<Condition> {
+    pub fn new(layout: Layout, home: DataDir) -> Arc<Condition> {
         Arc::new(Condition {
             layout,
             home,
@@ -191,7 +147,7 @@ impl Condition {
         })
     }
 
-    pub fn home(&self) -> &Home {
+    pub fn home(&self) -> &DataDir {
         &self.home
     }
 
@@ -276,13 +232,13 @@ impl Condition {
 
 /// Why the store of `data_dir` cannot be written by this user, as a look from outside tells.
 pub fn unwritable(data_dir: &Path) -> Option<Unwritable> {
-    let home = Home::of(data_dir).ok()?;
+    let home = DataDir::open(data_dir).ok()?;
     look(&Layout::new(data_dir), &home).err()
 }
 
-fn look(layout: &Layout, home: &Home) -> Result<(), Unwritable> {
-    match Identity::at(&layout.marker()) {
-        Ok(Some(found)) if Some(found) == home.marker => {}
+fn look(layout: &Layout, home: &DataDir) -> Result<(), Unwritable> {
+    match FileIdentity::at(&layout.marker()) {
+        Ok(Some(found)) if Some(found) == home.marker() => {}
         Ok(Some(_)) => return Err(Unwritable::Another),
         Ok(None) => return Err(Unwritable::Gone),
         Err(error) => return Err(of_error("data_dir", &error, Unwritable::Gone)),
@@ -320,7 +276,7 @@ fn of_error(folder: &'static str, error: &io::Error, gone: Unwritable) -> Unwrit
 }
 
 /// What an upload needs of incoming/, with a file that nobody else has.
-fn write_probe(layout: &Layout, home: &Home) -> io::Result<()> {
+fn write_probe(layout: &Layout, home: &DataDir) -> io::Result<()> {
     home.check()?;
     let path = layout.incoming().join(PROBE);
     durable::unlink(&path)?;
@@ -344,7 +300,7 @@ mod tests {
 
     fn condition(folder: &Folder) -> Arc<Condition> {
         threshold::make(folder.path()).unwrap();
-        let home = Home::of(folder.path()).unwrap();
+        let home = DataDir::open(folder.path()).unwrap();
         Condition::new(Layout::new(folder.path()), home)
     }
 

@@ -1,8 +1,7 @@
 //! What a stored file says for itself: its bytes, and the receipt that it carries as an attribute.
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -11,47 +10,15 @@ use sha2::{Digest, Sha256};
 use super::ATTRIBUTE;
 use super::layout::relative_tarball;
 use crate::episode::{Meta, ReadError};
+use crate::file_identity::FileIdentity;
 use crate::names::Sha256Digest;
 use crate::wire::{Receipt, Slot};
 use crate::{clock, durable, episode, sys};
 
-/// Which file it is, whatever its name. Two names with one identity are one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    pub fn of(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
-
-    /// `None` if there is no file. A link is what it is, not what it leads to.
-    pub fn at(path: &Path) -> io::Result<Option<Identity>> {
-        match fs::symlink_metadata(path) {
-            Ok(metadata) => Ok(Some(Identity::of(&metadata))),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Whether an error says that there is no file, or that a part of its path is no folder.
-pub fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
-}
-
 /// A file whose every byte was read.
 pub struct Examined {
     pub file: File,
-    pub identity: Identity,
+    pub identity: FileIdentity,
     pub bytes: u64,
     pub sha256: Sha256Digest,
 }
@@ -62,7 +29,7 @@ pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let identity = Identity::of(&file.metadata()?);
+    let identity = FileIdentity::of(&file.metadata()?);
     let mut hasher = Sha256::new();
     let mut block = vec![0; 64 << 10];
     let mut bytes = 0;

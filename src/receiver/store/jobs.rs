@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::existing::Identity;
-use super::space::is_full;
+use crate::durable;
+use crate::file_identity::FileIdentity;
 use crate::wire::Receipt;
 
 /// One file that is to be stored under its name.
@@ -39,9 +39,9 @@ pub enum Wish {
     /// Link it: nothing is there.
     Link,
     /// The file under the name is this one, and its bytes are the row's, synced.
-    Keep(Identity),
+    Keep(FileIdentity),
     /// The file under the name is this one, damaged: set it aside, then link.
-    Replace(Identity),
+    Replace(FileIdentity),
 }
 
 pub type Answer = Result<Stored, Rejected>;
@@ -65,7 +65,7 @@ pub enum Rejected {
 
 impl Rejected {
     pub fn of(error: io::Error) -> Rejected {
-        match is_full(&error) {
+        match durable::is_full(&error) {
             true => Rejected::Full,
             false => Rejected::Fault(error),
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable;
 use crate::names::{EpisodeId, HostId};
+use crate::receiver::data_dir::MARKER;
 use crate::wire::Slot;
 
 pub const TARBALL_ENDING: &str = ".tar.zst";
@@ -36,7 +37,7 @@ impl Layout {
 
     /// Marks the folder as a store, with its format version.
     pub fn marker(&self) -> PathBuf {
-        self.root.join("cis490-store")
+        self.root.join(MARKER)
     }
 
     pub fn lock(&self) -> PathBuf {

@@ -54,6 +54,7 @@ use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
+use crate::receiver::data_dir::DataDir;
 use crate::receiver::figures::Figures;
 use crate::receiver::vital::{Pong, Stopper};
 use crate::wire::{GatePlace, Receipt, Slot};
@@ -66,7 +67,7 @@ pub use self::standing::Standing;
 
 use self::buffers::Buffers;
 use self::committer::Committer;
-use self::condition::{Condition, Home, Unwritable};
+use self::condition::{Condition, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
 use self::recovery::Recovered;
@@ -267,7 +268,7 @@ impl Opened {
             );
             Failure::new(format!("cannot open {}: {error}", path.display()), hint)
         };
-        let home = Home::of(data_dir).map_err(|error| cannot(layout.marker(), error))?;
+        let home = DataDir::open(data_dir).map_err(|error| cannot(layout.marker(), error))?;
         let was_there = layout.index().exists();
         let (index, mut tail) =
             Index::open(&layout, &figures).map_err(|error| cannot(layout.index(), error))?;

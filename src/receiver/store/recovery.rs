@@ -10,11 +10,12 @@ use std::io;
 use std::path::Path;
 
 use super::committer::Committer;
-use super::existing::{self, Identity};
+use super::existing;
 use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, slot_of_partial};
 use super::threshold;
 use crate::failure::Failure;
+use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events, owner};
 
@@ -70,9 +71,9 @@ fn slot_of(entry: &DirEntry) -> Option<Slot> {
 }
 
 /// The file, if the final name is that very file too.
-fn published_file(layout: &Layout, path: &Path, slot: &Slot) -> io::Result<Option<Identity>> {
-    let incoming = Identity::at(path)?;
-    let stored = Identity::at(&layout.tarball(slot))?;
+fn published_file(layout: &Layout, path: &Path, slot: &Slot) -> io::Result<Option<FileIdentity>> {
+    let incoming = FileIdentity::at(path)?;
+    let stored = FileIdentity::at(&layout.tarball(slot))?;
     Ok(incoming.filter(|_| incoming == stored))
 }
 
@@ -82,7 +83,7 @@ fn finish(
     committer: &mut Committer,
     path: &Path,
     slot: &Slot,
-    identity: Identity,
+    identity: FileIdentity,
 ) -> Result<(), Failure> {
     let receipt = make_sure_of(layout, slot)
         .map_err(|error| cannot("make sure of", &layout.tarball(slot), &error))?;

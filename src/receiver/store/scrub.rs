@@ -20,14 +20,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::backfill::{cannot_read, entries, host_of, slot_of};
-use super::condition::Home;
-use super::existing::{self, Identity, is_absent};
+use super::existing;
 use super::index::Index;
 use super::layout::Layout;
 use super::pacer::Pacer;
 use super::{rows, threshold};
 use crate::failure::Failure;
+use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::Sha256Digest;
+use crate::receiver::data_dir::DataDir;
 use crate::wire::{Receipt, Slot};
 use crate::{clock, durable, sys};
 
@@ -191,7 +192,7 @@ pub fn scrub(
         noted: Instant::now(),
         can_note: true,
         place,
-        home: Home::of(data_dir).map_err(|error| cannot_read(&layout.marker(), &error))?,
+        home: DataDir::open(data_dir).map_err(|error| cannot_read(&layout.marker(), &error))?,
         layout,
         tell,
     };
@@ -214,13 +215,13 @@ struct Scrub<'a> {
     can_note: bool,
     /// Where the pass is kept.
     place: PathBuf,
-    home: Home,
+    home: DataDir,
     tell: &'a mut dyn FnMut(News),
 }
 
 /// A file that was read from end to end.
 struct Digested {
-    identity: Identity,
+    identity: FileIdentity,
     sha256: Sha256Digest,
     /// What the receipt that it carries says, if that is something else.
     lost: Option<Sha256Digest>,
@@ -324,7 +325,7 @@ impl Scrub<'_> {
             if rows.iter().any(|row| row.sha256 == digested.sha256) {
                 return Ok(());
             }
-            let stays = Identity::at(path).is_ok_and(|now| now == Some(digested.identity));
+            let stays = FileIdentity::at(path).is_ok_and(|now| now == Some(digested.identity));
             if stays {
                 let why = format!(
                     "its bytes have the digest {}, its row says {}",
@@ -370,12 +371,12 @@ impl Scrub<'_> {
     }
 
     /// Whether the file has a second name in incoming/: the receiver is about to give it its row.
-    fn is_under_way(&self, slot: &Slot, identity: Identity) -> bool {
+    fn is_under_way(&self, slot: &Slot, identity: FileIdentity) -> bool {
         let prefix = format!("{}~{}~", slot.host, slot.episode);
         let incoming = fs::read_dir(self.layout.incoming()).into_iter().flatten();
         incoming.flatten().any(|entry| {
             let is_ours = entry.file_name().to_string_lossy().starts_with(&prefix);
-            is_ours && Identity::at(&entry.path()).is_ok_and(|there| there == Some(identity))
+            is_ours && FileIdentity::at(&entry.path()).is_ok_and(|there| there == Some(identity))
         })
     }
 
@@ -386,7 +387,7 @@ impl Scrub<'_> {
             other => other?,
         };
         sys::forget_cached(&file);
-        let identity = Identity::of(&file.metadata()?);
+        let identity = FileIdentity::of(&file.metadata()?);
         let mut hasher = Sha256::new();
         let mut block = vec![0; BLOCK_BYTES];
         loop {

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::Home;
 use super::index::Tail;
 use super::layout::{Layout, TARBALL_ENDING};
 use super::rows::SEQ_MAX;
 use crate::failure::Failure;
+use crate::receiver::data_dir::DataDir;
 use crate::{clock, durable, events, owner};
 
 /// How far `next` is raised at once.
@@ -30,7 +30,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The file, as the committer keeps it.
 pub struct Sequence {
-    home: Home,
+    home: DataDir,
     path: PathBuf,
     /// What lies in the file.
     kept: Kept,
@@ -97,7 +97,7 @@ impl Sequence {
     ///
     /// Errors: the file cannot be read, or what was found cannot be kept.
     pub fn open(
-        home: &Home,
+        home: &DataDir,
         layout: &Layout,
         was_there: bool,
         tail: &mut Tail,
@@ -132,7 +132,7 @@ impl Sequence {
             let next = tail.next_seq;
             // Without room for this file there is none for a row, and the next start finds it again.
             if let Err(error) = sequence.write(next, tail)
-                && !super::space::is_full(&error)
+                && !durable::is_full(&error)
             {
                 return Err(cannot("write", error));
             }
@@ -322,7 +322,7 @@ mod tests {
         let was_there = layout.index().exists();
         let figures = Figures::new(std::iter::empty());
         let (_, mut tail) = Index::open(&layout, &figures).unwrap();
-        let home = Home::of(folder.path()).unwrap();
+        let home = DataDir::open(folder.path()).unwrap();
         let sequence = Sequence::open(&home, &layout, was_there, &mut tail).unwrap();
         (sequence, tail)
     }

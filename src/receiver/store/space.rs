@@ -114,14 +114,6 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error says that there is no room: 507 and not 500.
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
 /// What one upload still has coming that is not allocated: a body in one block, or any where the
 /// filesystem allocates only when written to. Dropping it gives the rest back.
 #[derive(Debug)]
@@ -191,12 +183,16 @@ mod tests {
     fn a_promise_that_is_given_counts_for_the_next() {
         let folder = Folder::new("space");
         let allowance = Arc::new(Allowance::new(folder.path(), 0));
-        assert!(is_full(&allowance.promise(u64::MAX / 4).unwrap_err()));
+        assert!(durable::is_full(
+            &allowance.promise(u64::MAX / 4).unwrap_err()
+        ));
         let free = allowance.look().unwrap().free;
         // Two of which each alone fits.
         let promise = allowance.promise(free / 3 * 2).unwrap();
         assert_eq!(allowance.look().unwrap().reserved, free / 3 * 2);
-        assert!(is_full(&allowance.promise(free / 3 * 2).unwrap_err()));
+        assert!(durable::is_full(
+            &allowance.promise(free / 3 * 2).unwrap_err()
+        ));
         drop(promise);
         assert_eq!(allowance.look().unwrap().reserved, 0);
         drop(allowance.promise(free / 3 * 2).unwrap());
@@ -207,7 +203,7 @@ mod tests {
         let folder = Folder::new("space");
         let allowance = Arc::new(Allowance::new(folder.path(), 0));
         let taken = allowance.take(u64::MAX / 4, || panic!("no file must be made"));
-        assert!(is_full(&taken.unwrap_err()));
+        assert!(durable::is_full(&taken.unwrap_err()));
         let path = folder.path().join("file");
         let (file, promise) = allowance
             .take(1 << 20, || durable::create_new(&path))

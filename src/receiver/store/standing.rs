@@ -11,6 +11,7 @@ use std::io;
 
 use super::{Store, existing};
 use crate::durable;
+use crate::file_identity::is_absent;
 use crate::receiver::Claim;
 use crate::wire::{Receipt, Slot};
 
@@ -81,7 +82,7 @@ impl Store {
     fn file_bytes(&self, slot: &Slot) -> io::Result<Option<u64>> {
         match fs::symlink_metadata(self.layout.tarball(slot)) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(error) if existing::is_absent(&error) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

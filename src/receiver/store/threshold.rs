@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::ATTRIBUTE;
 use super::layout::Layout;
-use super::space::is_full;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock};
 use crate::receiver::config::Config;
@@ -184,7 +183,7 @@ fn init_command(config_path: &Path, data_dir: &Path) -> String {
 pub fn probe(layout: &Layout) -> Result<(), Failure> {
     let (from, to) = (layout.incoming().join(PROBE), layout.episodes().join(PROBE));
     match try_links(layout, &from, &to) {
-        Err(error) if !is_full(&error) => Err(why_not(layout, &error)),
+        Err(error) if !durable::is_full(&error) => Err(why_not(layout, &error)),
         _ => Ok(()),
     }
 }
@@ -197,7 +196,7 @@ fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
             events::no_attributes(layout.root());
         }
-        Err(error) if !is_full(&error) => events::store_untidy(from, error),
+        Err(error) if !durable::is_full(&error) => events::store_untidy(from, error),
         _ => {}
     }
     let linked = durable::link_new(from, to);

@@ -262,8 +262,9 @@ mod tests {
     use super::*;
     use crate::names::Sha256Digest;
     use crate::receiver::Claim;
+    use crate::receiver::data_dir::DataDir;
     use crate::receiver::figures::Figures;
-    use crate::receiver::store::condition::{Condition, Home};
+    use crate::receiver::store::condition::Condition;
     use crate::receiver::store::index::Index;
     use crate::receiver::store::jobs::{Answer, Ask, Rejected, Wish};
     use crate::receiver::store::layout::Layout;
@@ -278,7 +279,7 @@ mod tests {
         fs::write(layout.index(), "").unwrap();
         let figures = Figures::new(std::iter::empty());
         let (index, mut tail) = Index::open(&layout, &figures).unwrap();
-        let home = Home::of(folder.path()).unwrap();
+        let home = DataDir::open(folder.path()).unwrap();
         let sequence = Sequence::open(&home, &layout, true, &mut tail).unwrap();
         let condition = Condition::new(layout.clone(), home);
         let index = Arc::new(index);

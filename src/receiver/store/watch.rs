@@ -1,18 +1,17 @@
 //! Whether the open index is still the one under its name, and as long as it was left: that nobody has
 //! moved, replaced, cut or written it. What was appended to another one, nobody would find again.
 
+use crate::file_identity::FileIdentity;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-
-use super::existing::Identity;
 
 /// Errors say what was done to it.
 pub fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
     let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
     let ours = open.metadata().map_err(cannot)?;
-    match Identity::at(path).map_err(cannot)? {
-        Some(named) if named == Identity::of(&ours) => {}
+    match FileIdentity::at(path).map_err(cannot)? {
+        Some(named) if named == FileIdentity::of(&ours) => {}
         Some(_) => return Err("another file has its name: it was replaced".to_owned()),
         None => return Err("its name is gone: it was moved or removed".to_owned()),
     }

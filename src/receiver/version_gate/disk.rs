@@ -14,7 +14,7 @@ use super::window::Window;
 use super::withdrawn::Withdrawn;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
-use crate::receiver::store::condition::Home;
+use crate::receiver::data_dir::DataDir;
 use crate::wire::Source;
 use crate::{clock, durable, events};
 
@@ -27,7 +27,7 @@ const BYTES_MAX: u64 = 2 << 20;
 pub struct WindowFile {
     path: PathBuf,
     /// The folder as it is at start; `None` if it cannot be looked at: then nothing is written.
-    home: Option<Home>,
+    home: Option<DataDir>,
     origin: Origin,
     written: Option<Written>,
 }
@@ -91,7 +91,7 @@ impl WindowFile {
         };
         WindowFile {
             path: data_dir.join("window.json"),
-            home: Home::of(data_dir).ok(),
+            home: DataDir::open(data_dir).ok(),
             origin: Origin {
                 url: config.forgejo_url.clone(),
                 repository,
@@ -160,7 +160,7 @@ impl WindowFile {
         let mut text = serde_json::to_vec(&content)?;
         text.push(b'\n');
         let home = self.home.as_ref();
-        home.map_or(Err(io::ErrorKind::NotFound.into()), Home::check)?;
+        home.map_or(Err(io::ErrorKind::NotFound.into()), DataDir::check)?;
         durable::publish(&self.path, &text)
     }
 

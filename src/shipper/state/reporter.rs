@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::state::{State, Uploading};
+use super::{State, Uploading};
 
 /// An upload that is over before that is not written down: nobody could have read it.
 const FIRST_AFTER: Duration = Duration::from_millis(500);

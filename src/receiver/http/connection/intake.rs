@@ -27,8 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::connection::{Connection, now_ms};
-use super::head::HEAD_BYTES_MAX;
+use super::{Connection, now_ms};
+use crate::receiver::http::head::HEAD_BYTES_MAX;
 use crate::receiver::refusal::Refusal;
 use crate::sys;
 
