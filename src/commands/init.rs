@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::Owner;
+use super::side::{Owner, owner_of, the_one_there};
 use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
@@ -15,30 +15,47 @@ use crate::shipper::config as shipper;
 use crate::shipper::queue;
 
 /// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
-/// lab host's root. Nothing that is there is changed; doing it twice is as doing it once
+/// lab host's root. What is there already stays as it is; running it again is harmless
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "init",
+    example = "cis490 init",
     example = "cis490 init --config /etc/cis490/receiver.toml"
 )]
 pub struct Init {
-    /// receiver.toml or shipper.toml; its keys say which of the two it is
+    /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
-    config: PathBuf,
-    /// the store to make, instead of the data_dir of the configuration
+    config: Option<PathBuf>,
+    /// make this receiver's folder, instead of the data_dir of a configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// make this lab host's folder, instead of the root of a configuration
+    #[argh(option)]
+    root: Option<PathBuf>,
 }
 
 impl Init {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        if let Some(data_dir) = &self.data_dir {
-            return make_store(data_dir);
+        match (&self.data_dir, &self.root) {
+            (Some(_), Some(_)) => Err(Failure::new(
+                "--data-dir is a receiver's folder and --root is a lab host's: give one of them",
+                "a machine that is both has two folders: run init twice",
+            )),
+            (Some(data_dir), None) => make_store(data_dir),
+            (None, Some(root)) => make_root(root),
+            (None, None) => self.make_configured(),
         }
-        match Owner::of(&self.config)? {
-            Owner::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
-            Owner::LabHost => make_root(&shipper::Config::load(&self.config, None)?.root),
+    }
+
+    fn make_configured(&self) -> Result<ExitCode, Failure> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => the_one_there()?,
+        };
+        match owner_of(&path)? {
+            Owner::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
+            Owner::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
         }
     }
 }

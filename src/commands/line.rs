@@ -1,4 +1,5 @@
-//! The command line: parsed, and told in words when it is not right, with the name that was meant.
+//! The command line: parsed, and answered in words if it is wrong, with the name that was probably
+//! meant.
 
 use std::env;
 use std::process::ExitCode;
@@ -6,11 +7,13 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
 use super::Cis490;
+use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
+pub use crate::human::nearest;
 use crate::terminal::print;
 
-/// Parses the command line of this process. What is asked for in passing (`--help`) or not right
-/// is told here; the exit status is the error.
+/// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
+/// is then the error.
 pub fn parse() -> Result<Cis490, ExitCode> {
     let words = words().map_err(|failure| failure.report())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -35,7 +38,7 @@ pub fn help_of(command: Option<&str>) -> Result<String, Failure> {
     }
 }
 
-/// The words after the program's name, as the parser wants them: `--option=value` becomes two.
+/// The words after the program's name in the parser's form: `--option=value` becomes two.
 fn words() -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     for word in env::args_os().skip(1) {
@@ -47,8 +50,12 @@ fn words() -> Result<Vec<String>, Failure> {
         })?;
         words.push(word);
     }
-    if let Some(first) = words.first_mut().filter(|first| *first == "help") {
-        *first = "explain".to_owned();
+    if let Some(first) = words.first_mut() {
+        match first.as_str() {
+            "help" => *first = "explain".to_owned(),
+            "version" => *first = "--version".to_owned(),
+            _ => {}
+        }
     }
     let info = Cis490::get_args_info();
     let command = command_of(&info, &words);
@@ -63,7 +70,7 @@ fn words() -> Result<Vec<String>, Failure> {
     Ok(words.into_iter().flat_map(split).collect())
 }
 
-/// The command that is named by the first word that is no option.
+/// The command that the first word names which is no option.
 fn command_of<'a>(
     info: &'a CommandInfoWithArgs,
     words: &[impl AsRef<str>],
@@ -74,7 +81,7 @@ fn command_of<'a>(
     Some(&found.command)
 }
 
-/// The parser's complaint, as all that we tell: what is wrong, and what to do.
+/// The parser's complaint in our form: what is wrong, and what to do.
 fn not_right(words: &[&str], complaint: &str) -> Failure {
     let info = Cis490::get_args_info();
     let command = command_of(&info, words);
@@ -85,10 +92,10 @@ fn not_right(words: &[&str], complaint: &str) -> Failure {
     let Some(unknown) = complaint.trim().strip_prefix("Unrecognized argument: ") else {
         let complaint = complaint.trim().trim_end_matches('.');
         let lines: Vec<&str> = complaint.lines().map(str::trim).collect();
-        return Failure::new(
-            uncapitalised(&lines.join(" ")),
-            format!("{help} tells more"),
-        );
+        let complaint = lines.join(" ");
+        return bad_value(&complaint, &help).unwrap_or_else(|| {
+            Failure::new(uncapitalised(&complaint), format!("{help} says more"))
+        });
     };
     let in_command = command.map_or(&info, |command| command);
     let flags = in_command.flags.iter().map(|flag| flag.long);
@@ -97,74 +104,34 @@ fn not_right(words: &[&str], complaint: &str) -> Failure {
     let what = match (unknown.starts_with('-'), command) {
         (true, Some(command)) => format!("cis490 {} has no option {unknown}", command.name),
         (true, None) => format!("there is no option {unknown}"),
-        (false, Some(command)) => format!("cis490 {} takes no {unknown:?}", command.name),
+        (false, Some(command)) => format!("cis490 {} does not accept {unknown:?}", command.name),
         (false, None) => format!("there is no command {unknown}"),
     };
     let hint = match nearest(unknown, known) {
-        Some(meant) => format!("did you mean {meant}? {help} lists what there is"),
-        None => format!("{help} lists what there is"),
+        Some(meant) => format!("did you mean {meant}? {help} lists them all"),
+        None => format!("{help} lists them all"),
     };
     Failure::new(what, hint)
+}
+
+/// A value that an option does not accept. The parser's words are those of `from_str`, which begin
+/// with "accepts" where they are ours.
+fn bad_value(complaint: &str, help: &str) -> Option<Failure> {
+    let rest = complaint.strip_prefix("Error parsing ")?;
+    let (_, rest) = rest.split_once('\'')?;
+    let (option, rest) = rest.split_once("' with value '")?;
+    let (value, why) = rest.split_once("': ")?;
+    Some(match why.strip_prefix(ACCEPTS) {
+        Some(allowed) => Failure::new(
+            format!("{option} {value} is not allowed"),
+            format!("{option} accepts {allowed}"),
+        ),
+        None => Failure::new(format!("{option}: {why}"), format!("{help} says more")),
+    })
 }
 
 fn uncapitalised(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_ascii_lowercase());
     first.into_iter().chain(chars).collect()
-}
-
-/// What was most likely meant: the known name that takes the fewest slips to `unknown`, or of which
-/// it is the beginning; `None` if nothing is near.
-pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips_max = unknown.trim_start_matches('-').chars().count().div_ceil(3);
-    let measured = known.map(|name| {
-        let begins = unknown.len() > 2 && name.starts_with(unknown);
-        (if begins { 1 } else { slips(unknown, name) }, name)
-    });
-    let (slips, name) = measured.min_by_key(|(slips, _)| *slips)?;
-    (slips <= slips_max).then_some(name)
-}
-
-/// How many letters must be added, left out, changed or swapped with their neighbour.
-fn slips(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
-    for i in 1..=from.len() {
-        let mut row = vec![i];
-        for j in 1..=to.len() {
-            let same = usize::from(from[i - 1] != to[j - 1]);
-            let mut least = (rows[i - 1][j] + 1)
-                .min(row[j - 1] + 1)
-                .min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_near_name_is_found_and_no_far_one() {
-        let known = ["status", "ship", "scrub", "--config", "--json"];
-        for (unknown, meant) in [
-            ("stauts", Some("status")),
-            ("stat", Some("status")),
-            ("shp", Some("ship")),
-            ("scurb", Some("scrub")),
-            ("--jsn", Some("--json")),
-            ("--conf", Some("--config")),
-            ("frobnicate", None),
-            ("x", None),
-            ("--x", None),
-        ] {
-            assert_eq!(nearest(unknown, known.into_iter()), meant, "{unknown}");
-        }
-    }
 }

@@ -22,7 +22,7 @@ pub struct Man {
     /// a command; without one the page of the program
     #[argh(positional)]
     command: Option<String>,
-    /// write cis490.1, cis490-status.1 and so on to this folder
+    /// write cis490.1, cis490-status.1 and so on to this folder, which is made if it is missing
     #[argh(option)]
     dir: Option<PathBuf>,
 }
@@ -31,6 +31,12 @@ impl Man {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let info = Cis490::get_args_info();
         if let Some(dir) = &self.dir {
+            fs::create_dir_all(dir).map_err(|error| {
+                Failure::new(
+                    format!("cannot make {}: {error}", dir.display()),
+                    "name a folder that you may make or write to",
+                )
+            })?;
             let pages = info.commands.iter().map(|command| Some(command.name));
             for name in std::iter::once(None).chain(pages) {
                 let path = dir.join(format!("{}.1", title(name)));
@@ -38,7 +44,7 @@ impl Man {
                 fs::write(&path, text).map_err(|error| {
                     Failure::new(
                         format!("cannot write {}: {error}", path.display()),
-                        "name a folder that is there and that you may write to",
+                        "name a folder that you may make or write to",
                     )
                 })?;
             }

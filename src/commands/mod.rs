@@ -35,7 +35,7 @@ use crate::version;
 #[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
     /// print version, commit and target, and exit
-    #[argh(switch)]
+    #[argh(switch, short = 'V')]
     version: bool,
     #[argh(subcommand)]
     command: Option<Command>,

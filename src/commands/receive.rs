@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::config::values::listen_option;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver;
@@ -23,7 +24,7 @@ pub struct Receive {
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
     /// listen here instead of where the configuration says; port 0 takes a free one
-    #[argh(option)]
+    #[argh(option, from_str_fn(listen_option))]
     listen: Option<SocketAddr>,
     /// store here instead of where the configuration says
     #[argh(option)]

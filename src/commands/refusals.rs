@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::config::values::count_option;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -36,7 +37,7 @@ pub struct Refusals {
     #[argh(option)]
     reason: Option<String>,
     /// show so many of the newest (default: 20)
-    #[argh(option, default = "20")]
+    #[argh(option, default = "20", from_str_fn(count_option))]
     last: usize,
     /// print each as a line of JSON: members are added, never renamed or removed
     #[argh(switch)]

