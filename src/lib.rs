@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fuzzing;
 pub mod histogram;
 pub mod human;
+pub mod lock;
 pub mod names;
 pub mod receiver;
 #[cfg(test)]

@@ -1,37 +1,90 @@
-//! What a person sees: text for a terminal, and the same text plain for everybody else.
+//! What a person sees: text for a terminal, and the same text plain for everybody else. All that
+//! commands print goes through this file, so that no closed pipe and no full disk ends their work.
 //!
 //! Colour comes only where stdout is a terminal that can show it and `NO_COLOR` is not set.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use crate::failure::Failure;
 use crate::sys;
 
-/// Wider than this nobody likes to read.
+/// Wider lines are hard to read.
 const READABLE_COLUMNS: usize = 100;
 const USUAL_COLUMNS: usize = 80;
 
-/// Writes output. A reader that has gone away (`| head`) is no fault.
-///
-/// Errors: stdout took it not, as on a full disk.
-pub fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            format!("cannot write the output: {error}"),
-            "see where stdout goes: is that disk full?",
-        )),
-        _ => Ok(()),
+/// Prints a line of output, with the arguments of `format!`. Output that cannot be written never
+/// ends the work; see [`say_line`].
+macro_rules! say {
+    ($($words:tt)*) => {
+        $crate::terminal::say_line(format_args!($($words)*))
+    };
+}
+
+/// Prints a line to stderr, with the arguments of `format!`; if it cannot be written it is lost.
+macro_rules! warn_user {
+    ($($words:tt)*) => {
+        $crate::terminal::warn_line(format_args!($($words)*))
+    };
+}
+
+pub(crate) use {say, warn_user};
+
+/// Why stdout accepts no more: the first error, after which nothing is written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line of output. The first that cannot be written is the last that is tried, and
+/// [`lost_output`] then knows why: the work goes on, since it may be in the middle of a change.
+pub fn say_line(words: fmt::Arguments<'_>) {
+    write_out(&format!("{words}\n"));
+}
+
+/// Prints a line to stderr, or loses it.
+pub fn warn_line(words: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{words}\n").as_bytes());
+}
+
+fn write_out(text: &str) {
+    if LOST.get().is_some() {
+        return;
     }
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    if let Err(error) = written.and_then(|()| stdout.flush()) {
+        let _ = LOST.set(error);
+    }
+}
+
+/// Whether nobody reads the output any more: a command that only prints can end.
+pub fn is_closed() -> bool {
+    LOST.get().is_some()
+}
+
+/// What the person must know of output that was lost. A reader that has gone away (`| head`) has
+/// had enough, which is no fault.
+pub fn lost_output() -> Option<Failure> {
+    let error = LOST.get()?;
+    (error.kind() != ErrorKind::BrokenPipe).then(|| {
+        Failure::new(
+            format!("cannot write the output: {error}"),
+            "look where stdout goes: is that disk full?",
+        )
+    })
+}
+
+/// Prints the whole text of a command that only prints.
+///
+/// Errors: stdout did not accept it, as on a full disk.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write_out(text);
+    lost_output().map_or(Ok(()), Err)
 }
 
 /// Columns to fill on stdout.
 pub fn columns() -> usize {
-    let told = sys::terminal_columns(&io::stdout()).map_or(USUAL_COLUMNS, usize::from);
-    told.clamp(40, READABLE_COLUMNS)
+    let columns = sys::terminal_columns(&io::stdout()).map_or(USUAL_COLUMNS, usize::from);
+    columns.clamp(40, READABLE_COLUMNS)
 }
 
 /// Colours, or none.
@@ -41,7 +94,7 @@ pub struct Paint {
 }
 
 impl Paint {
-    /// As befits where stdout goes.
+    /// Colours if stdout is a terminal that shows them.
     pub fn for_stdout() -> Paint {
         Paint {
             on: io::stdout().is_terminal() && may_colour(),
@@ -80,7 +133,7 @@ impl Paint {
     }
 }
 
-/// Whether a terminal may be given colours: `NO_COLOR` unset or empty, and not a dumb one.
+/// Whether a terminal may get colours: `NO_COLOR` is unset or empty, and the terminal is not dumb.
 pub fn may_colour() -> bool {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

@@ -10,6 +10,7 @@ use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, Task, backfill};
+use crate::terminal::{say, warn_user};
 
 /// add index rows for stored tarballs that lack one, read from the tarballs themselves.
 /// The receiver must be stopped; files are not touched
@@ -54,15 +55,17 @@ impl Backfill {
         teller.progress.wipe();
         let summary = summary?;
         if self.dry_run {
-            println!("nothing was changed: this was a dry run");
+            say!("nothing was changed: this was a dry run");
         } else {
-            println!(
+            say!(
                 "{} rows added, {} odd things left alone, {} files failed",
-                summary.added, summary.odd, summary.failed
+                summary.added,
+                summary.odd,
+                summary.failed
             );
         }
         if summary.set_aside > 0 {
-            println!(
+            say!(
                 "{} rotten files set aside in quarantine/: send them again from the lab host, or bring them back from a backup",
                 summary.set_aside
             );
@@ -95,16 +98,14 @@ impl Teller {
                 bytes,
             } => {
                 self.progress.begin(bytes);
-                println!(
-                    "{with_row} episodes have a row, {without} have none ({bytes} bytes to read)"
-                );
+                say!("{with_row} episodes have a row, {without} have none ({bytes} bytes to read)");
             }
-            News::Added(row) => println!("added {}/{} {}", row.host, row.episode, row.sha256),
-            News::WouldAdd(slot) => println!("would add {slot}"),
+            News::Added(row) => say!("added {}/{} {}", row.host, row.episode, row.sha256),
+            News::WouldAdd(slot) => say!("would add {slot}"),
             News::SetAside { slot, kept_as } => {
-                println!("set aside {slot}, rotten: {}", kept_as.display());
+                say!("set aside {slot}, rotten: {}", kept_as.display());
             }
-            News::WouldSetAside(slot) => println!("would set aside {slot}, which is rotten"),
+            News::WouldSetAside(slot) => say!("would set aside {slot}, which is rotten"),
             News::Odd { path, why } => complain("odd", path, &why),
             News::Failed { path, why } => complain("failed", path, &why),
             News::Read { .. } => {}
@@ -114,5 +115,5 @@ impl Teller {
 
 /// `{:?}` escapes what a strange name could do to a terminal.
 fn complain(what: &str, path: &Path, why: &str) {
-    eprintln!("{what}: {path:?}: {why}");
+    warn_user!("{what}: {path:?}: {why}");
 }

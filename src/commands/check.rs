@@ -12,6 +12,7 @@ use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, Receiver, Stop};
 use crate::sys::{self, Signal};
+use crate::terminal::say;
 use crate::wire::GateVerdict;
 
 /// ask the receiver whether episodes made by the local code would get in
@@ -58,16 +59,16 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
         answer.problem(),
     ) {
         (200, Some(verdict), _) if verdict.allowed => {
-            println!("admitted: commit {commit}{}", place(&verdict));
+            say!("admitted: commit {commit}{}", place(&verdict));
             Ok(ExitCode::SUCCESS)
         }
         (412, _, Some(problem)) => {
-            println!("refused: {}", problem.detail);
+            say!("refused: {}", problem.detail);
             if let Some(remediation) = &problem.remediation {
-                println!("\npaste this on the lab host:\n");
+                say!("\npaste this on the lab host:\n");
                 events::remediation_lines(remediation)
                     .iter()
-                    .for_each(|line| println!("    {line}"));
+                    .for_each(|line| say!("    {line}"));
             }
             Ok(ExitCode::from(EXIT_REFUSED))
         }

@@ -54,11 +54,11 @@ impl Doctor {
                 text
             }
         };
-        print(&text)?;
-        Ok(match worst {
-            Some(Verdict::Fail) => ExitCode::from(EXIT_FAILS),
-            _ => ExitCode::SUCCESS,
-        })
+        let printed = print(&text);
+        if worst == Some(Verdict::Fail) {
+            return Ok(ExitCode::from(EXIT_FAILS));
+        }
+        printed.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
 use crate::shipper::config as shipper;
 use crate::shipper::queue;
+use crate::terminal::say;
 
 /// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
 /// lab host's root. What is there already stays as it is; running it again is harmless
@@ -63,9 +64,9 @@ impl Init {
 fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
     match threshold::make(data_dir)? {
-        Made::New => println!("{dir} is a store now"),
-        Made::Already => println!("{dir} was a store already"),
-        Made::Adopted => println!(
+        Made::New => say!("{dir} is a store now"),
+        Made::Already => say!("{dir} was a store already"),
+        Made::Adopted => say!(
             "{dir} is a store now, with what was in it; cis490 backfill gives stored tarballs their rows"
         ),
     }
@@ -80,7 +81,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
             "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
         )
     })?;
-    println!("{} is ready for cis490 ship", root.display());
+    say!("{} is ready for cis490 ship", root.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -28,6 +28,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::sys;
+use crate::terminal::{self, say};
 use crate::version;
 
 /// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
@@ -81,8 +82,8 @@ pub fn run() -> ExitCode {
         Err(done) => return done,
     };
     if line.version {
-        println!("{}", version::line());
-        return ExitCode::SUCCESS;
+        say!("{}", version::line());
+        return ended(ExitCode::SUCCESS);
     }
     let Some(command) = line.command else {
         return Failure::new("no command was given", "cis490 --help lists them").report();
@@ -111,5 +112,17 @@ pub fn run() -> ExitCode {
         Command::Man(man) => man.run(),
         Command::Explain(explain) => explain.run(),
     };
-    done.unwrap_or_else(|failure| failure.report())
+    done.map_or_else(|failure| failure.report(), ended)
+}
+
+/// The exit status, which is a failure too if output was lost: a full disk, not a closed pipe.
+fn ended(done: ExitCode) -> ExitCode {
+    match terminal::lost_output() {
+        Some(failure) if done == ExitCode::SUCCESS => failure.report(),
+        Some(failure) => {
+            failure.report();
+            done
+        }
+        None => done,
+    }
 }

@@ -10,6 +10,7 @@ use crate::names::EpisodeId;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, NoReturn};
+use crate::terminal::say;
 
 /// put a refused episode back into the queue, once what refused it is mended. Never replaces one
 /// that waits; a shipper may run
@@ -40,7 +41,7 @@ impl Requeue {
         let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
         let id = shipper::requeue(&root, &self.name, self.new_id.as_ref())
             .map_err(|no_return| self.explain(&root, no_return))?;
-        println!("{id} waits again");
+        say!("{id} waits again");
         Ok(ExitCode::SUCCESS)
     }
 

@@ -9,9 +9,10 @@ use argh::{ArgsInfo, FromArgs};
 use super::progress::Progress;
 use crate::events::{self, logger};
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::scrub::{Kind, News, Pass, Wish, scrub};
-use crate::terminal::{one_line, print};
+use crate::terminal::{one_line, print, say};
 use crate::{clock, human, sys};
 
 const EXIT_FOUND: u8 = 2;
@@ -59,26 +60,24 @@ impl Scrub {
             restart: self.restart,
         };
         let mut progress = Progress::new();
-        let mut unprinted = None;
-        let mut say = |text: String| unprinted = unprinted.take().or(print(&text).err());
         let pass = scrub(&data_dir, &self.config, &wish, &mut |news| match news {
             News::Read { bytes } => progress.add(bytes),
             News::Begun { episodes, bytes } => {
                 progress.begin(bytes);
                 let bytes = human::bytes(bytes);
-                say(format!("{episodes} episodes to read, {bytes}\n"));
+                say!("{} to read, {bytes}", counted(episodes, "episode"));
             }
-            News::GoesOn { pass, after } => say(format!(
-                "goes on after {after}, where the pass of {} was ended\n",
+            News::GoesOn { pass, after } => say!(
+                "resumes after {after}, where the pass of {} was interrupted",
                 pass.begun_at
-            )),
+            ),
             News::Found(finding) => {
                 progress.wipe();
                 let (kind, path, why) = (word(finding.kind), &finding.path, &finding.why);
                 if logger::is_journal() {
                     events::scrub_found(kind, path, why);
                 } else {
-                    say(format!("{kind}: {}: {}\n", one_line(path), one_line(why)));
+                    say!("{kind}: {}: {}", one_line(path), one_line(why));
                 }
             }
             News::CannotNote { path, why } => {
@@ -88,12 +87,11 @@ impl Scrub {
         });
         progress.wipe();
         let pass = pass?;
-        print(&summary(&pass))?;
-        match unprinted {
-            Some(failure) => Err(failure),
-            None if pass.is_clean() => Ok(ExitCode::SUCCESS),
-            None => Ok(ExitCode::from(EXIT_FOUND)),
+        let printed = print(&summary(&pass));
+        if !pass.is_clean() {
+            return Ok(ExitCode::from(EXIT_FOUND));
         }
+        printed.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::names::CommitHash;
 use crate::shipper;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
+use crate::terminal::say;
 
 /// move the waiting episodes of a commit to refused/: they are kept, and not sent. A shipper may
 /// run; cis490 requeue brings one back
@@ -41,12 +42,12 @@ impl SetAside {
             )
         })?;
         for id in &moved {
-            println!("{id}");
+            say!("{id}");
         }
         match moved.len() {
-            0 => println!("no waiting episode is of commit {}", self.commit),
-            1 => println!("1 episode moved to {}", root.refused().display()),
-            n => println!("{n} episodes moved to {}", root.refused().display()),
+            0 => say!("no waiting episode is of commit {}", self.commit),
+            1 => say!("1 episode moved to {}", root.refused().display()),
+            n => say!("{n} episodes moved to {}", root.refused().display()),
         }
         Ok(ExitCode::SUCCESS)
     }

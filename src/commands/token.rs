@@ -9,6 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::access::token_digest;
+use crate::terminal::say;
 
 /// make a token for a lab host: the token for the host, the digest for receiver.toml
 #[derive(FromArgs, ArgsInfo)]
@@ -31,11 +32,11 @@ impl Token {
             )
         })?;
         let (host, digest) = (self.host, token_digest(token.as_bytes()));
-        println!("# On {host}: this line alone in the file that token_file of shipper.toml names");
-        println!("{token}");
-        println!();
-        println!("# On the receiver, in receiver.toml (then restart it)");
-        println!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
+        say!("# On {host}: this line alone in the file that token_file of shipper.toml names");
+        say!("{token}");
+        say!("");
+        say!("# On the receiver, in receiver.toml (then restart it)");
+        say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
         Ok(ExitCode::SUCCESS)
     }
 }

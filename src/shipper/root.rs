@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::outbox;
 use crate::failure::Failure;
+use crate::lock;
 
 /// What `cis490 init` makes in a root.
 pub const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
@@ -57,7 +58,7 @@ impl Root {
                 .map_err(|error| {
                     Failure::new(
                         format!("cannot look at {}: {error}", path.display()),
-                        "mend its permissions",
+                        "fix its permissions",
                     )
                 })
         };
@@ -120,10 +121,7 @@ impl Root {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(fs::TryLockError::WouldBlock) => {
-                    return Err(Failure::new(
-                        format!("another cis490 ship works on {}", self.dir.display()),
-                        "one at a time: systemctl stop the other one first, or let it do the work",
-                    ));
+                    return Err(lock::refused(&self.dir, &path));
                 }
             }
         }

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config as receiver;
 use crate::shipper::{Receiver, Stop, config as shipper};
+use crate::terminal::say;
 use crate::wire::Problem;
 
 /// For the gate to have its first window, above all.
@@ -38,12 +39,12 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
         let is_late = until <= Instant::now();
         match asked {
             Ok((200, _)) => {
-                println!("It answers on {address} and takes uploads.");
+                say!("It answers on {address} and takes uploads.");
                 return Ok(());
             }
             Ok((status, why)) if is_late => {
-                println!("It answers on {address}, and takes no upload yet: {status}, {why}");
-                println!(
+                say!("It answers on {address}, and takes no upload yet: {status}, {why}");
+                say!(
                     "See [version_gate] in {}, then: systemctl restart {}",
                     receiver::DEFAULT_PATH,
                     Side::Receiver.unit()
@@ -85,11 +86,11 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
         return Ok(());
     };
     match receiver.gate(&commit) {
-        Ok(_) => println!(
+        Ok(_) => say!(
             "It runs, and the receiver at {} answers. cis490 status says how it goes.",
             config.receiver_url
         ),
-        Err(no_answer) => println!(
+        Err(no_answer) => say!(
             "It runs, and the receiver at {} does not answer yet ({no_answer}): episodes wait here until it does.",
             config.receiver_url
         ),
@@ -99,7 +100,7 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
 
 /// The end of a unit's log, for a person who sees it fail.
 pub fn show_log(unit: &str) {
-    println!("The end of its log (journalctl -u {unit}):");
+    say!("The end of its log (journalctl -u {unit}):");
     // Without journalctl there is nothing to show, and the failure says where to look.
     let _ = Command::new("journalctl")
         .args(["-u", unit, "-n", "15", "--no-pager", "-o", "cat"])

@@ -27,6 +27,7 @@ use crate::config;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::store::threshold;
+use crate::terminal::say;
 
 pub use self::uninstall::Uninstall;
 
@@ -88,7 +89,7 @@ impl Install {
         let token = token.map(|file| config::read_secret("--token-file", file));
         let token = token.transpose()?;
 
-        println!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
+        say!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
         let user = place.user()?;
         place.dir(Path::new(CONFIGS), 0o750, user.map(|(_, group)| (0, group)))?;
         put_program(&mut place, &program)?;
@@ -100,9 +101,9 @@ impl Install {
         let units_changed = unit::put(side, &mut place, &settings.data)?;
         if !place.is_here() {
             unit::link(side, &mut place, &settings.data)?;
-            println!("Installed into a folder: nothing was started.");
+            say!("Installed into a folder: nothing was started.");
             if user.is_none() {
-                println!(
+                say!(
                     "Owners are to be set: {} and what is in it are for the user {USER}.",
                     place.at(&settings.data).display()
                 );
@@ -221,16 +222,16 @@ impl Install {
             config::parse(example, path)?,
         );
         for line in settings::difference(&tables.0, &tables.1) {
-            println!("                {line}");
+            say!("                {line}");
         }
         let (credential, key) = self.side.credential();
         if self.token_file.is_some() && !settings.text.contains(credential) {
-            println!("  note        it does not use the token: say {key} = \"{credential}\" in it");
+            say!("  note        it does not use the token: say {key} = \"{credential}\" in it");
         }
         let flags = [self.receiver_url.as_deref(), self.forgejo_url.as_deref()];
         for flag in flags.into_iter().flatten() {
             if !settings.text.contains(flag) {
-                println!("  note        it does not say {flag}: it was left alone, edit it");
+                say!("  note        it does not say {flag}: it was left alone, edit it");
             }
         }
         Ok(())
@@ -346,7 +347,7 @@ fn put_data(
         hand_over(place, &at, user, depth).map_err(|error| cannot("give away", &at, &error))?;
         let owner = fs::metadata(&at).map_or(uid, |found| found.uid());
         if place.is_root() && owner != uid {
-            println!(
+            say!(
                 "  note        {} belongs to the user {owner}, and the service runs as {USER}: chown -R {USER}: it, unless {USER} may write there",
                 at.display()
             );

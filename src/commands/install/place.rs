@@ -11,6 +11,7 @@ use std::process::Command;
 use super::side::{DATA, USER};
 use crate::durable;
 use crate::failure::Failure;
+use crate::terminal::say;
 
 /// A user's and a group's number.
 pub type Owner = (u32, u32);
@@ -69,7 +70,7 @@ impl Place {
 
     /// Tells what was found as it should be.
     pub fn there(&self, what: impl std::fmt::Display) {
-        println!("  as it was   {what}");
+        say!("  as it was   {what}");
     }
 
     /// Tells what is done now, and whether it really is to be done.
@@ -79,7 +80,7 @@ impl Place {
         } else {
             "made      "
         };
-        println!("  {verb}  {what}");
+        say!("  {verb}  {what}");
         self.changed = true;
         !self.dry_run
     }
@@ -155,7 +156,7 @@ impl Place {
         } else {
             "removed     "
         };
-        println!("  {verb}  {}", at.display());
+        say!("  {verb}  {}", at.display());
         self.changed = true;
         if !self.dry_run {
             durable::unlink(&at).map_err(|error| cannot("remove", &at, &error))?;
@@ -184,7 +185,7 @@ impl Place {
             _ => None,
         };
         if let Some(why) = why_not {
-            println!("  left out    the user {USER}: {why}");
+            say!("  left out    the user {USER}: {why}");
             return Ok(None);
         }
         if !self.does(format_args!("the user {USER}")) {

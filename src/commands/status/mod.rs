@@ -13,7 +13,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::side::{Owner, owner_of, the_one_there};
 use crate::failure::Failure;
-use crate::terminal::{Paint, print};
+use crate::terminal::{Paint, is_closed, print};
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -55,6 +55,9 @@ impl Status {
             return Ok(ExitCode::SUCCESS);
         }
         loop {
+            if is_closed() {
+                return Ok(ExitCode::SUCCESS);
+            }
             thread::sleep(WATCH_EVERY);
             let text = self.look(owner, &path)?;
             print(&match io::stdout().is_terminal() {

@@ -16,7 +16,7 @@ use super::layout::Layout;
 use super::space::is_full;
 use crate::failure::Failure;
 use crate::receiver::config::Config;
-use crate::{durable, events, sys};
+use crate::{durable, events, lock, sys};
 
 /// The marker's text. The number goes up when an older program must not touch the folder any more.
 const MARKER_TEXT: &str = "cis490 store, format 1\n";
@@ -101,7 +101,7 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
             ),
         )
     };
-    let lock = File::options()
+    let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
@@ -110,17 +110,14 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     give_to_owner_of(layout.root(), &layout.lock()).map_err(cannot)?;
     let give_up = Instant::now() + LOCK_PATIENCE;
     loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(cannot(error)),
             Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
                 thread::sleep(Duration::from_millis(10));
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(Failure::new(
-                    format!("another cis490 is at work in {}", layout.root().display()),
-                    "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
-                ));
+                return Err(lock::refused(layout.root(), &layout.lock()));
             }
         }
     }

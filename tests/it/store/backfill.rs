@@ -111,7 +111,9 @@ fn backfill_asks_a_running_receiver_to_stop_first() {
         assert_eq!(refused.status.code(), Some(1));
         let words = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(words.contains("another cis490 is at work"), "{words}");
-        assert!(words.contains("stop the receiver first"), "{words}");
+        let named = format!("process {}, ", world.pid());
+        assert!(words.contains(&named), "{words}");
+        assert!(words.contains("end it first"), "{words}");
     }
 }
 
