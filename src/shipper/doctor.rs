@@ -10,13 +10,14 @@ use super::socket::Stop;
 use super::state::State;
 use super::transport::{NoAnswer, Receiver};
 use crate::doctor::{self, Finding};
+use crate::human::counted;
 use crate::wire::{self, GateVerdict, Problem};
 
-/// More than any path's packet, so that full ones must go through, and less than a receiver reads
-/// of a body that it refuses.
+/// Larger than any packet, so that full packets must get through, and smaller than what a receiver
+/// reads of a body that it refuses.
 const BIG_BYTES: usize = 256 << 10;
 
-/// All lines, in the order in which a person would mend them. `repo` is the checkout of the code.
+/// All lines, in the order in which a person would fix them. `repo` is the checkout of the code.
 pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(queue(config));
@@ -52,15 +53,15 @@ fn queue(config: &Config) -> Vec<Finding> {
     };
     let dir = config.root.display();
     let mut findings = vec![match root.is_locked() {
-        Some(true) => Finding::ok("queue", format!("{dir}, and the shipper runs")),
+        Some(true) => Finding::ok("queue", format!("{dir}; the shipper is running")),
         Some(false) => Finding::warn(
             "queue",
-            format!("{dir}: the shipper does not run, so nothing is sent"),
+            format!("{dir}: the shipper is not running, so nothing is sent"),
             "systemctl start cis490-shipper",
         ),
         None => Finding::warn(
             "queue",
-            format!("{dir}: whether the shipper runs cannot be seen from this user"),
+            format!("{dir}: this user cannot see whether the shipper runs"),
             "run doctor as the user that runs cis490 ship",
         ),
     }];
@@ -69,8 +70,8 @@ fn queue(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warn(
             "held",
             format!(
-                "{} commits are held: their episodes are kept and not sent",
-                state.holds.len()
+                "{} held: the episodes of those commits are kept and not sent",
+                counted(state.holds.len(), "commit")
             ),
             "cis490 status says what to paste",
         ));
@@ -90,36 +91,40 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
                 false => Finding::ok(
                     "receiver",
                     format!(
-                        "{url} answers, version {theirs}, which is another than ours; either may be upgraded first"
+                        "{url} answers, version {theirs}; this is {}, and either may be upgraded first",
+                        env!("CARGO_PKG_VERSION")
                     ),
                 ),
             }
         }
         Ok(answer) if answer.problem().is_some() => Finding::warn(
             "receiver",
-            format!("{url} is there and takes nothing now: {}", answer.words()),
-            "nothing here: episodes wait; on the receiver: cis490 doctor",
+            format!("{url} answers, but accepts nothing now: {}", answer.words()),
+            "nothing here, episodes wait; on the receiver: cis490 doctor",
         ),
         Ok(answer) => Finding::fail(
             "receiver",
-            format!("what answers at {url} is no receiver: {}", answer.words()),
-            "look who is there: a proxy, or another program? receiver_url names the Pi itself, port 8490",
+            format!(
+                "the server at {url} is not a cis490 receiver: {}",
+                answer.words()
+            ),
+            "is it a proxy, or another program? receiver_url must name the Pi itself, port 8490",
         ),
         Err(NoAnswer::Unreachable(why)) => Finding::fail(
             "receiver",
-            format!("{url} is not reached: {why}"),
-            "is WireGuard up (wg show: a latest handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
+            format!("cannot reach {url}: {why}"),
+            "is WireGuard up (wg show lists a recent handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
         ),
         Err(no_answer) => Finding::fail(
             "receiver",
-            format!("{url} was reached and did not answer: {no_answer}"),
-            "look who is there; on the receiver: journalctl -u cis490-receiver",
+            format!("{url} accepts connections but did not answer: {no_answer}"),
+            "find out which program listens there; on the receiver: journalctl -u cis490-receiver",
         ),
     }
 }
 
-/// A body of full packets to an upload that cannot be one, since it states no digest: nothing is
-/// stored, and the answer tells whether the token was right.
+/// Sends a body of full packets as an upload that states no digest, so nothing is stored. The answer
+/// shows whether the token was right.
 fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
     let path = format!("{}{}/doctor", wire::EPISODES_PATH, config.host_id);
     let token_line = token.map_or(String::new(), |token| {
@@ -133,7 +138,7 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
         Err(error) => {
             return vec![Finding::fail(
                 "path",
-                format!("a body of 256 KiB did not get through: {error}"),
+                format!("256 KiB could not be sent: {error}"),
                 "try a lower MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0",
             )];
         }
@@ -145,13 +150,13 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
         return vec![Finding::fail(
             "path",
             format!(
-                "small packets arrive and full ones do not (path MTU {mtu}): something on the way drops them"
+                "small packets arrive and full ones do not (path MTU {mtu}): something on the path drops them"
             ),
             "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration",
         )];
     };
     let took = doctor::millis(probe.took);
-    let through = format!("256 KiB got through in {took}, path MTU {mtu}");
+    let through = format!("256 KiB sent in {took}; path MTU {mtu}");
     let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
     let words = problem.map_or(format!("status {}", answer.status), |problem| {
         problem.detail
@@ -162,23 +167,24 @@ fn upload_path(config: &Config, token: Option<&str>) -> Vec<Finding> {
             (401 | 403, _) => Finding::fail(
                 "token",
                 format!("the receiver does not let {} in: {words}", config.host_id),
-                "put the line that cis490 token made for this host into token_file, or mend its [[host]] in receiver.toml and restart the receiver",
+                "put the token that cis490 token printed for this host into token_file, or fix its [[host]] in receiver.toml and restart the receiver",
             ),
-            // What such a head gets from a receiver that has let it in.
+            // The answer to such a head from a receiver that has let it in.
             (400, Some(_)) => Finding::ok("token", format!("{} is let in", config.host_id)),
-            (400, None) => {
-                Finding::ok("token", format!("{} is let in without one", config.host_id))
-            }
+            (400, None) => Finding::ok(
+                "token",
+                format!("{} is let in without a token", config.host_id),
+            ),
             _ => Finding::warn(
                 "token",
-                format!("not tried, the receiver takes nothing now: {words}"),
-                "run doctor again when the receiver takes uploads",
+                format!("not tried, the receiver accepts nothing now: {words}"),
+                "run doctor again when the receiver accepts uploads",
             ),
         },
     ]
 }
 
-/// Whether what this host records now gets in.
+/// Whether the gate admits what this host records now.
 fn code(receiver: &Receiver, repo: &Path) -> Finding {
     let commit = match local_commit(repo) {
         Ok(commit) => commit,
@@ -205,11 +211,14 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
             }),
         ) => {
             let left = window.saturating_sub(position);
-            let found = format!("commit {commit} gets in, place {position} of {window}");
+            let found = format!("commit {commit} is accepted, {position} of {window}");
             match left < wire::REMAINING_LOW {
                 true => Finding::warn(
                     "code",
-                    format!("{found}: {left} commits until it falls out"),
+                    format!(
+                        "{found}: {} until it is refused",
+                        counted(left, "more commit")
+                    ),
                     "update this lab host now",
                 ),
                 false => Finding::ok("code", found),
@@ -217,12 +226,12 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
         }
         (200, _) => Finding::ok(
             "code",
-            format!("commit {commit} gets in: the gate is disabled"),
+            format!("commit {commit} is accepted: the gate is disabled"),
         ),
-        (412, _) => Finding::fail("code", format!("commit {commit} does not get in"), update),
+        (412, _) => Finding::fail("code", format!("commit {commit} is refused"), update),
         _ => Finding::warn(
             "code",
-            format!("the gate did not say yes or no: {}", answer.words()),
+            format!("the gate said neither yes nor no: {}", answer.words()),
             "on the receiver: cis490 doctor",
         ),
     }
