@@ -8,12 +8,13 @@ use argh::{ArgsInfo, FromArgs};
 use super::progress::Progress;
 use crate::events::logger;
 use crate::failure::Failure;
+use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, Task, backfill};
 use crate::terminal::{say, warn_user};
 
-/// add index rows for stored tarballs that lack one, read from the tarballs themselves.
-/// The receiver must be stopped; files are not touched
+/// add index rows for stored tarballs that have none, read from the tarballs themselves.
+/// Stop the receiver first; stored files are not changed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -28,11 +29,11 @@ pub struct Backfill {
     /// the store, instead of the data_dir of the configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
-    /// only say what would be done
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
-    /// move what the last cis490 scrub found rotten, and still is, to quarantine/: so that it can
-    /// be sent again
+    /// move files that the last cis490 scrub found rotten, and that still are, to quarantine/, so
+    /// that their episodes can be sent again
     #[argh(switch)]
     set_aside_rotten: bool,
 }
@@ -55,32 +56,32 @@ impl Backfill {
         teller.progress.wipe();
         let summary = summary?;
         if self.dry_run {
-            say!("nothing was changed: this was a dry run");
+            say!("this was a dry run: nothing was changed");
         } else {
             say!(
-                "{} rows added, {} odd things left alone, {} files failed",
-                summary.added,
-                summary.odd,
-                summary.failed
+                "{} added, {} left alone, {} failed",
+                counted(summary.added, "row"),
+                counted(summary.odd, "unrecognised file"),
+                counted(summary.failed, "file")
             );
         }
         if summary.set_aside > 0 {
             say!(
-                "{} rotten files set aside in quarantine/: send them again from the lab host, or bring them back from a backup",
-                summary.set_aside
+                "{} set aside in quarantine/: send each again from its lab host, or restore it from a backup",
+                counted(summary.set_aside, "rotten file")
             );
         }
         match summary.failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::new(
-                format!("{failed} files failed"),
-                "the lines above say why; the files were not touched",
+                format!("{} failed", counted(failed, "file")),
+                "the lines above say why; the files were not changed",
             )),
         }
     }
 }
 
-/// Prints results to stdout, faults to stderr, and on a terminal how far it is.
+/// Prints results to stdout, faults to stderr, and on a terminal the progress.
 struct Teller {
     progress: Progress,
 }
@@ -98,7 +99,11 @@ impl Teller {
                 bytes,
             } => {
                 self.progress.begin(bytes);
-                say!("{with_row} episodes have a row, {without} have none ({bytes} bytes to read)");
+                say!(
+                    "{} with a row, {without} without one ({} to read)",
+                    counted(with_row, "episode"),
+                    human::bytes(bytes)
+                );
             }
             News::Added(row) => say!("added {}/{} {}", row.host, row.episode, row.sha256),
             News::WouldAdd(slot) => say!("would add {slot}"),
@@ -106,7 +111,7 @@ impl Teller {
                 say!("set aside {slot}, rotten: {}", kept_as.display());
             }
             News::WouldSetAside(slot) => say!("would set aside {slot}, which is rotten"),
-            News::Odd { path, why } => complain("odd", path, &why),
+            News::Odd { path, why } => complain("unrecognised", path, &why),
             News::Failed { path, why } => complain("failed", path, &why),
             News::Read { .. } => {}
         }

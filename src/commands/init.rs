@@ -64,10 +64,10 @@ impl Init {
 fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
     match threshold::make(data_dir)? {
-        Made::New => say!("{dir} is a store now"),
-        Made::Already => say!("{dir} was a store already"),
+        Made::New => say!("{dir} is a new, empty store"),
+        Made::Already => say!("{dir} was a store already: nothing to do"),
         Made::Adopted => say!(
-            "{dir} is a store now, with what was in it; cis490 backfill gives stored tarballs their rows"
+            "{dir} is now a store, with everything that was in it; cis490 backfill adds index rows for its tarballs"
         ),
     }
     Ok(ExitCode::SUCCESS)
@@ -78,7 +78,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     make_folders(root).map_err(|error| {
         Failure::new(
             format!("cannot make {}: {error}", root.display()),
-            "run it as a user that may write there, or as root: what root makes goes to the folder's owner",
+            "run it as a user that may write there, or as root: root gives what it makes to the folder's owner",
         )
     })?;
     say!("{} is ready for cis490 ship", root.display());

@@ -10,7 +10,7 @@ use super::Cis490;
 use crate::failure::Failure;
 use crate::terminal::print;
 
-/// print a manual page, or write them all to a folder
+/// print a manual page, or write all of them to a folder
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -19,7 +19,7 @@ use crate::terminal::print;
     example = "cis490 man --dir /usr/local/share/man/man1"
 )]
 pub struct Man {
-    /// a command; without one the page of the program
+    /// a command (default: the page of the program)
     #[argh(positional)]
     command: Option<String>,
     /// write cis490.1, cis490-status.1 and so on to this folder, which is made if it is missing
@@ -128,7 +128,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
         }
     }
     if !command.error_codes.is_empty() {
-        text += ".SH EXIT STATUS\n.TP\n0\nall went well\n";
+        text += ".SH EXIT STATUS\n.TP\n0\nsuccess\n";
         for code in command.error_codes {
             text += &format!(".TP\n{}\n{}\n", code.code, roff(&flat(code.description)));
         }
@@ -157,7 +157,7 @@ fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Text as roff takes it: hyphens that can be copied, and no line that begins like a request.
+/// Text escaped for roff: hyphens that can be copied, and no line that begins like a request.
 fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     match escaped.starts_with(['.', '\'']) {

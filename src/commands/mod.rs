@@ -31,7 +31,8 @@ use crate::sys;
 use crate::terminal::{self, say};
 use crate::version;
 
-/// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
+/// Collects recordings from lab hosts on a Raspberry Pi: nothing acknowledged is lost, nothing out of
+/// date gets in.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
@@ -66,7 +67,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it ends in its own way on SIGTERM and SIGINT. The others just end, by design at any
+    /// Whether it handles SIGTERM and SIGINT itself. The others just end, which is safe at any
     /// instant: each of their moves is a single rename or an append that recovery understands.
     fn hears_signals(&self) -> bool {
         use Command::{Check, Demo, Receive, Ship};
@@ -74,8 +75,7 @@ impl Command {
     }
 }
 
-/// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
-/// any other.
+/// Runs the command line. Exit status 0, or 1 on failure; a command's `--help` names any other.
 pub fn run() -> ExitCode {
     let line: Cis490 = match line::parse() {
         Ok(line) => line,

@@ -12,7 +12,8 @@ use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
-/// collect episodes: the Pi's side
+/// run the receiver's side on the Pi: accept episodes and store them. Runs until SIGTERM, or until
+/// its terminal is closed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -23,7 +24,7 @@ pub struct Receive {
     /// the configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
-    /// listen here instead of where the configuration says; port 0 takes a free one
+    /// listen here instead of where the configuration says; port 0 chooses a free port
     #[argh(option, from_str_fn(listen_option))]
     listen: Option<SocketAddr>,
     /// store here instead of where the configuration says

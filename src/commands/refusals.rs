@@ -9,14 +9,15 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::config::values::count_option;
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::HostId;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
 use crate::terminal::{self, Paint, one_line};
 
-/// show the uploads that this receiver has refused: who, why, and what to do. It keeps the newest
-/// few thousand; of a peer that is refused all the time, some are only counted
+/// show the uploads that this receiver has refused: which host, why, and what to do. It keeps the
+/// newest few thousand; repeated refusals from one peer may be counted only
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -36,7 +37,7 @@ pub struct Refusals {
     /// only those with this reason, such as not-in-window
     #[argh(option)]
     reason: Option<String>,
-    /// show so many of the newest (default: 20)
+    /// show this many of the newest (default: 20)
     #[argh(option, default = "20", from_str_fn(count_option))]
     last: usize,
     /// print each as a line of JSON: members are added, never renamed or removed
@@ -83,10 +84,10 @@ fn json_line(refused: &RefusedUpload) -> String {
     serde_json::to_string(refused).unwrap_or_default() + "\n"
 }
 
-/// First what there is to do, then the newest ones, the last of all at the end.
+/// First what to do, then the newest refusals, the latest at the end.
 fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
-        return "no refused upload is known\n".to_owned();
+        return "no upload has been refused\n".to_owned();
     };
     let mut text = format!(
         "{} refused, {} to {}\n\n",
@@ -101,7 +102,7 @@ fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     text
 }
 
-/// How many of each reason, of whom, and what to do: the most frequent first.
+/// How many of each reason, of which hosts, and what to do: the most frequent first.
 fn reasons(text: &mut String, kept: &[RefusedUpload]) {
     const HOSTS_SHOWN_MAX: usize = 6;
     let mut reasons: BTreeMap<(u16, &str), (usize, BTreeSet<String>)> = BTreeMap::new();
@@ -161,8 +162,8 @@ fn one(text: &mut String, refused: &RefusedUpload) {
     if refused.left_out > 0 {
         let _ = writeln!(
             text,
-            "  (before it, {} were only counted: they came too fast)",
-            refused.left_out
+            "  ({} before it, counted only: they came too fast)",
+            counted(refused.left_out, "refusal")
         );
     }
 }

@@ -12,8 +12,8 @@ use crate::shipper::queue::Root;
 use crate::shipper::{self, NoReturn};
 use crate::terminal::say;
 
-/// put a refused episode back into the queue, once what refused it is mended. Never replaces one
-/// that waits; a shipper may run
+/// put a refused episode back into the queue, once the cause is fixed. Never replaces a waiting
+/// episode; the shipper may keep running
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -25,7 +25,7 @@ pub struct Requeue {
     /// its name in refused/
     #[argh(positional)]
     name: String,
-    /// what it is called from now on, for one whose id was taken
+    /// its new name, if another episode has its id
     #[argh(option)]
     new_id: Option<EpisodeId>,
     /// shipper.toml (default /etc/cis490/shipper.toml)
@@ -41,7 +41,7 @@ impl Requeue {
         let root = Root::open(&Config::load(&self.config, self.root.clone())?.root)?;
         let id = shipper::requeue(&root, &self.name, self.new_id.as_ref())
             .map_err(|no_return| self.explain(&root, no_return))?;
-        say!("{id} waits again");
+        say!("{id} is in the queue again");
         Ok(ExitCode::SUCCESS)
     }
 
@@ -58,7 +58,7 @@ impl Requeue {
             ),
             NoReturn::Taken(id) => Failure::new(
                 format!("an episode {id} is in the queue already, and is not replaced"),
-                "give this one another name with --new-id ID",
+                "give this one a new name with --new-id ID",
             ),
             NoReturn::Io(error) => Failure::new(
                 format!("cannot move {name:?} back: {error}"),

@@ -17,8 +17,9 @@ use crate::{clock, human, sys};
 
 const EXIT_FOUND: u8 = 2;
 
-/// read every stored episode again and compare it with the index: rot, missing and unindexed files.
-/// Changes nothing, runs beside the receiver and gives way to it, and goes on where it was ended
+/// read every stored episode again and compare it with the index, to find rotten, missing and
+/// unindexed files. Changes nothing; runs beside the receiver with low priority; resumes after an
+/// interruption
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -29,13 +30,13 @@ const EXIT_FOUND: u8 = 2;
     error_code(2, "something is rotten, unreadable, missing or not indexed")
 )]
 pub struct Scrub {
-    /// only what arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or so long ago: 12h, 7d
+    /// only episodes that arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 12h, 7d
     #[argh(option, from_str_fn(since))]
     since: Option<SystemTime>,
-    /// at most so many bytes a second: 500k, 20M, 1G (default: no limit, at idle priority)
+    /// read at most this many bytes a second: 500k, 20M, 1G (default: no limit, at idle priority)
     #[argh(option, from_str_fn(rate))]
     rate: Option<u64>,
-    /// from the beginning, even if the last one was ended in the middle
+    /// start from the beginning, even if the last scrub was interrupted
     #[argh(switch)]
     restart: bool,
     /// the receiver's configuration (default /etc/cis490/receiver.toml)
@@ -102,12 +103,12 @@ fn summary(pass: &Pass) -> String {
         .map(|(kind, count)| format!("{count} {}", word(*kind)))
         .collect();
     let found = match found.is_empty() {
-        true => "all as the index says".to_owned(),
+        true => "everything matches the index".to_owned(),
         false => found.join(", "),
     };
     let mut text = format!(
-        "{} episodes read, {}: {found}\n",
-        pass.episodes,
+        "{} read, {}: {found}\n",
+        counted(pass.episodes, "episode"),
         human::bytes(pass.bytes)
     );
     for kind in pass.found.keys() {
@@ -130,21 +131,21 @@ fn word(kind: Kind) -> &'static str {
 fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::Rotten => {
-            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/; only then send them again from the lab host or bring them back from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
+            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/. Only then send them again from the lab host or restore them from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
         }
         Kind::Unreadable => {
-            "look at the disk (dmesg, smartctl) and at who owns the files; bring them back from a backup"
+            "look at the disk (dmesg, smartctl) and at the owner of the files; restore them from a backup"
         }
         Kind::Missing => {
-            "nothing if they were archived by hand; else bring them back from a backup, or send them again from the lab host"
+            "nothing if somebody archived them by hand; otherwise restore them from a backup, or send them again from the lab host"
         }
         Kind::Unindexed => {
             "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver"
         }
         Kind::BadRow => {
-            "cis490 backfill writes the rows of the episodes that lack one; the bad lines stay and harm nobody"
+            "cis490 backfill writes the rows of episodes that have none; the bad lines stay and do no harm"
         }
-        Kind::Odd => "move them away; they are left alone",
+        Kind::Odd => "move them away; the program leaves them alone",
     }
 }
 

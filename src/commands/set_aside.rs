@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::CommitHash;
 use crate::shipper;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::terminal::say;
 
-/// move the waiting episodes of a commit to refused/: they are kept, and not sent. A shipper may
-/// run; cis490 requeue brings one back
+/// move the waiting episodes of a commit to refused/: they are kept, and not sent. The shipper may
+/// keep running; cis490 requeue brings an episode back
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -38,16 +39,17 @@ impl SetAside {
         let moved = shipper::set_aside(&root, self.commit).map_err(|error| {
             Failure::new(
                 format!("cannot move to {}: {error}", root.refused().display()),
-                "run it as the user that runs cis490 ship; what was moved stays moved",
+                "run it as the user that runs cis490 ship; episodes that were moved already stay in refused/",
             )
         })?;
         for id in &moved {
             say!("{id}");
         }
-        match moved.len() {
-            0 => say!("no waiting episode is of commit {}", self.commit),
-            1 => say!("1 episode moved to {}", root.refused().display()),
-            n => say!("{n} episodes moved to {}", root.refused().display()),
+        if moved.is_empty() {
+            say!("no waiting episode was made by commit {}", self.commit);
+        } else {
+            let moved = counted(moved.len(), "episode");
+            say!("{moved} moved to {}", root.refused().display());
         }
         Ok(ExitCode::SUCCESS)
     }

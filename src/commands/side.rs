@@ -1,4 +1,4 @@
-//! Which side this machine is: by the configuration that is named, or that is there.
+//! Which side this machine is: decided by the named configuration, or by the one in /etc/cis490.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub enum Side {
 impl Side {
     /// The side of a configuration and its path; with no path, of the one in /etc/cis490.
     ///
-    /// Errors: there is none, or two and none was named, or it is not right.
+    /// Errors: no configuration exists, two exist and none was named, or it has a mistake.
     pub fn find(path: Option<PathBuf>) -> Result<(PathBuf, Side), Failure> {
         let path = match path {
             Some(path) => path,
@@ -58,7 +58,7 @@ pub fn the_one_there() -> Result<PathBuf, Failure> {
         (false, true) => Ok(of_lab_host),
         (true, true) => Err(Failure::new(
             "this machine is both: receiver.toml and shipper.toml are in /etc/cis490",
-            "say which: --config /etc/cis490/receiver.toml, or --config /etc/cis490/shipper.toml",
+            "choose one: --config /etc/cis490/receiver.toml, or --config /etc/cis490/shipper.toml",
         )),
         (false, false) => Err(Failure::new(
             "there is neither /etc/cis490/receiver.toml nor /etc/cis490/shipper.toml",

@@ -184,7 +184,7 @@ impl Refusal {
             Refusal::UnknownToken => "The token is not known here",
             Refusal::NotYourName { .. } => "You may not upload under this host's name",
             Refusal::NotFound { .. } => "There is nothing here",
-            Refusal::MethodNotAllowed { .. } => "This path does not take this method",
+            Refusal::MethodNotAllowed { .. } => "This path does not accept this method",
             Refusal::LengthRequired => "A Content-Length is needed",
             Refusal::Expectation(_) => "This expectation cannot be met",
             Refusal::HeadTooLarge => "The request's head is too large",
@@ -263,16 +263,16 @@ impl fmt::Display for Refusal {
             Refusal::BadName(bad) => write!(f, "{bad}"),
             Refusal::BadHead(why) => f.write_str(why),
             Refusal::NoToken => f.write_str(
-                "this receiver wants a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` made for this host",
+                "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",
             ),
             Refusal::UnknownToken => f.write_str(
                 "no host of this receiver has that token; compare token_file of the lab host with token_sha256 in receiver.toml",
             ),
             Refusal::NotYourName { host, why } => {
-                write!(f, "{why} {host:?}; mend host_id in shipper.toml or [[host]] in receiver.toml")
+                write!(f, "{why} {host:?}; fix host_id in shipper.toml or [[host]] in receiver.toml")
             }
             Refusal::NotFound { what } => f.write_str(what),
-            Refusal::MethodNotAllowed { allow } => write!(f, "this path takes {allow}"),
+            Refusal::MethodNotAllowed { allow } => write!(f, "this path accepts {allow}"),
             Refusal::LengthRequired => {
                 f.write_str("a PUT states its length in Content-Length: digits only, once")
             }
@@ -294,7 +294,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::TooLarge { bytes, bytes_max } => write!(
                 f,
-                "{bytes} bytes are more than the {bytes_max} that this receiver takes; raise max_episode_bytes in receiver.toml or record shorter episodes"
+                "{bytes} bytes are more than the {bytes_max} that this receiver accepts; raise max_episode_bytes in receiver.toml or record shorter episodes"
             ),
             Refusal::DigestMismatch { stated, found } => write!(
                 f,
@@ -309,13 +309,13 @@ impl fmt::Display for Refusal {
                 f.write_str("nothing was stored; the receiver's log says why; send it again later")
             }
             Refusal::GateNotLoaded => f.write_str(
-                "neither Forgejo nor a local repository has told the newest commits yet; the receiver's log says what to mend; uploads wait",
+                "neither Forgejo nor a local repository has reported the newest commits yet; the receiver's log says what to fix; uploads wait",
             ),
             Refusal::GateBusy => {
                 f.write_str("the commit may be newer than what the gate knows, and the source did not answer in time; try again")
             }
             Refusal::TooManyUploads { uploads_max } => {
-                write!(f, "{uploads_max} uploads are under way, the most this receiver takes; try again")
+                write!(f, "{uploads_max} uploads are under way, the most this receiver accepts; try again")
             }
             Refusal::TooManyUploadsOfYours { under_way } => write!(
                 f,
@@ -327,14 +327,14 @@ impl fmt::Display for Refusal {
                 "less than min_free_bytes is free, and every upload is refused; free space under data_dir",
             ),
             Refusal::DiskFull => f.write_str(
-                "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
+                "storing this would leave less than min_free_bytes; free space under data_dir, senders resume automatically",
             ),
         }
     }
 }
 
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
-/// by itself or is the sender's to mend.
+/// by itself or is the sender's to fix.
 pub fn what_to_do(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
@@ -349,9 +349,9 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "digest-mismatch" => {
             "look at the lab host's disk and network: bytes were damaged on the way"
         }
-        "bad-name" | "bad-head" => "look what sends this: it is not our shipper",
-        "internal" => "look in the log of this receiver (journalctl -u cis490-receiver)",
-        "gate-not-loaded" | "gate-busy" => "mend the source of the gate that the log names",
+        "bad-name" | "bad-head" => "find out what sends this: it is not a cis490 shipper",
+        "internal" => "read the log of this receiver (journalctl -u cis490-receiver)",
+        "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
         "disk-full" | "disk-at-floor" => "free space under data_dir",
         _ => return None,
     })

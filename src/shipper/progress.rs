@@ -1,4 +1,4 @@
-//! What a person at a terminal sees of work that takes longer than a second. A log sees nothing.
+//! The progress of work that takes longer than a second, on a terminal alone.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::service;
 const BEFORE_FIRST: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(200);
 
-/// One line on stderr that is written over, and gone in the end.
+/// One line on stderr that is overwritten, and removed at the end.
 pub struct Progress {
     doing: String,
     is_terminal: bool,

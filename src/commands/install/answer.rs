@@ -39,11 +39,11 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
         let is_late = until <= Instant::now();
         match asked {
             Ok((200, _)) => {
-                say!("It answers on {address} and takes uploads.");
+                say!("It answers on {address} and accepts uploads.");
                 return Ok(());
             }
             Ok((status, why)) if is_late => {
-                say!("It answers on {address}, and takes no upload yet: {status}, {why}");
+                say!("It answers on {address}, but accepts no uploads yet: {status}, {why}");
                 say!(
                     "See [version_gate] in {}, then: systemctl restart {}",
                     receiver::DEFAULT_PATH,
@@ -87,7 +87,7 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
     };
     match receiver.gate(&commit) {
         Ok(_) => say!(
-            "It runs, and the receiver at {} answers. cis490 status says how it goes.",
+            "It runs, and the receiver at {} answers. cis490 status shows the queue.",
             config.receiver_url
         ),
         Err(no_answer) => say!(

@@ -238,7 +238,7 @@ impl Survey {
         self.with_row += 1;
         match row.bytes.filter(|&bytes| bytes != metadata.len()) {
             Some(bytes) => Err(format!(
-                "it has {} bytes and its row says {bytes}; it may be damaged: sent again, a whole one takes its place",
+                "it has {} bytes and its row says {bytes}; it may be damaged; send it again, and an intact one replaces it",
                 metadata.len()
             )),
             None => Ok(()),

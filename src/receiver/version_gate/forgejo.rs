@@ -340,7 +340,7 @@ impl Fault {
                 format!(
                     "Forgejo says that this is elsewhere: {to:?}; redirects are not followed, for the token's sake"
                 ),
-                "the repository was renamed or moved: mend forgejo_url, repo_owner and repo_name",
+                "the repository was renamed or moved: fix forgejo_url, repo_owner and repo_name",
             ),
             Fault::Status(status @ (401 | 403)) => (
                 "unauthorized",
@@ -350,7 +350,7 @@ impl Fault {
             Fault::Status(404) => (
                 "not-found",
                 "Forgejo answered 404: it shows no such repository or branch".to_owned(),
-                "mend repo_owner, repo_name and branch; if the repository is private, set auth_token or auth_token_file",
+                "fix repo_owner, repo_name and branch; if the repository is private, set auth_token or auth_token_file",
             ),
             Fault::Status(409) => (
                 "empty-repository",
@@ -387,7 +387,7 @@ impl Fault {
                 return (
                     "no-branch",
                     format!("Forgejo names no branch {branch}"),
-                    "push the branch, or mend version_gate.branch".to_owned(),
+                    "push the branch, or fix version_gate.branch".to_owned(),
                 );
             }
         };

@@ -221,7 +221,7 @@ impl Sources {
             Trouble::new(
                 "git-behind",
                 format!("the local repository {} lacks the newest commit that we know, or still has what a force-push took back; the window stays as it is", path.display()),
-                "pull there (git pull), or mend Forgejo",
+                "pull there (git pull), or fix Forgejo",
             )
         }))
     }
@@ -283,7 +283,7 @@ fn ask_forgejo(
 fn no_source() -> Trouble {
     Trouble::new(
         "no-source",
-        "neither forgejo_url nor a local repository tells the newest commits",
+        "neither forgejo_url nor a local repository is configured, so no commit is known",
         "set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; or enabled = false",
     )
 }

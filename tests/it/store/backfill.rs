@@ -59,7 +59,7 @@ fn backfill_makes_rows_from_the_files_themselves() {
 
     let told = world.run(&["backfill", "--config", &config]);
     assert!(
-        told.contains("3 rows added, 2 odd things left alone, 0 files failed"),
+        told.contains("3 rows added, 2 unrecognised files left alone, 0 files failed"),
         "{told}"
     );
     let rows = world.rows();
@@ -89,7 +89,7 @@ fn backfill_makes_rows_from_the_files_themselves() {
 
     let again = world.run(&["backfill", "--config", &config]);
     assert!(
-        again.contains("3 episodes have a row, 0 have none"),
+        again.contains("3 episodes with a row, 0 without one"),
         "{again}"
     );
     assert!(again.contains("0 rows added"), "{again}");
@@ -154,5 +154,8 @@ fn init_makes_a_lab_hosts_root() {
         .unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(words.contains("neither data_dir"), "{words}");
+    assert!(
+        words.contains("is neither a receiver's configuration nor a lab host's"),
+        "{words}"
+    );
 }
