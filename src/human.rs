@@ -81,6 +81,14 @@ pub fn span(time: Duration) -> String {
     }
 }
 
+/// How long ago something was: `just now`, `7 s ago`, `2 d 4 h ago`.
+pub fn ago(time: Duration) -> String {
+    match time.as_secs() {
+        ..5 => "just now".to_owned(),
+        _ => format!("{} ago", span(time)),
+    }
+}
+
 fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
         0 => format!("{large} {large_unit}"),
@@ -168,6 +176,8 @@ mod tests {
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }
+        assert_eq!(ago(Duration::from_secs(4)), "just now");
+        assert_eq!(ago(Duration::from_secs(60)), "1 min ago");
         for (number, text) in [
             (0, "0"),
             (999, "999"),

@@ -32,8 +32,8 @@ use crate::terminal::say;
 pub use self::uninstall::Uninstall;
 
 /// make this machine a receiver or a shipper: user, folders, configuration, systemd unit. Run it as
-/// root from wherever the program was copied to. Twice is as once; a newer program takes the place
-/// of an older one, and the service is started again
+/// root from wherever the program was copied to. Running it again is harmless; a newer program
+/// replaces an older one, and the service is restarted
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -45,7 +45,7 @@ pub struct Install {
     /// receiver (the Pi) or shipper (a lab host)
     #[argh(positional)]
     side: Side,
-    /// say what would be done, and do nothing
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
     /// install into this folder, which stands for another machine: an image, say. Starts nothing

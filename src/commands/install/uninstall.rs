@@ -12,8 +12,8 @@ use super::{check_place, unit};
 use crate::failure::Failure;
 use crate::terminal::say;
 
-/// stop a service and remove its unit, and the program if nothing else here uses it. Data,
-/// configuration, token and user stay, and it says where they are
+/// stop a service and remove its unit, and the program if nothing else here uses it. Keeps data,
+/// configuration, token and user, and shows where they are
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -24,7 +24,7 @@ pub struct Uninstall {
     /// receiver or shipper
     #[argh(positional)]
     side: Side,
-    /// say what would be done, and do nothing
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
     /// the folder that it was installed into

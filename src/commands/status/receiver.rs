@@ -154,7 +154,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
             "no source has reported any commits, so every upload waits: cis490 doctor asks each source",
         );
     };
-    let age = human::span(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
+    let checked = human::ago(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
     let source = match source.as_str() {
         "git-fallback" | "disk" => {
             paint.warning(&format!("{source}, because Forgejo does not answer"))
@@ -165,7 +165,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
     line(
         "gate",
         &format!(
-            "latest commit {}, {commits} of {window} known, from {source}, checked {age} ago",
+            "latest commit {}, {commits} of {window} known, from {source}, checked {checked}",
             &head[..12]
         ),
     )
@@ -203,9 +203,9 @@ fn hosts(survey: &Survey, paint: Paint) -> String {
     );
     let mut text = paint.faint(&head) + "\n";
     for host in &survey.hosts {
-        let silent = host.silent_seconds.map_or("never".to_owned(), |s| {
-            format!("{} ago", human::span(Duration::from_secs(s)))
-        });
+        let silent = host
+            .silent_seconds
+            .map_or("never".to_owned(), |s| human::ago(Duration::from_secs(s)));
         let window = survey.gate.as_ref().map_or(0, |gate| gate.window);
         let place = host
             .position

@@ -82,8 +82,7 @@ impl Ago {
 impl fmt::Display for Ago {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ago::Past(time) if time.as_secs() < 5 => f.write_str("just now"),
-            Ago::Past(time) => write!(f, "{} ago", human::span(*time)),
+            Ago::Past(time) => f.write_str(&human::ago(*time)),
             Ago::Future(time) => write!(f, "{} ahead", human::span(*time)),
             Ago::Unknown => f.write_str("at an unknown time"),
         }
