@@ -553,7 +553,7 @@ pub fn ends_with_us(command: &mut Command) {
     let ask_kernel = || {
         // SAFETY: prctl with plain integers. It touches no memory of ours.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        // Where it is not known, the process is not tied to us, and runs as well.
+        // On failure the child just outlives us.
         Ok(())
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed, and prctl is one.
