@@ -13,7 +13,7 @@ use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, Task, backfill};
 use crate::terminal::{say, warn_user};
 
-/// add index rows for stored tarballs that have none, read from the tarballs themselves.
+/// add index rows for stored tarballs that have none. They are read from the tarballs themselves.
 /// Stop the receiver first; stored files are not changed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(

@@ -23,7 +23,7 @@ use talk::{say, say_indented, short, title};
 /// The demo's window: small, so that a commit falls out of it before your eyes.
 const WINDOW: usize = 3;
 
-/// show an episode travel, on this machine and without set-up
+/// show episodes travel, on this machine and without any set-up
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "demo", example = "{command_name} --clean")]
 pub struct Demo {

@@ -12,8 +12,7 @@ use crate::events::manual::{self, CHAPTERS, Event};
 use crate::failure::Failure;
 use crate::terminal::{self, Paint, columns, wrapped};
 
-/// explain a command, a line of the log or a refusal: what it means and what to do. The same as
-/// cis490 help
+/// explain a command, a line of the log or a refusal. The same as cis490 help
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

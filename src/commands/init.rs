@@ -15,8 +15,8 @@ use crate::shipper::config as shipper;
 use crate::shipper::queue;
 use crate::terminal::say;
 
-/// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
-/// lab host's root. What is there already stays as it is; running it again is harmless
+/// make the folder that a configuration names, or adopt a filled one. It is a receiver's data_dir, or
+/// a lab host's root. Existing files stay as they are; running it again is harmless
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -10,7 +10,7 @@ use super::Cis490;
 use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
 pub use crate::human::nearest;
-use crate::terminal::print;
+use crate::terminal::{print, wrapped};
 
 /// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
 /// is then the error.
@@ -18,7 +18,7 @@ pub fn parse() -> Result<Cis490, ExitCode> {
     let words = words().map_err(|failure| failure.report())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cis490::from_args(&["cis490"], &words).map_err(|exit| match exit.status {
-        Ok(()) => match print(&format!("{}\n", exit.output.trim_end())) {
+        Ok(()) => match print(&help(&words, &exit.output)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(),
         },
@@ -32,10 +32,62 @@ pub fn parse() -> Result<Cis490, ExitCode> {
 pub fn help_of(command: Option<&str>) -> Result<String, Failure> {
     let asked: Vec<&str> = command.into_iter().chain(["--help"]).collect();
     match Cis490::from_args(&["cis490"], &asked) {
-        Err(exit) if exit.status.is_ok() => Ok(format!("{}\n", exit.output.trim_end())),
+        Err(exit) if exit.status.is_ok() => Ok(help(&asked, &exit.output)),
         Err(exit) => Err(not_right(&asked, &exit.output)),
         Ok(_) => Ok(String::new()),
     }
+}
+
+/// The groups of the program's own help. A command that is in none of them is in the last.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Every day", &["status", "ship", "receive", "check"]),
+    (
+        "When something is wrong",
+        &[
+            "doctor",
+            "explain",
+            "refusals",
+            "requeue",
+            "set-aside",
+            "scrub",
+            "backfill",
+        ],
+    ),
+    (
+        "Setting up",
+        &["install", "uninstall", "init", "token", "demo"],
+    ),
+    ("Other", &[]),
+];
+
+const HELP_COLUMNS: usize = 100;
+
+/// The help that the parser has for these words; of the program itself, in groups.
+fn help(words: &[&str], parsers: &str) -> String {
+    let info = Cis490::get_args_info();
+    if command_of(&info, words).is_some() {
+        return format!("{}\n", parsers.trim_end());
+    }
+    let description = format!("{}.", info.description.trim_end_matches('.'));
+    let mut text = wrapped(&description, 0, HELP_COLUMNS);
+    text += "\nUsage: cis490 COMMAND [OPTIONS]\n";
+    let grouped = |name: &&str| GROUPS.iter().any(|(_, names)| names.contains(name));
+    for (title, names) in GROUPS {
+        let mut names = names.to_vec();
+        if names.is_empty() {
+            let all = info.commands.iter().map(|command| command.name);
+            names.extend(all.filter(|name| !grouped(name)));
+        }
+        text += &format!("\n{title}:\n");
+        for name in names {
+            let known = info.commands.iter().find(|command| command.name == name);
+            let description = known.map_or("", |command| command.command.description);
+            let first = description.split(". ").next().unwrap_or_default();
+            let flat: Vec<&str> = first.split_whitespace().collect();
+            text += &format!("  {name:12}  {}\n", flat.join(" "));
+        }
+    }
+    text + "\ncis490 COMMAND --help explains a command, cis490 help events the log, cis490 help refusals each\nrefusal. cis490 --version (-V) prints version, commit and target.\n"
 }
 
 /// The words after the program's name in the parser's form: `--option=value` becomes two.
@@ -64,6 +116,7 @@ fn words() -> Result<Vec<String>, Failure> {
         flags.any(|flag| flag.long == name && matches!(flag.kind, FlagInfoKind::Option { .. }))
     };
     let split = |word: String| match word.split_once('=') {
+        _ if word == "-h" => vec!["--help".to_owned()],
         Some((name, value)) if takes_value(name) => vec![name.to_owned(), value.to_owned()],
         _ => vec![word],
     };
@@ -134,4 +187,28 @@ fn uncapitalised(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_ascii_lowercase());
     first.into_iter().chain(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_of_the_help_has_commands_that_exist() {
+        let info = Cis490::get_args_info();
+        for name in GROUPS.iter().flat_map(|(_, names)| *names) {
+            let is_there = info.commands.iter().any(|command| command.name == *name);
+            assert!(is_there, "{name}");
+        }
+        let help = help(&["--help"], "");
+        for command in &info.commands {
+            let line = format!("\n  {:12}  ", command.name);
+            assert_eq!(help.matches(&line).count(), 1, "{help}");
+        }
+        assert!(
+            help.lines()
+                .all(|line| line.chars().count() <= HELP_COLUMNS),
+            "{help}"
+        );
+    }
 }

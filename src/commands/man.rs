@@ -51,6 +51,12 @@ impl Man {
             return Ok(ExitCode::SUCCESS);
         }
         let name = self.command.as_deref();
+        // A page is called by its title too: cis490-ship.
+        let name = match name {
+            Some("cis490") => None,
+            Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
+            None => None,
+        };
         let text = page(&info, name).ok_or_else(|| {
             Failure::new(
                 format!("there is no command {}", name.unwrap_or_default()),
@@ -102,7 +108,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     if name.is_none() {
         text += "\\fICOMMAND\\fR ...\n";
     }
-    text += &format!(".SH DESCRIPTION\n{}\n", roff(&description));
+    text += &format!(".SH DESCRIPTION\n{}\n", roff(&sentences(&description)));
     if !command.flags.is_empty() || !command.positionals.is_empty() {
         text += ".SH OPTIONS\n";
     }
@@ -155,6 +161,14 @@ fn option(flag: &FlagInfo) -> String {
 
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The description as sentences: a capital at the beginning and a full stop at the end.
+fn sentences(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let text: String = first.into_iter().chain(letters).collect();
+    format!("{}.", text.trim_end_matches('.'))
 }
 
 /// Text escaped for roff: hyphens that can be copied, and no line that begins like a request.

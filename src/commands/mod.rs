@@ -31,7 +31,7 @@ use crate::sys;
 use crate::terminal::{self, say};
 use crate::version;
 
-/// Collects recordings from lab hosts on a Raspberry Pi: nothing acknowledged is lost, nothing out of
+/// Collects recordings from lab hosts on a Raspberry Pi. Nothing acknowledged is lost, nothing out of
 /// date gets in.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]

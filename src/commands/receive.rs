@@ -12,8 +12,7 @@ use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
-/// run the receiver's side on the Pi: accept episodes and store them. Runs until SIGTERM, or until
-/// its terminal is closed
+/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is closed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -16,8 +16,8 @@ use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
 use crate::terminal::{self, Paint, one_line};
 
-/// show the uploads that this receiver has refused: which host, why, and what to do. It keeps the
-/// newest few thousand; repeated refusals from one peer may be counted only
+/// show the uploads that this receiver has refused, and what to do. It keeps the newest few thousand;
+/// repeated refusals from one peer may be counted only
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -17,8 +17,8 @@ use crate::{clock, human, sys};
 
 const EXIT_FOUND: u8 = 2;
 
-/// read every stored episode again and compare it with the index, to find rotten, missing and
-/// unindexed files. Changes nothing; runs beside the receiver with low priority; resumes after an
+/// read every stored episode again and compare it with the index. Finds rotten, missing and unindexed
+/// files and changes nothing; runs beside the receiver with low priority; resumes after an
 /// interruption
 #[derive(FromArgs, ArgsInfo)]
 #[argh(

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Mode};
 
-/// run the lab host's side: pack finished episodes and send them. Runs until SIGTERM, or until its
-/// terminal is closed; SIGHUP from kill or systemctl reload tries everything again now
+/// pack finished episodes and send them (on a lab host). Runs until SIGTERM, or until its terminal is
+/// closed; SIGHUP (systemctl reload) tries everything again now
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -31,7 +31,7 @@ use crate::terminal::say;
 
 pub use self::uninstall::Uninstall;
 
-/// make this machine a receiver or a shipper: user, folders, configuration, systemd unit. Run it as
+/// make this machine a receiver or a shipper. Makes user, folders, configuration and unit. Run it as
 /// root from wherever the program was copied to. Running it again is harmless; a newer program
 /// replaces an older one, and the service is restarted
 #[derive(FromArgs, ArgsInfo)]

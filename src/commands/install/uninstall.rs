@@ -12,7 +12,7 @@ use super::{check_place, unit};
 use crate::failure::Failure;
 use crate::terminal::say;
 
-/// stop a service and remove its unit, and the program if nothing else here uses it. Keeps data,
+/// stop a service and remove its unit, and the program if nothing else uses it. Keeps data,
 /// configuration, token and user, and shows where they are
 #[derive(FromArgs, ArgsInfo)]
 #[argh(

@@ -18,8 +18,8 @@ use crate::terminal::{Paint, is_closed, print};
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
-/// show the state of this side, problems first: on a lab host its queue and what is held, on the
-/// receiver its gate, its disk and its hosts
+/// show the state of this side, problems first. On a lab host that is its queue and what is held, on
+/// the receiver its gate, its disk and its hosts
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
