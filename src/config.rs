@@ -162,9 +162,10 @@ pub fn not_allowed(
     hint: impl fmt::Display,
 ) -> Failure {
     let value = human::without_user(&value.to_string());
-    let words = match mistake::may_be_shown(&value) {
-        true => format!("{key} = {value} is not allowed"),
-        false => format!("{key} is not allowed; its value is not shown"),
+    let words = if mistake::may_be_shown(&value) {
+        format!("{key} = {value} is not allowed")
+    } else {
+        format!("{key} is not allowed; its value is not shown")
     };
     Failure::new(format!("{}: {words}", path.display()), hint)
 }

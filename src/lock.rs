@@ -32,9 +32,10 @@ pub fn refused(folder: &Path, lock: &Path) -> Failure {
         );
     };
     let Holder { pid, command, unit } = holder;
-    let named = match command.is_empty() {
-        true => format!("process {pid}"),
-        false => format!("process {pid}, {command}"),
+    let named = if command.is_empty() {
+        format!("process {pid}")
+    } else {
+        format!("process {pid}, {command}")
     };
     let hint = match unit {
         Some(unit) => {

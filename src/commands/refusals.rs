@@ -64,7 +64,7 @@ impl Refusals {
         let shown = &kept[kept.len().saturating_sub(self.last)..];
         terminal::print(&match self.json {
             true => shown.iter().map(json_line).collect(),
-            false => told(&kept, shown),
+            false => report(&kept, shown),
         })?;
         Ok(ExitCode::SUCCESS)
     }
@@ -85,7 +85,7 @@ fn json_line(refused: &RefusedUpload) -> String {
 }
 
 /// First what to do, then the newest refusals, the latest at the end.
-fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
+fn report(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
         return "no upload has been refused\n".to_owned();
     };

@@ -73,7 +73,7 @@ fn unknown_key(place: &str, keys: &[String], message: &str) -> Failure {
         .split_last()
         .map_or(("", keys), |(key, tables)| (key.as_str(), tables));
     let known: Vec<&str> = known_keys(message).collect();
-    let told = match key.chars().count() {
+    let named = match key.chars().count() {
         ..=KEY_CHARS_MAX => shown_key(keys),
         long => format!("a name of {long} characters"),
     };
@@ -87,7 +87,7 @@ fn unknown_key(place: &str, keys: &[String], message: &str) -> Failure {
         tables => format!("known in {}", shown_key(tables)),
     };
     Failure::new(
-        format!("{place}{told} is not a known key"),
+        format!("{place}{named} is not a known key"),
         format!("{meant}{section}: {}", known.join(", ")),
     )
 }
@@ -147,7 +147,7 @@ fn wrong_value(
         );
     }
     let shown = shown_value(value, source);
-    let told = match &shown {
+    let error = match &shown {
         Some(shown) => format!("{place}{key} = {shown} is not allowed"),
         None => format!("{place}{key} is not allowed; its value is not shown"),
     };
@@ -160,7 +160,7 @@ fn wrong_value(
             None => "what etc/*.toml.example shows".to_owned(),
         },
     };
-    Failure::new(told, format!("{key} accepts {allowed}"))
+    Failure::new(error, format!("{key} accepts {allowed}"))
 }
 
 /// serde's words for a type, as a person calls it.
@@ -218,9 +218,12 @@ fn shown_key(keys: &[String]) -> String {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
         !key.is_empty() && key.bytes().all(ok)
     };
-    let shown = |key: &String| match is_bare(key) {
-        true => key.clone(),
-        false => format!("{key:?}"),
+    let shown = |key: &String| {
+        if is_bare(key) {
+            key.clone()
+        } else {
+            format!("{key:?}")
+        }
     };
     keys.iter().map(shown).collect::<Vec<_>>().join(".")
 }

@@ -80,9 +80,10 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAd
     let is_network = text
         .split_once('/')
         .is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
-    let more = match is_network {
-        true => ", and no network: each lab host has a [[host]] of its own",
-        false => "",
+    let more = if is_network {
+        ", and no network: each lab host has a [[host]] of its own"
+    } else {
+        ""
     };
     Err(D::Error::custom(format!("{ACCEPTS}{ADDRESS}{more}")))
 }

@@ -35,8 +35,8 @@ impl Progress {
         self.next = Instant::now() + BETWEEN;
         self.shown = true;
         let percent = (done.min(total) * 100).checked_div(total).unwrap_or(100);
-        let (doing, done, total) = (&self.doing, bytes(done), bytes(total));
-        draw(&format!("\r{doing}: {done} of {total}, {percent} %\x1b[K"));
+        let amount = format!("{} of {}", bytes(done), bytes(total));
+        draw(&format!("\r{}: {amount}, {percent} %\x1b[K", self.doing));
     }
 }
 

@@ -287,10 +287,8 @@ pub fn state(todos: &[Todo]) -> State {
 }
 
 pub fn headline(bad: usize, warn: usize) -> String {
-    let (problems, warnings) = (
-        human::counted(bad, "problem"),
-        human::counted(warn, "warning"),
-    );
+    let problems = human::counted(bad, "problem");
+    let warnings = human::counted(warn, "warning");
     match (bad, warn) {
         (0, 0) => "Everything is OK".to_owned(),
         (0, _) => warnings,
