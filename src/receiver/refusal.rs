@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Problem, Slot};
 
@@ -315,11 +316,12 @@ impl fmt::Display for Refusal {
                 f.write_str("the commit may be newer than what the gate knows, and the source did not answer in time; try again")
             }
             Refusal::TooManyUploads { uploads_max } => {
-                write!(f, "{uploads_max} uploads are under way, the most this receiver accepts; try again")
+                write!(f, "the limit of {} at a time is reached; try again", counted(uploads_max, "upload"))
             }
             Refusal::TooManyUploadsOfYours { under_way } => write!(
                 f,
-                "{under_way} uploads of your address are under way, and the room that is left is kept for others; try again, or raise max_uploads"
+                "{} from your address already running, and the rest of max_uploads is kept for others; try again, or raise max_uploads",
+                counted(under_way, "upload")
             ),
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),

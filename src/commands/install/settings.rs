@@ -3,6 +3,8 @@
 
 use toml::{Table, Value};
 
+use crate::human;
+
 /// Sets a key that the example has, in use or commented out. `None` if it has no such line.
 pub fn set(text: &str, key: &str, value: &str) -> Option<String> {
     let stated = |line: &str| {
@@ -59,7 +61,7 @@ fn flat(table: &Table) -> Vec<(String, String)> {
                 all.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
             }
             Value::Array(tables) if tables.iter().all(Value::is_table) => {
-                all.push((key.clone(), format!("{} tables", tables.len())));
+                all.push((key.clone(), human::counted(tables.len(), "table")));
             }
             _ if key == "auth_token" => all.push((key.clone(), "(not shown)".to_owned())),
             Value::String(text) if text.contains('\n') => {
@@ -114,7 +116,7 @@ mod tests {
             [
                 "b = \"y\", and \"x\" in the example",
                 "gate.auth_token = (not shown), which the example leaves out",
-                "host = 1 tables, which the example leaves out",
+                "host = 1 table, which the example leaves out",
                 "a is left out, so it is 1",
             ]
         );

@@ -20,6 +20,7 @@ use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
 use crate::durable;
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
@@ -311,8 +312,8 @@ fn add_rows(
             Err(Rejected::Full) => {
                 return Err(Failure::new(
                     format!(
-                        "the disk is full; {} rows were added and stay",
-                        summary.added
+                        "the disk is full; {} added before that",
+                        counted(summary.added, "row")
                     ),
                     "free space under data_dir, then run it again",
                 ));
