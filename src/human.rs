@@ -41,14 +41,14 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// A text in which no URL shows the user and the password that may stand before its `@`.
+/// A text whose URL shows `***` in place of the user and password before its `@`.
 pub fn without_user(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
         None => text.to_owned(),
     }
 }
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn a_url_is_shown_without_its_user() {
         for (url, shown) in [
-            ("http://bob:hunter2@pi:1/x", "http://pi:1/x"),
-            ("http://a@b:p@ss@pi", "http://pi"),
+            ("http://bob:hunter2@pi:1/x", "http://***@pi:1/x"),
+            ("http://a@b:p@ss@pi", "http://***@pi"),
             ("http://pi:1/x@y", "http://pi:1/x@y"),
             ("bob@pi", "bob@pi"),
         ] {
