@@ -1,103 +1,174 @@
-//! Reading a TOML configuration so that every mistake is told in words: file, key, value and what
+//! Reading a TOML configuration so that every mistake is reported in words: file, key, value and what
 //! is allowed. What the keys are is each side's own `config.rs`.
+
+pub mod mistake;
+pub mod values;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::de::DeTable;
 
 use crate::failure::Failure;
+use crate::human;
 use crate::owner;
 
-/// Reads and parses a file whose unknown keys are errors.
+/// A type that a configuration is read into.
+pub trait Settings: DeserializeOwned {
+    /// Whose configuration it is; `None` if it may be of either side.
+    const OWNER: Option<Owner>;
+}
+
+impl Settings for toml::Table {
+    const OWNER: Option<Owner> = None;
+}
+
+/// The side whose configuration a file is. The keys that one side has and the other has not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Receiver,
+    LabHost,
+}
+
+impl Owner {
+    /// The side that has more of these keys, or the receiver, if both have as many; `None` without
+    /// any.
+    pub fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
+        let (mut of_receiver, mut of_lab_host) = (0, 0);
+        for key in keys {
+            match key {
+                "data_dir" | "listen" | "version_gate" | "host" => of_receiver += 1,
+                "root" | "receiver_url" | "host_id" => of_lab_host += 1,
+                _ => {}
+            }
+        }
+        if of_receiver == 0 && of_lab_host == 0 {
+            return None;
+        }
+        Some(if of_receiver >= of_lab_host {
+            Owner::Receiver
+        } else {
+            Owner::LabHost
+        })
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Owner::Receiver => "a receiver's configuration (receiver.toml)",
+            Owner::LabHost => "a lab host's configuration (shipper.toml)",
+        }
+    }
+}
+
+/// Reads and parses a file whose unknown keys are errors. `flag_hint` is the hint when there is no
+/// file at all.
 ///
-/// `example` is the embedded file of `etc/`, named in the hint when there is no file at all.
-pub fn load<T: DeserializeOwned>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
+/// Errors: it cannot be read, or is not right; the words show no secret.
+pub fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
     parse(&read(path, flag_hint)?, path)
 }
 
 /// The text of a configuration.
 ///
-/// Errors: it cannot be read; `flag_hint` is what to do where its own error has no remedy.
+/// Errors: it cannot be read, or is no UTF-8; `flag_hint` is what to do where its own error has no
+/// remedy.
 pub fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
-    let text = owner::read_kept(path).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8 text"))
-    });
-    text.map_err(|error| {
+    let bytes = owner::read_kept(path).map_err(|error| {
         Failure::new(
             format!("cannot read the configuration {}: {error}", path.display()),
             owner::hint_to_read(&error, flag_hint),
+        )
+    })?;
+    decoded(bytes).map_err(|encoding| {
+        Failure::new(
+            format!("{} is {encoding}", path.display()),
+            "save it as UTF-8",
         )
     })
 }
 
 /// As [`load`], from a text that was read already.
-pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Failure> {
+pub fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
-        Failure::new(
-            format!("{}: {}", path.display(), words(text, &error)),
-            "mend the line that is shown; etc/*.toml.example has every key with its default",
-        )
+        let found = Owner::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
+        match (found, T::OWNER) {
+            (Some(found), Some(wanted)) if found != wanted => {
+                of_the_other_side(path, found, wanted)
+            }
+            _ => mistake::of_content(text, path, table.get_ref(), &error),
+        }
     })
 }
 
-/// The error with the lines it is about, unless one of them may hold a token: those are never shown.
-fn words(text: &str, error: &toml::de::Error) -> String {
-    let Some(span) = error.span() else {
-        return error.to_string().trim_end().to_owned();
+fn of_the_other_side(path: &Path, found: Owner, wanted: Owner) -> Failure {
+    let default = match wanted {
+        Owner::Receiver => "/etc/cis490/receiver.toml",
+        Owner::LabHost => "/etc/cis490/shipper.toml",
     };
-    // At the very end, `toml` shows the last line there is.
-    let start = span.start.min(text.len().saturating_sub(1));
-    let before = text.get(..start).unwrap_or("");
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let shown = text.get(line_start..).unwrap_or("");
-    let span_bytes = span.end.min(text.len()).saturating_sub(line_start);
-    let line_end = shown.get(span_bytes..).and_then(|rest| rest.find('\n'));
-    let shown = shown.get(..line_end.map_or(shown.len(), |end| span_bytes + end));
-    // A text in triple quotes has its key on an earlier line; those in comments do not count, but
-    // are counted.
-    let in_long_text = |quotes| {
-        let holds_token = |line: &str| line.contains(quotes) && line.contains("token");
-        before.matches(quotes).count() % 2 == 1 || before.lines().any(holds_token)
-    };
-    // A user and password stand before an `@`.
-    let is_secret = |lines: &str| lines.contains("token") || lines.contains('@');
-    let may_hold_a_token = shown.is_none_or(is_secret);
-    if !may_hold_a_token && !in_long_text("\"\"\"") && !in_long_text("'''") {
-        return error.to_string().trim_end().to_owned();
-    }
-    let number = before.matches('\n').count() + 1;
-    format!(
-        "line {number} is not right, and not shown since it may hold a token or a password: a URL has no user before an @, auth_token takes a quoted text, auth_token_file and token_file a quoted path, token_sha256 the 64 hex digits that `cis490 token` prints"
+    Failure::new(
+        format!(
+            "{} is {}, not {}",
+            path.display(),
+            found.file(),
+            wanted.file()
+        ),
+        format!("name the other file with --config FILE; without --config it is {default}"),
     )
 }
 
-/// A value that parsed and is not allowed.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The text without a byte order mark, which some editors write.
+///
+/// Errors: what it is instead of UTF-8.
+fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    // UTF-16 without a mark has a NUL in each ASCII character.
+    if is_utf16 || bytes.iter().take(4).any(|byte| *byte == 0) {
+        return Err("UTF-16 and not UTF-8");
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "not UTF-8")?;
+    match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(unmarked) => Ok(unmarked.to_owned()),
+        None => Ok(text),
+    }
+}
+
+/// A value that parsed and is not allowed. `allowed` goes on after "KEY accepts".
 pub fn bad_value(
     path: &Path,
     key: &str,
     value: impl fmt::Display,
     allowed: impl fmt::Display,
 ) -> Failure {
-    Failure::new(
-        format!("{}: {key} = {value} is not allowed", path.display()),
-        format!("{key} takes {allowed}"),
-    )
+    not_allowed(path, key, value, format!("{key} accepts {allowed}"))
 }
 
-/// A URL as it may be shown: without what stands before an `@`, a password for one.
-pub fn without_user(url: &str) -> String {
-    let host_at = url.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = url.split_at(host_at);
-    // Not the path's, as RFC 3986 has it; but a password with a slash in it is no reason to show it.
-    let shown = rest.rsplit_once('@').map_or(rest, |(_, shown)| shown);
-    format!("{scheme}{shown}")
+/// A value that is right by itself, beside another key that excludes it; `hint` is what to do.
+pub fn not_allowed(
+    path: &Path,
+    key: &str,
+    value: impl fmt::Display,
+    hint: impl fmt::Display,
+) -> Failure {
+    let value = human::without_user(&value.to_string());
+    let words = if mistake::may_be_shown(&value) {
+        format!("{key} = {value} is not allowed")
+    } else {
+        format!("{key} is not allowed; its value is not shown")
+    };
+    Failure::new(format!("{}: {words}", path.display()), hint)
 }
 
-/// A URL with its scheme as programs write it: `HTTP://` is as good, and compared with `http://`.
+/// A URL with its scheme as programs write it: `HTTP://` means the same, and is compared as `http://`.
 pub fn with_plain_scheme(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
@@ -172,6 +243,12 @@ pub const CREDENTIAL_STORE: &str = "/etc/credstore";
 ///
 /// Errors name the file and never its content.
 pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
+    if looks_like_a_secret(file) {
+        return Err(Failure::new(
+            format!("{key} holds what looks like a token itself, and it must name a file"),
+            "put the token alone into a file that only the service's user may read, and name that",
+        ));
+    }
     let path = secret_path(file);
     let bytes = owner::read_secret(&path).map_err(|error| {
         Failure::new(
@@ -179,7 +256,12 @@ pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
             "the file holds the token alone, readable by the user that runs cis490",
         )
     })?;
-    let text = String::from_utf8_lossy(&bytes);
+    let text = decoded(bytes).map_err(|encoding| {
+        Failure::new(
+            format!("{key} {} is {encoding}", path.display()),
+            "save it as UTF-8 or plain ASCII: one token on one line",
+        )
+    })?;
     let secret = text.trim();
     let visible = |b: u8| b.is_ascii_graphic();
     if secret.is_empty() || secret.len() > 4096 || !secret.bytes().all(visible) {
@@ -189,6 +271,13 @@ pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
         ));
     }
     Ok(secret.to_owned())
+}
+
+/// Whether somebody wrote the token where its file's name belongs: `cis490 token` and Forgejo make
+/// 40 and more hex digits.
+fn looks_like_a_secret(file: &Path) -> bool {
+    let name = file.as_os_str().as_encoded_bytes();
+    name.len() >= 32 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Where the secret of a key is read from: see [`read_secret`].
@@ -207,79 +296,5 @@ fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
         Some(dir) => dir.join(file),
         None if file.exists() => file.to_owned(),
         None => Path::new(CREDENTIAL_STORE).join(file),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::receiver::config::Config;
-
-    fn error_of(text: &str) -> String {
-        let parsed = parse::<Config>(text, Path::new("receiver.toml"));
-        parsed.map_or_else(|failure| failure.to_string(), |_| "no error".to_owned())
-    }
-
-    #[test]
-    fn a_mistake_is_shown_with_file_key_value_and_what_is_allowed() {
-        let words = error_of("data_dir = \"/d\"\nmax_uploads = \"many\"\n");
-        for part in ["receiver.toml", "max_uploads = \"many\"", "expected u32"] {
-            assert!(words.contains(part), "{part}: {words}");
-        }
-        assert!(
-            error_of("data_dir = \"/d\"\nmax_upload = 3\n").contains("unknown field `max_upload`")
-        );
-        assert!(error_of("").contains("missing field `data_dir`"));
-    }
-
-    #[test]
-    fn a_key_that_would_do_nothing_is_refused() {
-        let text = "data_dir = \"/d\"\n[version_gate]\nca_file = \"/etc/ca.pem\"\n";
-        let path = std::env::temp_dir().join(format!("cis490-config-{}.toml", std::process::id()));
-        fs::write(&path, text).unwrap();
-        let words = Config::load(&path).unwrap_err().to_string();
-        fs::remove_file(&path).unwrap();
-        assert!(
-            words.contains("version_gate.ca_file = \"/etc/ca.pem\" is not allowed"),
-            "{words}"
-        );
-    }
-
-    #[test]
-    fn a_relative_secret_is_a_credential() {
-        let path = |file, credentials: Option<&str>| {
-            secret_path_in(Path::new(file), credentials.map(PathBuf::from))
-        };
-        for (file, credentials, found) in [
-            ("cis490-token", Some("/run/c"), "/run/c/cis490-token"),
-            ("cis490-token", None, "/etc/credstore/cis490-token"),
-            ("Cargo.toml", None, "Cargo.toml"),
-            ("/etc/token", Some("/run/c"), "/etc/token"),
-        ] {
-            assert_eq!(path(file, credentials), Path::new(found), "{file}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_never_shown() {
-        for line in [
-            "auth_token = sesame",
-            "auth_token = \"sesame",
-            "auth_token = [\"sesame\"]",
-            "auth_token = \"\"\"\nsesame \\q\n\"\"\"",
-            "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"sesame\"",
-            // Fuzzing found these: a mistake at the very end, and quotes that count for nothing.
-            "# \"\"\"\n\"\"\"\nauth_token = \"sesame\"",
-            "# \"\"\"\nauth_token = \"\"\"\nsesame",
-            "forgejo_url = \"http://bob:sesame@pi:3000",
-        ] {
-            let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
-            assert!(
-                !words.contains("sesame") && words.contains("line "),
-                "{words}"
-            );
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What `cis490 doctor` tries on either side, and how a result is told: each line is ok, warn or
+//! What `cis490 doctor` tries on either side, and how it reports a result: each line is ok, warn or
 //! fail, with what was seen and what to do.
 //!
 //! Everything is tried for real and leaves nothing: a file is written, linked, synced and removed;
@@ -82,21 +82,26 @@ const PROGRAM_AGE_S: u64 = 1_735_689_600;
 
 pub fn clock() -> Finding {
     let now = SystemTime::now();
-    let told = clock::rfc3339(now);
-    let set_it = "timedatectl set-ntp true, and see that an NTP server is reached (timedatectl timesync-status)";
+    let time = clock::rfc3339(now);
+    let set_it =
+        "timedatectl set-ntp true; timedatectl timesync-status shows whether an NTP server answers";
     if clock::unix_seconds(now) < PROGRAM_AGE_S {
-        return Finding::fail("clock", format!("it says {told}, which cannot be"), set_it);
+        return Finding::fail(
+            "clock",
+            format!("it says {time}, which cannot be right"),
+            set_it,
+        );
     }
     match sys::clock_is_synchronised() {
         Some(false) => Finding::warn(
             "clock",
             format!(
-                "{told}, and nothing keeps it right; episodes are ordered by number, but times in rows and logs may mislead"
+                "{time}; the clock is not synchronised, so timestamps may be wrong (episodes are ordered by number)"
             ),
             set_it,
         ),
-        Some(true) => Finding::ok("clock", format!("{told}, synchronised")),
-        None => Finding::ok("clock", told),
+        Some(true) => Finding::ok("clock", format!("{time}, synchronised")),
+        None => Finding::ok("clock", time),
     }
 }
 
@@ -109,7 +114,7 @@ pub fn versions() -> Finding {
     )
 }
 
-/// Whether there is a git to be run.
+/// Whether git can be run.
 pub fn git() -> Finding {
     const WAIT: Duration = Duration::from_secs(10);
     match git::version(WAIT) {
@@ -125,7 +130,7 @@ pub fn git() -> Finding {
         Err(Fault::Missing(error)) => Finding::warn(
             "git",
             format!("git cannot be run: {error}"),
-            "apt install git: without it no local repository can be read",
+            "apt install git: a local repository cannot be read without it",
         ),
         Err(_) => Finding::fail(
             "git",
@@ -169,8 +174,8 @@ fn filesystem(dir: &Path) -> Finding {
     let Some(mount) = Mount::of(dir) else {
         return Finding::warn(
             "filesystem",
-            format!("which one {} is on cannot be seen", dir.display()),
-            "look at it with: findmnt -T DIR",
+            format!("cannot find out which filesystem {} is on", dir.display()),
+            "findmnt -T DIR shows it",
         );
     };
     let found = format!("{} under {}", mount.kind, dir.display());
@@ -190,18 +195,18 @@ fn filesystem(dir: &Path) -> Finding {
         ),
         "tmpfs" | "ramfs" => Finding::warn(
             "filesystem",
-            format!("{found} is in memory: all of it is gone after a restart"),
-            "put it on a disk; for a test this is fine",
+            format!("{found} is in memory: everything is lost at a restart"),
+            "put it on a disk; this is fine for a test",
         ),
         "overlay" => Finding::warn(
             "filesystem",
-            format!("{found} is a container's or a live system's, and may go with it"),
+            format!("{found} belongs to a container or a live system, and may disappear with it"),
             "mount a disk there",
         ),
         _ => Finding::warn(
             "filesystem",
-            format!("{found} is not among those this was tried on"),
-            "ext4, xfs, btrfs and f2fs are known to keep what they say; on a network filesystem a crash of its server may lose episodes",
+            format!("{found} is a filesystem that cis490 was not tested on"),
+            "use ext4, xfs, btrfs or f2fs; on a network filesystem a crash of the server may lose episodes",
         ),
     }
 }
@@ -212,7 +217,7 @@ fn room(dir: &Path, floor: u64) -> Finding {
         Err(error) => {
             return Finding::fail(
                 "disk",
-                format!("{} cannot be asked: {error}", dir.display()),
+                format!("cannot read the free space of {}: {error}", dir.display()),
                 "is its disk mounted, and may this user look there?",
             );
         }
@@ -226,7 +231,7 @@ fn room(dir: &Path, floor: u64) -> Finding {
         let floor = human::bytes(floor);
         return Finding::fail(
             "disk",
-            format!("{found}, and {floor} must stay free: nothing comes in"),
+            format!("{found}, below the limit of {floor}: nothing is accepted"),
             free_it,
         );
     }
@@ -240,11 +245,11 @@ fn room(dir: &Path, floor: u64) -> Finding {
 const SYNCS: usize = 100;
 const SYNCS_TIME: Duration = Duration::from_secs(4);
 const SYNC_BYTES: usize = 4096;
-/// What one upload waits for, once for its file and once for index and folder together.
+/// One upload waits for two syncs: of its file, and of index and folder together.
 const SYNC_SLOW: Duration = Duration::from_millis(50);
 const SYNC_HANGS: Duration = Duration::from_millis(500);
 
-/// A file of ours that goes with its owner, and its second name too.
+/// A file and its second name, which are removed when this is dropped.
 struct Probe(PathBuf);
 
 impl Probe {
@@ -275,7 +280,7 @@ fn writing(dir: &Path) -> Vec<Finding> {
         Err(error) => {
             return vec![Finding::fail(
                 "writing",
-                format!("no file can be made in {}: {error}", dir.display()),
+                format!("cannot create a file in {}: {error}", dir.display()),
                 owner::hint(
                     &error,
                     format!("look at the folder, whose owner is the user {uid}, and at its disk"),
@@ -284,14 +289,14 @@ fn writing(dir: &Path) -> Vec<Finding> {
         }
     };
     let links = match durable::link_new(&probe.0, &probe.second()) {
-        Ok(()) => Finding::ok("hard links", "there are"),
+        Ok(()) => Finding::ok("hard links", "supported"),
         Err(error) => Finding::fail(
             "hard links",
-            format!("{} has none: {error}", dir.display()),
+            format!("{} does not support them: {error}", dir.display()),
             "put it on ext4, xfs, btrfs or f2fs",
         ),
     };
-    // The open file is enough from here on: whoever ends doctor in the slow part leaves nothing.
+    // The open file is enough from here on: an interrupted doctor leaves nothing behind.
     drop(probe);
     vec![links, syncs(&mut file)]
 }
@@ -311,12 +316,12 @@ fn syncs(file: &mut File) -> Finding {
     let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     let (p50, p99) = (at(50), at(99));
     let found = format!(
-        "p50 {}, p99 {} of {} syncs of 4 KiB",
+        "p50 {}, p99 {} over {} syncs of 4 KiB",
         millis(p50),
         millis(p99),
         times.len()
     );
-    let faster = "a USB SSD takes a tenth of an SD card's time; many uploads at once share a sync, so slow is not wrong";
+    let faster = "a USB SSD needs a tenth of an SD card's time; concurrent uploads share a sync, so a slow disk still works";
     match (p50, p99) {
         (_, p99) if p99 >= SYNC_HANGS => Finding::warn(
             "fsync",
@@ -355,11 +360,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Errors: it is none.
+    /// Errors: the text is not an HTTP answer.
     pub fn read(text: &[u8]) -> io::Result<Answer> {
         let text = String::from_utf8_lossy(text);
         let status = text.get(9..12).and_then(|digits| digits.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other("what answers is no HTTP server"))?;
+        let status = status
+            .ok_or_else(|| io::Error::other("the server that answers does not speak HTTP"))?;
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Ok(Answer {
             status,
@@ -368,7 +374,7 @@ impl Answer {
     }
 }
 
-/// Asks whoever listens there, in plain HTTP.
+/// Sends a request in plain HTTP to the server at `address`.
 pub fn ask(address: SocketAddr, head: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -2,7 +2,7 @@
 //!
 //! A line is `event=NAME key=value ...`, ids first, free text last and quoted. Text that came from
 //! outside is quoted with its control bytes escaped (`{text:?}`), so that no peer can forge a line.
-//! `ERROR` wants a person now, `WARN` soon, `INFO` never.
+//! `ERROR`: act now. `WARN`: act soon. `INFO`: no action.
 //!
 //! What each line means and what to do about it stands in `events/manual.rs` and nowhere else;
 //! `cis490 help events` prints it. A new event takes two steps, and the compiler asks for both:
@@ -30,7 +30,7 @@ use crate::receiver::refusal::Refusal;
 use crate::receiver::version_gate::{Trouble, Window};
 use crate::wire::{Known, Problem, Receipt, Slot, Source};
 
-/// Writes the line of an event that the manual has, with what there is to add.
+/// Writes the line of an event of the manual, followed by the values of this instance.
 macro_rules! line {
     ($event:ident) => {
         log::log!(manual::event::$event.level, "event={}", manual::event::$event.name)
@@ -91,7 +91,7 @@ pub fn listening(address: SocketAddr, data_dir: impl Display) {
 pub fn open_to_all() {
     line!(
         open_to_all,
-        "why=\"no [[host]] in receiver.toml: whoever reaches the port may upload under any name; fine behind WireGuard, else add [[host]] tables\""
+        "why=\"no [[host]] in receiver.toml: anyone who can reach the port may upload under any name; fine behind WireGuard, otherwise add [[host]] tables\""
     );
 }
 
@@ -274,7 +274,7 @@ pub fn index_tail_cut(bytes: u64, kept_as: &Path, looked_like: Option<&Slot>) {
     let row = looked_like.map_or("-".to_owned(), Slot::to_string);
     line!(
         index_tail_cut,
-        "bytes={bytes} row={row} kept_as={kept_as:?} why=\"the end was not a whole row; what it named is in incoming/ or for cis490 backfill\""
+        "bytes={bytes} row={row} kept_as={kept_as:?} why=\"the last row was cut off; its episode is in incoming/, or cis490 backfill writes its row\""
     );
 }
 
@@ -286,7 +286,7 @@ pub fn unreadable_row(offset: u64, why: impl Display) {
 pub fn unreadable_rows(count: usize) {
     line!(
         unreadable_rows,
-        "count={count} why=\"these lines of index.jsonl stay and count for nothing; cis490 backfill writes new rows from the tarballs\""
+        "count={count} why=\"these lines of index.jsonl stay where they are and are ignored; cis490 backfill writes new rows from the tarballs\""
     );
 }
 
@@ -325,7 +325,7 @@ pub fn store_writable(dir: &Path) {
 pub fn no_attributes(dir: &Path) {
     line!(
         no_attributes,
-        "dir={dir:?} why=\"stored files cannot carry their receipt here; a lost index is rebuilt without times and gate places\""
+        "dir={dir:?} why=\"stored files cannot carry their receipts here; a lost index would be rebuilt without times and gate positions\""
     );
 }
 
@@ -346,7 +346,7 @@ pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
     let Slot { host, episode } = slot;
     line!(
         damaged_file_replaced,
-        "host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes were not those of its row or of its own receipt: look at the disk's health\""
+        "host={host} episode={episode} kept_as={kept_as:?} why=\"its bytes did not match its row or its own receipt: look at the disk's health\""
     );
 }
 
@@ -397,14 +397,14 @@ pub fn gate_source_back(source: Source) {
 pub fn gate_has_no_window() {
     line!(
         gate_has_no_window,
-        "why=\"no source has told the newest commits; every upload is answered 503\" do=\"mend what event=gate_refresh_failed names\""
+        "why=\"no source has reported the newest commits; every upload is answered 503\" do=\"fix what event=gate_refresh_failed names\""
     );
 }
 
 pub fn gate_is_disabled() {
     line!(
         gate_is_disabled,
-        "why=\"version_gate.enabled = false: episodes of any commit are taken\""
+        "why=\"version_gate.enabled = false: episodes of any commit are accepted\""
     );
 }
 
@@ -422,7 +422,7 @@ pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
     let why = why.to_string();
     line!(
         gate_file_unreadable,
-        "path={path:?} why={why:?} do=\"nothing: it is written anew\""
+        "path={path:?} why={why:?} do=\"nothing: the file is written again\""
     );
 }
 
@@ -434,7 +434,7 @@ pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
     let why = why.to_string();
     line!(
         gate_file_unwritable,
-        "path={path:?} why={why:?} do=\"see that data_dir has room and belongs to this program's user\""
+        "path={path:?} why={why:?} do=\"make sure that data_dir has room and belongs to the user that runs cis490 receive\""
     );
 }
 
@@ -640,7 +640,7 @@ pub fn partial_swept(path: &Path) {
 pub fn odd_in_episodes(path: &Path) {
     line!(
         odd_in_episodes,
-        "path={path:?} why=\"not a directory named as an episode may be: 1-128 of A-Z, a-z, 0-9, . _ -\""
+        "path={path:?} why=\"not a directory with the name of an episode: 1-128 of A-Z, a-z, 0-9, . _ -\""
     );
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::events::{self, logger};
+use crate::terminal::warn_user;
 
 /// Why a command could not do its work, and what the person does now.
 #[derive(Debug)]
@@ -41,9 +42,9 @@ impl Failure {
             events::failed(&self.error, &self.hint);
             return ExitCode::FAILURE;
         }
-        eprintln!("cis490: error: {}", self.error);
+        warn_user!("cis490: error: {}", self.error);
         if !self.hint.is_empty() {
-            eprintln!("cis490: hint: {}", self.hint);
+            warn_user!("cis490: hint: {}", self.hint);
         }
         ExitCode::FAILURE
     }

@@ -5,6 +5,8 @@
 //! that a `lock` that was removed lets nobody in beside the one who has it. Where a filesystem cannot
 //! lock a folder (NFS), the file alone counts.
 
+pub mod holder;
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -27,7 +29,7 @@ pub struct FolderLock {
 /// Why there is no lock.
 #[derive(Debug)]
 pub enum NoLock {
-    /// Somebody has it, and kept it over the patience.
+    /// Another process has it, and kept it longer than the patience; [`holder::refused`] names it.
     Taken,
     Io(io::Error),
 }

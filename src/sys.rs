@@ -23,7 +23,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// -1 is an error with errno set; anything else a result.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -671,6 +671,7 @@ fn our_signals() -> libc::sigset_t {
 /// Blocks our signals in this thread and all that it starts, so that only [`wait_signal`] gets
 /// them. To be called before any thread is started.
 pub fn block_signals() {
+    HANGS_UP.store(has_terminal() && !ignores_hangup(), Ordering::Relaxed);
     let set = our_signals();
     // SAFETY: a set that lives over the call; the old mask is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
@@ -680,13 +681,53 @@ pub fn block_signals() {
 pub fn wait_signal() -> Signal {
     let set = our_signals();
     loop {
-        // SAFETY: a set that lives over the call; no siginfo is asked for.
-        match unsafe { libc::sigwaitinfo(&set, std::ptr::null_mut()) } {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: a set and room for one siginfo, both alive over the call.
+        match unsafe { libc::sigwaitinfo(&set, info.as_mut_ptr()) } {
             libc::SIGTERM | libc::SIGINT => return Signal::Stop,
-            libc::SIGHUP => return Signal::Reload,
+            libc::SIGHUP => {
+                // SAFETY: a siginfo of zeros is a valid one, and sigwaitinfo has filled it.
+                let is_of_kernel = unsafe { info.assume_init() }.si_code == libc::SI_KERNEL;
+                let stops = HANGS_UP.load(Ordering::Relaxed) && (is_of_kernel || terminal_ended());
+                return if stops { Signal::Stop } else { Signal::Reload };
+            }
             _ => continue, // interrupted by a debugger or a stop and continue
         }
     }
+}
+
+/// Whether this process ends with its terminal: it was started on one, and not by `nohup`.
+static HANGS_UP: AtomicBool = AtomicBool::new(false);
+
+/// The shell passes a hang-up on to its jobs, and may do so before the terminal is gone.
+const TERMINAL_ENDS_WITHIN: Duration = Duration::from_millis(200);
+
+/// Whether the terminal that this process was started on is gone, or goes now. SIGHUP from `kill`,
+/// on a terminal that stays, means something else.
+fn terminal_ended() -> bool {
+    let until = Instant::now() + TERMINAL_ENDS_WITHIN;
+    while has_terminal() {
+        if until <= Instant::now() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// Whether this process has a controlling terminal.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether SIGHUP was ignored when this process was started, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is changed, and there is room for one sigaction over the call.
+    let asked =
+        check(unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) });
+    // SAFETY: a sigaction of zeros is a valid one, and the call may have filled it.
+    asked.is_ok() && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 /// Has the kernel kill the process that `command` will start when this one ends, however it ends.
@@ -694,7 +735,7 @@ pub fn ends_with_us(command: &mut Command) {
     let ask_kernel = || {
         // SAFETY: prctl with plain integers. It touches no memory of ours.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        // Where it is not known, the process is not tied to us, and runs as well.
+        // On failure the child just outlives us.
         Ok(())
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed, and prctl is one.

@@ -1,8 +1,11 @@
-//! Output for people: coloured where stdout is a terminal, plain where it is a file or a pipe.
+//! Output for people: coloured where stdout is a terminal, plain where it is a file or a pipe. All
+//! that commands print goes through this file, so that no closed pipe and no full disk ends their work.
 //!
 //! `NO_COLOR` and a terminal that cannot show colours make it plain as well.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use crate::failure::Failure;
 use crate::sys;
@@ -14,19 +17,71 @@ const COLUMNS_MIN: usize = 40;
 /// For a file or a pipe.
 const COLUMNS_WITHOUT_TERMINAL: usize = 80;
 
-/// Writes output. A reader that has gone away (`| head`) is no failure.
-///
-/// Errors: stdout did not accept the text, as on a full disk.
-pub fn print(text: &str) -> Result<(), Failure> {
+/// Prints a line of output, with the arguments of `format!`. Output that cannot be written never
+/// ends the work; see [`say_line`].
+macro_rules! say {
+    ($($words:tt)*) => {
+        $crate::terminal::say_line(format_args!($($words)*))
+    };
+}
+
+/// Prints a line to stderr, with the arguments of `format!`; if it cannot be written it is lost.
+macro_rules! warn_user {
+    ($($words:tt)*) => {
+        $crate::terminal::warn_line(format_args!($($words)*))
+    };
+}
+
+pub(crate) use {say, warn_user};
+
+/// Why stdout accepts no more: the first error, after which nothing is written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line of output. The first that cannot be written is the last that is tried, and
+/// [`lost_output`] then knows why: the work goes on, since it may be in the middle of a change.
+pub fn say_line(words: fmt::Arguments<'_>) {
+    write_out(&format!("{words}\n"));
+}
+
+/// Prints a line to stderr, or loses it.
+pub fn warn_line(words: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{words}\n").as_bytes());
+}
+
+fn write_out(text: &str) {
+    if LOST.get().is_some() {
+        return;
+    }
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
-    match written.and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            format!("cannot write the output: {error}"),
-            "see where stdout goes: is that disk full?",
-        )),
-        _ => Ok(()),
+    if let Err(error) = written.and_then(|()| stdout.flush()) {
+        let _ = LOST.set(error);
     }
+}
+
+/// Whether nobody reads the output any more: a command that only prints can end.
+pub fn is_closed() -> bool {
+    LOST.get().is_some()
+}
+
+/// What the person must know of output that was lost. A reader that has gone away (`| head`) has
+/// had enough, which is no fault.
+pub fn lost_output() -> Option<Failure> {
+    let error = LOST.get()?;
+    (error.kind() != ErrorKind::BrokenPipe).then(|| {
+        Failure::new(
+            format!("cannot write the output: {error}"),
+            "look where stdout goes: is that disk full?",
+        )
+    })
+}
+
+/// Prints the whole text of a command that only prints.
+///
+/// Errors: stdout did not accept it, as on a full disk.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write_out(text);
+    lost_output().map_or(Ok(()), Err)
 }
 
 /// How many columns a line of output may have.

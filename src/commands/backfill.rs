@@ -9,11 +9,13 @@ use super::progress::Progress;
 use super::side;
 use crate::events::logger;
 use crate::failure::Failure;
+use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::backfill::{News, Task, backfill};
+use crate::terminal::{say, warn_user};
 
-/// add index rows for stored tarballs that lack one, read from the tarballs themselves.
-/// The receiver must be stopped; files are not touched
+/// add index rows for stored tarballs that have none. They are read from the tarballs themselves.
+/// Stop the receiver first; stored files are not changed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -28,11 +30,11 @@ pub struct Backfill {
     /// the store, instead of the data_dir of the configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
-    /// only say what would be done
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
-    /// move what the last cis490 scrub found rotten, and still is, to quarantine/: so that it can
-    /// be sent again
+    /// move files that the last cis490 scrub found rotten, and that still are, to quarantine/, so
+    /// that their episodes can be sent again
     #[argh(switch)]
     set_aside_rotten: bool,
 }
@@ -56,37 +58,38 @@ impl Backfill {
         teller.progress.wipe();
         let summary = summary?;
         if self.dry_run {
-            println!("nothing was changed: this was a dry run");
+            say!("this was a dry run: nothing was changed");
         } else {
-            println!(
-                "{} rows added, {} odd things left alone, {} files failed",
-                summary.added, summary.odd, summary.failed
+            say!(
+                "{} added, {} left alone, {} failed",
+                counted(summary.added, "row"),
+                counted(summary.odd, "unrecognised file"),
+                counted(summary.failed, "file")
             );
         }
         if summary.commit_unknown > 0 {
-            let rows = match summary.commit_unknown {
-                1 => "1 row has no commit".to_owned(),
-                n => format!("{n} rows have no commit"),
-            };
-            println!("{rows}: the lines above say why; the files are stored all the same");
+            say!(
+                "{} without a commit: the lines above say why; the files are stored all the same",
+                counted(summary.commit_unknown, "row")
+            );
         }
         if summary.set_aside > 0 {
-            println!(
-                "{} rotten files set aside in quarantine/: send them again (on the lab host: cis490 resend NAME), or bring them back from a backup",
-                summary.set_aside
+            say!(
+                "{} set aside in quarantine/: send each again (on the lab host: cis490 resend NAME), or restore it from a backup",
+                counted(summary.set_aside, "rotten file")
             );
         }
         match summary.failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::new(
-                format!("{failed} files failed"),
-                "the lines above say why; the files were not touched",
+                format!("{} failed", counted(failed, "file")),
+                "the lines above say why; the files were not changed",
             )),
         }
     }
 }
 
-/// Prints results to stdout, faults to stderr, and on a terminal how far it is.
+/// Prints results to stdout, faults to stderr, and on a terminal the progress.
 struct Teller {
     progress: Progress,
 }
@@ -104,20 +107,22 @@ impl Teller {
                 bytes,
             } => {
                 self.progress.begin(bytes);
-                println!(
-                    "{with_row} episodes have a row, {without} have none ({bytes} bytes to read)"
+                say!(
+                    "{} with a row, {without} without one ({} to read)",
+                    counted(with_row, "episode"),
+                    human::bytes(bytes)
                 );
             }
-            News::Added(row) => println!("added {}/{} {}", row.host, row.episode, row.sha256),
+            News::Added(row) => say!("added {}/{} {}", row.host, row.episode, row.sha256),
             News::CommitUnknown { slot, why } => {
-                println!("commit unknown: {slot}: {why}");
+                say!("commit unknown: {slot}: {why}");
             }
-            News::WouldAdd(slot) => println!("would add {slot}"),
+            News::WouldAdd(slot) => say!("would add {slot}"),
             News::SetAside { slot, kept_as } => {
-                println!("set aside {slot}, rotten: {}", kept_as.display());
+                say!("set aside {slot}, rotten: {}", kept_as.display());
             }
-            News::WouldSetAside(slot) => println!("would set aside {slot}, which is rotten"),
-            News::Odd { path, why } => complain("odd", path, &why),
+            News::WouldSetAside(slot) => say!("would set aside {slot}, which is rotten"),
+            News::Odd { path, why } => complain("unrecognised", path, &why),
             News::Failed { path, why } => complain("failed", path, &why),
             News::Read { .. } => {}
         }
@@ -126,5 +131,5 @@ impl Teller {
 
 /// `{:?}` escapes what a strange name could do to a terminal.
 fn complain(what: &str, path: &Path, why: &str) {
-    eprintln!("{what}: {path:?}: {why}");
+    warn_user!("{what}: {path:?}: {why}");
 }

@@ -8,19 +8,21 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::events;
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, Receiver, Stop};
 use crate::sys::{self, Signal};
+use crate::terminal::say;
 use crate::wire::{GateVerdict, Known};
 
-/// ask the receiver whether episodes made by the local code would get in
+/// ask the receiver whether it would accept episodes made by the local code
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "check",
     example = "{command_name} --repo /opt/cis490",
-    error_code(1, "could not ask, or the receiver cannot say"),
+    error_code(1, "the receiver could not be asked, or cannot say"),
     error_code(2, "refused: stdout says why, and what to paste if that helps")
 )]
 pub struct Check {
@@ -44,7 +46,7 @@ impl Check {
         let answer = receiver.gate(&commit).map_err(|no_answer| {
             Failure::new(
                 format!("could not ask {}: {no_answer}", config.receiver_url),
-                "look whether the receiver runs and WireGuard is up: curl -v the same address",
+                "does the receiver run, and is WireGuard up? cis490 doctor tries each step",
             )
         })?;
         say(&commit, &answer)
@@ -58,7 +60,7 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
         answer.problem(),
     ) {
         (200, Some(verdict), _) if verdict.allowed => {
-            println!("admitted: commit {commit}{}", place(&verdict));
+            say!("accepted: commit {commit}{}", place(&verdict));
             Ok(ExitCode::SUCCESS)
         }
         // No word on this code: the receiver cannot look.
@@ -67,39 +69,39 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             "nothing on this lab host; on the receiver: cis490 doctor",
         )),
         (412, _, Some(problem)) => {
-            println!("refused: {}", problem.detail);
+            say!("refused: {}", problem.detail);
             if let Some(remediation) = &problem.remediation {
-                println!("\npaste this on the lab host:\n");
+                say!("\npaste this on the lab host:\n");
                 events::remediation_lines(remediation)
                     .iter()
-                    .for_each(|line| println!("    {line}"));
+                    .for_each(|line| say!("    {line}"));
             }
             Ok(ExitCode::from(EXIT_REFUSED))
         }
         _ => Err(Failure::new(
-            format!("the receiver did not say yes or no: {}", answer.words()),
-            "its log says more; if this is not its way to speak, look who answers at receiver_url",
+            format!("the receiver said neither yes nor no: {}", answer.words()),
+            "the receiver's log says more; if this is not a receiver's answer, find out what listens at receiver_url",
         )),
     }
 }
 
-/// Where in the window, in words; nothing where a disabled gate lets in what it does not know.
+/// The commit's position in the window, in words; a disabled gate accepts commits that it does not
+/// know.
 fn place(verdict: &GateVerdict) -> String {
     let window = verdict.window;
     match verdict.position {
         Some(position) => {
             let left = match window.saturating_sub(position) {
-                0 => "the next commit pushes it out".to_owned(),
-                1 => "1 commit until it falls out".to_owned(),
-                left => format!("{left} commits until it falls out"),
+                0 => "the next commit pushes it out of the window".to_owned(),
+                left => format!("{} until it is refused", counted(left, "more commit")),
             };
-            format!(", place {position} of {window}, {left}")
+            format!(", {position} of {window}; {left}")
         }
-        None => ", which the gate does not know: it is disabled".to_owned(),
+        None => ", unknown to the gate, which is disabled".to_owned(),
     }
 }
 
-/// Signals are blocked in this process, so that Ctrl-C needs somebody who hears it.
+/// Signals are blocked in this process, so a thread must wait for Ctrl-C.
 fn end_on_signal() {
     thread::spawn(|| {
         while sys::wait_signal() != Signal::Stop {}

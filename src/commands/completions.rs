@@ -33,7 +33,7 @@ impl Completions {
             other => {
                 return Err(Failure::new(
                     format!("there are no completions for {other:?}"),
-                    "bash, zsh and fish have some",
+                    "use bash, zsh or fish",
                 ));
             }
         })?;
@@ -41,7 +41,7 @@ impl Completions {
     }
 }
 
-/// What a shell may offer of a command: its options, `--help` with them.
+/// The options of a command that a shell may offer, `--help` included.
 fn options(command: &CommandInfoWithArgs) -> Vec<&str> {
     let mut options: Vec<&str> = command.flags.iter().map(|flag| flag.long).collect();
     options.retain(|option| *option != "--help");
@@ -102,7 +102,7 @@ complete -o filenames -F _cis490 cis490
     )
 }
 
-/// The first line of a description, with nothing that ends a quoted text.
+/// The first sentence of a description, without characters that would end a quoted text.
 fn short(description: &str) -> String {
     let first = description.split(". ").next().unwrap_or(description);
     let flat = first.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -23,7 +23,7 @@ use talk::{say, say_indented, short, title};
 /// The demo's window: small, so that a commit falls out of it before your eyes.
 const WINDOW: usize = 3;
 
-/// show an episode travel, on this machine and without set-up
+/// show episodes travel, on this machine and without any set-up
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "demo", example = "{command_name} --clean")]
 pub struct Demo {
@@ -35,9 +35,9 @@ pub struct Demo {
 impl Demo {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let stage = Stage::build(self.clean)?;
-        say("cis490 demo: an episode travels from a lab host to the receiver, and one is stopped");
+        say("cis490 demo: two episodes travel from a lab host to the receiver, and one is stopped");
         say(format!(
-            "Everything happens in {}, and on this machine alone.",
+            "Everything happens in {}, on this machine only.",
             stage.folder().display()
         ));
         let mut project = make_project(&stage)?;
@@ -67,7 +67,7 @@ fn make_project(stage: &Stage) -> Result<Project, Failure> {
     }
     for (age, commit) in project.commits().iter().rev().enumerate() {
         let place = match age {
-            0 => "the head",
+            0 => "the latest",
             _ if age < WINDOW => "in the window",
             _ => "too old",
         };
@@ -87,7 +87,7 @@ fn start_receiver(stage: &Stage) -> Result<Server, Failure> {
     let server = Server::start(stage, "receiver.toml")?;
     let gate = server.get(wire::GATE_PATH)?.json()?;
     say(format!(
-        "it takes uploads on {} {} ms after its start, and knows {} commits",
+        "it accepts uploads on {} {} ms after its start, and knows {} commits",
         server.address(),
         server.ready_after().as_millis(),
         gate["commits"].as_array().map_or(0, Vec::len),
@@ -129,7 +129,7 @@ fn ship(stage: &Stage) -> Result<(), Failure> {
     if output.status.code() != Some(HELD) {
         return Err(stage.unexpected("ship --once", &output));
     }
-    say("exit status 3: what could be sent is sent, and what is left is held");
+    say("exit status 3: what could be sent was sent, and the rest is held");
     Ok(())
 }
 
@@ -138,11 +138,11 @@ fn tell_the_lab_host(
     server: &Server,
     episodes: &[Episode; 3],
 ) -> Result<(), Failure> {
-    title("What the lab host knows now");
+    title("What the lab host has now");
     for episode in &episodes[..2] {
         let receipt = stage.receipt(&episode.id)?;
         say(format!(
-            "{}  accepted: a receipt, number {}, {} bytes, sha256 {}..., its commit's place {} of {WINDOW}",
+            "{}  accepted: receipt number {}, {} bytes, sha256 {}..., commit {} of {WINDOW}",
             episode.id,
             receipt["seq"],
             receipt["bytes"],
@@ -168,7 +168,7 @@ fn tell_the_lab_host(
         held.id,
         problem["detail"].as_str().unwrap_or("?")
     ));
-    say("            its log and `cis490 status` tell the operator what to paste:");
+    say("            its log and `cis490 status` show the operator what to paste:");
     say_indented(problem["remediation"].as_str().unwrap_or("?"));
     Ok(())
 }
@@ -178,7 +178,7 @@ fn tell_the_store(stage: &Stage) -> Result<(), Failure> {
     for (name, bytes) in stage.stored_files()? {
         say(format!("{name}  {bytes} bytes"));
     }
-    say("index.jsonl, a receipt a line:");
+    say("index.jsonl, one receipt per line:");
     say_indented(&stage.index()?);
     Ok(())
 }
@@ -191,12 +191,12 @@ fn push(server: &Server, project: &mut Project) -> Result<(), Failure> {
     let waited = server.wait_for_head(&pushed.hash)?;
     let oldest = &project.commits()[project.commits().len() - 1 - WINDOW];
     say(format!(
-        "{}  the new head, which the gate followed {:.1} s after the push",
+        "{}  the new latest commit; the gate knew it {:.1} s after the push",
         short(&pushed.hash),
         waited.as_secs_f64()
     ));
     say(format!(
-        "{}  has fallen out: the next episode of it will be stopped",
+        "{}  has fallen out of the window: its next episode will be refused",
         short(&oldest.hash)
     ));
     server
@@ -219,7 +219,7 @@ fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), F
         "{}  200 with receipt number {}, as before: nothing new is stored, the index has {rows} rows",
         episode.id, second["seq"]
     ));
-    say("            so the gate has no say, although this commit has just fallen out");
+    say("            so the gate is not asked, although this commit has just fallen out");
     Ok(())
 }
 
@@ -228,7 +228,7 @@ fn tell_the_end(stage: &Stage, clean: bool) {
     match clean {
         true => title("That is all. The folder is removed"),
         false => title(format!(
-            "That is all. Look around in {folder}, and remove it when done"
+            "That is all. Look around in {folder}, and remove it when you are done"
         )),
     }
 }

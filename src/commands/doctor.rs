@@ -15,7 +15,7 @@ const EXIT_FAILS: u8 = 2;
 /// Where what was found begins.
 const INDENT: usize = 18;
 
-/// try everything that this side needs, and say what to do about what is wrong
+/// try everything that this side needs, and say how to fix what is wrong
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -23,7 +23,7 @@ const INDENT: usize = 18;
     example = "cis490 doctor",
     example = "cis490 doctor --config /etc/cis490/shipper.toml",
     error_code(1, "the configuration cannot be read"),
-    error_code(2, "something fails; with warnings alone it is 0")
+    error_code(2, "something fails (0 if there are only warnings)")
 )]
 pub struct Doctor {
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
@@ -58,16 +58,16 @@ impl Doctor {
             true => json(name, &findings)?,
             false => {
                 let paint = Paint::for_stdout();
-                let mut text = format!("{name}, by {}\n\n", path.display());
+                let mut text = format!("{name}, configured by {}\n\n", path.display());
                 text.extend(findings.iter().map(|finding| line(finding, paint)));
                 text
             }
         };
-        print(&text)?;
-        Ok(match worst {
-            Some(Verdict::Fail) => ExitCode::from(EXIT_FAILS),
-            _ => ExitCode::SUCCESS,
-        })
+        let printed = print(&text);
+        if worst == Some(Verdict::Fail) {
+            return Ok(ExitCode::from(EXIT_FAILS));
+        }
+        printed.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cis490 help`: what the commands' `--help` does not say.
 //!
-//! The parser keeps the name `help` for itself, so the command is called `explain`; `line.rs` takes
-//! one for the other.
+//! The parser keeps the name `help` for itself, so the command is called `explain`, and `line.rs`
+//! translates `help` to it.
 
 use std::process::ExitCode;
 
@@ -12,8 +12,7 @@ use crate::events::manual::{self, CHAPTERS, Event};
 use crate::failure::Failure;
 use crate::terminal::{self, Paint, columns, wrapped};
 
-/// explain a command, each line of the log or each refusal: what it means and what to do. The
-/// same as cis490 help
+/// explain a command, a line of the log or a refusal. The same as cis490 help
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -66,7 +65,7 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
         return Ok(explained(event, paint));
     }
     let mut text = String::from(
-        "Each line of the log is event=NAME and key=value pairs. ERROR wants a person now, WARN soon,\nINFO never. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nword on a peer that sent something else than HTTP.\n",
+        "Each line of the log is event=NAME and key=value pairs. ERROR: act now. WARN: act soon.\nINFO: no action. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nmessage about a peer that did not send HTTP.\n",
     );
     for chapter in CHAPTERS {
         text += &format!("\n{}\n\n", paint.bold(chapter.title));

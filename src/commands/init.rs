@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{Owner, absolute};
+use super::side::{Owner, absolute, owner_of, the_one_there};
 use crate::durable;
 use crate::failure::Failure;
 use crate::owner;
@@ -14,33 +14,51 @@ use crate::receiver::config as receiver;
 use crate::receiver::store::threshold::{self, Made};
 use crate::shipper::config as shipper;
 use crate::shipper::queue;
+use crate::terminal::say;
 
-/// make the folder that a configuration names, or adopt a filled one: a receiver's data_dir, or a
-/// lab host's root. Nothing that is there is changed; doing it twice is as doing it once
+/// make the folder that a configuration names, or adopt a filled one. It is a receiver's data_dir, or
+/// a lab host's root. Existing files stay as they are; running it again is harmless
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "init",
+    example = "cis490 init",
     example = "cis490 init --config /etc/cis490/receiver.toml"
 )]
 pub struct Init {
-    /// receiver.toml or shipper.toml; its keys say which of the two it is
+    /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
-    config: PathBuf,
-    /// the store to make, instead of the data_dir of the configuration
+    config: Option<PathBuf>,
+    /// make this receiver's folder, instead of the data_dir of a configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// make this lab host's folder, instead of the root of a configuration
+    #[argh(option)]
+    root: Option<PathBuf>,
 }
 
 impl Init {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        if let Some(data_dir) = self.data_dir {
-            return make_store(&absolute(data_dir));
+        match (self.data_dir, self.root) {
+            (Some(_), Some(_)) => Err(Failure::new(
+                "--data-dir is a receiver's folder and --root is a lab host's: give one of them",
+                "a machine that is both has two folders: run init twice",
+            )),
+            (Some(data_dir), None) => make_store(&absolute(data_dir)),
+            (None, Some(root)) => make_root(&absolute(root)),
+            (None, None) => make_configured(self.config),
         }
-        match Owner::of(&self.config)? {
-            Owner::Receiver => make_store(&receiver::Config::load(&self.config)?.data_dir),
-            Owner::LabHost => make_root(&shipper::Config::load(&self.config, None)?.root),
-        }
+    }
+}
+
+fn make_configured(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    let path = match path {
+        Some(path) => path,
+        None => the_one_there()?,
+    };
+    match owner_of(&path)? {
+        Owner::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
+        Owner::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
     }
 }
 
@@ -48,10 +66,10 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
     owner::enter_new(data_dir, durable::make_dir)?;
     match threshold::make(data_dir)? {
-        Made::New => println!("{dir} is a store now"),
-        Made::Already => println!("{dir} was a store already"),
-        Made::Adopted => println!(
-            "{dir} is a store now, with what was in it; cis490 backfill gives stored tarballs their rows"
+        Made::New => say!("{dir} is a new, empty store"),
+        Made::Already => say!("{dir} was a store already: nothing to do"),
+        Made::Adopted => say!(
+            "{dir} is now a store, with everything that was in it; cis490 backfill adds index rows for its tarballs"
         ),
     }
     Ok(ExitCode::SUCCESS)
@@ -66,7 +84,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         )
     })?;
-    println!("{} is ready for cis490 ship", root.display());
+    say!("{} is ready for cis490 ship", root.display());
     Ok(ExitCode::SUCCESS)
 }
 

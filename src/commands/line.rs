@@ -1,4 +1,5 @@
-//! The command line: parsed, and told in words when it is not right, with the name that was meant.
+//! The command line: parsed, and answered in words if it is wrong, with the name that was probably
+//! meant.
 
 use std::env;
 use std::process::ExitCode;
@@ -6,16 +7,18 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
 use super::Cis490;
+use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
-use crate::terminal::print;
+pub use crate::human::nearest;
+use crate::terminal::{print, wrapped};
 
-/// Parses the command line of this process. What is asked for in passing (`--help`) or not right
-/// is told here; the exit status is the error.
+/// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
+/// is then the error.
 pub fn parse() -> Result<Cis490, ExitCode> {
     let words = words().map_err(|failure| failure.report())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cis490::from_args(&["cis490"], &words).map_err(|exit| match exit.status {
-        Ok(()) => match print(&format!("{}\n", exit.output.trim_end())) {
+        Ok(()) => match print(&help(&words, &exit.output)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(),
         },
@@ -29,13 +32,66 @@ pub fn parse() -> Result<Cis490, ExitCode> {
 pub fn help_of(command: Option<&str>) -> Result<String, Failure> {
     let asked: Vec<&str> = command.into_iter().chain(["--help"]).collect();
     match Cis490::from_args(&["cis490"], &asked) {
-        Err(exit) if exit.status.is_ok() => Ok(format!("{}\n", exit.output.trim_end())),
+        Err(exit) if exit.status.is_ok() => Ok(help(&asked, &exit.output)),
         Err(exit) => Err(not_right(&asked, &exit.output)),
         Ok(_) => Ok(String::new()),
     }
 }
 
-/// The words after the program's name, as the parser wants them: `--option=value` becomes two.
+/// The groups of the program's own help. A command that is in none of them is in the last.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Every day", &["status", "ship", "receive", "check"]),
+    (
+        "When something is wrong",
+        &[
+            "doctor",
+            "explain",
+            "refusals",
+            "requeue",
+            "resend",
+            "set-aside",
+            "scrub",
+            "backfill",
+        ],
+    ),
+    (
+        "Setting up",
+        &["install", "uninstall", "init", "token", "demo"],
+    ),
+    ("Other", &[]),
+];
+
+const HELP_COLUMNS: usize = 100;
+
+/// The help that the parser has for these words; of the program itself, in groups.
+fn help(words: &[&str], parsers: &str) -> String {
+    let info = Cis490::get_args_info();
+    if command_of(&info, words).is_some() {
+        return format!("{}\n", parsers.trim_end());
+    }
+    let description = format!("{}.", info.description.trim_end_matches('.'));
+    let mut text = wrapped(&description, 0, HELP_COLUMNS);
+    text += "\nUsage: cis490 COMMAND [OPTIONS]\n";
+    let grouped = |name: &&str| GROUPS.iter().any(|(_, names)| names.contains(name));
+    for (title, names) in GROUPS {
+        let mut names = names.to_vec();
+        if names.is_empty() {
+            let all = info.commands.iter().map(|command| command.name);
+            names.extend(all.filter(|name| !grouped(name)));
+        }
+        text += &format!("\n{title}:\n");
+        for name in names {
+            let known = info.commands.iter().find(|command| command.name == name);
+            let description = known.map_or("", |command| command.command.description);
+            let first = description.split(". ").next().unwrap_or_default();
+            let flat: Vec<&str> = first.split_whitespace().collect();
+            text += &format!("  {name:12}  {}\n", flat.join(" "));
+        }
+    }
+    text + "\ncis490 COMMAND --help explains a command, cis490 help events the log, cis490 help refusals each\nrefusal. cis490 --version (-V) prints version, commit and target.\n"
+}
+
+/// The words after the program's name in the parser's form: `--option=value` becomes two.
 fn words() -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     for word in env::args_os().skip(1) {
@@ -47,8 +103,12 @@ fn words() -> Result<Vec<String>, Failure> {
         })?;
         words.push(word);
     }
-    if let Some(first) = words.first_mut().filter(|first| *first == "help") {
-        *first = "explain".to_owned();
+    if let Some(first) = words.first_mut() {
+        match first.as_str() {
+            "help" => *first = "explain".to_owned(),
+            "version" => *first = "--version".to_owned(),
+            _ => {}
+        }
     }
     let info = Cis490::get_args_info();
     let command = command_of(&info, &words);
@@ -57,13 +117,14 @@ fn words() -> Result<Vec<String>, Failure> {
         flags.any(|flag| flag.long == name && matches!(flag.kind, FlagInfoKind::Option { .. }))
     };
     let split = |word: String| match word.split_once('=') {
+        _ if word == "-h" => vec!["--help".to_owned()],
         Some((name, value)) if takes_value(name) => vec![name.to_owned(), value.to_owned()],
         _ => vec![word],
     };
     Ok(words.into_iter().flat_map(split).collect())
 }
 
-/// The command that is named by the first word that is no option.
+/// The command that the first word names which is no option.
 fn command_of<'a>(
     info: &'a CommandInfoWithArgs,
     words: &[impl AsRef<str>],
@@ -74,7 +135,7 @@ fn command_of<'a>(
     Some(&found.command)
 }
 
-/// The parser's complaint, as all that we tell: what is wrong, and what to do.
+/// The parser's complaint in our form: what is wrong, and what to do.
 fn not_right(words: &[&str], complaint: &str) -> Failure {
     let info = Cis490::get_args_info();
     let command = command_of(&info, words);
@@ -85,10 +146,10 @@ fn not_right(words: &[&str], complaint: &str) -> Failure {
     let Some(unknown) = complaint.trim().strip_prefix("Unrecognized argument: ") else {
         let complaint = complaint.trim().trim_end_matches('.');
         let lines: Vec<&str> = complaint.lines().map(str::trim).collect();
-        return Failure::new(
-            uncapitalised(&lines.join(" ")),
-            format!("{help} tells more"),
-        );
+        let complaint = lines.join(" ");
+        return bad_value(&complaint, &help).unwrap_or_else(|| {
+            Failure::new(uncapitalised(&complaint), format!("{help} says more"))
+        });
     };
     let in_command = command.map_or(&info, |command| command);
     let flags = in_command.flags.iter().map(|flag| flag.long);
@@ -97,14 +158,30 @@ fn not_right(words: &[&str], complaint: &str) -> Failure {
     let what = match (unknown.starts_with('-'), command) {
         (true, Some(command)) => format!("cis490 {} has no option {unknown}", command.name),
         (true, None) => format!("there is no option {unknown}"),
-        (false, Some(command)) => format!("cis490 {} takes no {unknown:?}", command.name),
+        (false, Some(command)) => format!("cis490 {} does not accept {unknown:?}", command.name),
         (false, None) => format!("there is no command {unknown}"),
     };
     let hint = match nearest(unknown, known) {
-        Some(meant) => format!("did you mean {meant}? {help} lists what there is"),
-        None => format!("{help} lists what there is"),
+        Some(meant) => format!("did you mean {meant}? {help} lists them all"),
+        None => format!("{help} lists them all"),
     };
     Failure::new(what, hint)
+}
+
+/// A value that an option does not accept. The parser's words are those of `from_str`, which begin
+/// with "accepts" where they are ours.
+fn bad_value(complaint: &str, help: &str) -> Option<Failure> {
+    let rest = complaint.strip_prefix("Error parsing ")?;
+    let (_, rest) = rest.split_once('\'')?;
+    let (option, rest) = rest.split_once("' with value '")?;
+    let (value, why) = rest.split_once("': ")?;
+    Some(match why.strip_prefix(ACCEPTS) {
+        Some(allowed) => Failure::new(
+            format!("{option} {value} is not allowed"),
+            format!("{option} accepts {allowed}"),
+        ),
+        None => Failure::new(format!("{option}: {why}"), format!("{help} says more")),
+    })
 }
 
 fn uncapitalised(text: &str) -> String {
@@ -113,58 +190,26 @@ fn uncapitalised(text: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-/// What was most likely meant: the known name that takes the fewest slips to `unknown`, or of which
-/// it is the beginning; `None` if nothing is near.
-pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips_max = unknown.trim_start_matches('-').chars().count().div_ceil(3);
-    let measured = known.map(|name| {
-        let begins = unknown.len() > 2 && name.starts_with(unknown);
-        (if begins { 1 } else { slips(unknown, name) }, name)
-    });
-    let (slips, name) = measured.min_by_key(|(slips, _)| *slips)?;
-    (slips <= slips_max).then_some(name)
-}
-
-/// How many letters must be added, left out, changed or swapped with their neighbour.
-fn slips(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
-    for i in 1..=from.len() {
-        let mut row = vec![i];
-        for j in 1..=to.len() {
-            let same = usize::from(from[i - 1] != to[j - 1]);
-            let mut least = (rows[i - 1][j] + 1)
-                .min(row[j - 1] + 1)
-                .min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_near_name_is_found_and_no_far_one() {
-        let known = ["status", "ship", "scrub", "--config", "--json"];
-        for (unknown, meant) in [
-            ("stauts", Some("status")),
-            ("stat", Some("status")),
-            ("shp", Some("ship")),
-            ("scurb", Some("scrub")),
-            ("--jsn", Some("--json")),
-            ("--conf", Some("--config")),
-            ("frobnicate", None),
-            ("x", None),
-            ("--x", None),
-        ] {
-            assert_eq!(nearest(unknown, known.into_iter()), meant, "{unknown}");
+    fn each_group_of_the_help_has_commands_that_exist() {
+        let info = Cis490::get_args_info();
+        for name in GROUPS.iter().flat_map(|(_, names)| *names) {
+            let is_there = info.commands.iter().any(|command| command.name == *name);
+            assert!(is_there, "{name}");
         }
+        let help = help(&["--help"], "");
+        for command in &info.commands {
+            let line = format!("\n  {:12}  ", command.name);
+            assert_eq!(help.matches(&line).count(), 1, "{help}");
+        }
+        assert!(
+            help.lines()
+                .all(|line| line.chars().count() <= HELP_COLUMNS),
+            "{help}"
+        );
     }
 }

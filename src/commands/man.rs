@@ -10,7 +10,7 @@ use super::Cis490;
 use crate::failure::Failure;
 use crate::terminal::print;
 
-/// print a manual page, or write them all to a folder
+/// print a manual page, or write all of them to a folder
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -19,10 +19,10 @@ use crate::terminal::print;
     example = "cis490 man --dir /usr/local/share/man/man1"
 )]
 pub struct Man {
-    /// a command; without one the page of the program
+    /// a command (default: the page of the program)
     #[argh(positional)]
     command: Option<String>,
-    /// write cis490.1, cis490-status.1 and so on to this folder
+    /// write cis490.1, cis490-status.1 and so on to this folder, which is made if it is missing
     #[argh(option)]
     dir: Option<PathBuf>,
 }
@@ -31,6 +31,12 @@ impl Man {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let info = Cis490::get_args_info();
         if let Some(dir) = &self.dir {
+            fs::create_dir_all(dir).map_err(|error| {
+                Failure::new(
+                    format!("cannot make {}: {error}", dir.display()),
+                    "name a folder that you may make or write to",
+                )
+            })?;
             let pages = info.commands.iter().map(|command| Some(command.name));
             for name in std::iter::once(None).chain(pages) {
                 let path = dir.join(format!("{}.1", title(name)));
@@ -38,13 +44,19 @@ impl Man {
                 fs::write(&path, text).map_err(|error| {
                     Failure::new(
                         format!("cannot write {}: {error}", path.display()),
-                        "name a folder that is there and that you may write to",
+                        "name a folder that you may make or write to",
                     )
                 })?;
             }
             return Ok(ExitCode::SUCCESS);
         }
         let name = self.command.as_deref();
+        // A page is called by its title too: cis490-ship.
+        let name = match name {
+            Some("cis490") => None,
+            Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
+            None => None,
+        };
         let text = page(&info, name).ok_or_else(|| {
             Failure::new(
                 format!("there is no command {}", name.unwrap_or_default()),
@@ -96,7 +108,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     if name.is_none() {
         text += "\\fICOMMAND\\fR ...\n";
     }
-    text += &format!(".SH DESCRIPTION\n{}\n", roff(&description));
+    text += &format!(".SH DESCRIPTION\n{}\n", roff(&sentences(&description)));
     if !command.flags.is_empty() || !command.positionals.is_empty() {
         text += ".SH OPTIONS\n";
     }
@@ -122,7 +134,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
         }
     }
     if !command.error_codes.is_empty() {
-        text += ".SH EXIT STATUS\n.TP\n0\nall went well\n";
+        text += ".SH EXIT STATUS\n.TP\n0\nsuccess\n";
         for code in command.error_codes {
             text += &format!(".TP\n{}\n{}\n", code.code, roff(&flat(code.description)));
         }
@@ -151,7 +163,15 @@ fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Text as roff takes it: hyphens that can be copied, and no line that begins like a request.
+/// The description as sentences: a capital at the beginning and a full stop at the end.
+fn sentences(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    let text: String = first.into_iter().chain(letters).collect();
+    format!("{}.", text.trim_end_matches('.'))
+}
+
+/// Text escaped for roff: hyphens that can be copied, and no line that begins like a request.
 fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     match escaped.starts_with(['.', '\'']) {

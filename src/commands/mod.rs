@@ -30,14 +30,16 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
 use crate::sys;
+use crate::terminal::{self, say};
 use crate::version;
 
-/// Collect lab episodes on a Raspberry Pi: nothing acknowledged is lost, nothing out of date gets in.
+/// Collects recordings from lab hosts on a Raspberry Pi. Nothing acknowledged is lost, nothing out of
+/// date gets in.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
 struct Cis490 {
     /// print version, commit and target, and exit
-    #[argh(switch)]
+    #[argh(switch, short = 'V')]
     version: bool,
     #[argh(subcommand)]
     command: Option<Command>,
@@ -68,7 +70,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it ends in its own way on SIGTERM and SIGINT. The others just end, by design at any
+    /// Whether it handles SIGTERM and SIGINT itself. The others just end, which is safe at any
     /// instant: each of their moves is a single rename or an append that recovery understands.
     fn hears_signals(&self) -> bool {
         use Command::{Check, Demo, Receive, Ship};
@@ -76,16 +78,15 @@ impl Command {
     }
 }
 
-/// Does what the command line says. Exit status 0, or 1 on failure; a command's `--help` names
-/// any other.
+/// Runs the command line. Exit status 0, or 1 on failure; a command's `--help` names any other.
 pub fn run() -> ExitCode {
     let line: Cis490 = match line::parse() {
         Ok(line) => line,
         Err(done) => return done,
     };
     if line.version {
-        println!("{}", version::line());
-        return ExitCode::SUCCESS;
+        say!("{}", version::line());
+        return ended(ExitCode::SUCCESS);
     }
     let Some(command) = line.command else {
         return Failure::new("no command was given", "cis490 --help lists them").report();
@@ -115,5 +116,17 @@ pub fn run() -> ExitCode {
         Command::Man(man) => man.run(),
         Command::Explain(explain) => explain.run(),
     };
-    done.unwrap_or_else(|failure| failure.report())
+    done.map_or_else(|failure| failure.report(), ended)
+}
+
+/// The exit status, which is a failure too if output was lost: a full disk, not a closed pipe.
+fn ended(done: ExitCode) -> ExitCode {
+    match terminal::lost_output() {
+        Some(failure) if done == ExitCode::SUCCESS => failure.report(),
+        Some(failure) => {
+            failure.report();
+            done
+        }
+        None => done,
+    }
 }

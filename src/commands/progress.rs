@@ -1,4 +1,4 @@
-//! How far a long command is: one line on a terminal, drawn again and again, and nothing elsewhere.
+//! The progress of a long command: one line on a terminal, redrawn, and nothing elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl Progress {
         }
     }
 
-    /// So many bytes are to be read in all. The rate counts from here.
+    /// Begins, with the total of bytes to read. The rate counts from here.
     pub fn begin(&mut self, all_bytes: u64) {
         self.begun = Instant::now();
         self.all_bytes = all_bytes;
@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away, so that others can be printed.
+    /// Removes the line, so that other lines can be printed.
     pub fn wipe(&mut self) {
         if self.drawn.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

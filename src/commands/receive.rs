@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::side;
+use crate::config::values::listen_option;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
-/// collect episodes: the Pi's side
+/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is closed
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -23,8 +24,8 @@ pub struct Receive {
     /// the configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
-    /// listen here instead of where the configuration says; port 0 takes a free one
-    #[argh(option)]
+    /// listen here instead of where the configuration says; port 0 chooses a free port
+    #[argh(option, from_str_fn(listen_option))]
     listen: Option<SocketAddr>,
     /// store here instead of where the configuration says
     #[argh(option)]

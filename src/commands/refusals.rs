@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::side;
+use crate::config::values::count_option;
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::HostId;
 use crate::owner;
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -16,8 +18,8 @@ use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals::{self, RefusedUpload};
 use crate::terminal::{self, Paint, one_line};
 
-/// show the uploads that this receiver has refused: who, why, and what to do. It keeps the newest
-/// few thousand; of a peer that is refused all the time, some are only counted
+/// show the uploads that this receiver has refused, and what to do. It keeps the newest few thousand;
+/// repeated refusals from one peer may be counted only
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -37,8 +39,8 @@ pub struct Refusals {
     /// only those with this reason, such as not-in-window
     #[argh(option)]
     reason: Option<String>,
-    /// show so many of the newest (default: 20)
-    #[argh(option, default = "20")]
+    /// show this many of the newest (default: 20)
+    #[argh(option, default = "20", from_str_fn(count_option))]
     last: usize,
     /// print each as a line of JSON: members are added, never renamed or removed
     #[argh(switch)]
@@ -68,7 +70,7 @@ impl Refusals {
         let shown = &kept[kept.len().saturating_sub(self.last)..];
         terminal::print(&match self.json {
             true => shown.iter().map(json_line).collect(),
-            false => told(&kept, shown),
+            false => report(&kept, shown),
         })?;
         Ok(ExitCode::SUCCESS)
     }
@@ -88,10 +90,10 @@ fn json_line(refused: &RefusedUpload) -> String {
     serde_json::to_string(refused).unwrap_or_default() + "\n"
 }
 
-/// First what there is to do, then the newest ones, the last of all at the end.
-fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
+/// First what to do, then the newest refusals, the latest at the end.
+fn report(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
-        return "no refused upload is known\n".to_owned();
+        return "no upload has been refused\n".to_owned();
     };
     let mut text = format!(
         "{} refused, {} to {}\n\n",
@@ -106,7 +108,7 @@ fn told(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     text
 }
 
-/// How many of each reason, of whom, and what to do: the most frequent first.
+/// How many of each reason, of which hosts, and what to do: the most frequent first.
 fn reasons(text: &mut String, kept: &[RefusedUpload]) {
     const HOSTS_SHOWN_MAX: usize = 6;
     let mut reasons: BTreeMap<(u16, &str), (usize, BTreeSet<String>)> = BTreeMap::new();
@@ -166,8 +168,8 @@ fn one(text: &mut String, refused: &RefusedUpload) {
     if refused.left_out > 0 {
         let _ = writeln!(
             text,
-            "  (before it, {} were only counted: they came too fast)",
-            refused.left_out
+            "  ({} before it, counted only: they came too fast)",
+            counted(refused.left_out, "refusal")
         );
     }
 }

@@ -14,9 +14,10 @@ use crate::owner;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, CommitPrefix, NoReturn};
+use crate::terminal::say;
 
-/// put refused episodes back into the queue, once what refused them is fixed; or give one in episodes/
-/// whose name is not allowed another. Never replaces one that waits; a shipper may run
+/// put refused episodes back into the queue, once the cause is fixed. Or give an episode in episodes/
+/// whose name is not allowed a new one. Never replaces a waiting episode; the shipper may keep running
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -32,7 +33,7 @@ pub struct Requeue {
     /// their names in refused/, or one in episodes/ that is not allowed, as cis490 status shows it
     #[argh(positional)]
     names: Vec<String>,
-    /// what it is called from now on: for one name whose id was taken or is not allowed
+    /// its new name, if another episode has its id or its name is not allowed; for one episode
     #[argh(option)]
     new_id: Option<EpisodeId>,
     /// all in refused/ of this commit: 7 digits of it or more
@@ -64,12 +65,12 @@ impl Requeue {
             true => self.chosen(&root)?,
         };
         if names.is_empty() {
-            println!("nothing lies in {}", root.refused().display());
+            say!("{} is empty", root.refused().display());
         }
         chosen::move_each(&names, |name| {
             let id = shipper::requeue(&root, name, self.new_id.as_ref())
                 .map_err(|no_return| explain(&root, name, no_return))?;
-            println!("{id} waits again");
+            say!("{id} is in the queue again");
             Ok(())
         })
     }

@@ -10,10 +10,11 @@ use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, NoReturn};
+use crate::terminal::say;
 
-/// send accepted episodes again, from shipped/: for one that the receiver has lost, or whose file there is
-/// rotten (cis490 scrub names them). If it has them still, the same bytes get the same receipt; running it
-/// again is harmless, and a shipper may run
+/// send accepted episodes in shipped/ again. It is for those that the receiver has lost, or whose file
+/// there is rotten (cis490 scrub names them). If the receiver still has one, the same bytes get the same
+/// receipt. Running it again is harmless, and the shipper may keep running
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -50,7 +51,7 @@ impl Resend {
         chosen::move_each(&self.names, |name| {
             let id = shipper::resend(&root, name)
                 .map_err(|no_return| explain(&root, name, no_return))?;
-            println!("{id} is sent again");
+            say!("{id} is in the queue again");
             Ok(())
         })
     }
@@ -60,11 +61,11 @@ fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
     match no_return {
         NoReturn::Unknown => Failure::new(
             format!("there is no {name:?} in {}", root.shipped().display()),
-            "accepted episodes are kept for keep_shipped_days, and shorter on a full disk; if this one is gone, bring it back from a backup of the receiver",
+            "accepted episodes are kept for keep_shipped_days, or for less on a full disk; if this one is gone, restore it from a backup of the receiver",
         ),
         NoReturn::Taken(id) => Failure::new(
             format!("an episode {id} is in the queue already, and is not replaced"),
-            "wait until that one has left, then run this again",
+            "wait until that one is sent, then run this again",
         ),
         other => requeue::explain(root, name, other),
     }

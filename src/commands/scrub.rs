@@ -10,15 +10,17 @@ use super::progress::Progress;
 use super::side;
 use crate::events::{self, logger};
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::scrub::{Kind, News, Pass, Wish, scrub};
-use crate::terminal::{one_line, print};
+use crate::terminal::{one_line, print, say};
 use crate::{clock, human, sys};
 
 const EXIT_FOUND: u8 = 2;
 
-/// read every stored episode again and compare it with the index: rot, missing and unindexed files.
-/// Changes nothing, runs beside the receiver and gives way to it, and goes on where it was ended
+/// read every stored episode again and compare it with the index. Finds rotten, missing and unindexed
+/// files and changes nothing; runs beside the receiver with low priority; resumes after an
+/// interruption
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -29,13 +31,13 @@ const EXIT_FOUND: u8 = 2;
     error_code(2, "something is rotten, unreadable, missing or not indexed")
 )]
 pub struct Scrub {
-    /// only what arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or so long ago: 12h, 7d
+    /// only episodes that arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 12h, 7d
     #[argh(option, from_str_fn(since))]
     since: Option<SystemTime>,
-    /// at most so many bytes a second: 500k, 20M, 1G (default: no limit, at idle priority)
+    /// read at most this many bytes a second: 500k, 20M, 1G (default: no limit, at idle priority)
     #[argh(option, from_str_fn(rate))]
     rate: Option<u64>,
-    /// from the beginning, even if the last one was ended in the middle
+    /// start from the beginning, even if the last scrub was interrupted
     #[argh(switch)]
     restart: bool,
     /// the receiver's configuration (default /etc/cis490/receiver.toml)
@@ -61,26 +63,24 @@ impl Scrub {
             restart: self.restart,
         };
         let mut progress = Progress::new();
-        let mut unprinted = None;
-        let mut say = |text: String| unprinted = unprinted.take().or(print(&text).err());
         let pass = scrub(&data_dir, &self.config, &wish, &mut |news| match news {
             News::Read { bytes } => progress.add(bytes),
             News::Begun { episodes, bytes } => {
                 progress.begin(bytes);
                 let bytes = human::bytes(bytes);
-                say(format!("{episodes} episodes to read, {bytes}\n"));
+                say!("{} to read, {bytes}", counted(episodes, "episode"));
             }
-            News::GoesOn { pass, after } => say(format!(
-                "goes on after {after}, where the pass of {} was ended\n",
+            News::GoesOn { pass, after } => say!(
+                "resumes after {after}, where the pass of {} was interrupted",
                 pass.begun_at
-            )),
+            ),
             News::Found(finding) => {
                 progress.wipe();
                 let (kind, path, why) = (word(finding.kind), &finding.path, &finding.why);
                 if logger::is_journal() {
                     events::scrub_found(kind, path, why);
                 } else {
-                    say(format!("{kind}: {}: {}\n", one_line(path), one_line(why)));
+                    say!("{kind}: {}: {}", one_line(path), one_line(why));
                 }
             }
             News::CannotNote { path, why } => {
@@ -90,12 +90,11 @@ impl Scrub {
         });
         progress.wipe();
         let pass = pass?;
-        print(&summary(&pass))?;
-        match unprinted {
-            Some(failure) => Err(failure),
-            None if pass.is_clean() => Ok(ExitCode::SUCCESS),
-            None => Ok(ExitCode::from(EXIT_FOUND)),
+        let printed = print(&summary(&pass));
+        if !pass.is_clean() {
+            return Ok(ExitCode::from(EXIT_FOUND));
         }
+        printed.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -106,12 +105,12 @@ fn summary(pass: &Pass) -> String {
         .map(|(kind, count)| format!("{count} {}", word(*kind)))
         .collect();
     let found = match found.is_empty() {
-        true => "all as the index says".to_owned(),
+        true => "everything matches the index".to_owned(),
         false => found.join(", "),
     };
     let mut text = format!(
-        "{} episodes read, {}: {found}\n",
-        pass.episodes,
+        "{} read, {}: {found}\n",
+        counted(pass.episodes, "episode"),
         human::bytes(pass.bytes)
     );
     for kind in pass.found.keys() {
@@ -134,21 +133,21 @@ fn word(kind: Kind) -> &'static str {
 fn remedy(kind: Kind) -> &'static str {
     match kind {
         Kind::Rotten => {
-            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/; only then send them again (on the lab host: cis490 resend NAME) or bring them back from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
+            "systemctl stop cis490-receiver && cis490 backfill --set-aside-rotten && systemctl start cis490-receiver moves them to quarantine/. Only then send them again (on the lab host: cis490 resend NAME) or restore them from a backup: until then the receiver answers that it has them. Look at the disk: dmesg, smartctl"
         }
         Kind::Unreadable => {
-            "look at the disk (dmesg, smartctl) and at who owns the files; bring them back from a backup"
+            "look at the disk (dmesg, smartctl) and at the owner of the files; restore them from a backup"
         }
         Kind::Missing => {
-            "nothing if they were archived by hand; else send them again (on the lab host: cis490 resend NAME), or bring them back from a backup"
+            "nothing if somebody archived them by hand; otherwise send them again (on the lab host: cis490 resend NAME), or restore them from a backup"
         }
         Kind::Unindexed => {
             "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver"
         }
         Kind::BadRow => {
-            "cis490 backfill writes the rows of the episodes that lack one; the bad lines stay and harm nobody"
+            "cis490 backfill writes the rows of episodes that have none; the bad lines stay and do no harm"
         }
-        Kind::Odd => "move them away; they are left alone",
+        Kind::Odd => "move them away; the program leaves them alone",
     }
 }
 
@@ -170,20 +169,13 @@ fn since(text: &str) -> Result<SystemTime, String> {
             .or_else(|| clock::parse_rfc3339(&format!("{text}T00:00:00Z")))
             .map(|unix_s| UNIX_EPOCH + Duration::from_secs(unix_s)),
     }
-    .ok_or_else(|| format!("it takes {allowed}"))
+    .ok_or_else(|| format!("accepts {allowed}"))
 }
 
-/// Bytes, with k, M or G for thousands of them.
+/// Bytes a second, at least one.
 fn rate(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((end, 'k' | 'K')) => (&text[..end], 1_000),
-        Some((end, 'M')) => (&text[..end], 1_000_000),
-        Some((end, 'G')) => (&text[..end], 1_000_000_000),
-        _ => (text, 1),
-    };
-    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    rate.filter(|&rate| rate > 0)
-        .ok_or_else(|| "it takes bytes a second: 500k, 20M, 1G".to_owned())
+    let rate = human::parse_bytes(text).filter(|&rate| rate > 0);
+    rate.ok_or_else(|| "accepts bytes a second, such as 500k, 20M or 1G".to_owned())
 }
 
 #[cfg(test)]
@@ -195,7 +187,7 @@ mod tests {
         assert_eq!(rate("20M"), Ok(20_000_000));
         assert_eq!(rate("500k"), Ok(500_000));
         assert_eq!(rate("77"), Ok(77));
-        for bad in ["", "M", "0", "-1", "1.5M", "5 M", "99999999999G", "1é"] {
+        for bad in ["", "M", "0", "-1", "1.5M", "5  M", "99999999999G", "1é"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         let day = UNIX_EPOCH + Duration::from_secs(1_709_251_200);

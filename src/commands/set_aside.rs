@@ -7,14 +7,16 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::{chosen, side};
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::owner;
 use crate::shipper;
 use crate::shipper::CommitPrefix;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
+use crate::terminal::say;
 
-/// move the waiting episodes of a commit to refused/: they are kept, and not sent. A shipper may
-/// run; cis490 requeue brings one back
+/// move the waiting episodes of a commit to refused/: they are kept, and not sent. The shipper may
+/// keep running; cis490 requeue brings an episode back
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -43,7 +45,7 @@ impl SetAside {
                 format!("cannot move to {}: {error}", root.refused().display()),
                 owner::hint(
                     &error,
-                    "look at the disk (dmesg); what was moved stays moved",
+                    "look at the disk (dmesg); episodes that were moved already stay in refused/",
                 ),
             )
         };
@@ -53,12 +55,16 @@ impl SetAside {
             None => Vec::new(),
         };
         for id in &moved {
-            println!("{id}");
+            say!("{id}");
         }
-        match moved.len() {
-            0 => println!("no waiting episode is of commit {}", self.commit.as_str()),
-            1 => println!("1 episode moved to {}", root.refused().display()),
-            n => println!("{n} episodes moved to {}", root.refused().display()),
+        if moved.is_empty() {
+            say!(
+                "no waiting episode was made by commit {}",
+                self.commit.as_str()
+            );
+        } else {
+            let moved = counted(moved.len(), "episode");
+            say!("{moved} moved to {}", root.refused().display());
         }
         Ok(ExitCode::SUCCESS)
     }

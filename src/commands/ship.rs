@@ -11,21 +11,24 @@ use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Mode};
 
-/// pack finished episodes and send them: a lab host's side. Runs until SIGTERM; SIGHUP tries
-/// everything again now
+/// pack finished episodes and send them (on a lab host). Runs until SIGTERM, or until its terminal is
+/// closed; SIGHUP (systemctl reload) tries everything again now
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "ship",
     example = "{command_name} --config /etc/cis490/shipper.toml",
-    error_code(1, "--once: something waits, or the receiver could not be asked"),
+    error_code(
+        1,
+        "--once: something is still waiting, or the receiver could not be asked"
+    ),
     error_code(
         3,
-        "--once: all that is left is held, or something was refused (1 wins)"
+        "--once: everything left is held, or something was refused (1 takes precedence)"
     )
 )]
 pub struct Ship {
-    /// end when nothing is left that can move now: 0 the queue is empty
+    /// exit once nothing more can be sent now (0: the queue is empty)
     #[argh(switch)]
     once: bool,
     /// shipper.toml (default /etc/cis490/shipper.toml)

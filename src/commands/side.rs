@@ -1,9 +1,11 @@
-//! Which side this machine is: by the configuration that is named, or that is there.
+//! Which side this machine is: decided by the named configuration, or by the one in /etc/cis490.
 
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::{config, events, owner, receiver, shipper};
+
+pub use crate::config::Owner;
 
 pub enum Side {
     Receiver(Box<receiver::config::Config>),
@@ -13,13 +15,13 @@ pub enum Side {
 impl Side {
     /// The side of a configuration and its path; with no path, of the one in /etc/cis490.
     ///
-    /// Errors: there is none, or two and none was named, or it is not right.
+    /// Errors: no configuration exists, two exist and none was named, or it has a mistake.
     pub fn find(path: Option<PathBuf>) -> Result<(PathBuf, Side), Failure> {
         let path = match path {
             Some(path) => path,
             None => the_one_there()?,
         };
-        let side = match Owner::of(&path)? {
+        let side = match owner_of(&path)? {
             Owner::Receiver => Side::Receiver(Box::new(receiver::config::Config::load(&path)?)),
             Owner::LabHost => Side::LabHost(Box::new(shipper::config::Config::load(&path, None)?)),
         };
@@ -41,36 +43,24 @@ impl Side {
     }
 }
 
-/// Whose configuration it is: only the keys that one side has and the other has not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    Receiver,
-    LabHost,
-}
-
-impl Owner {
-    /// Errors: it cannot be read, or is of neither.
-    pub fn of(path: &Path) -> Result<Owner, Failure> {
-        let text = config::read(
-            path,
-            "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
-        )?;
-        let keys: toml::Table = config::parse(&text, path)?;
-        if keys.contains_key("data_dir") {
-            return Ok(Owner::Receiver);
-        }
-        let of_lab_host = ["root", "receiver_url", "host_id"];
-        if of_lab_host.iter().any(|key| keys.contains_key(*key)) {
-            return Ok(Owner::LabHost);
-        }
-        Err(Failure::new(
+/// Whose configuration a file is.
+///
+/// Errors: it cannot be read, or is of neither side.
+pub fn owner_of(path: &Path) -> Result<Owner, Failure> {
+    let text = config::read(
+        path,
+        "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
+    )?;
+    let keys: toml::Table = config::parse(&text, path)?;
+    Owner::of(keys.keys().map(String::as_str)).ok_or_else(|| {
+        Failure::new(
             format!(
-                "{}: neither data_dir (a receiver) nor root (a lab host) is set",
+                "{} is neither a receiver's configuration nor a lab host's",
                 path.display()
             ),
-            "a folder that holds data has no default: name it",
-        ))
-    }
+            "a receiver's has data_dir, a lab host's has root: a folder that holds data has no default, so name one of the two",
+        )
+    })
 }
 
 /// The configuration in /etc/cis490.
@@ -82,7 +72,7 @@ pub fn the_one_there() -> Result<PathBuf, Failure> {
         (false, true) => Ok(of_lab_host),
         (true, true) => Err(Failure::new(
             "this machine is both: receiver.toml and shipper.toml are in /etc/cis490",
-            "say which: --config /etc/cis490/receiver.toml, or --config /etc/cis490/shipper.toml",
+            "choose one: --config /etc/cis490/receiver.toml, or --config /etc/cis490/shipper.toml",
         )),
         (false, false) => Err(Failure::new(
             "there is neither /etc/cis490/receiver.toml nor /etc/cis490/shipper.toml",

@@ -9,17 +9,18 @@ use argh::{ArgsInfo, FromArgs};
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::receiver::access::token_digest;
+use crate::terminal::say;
 
-/// make a token for a lab host: the token for the host, the digest for receiver.toml
+/// make a token for a lab host, and print where each half belongs
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "token", example = "cis490 token lab-7")]
 pub struct Token {
-    /// the host's id, as host_id in its shipper.toml
+    /// the host's id: host_id in its shipper.toml
     #[argh(positional)]
     host: HostId,
 }
 
-/// 256 bits: nobody guesses it, so a plain SHA-256 of it can be kept.
+/// 256 bits cannot be guessed, so a plain SHA-256 of the token can be kept.
 const TOKEN_BYTES: usize = 32;
 
 impl Token {
@@ -31,11 +32,13 @@ impl Token {
             )
         })?;
         let (host, digest) = (self.host, token_digest(token.as_bytes()));
-        println!("# On {host}: this line alone in the file that token_file of shipper.toml names");
-        println!("{token}");
-        println!();
-        println!("# On the receiver, in receiver.toml (then restart it)");
-        println!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
+        say!(
+            "# On {host}: put this line, and nothing else, in the file named by token_file in shipper.toml"
+        );
+        say!("{token}");
+        say!("");
+        say!("# On the receiver: add these lines to receiver.toml, then restart it");
+        say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
         Ok(ExitCode::SUCCESS)
     }
 }

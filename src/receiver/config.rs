@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config::{self, bad_value, in_range, with_plain_scheme, without_user};
+use crate::config::{
+    self, Owner, Settings, bad_value, in_range, not_allowed, values, with_plain_scheme,
+};
 use crate::failure::Failure;
 use crate::names::{HostId, Sha256Digest};
 use crate::wire;
@@ -25,13 +27,16 @@ sudo systemctl restart cis490-orchestrator";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    #[serde(default = "default_listen")]
+    #[serde(default = "default_listen", deserialize_with = "values::listen")]
     pub listen: SocketAddr,
     /// What holds data has no default: a typo must not begin an empty store.
     pub data_dir: PathBuf,
-    #[serde(default = "default_max_episode_bytes")]
+    #[serde(
+        default = "default_max_episode_bytes",
+        deserialize_with = "values::size"
+    )]
     pub max_episode_bytes: u64,
-    #[serde(default = "default_min_free_bytes")]
+    #[serde(default = "default_min_free_bytes", deserialize_with = "values::size")]
     pub min_free_bytes: u64,
     #[serde(default = "default_max_uploads")]
     pub max_uploads: u32,
@@ -41,7 +46,10 @@ pub struct Config {
     pub idle_timeout_seconds: u64,
     #[serde(default = "default_head_timeout_seconds")]
     pub head_timeout_seconds: u64,
-    #[serde(default = "default_min_body_bytes_per_second")]
+    #[serde(
+        default = "default_min_body_bytes_per_second",
+        deserialize_with = "values::size"
+    )]
     pub min_body_bytes_per_second: u64,
     #[serde(default = "default_drain_seconds")]
     pub drain_seconds: u64,
@@ -61,7 +69,7 @@ pub struct GateConfig {
     /// How many commits of the branch are admitted.
     pub window: u32,
     pub refresh_seconds: u64,
-    /// `http://host:port` of Forgejo; `None` leaves the local repository alone.
+    /// `http://host:port` of Forgejo; if `None`, only the local repository is asked.
     pub forgejo_url: Option<String>,
     pub repo_owner: Option<String>,
     pub repo_name: Option<String>,
@@ -71,7 +79,7 @@ pub struct GateConfig {
     /// The checkout or its `.git`; unset, `/opt/cis490/.git` if that exists.
     pub local_repo_path: Option<PathBuf>,
     pub remediation: String,
-    /// A private CA for an `https://` Forgejo, which this build cannot speak: refused.
+    /// A private CA for an `https://` Forgejo; refused beside an `http://` one.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -94,12 +102,17 @@ impl Default for GateConfig {
     }
 }
 
+impl Settings for Config {
+    const OWNER: Option<Owner> = Some(Owner::Receiver);
+}
+
 /// One lab host that may upload: `[[host]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostRule {
     pub id: HostId,
     /// The peer's address, as proof behind WireGuard.
+    #[serde(default, deserialize_with = "values::address")]
     pub address: Option<IpAddr>,
     /// The SHA-256 of the host's token, as `cis490 token` prints it.
     pub token_sha256: Option<Sha256Digest>,
@@ -209,14 +222,19 @@ impl Config {
         for rule in &self.hosts {
             let id = format!("{:?}", rule.id.as_str());
             if !ids.insert(&rule.id) {
-                return Err(bad_value(path, "host.id", id, "each name once"));
-            }
-            if rule.address.is_none() && rule.token_sha256.is_none() {
-                return Err(bad_value(
+                return Err(not_allowed(
                     path,
                     "host.id",
                     id,
-                    "an address, a token_sha256 or both beside it: without one nothing proves who sends",
+                    "two [[host]] tables have this id: remove one, or put address and token_sha256 into the same one",
+                ));
+            }
+            if rule.address.is_none() && rule.token_sha256.is_none() {
+                return Err(not_allowed(
+                    path,
+                    "host.id",
+                    id,
+                    "add an address, a token_sha256 or both to this [[host]]: without one nothing proves who sends",
                 ));
             }
         }
@@ -243,11 +261,11 @@ impl GateConfig {
             ));
         }
         if self.auth_token.is_some() && self.auth_token_file.is_some() {
-            return Err(bad_value(
+            return Err(not_allowed(
                 path,
                 "version_gate.auth_token_file",
                 "(beside auth_token)",
-                "its place: one of the two",
+                "remove one of the two; the file is better",
             ));
         }
         let https = self
@@ -255,11 +273,11 @@ impl GateConfig {
             .as_ref()
             .is_some_and(|url| with_plain_scheme(url).starts_with("https://"));
         if let (Some(file), false) = (&self.ca_file, https) {
-            return Err(bad_value(
+            return Err(not_allowed(
                 path,
                 "version_gate.ca_file",
                 format!("{file:?}"),
-                "its place only beside an https:// forgejo_url",
+                "remove it: only an https:// forgejo_url has a certificate",
             ));
         }
         if let Some(url) = &self.forgejo_url {
@@ -282,7 +300,7 @@ impl GateConfig {
             return Err(bad_value(
                 path,
                 "version_gate.forgejo_url",
-                format!("{:?}", without_user(url)),
+                format!("{url:?}"),
                 "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], as Forgejo's own sub-path has it (http://HOST/git), without user (not shown here), query or fragment; a token belongs in the file that auth_token_file names",
             ));
         }

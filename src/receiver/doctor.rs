@@ -14,9 +14,10 @@ use super::store::sequence::{self, INDEX_REMEDY};
 use super::store::threshold;
 use super::survey::ask;
 use crate::doctor::{self, Finding};
+use crate::human::counted;
 use crate::wire::{self, Problem};
 
-/// All lines, in the order in which a person would mend them.
+/// All lines, in the order in which a person would fix them.
 pub fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(store(config, config_path));
@@ -64,7 +65,7 @@ fn port(config: &Config) -> Finding {
         None => {
             return Finding::warn(
                 "port",
-                "whether the receiver runs cannot be seen from this user",
+                "this user cannot see whether the receiver runs",
                 "run doctor as the user that runs cis490 receive",
             );
         }
@@ -72,21 +73,21 @@ fn port(config: &Config) -> Finding {
     match TcpListener::bind(listen) {
         Ok(_) => Finding::warn(
             "port",
-            format!("{listen} is free: the receiver does not run"),
+            format!("{listen} is free: the receiver is not running"),
             "systemctl start cis490-receiver",
         ),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::fail(
             "port",
-            format!("{listen} is taken, and not by a receiver of this store"),
+            format!("{listen} is in use by something other than the receiver of this store"),
             format!(
-                "see who has it (ss -ltnp 'sport = :{}'), end that, or set another listen",
+                "find that program (ss -ltnp 'sport = :{}') and stop it, or set another listen",
                 listen.port()
             ),
         ),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Finding::fail(
             "port",
             format!("this machine has no address {}", listen.ip()),
-            "is WireGuard up (wg show)? or set listen = \"0.0.0.0:8490\"",
+            "is WireGuard up (wg show)? otherwise set listen = \":8490\"",
         ),
         Err(error) => Finding::fail(
             "port",
@@ -113,16 +114,16 @@ fn running(config: &Config) -> Finding {
             Finding::fail(
                 "port",
                 format!(
-                    "the receiver on {address} takes no uploads now: {}{words}",
+                    "the receiver on {address} accepts no uploads now: {}{words}",
                     answer.status
                 ),
-                "cis490 help refusals; the lines below may say why",
+                "the lines below may say why; cis490 help refusals explains the answer",
             )
         }
         Err(error) => Finding::fail(
             "port",
-            format!("a cis490 is at work in the store, and {address} does not answer: {error}"),
-            "it may have been started with another --listen, or be a backfill; else systemctl restart cis490-receiver",
+            format!("a cis490 process works in the store, but {address} does not answer: {error}"),
+            "it may be a backfill, or a receiver started with another --listen; otherwise systemctl restart cis490-receiver",
         ),
     }
 }
@@ -131,17 +132,20 @@ fn access(config: &Config) -> Finding {
     match config.hosts.len() {
         0 => Finding::warn(
             "access",
-            "no [[host]]: whoever reaches the port may upload under any name",
-            "nothing behind WireGuard; else add [[host]] tables (cis490 token HOST makes them)",
+            "no [[host]]: anyone who can reach the port may upload under any name",
+            "nothing behind WireGuard; otherwise add [[host]] tables (cis490 token HOST prints one)",
         ),
         count => Finding::ok(
             "access",
-            format!("{count} hosts may upload, each under its own name"),
+            format!(
+                "{} may upload, each under its own name",
+                counted(count, "host")
+            ),
         ),
     }
 }
 
-/// A token that others can read is none.
+/// A token that others can read protects nothing.
 fn secrecy(config: &Config, config_path: &Path) -> Option<Finding> {
     let gate = &config.version_gate;
     let holder = match (&gate.auth_token, &gate.auth_token_file) {
@@ -154,7 +158,7 @@ fn secrecy(config: &Config, config_path: &Path) -> Option<Finding> {
         Finding::warn(
             "token",
             format!(
-                "{} holds Forgejo's token, and everybody on this machine may read it",
+                "{} holds the token for Forgejo, and every user of this machine can read it",
                 holder.display()
             ),
             format!("chmod o= {}", holder.display()),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::store::condition::Unwritable;
+use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Failing, Known, Problem, Slot};
 
@@ -279,7 +280,7 @@ impl Refusal {
             Refusal::NotYourName { .. } => "You may not upload under this host's name",
             Refusal::FromABrowser => "A web page may not upload",
             Refusal::NotFound { .. } => "There is nothing here",
-            Refusal::MethodNotAllowed { .. } => "This path does not take this method",
+            Refusal::MethodNotAllowed { .. } => "This path does not accept this method",
             Refusal::UnknownMethod(_) => "This method is not known here",
             Refusal::Misdirected => "This connection is not for https",
             Refusal::LengthRequired => "A Content-Length is needed",
@@ -377,7 +378,7 @@ impl fmt::Display for Refusal {
             Refusal::BadName(bad) => write!(f, "{bad}"),
             Refusal::BadHead(why) => f.write_str(why),
             Refusal::NoToken => f.write_str(
-                "this receiver wants a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` made for this host",
+                "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",
             ),
             Refusal::UnknownToken => f.write_str(
                 "no host of this receiver has that token; compare token_file of the lab host with token_sha256 in receiver.toml",
@@ -387,7 +388,7 @@ impl fmt::Display for Refusal {
                 "an upload with an Origin header comes from a web page, and no page may upload; send it with cis490 ship or another program",
             ),
             Refusal::NotFound { what } => f.write_str(what),
-            Refusal::MethodNotAllowed { allow } => write!(f, "this path takes {allow}"),
+            Refusal::MethodNotAllowed { allow } => write!(f, "this path accepts {allow}"),
             Refusal::UnknownMethod(method) => write!(
                 f,
                 "the method {method:?} is not known here; PUT, GET, HEAD and OPTIONS are"
@@ -423,7 +424,7 @@ impl fmt::Display for Refusal {
             } => not_in_window(f, commit, *known, facts),
             Refusal::TooLarge { bytes, bytes_max } => write!(
                 f,
-                "{bytes} bytes are more than the {bytes_max} that this receiver takes; raise max_episode_bytes in receiver.toml or record shorter episodes"
+                "{bytes} bytes are more than the {bytes_max} that this receiver accepts; raise max_episode_bytes in receiver.toml or record shorter episodes"
             ),
             Refusal::DigestMismatch { stated, found } => write!(
                 f,
@@ -438,17 +439,18 @@ impl fmt::Display for Refusal {
                 f.write_str("nothing was stored; the receiver's log says why; send it again later")
             }
             Refusal::GateNotLoaded => f.write_str(
-                "neither Forgejo nor a local repository has told the newest commits yet; the receiver's log says what to mend; uploads wait",
+                "neither Forgejo nor a local repository has reported the newest commits yet; the receiver's log says what to fix; uploads wait",
             ),
             Refusal::GateBusy => {
                 f.write_str("the commit may be newer than what the gate knows, and the source did not answer in time; try again")
             }
             Refusal::TooManyUploads { uploads_max } => {
-                write!(f, "{uploads_max} uploads are under way, the most this receiver takes; try again")
+                write!(f, "the limit of {} at a time is reached; try again", counted(uploads_max, "upload"))
             }
             Refusal::TooManyUploadsOfYours { under_way } => write!(
                 f,
-                "{under_way} uploads of your address are under way, and the room that is left is kept for others; try again, or raise max_uploads"
+                "{} from your address already running, and the rest of max_uploads is kept for others; try again, or raise max_uploads",
+                counted(under_way, "upload")
             ),
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
@@ -457,7 +459,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::StoreUnwritable { why, remedy } => write!(f, "{why}; {remedy}"),
             Refusal::DiskFull => f.write_str(
-                "storing this would leave less than min_free_bytes; free space under data_dir, senders resume by themselves",
+                "storing this would leave less than min_free_bytes; free space under data_dir, senders resume automatically",
             ),
         }
     }
@@ -503,7 +505,7 @@ fn not_in_window(
 }
 
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
-/// by itself or is the sender's to mend.
+/// by itself or is the sender's to fix.
 pub fn what_to_do(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
@@ -528,8 +530,8 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "digest-mismatch" => {
             "look at the lab host's disk and network: bytes were damaged on the way"
         }
-        "bad-name" | "bad-head" => "look what sends this: it is not our shipper",
-        "internal" => "look in the log of this receiver (journalctl -u cis490-receiver)",
+        "bad-name" | "bad-head" => "find out what sends this: it is not a cis490 shipper",
+        "internal" => "read the log of this receiver (journalctl -u cis490-receiver)",
         "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
         "disk-full" | "disk-at-floor" => "free space under data_dir",
         "store-unwritable" => "see what is wrong with the disk of data_dir (cis490 doctor, dmesg)",

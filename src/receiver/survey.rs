@@ -1,5 +1,5 @@
-//! What `cis490 status` tells of a receiver: read from its store, and asked of the one that runs.
-//! Nothing is locked for longer than a look and nothing changed.
+//! What `cis490 status` shows of a receiver: read from its store, and asked of the running process.
+//! A lock is held only for the instant of a look, and nothing is changed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -34,11 +34,11 @@ pub struct Survey {
     pub disk: Disk,
     pub episodes: u64,
     pub bytes: u64,
-    /// The host that has been silent for longest last.
+    /// In order of their silence, the longest last.
     pub hosts: Vec<Host>,
     /// A host that sends nothing for so long is silent.
     pub silent_after_seconds: u64,
-    /// Fewer commits than this until one falls out are few.
+    /// A host with fewer remaining commits than this is about to fall out of the window.
     pub remaining_low: u32,
     /// Lines of the index that are no receipts.
     pub unreadable_rows: u64,
@@ -69,8 +69,9 @@ pub struct Gate {
 
 #[derive(Debug, Serialize)]
 pub struct Disk {
+    /// Bytes.
     pub free: u64,
-    /// What must stay free.
+    /// Bytes that must stay free.
     pub floor: u64,
 }
 
@@ -172,7 +173,7 @@ impl From<Pass> for Scrub {
 
 fn health(config: &Config) -> Health {
     let (takes_uploads, detail) = match ask(config, wire::HEALTH_PATH) {
-        Ok(answer) if answer.status == 200 => (true, "takes uploads".to_owned()),
+        Ok(answer) if answer.status == 200 => (true, "accepts uploads".to_owned()),
         Ok(answer) => {
             let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
             let detail = problem.map_or(format!("status {}", answer.status), |p| p.detail);

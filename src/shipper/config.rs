@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::place::Place;
-use crate::config::{self, bad_value, in_range, without_user};
+use crate::config::{self, Owner, Settings, bad_value, in_range, values};
 use crate::failure::Failure;
+use crate::human;
 use crate::names::HostId;
 use crate::tls::{self, Trust};
 
@@ -32,8 +33,12 @@ pub struct Config {
     pub keep_shipped_days: u64,
     /// With less free than this, shipped/ is emptied, oldest first. `None`: by the size of the disk, see
     /// [`Config::free_bytes_floor`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::optional_size")]
     pub min_free_bytes: Option<u64>,
+}
+
+impl Settings for Config {
+    const OWNER: Option<Owner> = Some(Owner::LabHost);
 }
 
 fn default_scan_seconds() -> u64 {
@@ -78,7 +83,7 @@ impl Config {
         self.token_file.as_ref().map(read).transpose()
     }
 
-    /// Whom an `https://` receiver must be vouched for by.
+    /// The certificate authorities that may vouch for an `https://` receiver.
     pub fn trust(&self) -> Result<Option<Trust>, Failure> {
         let ca_file = self.ca_file.as_deref();
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
@@ -110,26 +115,26 @@ impl Config {
     /// Errors: `receiver_url` is not one, which [`Config::load`] would have said.
     pub fn place(&self) -> Result<Place, Failure> {
         Place::parse(&self.receiver_url).map_err(|allowed| {
-            let shown = without_user(&self.receiver_url);
+            let shown = human::without_user(&self.receiver_url);
             Failure::new(
                 format!("receiver_url = {shown:?} is not allowed"),
-                format!("receiver_url takes {allowed}"),
+                format!("receiver_url accepts {allowed}"),
             )
         })
     }
 
     fn check_url(&mut self, path: &Path) -> Result<(), Failure> {
         let place = Place::parse(&self.receiver_url).map_err(|allowed| {
-            let shown = format!("{:?}", without_user(&self.receiver_url));
+            let shown = format!("{:?}", self.receiver_url);
             bad_value(path, "receiver_url", shown, allowed)
         })?;
         if let (Some(file), false) = (&self.ca_file, place.is_https) {
             let shown = format!("{file:?}");
-            return Err(bad_value(
+            return Err(config::not_allowed(
                 path,
                 "ca_file",
                 shown,
-                "nothing beside an http:// receiver_url",
+                "remove it: only an https:// receiver_url has a certificate",
             ));
         }
         self.receiver_url = place.to_string();
@@ -191,19 +196,25 @@ mod tests {
             (LEAST.replace(":8490", ":0"), "receiver_url"),
             (LEAST.replace(":8490", ":8490/x"), "receiver_url"),
             (LEAST.replace("10.8", "me@10.8"), "receiver_url"),
-            (LEAST.replace("lab-1", "Lab 1"), "is not a host id"),
+            (
+                LEAST.replace("lab-1", "Lab 1"),
+                "host_id accepts 1-63 of a-z",
+            ),
             (
                 LEAST.replace("\"/var", "\"var"),
-                "root takes an absolute path",
+                "root accepts an absolute path",
             ),
-            (LEAST.replace("root", "rot"), "unknown field `rot`"),
+            (
+                LEAST.replace("root", "rot"),
+                "rot is not a known key (did you mean root?",
+            ),
             (
                 format!("{LEAST}scan_seconds = 0\n"),
-                "scan_seconds takes a whole number from 1",
+                "scan_seconds accepts a whole number from 1",
             ),
             (
                 format!("{LEAST}ca_file = \"/x\"\n"),
-                "ca_file takes nothing beside",
+                "ca_file = \"/x\" is not allowed (remove it",
             ),
         ] {
             let told = load(&text).unwrap_err().to_string();

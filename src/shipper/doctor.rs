@@ -10,10 +10,11 @@ use super::socket::Stop;
 use super::state::State;
 use super::transport::{Answer, NoAnswer, Receiver};
 use crate::doctor::{self, Finding};
+use crate::human::counted;
 use crate::names::CommitHash;
 use crate::wire::{self, GateVerdict, Known};
 
-/// All lines, in the order in which a person would mend them. `repo` is the checkout of the code.
+/// All lines, in the order in which a person would fix them. `repo` is the checkout of the code.
 pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(queue(config));
@@ -46,15 +47,15 @@ fn queue(config: &Config) -> Vec<Finding> {
     };
     let dir = config.root.display();
     let mut findings = vec![match root.is_locked() {
-        Some(true) => Finding::ok("queue", format!("{dir}, and the shipper runs")),
+        Some(true) => Finding::ok("queue", format!("{dir}; the shipper is running")),
         Some(false) => Finding::warn(
             "queue",
-            format!("{dir}: the shipper does not run, so nothing is sent"),
+            format!("{dir}: the shipper is not running, so nothing is sent"),
             "systemctl start cis490-shipper",
         ),
         None => Finding::warn(
             "queue",
-            format!("{dir}: whether the shipper runs cannot be seen from this user"),
+            format!("{dir}: this user cannot see whether the shipper runs"),
             "run doctor as the user that runs cis490 ship",
         ),
     }];
@@ -63,8 +64,8 @@ fn queue(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warn(
             "held",
             format!(
-                "{} commits are held: their episodes are kept and not sent",
-                state.holds.len()
+                "{} held: the episodes of those commits are kept and not sent",
+                counted(state.holds.len(), "commit")
             ),
             "cis490 status says why, and what to do",
         ));
@@ -84,35 +85,40 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
                 false => Finding::ok(
                     "receiver",
                     format!(
-                        "{url} answers, version {theirs}, which is another than ours; either may be upgraded first"
+                        "{url} answers, version {theirs}; this is {}, and either may be upgraded first",
+                        env!("CARGO_PKG_VERSION")
                     ),
                 ),
             }
         }
         Ok(answer) if answer.problem().is_some() => Finding::warn(
             "receiver",
-            format!("{url} is there and takes nothing now: {}", answer.words()),
-            "nothing here: episodes wait; on the receiver: cis490 doctor",
+            format!("{url} answers, but accepts nothing now: {}", answer.words()),
+            "nothing here, episodes wait; on the receiver: cis490 doctor",
         ),
         Ok(answer) => Finding::fail(
             "receiver",
-            format!("what answers at {url} is no receiver: {}", answer.words()),
-            "look who is there: a proxy, or another program? receiver_url names the Pi itself, port 8490",
+            format!(
+                "the server at {url} is not a cis490 receiver: {}",
+                answer.words()
+            ),
+            "is it a proxy, or another program? receiver_url must name the Pi itself, port 8490",
         ),
         Err(NoAnswer::Unreachable(why)) => Finding::fail(
             "receiver",
-            format!("{url} is not reached: {why}"),
-            "is WireGuard up (wg show: a latest handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
+            format!("cannot reach {url}: {why}"),
+            "is WireGuard up (wg show lists a recent handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
         ),
         Err(no_answer) => Finding::fail(
             "receiver",
-            format!("{url} was reached and did not answer: {no_answer}"),
-            "look who is there; on the receiver: journalctl -u cis490-receiver",
+            format!("{url} accepts connections but did not answer: {no_answer}"),
+            "find out which program listens there; on the receiver: journalctl -u cis490-receiver",
         ),
     }
 }
 
-/// An upload that is none: full packets get through, and whether this host is let in.
+/// Sends full packets as an upload that is only a question, so nothing is stored. The answer shows
+/// whether this host is let in.
 fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
     let smaller = "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration";
     let probe = match probe::send(config, receiver) {
@@ -120,7 +126,7 @@ fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
         Err(error) => {
             return vec![Finding::fail(
                 "path",
-                format!("an upload of full packets did not get through: {error}"),
+                format!("full packets could not be sent: {error}"),
                 "try a lower MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0",
             )];
         }
@@ -132,14 +138,14 @@ fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
         return vec![Finding::fail(
             "path",
             format!(
-                "small packets arrive and full ones do not (path MTU {mtu}): something on the way drops them"
+                "small packets arrive and full ones do not (path MTU {mtu}): something on the path drops them"
             ),
             smaller,
         )];
     }
     let kib = probe.bytes() >> 10;
     let took = doctor::millis(probe.took);
-    let path = format!("{kib} KiB got through in {took}, path MTU {mtu}");
+    let path = format!("{kib} KiB sent in {took}; path MTU {mtu}");
     vec![Finding::ok("path", path), token(config, probe.entry())]
 }
 
@@ -147,21 +153,21 @@ fn token(config: &Config, entry: Entry) -> Finding {
     let host = &config.host_id;
     match (entry, &config.token_file) {
         (Entry::Open, Some(_)) => Finding::ok("token", format!("{host} is let in")),
-        (Entry::Open, None) => Finding::ok("token", format!("{host} is let in without one")),
+        (Entry::Open, None) => Finding::ok("token", format!("{host} is let in without a token")),
         (Entry::Closed(why), _) => Finding::fail(
             "token",
             format!("the receiver does not let {host} in: {why}"),
-            "put the line that cis490 token made for this host into token_file, or correct its [[host]] in receiver.toml and restart the receiver",
+            "put the token that cis490 token printed for this host into token_file, or fix its [[host]] in receiver.toml and restart the receiver",
         ),
         (Entry::Unknown(why), _) => Finding::warn(
             "token",
             format!("not tried, the receiver accepts nothing now: {why}"),
-            "run doctor again when the receiver accepts uploads; if a proxy says so, look at its limits",
+            "run doctor again when the receiver accepts uploads; if the answer is a proxy's, look at its limits",
         ),
     }
 }
 
-/// Whether what this host records now gets in.
+/// Whether the gate admits what this host records now.
 fn code(receiver: &Receiver, repo: &Path) -> Finding {
     let commit = match local_commit(repo) {
         Ok(commit) => commit,
@@ -187,11 +193,14 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
             }),
         ) => {
             let left = window.saturating_sub(position);
-            let found = format!("commit {commit} gets in, place {position} of {window}");
+            let found = format!("commit {commit} is accepted, {position} of {window}");
             match left < wire::remaining_low(window) {
                 true => Finding::warn(
                     "code",
-                    format!("{found}: {left} commits until it falls out"),
+                    format!(
+                        "{found}: {} until it is refused",
+                        counted(left, "more commit")
+                    ),
                     "update this lab host now",
                 ),
                 false => Finding::ok("code", found),
@@ -199,12 +208,12 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
         }
         (200, _) => Finding::ok(
             "code",
-            format!("commit {commit} gets in: the gate is disabled"),
+            format!("commit {commit} is accepted: the gate is disabled"),
         ),
         (412, _) => refused(&commit, &answer),
         _ => Finding::warn(
             "code",
-            format!("the gate did not say yes or no: {}", answer.words()),
+            format!("the gate said neither yes nor no: {}", answer.words()),
             "on the receiver: cis490 doctor",
         ),
     }

@@ -49,6 +49,7 @@ pub use transport::{Answer, Receiver};
 
 use crate::events;
 use crate::failure::Failure;
+use crate::terminal::say;
 use bell::Bell;
 use config::Config;
 use cycle::Shipper;
@@ -117,7 +118,7 @@ pub fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
         waiting,
         ..
     } = outcome;
-    println!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting");
+    say!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting");
     Ok(ExitCode::from(outcome.exit_code()))
 }
 

@@ -1,6 +1,6 @@
-//! What a person at a terminal sees of work that takes longer than a second. A log sees nothing.
+//! The progress of work that takes longer than a second, on a terminal alone.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::human::bytes;
@@ -9,7 +9,7 @@ use crate::service;
 const BEFORE_FIRST: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(200);
 
-/// One line on stderr that is written over, and gone in the end.
+/// One line on stderr that is overwritten, and removed at the end.
 pub struct Progress {
     doing: String,
     is_terminal: bool,
@@ -35,19 +35,20 @@ impl Progress {
         self.next = Instant::now() + BETWEEN;
         self.shown = true;
         let percent = (done.min(total) * 100).checked_div(total).unwrap_or(100);
-        eprint!(
-            "\r{}: {} of {}, {percent} %\x1b[K",
-            self.doing,
-            bytes(done),
-            bytes(total)
-        );
+        let amount = format!("{} of {}", bytes(done), bytes(total));
+        draw(&format!("\r{}: {amount}, {percent} %\x1b[K", self.doing));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            draw("\r\x1b[K");
         }
     }
+}
+
+/// Writes to stderr; a line that cannot be drawn is not missed.
+fn draw(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

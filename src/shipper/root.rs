@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::durable;
 use crate::failure::Failure;
-use crate::folder_lock::{FolderLock, NoLock};
+use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::owner;
 
 /// What `cis490 init` makes in a root.
@@ -98,10 +98,7 @@ impl Root {
     pub fn lock(&self) -> Result<FolderLock, Failure> {
         let path = self.lock_file();
         FolderLock::take(&self.dir, &path, LOCK_PATIENCE).map_err(|no_lock| match no_lock {
-            NoLock::Taken => Failure::new(
-                format!("another cis490 ship works on {}", self.dir.display()),
-                "one at a time: systemctl stop the other one first, or let it do the work",
-            ),
+            NoLock::Taken => holder::refused(&self.dir, &path),
             NoLock::Io(error) => {
                 let hint = if durable::is_full(&error) {
                     "make room on that disk, or free inodes (df -i); nothing is lost".to_owned()

@@ -77,7 +77,7 @@ pub fn trust_for(
     Trust::new(&pem).map(Some).map_err(|why| {
         Failure::new(
             format!("{}: {why}", file.display()),
-            format!("{ca_key} takes a PEM file with the certificates of the CAs to trust"),
+            format!("{ca_key} accepts a PEM file with the certificates of the CAs to trust"),
         )
     })
 }

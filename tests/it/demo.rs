@@ -53,16 +53,16 @@ fn the_demo_tells_its_story_and_leaves_a_folder() {
     assert!(output.status.success(), "{told}");
     for part in [
         "knows 3 commits",
-        "ep-1-swing  accepted: a receipt, number 1,",
-        "ep-2-swing  accepted: a receipt, number 2,",
-        "commit's place 3 of 3",
+        "ep-1-swing  accepted: receipt number 1,",
+        "ep-2-swing  accepted: receipt number 2,",
+        "commit 3 of 3",
         "ep-3-swing  kept here and not sent: 412,",
         "    sudo systemctl restart cis490-orchestrator\n",
         "episodes/lab-1/ep-1-swing.tar.zst",
         "episodes/lab-1/ep-2-swing.tar.zst",
         "\"seq\":1,",
         "\"seq\":2,",
-        "the new head, which the gate followed",
+        "the new latest commit; the gate knew it",
         "PUT /v1/episodes/lab-1/ep-2-swing",
         "200 with receipt number 2, as before: nothing new is stored, the index has 2 rows",
     ] {
@@ -185,7 +185,7 @@ fn port_once_serving(demo: &mut Child) -> u16 {
     for line in &mut lines {
         said += &line.unwrap();
         said += "\n";
-        if said.contains("it takes uploads") {
+        if said.contains("it accepts uploads") {
             // Goes on being read, so that the demo does not end for want of a listener.
             thread::spawn(move || lines.count());
             let (_, port) = said.split_once("127.0.0.1:").expect(&said);

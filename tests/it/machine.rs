@@ -233,7 +233,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
     assert!(!has_program(&machine));
     let out = machine.good(&["/opt/copied", "install", "receiver"]);
     assert!(
-        out.contains("It answers on 127.0.0.1:8490 and takes uploads."),
+        out.contains("It answers on 127.0.0.1:8490 and accepts uploads."),
         "{out}"
     );
     let gate = machine.curl("/v1/gate");
@@ -244,7 +244,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
     // It tells so in time; what it told first may be older than its window.
     machine.wait_until("it tells that it takes uploads", |machine| {
         let told = machine.show(receiver, "StatusText");
-        told.contains("takes uploads on 0.0.0.0:8490")
+        told.contains("accepts uploads on 0.0.0.0:8490")
     });
     assert_eq!(machine.show(receiver, "UnitFileState"), "enabled");
 
@@ -451,7 +451,7 @@ fn an_address_that_comes_late_is_waited_for() {
     machine.wait_until("it listens", |machine| {
         let told = machine.show(receiver, "StatusText");
         machine.show(receiver, "ActiveState") == "active"
-            && told.contains("takes uploads on 10.8.0.1:8490")
+            && told.contains("accepts uploads on 10.8.0.1:8490")
     });
     let again = machine.good(&["/opt/copied", "install", "receiver"]);
     assert!(again.contains("It answers on 10.8.0.1:8490"), "{again}");

@@ -7,6 +7,7 @@
 mod change;
 mod client;
 mod commands;
+mod configuration;
 mod demo;
 mod dice;
 mod episode;
@@ -25,6 +26,7 @@ mod machine;
 mod network;
 mod operator;
 mod order;
+mod output;
 mod page;
 mod panics;
 mod power;
@@ -37,6 +39,7 @@ mod ship;
 mod soak;
 mod store;
 mod syscalls;
+mod terminal;
 mod tidy;
 #[cfg(feature = "tls")]
 mod tls;

@@ -200,6 +200,15 @@ fn each_network_crate_has_its_place() {
 }
 
 #[test]
+fn no_output_can_end_the_work() {
+    only_in(
+        "println! panics where stdout is closed or full: say! and warn_user! of src/terminal.rs do not",
+        &["println!", "print!", "eprintln!", "eprint!"],
+        &[],
+    );
+}
+
+#[test]
 fn log_lines_are_made_in_one_file() {
     only_in(
         "log lines are an interface: src/events.rs has a function for each, and tells how to add one",

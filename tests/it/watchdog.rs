@@ -162,13 +162,13 @@ fn the_receiver_says_when_it_is_up_how_it_goes_and_when_it_stops() {
     assert!(first.starts_with("READY=1\nSTATUS="), "{first:?}");
     let address = world.address();
     assert!(
-        first.contains(&format!(" on {address}: 0 under way, 0 stored")),
+        first.contains(&format!(" on {address}: 0 uploads running, 0 stored")),
         "{first:?}"
     );
     manager.wait_for(BEAT);
     manager.wait_for(BEAT);
     assert_eq!(world.put(&world.good()).status, 201);
-    let told = manager.wait_for_one("1 stored; gate: 3 commits from git, head ");
+    let told = manager.wait_for_one("1 stored; gate: 3 commits from git, latest ");
     assert!(told.starts_with("STATUS="), "{told:?}");
     assert_eq!(world.stop(), Some(0));
     let last = manager.wait_for_one("STOPPING=1");

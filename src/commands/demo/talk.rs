@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::names::CommitHash;
+use crate::terminal;
 
 /// No answer of the demo's receiver takes longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,9 +19,9 @@ pub fn title(what: impl Display) {
     say(format!("\n{what}."));
 }
 
-/// A line on stdout. Whoever has closed it has heard enough, and the demo ends by itself.
+/// A line on stdout.
 pub fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    terminal::say_line(format_args!("{line}"));
 }
 
 pub fn say_indented(lines: &str) {

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::shipper::probe::{self, Entry};
 use crate::shipper::{Receiver, Stop, config as shipper};
+use crate::terminal::say;
 use crate::wire::Problem;
 
 /// For the gate to have its first window, above all.
@@ -36,12 +37,12 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
         let is_late = until <= Instant::now();
         match asked {
             Ok((200, _)) => {
-                println!("It answers on {address} and takes uploads.");
+                say!("It answers on {address} and accepts uploads.");
                 return Ok(());
             }
             Ok((status, why)) if is_late => {
-                println!("It answers on {address}, and takes no upload yet: {status}, {why}");
-                println!(
+                say!("It answers on {address}, but accepts no uploads yet: {status}, {why}");
+                say!(
                     "See [version_gate] in {}, then: systemctl restart {}",
                     receiver::DEFAULT_PATH,
                     Side::Receiver.unit()
@@ -81,16 +82,16 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
     let receiver = Receiver::new(config, Stop::default())?;
     let url = &config.receiver_url;
     match probe::send(config, &receiver).map(|probe| probe.entry()) {
-        Ok(Entry::Open) => println!(
-            "It runs, and the receiver at {url} answers and lets this host in. cis490 status says how it goes."
+        Ok(Entry::Open) => say!(
+            "It runs, and the receiver at {url} answers and lets this host in. cis490 status shows the queue."
         ),
-        Ok(Entry::Closed(why)) => println!(
+        Ok(Entry::Closed(why)) => say!(
             "It runs, and the receiver at {url} does not let this host in ({why}): episodes wait here until it does. cis490 doctor says what to do."
         ),
-        Ok(Entry::Unknown(why)) => println!(
+        Ok(Entry::Unknown(why)) => say!(
             "It runs, and the receiver at {url} accepts nothing yet ({why}): episodes wait here until it does."
         ),
-        Err(error) => println!(
+        Err(error) => say!(
             "It runs, and the receiver at {url} does not answer yet ({error}): episodes wait here until it does."
         ),
     }
@@ -99,7 +100,7 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
 
 /// The end of a unit's log, for a person who sees it fail.
 pub fn show_log(unit: &str) {
-    println!("The end of its log (journalctl -u {unit}):");
+    say!("The end of its log (journalctl -u {unit}):");
     // Without journalctl there is nothing to show, and the failure says where to look.
     let _ = Command::new("journalctl")
         .args(["-u", unit, "-n", "15", "--no-pager", "-o", "cat"])

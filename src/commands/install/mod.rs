@@ -24,17 +24,19 @@ use argh::{ArgsInfo, FromArgs};
 use self::place::{Owner, Place, ROOT, Wanted, cannot};
 use self::side::{BINARY, CONFIGS, CREDENTIALS, Side, USER};
 use super::init;
-use crate::config::{self, without_user};
+use crate::config;
 use crate::failure::Failure;
+use crate::human::without_user;
 use crate::names::HostId;
 use crate::owner;
 use crate::receiver::store::threshold;
+use crate::terminal::say;
 
 pub use self::uninstall::Uninstall;
 
-/// make this machine a receiver or a shipper: user, folders, configuration, systemd unit. Run it as
-/// root from wherever the program was copied to. Twice is as once; a newer program takes the place
-/// of an older one, and the service is started again
+/// make this machine a receiver or a shipper. Makes user, folders, configuration and unit. Run it as
+/// root from wherever the program was copied to. Running it again is harmless; a newer program
+/// replaces an older one, and the service is restarted
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -46,7 +48,7 @@ pub struct Install {
     /// receiver (the Pi) or shipper (a lab host)
     #[argh(positional)]
     side: Side,
-    /// say what would be done, and do nothing
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
     /// install into this folder, which stands for another machine: an image, say. Starts nothing
@@ -91,7 +93,7 @@ impl Install {
         let token = token.map(|file| config::read_secret("--token-file", file));
         let token = token.transpose()?;
 
-        println!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
+        say!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
         let user = place.user()?;
         place.dir(Path::new(CONFIGS), 0o750, user.map(|(_, group)| (0, group)))?;
         put_program(&mut place, &program)?;
@@ -106,13 +108,13 @@ impl Install {
         }
         hidden_paths(side, &settings)?;
         if place.is_dry() && !place.is_here() {
-            println!("This was a dry run: nothing was changed.");
+            say!("This was a dry run: nothing was changed.");
             return Ok(ExitCode::SUCCESS);
         }
         if !place.is_here() {
-            println!("Installed into a folder: nothing was started.");
+            say!("Installed into a folder: nothing was started.");
             if user.is_none() {
-                println!(
+                say!(
                     "Owners are to be set: {} and what is in it are for the user {USER}.",
                     place.at(&settings.data).display()
                 );
@@ -121,7 +123,7 @@ impl Install {
         }
         unit::start(side, &mut place, &settings.data, units_changed)?;
         if place.is_dry() {
-            println!("This was a dry run: nothing was changed.");
+            say!("This was a dry run: nothing was changed.");
         } else {
             answer::check(side, &settings.text)?;
         }
@@ -248,17 +250,17 @@ impl Install {
             ));
         }
         for line in difference {
-            println!("                {line}");
+            say!("                {line}");
         }
         let (credential, key) = self.side.credential();
         if self.token_file.is_some() && !settings.text.contains(credential) {
-            println!("  note        it does not use the token: say {key} = \"{credential}\" in it");
+            say!("  note        it does not use the token: say {key} = \"{credential}\" in it");
         }
         let flags = [self.receiver_url.as_deref(), self.forgejo_url.as_deref()];
         for flag in flags.into_iter().flatten() {
             if !settings.text.contains(flag) {
                 let shown = without_user(flag);
-                println!("  note        it does not say {shown}: it was left alone, edit it");
+                say!("  note        it does not say {shown}: it was left alone, edit it");
             }
         }
         Ok(())
@@ -315,7 +317,7 @@ fn hidden_paths(side: Side, settings: &Settings) -> Result<(), Failure> {
     let path = Path::new(side.config_path());
     for (key, folder) in side.folders_of(&settings.text, path)? {
         if let Some(why) = config::hidden_from_service(&folder) {
-            println!("  note        {key} = {folder:?}: {why}");
+            say!("  note        {key} = {folder:?}: {why}");
         }
     }
     Ok(())
@@ -437,14 +439,14 @@ fn give_data(side: Side, place: &mut Place, at: &Path, user: place::Owner) -> Re
         left = given.map_err(failed)?.left;
     }
     for (path, why) in left {
-        println!(
+        say!(
             "  note        {} is root's and stays so: {why}; if the service made it, remove it or chown it by hand",
             path.display()
         );
     }
     let owner = fs::metadata(at).map_or(user.0, |found| found.uid());
     if owner != user.0 {
-        println!(
+        say!(
             "  note        {} belongs to the user {owner}, and the service runs as {USER}: chown -R {USER}: it, unless {USER} may write there",
             at.display()
         );

@@ -13,6 +13,7 @@ use super::side::{DATA, USER};
 use crate::durable;
 use crate::failure::Failure;
 use crate::sys;
+use crate::terminal::say;
 
 /// A user's and a group's number.
 pub type Owner = (u32, u32);
@@ -83,7 +84,7 @@ impl Place {
 
     /// Tells what was found as it should be.
     pub fn there(&self, what: impl std::fmt::Display) {
-        println!("  as it was   {what}");
+        say!("  as it was   {what}");
     }
 
     /// Tells what is done now, and whether it really is to be done.
@@ -93,7 +94,7 @@ impl Place {
         } else {
             "made      "
         };
-        println!("  {verb}  {what}");
+        say!("  {verb}  {what}");
         self.changed = true;
         !self.dry_run
     }
@@ -170,7 +171,7 @@ impl Place {
         } else {
             "removed     "
         };
-        println!("  {verb}  {}", at.display());
+        say!("  {verb}  {}", at.display());
         self.changed = true;
         if !self.dry_run {
             durable::unlink(&at).map_err(|error| cannot("remove", &at, &error))?;
@@ -199,7 +200,7 @@ impl Place {
             _ => None,
         };
         if let Some(why) = why_not {
-            println!("  left out    the user {USER}: {why}");
+            say!("  left out    the user {USER}: {why}");
             return Ok(None);
         }
         if self.dry_run {

@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use crate::config::without_user;
+use crate::human;
 
 /// Sets a key that the example has, in use or commented out. `None` if it has no such line.
 pub fn set(text: &str, key: &str, value: &str) -> Option<String> {
@@ -61,7 +61,7 @@ fn flat(table: &Table) -> Vec<(String, String)> {
                 all.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
             }
             Value::Array(tables) if tables.iter().all(Value::is_table) => {
-                all.push((key.clone(), format!("{} tables", tables.len())));
+                all.push((key.clone(), human::counted(tables.len(), "table")));
             }
             _ if key == "auth_token" => all.push((key.clone(), "(not shown)".to_owned())),
             Value::String(text) if text.contains('\n') => {
@@ -69,7 +69,7 @@ fn flat(table: &Table) -> Vec<(String, String)> {
                 all.push((key.clone(), format!("{lines} lines of text")));
             }
             Value::String(text) if text.contains("://") => {
-                let url = Value::String(without_user(text));
+                let url = Value::String(human::without_user(text));
                 all.push((key.clone(), shown(&url)));
             }
             value => all.push((key.clone(), shown(value))),
@@ -118,9 +118,9 @@ mod tests {
         assert_eq!(
             difference(&ours, &example),
             [
-                "b = \"http://y\", and \"x\" in the example",
+                "b = \"http://***@y\", and \"x\" in the example",
                 "gate.auth_token = (not shown), which the example leaves out",
-                "host = 1 tables, which the example leaves out",
+                "host = 1 table, which the example leaves out",
                 "a is left out, so it is 1",
             ]
         );

@@ -10,9 +10,10 @@ use super::place::Place;
 use super::side::{BINARY, CREDENTIALS, Side, USER};
 use super::{check_place, unit};
 use crate::failure::Failure;
+use crate::terminal::say;
 
-/// stop a service and remove its unit, and the program if nothing else here uses it. Data,
-/// configuration, token and user stay, and it says where they are
+/// stop a service and remove its unit, and the program if nothing else uses it. Keeps data,
+/// configuration, token and user, and shows where they are
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -23,7 +24,7 @@ pub struct Uninstall {
     /// receiver or shipper
     #[argh(positional)]
     side: Side,
-    /// say what would be done, and do nothing
+    /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
     /// the folder that it was installed into
@@ -56,7 +57,7 @@ impl Uninstall {
             place.remove(Path::new(BINARY))?;
         }
         if !place.changed {
-            println!(
+            say!(
                 "The {} is not installed here: there was nothing to do.",
                 side.name()
             );
@@ -78,13 +79,13 @@ fn say_what_stays(side: Side, place: &Place) {
         ("the configuration", Some(config)),
         ("the token", Some(credential)),
     ];
-    println!("What stays, and is yours to remove:");
+    say!("What stays, and is yours to remove:");
     for (what, path) in stays {
         if let Some(path) = path.filter(|path| path.exists()) {
-            println!("  {what}: {}", path.display());
+            say!("  {what}: {}", path.display());
         }
     }
     if place.has_user() {
-        println!("  the user {USER}, who may be another program's too");
+        say!("  the user {USER}, which another program may use too");
     }
 }

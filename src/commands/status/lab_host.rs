@@ -51,7 +51,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page
 }
 
-/// The one line that answers "is all well?".
+/// The one line that answers "is everything all right?".
 fn headline(survey: &Survey, paint: Paint) -> String {
     let held: usize = survey.held.iter().map(|held| held.heap.episodes).sum();
     let mut parts = Vec::new();
@@ -59,22 +59,22 @@ fn headline(survey: &Survey, paint: Paint) -> String {
         (survey.waiting.episodes, "waiting"),
         (held, "held"),
         (survey.refused.len(), "refused"),
-        (survey.overlooked, "not sent"),
+        (survey.overlooked, "with a bad name"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {words}"));
         }
     }
     let queue = match parts.is_empty() {
-        true => "nothing waits".to_owned(),
+        true => "nothing is waiting".to_owned(),
         false => parts.join(", "),
     };
     let shipper = match survey.running {
-        Some(true) => paint.good("the shipper runs"),
+        Some(true) => paint.good("the shipper is running"),
         Some(false) => {
-            paint.bad("the shipper does not run: systemctl start cis490-shipper, or cis490 ship")
+            paint.bad("the shipper is not running: systemctl start cis490-shipper, or cis490 ship")
         }
-        None => "whether the shipper runs cannot be seen from this user".to_owned(),
+        None => "this user cannot see whether the shipper runs".to_owned(),
     };
     format!("{}: {queue}; {shipper}", survey.host)
 }
@@ -95,7 +95,7 @@ fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
             one_line(&hold.detail),
         );
         if let Some(remediation) = &hold.remediation {
-            let _ = writeln!(page, "  so that the next episodes get in, paste:\n");
+            let _ = writeln!(page, "  to get the next episodes accepted, paste:\n");
             for line in events::remediation_lines(remediation) {
                 let _ = writeln!(page, "      {line}");
             }
@@ -103,19 +103,19 @@ fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
         let _ = match hold.reason() {
             Known::Unknown => writeln!(
                 page,
-                "\n  Nothing is to be done here: the receiver is asked again by itself. On the receiver, cis490\n  doctor says what is wrong.\n"
+                "\n  Do nothing here: this host asks the receiver again automatically. On the receiver, cis490\n  doctor says what is wrong.\n"
             ),
             Known::NeverPushed => writeln!(
                 page,
-                "\n  Push the commit, and they go by themselves. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n"
+                "\n  Push the commit, and they are sent automatically. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n"
             ),
             Known::Elsewhere => writeln!(
                 page,
-                "\n  They go by themselves if their commit is ever merged. To give them up, and keep them in\n  refused/:\n\n      cis490 set-aside --commit {commit}\n"
+                "\n  They are sent automatically if their commit is ever merged. To give them up and keep them in\n  refused/:\n\n      cis490 set-aside --commit {commit}\n"
             ),
             Known::Older => write!(
                 page,
-                "\n  It does not help those that are held: the code that made them stays what it was. They go\n  by themselves if the gate ever takes their commit. To give them up, and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+                "\n  Episodes already held stay held: they were recorded with the old code. They are sent\n  automatically if the gate ever accepts their commit. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
             ),
         };
     }
@@ -127,15 +127,15 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     }
     let _ = writeln!(
         page,
-        "{}: {}, in refused/ until a person looks",
+        "{}: {}, kept in refused/",
         paint.bad("REFUSED"),
-        refused.len()
+        human::counted(refused.len(), "episode")
     );
     for episode in refused.iter().take(REFUSED_SHOWN_MAX) {
         let why = episode
             .why
             .as_ref()
-            .map_or("nobody wrote down why", |why| &why.why);
+            .map_or("no reason is recorded", |why| &why.why);
         let _ = writeln!(
             page,
             "  {}  {}  {}",
@@ -153,20 +153,20 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     }
     let _ = writeln!(
         page,
-        "  once that is fixed: cis490 requeue NAME..., or --reason R, --commit X or --all\n"
+        "  when the cause is fixed: cis490 requeue NAME..., or --reason R, --commit X or --all\n"
     );
 }
 
-/// What lies in episodes/ and is not sent as it is called, with the command that sends it.
+/// What is in episodes/ and is not sent under its name, with the command that sends it.
 fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     if survey.overlooked == 0 {
         return;
     }
     let _ = writeln!(
         page,
-        "{}: {} finished, under a name that is not allowed, or not readable",
+        "{}: {} with a name that is not allowed, or not readable",
         paint.bad("NOT SENT"),
-        survey.overlooked
+        human::counted(survey.overlooked, "finished episode")
     );
     let named = survey.overlooked_named.iter().take(REFUSED_SHOWN_MAX);
     let shown = named.len();
@@ -201,9 +201,9 @@ fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
     };
     let _ = writeln!(
         page,
-        "{}: {} commits until {} falls out of the window and its episodes are held\n  update this lab host now\n",
-        paint.warning("SOON OUT"),
-        gate.remaining(),
+        "{}: {} until the episodes of {} are held\n  update this lab host now\n",
+        paint.warning("EXPIRING"),
+        human::counted(gate.remaining(), "more commit"),
         gate.commit,
     );
 }
@@ -262,7 +262,7 @@ fn trouble(page: &mut String, survey: &Survey) {
             .episode
             .as_ref()
             .map_or(String::new(), |id| format!(" {id}:"));
-        let over = if error.over { ", over since" } else { "" };
+        let over = if error.over { " (resolved)" } else { "" };
         let _ = writeln!(
             page,
             "last error    {}{over}:{of} {}",
@@ -281,10 +281,11 @@ fn trouble(page: &mut String, survey: &Survey) {
         None => writeln!(page, "last success  none yet"),
     };
     if let Some(gate) = &survey.gate {
-        let (position, window, left) = (gate.position, gate.window, gate.remaining());
+        let (position, window) = (gate.position, gate.window);
+        let left = human::counted(gate.remaining(), "more commit");
         let _ = writeln!(
             page,
-            "gate          {}: commit {} at place {position} of {window}, {left} until it falls out",
+            "gate          {}: commit {} is {position} of {window}, {left} until it is refused",
             gate.at, gate.commit
         );
     }
@@ -303,17 +304,13 @@ fn counts(page: &mut String, survey: &Survey) {
             .map_or(String::new(), |at| format!(", oldest {at}"));
         let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
     }
-    let _ = writeln!(page, "being made    {}", survey.unfinished);
+    let _ = writeln!(page, "recording     {}", survey.unfinished);
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 
 fn amount(heap: &Heap) -> String {
-    let noun = if heap.episodes == 1 {
-        "episode"
-    } else {
-        "episodes"
-    };
-    format!("{} {noun}, {}", heap.episodes, human::bytes(heap.bytes))
+    let episodes = human::counted(heap.episodes, "episode");
+    format!("{episodes}, {}", human::bytes(heap.bytes))
 }
 
 #[cfg(test)]

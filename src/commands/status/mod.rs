@@ -1,4 +1,4 @@
-//! `cis490 status`: what a person needs first comes first, on either side.
+//! `cis490 status`: the state of either side, problems first.
 
 mod lab_host;
 mod receiver;
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{self, Owner, the_one_there};
+use super::side::{self, Owner, owner_of, the_one_there};
 use crate::failure::Failure;
 use crate::receiver::config as receiver_config;
 use crate::shipper::config as lab_host_config;
-use crate::terminal::{Paint, print};
+use crate::terminal::{Paint, is_closed, print};
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
-/// show how it stands: on a lab host what waits, what is held and what to do about it; on the
-/// receiver its gate, its disk and its hosts
+/// show the state of this side, problems first. On a lab host that is its queue and what is held, on
+/// the receiver its gate, its disk and its hosts
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -34,7 +34,7 @@ pub struct Status {
     /// print JSON: members are added, never renamed or removed
     #[argh(switch)]
     json: bool,
-    /// look again every two seconds, until Ctrl-C
+    /// refresh every two seconds, until Ctrl-C
     #[argh(switch)]
     watch: bool,
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
@@ -51,13 +51,16 @@ impl Status {
             Some(path) => path.clone(),
             None => the_one_there()?,
         };
-        let owner = Owner::of(&path)?;
+        let owner = owner_of(&path)?;
         self.enter(owner, &path)?;
         print(&self.look(owner, &path)?)?;
         if !self.watch {
             return Ok(ExitCode::SUCCESS);
         }
         loop {
+            if is_closed() {
+                return Ok(ExitCode::SUCCESS);
+            }
             thread::sleep(WATCH_EVERY);
             let text = self.look(owner, &path)?;
             print(&match io::stdout().is_terminal() {
@@ -78,7 +81,7 @@ impl Status {
     }
 
     fn look(&self, owner: Owner, path: &Path) -> Result<String, Failure> {
-        // Drawn over and over, a terminal's first page needs an empty one to stand on.
+        // Clear the screen once; later frames overwrite the one before.
         let begins = self.watch && !self.json && io::stdout().is_terminal();
         let text = match owner {
             Owner::Receiver => receiver::look(path, self.json)?,
@@ -103,12 +106,12 @@ fn json(survey: &impl serde::Serialize) -> Result<String, Failure> {
         .map_err(|error| Failure::new(format!("cannot print it: {error}"), "please report this"))
 }
 
-/// One line of a page: a name, and what there is to say.
+/// One line of a page: a name and its text.
 fn line(name: &str, text: &str) -> String {
     format!("{name:12}  {text}\n")
 }
 
-/// As [`line`], where a person must do something.
+/// As [`line`], for a problem.
 fn alarm(paint: Paint, name: &str, text: &str) -> String {
     format!("{}  {text}\n", paint.bad(&format!("{name:12}")))
 }

@@ -1,11 +1,11 @@
-//! The receiver's page: is all well, the gate, the disk, and each host.
+//! `cis490 status` on the receiver: problems first, then the gate, the disk and each host.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::{alarm, json, line};
 use crate::failure::Failure;
-use crate::human;
+use crate::human::{self, counted};
 use crate::receiver::config::Config;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
@@ -28,11 +28,12 @@ fn page(survey: &Survey, paint: Paint) -> String {
         human::bytes(survey.disk.free),
         human::bytes(survey.disk.floor),
     );
-    page += &line("disk", &format!("{free} free, {floor} stay free"));
-    let (episodes, bytes) = (survey.episodes, human::bytes(survey.bytes));
+    page += &line("disk", &format!("{free} free (limit {floor})"));
+    let episodes = counted(survey.episodes, "episode");
+    let bytes = human::bytes(survey.bytes);
     page += &line(
         "stored",
-        &format!("{episodes} episodes, {bytes}, in {}", survey.data_dir),
+        &format!("{episodes}, {bytes}, in {}", survey.data_dir),
     );
     page += &scrub(survey);
     page += "\n";
@@ -40,31 +41,35 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page
 }
 
-/// The one line that answers "is all well?".
+/// The one line that answers "is everything all right?".
 fn headline(survey: &Survey, paint: Paint) -> String {
     let state = match (survey.running, &survey.health) {
         (Some(true), Some(health)) if health.takes_uploads => paint.good(&format!(
-            "the receiver runs on {} and takes uploads",
+            "the receiver is running on {} and accepts uploads",
             survey.listen
         )),
         (Some(true), Some(health)) => {
             let why = one_line(&health.detail);
-            paint.bad(&format!("the receiver runs and takes nothing now: {why}"))
+            paint.bad(&format!(
+                "the receiver is running and accepts nothing now: {why}"
+            ))
         }
-        (Some(false), _) => paint.bad("the receiver does not run: systemctl start cis490-receiver"),
-        _ => "whether the receiver runs cannot be seen from this user".to_owned(),
+        (Some(false), _) => {
+            paint.bad("the receiver is not running: systemctl start cis490-receiver")
+        }
+        _ => "this user cannot see whether the receiver runs".to_owned(),
     };
-    format!("{state}; {} hosts", survey.hosts.len())
+    format!("{state}; {}", counted(survey.hosts.len(), "host"))
 }
 
-/// What wants a person, the worst first.
+/// The problems, the worst first.
 fn troubles(survey: &Survey, paint: Paint) -> String {
     let mut text = String::new();
     if survey.disk.free <= survey.disk.floor {
         text += &alarm(
             paint,
             "DISK FULL",
-            "every upload is answered 507: make room",
+            "every upload is refused (507): make room",
         );
     }
     if let Some(finding) = &survey.index_finding {
@@ -85,7 +90,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             paint,
             "OUT OF DATE",
             &format!(
-                "{host}: its newest commit is no longer in the window; its operator reads what to paste in cis490 status there"
+                "{host}: its newest commit is no longer accepted; cis490 status on that host shows what to paste"
             ),
         );
     }
@@ -93,10 +98,11 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         if let Some(left) = host.remaining.filter(|left| *left < survey.remaining_low) {
             text += &alarm(
                 paint,
-                "SOON OUT",
+                "EXPIRING",
                 &format!(
-                    "{}: {left} commits until its code falls out: have it updated",
-                    host.host
+                    "{}: {} until its code is refused; update it",
+                    host.host,
+                    counted(left, "more commit")
                 ),
             );
         }
@@ -109,32 +115,27 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
                 text += &alarm(
                     paint,
                     "SILENT",
-                    &format!("{} for {silent}: cis490 doctor there", host.host),
+                    &format!("{} for {silent}: run cis490 doctor there", host.host),
                 );
             }
-            None => {
-                text += &alarm(
-                    paint,
-                    "SILENT",
-                    &format!("{}: nothing has come yet", host.host),
-                )
-            }
+            None => text += &alarm(paint, "SILENT", &format!("{}: no upload yet", host.host)),
         }
     }
     if survey.unreadable_rows > 0 {
-        let count = survey.unreadable_rows;
+        let count = counted(survey.unreadable_rows, "line");
         text += &alarm(
             paint,
             "INDEX",
-            &format!("{count} lines are no receipts: cis490 scrub names them"),
+            &format!("{count} of index.jsonl cannot be read as receipts: cis490 scrub names them"),
         );
     }
     if survey.in_quarantine > 0 {
         text += &line(
             "quarantine",
             &format!(
-                "{} things that nobody understood wait for a person",
-                survey.in_quarantine
+                "{}; see {}/quarantine",
+                counted(survey.in_quarantine, "unrecognised file"),
+                survey.data_dir
             ),
         );
     }
@@ -165,22 +166,22 @@ fn gate_trouble(survey: &Survey, paint: Paint) -> String {
 
 fn gate(survey: &Survey, paint: Paint) -> String {
     let Some(gate) = &survey.gate else {
-        return line("gate", "known while the receiver runs");
+        return line("gate", "unknown: the receiver is not running");
     };
     let Gate {
         window, commits, ..
     } = gate;
     if !gate.enabled {
-        return line("gate", &paint.warning("disabled: any commit gets in"));
+        return line("gate", &paint.warning("disabled: any commit is accepted"));
     }
     let (Some(head), Some(source)) = (gate.head_commit, &gate.source) else {
         return alarm(
             paint,
             "GATE",
-            "no source has told any commits: every upload waits; cis490 doctor asks each",
+            "no source has reported any commits, so every upload waits: cis490 doctor asks each source",
         );
     };
-    let age = human::span(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
+    let checked = human::ago(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
     let source = match (source.as_str(), &gate.failing) {
         ("git-fallback" | "disk", _) | (_, Some(_)) => paint.warning(source),
         (other, None) => other.to_owned(),
@@ -189,7 +190,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
     line(
         "gate",
         &format!(
-            "head {}, {commits} of {window} commits, from {source}, {age} old",
+            "latest commit {}, {commits} of {window} known, from {source}, checked {checked}",
             &head[..12]
         ),
     )
@@ -197,11 +198,11 @@ fn gate(survey: &Survey, paint: Paint) -> String {
 
 fn scrub(survey: &Survey) -> String {
     let text = match &survey.scrub {
-        None => "never; cis490 scrub reads everything again".to_owned(),
+        None => "never run: cis490 scrub reads all stored files again".to_owned(),
         Some(scrub) => match &scrub.done_at {
-            Some(at) => format!("{} episodes read, done {at}", scrub.episodes),
+            Some(at) => format!("{} read, finished {at}", counted(scrub.episodes, "episode")),
             None => format!(
-                "begun {} and not done; cis490 scrub goes on",
+                "started {} and not finished: cis490 scrub resumes",
                 scrub.begun_at
             ),
         },
@@ -216,7 +217,7 @@ fn unknown(host: &Host) -> String {
 
 fn hosts(survey: &Survey, paint: Paint) -> String {
     if survey.hosts.is_empty() {
-        return "no host has sent anything yet\n".to_owned();
+        return "no host has uploaded anything yet\n".to_owned();
     }
     let name = |host: &Host| host.host.to_string();
     let width = survey
@@ -228,13 +229,13 @@ fn hosts(survey: &Survey, paint: Paint) -> String {
         .max(4);
     let head = format!(
         "{:width$}  {:>8}  {:>9}  {:>12}  {:>8}  commit",
-        "host", "episodes", "bytes", "last came", "place"
+        "host", "episodes", "size", "last upload", "position"
     );
     let mut text = paint.faint(&head) + "\n";
     for host in &survey.hosts {
-        let silent = host.silent_seconds.map_or("never".to_owned(), |s| {
-            format!("{} ago", human::span(Duration::from_secs(s)))
-        });
+        let silent = host
+            .silent_seconds
+            .map_or("never".to_owned(), |s| human::ago(Duration::from_secs(s)));
         let window = survey.gate.as_ref().map_or(0, |gate| gate.window);
         let place = host
             .position

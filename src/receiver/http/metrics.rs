@@ -1,9 +1,9 @@
 //! `GET /metrics`: the Prometheus text format (version 0.0.4).
 //!
-//! 1. Labels are bounded: hosts by the figures' own bound, reasons and sources by their lists. What
-//!    has no place of its own is told as `host="_other"`, which no host can be called.
-//! 2. What a counter counts begins with the process; what the index tells is a gauge, and true
-//!    across restarts.
+//! 1. Labels are bounded: hosts by the figures' own bound, reasons and sources by their lists. Hosts
+//!    beyond the bound share `host="_other"`, a name that no host can have.
+//! 2. Counters begin at 0 with the process; figures from the index are gauges, and true across
+//!    restarts.
 
 use std::fmt::{Display, Write};
 use std::sync::PoisonError;
@@ -35,7 +35,7 @@ fn process(text: &mut Text, shared: &Shared) {
     text.family(
         "cis490_build_info",
         "gauge",
-        "The running program; always 1.",
+        "The version of the running program; always 1.",
     );
     let version = env!("CARGO_PKG_VERSION");
     text.sample("cis490_build_info", &format!("version={version:?}"), 1);
@@ -49,31 +49,31 @@ fn process(text: &mut Text, shared: &Shared) {
 fn gate(text: &mut Text, gate: &VersionGate) {
     text.gauge(
         "cis490_gate_enabled",
-        "Whether the version gate refuses anything (1), or only says what it would refuse (0).",
+        "Whether the version gate refuses uploads (1), or only logs what it would refuse (0).",
         u8::from(gate.enabled()),
     );
     let window = gate.window();
     text.gauge(
         "cis490_gate_window_size_commits",
-        "How many commits of the branch get in, by the configuration.",
+        "How many of the newest commits are accepted, as configured.",
         gate.configured_window(),
     );
     text.gauge(
         "cis490_gate_window_known_commits",
-        "How many of them are known; 0 before any source has told them, when every upload is answered 503.",
+        "How many of them are known; 0 until a source has reported them, and every upload is then answered 503.",
         window.as_ref().map_or(0, |window| window.commits().len()),
     );
     if let Some(age) = gate.age() {
         text.gauge(
             "cis490_gate_window_age_seconds",
-            "Since a source last confirmed the window.",
+            "Seconds since a source last confirmed the window.",
             age.as_secs_f64(),
         );
     }
     let failing = gate.failing();
     text.gauge(
         "cis490_gate_source_failing_seconds",
-        "For how long the source that decides (Forgejo, or git without one) has not told the newest commits; 0 while it tells them.",
+        "For how long the deciding source (Forgejo, or git without one) has not reported the newest commits; 0 while it reports them.",
         failing.as_ref().map_or(0, |failing| failing.seconds.max(1)),
     );
     if let Some(failing) = failing {
@@ -84,7 +84,7 @@ fn gate(text: &mut Text, gate: &VersionGate) {
     text.family(
         "cis490_gate_source",
         "gauge",
-        "Where the window is from: 1 for that source, 0 for the others.",
+        "The source of the window: 1 for that source, 0 for the others.",
     );
     for source in [
         Source::Forgejo,
@@ -124,22 +124,18 @@ fn disk(text: &mut Text, shared: &Shared) {
     for (name, help, bytes) in [
         (
             "cis490_disk_size_bytes",
-            "The filesystem of data_dir.",
+            "Size of the filesystem of data_dir.",
             space.total,
         ),
-        (
-            "cis490_disk_free_bytes",
-            "What may still be allocated there.",
-            space.free,
-        ),
+        ("cis490_disk_free_bytes", "Free bytes there.", space.free),
         (
             "cis490_disk_floor_bytes",
-            "min_free_bytes: below it uploads are answered 507.",
+            "min_free_bytes: with less free, uploads are answered 507.",
             space.floor,
         ),
         (
             "cis490_disk_reserved_bytes",
-            "Promised to uploads under way and not yet allocated.",
+            "Bytes reserved for uploads in progress.",
             space.reserved,
         ),
     ] {
@@ -155,18 +151,18 @@ fn traffic(text: &mut Text, shared: &Shared) {
     );
     text.gauge(
         "cis490_uploads_in_progress",
-        "Uploads whose body is being taken.",
+        "Uploads whose body is being received.",
         shared.uploads.running(),
     );
     text.gauge(
         "cis490_draining",
-        "Whether the receiver is stopping and takes no more uploads.",
+        "Whether the receiver is stopping and accepts no more uploads.",
         u8::from(shared.draining.load(Ordering::Acquire)),
     );
     text.family(
         "cis490_refusals_total",
         "counter",
-        "Refused requests by the problem's name; kind is upload for a PUT, else other.",
+        "Refused requests by reason; kind is upload for a PUT, otherwise other.",
     );
     for (reason, uploads, requests) in shared.meters.refusals() {
         for (kind, count) in [("upload", uploads), ("other", requests)] {
@@ -175,14 +171,14 @@ fn traffic(text: &mut Text, shared: &Shared) {
         }
     }
     text.counter(
-        "cis490_untold_endings_total",
-        "Refusals and repetitions that came too fast to be entered by host or written down.",
+        "cis490_refusals_dropped_total",
+        "Refusals not recorded individually (rate-limited).",
         shared.refusals.untold(),
     );
     text.family(
         "cis490_upload_duration_seconds",
         "histogram",
-        "From the judged head of an upload to its answer, for those that were stored.",
+        "From the accepted head of an upload to its answer, for stored uploads.",
     );
     text.histogram(
         "cis490_upload_duration_seconds",
@@ -192,7 +188,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.family(
         "cis490_fsync_duration_seconds",
         "histogram",
-        "What the disk takes to make something last: a file (fsync), the index (fdatasync), a directory (fsync).",
+        "Time of a sync: of a file (fsync), the index (fdatasync), a directory (fsync).",
     );
     for (what, times) in [
         ("what=\"file\"", &SYNC_TIMES.file),
@@ -241,7 +237,7 @@ fn hosts(text: &mut Text, books: &Books, gate: &VersionGate) {
         ),
         (
             "cis490_host_commit_position",
-            "Place in the window of the commit of the host's last stored episode: 1 is the head, 0 is outside.",
+            "Position in the window of the commit of the host's last stored episode: 1 is the latest, 0 is outside.",
             &position,
         ),
     ];
@@ -273,7 +269,7 @@ fn outcomes(text: &mut Text, hosts: &[(&str, &HostFigures)]) {
         ),
         (
             "cis490_upload_bytes_total",
-            "Bytes of bodies that were taken, by host and how the upload ended.",
+            "Bytes of received bodies, by host and how the upload ended.",
             true,
         ),
     ] {

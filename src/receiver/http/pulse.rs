@@ -1,8 +1,9 @@
-//! Signs of life: what the heartbeat asks of the running server, and what it tells of it.
+//! Signs of life: what the heartbeat asks of the running server, and its state in one line.
 
 use std::sync::atomic::Ordering;
 
 use super::{Server, Shared, TOLD_BEYOND_CAP};
+use crate::human::counted;
 use crate::receiver::vital::Pong;
 
 impl Server {
@@ -23,7 +24,7 @@ impl Server {
         self.shared.connections.load(Ordering::Acquire) >= told_max
     }
 
-    /// How it goes, for `systemctl status`.
+    /// The state of the receiver in one line, for `systemctl status`.
     pub fn status_line(&self) -> String {
         self.shared.status_line()
     }
@@ -40,23 +41,23 @@ impl Shared {
         } else if let Some(unwell) = &unwell {
             unwell
         } else if shared.disk_full.load(Ordering::Relaxed) {
-            "takes no upload, the disk is at its floor,"
+            "accepts no uploads, the disk is full,"
         } else if shared.gate.enabled() && shared.gate.window().is_none() {
-            "takes no upload, the gate has no window yet,"
+            "accepts no uploads, the gate knows no commits yet,"
         } else {
-            "takes uploads"
+            "accepts uploads"
         };
         let gate = match shared.gate.window() {
             Some(window) => format!(
-                "{} commits from {}, head {:.8}",
-                window.commits().len(),
+                "{} from {}, latest {:.8}",
+                counted(window.commits().len(), "commit"),
                 window.source(),
                 window.head().to_string()
             ),
             None => "none".to_owned(),
         };
         let (address, stored) = (shared.config.listen, shared.store.episodes());
-        let uploads = shared.uploads.running();
-        format!("{state} on {address}: {uploads} under way, {stored} stored; gate: {gate}")
+        let uploads = counted(shared.uploads.running(), "upload");
+        format!("{state} on {address}: {uploads} running, {stored} stored; gate: {gate}")
     }
 }

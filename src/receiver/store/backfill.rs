@@ -20,6 +20,7 @@ use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
 use crate::episode;
 use crate::failure::Failure;
+use crate::human::counted;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
@@ -247,7 +248,7 @@ impl Survey {
         self.with_row += 1;
         match row.bytes.filter(|&bytes| bytes != metadata.len()) {
             Some(bytes) => Err(format!(
-                "it has {} bytes and its row says {bytes}; it may be damaged: sent again (on the lab host: cis490 resend NAME), a whole one takes its place",
+                "it has {} bytes and its row says {bytes}; it may be damaged; send it again (on the lab host: cis490 resend NAME), and an intact one replaces it",
                 metadata.len()
             )),
             None => Ok(()),
@@ -328,8 +329,8 @@ fn add_rows(
             Err(Rejected::Full) => {
                 return Err(Failure::new(
                     format!(
-                        "the disk is full; {} rows were added and stay",
-                        summary.added
+                        "the disk is full; {} added before that",
+                        counted(summary.added, "row")
                     ),
                     "free space under data_dir, then run it again",
                 ));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::ATTRIBUTE;
 use super::layout::Layout;
 use crate::failure::Failure;
-use crate::folder_lock::{FolderLock, NoLock};
+use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::receiver::config::Config;
 use crate::{durable, events, owner, sys};
 
@@ -94,12 +94,8 @@ pub fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock,
 }
 
 fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
-    let root = layout.root().display();
     match no_lock {
-        NoLock::Taken => Failure::new(
-            format!("another cis490 is at work in {root}"),
-            "one at a time: stop the receiver first (systemctl stop cis490-receiver), or name another data_dir",
-        ),
+        NoLock::Taken => holder::refused(layout.root(), &layout.lock()),
         NoLock::Io(error) => Failure::new(
             format!("cannot open the lock {}: {error}", layout.lock().display()),
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),

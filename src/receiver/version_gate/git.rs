@@ -184,7 +184,7 @@ impl LocalGit {
         let words = words.lines().next().unwrap_or("it said nothing");
         Trouble::new(
             "git-refused",
-            format!("git told no commits of {reference} in {path}: {words}"),
+            format!("git reported no commits of {reference} in {path}: {words}"),
             format!(
                 "see that local_repo_path is a repository with the branch {} that this program's user may read; if it is another, set it, then systemctl restart cis490-receiver",
                 self.branch

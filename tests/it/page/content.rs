@@ -34,17 +34,17 @@ fn it_says_what_is_wrong_and_what_to_do() {
     let page = lab.world.get("/").body;
     for text in [
         // The table, the gate, the remediation.
-        "<th>lab-10<td>well",
+        "<th>lab-10<td>OK",
         "<th>lab-7<td>out of date",
-        "<th>lab-4<td>falls out soon",
+        "<th>lab-4<td>expiring",
         "<th>lab-6<td>silent",
         "<th>lab-9<td>gone",
         "<th>lab-11<td>out of date, no upload yet",
         "Out of date: <b>lab-7</b>, <b>lab-11</b>.",
         "sudo systemctl restart cis490-orchestrator",
-        "About to fall out of the window: <b>lab-4</b> (11 left).",
+        "Expiring: <b>lab-4</b> (11 more commits).",
         "Silent for more than 1 d: <b>lab-6</b> (3 d 1 h).",
-        "the newest 100 commits get in, 100 known",
+        "accepting the newest 100 commits, 100 known",
         "412 not-in-window",
         "400 bad-name",
         "/v1/episodes/Lab_3/swing-0026",
@@ -59,7 +59,7 @@ fn it_says_what_is_wrong_and_what_to_do() {
     // Well again: another upload of a good commit.
     let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-7/swing-0046");
     assert_eq!(lab.world.put(&put).status, 201);
-    lab.wait_for_text("<th>lab-7<td>well");
+    lab.wait_for_text("<th>lab-7<td>OK");
     lab.wait_for_text("Out of date: <b>lab-11</b>.");
 }
 
@@ -84,7 +84,7 @@ fn it_is_the_same_after_a_restart() {
         lab.world.start();
         // The refusals of the last run are read after the start.
         lab.wait_for_text("swing-0026");
-        lab.wait_for_text("by git,");
+        lab.wait_for_text("(from git, checked ");
         let after = lab.world.get("/").body;
         if hour() == began {
             break (before, after);
@@ -147,8 +147,11 @@ fn a_hundred_hosts_with_the_longest_names_fit() {
         page.contains(&format!("<th>{:0>63}<td>out of date", 200)),
         "trouble comes first"
     );
-    assert!(page.contains("Not shown for want of room"), "{page}");
-    assert!(page.contains("Beyond 256 host names"), "{page}");
+    assert!(page.contains("Not shown, to keep the page small"), "{page}");
+    assert!(
+        page.contains("At most 256 unconfigured host names"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn the_disk_at_its_floor_and_a_clock_that_went_back_are_told() {
     );
     fs::write(lab.world.config_path(), config).unwrap();
     let mut lab = lab.start();
-    lab.wait_for_text("The disk is at its floor");
+    lab.wait_for_text("The disk is full: ");
     assert!(lab.world.get("/").body.contains("Make room on the disk"));
     lab.world.kill();
     let index = lab.world.data_dir().join("index.jsonl");
@@ -185,7 +188,7 @@ fn a_gate_without_window_on_its_fallback_or_switched_off_is_told() {
         world
             .get("/")
             .body
-            .contains("The version gate knows no commit yet"),
+            .contains("The version gate knows no commits yet"),
         "{world}"
     );
     let world =
@@ -204,8 +207,8 @@ fn a_gate_without_window_on_its_fallback_or_switched_off_is_told() {
         "forgejo_url = \"http://127.0.0.1:1\"\nrepo_owner = \"lab\"\nrepo_name = \"cis490\"\n";
     fs::write(lab.world.config_path(), text + forgejo).unwrap();
     let lab = lab.start();
-    lab.wait_for_text("The version gate is on its fallback: Forgejo has not answered for");
-    lab.wait_for_text("by git-fallback");
+    lab.wait_for_text("The version gate uses its fallback: Forgejo has not answered for");
+    lab.wait_for_text("(from git-fallback, checked ");
     let metrics = lab.world.get("/metrics").body;
     assert!(
         metrics.contains("cis490_gate_source{source=\"git-fallback\"} 1\n"),
@@ -220,11 +223,11 @@ fn a_configured_host_that_was_never_heard_of_is_told() {
     );
     assert_eq!(world.put(&world.good()).status, 201);
     world.wait_until("lab-1 is well", |world| {
-        world.get("/").body.contains("<th>lab-1<td>well")
+        world.get("/").body.contains("<th>lab-1<td>OK")
     });
     let page = world.get("/").body;
     assert!(
-        page.contains("Configured, and never heard of: <b>lab-2</b>."),
+        page.contains("Configured but never seen: <b>lab-2</b>."),
         "{page}"
     );
     assert_eq!(

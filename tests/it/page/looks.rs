@@ -103,7 +103,11 @@ fn it_renews_itself_without_script() {
     browser.allow_scripts(false);
     browser.look_with(1280, false);
     browser.open(&url(&world));
-    assert!(browser.document().contains("No host has sent anything yet"));
+    assert!(
+        browser
+            .document()
+            .contains("No host has uploaded anything yet")
+    );
     let put = world.good().path("/v1/episodes/lab-77/ep-1");
     assert_eq!(world.put(&put).status, 201);
     let until = Instant::now() + Duration::from_secs(120);

@@ -140,7 +140,7 @@ fn what_happens_is_counted() {
         (r#"cis490_gate_source{source="git"}"#, 1.0),
         (r#"cis490_gate_window_known_commits"#, 3.0),
         (r#"cis490_disk_floor_bytes"#, 0.0),
-        (r#"cis490_untold_endings_total"#, 0.0),
+        (r#"cis490_refusals_dropped_total"#, 0.0),
     ];
     world.wait_until("all is counted", |world| {
         let metrics = world.get("/metrics").body;

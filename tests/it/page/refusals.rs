@@ -67,7 +67,7 @@ fn a_refusal_is_written_down_with_who_what_and_why() {
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["reason"], "not-in-window");
     let none = world.run(&["refusals", "--config", &config, "--reason", "taken"]);
-    assert_eq!(none, "no refused upload is known\n");
+    assert_eq!(none, "no upload has been refused\n");
     let last = world.run(&["refusals", "--config", &config, "--last", "1", "--json"]);
     assert_eq!(last.lines().count(), 1);
     assert!(last.contains("bad-name"), "{last}");
@@ -78,7 +78,7 @@ fn a_store_without_a_refusal_has_none() {
     let world = World::new();
     assert_eq!(world.put(&world.good()).status, 201);
     let shown = world.run(&["refusals", "--config", &world.config_path()]);
-    assert_eq!(shown, "no refused upload is known\n");
+    assert_eq!(shown, "no upload has been refused\n");
     assert!(!world.data_dir().join("refusals.jsonl").exists());
 }
 

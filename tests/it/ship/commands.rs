@@ -14,7 +14,7 @@ fn status_says_what_is_held_and_what_to_do() {
     assert!(
         before
             .out
-            .starts_with("lab-1: nothing waits; the shipper does not run"),
+            .starts_with("lab-1: nothing is waiting; the shipper is not running"),
         "{before}"
     );
     lab.episode("ep-1", A);
@@ -28,14 +28,16 @@ fn status_says_what_is_held_and_what_to_do() {
     assert_eq!(json["packed"]["episodes"], 1);
     let ended = lab.run(&["status"], &[]);
     assert!(
-        ended.out.starts_with("lab-1: 2 held; the shipper runs"),
+        ended
+            .out
+            .starts_with("lab-1: 2 held; the shipper is running"),
         "{ended}"
     );
     for words in [
         "2 episodes",
         "kept, not sent",
         "      cd /opt/cis490 && git pull\n      sudo ./install.sh\n",
-        "It does not help those that are held",
+        "Episodes already held stay held",
         &format!("cis490 set-aside --commit {A}"),
     ] {
         assert!(ended.out.contains(words), "{words}\n{ended}");
@@ -51,7 +53,9 @@ fn status_says_what_is_held_and_what_to_do() {
     assert_eq!(lab.names("outbox"), [""; 0]);
     let ended = lab.run(&["status"], &[]);
     assert!(
-        ended.out.starts_with("lab-1: 2 refused; the shipper runs"),
+        ended
+            .out
+            .starts_with("lab-1: 2 refused; the shipper is running"),
         "{ended}"
     );
     assert_eq!(shipper.stop(), 0);
@@ -84,7 +88,7 @@ fn requeue_brings_back_and_never_replaces() {
     let ended = lab.run(&["requeue", "ep-1", "--new-id", "ep-1b"], &[]);
     assert_eq!(
         (ended.code, &ended.out[..]),
-        (0, "ep-1b waits again\n"),
+        (0, "ep-1b is in the queue again\n"),
         "{ended}"
     );
     assert_eq!(lab.names("refused"), [""; 0]);
@@ -123,19 +127,19 @@ fn check_says_yes_no_or_that_it_could_not_ask() {
         (
             verdict("\"position\":37,"),
             0,
-            "place 37 of 100, 63 commits until it falls out",
+            "37 of 100; 63 more commits until it is refused",
         ),
         (
             verdict("\"position\":99,"),
             0,
-            "1 commit until it falls out",
+            "1 more commit until it is refused",
         ),
         (
             verdict("\"position\":100,"),
             0,
             "the next commit pushes it out",
         ),
-        (verdict(""), 0, "it is disabled"),
+        (verdict(""), 0, "unknown to the gate, which is disabled"),
         (
             problem(412, "not-in-window", ""),
             2,
@@ -146,7 +150,7 @@ fn check_says_yes_no_or_that_it_could_not_ask() {
             1,
             "words of gate-not-loaded",
         ),
-        (answer(200, "", "<html>"), 1, "did not say yes or no"),
+        (answer(200, "", "<html>"), 1, "said neither yes nor no"),
         (String::new(), 1, "could not ask"),
     ] {
         stub.gets([Reply::Say(reply)]);
@@ -177,9 +181,9 @@ fn a_mistake_in_the_configuration_is_told_in_words() {
     for (text, words) in [
         (
             good.replace("http:", "ftp:"),
-            "receiver_url takes http://HOST:PORT",
+            "receiver_url accepts http://HOST:PORT",
         ),
-        (good.replace("lab-1", "Lab"), "is not a host id"),
+        (good.replace("lab-1", "Lab"), "host_id accepts 1-63 of a-z"),
         (format!("{good}scan_second = 1\n"), "scan_second"),
     ] {
         fs::write(lab.config(), text).unwrap();

@@ -58,7 +58,7 @@ fn check_agrees_with_the_gate() {
     assert!(
         ended
             .out
-            .contains("place 1 of 3, 2 commits until it falls out"),
+            .contains("1 of 3; 2 more commits until it is refused"),
         "{ended}"
     );
     world.repo.git(&["checkout", "-q", world.too_old()]);

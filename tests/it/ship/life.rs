@@ -21,7 +21,7 @@ fn it_ships_what_comes_and_ends_on_sigterm() {
     assert!(lab.path("shipped/ep-2").exists());
     let second = lab.run(&["ship"], &[]);
     assert_eq!(
-        (second.code, second.count("another cis490 ship works on")),
+        (second.code, second.count("another cis490 is at work in")),
         (1, 1),
         "{second}"
     );

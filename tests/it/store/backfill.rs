@@ -59,9 +59,9 @@ fn backfill_makes_rows_from_the_files_themselves() {
 
     let told = world.run(&["backfill", "--config", &config]);
     for words in [
-        "3 rows added, 2 odd things left alone, 0 files failed",
+        "3 rows added, 2 unrecognised files left alone, 0 files failed",
         "commit unknown: lab-2/no-archive: the tarball cannot be read: it is no zstd",
-        "1 row has no commit",
+        "1 row without a commit",
     ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
@@ -92,7 +92,7 @@ fn backfill_makes_rows_from_the_files_themselves() {
 
     let again = world.run(&["backfill", "--config", &config]);
     assert!(
-        again.contains("3 episodes have a row, 0 have none"),
+        again.contains("3 episodes with a row, 0 without one"),
         "{again}"
     );
     assert!(again.contains("0 rows added"), "{again}");
@@ -174,7 +174,9 @@ fn backfill_asks_a_running_receiver_to_stop_first() {
         assert_eq!(refused.status.code(), Some(1));
         let words = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(words.contains("another cis490 is at work"), "{words}");
-        assert!(words.contains("stop the receiver first"), "{words}");
+        let named = format!("process {}, ", world.pid());
+        assert!(words.contains(&named), "{words}");
+        assert!(words.contains("end it first"), "{words}");
     }
 }
 
@@ -215,5 +217,8 @@ fn init_makes_a_lab_hosts_root() {
         .unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(words.contains("neither data_dir"), "{words}");
+    assert!(
+        words.contains("is neither a receiver's configuration nor a lab host's"),
+        "{words}"
+    );
 }

@@ -344,7 +344,7 @@ fn a_folder_that_is_no_store_is_refused_with_the_command() {
     assert!(world.log().contains("does not exist"), "{world}");
     assert!(!world.data_dir().exists(), "nothing was begun");
     let told = world.run(&["init", "--config", &world.config_path()]);
-    assert!(told.contains("is a store now"), "{told}");
+    assert!(told.contains("is a new, empty store"), "{told}");
     world.start();
     assert_eq!(world.put(&sample()).status, 201);
     let told = world.run(&["init", "--config", &world.config_path()]);

@@ -98,7 +98,7 @@ fn doctor_tries_the_way_and_the_token_by_https() {
         let (ended, report) = doctor(&config, &["--repo", &repo]);
         assert_eq!(ended, code, "{report:#}");
         let path = told(&report, "path", "ok", "");
-        assert!(path.contains("KiB got through"), "{path}");
+        assert!(path.contains("KiB sent in"), "{path}");
         told(&report, "token", verdict, "");
     }
     assert_eq!(world.names("episodes"), [""; 0]);

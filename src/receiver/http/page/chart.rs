@@ -1,4 +1,4 @@
-//! The picture of the uploads in each hour of the last two days.
+//! The chart of the uploads in each hour of the last two days.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::human;
 use crate::receiver::figures::Heap;
 
 const HOURS: u64 = 48;
-/// Of the picture, which is stretched to the page's width.
+/// Height of the chart, which is stretched to the width of the page.
 const HEIGHT: u64 = 64;
 
 pub fn section(scene: &Scene) -> String {
@@ -25,11 +25,11 @@ pub fn section(scene: &Scene) -> String {
     let all: Heap = heaps.iter().map(|(_, heap)| *heap).sum();
     let sum = format!(
         "{}, {}",
-        counted(all.episodes, "episode", "episodes"),
+        counted(all.episodes, "episode"),
         human::bytes(all.bytes)
     );
     let mut svg = format!(
-        "<section class=c><h2>Uploads in each hour of two days</h2>\n<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none role=img aria-label=\"{sum} in two days, {most} in the busiest hour\">",
+        "<section class=c><h2>Uploads per hour, last two days</h2>\n<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none role=img aria-label=\"{sum} in two days, at most {most} in an hour\">",
         HOURS * 10
     );
     for (place, (hour, heap)) in heaps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The table of hosts: how each of them is, those that need somebody first.
+//! The table of hosts: the state of each, those with problems first.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::receiver::figures::{HOSTS_MAX, HostFigures};
 use crate::receiver::refusal::{Refusal, what_to_do};
 use crate::wire::remaining_low;
 
-/// A host that nobody has heard of for so long is history: it is told last, and asks for nothing.
+/// A host that has sent nothing for so long is listed last, and is no warning any more.
 const GONE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
-/// How a host is, worst first.
+/// The state of a host, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     Bad,
@@ -39,25 +39,25 @@ impl State {
 pub enum Place {
     At(u32),
     Outside,
-    /// The gate knows nothing yet, or the episode tells no commit.
+    /// The gate knows no commits yet, or the episode names none.
     Unknown,
 }
 
-/// One host, and what there is to say of it.
+/// One host and its conditions.
 #[derive(Debug)]
 pub struct Host<'a> {
     pub name: &'a str,
     pub figures: &'a HostFigures,
     pub place: Place,
-    /// Since its last upload; `None` without one, or if no clock tells.
+    /// Since its last upload; `None` without one, or if its time is not known.
     pub silence: Option<Duration>,
     pub state: State,
     pub out_of_date: bool,
     /// Why its last upload was refused, if it still is.
     pub reason: Option<&'a str>,
-    /// Its last upload was refused because the gate could not tell what its commit is.
+    /// Its last upload was refused because the gate could not look up its commit.
     pub waits_for_gate: bool,
-    /// Its last upload was refused for another reason that does not pass by itself.
+    /// Its last upload was refused for another reason that somebody has to fix.
     pub refused: bool,
     pub falling_out: bool,
     pub silent: bool,
@@ -118,10 +118,10 @@ impl<'a> Host<'a> {
             (self.out_of_date, "out of date"),
             (self.waits_for_gate, "waits for the gate"),
             (self.refused, "refused"),
-            (self.falling_out, "falls out soon"),
+            (self.falling_out, "expiring"),
             (self.silent, "silent"),
             (self.absent, "no upload yet"),
-            (self.state == State::Well, "well"),
+            (self.state == State::Well, "OK"),
         ];
         let said: Vec<&str> = words
             .into_iter()
@@ -158,7 +158,7 @@ impl<'a> Host<'a> {
                 row,
                 "<td>{} {}",
                 commit(last_commit.as_ref()),
-                place(self.place)
+                place(self.place, scene.gate.size)
             ),
         };
         let _ = match &figures.refused {
@@ -183,11 +183,11 @@ impl<'a> Host<'a> {
     }
 }
 
-fn place(place: Place) -> String {
+fn place(place: Place, window: u32) -> String {
     match place {
-        Place::At(1) => "head".to_owned(),
-        Place::At(place) => format!("place {place}"),
-        Place::Outside => "outside".to_owned(),
+        Place::At(1) => "latest".to_owned(),
+        Place::At(place) => format!("{place} of {window}"),
+        Place::Outside => "too old".to_owned(),
         Place::Unknown => String::new(),
     }
 }
@@ -199,14 +199,14 @@ fn amount(episodes: u64, bytes: u64) -> String {
     }
 }
 
-/// All hosts, those that need somebody first. Names that were only refused come after the others.
+/// All hosts, those with problems first. Names that were only refused come after the others.
 pub fn all<'a>(scene: &'a Scene, strangers: &'a [(String, HostFigures)]) -> Vec<Host<'a>> {
     let known = scene.books.hosts.iter();
     let known = known.map(|(name, figures)| Host::of(name.as_str(), figures, scene));
     let strangers = strangers
         .iter()
         .map(|(name, figures)| Host::of(name, figures, scene));
-    // One that was refused long ago and never stored anything is nobody.
+    // Hide unknown hosts that have sent nothing for GONE_AFTER.
     let strangers = strangers.filter(|host| host.state != State::Gone);
     let mut all: Vec<Host> = known.chain(strangers).collect();
     all.sort_by_cached_key(|host| (host.state, host.absent, natural(host.name)));
@@ -234,14 +234,14 @@ fn natural(name: &str) -> String {
     key
 }
 
-/// The table, as many rows as `bytes_max` hold, and what was left out.
+/// The table with as many rows as fit into `bytes_max`, and how many were left out.
 pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
     let mut table = String::from("<section><h2>Hosts</h2>\n");
     if hosts.is_empty() {
         return table
-            + "<p class=m>No host has sent anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
+            + "<p class=m>No host has uploaded anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
     }
-    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>in all<th>last commit<th>last refusal<tbody>\n";
+    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<tbody>\n";
     const AFTER: usize = 500;
     let mut shown = 0;
     for host in hosts {
@@ -258,9 +258,9 @@ pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
         let of = |state| left_out.iter().filter(|host| host.state == state).count();
         let mut states = Vec::new();
         for (state, words) in [
-            (State::Bad, "in trouble"),
-            (State::Warn, "to look at"),
-            (State::Well, "well"),
+            (State::Bad, "with problems"),
+            (State::Warn, "with warnings"),
+            (State::Well, "OK"),
             (State::Gone, "gone"),
         ] {
             if of(state) > 0 {
@@ -269,8 +269,8 @@ pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
         }
         let _ = writeln!(
             table,
-            "<p class=m>Not shown for want of room: {} ({}). <a href=/metrics>/metrics</a> has them all.",
-            counted(left_out.len() as u64, "host", "hosts"),
+            "<p class=m>Not shown, to keep the page small: {} ({}). <a href=/metrics>/metrics</a> lists all hosts.",
+            counted(left_out.len() as u64, "host"),
             states.join(", ")
         );
     }
@@ -278,8 +278,8 @@ pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
     if others.episodes > 0 {
         let _ = writeln!(
             table,
-            "<p class=m>Beyond {HOSTS_MAX} host names that no [[host]] configures, names are not told apart: {} ({}) are of such.",
-            counted(others.episodes, "episode", "episodes"),
+            "<p class=m>At most {HOSTS_MAX} unconfigured host names are listed separately. Others have uploaded {} ({}).",
+            counted(others.episodes, "episode"),
             human::bytes(others.bytes)
         );
     }

@@ -1,4 +1,4 @@
-//! Text into HTML: escaping, and the small pieces that the parts of the page share.
+//! Text as HTML: escaping, and the small pieces that the parts of the page share.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,7 +39,7 @@ fn is_deceptive(character: char) -> bool {
     (character.is_control() && character != '\n') || is_invisible
 }
 
-/// The eight digits by which people know a commit, with all of it behind.
+/// A commit as its first eight digits.
 pub fn commit(commit: Option<&CommitHash>) -> String {
     match commit {
         None => "<i>unknown</i>".to_owned(),
@@ -53,7 +53,7 @@ pub fn short(commit: &CommitHash) -> String {
     digits
 }
 
-/// How long ago something was. What lies ahead is said to.
+/// How long ago something was, or how far ahead.
 #[derive(Clone, Copy)]
 pub enum Ago {
     Past(Duration),
@@ -82,21 +82,16 @@ impl Ago {
 impl fmt::Display for Ago {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ago::Past(time) if time.as_secs() < 5 => f.write_str("just now"),
-            Ago::Past(time) => write!(f, "{} ago", human::span(*time)),
+            Ago::Past(time) => f.write_str(&human::ago(*time)),
             Ago::Future(time) => write!(f, "{} ahead", human::span(*time)),
             Ago::Unknown => f.write_str("at an unknown time"),
         }
     }
 }
 
-/// `1 episode`, `2 episodes`.
-pub fn counted(count: u64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        human::count(count),
-        if count == 1 { one } else { many }
-    )
+/// `1 episode`, `2 episodes`, `12 345 episodes`.
+pub fn counted(count: u64, noun: &str) -> String {
+    human::counted(human::count(count), noun)
 }
 
 /// Some names, and how many more there are.

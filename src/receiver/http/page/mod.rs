@@ -1,11 +1,10 @@
-//! `GET /`: one page on which a maintainer sees whether the data set grows, which host needs
-//! somebody, and what to do. No script, nothing from elsewhere; it renews itself.
+//! `GET /`: one page on which a maintainer sees whether the data set grows, which host needs help,
+//! and what to do. It has no script, loads nothing from elsewhere, and refreshes itself.
 //!
-//! 1. It is made only when somebody asks, and kept for a second: at most one for each clerk that is
-//!    asked in the same instant.
-//! 2. Whatever a peer has sent is escaped, and cut to a length.
-//! 3. It has at most [`BYTES_MAX`], however many hosts there are: the table of hosts comes last to
-//!    the room, those in trouble first, and says what it had no room for.
+//! 1. It is made only on request, and kept for a second: each clerk makes at most one in an instant.
+//! 2. Text that a peer has sent is escaped, and cut to a length.
+//! 3. It has at most [`BYTES_MAX`], however many hosts there are: the table of hosts gets the room
+//!    that the other parts leave, shows hosts with problems first, and says how many it left out.
 
 mod chart;
 mod hosts;
@@ -41,13 +40,13 @@ use crate::wire::{Failing, Source};
 
 pub const BYTES_MAX: usize = 30_000;
 
-/// How often the browser asks again.
+/// How often the browser refreshes the page.
 const RENEW_S: u32 = 20;
 const HOUR_S: u64 = 3600;
 
 const CSS: &str = include_str!("page.css");
 
-/// A text that was made lately.
+/// A text that was made a moment ago.
 #[derive(Default)]
 pub struct Kept(ArcSwapOption<(Instant, String)>);
 
@@ -83,7 +82,7 @@ pub struct Scene {
     pub draining: bool,
     pub up: Duration,
     pub data_dir: String,
-    /// Whether anybody who reaches the port may upload.
+    /// Whether anyone who can reach the port may upload.
     pub is_open: bool,
     /// How long a host may be silent before the page says so.
     pub silent_after: Duration,
@@ -156,7 +155,7 @@ pub fn html(shared: &Shared) -> String {
     })
 }
 
-/// Nothing runs and nothing is loaded; of styles only ours, known by its hash.
+/// No script runs and nothing is loaded; the only style is ours, known by its hash.
 pub fn content_security_policy() -> &'static str {
     static LINE: LazyLock<String> = LazyLock::new(|| {
         let hash = base64(&Sha256::digest(CSS));
@@ -193,7 +192,7 @@ fn page(scene: &Scene) -> String {
     before + &hosts::table(scene, &hosts, room) + &after
 }
 
-/// Names that have no upload, as if they were hosts.
+/// Names without an upload, in the form of hosts.
 fn strangers(books: &Books) -> Vec<(String, HostFigures)> {
     let named = books.strangers.iter().filter_map(|refused| {
         let name = refused.host.as_ref()?.to_string();
@@ -238,60 +237,57 @@ fn tiles(scene: &Scene) -> String {
         .sum();
     let newest = books.uploads.back().map(|row| {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
-        format!("the newest {}", Ago::of(at_s, scene.now_s))
+        format!("latest upload {}", Ago::of(at_s, scene.now_s))
     });
     tile(
         "Episodes",
         human::count(books.all.episodes),
         [
             format!(
-                "{}, {} of them today ({})",
+                "{}; {} today ({})",
                 human::bytes(books.all.bytes),
                 human::count(today.episodes),
                 human::bytes(today.bytes)
             ),
-            newest.unwrap_or("none yet".to_owned()),
+            newest.unwrap_or("no upload yet".to_owned()),
         ],
     );
     let gate = &scene.gate;
     let (head, known) = match &gate.window {
-        None => ("no commit known".to_owned(), 0),
+        None => ("unknown".to_owned(), 0),
         Some(window) => (commit(Some(&window.head())), window.commits().len()),
     };
     let source = match (gate.source, gate.age) {
-        (Some(source), Some(age)) => format!("head, by {source}, confirmed {}", Ago::Past(age)),
+        (Some(source), Some(age)) => {
+            format!("latest commit (from {source}, checked {})", Ago::Past(age))
+        }
         _ => "no source has answered yet".to_owned(),
     };
     let window = format!(
-        "the newest {} get in, {known} known",
-        counted(gate.size.into(), "commit", "commits")
+        "accepting the newest {}, {known} known",
+        counted(gate.size.into(), "commit")
     );
     let window = if gate.enabled {
         window
     } else {
-        "switched off: every commit gets in".to_owned()
+        "switched off: every commit is accepted".to_owned()
     };
     tile("Version gate", head, [source, window]);
     tile_of_disk(&mut tile, scene);
+    let uploads = if scene.draining {
+        "stopping, accepts no new uploads"
+    } else {
+        "accepts uploads"
+    };
     tile(
         "Receiver",
         format!("up {}", human::span(scene.up)),
         [
+            format!("version {}, {uploads}", env!("CARGO_PKG_VERSION")),
             format!(
-                "version {}, takes uploads{}",
-                env!("CARGO_PKG_VERSION"),
-                if scene.draining {
-                    " no more"
-                } else if scene.unwritable.is_some() {
-                    " no more: see above"
-                } else {
-                    ""
-                }
-            ),
-            format!(
-                "{} under way, {}",
-                counted(scene.uploads.into(), "upload", "uploads"),
-                counted(scene.connections.into(), "connection", "connections")
+                "{} running, {}",
+                counted(scene.uploads.into(), "upload"),
+                counted(scene.connections.into(), "connection")
             ),
         ],
     );
@@ -312,25 +308,25 @@ fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) 
     };
     let (taken, ours) = (1000 - thousandth(space.free), thousandth(used));
     let bar = format!(
-        "<svg viewBox=\"0 0 1000 8\" preserveAspectRatio=none role=img aria-label=\"{} % of the disk are in use\"><rect width=1000 height=8 class=r /><rect width={taken} height=8 class=u /><rect width={} height=8 class=e /><rect x={} width=3 height=8 class=f /></svg>",
+        "<svg viewBox=\"0 0 1000 8\" preserveAspectRatio=none role=img aria-label=\"{} % of the disk is in use\"><rect width=1000 height=8 class=r /><rect width={taken} height=8 class=u /><rect width={} height=8 class=e /><rect x={} width=3 height=8 class=f /></svg>",
         taken / 10,
         ours.min(taken),
         1000 - thousandth(space.floor),
     );
     let reserved = match space.reserved {
         0 => String::new(),
-        reserved => format!(", {} promised", human::bytes(reserved)),
+        reserved => format!(", {} reserved", human::bytes(reserved)),
     };
     tile(
         "Disk",
         format!("{} free", human::bytes(space.free)),
         [
             format!(
-                "{bar}of {}, {} by episodes",
+                "{bar}of {}; {} of episodes",
                 human::bytes(space.total),
                 human::bytes(used)
             ),
-            format!("the floor is {}{reserved}", human::bytes(space.floor)),
+            format!("limit {}{reserved}", human::bytes(space.floor)),
         ],
     );
 }
@@ -339,11 +335,13 @@ fn foot(scene: &Scene) -> String {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(scene.now_s);
     let now = clock::rfc3339(now).replace('T', " ").replace('Z', " UTC");
     let open = match scene.is_open {
-        true => " No [[host]] is configured: whoever reaches the port may upload, under any name.",
+        true => {
+            " No [[host]] is configured: anyone who can reach the port may upload, under any name."
+        }
         false => "",
     };
     format!(
-        "</main><footer>As of <time>{now}</time> by this machine's clock; days begin at 0:00 UTC. Renewed every {RENEW_S} s.{open} Kept in <code>{}</code>. \
+        "</main><footer>As of <time>{now}</time> by this machine's clock; days begin at 0:00 UTC. Refreshes every {RENEW_S} s.{open} Episodes are stored in <code>{}</code>. \
          <a href=/metrics>/metrics</a> <a href=/v1/gate>/v1/gate</a> <a href=/v1/health>/v1/health</a></footer></body></html>\n",
         escape(&scene.data_dir, 200)
     )

@@ -22,7 +22,12 @@ pub fn uploads(scene: &Scene) -> String {
         )
     });
     let head = "<section><h2>Newest uploads</h2>\n<table class=n><thead><tr><th>when<th>host<th>episode<th>size<th>commit<tbody>\n";
-    section(head, rows, "No episode is stored yet.", UPLOADS_BYTES_MAX)
+    section(
+        head,
+        rows,
+        "No episode has been stored yet.",
+        UPLOADS_BYTES_MAX,
+    )
 }
 
 pub fn refusals(scene: &Scene) -> String {
@@ -36,7 +41,7 @@ pub fn refusals(scene: &Scene) -> String {
             (None, path) => escape(path.as_deref().unwrap_or("?"), 60),
         };
         let place = match refused.commit.map(|commit| scene.gate.place(&commit)) {
-            Some(Place::At(_)) => ", in the window now",
+            Some(Place::At(_)) => ", accepted now",
             _ => "",
         };
         format!(
@@ -48,8 +53,8 @@ pub fn refusals(scene: &Scene) -> String {
             escape(&refused.why, 110),
         )
     });
-    let head = "<section><h2>Newest refusals</h2>\n<table class=r><thead><tr><th>when<th>who<th>episode<th>answer<th>commit<th>why<tbody>\n";
-    section(head, rows, "Nothing was refused.", REFUSALS_BYTES_MAX)
+    let head = "<section><h2>Newest refusals</h2>\n<table class=r><thead><tr><th>when<th>host<th>episode<th>answer<th>commit<th>reason<tbody>\n";
+    section(head, rows, "Nothing has been refused.", REFUSALS_BYTES_MAX)
 }
 
 fn section(head: &str, rows: impl Iterator<Item = String>, none: &str, bytes_max: usize) -> String {

@@ -113,10 +113,7 @@ fn sizes_beyond_all_measure_break_nothing() {
         scene.books.enter(row.unwrap(), scene.now_s);
     }
     let page = page(&scene);
-    assert!(
-        page.contains("18446.7 PB, 2 of them today (18446.7 PB)"),
-        "{page}"
-    );
+    assert!(page.contains("18446.7 PB; 2 today (18446.7 PB)"), "{page}");
     assert!(page.contains("full within a day"), "{page}");
 }
 

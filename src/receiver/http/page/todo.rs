@@ -1,11 +1,11 @@
-//! What there is to do, first on the page: what is wrong, whose it is, and what a person does now.
+//! The list of problems and warnings at the top of the page: what is wrong, where, and what to do.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::hosts::{Host, State};
-use super::html::{Ago, escape, names};
+use super::html::{Ago, counted, escape, names};
 use super::{HOUR_S, Scene};
 use crate::clock;
 use crate::human;
@@ -20,10 +20,10 @@ const REMEDIATION_CHARS_MAX: usize = 600;
 const DETAIL_CHARS_MAX: usize = 900;
 /// A clock before this was never set: this program is younger.
 const CLOCK_MIN_S: u64 = 1_767_225_600; // 2026-01-01
-/// A date that lies so far ahead is no matter of a second's difference.
+/// Ignore skew below this.
 const AHEAD_MIN: Duration = Duration::from_secs(300);
 
-/// One thing to do. Both texts are HTML.
+/// One problem or warning. Both texts are HTML.
 pub struct Todo {
     pub state: State,
     pub what: String,
@@ -45,7 +45,7 @@ fn warn(what: impl Into<String>, remedy: impl Into<String>) -> Todo {
     }
 }
 
-/// All there is to do, worst first.
+/// All problems and warnings, worst first.
 pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     let mut all: Vec<Todo> = Vec::new();
     all.extend(stopping(scene));
@@ -61,8 +61,8 @@ pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
 fn stopping(scene: &Scene) -> Option<Todo> {
     scene.draining.then(|| {
         warn(
-            "The receiver is stopping: uploads under way are finished, new ones wait on their hosts.",
-            "Nothing, if you have just restarted it; else <code>systemctl start cis490-receiver</code>.",
+            "The receiver is stopping: running uploads are finished, new ones wait on their hosts.",
+            "Nothing, if you have just restarted it; otherwise <code>systemctl start cis490-receiver</code>.",
         )
     })
 }
@@ -85,13 +85,13 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
     };
     if !gate.enabled {
         return Some(warn(
-            "The version gate is switched off: episodes of any commit are taken.",
-            "When it shall hold again: <code>enabled = true</code> in [version_gate] of receiver.toml, then restart.",
+            "The version gate is switched off: episodes of any commit are accepted.",
+            "To switch it on: <code>enabled = true</code> in [version_gate] of receiver.toml, then restart the receiver.",
         ));
     }
     let Some(source) = gate.source else {
         return Some(bad(
-            "The version gate knows no commit yet: every upload is answered 503 and waits on its host.",
+            "The version gate knows no commits yet: every upload is answered 503 and waits on its host.",
             "Fix the source that the log names: <code>journalctl -u cis490-receiver | grep gate_refresh_failed</code>.",
         ));
     };
@@ -108,10 +108,10 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
     Some(match source {
         Source::GitFallback => warn(
             format!(
-                "The version gate is on its fallback: Forgejo {how}, the local repository stands in.{who_waits}"
+                "The version gate uses its fallback: Forgejo {how}, so the local repository is used.{who_waits}"
             ),
             format!(
-                "{}. Until then a push counts once it is fetched into the local repository.",
+                "{}. Until then a push takes effect once it is fetched into the local repository.",
                 capital(&detail)
             ),
         ),
@@ -139,14 +139,14 @@ fn disk(scene: &Scene) -> Option<Todo> {
     }
     let Some(space) = scene.space else {
         return Some(bad(
-            "The disk cannot be asked how much is free; uploads are refused.",
+            "The free space of the disk cannot be read; uploads are refused.",
             format!(
-                "See that the disk of <code>{data_dir}</code> is there and well (<code>dmesg</code>)."
+                "Check that the disk of <code>{data_dir}</code> is mounted and healthy (<code>dmesg</code>)."
             ),
         ));
     };
     let make_room = format!(
-        "Make room on the disk of <code>{data_dir}</code>: archive stored episodes elsewhere (their rows stay), or lower min_free_bytes. Lab hosts resume by themselves."
+        "Make room on the disk of <code>{data_dir}</code>: move stored episodes elsewhere (their rows stay in the index), or lower min_free_bytes. Lab hosts resume automatically."
     );
     let room = space
         .free
@@ -155,7 +155,7 @@ fn disk(scene: &Scene) -> Option<Todo> {
     if !space.holds(0) {
         return Some(bad(
             format!(
-                "The disk is at its floor: {} are free, {} must stay free, and every upload is refused.",
+                "The disk is full: {} free, the limit is {}, and every upload is refused.",
                 human::bytes(space.free),
                 human::bytes(space.floor)
             ),
@@ -175,7 +175,7 @@ fn disk(scene: &Scene) -> Option<Todo> {
         return Some(Todo {
             state,
             what: format!(
-                "The disk is full {when} at the pace of the last two days: {} are left, {} come in a day.",
+                "The disk will be full {when} at the pace of the last two days: {} left, {} a day.",
                 human::bytes(room),
                 human::bytes(bytes_a_day)
             ),
@@ -184,7 +184,7 @@ fn disk(scene: &Scene) -> Option<Todo> {
     }
     (room < space.total / 20).then(|| {
         warn(
-            format!("Little room is left on the disk: {}.", human::bytes(room)),
+            format!("Little space is left on the disk: {}.", human::bytes(room)),
             make_room,
         )
     })
@@ -204,7 +204,7 @@ fn index(scene: &Scene) -> Option<Todo> {
 }
 
 fn clock(scene: &Scene) -> Option<Todo> {
-    const SYNCHRONISE: &str = "See that it is synchronised: <code>timedatectl</code>. Nothing is lost: order is by number, not by time; but the ages on this page are wrong.";
+    const SYNCHRONISE: &str = "Synchronise it: <code>timedatectl</code> shows how it stands. Nothing is lost, since episodes are ordered by number; but the ages on this page are wrong.";
     if scene.now_s < CLOCK_MIN_S {
         return Some(warn("This machine's clock is not set.", SYNCHRONISE));
     }
@@ -230,7 +230,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     };
     let bold = |host: &Host| format!("<b>{}</b>", host.name);
     if let Some(who) = named(&|host| host.out_of_date, &bold) {
-        let mut remedy = "Nothing of that code gets in. Paste there:".to_owned();
+        let mut remedy = "Uploads made by that code are refused. Paste on each of them:".to_owned();
         let _ = write!(
             remedy,
             "<pre>{}</pre>",
@@ -254,16 +254,16 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     }
     let left = |host: &Host| match host.place {
         super::hosts::Place::At(place) => format!(
-            "<b>{}</b> ({} left)",
+            "<b>{}</b> ({})",
             host.name,
-            scene.gate.size.saturating_sub(place)
+            counted(scene.gate.size.saturating_sub(place).into(), "more commit")
         ),
         _ => bold(host),
     };
     if let Some(who) = named(&|host| host.falling_out && !host.out_of_date, &left) {
         todos.push(warn(
-            format!("About to fall out of the window: {who}."),
-            "Update them before the next pushes: as many commits are left until their episodes are refused.",
+            format!("Expiring: {who}."),
+            "Update them soon: after that many more commits their uploads are refused.",
         ));
     }
     let since = |host: &Host| {
@@ -282,19 +282,19 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
                 "Silent for more than {}: {who}.",
                 human::span(scene.silent_after)
             ),
-            "Does it record, does its shipper run? <code>cis490 status</code> there tells.",
+            "Is it recording, and is its shipper running? <code>cis490 status</code> there shows both.",
         ));
     }
     if let Some(who) = named(&|host| host.absent && host.figures.refused.is_none(), &bold) {
         todos.push(warn(
-            format!("Configured, and never heard of: {who}."),
-            "Set its shipper up (<code>cis490 check</code> there tries the way here), or take its [[host]] out.",
+            format!("Configured but never seen: {who}."),
+            "Set up its shipper (<code>cis490 doctor</code> there tests the path to this receiver), or remove its [[host]].",
         ));
     }
     todos
 }
 
-/// Why the host's uploads are refused, if it takes a person to mend it.
+/// Why the host's uploads are refused, if somebody has to fix it.
 fn of_reason<'a>(host: &Host<'a>) -> Option<(u16, &'a str)> {
     let refused = host.figures.open_refusal().filter(|_| host.refused)?;
     Some((refused.status, host.reason?))
@@ -341,17 +341,12 @@ pub fn state(todos: &[Todo]) -> State {
 }
 
 pub fn headline(bad: usize, warn: usize) -> String {
-    let things = |count: usize| {
-        if count == 1 {
-            "1 thing".to_owned()
-        } else {
-            format!("{count} things")
-        }
-    };
+    let problems = human::counted(bad, "problem");
+    let warnings = human::counted(warn, "warning");
     match (bad, warn) {
-        (0, 0) => "All is well".to_owned(),
-        (0, warn) => format!("{} to look at", things(warn)),
-        (bad, 0) => format!("{} to mend", things(bad)),
-        (bad, warn) => format!("{} to mend, {warn} to look at", things(bad)),
+        (0, 0) => "Everything is OK".to_owned(),
+        (0, _) => warnings,
+        (_, 0) => problems,
+        _ => format!("{problems}, {warnings}"),
     }
 }

@@ -15,9 +15,10 @@ use ureq::{Agent, Body, Error};
 
 use super::answers;
 use super::fault::{Context, Fault, TokenFrom};
-use crate::config::{self, with_plain_scheme, without_user};
+use crate::config::{self, with_plain_scheme};
 use crate::events;
 use crate::failure::Failure;
+use crate::human::without_user;
 use crate::receiver::config::GateConfig;
 use crate::tls::{self, Trust};
 
