@@ -26,8 +26,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::names::{CommitHash, EpisodeId, HostId};
-use crate::receiver::refusal::Refusal;
-use crate::receiver::version_gate::{Trouble, Window};
 use crate::wire::{Known, Problem, Receipt, Slot, Source};
 
 /// Writes the line of an event of the manual, followed by the values of this instance.
@@ -171,11 +169,22 @@ pub fn cannot_sweep(path: &Path, error: &io::Error) {
     line!(cannot_sweep, "path={path:?} why={:?}", error.to_string());
 }
 
-pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refusal: &Refusal) {
+/// A refusal as a line names it.
+pub struct Refused<'a> {
+    pub status: u16,
+    /// The problem's name.
+    pub reason: &'a str,
+    pub why: String,
+}
+
+pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refused: &Refused) {
     let Slot { host, episode } = slot;
-    let (status, reason) = (refusal.status(), refusal.name());
+    let Refused {
+        status,
+        reason,
+        why,
+    } = refused;
     let commit = commit.map_or("-".to_owned(), CommitHash::to_string);
-    let why = refusal.to_string();
     paced_line!(
         peer,
         refused,
@@ -183,8 +192,8 @@ pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, re
     );
 }
 
-pub fn refused_request(peer: IpAddr, method: &str, path: &str, refusal: &Refusal) {
-    let (status, reason) = (refusal.status(), refusal.name());
+pub fn refused_request(peer: IpAddr, method: &str, path: &str, refused: &Refused) {
+    let Refused { status, reason, .. } = refused;
     let shown = |text: &str| text.chars().take(200).collect::<String>();
     let (method, path) = (shown(method), shown(path));
     paced_line!(
@@ -205,10 +214,12 @@ pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
 }
 
 /// `begins` is how what came begins.
-pub fn unreadable_request(peer: IpAddr, refusal: &Refusal, begins: &str) {
-    let status = refusal.status();
-    let reason = refusal.name();
-    let why = refusal.to_string();
+pub fn unreadable_request(peer: IpAddr, refused: &Refused, begins: &str) {
+    let Refused {
+        status,
+        reason,
+        why,
+    } = refused;
     paced_line!(
         peer,
         unreadable_request,
@@ -360,8 +371,14 @@ pub fn scrub_cannot_note(path: &Path, why: &str) {
 
 // --- the version gate ---
 
-pub fn gate_window(now: &Window, configured: u32, age: Duration) {
-    let (source, head, commits) = (now.source(), now.head(), now.commits().len());
+/// Of `configured` commits at most, so many are known.
+pub fn gate_window(
+    source: Source,
+    head: &CommitHash,
+    commits: usize,
+    configured: u32,
+    age: Duration,
+) {
     let age_s = age.as_secs();
     line!(
         gate_window,
@@ -369,8 +386,16 @@ pub fn gate_window(now: &Window, configured: u32, age: Duration) {
     );
 }
 
-pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Duration>) {
-    let Trouble { kind, what, remedy } = trouble;
+/// Why a source could not be asked, and what a person does about it.
+pub struct SourceFault<'a> {
+    /// One word for each sort.
+    pub kind: &'a str,
+    pub what: &'a str,
+    pub remedy: &'a str,
+}
+
+pub fn gate_refresh_failed(source: Source, fault: &SourceFault, age: Option<Duration>) {
+    let SourceFault { kind, what, remedy } = fault;
     let age_s = age.map_or("none".to_owned(), |age| age.as_secs().to_string());
     line!(
         gate_refresh_failed,
@@ -378,8 +403,8 @@ pub fn gate_refresh_failed(source: Source, trouble: &Trouble, age: Option<Durati
     );
 }
 
-pub fn gate_cannot_tell(commit: &CommitHash, trouble: &Trouble) {
-    let Trouble { kind, what, remedy } = trouble;
+pub fn gate_cannot_tell(commit: &CommitHash, fault: &SourceFault) {
+    let SourceFault { kind, what, remedy } = fault;
     line!(
         gate_cannot_tell,
         "commit={commit} kind={kind} why={what:?} do={remedy:?}"

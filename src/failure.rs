@@ -4,10 +4,6 @@
 //! the hint says what to do now. Both go to stderr, so that stdout has the output alone.
 
 use std::fmt;
-use std::process::ExitCode;
-
-use crate::events::{self, logger};
-use crate::terminal::warn_user;
 
 /// Why a command could not do its work, and what the person does now.
 #[derive(Debug)]
@@ -32,21 +28,6 @@ impl Failure {
     /// What the person does now; may be empty.
     pub fn hint(&self) -> &str {
         &self.hint
-    }
-
-    /// Prints both lines to stderr and gives exit status 1. In the journal they are one line, as
-    /// all that is there.
-    pub fn report(&self) -> ExitCode {
-        if logger::is_journal() {
-            logger::start();
-            events::failed(&self.error, &self.hint);
-            return ExitCode::FAILURE;
-        }
-        warn_user!("cis490: error: {}", self.error);
-        if !self.hint.is_empty() {
-            warn_user!("cis490: hint: {}", self.hint);
-        }
-        ExitCode::FAILURE
     }
 }
 

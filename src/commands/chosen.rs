@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use super::report::report;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::shipper::CommitPrefix;
@@ -20,7 +21,7 @@ pub fn move_each(
             Ok(()) => {}
             Err(failure) if names.len() == 1 => return Err(failure),
             Err(failure) => {
-                failure.report();
+                report(&failure);
                 stayed += 1;
             }
         }

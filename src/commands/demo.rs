@@ -56,7 +56,7 @@ impl Demo {
 
 fn make_project(stage: &Stage) -> Result<Project, Failure> {
     title("A project with four commits. The newest three may upload (by default: 100)");
-    let mut project = Project::init(stage)?;
+    let mut project = Project::init(stage.folder())?;
     for subject in [
         "first light",
         "correct the sign of the second channel",

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
 use super::Cis490;
+use super::report::report;
 use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
 pub use crate::human::nearest;
@@ -15,14 +16,14 @@ use crate::terminal::{print, wrapped};
 /// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
 /// is then the error.
 pub fn parse() -> Result<Cis490, ExitCode> {
-    let words = words().map_err(|failure| failure.report())?;
+    let words = words().map_err(|failure| report(&failure))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cis490::from_args(&["cis490"], &words).map_err(|exit| match exit.status {
         Ok(()) => match print(&help(&words, &exit.output)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.report(),
+            Err(failure) => report(&failure),
         },
-        Err(()) => not_right(&words, &exit.output).report(),
+        Err(()) => report(&not_right(&words, &exit.output)),
     })
 }
 

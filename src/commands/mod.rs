@@ -15,6 +15,7 @@ mod progress;
 mod receive;
 mod refusals;
 mod refusals_manual;
+mod report;
 mod requeue;
 mod resend;
 mod scrub;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use self::report::report;
 use crate::failure::Failure;
 use crate::sys;
 use crate::terminal::{self, say};
@@ -89,7 +91,10 @@ pub fn run() -> ExitCode {
         return ended(ExitCode::SUCCESS);
     }
     let Some(command) = line.command else {
-        return Failure::new("no command was given", "cis490 --help lists them").report();
+        return report(&Failure::new(
+            "no command was given",
+            "cis490 --help lists them",
+        ));
     };
     if command.hears_signals() {
         // Before any thread is started, so that all of them inherit it.
@@ -116,15 +121,15 @@ pub fn run() -> ExitCode {
         Command::Man(man) => man.run(),
         Command::Explain(explain) => explain.run(),
     };
-    done.map_or_else(|failure| failure.report(), ended)
+    done.map_or_else(|failure| report(&failure), ended)
 }
 
 /// The exit status, which is a failure too if output was lost: a full disk, not a closed pipe.
 fn ended(done: ExitCode) -> ExitCode {
     match terminal::lost_output() {
-        Some(failure) if done == ExitCode::SUCCESS => failure.report(),
+        Some(failure) if done == ExitCode::SUCCESS => report(&failure),
         Some(failure) => {
-            failure.report();
+            report(&failure);
             done
         }
         None => done,

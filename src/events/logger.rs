@@ -26,11 +26,12 @@ use simple_logger::SimpleLogger;
 
 use super::manual;
 use crate::clock;
-use crate::receiver::SERVER_CRATE;
 use crate::terminal;
 
 /// Log lines of ours have a target that begins so.
 const OURS: &str = "cis490";
+/// The HTTP server below the receiver, by its crate's name.
+const SERVER_CRATE: &str = "may_minihttp";
 
 /// From here on log lines and panics are told on stderr. The crates below us are heard only when
 /// they warn, and the server crate not at all: it reports every peer that hangs up as an error.

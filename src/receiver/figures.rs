@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::refusals::RefusedUpload;
+use super::refused_upload::RefusedUpload;
 use crate::clock;
 use crate::names::{CommitHash, HostId};
 use crate::wire::Receipt;

@@ -12,12 +12,12 @@ mod heartbeat;
 mod http;
 pub mod refusal;
 pub mod refusals;
+pub mod refused_upload;
 pub mod store;
 pub mod survey;
 pub mod version_gate;
 pub mod vital;
 
-pub use self::http::CRATE as SERVER_CRATE;
 #[cfg(any(test, fuzzing))]
 pub use self::http::fuzzed_head;
 

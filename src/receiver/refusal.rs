@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::store::condition::Unwritable;
+use crate::events::Refused;
 use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
 use crate::wire::{self, Failing, Known, Problem, Slot};
@@ -138,16 +138,16 @@ const RETRY_BUSY_S: u32 = 10;
 const RETRY_DRAIN_S: u32 = 30;
 const RETRY_DISK_S: u32 = 60;
 
-impl From<&Unwritable> for Refusal {
-    fn from(unwritable: &Unwritable) -> Refusal {
-        Refusal::StoreUnwritable {
-            why: unwritable.to_string(),
-            remedy: unwritable.remedy(),
+impl Refusal {
+    /// As a log line names it.
+    pub fn as_event(&self) -> Refused<'static> {
+        Refused {
+            status: self.status(),
+            reason: self.name(),
+            why: self.to_string(),
         }
     }
-}
 
-impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Refusal::BadCommit { .. } | Refusal::BadName(_) | Refusal::BadHead(_) => 400,

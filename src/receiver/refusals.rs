@@ -18,13 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::data_dir::DataDir;
 use super::figures::Figures;
+use super::refused_upload::RefusedUpload;
 use super::vital::{self, Stopper};
 use crate::failure::Failure;
-use crate::names::{CommitHash, EpisodeId, HostId};
+use crate::names::HostId;
 use crate::{durable, events};
 
 /// The newest lines, and those before.
@@ -40,47 +39,6 @@ const WAITING_MAX: usize = 256;
 const LINES_OF_PEER_MAX: u32 = 60;
 const LINES_MAX: u32 = 600;
 const PERIOD: Duration = Duration::from_secs(600);
-
-/// What is told of a text that came from outside.
-const TEXT_CHARS_MAX: usize = 300;
-
-/// One refused upload: a line of the file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RefusedUpload {
-    /// RFC 3339, UTC, by a clock that may be wrong.
-    pub at: String,
-    /// The `seq` of the newest receipt at that moment: what orders refusals among uploads.
-    #[serde(default)]
-    pub after_seq: u64,
-    pub peer: IpAddr,
-    /// `None` where the path named no host and episode; `path` has it then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<HostId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub episode: Option<EpisodeId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    #[serde(default)]
-    pub commit: Option<CommitHash>,
-    pub status: u16,
-    /// The problem's name.
-    pub reason: String,
-    pub why: String,
-    /// Refusals since the line before that were only counted.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub left_out: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl RefusedUpload {
-    /// As much of a text from outside as is kept.
-    pub fn shortened(text: &str) -> String {
-        text.chars().take(TEXT_CHARS_MAX).collect()
-    }
-}
 
 /// How an upload ended that left no new row.
 pub enum Ending {
@@ -320,6 +278,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::names::EpisodeId;
+    use crate::receiver::refused_upload::TEXT_CHARS_MAX;
     use crate::receiver::store::testing::Folder;
 
     fn refused(number: u64, peer: [u8; 4]) -> RefusedUpload {

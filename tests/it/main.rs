@@ -20,6 +20,7 @@ mod hostile;
 mod install;
 mod kills;
 mod lab;
+mod layers;
 mod limits;
 mod log;
 mod machine;

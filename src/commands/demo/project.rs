@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::stage::{Stage, cannot};
+use super::talk::cannot;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::sys;
@@ -22,8 +22,8 @@ pub struct Project {
 }
 
 impl Project {
-    pub fn init(stage: &Stage) -> Result<Project, Failure> {
-        let folder = stage.folder();
+    /// Makes both in `folder`.
+    pub fn init(folder: &Path) -> Result<Project, Failure> {
         git(
             folder,
             &[

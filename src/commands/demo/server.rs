@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::stage::{Episode, HOST, Stage, cannot};
+use super::stage::{Episode, HOST, Stage};
+use super::talk::cannot;
 use super::talk::{self, Answer, ask};
 use crate::failure::Failure;
 use crate::names::CommitHash;

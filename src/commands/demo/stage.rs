@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::project::Commit;
-use super::talk;
+use super::talk::{self, cannot};
 use crate::durable;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
@@ -235,13 +235,6 @@ fn remove_patiently(folder: &Path) {
             _ => return,
         }
     }
-}
-
-pub fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("cannot {verb} {}: {error}", what.display()),
-        "TMPDIR names another place to work in",
-    )
 }
 
 /// An episode on the lab host.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -93,4 +94,12 @@ pub fn ask(address: SocketAddr, request: &str, headers: &str, body: &[u8]) -> io
         status: status.ok_or_else(odd)?,
         body: body.to_owned(),
     })
+}
+
+/// A failure of the demo's own files.
+pub fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot {verb} {}: {error}", what.display()),
+        "TMPDIR names another place to work in",
+    )
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::failure::Failure;
+use crate::receiver::refusal::Refusal;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::vital::{self, Stopper};
 use crate::service;
@@ -50,4 +51,13 @@ fn look(shared: &Shared) {
     let has_room = space.is_some_and(|space| space.holds(0));
     shared.disk_full.store(!has_room, Ordering::Relaxed);
     *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
+}
+
+impl From<&Unwritable> for Refusal {
+    fn from(unwritable: &Unwritable) -> Refusal {
+        Refusal::StoreUnwritable {
+            why: unwritable.to_string(),
+            remedy: unwritable.remedy(),
+        }
+    }
 }

@@ -60,7 +60,8 @@ use super::access::Access;
 use super::config::Config;
 use super::figures::Figures;
 use super::refusal::Refusal;
-use super::refusals::{Ending, RefusedUpload, Teller};
+use super::refusals::{Ending, Teller};
+use super::refused_upload::RefusedUpload;
 use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use super::vital::Stopper;
@@ -70,8 +71,6 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::wire::{Known, Slot};
 
-/// The crate below this room, for whoever sets what is logged.
-pub const CRATE: &str = "may_minihttp";
 /// A connection costs two descriptors: may_minihttp's and ours.
 pub const FILES_PER_CONNECTION: u64 = 2;
 /// Ports that are tried where any will do.
@@ -370,7 +369,7 @@ impl Exchange<'_> {
         if self.is_probe {
             return self.log_refused_probe(path, refusal);
         }
-        events::refused_request(self.connection.peer(), method, path, refusal);
+        events::refused_request(self.connection.peer(), method, path, &refusal.as_event());
         if method != "PUT" {
             return self.shared.meters.refused_request(refusal);
         }

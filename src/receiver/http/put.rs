@@ -223,7 +223,12 @@ impl Exchange<'_> {
         if self.is_probe {
             return self.log_refused_probe(&slot.path(), refusal);
         }
-        events::refused_upload(slot, commit.as_ref(), self.connection.peer(), refusal);
+        events::refused_upload(
+            slot,
+            commit.as_ref(),
+            self.connection.peer(),
+            &refusal.as_event(),
+        );
         self.note_refused_upload(Some(slot), "", *commit, refusal, bytes);
     }
 

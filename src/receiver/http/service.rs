@@ -58,7 +58,7 @@ impl Shared {
     /// What came was no request, and all before it was answered.
     fn answer_unreadable(&self, connection: &Arc<Connection>, unreadable: &Unreadable) {
         let Unreadable { refusal, begins } = unreadable;
-        events::unreadable_request(connection.peer(), refusal, begins);
+        events::unreadable_request(connection.peer(), &refusal.as_event(), begins);
         self.meters.refused_request(refusal);
         let answer = Answer::refusal(refusal).into_closing_bytes(true);
         self.closer.close(connection, &answer, 0);

@@ -6,7 +6,7 @@
 //!    `seq` tells the order of arrival as well as anybody still knows it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
+use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,16 +15,17 @@ use super::committer::Committer;
 use super::existing;
 use super::index::Index;
 use super::jobs::{Ask, Rejected, Wish};
-use super::layout::{Layout, TARBALL_ENDING, episode_of_tarball};
+use super::layout::{Layout, TARBALL_ENDING};
+use super::listing::{cannot_read, entries, host_of, slot_of};
 use super::scrub::{Kind, Pass};
 use super::{Opened, threshold};
+use crate::durable;
 use crate::episode;
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::names::HostId;
 use crate::receiver::figures::Figures;
 use crate::wire::{Receipt, Slot};
-use crate::{durable, owner};
 
 /// Rows that share one sync of the index. After a power cut as many files are read again.
 const ROWS_AT_ONCE: usize = 64;
@@ -264,36 +265,6 @@ fn name_odd(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnMut(
     });
 }
 
-/// Sorted, so that two runs say the same.
-pub(super) fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
-    let mut entries = fs::read_dir(dir)
-        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-        .map_err(|error| cannot_read(dir, &error))?;
-    entries.sort_by_key(DirEntry::file_name);
-    Ok(entries)
-}
-
-pub(super) fn host_of(entry: &DirEntry) -> Option<HostId> {
-    let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-    let name = entry.file_name();
-    name.to_str()
-        .filter(|_| is_dir)
-        .and_then(|name| HostId::parse(name).ok())
-}
-
-pub(super) fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
-    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-    let name = entry.file_name();
-    let episode = name
-        .to_str()
-        .filter(|_| is_file)
-        .and_then(episode_of_tarball)?;
-    Some(Slot {
-        host: host.clone(),
-        episode,
-    })
-}
-
 /// Reads some files and adds their rows together.
 fn add_rows(
     committer: &mut Committer,
@@ -374,11 +345,4 @@ fn read(
         incoming: None,
     };
     Ok((ask, row.commit_unknown))
-}
-
-pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("cannot read {}: {error}", path.display()),
-        owner::hint(error, "look at the disk (dmesg) and at who owns it (ls -l)"),
-    )
 }

@@ -27,6 +27,7 @@ mod existing;
 mod index;
 mod jobs;
 mod layout;
+mod listing;
 mod pacer;
 mod recovery;
 pub mod rows;

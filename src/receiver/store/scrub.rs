@@ -19,10 +19,10 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::backfill::{cannot_read, entries, host_of, slot_of};
 use super::existing;
 use super::index::Index;
 use super::layout::Layout;
+use super::listing::{cannot_read, entries, host_of, slot_of};
 use super::pacer::Pacer;
 use super::{rows, threshold};
 use crate::failure::Failure;

@@ -334,7 +334,7 @@ impl Knowledge {
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
         self.confirmed_ms
             .store(self.now_ms() - age_ms, Ordering::Release);
-        events::gate_window(&window, self.size, age);
+        log_window(&window, self.size, age);
         self.window.store(Some(Arc::new(window)));
     }
 
@@ -348,7 +348,7 @@ impl Knowledge {
         self.confirm();
         let is_ours = |ours: &Arc<Window>| ours.is_same(&window);
         if !self.window.load().as_ref().is_some_and(is_ours) {
-            events::gate_window(&window, self.size, Duration::ZERO);
+            log_window(&window, self.size, Duration::ZERO);
             self.window.store(Some(Arc::new(window)));
         }
     }
@@ -403,4 +403,9 @@ impl Knowledge {
     fn now_ms(&self) -> i64 {
         i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
     }
+}
+
+fn log_window(window: &Window, configured: u32, age: Duration) {
+    let commits = window.commits().len();
+    events::gate_window(window.source(), &window.head(), commits, configured, age);
 }

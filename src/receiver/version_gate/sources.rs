@@ -105,7 +105,7 @@ impl Sources {
                     }
                     Err(trouble) => {
                         if self.told_known.is_due(trouble.kind, Instant::now()) {
-                            events::gate_cannot_tell(&commit, &trouble);
+                            events::gate_cannot_tell(&commit, &trouble.as_event());
                         }
                         Known::Unknown
                     }
@@ -303,7 +303,7 @@ fn no_source() -> Trouble {
 
 fn tell(told: &mut Told, source: Source, trouble: &Trouble, knowledge: &Knowledge) {
     if told.is_due(trouble.kind, Instant::now()) {
-        events::gate_refresh_failed(source, trouble, knowledge.age());
+        events::gate_refresh_failed(source, &trouble.as_event(), knowledge.age());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::events::SourceFault;
 use crate::human;
 use crate::wire::Failing;
 
@@ -21,6 +22,14 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    pub fn as_event(&self) -> SourceFault<'_> {
+        SourceFault {
+            kind: self.kind,
+            what: &self.what,
+            remedy: &self.remedy,
+        }
+    }
+
     pub fn new(kind: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Trouble {
         Trouble {
             kind,

@@ -31,7 +31,7 @@ use crate::human;
 use crate::names::CommitHash;
 use crate::receiver::figures::{Books, Heap, HostFigures};
 use crate::receiver::refusal::Refusal;
-use crate::receiver::refusals::RefusedUpload;
+use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::receiver::figures::Figures;
-use crate::receiver::refusals::RefusedUpload;
+use crate::receiver::refused_upload::RefusedUpload;
 
 fn scene(now_s: u64) -> Scene {
     Scene {

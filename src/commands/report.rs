@@ -1,0 +1,22 @@
+//! How a failure reaches the person who typed the command, or the journal.
+
+use std::process::ExitCode;
+
+use crate::events::{self, logger};
+use crate::failure::Failure;
+use crate::terminal::warn_user;
+
+/// Prints error and hint to stderr, a line each, and gives exit status 1. In the journal they are one
+/// line, like every other line there.
+pub fn report(failure: &Failure) -> ExitCode {
+    if logger::is_journal() {
+        logger::start();
+        events::failed(failure.error(), failure.hint());
+        return ExitCode::FAILURE;
+    }
+    warn_user!("cis490: error: {}", failure.error());
+    if !failure.hint().is_empty() {
+        warn_user!("cis490: hint: {}", failure.hint());
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,48 @@
+//! One upload that was refused, as `refusals.jsonl`, the page and `cis490 refusals` know it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{CommitHash, EpisodeId, HostId};
+
+/// What is told of a text that came from outside.
+pub const TEXT_CHARS_MAX: usize = 300;
+
+/// One refused upload: a line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusedUpload {
+    /// RFC 3339, UTC, by a clock that may be wrong.
+    pub at: String,
+    /// The `seq` of the newest receipt at that moment: what orders refusals among uploads.
+    #[serde(default)]
+    pub after_seq: u64,
+    pub peer: IpAddr,
+    /// `None` where the path named no host and episode; `path` has it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episode: Option<EpisodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default)]
+    pub commit: Option<CommitHash>,
+    pub status: u16,
+    /// The problem's name.
+    pub reason: String,
+    pub why: String,
+    /// Refusals since the line before that were only counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl RefusedUpload {
+    /// As much of a text from outside as is kept.
+    pub fn shortened(text: &str) -> String {
+        text.chars().take(TEXT_CHARS_MAX).collect()
+    }
+}
