@@ -25,6 +25,7 @@ pub mod receiver;
 mod seeded;
 pub mod service;
 pub mod shipper;
+pub mod sync;
 pub mod sys;
 pub mod terminal;
 pub mod tls;

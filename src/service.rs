@@ -7,6 +7,7 @@
 //!    timer, which would outlive the work: [`alive`] by a loop that does the work itself, [`beat`] by
 //!    a loop that has had an answer from each thread that does.
 
+use crate::sync::lock;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -15,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a send may wait for a systemd that is busy: the work must not.
@@ -134,10 +135,7 @@ impl Manager {
     /// Sends `before` with the status; the status alone only if it is a new one.
     fn say_status(&self, before: &str, status: &str) {
         let line = status.replace('\n', " ");
-        let mut last = self
-            .last_status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last_status);
         let is_new = *last != line;
         if is_new || !before.is_empty() {
             self.say(&format!("{before}STATUS={line}"));

@@ -11,7 +11,7 @@ use crate::durable;
 use crate::failure::Failure;
 use crate::owner;
 use crate::receiver::config as receiver;
-use crate::receiver::store::threshold::{self, Made};
+use crate::receiver::store::store_dir::{self, Made};
 use crate::shipper::config as shipper;
 use crate::shipper::queue;
 use crate::terminal::say;
@@ -65,7 +65,7 @@ fn make_configured(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
 fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
     owner::enter_new(data_dir, durable::make_dir)?;
-    match threshold::make(data_dir)? {
+    match store_dir::make(data_dir)? {
         Made::New => say!("{dir} is a new, empty store"),
         Made::Already => say!("{dir} was a store already: nothing to do"),
         Made::Adopted => say!(
@@ -89,7 +89,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
 }
 
 pub fn make_folders(root: &Path) -> io::Result<()> {
-    threshold::make_with_parents(root)?;
+    store_dir::make_with_parents(root)?;
     for folder in queue::FOLDERS {
         durable::make_dir(&root.join(folder))?;
     }

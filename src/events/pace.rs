@@ -10,10 +10,11 @@
 //!
 //! `stored` is not paced: each such line is an episode.
 
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ pub struct LeftOut {
 /// Whether a line of this event may be written now that `peer` has caused. If so, [`charge`] it.
 pub fn admits(event: &'static str, peer: IpAddr) -> bool {
     let now = now();
-    let mut pace = lock();
+    let mut pace = the_pace();
     let admits = pace.admits(event, peer, now);
     let needs_reporter = !admits && !pace.has_reporter;
     pace.has_reporter |= needs_reporter;
@@ -79,12 +80,12 @@ pub fn admits(event: &'static str, peer: IpAddr) -> bool {
 
 /// A line of so many bytes was written.
 pub fn charge(bytes: usize) {
-    lock().bytes.take_even_if_empty(bytes as u64);
+    the_pace().bytes.take_even_if_empty(bytes as u64);
 }
 
 /// What was left out and not reported yet, for the last lines of a process.
 pub fn left_out() -> Vec<LeftOut> {
-    lock().report()
+    the_pace().report()
 }
 
 /// A thread that reports for as long as anything is left out, and ends then.
@@ -94,7 +95,7 @@ fn start_reporter() {
         .spawn(|| {
             loop {
                 thread::sleep(REPORT_EVERY);
-                let mut pace = lock();
+                let mut pace = the_pace();
                 let report = pace.report();
                 pace.has_reporter = !report.is_empty();
                 drop(pace);
@@ -107,14 +108,14 @@ fn start_reporter() {
             }
         });
     if started.is_err() {
-        lock().has_reporter = false; // the next line that is left out tries again
+        the_pace().has_reporter = false; // the next line that is left out tries again
     }
 }
 
-fn lock() -> MutexGuard<'static, Pace> {
+fn the_pace() -> MutexGuard<'static, Pace> {
     static PACE: OnceLock<Mutex<Pace>> = OnceLock::new();
     let pace = PACE.get_or_init(|| Mutex::new(Pace::new()));
-    pace.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(pace)
 }
 
 /// Time since the first question, on a monotonic clock.

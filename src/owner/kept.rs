@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::events;
+use crate::sync::lock;
 
 /// A secret that only root can read is told of so often at most, however often it is asked for.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 impl Kept {
     pub fn read(files: &[&Path]) {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&KEPT);
         for file in files {
             // A file that cannot be read is reported where it is needed.
             if let Ok(bytes) = fs::read(file) {
@@ -62,7 +63,7 @@ fn read_or(path: &Path, use_kept: impl FnOnce(&mut Kept)) -> io::Result<Vec<u8>>
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
         other => return other,
     };
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&KEPT);
     let found = kept.iter_mut().find(|kept| kept.path == path);
     found.map_or(Err(error), |kept| {
         use_kept(kept);

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::config::Config;
 use super::store::condition::{Unwritable, unwritable};
 use super::store::sequence::{self, INDEX_REMEDY};
-use super::store::threshold;
+use super::store::store_dir;
 use super::survey::ask;
 use crate::doctor::{self, Finding};
 use crate::human::counted;
@@ -30,7 +30,7 @@ pub fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
 }
 
 fn store(config: &Config, config_path: &Path) -> Vec<Finding> {
-    if let Err(failure) = threshold::look(&config.data_dir, config_path) {
+    if let Err(failure) = store_dir::look(&config.data_dir, config_path) {
         return vec![Finding::of_failure("store", &failure)];
     }
     let dir = config.data_dir.display();
@@ -59,7 +59,7 @@ fn index(config: &Config) -> Option<Finding> {
 /// Either the receiver answers there, or it could listen there.
 fn port(config: &Config) -> Finding {
     let listen = config.listen;
-    match threshold::is_in_use(&config.data_dir) {
+    match store_dir::is_in_use(&config.data_dir) {
         Some(true) => return running(config),
         Some(false) => {}
         None => {

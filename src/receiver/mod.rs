@@ -5,18 +5,18 @@
 
 pub mod access;
 pub mod config;
+pub mod critical_thread;
 mod data_dir;
 pub mod doctor;
-pub mod figures;
-mod heartbeat;
 mod http;
+mod liveness;
 pub mod refusal;
 pub mod refusals;
 pub mod refused_upload;
+pub mod stats;
 pub mod store;
 pub mod survey;
 pub mod version_gate;
-pub mod vital;
 
 #[cfg(any(test, fuzzing))]
 pub use self::http::fuzzed_head;
@@ -27,10 +27,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::config::Config;
-use self::figures::Figures;
+use self::critical_thread::{ShutdownHandle, StopReason};
+use self::stats::Stats;
 use self::store::Store;
 use self::version_gate::VersionGate;
-use self::vital::{Stop, Stopper};
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
@@ -55,34 +55,34 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     if config.hosts.is_empty() {
         events::open_to_all();
     }
-    let (stopper, stops) = Stopper::new();
-    let figures = Figures::new(config.hosts.iter().map(|rule| rule.id.clone()));
+    let (shutdown, stops) = ShutdownHandle::new();
+    let stats = Stats::new(config.hosts.iter().map(|rule| rule.id.clone()));
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
-        &stopper,
+        &shutdown,
         config_path,
-        Arc::clone(&figures),
+        Arc::clone(&stats),
     )?;
     // Kept to the end: until then no other receiver listens there.
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
-    let gate = VersionGate::start(&config.version_gate, &config.data_dir, &stopper)?;
+    let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
     let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
-    let refusals = refusals::start(&config.data_dir, Arc::clone(&figures), &stopper)?;
-    let server = http::start(config, store, gate, figures, refusals, &stopper)?;
-    listen_for_signals(&stopper)?;
-    heartbeat::start(server.clone(), &stopper)?;
+    let refusals = refusals::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
+    let server = http::start(config, store, gate, stats, refusals, &shutdown)?;
+    listen_for_signals(&shutdown)?;
+    liveness::start(server.clone(), &shutdown)?;
     events::listening(server.address, data_dir.display());
     service::ready(&server.status_line());
     let ended = match stops.recv() {
-        Ok(Stop::Asked) => {
+        Ok(StopReason::Asked) => {
             events::draining(server.uploads(), drain_s);
             let drain = Duration::from_secs(drain_s);
             service::stopping("stopping: uploads under way may finish", drain + SPARE_TIME);
             self::drain(&server, &stops, drain)
         }
-        Ok(Stop::Fatal(failure)) => Err(failure),
+        Ok(StopReason::Fatal(failure)) => Err(failure),
         Err(_) => Err(Failure::new(
             "nothing is left that could stop the receiver",
             "it restarts and recovers; please report this",
@@ -96,14 +96,14 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
 /// as ever.
 fn drain(
     server: &http::Server,
-    stops: &mpsc::Receiver<Stop>,
+    stops: &mpsc::Receiver<StopReason>,
     time: Duration,
 ) -> Result<(), Failure> {
     server.begin_to_drain();
     let until = Instant::now() + time;
     loop {
         // The wait comes first, so that an answer given just before has left.
-        if let Ok(Stop::Fatal(failure)) = stops.recv_timeout(DRAIN_LOOK) {
+        if let Ok(StopReason::Fatal(failure)) = stops.recv_timeout(DRAIN_LOOK) {
             return Err(failure);
         }
         let unanswered = server.unanswered();
@@ -151,12 +151,12 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn listen_for_signals(stopper: &Stopper) -> Result<(), Failure> {
-    let stopper = stopper.clone();
+fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
+    let shutdown = shutdown.clone();
     let listen = move || {
         loop {
             match sys::wait_signal() {
-                Signal::Stop => stopper.asked(),
+                Signal::Stop => shutdown.asked(),
                 Signal::Reload => {} // the window is refreshed by itself; nothing else is reread
             }
         }

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
+use super::critical_thread::{self, ShutdownHandle};
 use super::data_dir::DataDir;
-use super::figures::Figures;
 use super::refused_upload::RefusedUpload;
-use super::vital::{self, Stopper};
+use super::stats::Stats;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::{durable, events};
@@ -72,18 +72,22 @@ impl Teller {
     }
 }
 
-/// Starts the thread that writes the file in `data_dir` and enters what it hears into `figures`.
-pub fn start(data_dir: &Path, figures: Arc<Figures>, stopper: &Stopper) -> Result<Teller, Failure> {
+/// Starts the thread that writes the file in `data_dir` and enters what it hears into `stats`.
+pub fn start(
+    data_dir: &Path,
+    stats: Arc<Stats>,
+    shutdown: &ShutdownHandle,
+) -> Result<Teller, Failure> {
     let (endings, heard) = mpsc::sync_channel(WAITING_MAX);
     let mut log = Log::new(data_dir);
-    vital::spawn_vital("refusals", stopper, move || {
-        log.recall(&figures);
+    critical_thread::spawn_critical("refusals", shutdown, move || {
+        log.recall(&stats);
         for ending in heard {
             match ending {
-                Ending::StoredAlready { host, bytes } => figures.stored_already(&host, bytes),
+                Ending::StoredAlready { host, bytes } => stats.stored_already(&host, bytes),
                 Ending::Refused { refused, bytes } => {
                     let refused = Arc::new(refused);
-                    figures.refused(&refused, bytes);
+                    stats.refused(&refused, bytes);
                     log.write(&refused);
                 }
             }
@@ -162,9 +166,9 @@ impl Log {
         }
     }
 
-    fn recall(&self, figures: &Figures) {
+    fn recall(&self, stats: &Stats) {
         match read(&self.data_dir) {
-            Ok(kept) => figures.fill(|books| {
+            Ok(kept) => stats.fill(|books| {
                 for mut one in kept {
                     // The index may have been begun anew since: no row of the future was before it.
                     one.after_seq = one.after_seq.min(books.last_seq);
@@ -339,10 +343,10 @@ mod tests {
         let folder = Folder::new("refusals-newer");
         let mut log = Log::new(folder.path());
         log.append(&refused(5000, [10, 0, 0, 1])).unwrap();
-        let figures = Figures::new([HostId::parse("lab-1").unwrap()].into_iter());
-        log.recall(&figures);
+        let stats = Stats::new([HostId::parse("lab-1").unwrap()].into_iter());
+        log.recall(&stats);
         let is_open = || {
-            let books = figures.look();
+            let books = stats.look();
             let host = books.hosts.values().next().unwrap();
             host.open_refusal().is_some()
         };
@@ -350,7 +354,7 @@ mod tests {
         let row = serde_json::from_value(serde_json::json!({
             "seq": 1, "host": "lab-1", "episode": "ep-2", "sha256": "0f".repeat(32),
         }));
-        figures.stored([row.unwrap()].into_iter());
+        stats.stored([row.unwrap()].into_iter());
         assert!(!is_open());
     }
 

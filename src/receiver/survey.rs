@@ -11,10 +11,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::config::Config;
-use super::figures::becomes_last;
+use super::stats::becomes_last;
 use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
-use super::store::{index_path, quarantine_path, rows, threshold};
+use super::store::{index_path, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
 use crate::wire::{Failing, GateState, Problem, Receipt};
@@ -104,8 +104,8 @@ pub struct Scrub {
 ///
 /// Errors: the folder is no store, or cannot be read by this user.
 pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
-    threshold::look(&config.data_dir, config_path)?;
-    let running = threshold::is_in_use(&config.data_dir);
+    store_dir::look(&config.data_dir, config_path)?;
+    let running = store_dir::is_in_use(&config.data_dir);
     let gate = running
         .filter(|running| *running)
         .and_then(|_| gate(config));

@@ -10,6 +10,7 @@ use super::socket::Stop;
 use crate::events;
 use crate::failure::Failure;
 use crate::service;
+use crate::sync::lock;
 use crate::sys::{self, Signal};
 
 /// How long the loop may take to end by itself. Then the process ends in the middle of what it
@@ -88,9 +89,6 @@ impl Bell {
     }
 
     fn reload(&self) -> MutexGuard<'_, bool> {
-        self.shared
-            .reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.reload)
     }
 }

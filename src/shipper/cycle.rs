@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::ahead::Ahead;
 use super::backlog::{Backlog, Entry};
 use super::backoff::Backoff;
 use super::bell::Bell;
@@ -17,6 +16,7 @@ use super::config::Config;
 use super::holds::Holds;
 use super::moves::{self, Judge, Why};
 use super::outbox;
+use super::prefetch::Prefetch;
 use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
 use super::state::reporter::Sent;
@@ -64,9 +64,9 @@ pub(super) struct Shipper {
     /// Our own disk is full: what is packed is still sent.
     pub packing: Backoff,
     /// What is packed while another is sent.
-    pub ahead: Option<Ahead>,
+    pub prefetch: Option<Prefetch>,
     /// There was no room for it.
-    pub ahead_rests: Backoff,
+    pub prefetch_pauses: Backoff,
     told: Told,
     next_scan: Instant,
     next_expire: Instant,
@@ -96,8 +96,8 @@ impl Shipper {
             garbled_in_row: 0,
             places: HashMap::new(),
             packing: Backoff::default(),
-            ahead: None,
-            ahead_rests: Backoff::default(),
+            prefetch: None,
+            prefetch_pauses: Backoff::default(),
             told: Told::default(),
             next_scan: now,
             next_expire: now,
@@ -138,8 +138,8 @@ impl Shipper {
             }
             self.state.flush_lazily();
         }
-        if let Some(ahead) = self.ahead.take() {
-            ahead.cancel();
+        if let Some(prefetch) = self.prefetch.take() {
+            prefetch.cancel();
         }
         if self.next_try_noted.is_some() {
             self.state.update(|state| state.next_try = None);
@@ -192,7 +192,7 @@ impl Shipper {
     fn try_to_look(&mut self) -> io::Result<()> {
         let scan = queue::sweep_and_scan(
             &self.root,
-            self.ahead.as_ref().map(|ahead| &ahead.id),
+            self.prefetch.as_ref().map(|prefetch| &prefetch.id),
             &mut self.told,
         )?;
         // Not an empty queue, whatever else is in it.
@@ -376,8 +376,8 @@ impl Shipper {
         let (heard, written) = self.state.while_sending((id, seal.bytes), &sent, send);
         drop(progress);
         self.state.has_sent(written);
-        if let Some(Some(ahead)) = begun {
-            self.ahead = Some(ahead);
+        if let Some(Some(prefetch)) = begun {
+            self.prefetch = Some(prefetch);
         }
         self.obey(&upload, heard, start.elapsed());
     }

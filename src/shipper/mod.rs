@@ -2,7 +2,7 @@
 //! the receiver has answered for each. While one is sent, the next is packed.
 //!
 //! `queue` says what the folders mean, `outbox` and `moves` change them, `transport` asks the
-//! receiver, `answers` does what it says, `packing` and `ahead` have the next one ready, and `cycle`
+//! receiver, `answers` does what it says, `packing` and `prefetch` have the next one ready, and `cycle`
 //! is the loop around them. `backlog`, `holds`
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
@@ -11,7 +11,6 @@ pub mod doctor;
 pub mod queue;
 pub mod state;
 
-mod ahead;
 mod answers;
 mod backlog;
 mod backoff;
@@ -27,6 +26,7 @@ mod next_try;
 mod outbox;
 mod packing;
 mod place;
+mod prefetch;
 pub mod probe;
 mod progress;
 mod retention;
@@ -43,7 +43,7 @@ pub use moves::set_aside;
 pub use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
 pub use socket::Stop;
 pub use survey::{
-    Heap, HeldHeap, OverlookedEpisode, RefusedEpisode, Survey, survey, waiting_commits,
+    HeldTotals, OverlookedEpisode, RefusedEpisode, Survey, Totals, survey, waiting_commits,
 };
 pub use transport::{Answer, Receiver};
 

@@ -138,7 +138,7 @@ pub fn into_shipped(
     let name = free_name(&root.shipped(), id, RECEIPT, is_same)?;
     let note = serde_json::to_vec_pretty(receipt)?;
     let is_meant = |dir: &Path| {
-        expect(dir, sent.made_from)?;
+        check_identity(dir, sent.made_from)?;
         if !outbox::is_current(dir, sent)? {
             return Err(io::Error::other("its files were changed meanwhile"));
         }
@@ -159,7 +159,7 @@ pub fn into_refused(
     // A why without its directory is this episode's own, from a move that was cut short.
     let name = free_name(&root.refused(), id, WHY, |_| true)?;
     let note = serde_json::to_vec_pretty(why)?;
-    let is_meant = |dir: &Path| expect(dir, judged);
+    let is_meant = |dir: &Path| check_identity(dir, judged);
     move_out(root, id, &is_meant, &root.refused(), &name, WHY, &note)?;
     Ok(name)
 }
@@ -197,7 +197,7 @@ fn move_out(
 }
 
 /// An error unless the directory holds the episode that is meant.
-fn expect(dir: &Path, meant: Identity) -> io::Result<()> {
+fn check_identity(dir: &Path, meant: Identity) -> io::Result<()> {
     if Identity::of_dir(dir)? != meant {
         return Err(io::Error::other("its meta.json was changed meanwhile"));
     }

@@ -2,7 +2,7 @@
 //!
 //! 1. At most one tarball lies ready that could be sent and is not being sent: on top of it nothing
 //!    is packed ahead.
-//! 2. Ahead begins when the receiver takes the body of another: one that is away or full, or refuses
+//! 2. Prefetch begins when the receiver takes the body of another: one that is away or full, or refuses
 //!    the commit, makes nobody pack.
 //! 3. Whose turn it is is asked anew for each: a smaller one that comes while a giant is packed ahead
 //!    is packed by the loop itself, and goes first.
@@ -11,10 +11,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::ahead::{self, Ahead};
 use super::cycle::Shipper;
 use super::moves::{Judge, Why};
 use super::outbox::{self, PackFault, Sync};
+use super::prefetch::{self, Prefetch};
 use super::progress::Progress;
 use super::retention;
 use crate::events;
@@ -28,7 +28,11 @@ const FREE_PARTS: u64 = 4;
 impl Shipper {
     /// Packs the episode whose turn it is, unless that was done ahead.
     pub(super) fn pack(&mut self, id: &EpisodeId) {
-        if self.ahead.as_ref().is_some_and(|ahead| ahead.id == *id) {
+        if self
+            .prefetch
+            .as_ref()
+            .is_some_and(|prefetch| prefetch.id == *id)
+        {
             self.settle_ahead();
         }
         let waiting = self.backlog.get(id).filter(|entry| {
@@ -55,7 +59,7 @@ impl Shipper {
     }
 
     /// What becomes of an episode after packing.
-    fn packed(&mut self, id: &EpisodeId, (packed, took): ahead::Outcome) {
+    fn packed(&mut self, id: &EpisodeId, (packed, took): prefetch::Outcome) {
         match packed {
             Ok((seal, meta)) => {
                 self.packing.reset();
@@ -77,9 +81,9 @@ impl Shipper {
     }
 
     /// Begins to pack the next in turn after the one that is being sent, if it is to be packed.
-    pub(super) fn begin_ahead(&self, sent: &EpisodeId) -> Option<Ahead> {
+    pub(super) fn begin_ahead(&self, sent: &EpisodeId) -> Option<Prefetch> {
         let now = Instant::now();
-        if self.ahead.is_some() || self.bell.stop.is_set() || !self.ahead_rests.is_due(now) {
+        if self.prefetch.is_some() || self.bell.stop.is_set() || !self.prefetch_pauses.is_due(now) {
             return None;
         }
         let others = || {
@@ -95,31 +99,31 @@ impl Shipper {
         if !is_known || entry.bytes > free_bytes / FREE_PARTS {
             return None;
         }
-        Ahead::begin(&self.root, id, entry.identity, &self.bell.stop)
+        Prefetch::begin(&self.root, id, entry.identity, &self.bell.stop)
     }
 
     /// What was packed ahead meanwhile, if it is done.
     pub(super) fn look_at_ahead(&mut self) {
-        if self.ahead.as_ref().is_some_and(Ahead::is_done) {
+        if self.prefetch.as_ref().is_some_and(Prefetch::is_done) {
             self.settle_ahead();
         }
     }
 
     /// Waits for what is being packed ahead, and does what follows.
     fn settle_ahead(&mut self) {
-        let Some(ahead) = self.ahead.take() else {
+        let Some(prefetch) = self.prefetch.take() else {
             return;
         };
-        let id = ahead.id.clone();
+        let id = prefetch.id.clone();
         let mut progress = Progress::new(format!("packing {id}"));
-        let outcome = ahead.wait(&mut |done, total| progress.tell(done, total));
+        let outcome = prefetch.wait(&mut |done, total| progress.tell(done, total));
         drop(progress);
         match &outcome.0 {
             // What is being sent makes room. If that is not enough, it is told when it is its turn.
-            Err(PackFault::DiskFull(_)) => drop(self.ahead_rests.fail(None)),
+            Err(PackFault::DiskFull(_)) => drop(self.prefetch_pauses.fail(None)),
             packed => {
                 if packed.is_ok() {
-                    self.ahead_rests.reset();
+                    self.prefetch_pauses.reset();
                 }
                 self.packed(&id, outcome);
             }

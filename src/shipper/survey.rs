@@ -20,7 +20,7 @@ use crate::names::{CommitHash, EpisodeId};
 
 /// Episodes in one state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Heap {
+pub struct Totals {
     pub episodes: usize,
     /// Of the directories' files.
     pub bytes: u64,
@@ -29,11 +29,11 @@ pub struct Heap {
 }
 
 #[derive(Debug, Serialize)]
-pub struct HeldHeap {
+pub struct HeldTotals {
     #[serde(flatten)]
     pub hold: Hold,
     #[serde(flatten)]
-    pub heap: Heap,
+    pub heap: Totals,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,17 +65,17 @@ pub struct Survey {
     pub receiver: String,
     pub root: String,
     /// Finished, and neither held nor gone.
-    pub waiting: Heap,
+    pub waiting: Totals,
     /// Of all that wait or are held: tarballs that lie in outbox/.
-    pub packed: Heap,
+    pub packed: Totals,
     /// No meta.json yet.
     pub unfinished: usize,
     /// Finished, and not ours to send: an odd name, or out of our sight.
     pub overlooked: usize,
     /// Kept and not sent: the gate refuses their commit.
-    pub held: Vec<HeldHeap>,
+    pub held: Vec<HeldTotals>,
     pub refused: Vec<RefusedEpisode>,
-    pub shipped: Heap,
+    pub shipped: Totals,
     pub last_success: Option<Success>,
     pub last_error: Option<Trouble>,
     pub gate: Option<GateSeen>,
@@ -124,7 +124,7 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         Some(false) => (None, None),
         _ => (state.uploading, state.next_try),
     };
-    let held = held.into_values().map(|(hold, tally)| HeldHeap {
+    let held = held.into_values().map(|(hold, tally)| HeldTotals {
         hold,
         heap: tally.heap(),
     });
@@ -187,7 +187,7 @@ fn refused(root: &Root) -> io::Result<Vec<RefusedEpisode>> {
     Ok(refused)
 }
 
-fn shipped(root: &Root) -> io::Result<Heap> {
+fn shipped(root: &Root) -> io::Result<Totals> {
     let mut tally = Tally::default();
     for (name, modified_s) in dirs(&root.shipped())? {
         tally.add(tree_bytes(&root.shipped().join(name)), modified_s);
@@ -230,9 +230,9 @@ impl Tally {
         self.oldest_s = Some(self.oldest_s.map_or(unix_s, |oldest| oldest.min(unix_s)));
     }
 
-    fn heap(self) -> Heap {
+    fn heap(self) -> Totals {
         let at = |s| clock::rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(s));
-        Heap {
+        Totals {
             episodes: self.episodes,
             bytes: self.bytes,
             oldest: self.oldest_s.map(at),

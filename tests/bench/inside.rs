@@ -13,7 +13,7 @@ use cis490::names::CommitHash;
 use cis490::receiver;
 use cis490::receiver::config::Config;
 use cis490::receiver::version_gate::{Look, VersionGate};
-use cis490::receiver::vital::Stopper;
+use cis490::receiver::critical_thread::ShutdownHandle;
 
 use crate::Plan;
 use crate::counting;
@@ -52,7 +52,7 @@ fn gate(plan: &Plan) {
     );
     fs::write(dir.join("receiver.toml"), text).expect("a file");
     let config = Config::load(&dir.join("receiver.toml")).expect("a good configuration");
-    let (stopper, _stops) = Stopper::new();
+    let (stopper, _stops) = ShutdownHandle::new();
     let gate = VersionGate::start(&config.version_gate, &dir, &stopper).expect("a gate");
     while gate.look(&commit) == Look::NotLoaded {
         thread::sleep(Duration::from_millis(5));

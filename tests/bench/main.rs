@@ -5,7 +5,7 @@
 //! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs every workload, or
 //! those with a NAME in their name; --tiny makes everything small, to see that it runs; --ours leaves
 //! the other programs out, for a profiler. CIS490_BIN names another build of this program than
-//! cargo's, such as the shipped one. Figures need a machine that does nothing else.
+//! cargo's, such as the shipped one. Stats need a machine that does nothing else.
 
 mod chain;
 mod counting;

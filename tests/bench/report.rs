@@ -1,4 +1,4 @@
-//! Figures: medians, spread, and whether a goal is reached.
+//! Stats: medians, spread, and whether a goal is reached.
 
 /// The measured rounds of one contestant in one workload.
 #[derive(Clone, Debug)]

@@ -100,7 +100,7 @@ const WORKLOADS: [Workload; 6] = [
 const WARM_BYTES: usize = 64 << 20;
 
 /// The figures of one contestant in one workload, of each round.
-struct Figures {
+struct Stats {
     kind: Kind,
     as_answered: Series,
     synced: Series,
@@ -136,9 +136,9 @@ fn measure(plan: &Plan, work: &Workload, payload: &Payload, ground: &Ground) {
         work.bodies
     };
     let bodies: Vec<Body> = (0..count).map(|n| Body::new(payload, n, bytes)).collect();
-    let mut figures: Vec<Figures> = contestants(plan)
+    let mut figures: Vec<Stats> = contestants(plan)
         .into_iter()
-        .map(|kind| Figures {
+        .map(|kind| Stats {
             kind,
             as_answered: Series::new(kind.name()),
             synced: Series::new(format!("{}, synced", kind.name())),
@@ -187,7 +187,7 @@ fn measure(plan: &Plan, work: &Workload, payload: &Payload, ground: &Ground) {
     print(work, &figures);
 }
 
-fn print(work: &Workload, figures: &[Figures]) {
+fn print(work: &Workload, figures: &[Stats]) {
     let unit = if work.by_number { "PUT/s" } else { "MB/s" };
     println!("\n{}: {}", work.name, work.what);
     println!(
@@ -261,7 +261,7 @@ fn print(work: &Workload, figures: &[Figures]) {
     }
 }
 
-fn fastest(figures: &[Figures]) -> f64 {
+fn fastest(figures: &[Stats]) -> f64 {
     let others = figures.iter().filter(|one| one.kind != Kind::Sink);
     others
         .map(|one| one.as_answered.median())

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::talk::{self, cannot};
 use crate::durable;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
+use crate::sync::lock;
 use crate::sys;
 
 pub const HOST: &str = "lab-1";
@@ -40,7 +41,7 @@ impl Drop for Folder {
 /// and has no word about a folder that vanished under its hands.
 fn enter_the_end() -> MutexGuard<'static, ()> {
     static END: Mutex<()> = Mutex::new(());
-    END.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&END)
 }
 
 pub struct Stage {

@@ -29,7 +29,7 @@ use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::HostId;
 use crate::owner;
-use crate::receiver::store::threshold;
+use crate::receiver::store::store_dir;
 use crate::terminal::say;
 
 pub use self::uninstall::Uninstall;
@@ -406,7 +406,7 @@ fn put_data(
     }
     if !is_made {
         match side {
-            Side::Receiver => threshold::make(&at).map(|_| ())?,
+            Side::Receiver => store_dir::make(&at).map(|_| ())?,
             Side::Shipper => {
                 init::make_folders(&at).map_err(|error| cannot("make", &at, &error))?;
             }

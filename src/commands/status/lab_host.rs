@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
 use crate::shipper::state::Uploading;
-use crate::shipper::{self, Heap, HeldHeap, RefusedEpisode, Survey};
+use crate::shipper::{self, HeldTotals, RefusedEpisode, Survey, Totals};
 use crate::terminal::{Paint, one_line};
 use crate::wire::Known;
 use crate::{clock, events, human, owner};
@@ -79,8 +79,8 @@ fn headline(survey: &Survey, paint: Paint) -> String {
     format!("{}: {queue}; {shipper}", survey.host)
 }
 
-fn held(page: &mut String, held: &[HeldHeap], paint: Paint) {
-    for HeldHeap { hold, heap } in held {
+fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
+    for HeldTotals { hold, heap } in held {
         let commit = &hold.commit;
         let is_unknown = hold.reason() == Known::Unknown;
         let word = match is_unknown {
@@ -308,7 +308,7 @@ fn counts(page: &mut String, survey: &Survey) {
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 
-fn amount(heap: &Heap) -> String {
+fn amount(heap: &Totals) -> String {
     let episodes = human::counted(heap.episodes, "episode");
     format!("{episodes}, {}", human::bytes(heap.bytes))
 }

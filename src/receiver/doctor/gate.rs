@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use crate::doctor::{self, Finding};
 use crate::names::CommitHash;
 use crate::receiver::config::{Config, GateConfig};
-use crate::receiver::store::threshold;
+use crate::receiver::store::store_dir;
 use crate::receiver::survey;
 use crate::receiver::version_gate::failing_words;
-use crate::receiver::version_gate::trial::{Ours, Told, Tried, try_sources};
+use crate::receiver::version_gate::source_check::{Ours, Told, Tried, try_sources};
 use crate::wire::{self, GateState};
 
 /// A receiver that differs is given one refresh more, unless its interval is longer than this.
@@ -62,7 +62,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
 
 /// The gate of the receiver that works in this store, if there is one.
 fn running(config: &Config) -> Option<GateState> {
-    let is_running = threshold::is_in_use(&config.data_dir) == Some(true);
+    let is_running = store_dir::is_in_use(&config.data_dir) == Some(true);
     is_running.then(|| survey::gate(config))?
 }
 

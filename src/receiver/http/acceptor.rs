@@ -37,7 +37,7 @@ impl HttpServiceFactory for Acceptor {
         let mut has_place = false;
         if let Some(connection) = &connection {
             let _ = shared.announce.send(Arc::downgrade(connection));
-            has_place = shared.crowd.enter(connection);
+            has_place = shared.connection_table.enter(connection);
         }
         let open = shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
         if open > shared.open_max() {

@@ -1,17 +1,18 @@
 //! The thread that looks at the store's disk once a second, so that no request has to: how much is
 //! free, whether it can be written, and whether the index is still ours.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::Shared;
 use crate::failure::Failure;
+use crate::receiver::critical_thread::{self, ShutdownHandle};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::condition::Unwritable;
-use crate::receiver::vital::{self, Stopper};
 use crate::service;
+use crate::sync::lock;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,10 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// since any of it may hang with the disk.
 ///
 /// Errors: the system gave no thread.
-pub fn start(shared: &Arc<Shared>, stopper: &Stopper) -> Result<(), Failure> {
+pub fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     look(shared);
     let shared = Arc::clone(shared);
-    vital::spawn_vital("disk-look", stopper, move || {
+    critical_thread::spawn_critical("disk-look", shutdown, move || {
         let mut told = shared.store.unwell();
         loop {
             thread::sleep(LOOK_EVERY);
@@ -50,7 +51,7 @@ fn look(shared: &Shared) {
     };
     let has_room = space.is_some_and(|space| space.holds(0));
     shared.disk_full.store(!has_room, Ordering::Relaxed);
-    *shared.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
+    *lock(&shared.space) = space;
 }
 
 impl From<&Unwritable> for Refusal {

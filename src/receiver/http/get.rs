@@ -19,7 +19,7 @@ impl Exchange<'_> {
             Route::Receipt(slot) => {
                 let store = Arc::clone(&self.shared.store);
                 let name = slot.clone();
-                let found = self.shared.clerks.ask(move || store.receipt(&name));
+                let found = self.shared.blocking.ask(move || store.receipt(&name));
                 match found {
                     Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
                     Some(Ok(None)) => Err(Refusal::NotFound {
@@ -55,7 +55,7 @@ impl Exchange<'_> {
             return Ok(answer(text));
         }
         let shared = Arc::clone(self.shared);
-        let made = self.shared.clerks.ask(move || {
+        let made = self.shared.blocking.ask(move || {
             // Whoever asked just before may have had it made.
             let kept = kept(&shared);
             kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))

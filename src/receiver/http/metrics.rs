@@ -6,16 +6,16 @@
 //!    restarts.
 
 use std::fmt::{Display, Write};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
-use crate::receiver::figures::{Books, HostFigures};
+use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
 use crate::receiver::version_gate::Look;
+use crate::sync::lock;
 use crate::wire::Source;
 use crate::{clock, receiver::version_gate::VersionGate};
 
@@ -27,7 +27,7 @@ pub fn text(shared: &Shared) -> String {
     gate(&mut text, &shared.gate);
     disk(&mut text, shared);
     traffic(&mut text, shared);
-    hosts(&mut text, &shared.figures.look(), &shared.gate);
+    hosts(&mut text, &shared.stats.look(), &shared.gate);
     text.0
 }
 
@@ -119,7 +119,7 @@ fn disk(text: &mut Text, shared: &Shared) {
         let label = format!("kind=\"{}\"", kind.name());
         text.sample("cis490_index_findings", &label, u8::from(is_it));
     }
-    let space = *shared.space.lock().unwrap_or_else(PoisonError::into_inner);
+    let space = *lock(&shared.space);
     let Some(space) = space else { return };
     for (name, help, bytes) in [
         (
@@ -164,7 +164,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
         "counter",
         "Refused requests by reason; kind is upload for a PUT, otherwise other.",
     );
-    for (reason, uploads, requests) in shared.meters.refusals() {
+    for (reason, uploads, requests) in shared.counters.refusals() {
         for (kind, count) in [("upload", uploads), ("other", requests)] {
             let labels = format!("reason=\"{reason}\",kind=\"{kind}\"");
             text.sample("cis490_refusals_total", &labels, count);
@@ -183,7 +183,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.histogram(
         "cis490_upload_duration_seconds",
         "",
-        &shared.meters.upload_seconds.read(),
+        &shared.counters.upload_seconds.read(),
     );
     text.family(
         "cis490_fsync_duration_seconds",
@@ -200,20 +200,20 @@ fn traffic(text: &mut Text, shared: &Shared) {
 }
 
 /// One sample of each host, where it has one.
-type Sample<'a> = dyn Fn(&HostFigures) -> Option<u64> + 'a;
+type Sample<'a> = dyn Fn(&HostStats) -> Option<u64> + 'a;
 
-fn hosts(text: &mut Text, books: &Books, gate: &VersionGate) {
-    let mut hosts: Vec<(&str, &HostFigures)> = books
+fn hosts(text: &mut Text, books: &StatsTables, gate: &VersionGate) {
+    let mut hosts: Vec<(&str, &HostStats)> = books
         .hosts
         .iter()
-        .map(|(host, figures)| (host.as_str(), figures))
+        .map(|(host, stats)| (host.as_str(), stats))
         .collect();
     hosts.sort_unstable_by_key(|(host, _)| *host);
     hosts.push((OTHER, &books.others));
     outcomes(text, &hosts);
-    let last_at = |host: &HostFigures| host.last?.at_s;
-    let refused_at = |host: &HostFigures| clock::parse_rfc3339(&host.refused.as_ref()?.at);
-    let position = |host: &HostFigures| match gate.look(&host.last?.commit?) {
+    let last_at = |host: &HostStats| host.last?.at_s;
+    let refused_at = |host: &HostStats| clock::parse_rfc3339(&host.refused.as_ref()?.at);
+    let position = |host: &HostStats| match gate.look(&host.last?.commit?) {
         Look::Admitted(position) => Some(u64::from(position)),
         Look::NotInWindow => Some(0),
         Look::NotLoaded => None,
@@ -243,22 +243,22 @@ fn hosts(text: &mut Text, books: &Books, gate: &VersionGate) {
     ];
     for (name, help, sample) in families {
         text.family(name, "gauge", help);
-        for (host, figures) in &hosts {
+        for (host, stats) in &hosts {
             // The sum of many hosts has no last commit of its own.
             let is_of_one = *host != OTHER || !name.ends_with("position");
-            if let Some(value) = sample(figures).filter(|_| is_of_one) {
+            if let Some(value) = sample(stats).filter(|_| is_of_one) {
                 text.sample(name, &format!("host=\"{host}\""), value);
             }
         }
     }
 }
 
-fn outcomes(text: &mut Text, hosts: &[(&str, &HostFigures)]) {
-    let outcomes = |figures: &HostFigures| {
+fn outcomes(text: &mut Text, hosts: &[(&str, &HostStats)]) {
+    let outcomes = |stats: &HostStats| {
         [
-            ("stored", figures.stored),
-            ("stored_already", figures.stored_already),
-            ("refused", figures.refused_uploads),
+            ("stored", stats.stored),
+            ("stored_already", stats.stored_already),
+            ("refused", stats.refused_uploads),
         ]
     };
     for (name, help, is_bytes) in [
@@ -274,8 +274,8 @@ fn outcomes(text: &mut Text, hosts: &[(&str, &HostFigures)]) {
         ),
     ] {
         text.family(name, "counter", help);
-        for (host, figures) in hosts {
-            for (outcome, heap) in outcomes(figures) {
+        for (host, stats) in hosts {
+            for (outcome, heap) in outcomes(stats) {
                 let labels = format!("host=\"{host}\",outcome=\"{outcome}\"");
                 let value = if is_bytes { heap.bytes } else { heap.episodes };
                 text.sample(name, &labels, value);

@@ -1,8 +1,8 @@
 //! The HTTP room: who asks, in which order a request is judged, and what is answered. The only
 //! folder that names may_minihttp.
 //!
-//! 1. A coroutine never blocks: disk questions go to `clerk`, bodies to `upload`, closings to
-//!    `closer`, and it waits on a channel.
+//! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `upload`, closings to
+//!    `lingering_close`, and it waits on a channel.
 //! 2. Every request gets its answer from here and `call` returns `Ok`; may_minihttp never has anything
 //!    to say by itself, since `intake` hands it whole heads that it can parse, and the peer's end only
 //!    after they were answered. A panic is that request's 500.
@@ -11,21 +11,22 @@
 
 mod acceptor;
 mod answer;
-mod clerk;
-mod closer;
+mod blocking_pool;
 mod connection;
-mod crowd;
+mod connection_table;
+mod counters;
 mod disk_watch;
+mod fair_limiter;
 #[cfg(any(test, fuzzing))]
 mod fuzzed;
 mod get;
 mod guards;
 mod head;
-mod meters;
+mod lingering_close;
+mod liveness;
 mod metrics;
 mod page;
 mod probe;
-mod pulse;
 mod put;
 mod service;
 mod target;
@@ -47,24 +48,25 @@ use may_minihttp::{HttpServiceFactory, Request};
 
 use self::acceptor::Acceptor;
 use self::answer::{Answer, PositionLines};
-use self::clerk::Clerks;
-use self::closer::Closer;
+use self::blocking_pool::BlockingPool;
 use self::connection::Connection;
-use self::crowd::{Crowd, Places};
+use self::connection_table::ConnectionTable;
+use self::counters::Counters;
+use self::fair_limiter::FairLimiter;
 use self::head::{Framing, Head, Route};
-use self::meters::Meters;
+use self::lingering_close::LingeringClose;
 use self::page::Kept;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::Access;
 use super::config::Config;
-use super::figures::Figures;
+use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
 use super::refusals::{Ending, Teller};
 use super::refused_upload::RefusedUpload;
+use super::stats::Stats;
 use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
-use super::vital::Stopper;
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
@@ -85,13 +87,13 @@ struct Shared {
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
-    clerks: Clerks,
-    closer: Closer,
+    blocking: BlockingPool,
+    lingering_close: LingeringClose,
     uploads: Arc<Uploads>,
     announce: watchdog::Announce,
-    crowd: Crowd,
+    connection_table: ConnectionTable,
     /// Requests that wait for a refresh of the gate, each on a connection that others could have.
-    asking: Arc<Places>,
+    asking: Arc<FairLimiter>,
     connections: AtomicU32,
     /// Uploads between their head and the end of their answer. Counted before `draining` is read,
     /// so that whoever drains sees every upload that was let in.
@@ -100,9 +102,9 @@ struct Shared {
     disk_full: AtomicBool,
     /// As it was at the last look; `None` when that failed. Read by plain threads alone.
     space: Mutex<Option<Space>>,
-    figures: Arc<Figures>,
+    stats: Arc<Stats>,
     refusals: Teller,
-    meters: Meters,
+    counters: Counters,
     /// When this process began, as the clock said.
     began: SystemTime,
     began_here: Instant,
@@ -122,9 +124,9 @@ pub fn start(
     config: Config,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
-    figures: Arc<Figures>,
+    stats: Arc<Stats>,
     refusals: Teller,
-    stopper: &Stopper,
+    shutdown: &ShutdownHandle,
 ) -> Result<Server, Failure> {
     let address = config.listen;
     let idle = Duration::from_secs(config.idle_timeout_seconds);
@@ -140,30 +142,30 @@ pub fn start(
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         positions: PositionLines::new(gate.configured_window()),
-        clerks: Clerks::start(stopper)?,
-        closer: Closer::start(config.min_body_bytes_per_second, stopper)?,
+        blocking: BlockingPool::start(shutdown)?,
+        lingering_close: LingeringClose::start(config.min_body_bytes_per_second, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), bodies),
-        announce: watchdog::start(watch, stopper)?,
-        crowd: Crowd::new(config.max_connections),
-        asking: Places::new(config.max_connections),
+        announce: watchdog::start(watch, shutdown)?,
+        connection_table: ConnectionTable::new(config.max_connections),
+        asking: FairLimiter::new(config.max_connections),
         connections: AtomicU32::new(0),
         answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
         space: Mutex::new(None),
-        meters: Meters::new(),
+        counters: Counters::new(),
         began: SystemTime::now(),
         began_here: Instant::now(),
         page: Kept::default(),
         metrics: Kept::default(),
-        figures,
+        stats,
         refusals,
         config,
         store,
         gate,
     });
     guards::start().map_err(|error| cannot_guard(&error))?;
-    disk_watch::start(&shared, stopper)?;
+    disk_watch::start(&shared, shutdown)?;
     configure_coroutines();
     // Dropping the handle leaves the accept loop running; it ends with the process.
     Acceptor(Arc::clone(&shared))
@@ -258,7 +260,7 @@ impl Server {
     /// Refuses what is new from now on.
     pub fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
-        self.shared.closer.hurry();
+        self.shared.lingering_close.hurry();
     }
 
     /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
@@ -371,7 +373,7 @@ impl Exchange<'_> {
         }
         events::refused_request(self.connection.peer(), method, path, &refusal.as_event());
         if method != "PUT" {
-            return self.shared.meters.refused_request(refusal);
+            return self.shared.counters.refused_request(refusal);
         }
         let slot = match asked_for("PUT", path) {
             Ok(Route::Upload(slot)) => Some(slot),
@@ -389,10 +391,10 @@ impl Exchange<'_> {
         refusal: &Refusal,
         bytes: u64,
     ) {
-        self.shared.meters.refused_upload(refusal);
+        self.shared.counters.refused_upload(refusal);
         let refused = RefusedUpload {
             at: clock::rfc3339(SystemTime::now()),
-            after_seq: self.shared.figures.last_seq(),
+            after_seq: self.shared.stats.last_seq(),
             peer: self.connection.peer(),
             host: slot.map(|slot| slot.host.clone()),
             episode: slot.map(|slot| slot.episode.clone()),

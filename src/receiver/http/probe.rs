@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::answer::Answer;
+use super::fair_limiter::Permit;
 use super::head::Framing;
-use super::upload::Permit;
 use super::{Exchange, Reply};
 use crate::events;
 use crate::receiver::refusal::Refusal;

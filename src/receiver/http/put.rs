@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::answer::Answer;
+use super::fair_limiter::Permit;
 use super::head::{Framing, Head};
-use super::upload::{self, Done, Permit, Running, Task, Told};
+use super::upload::{self, BodyEvent, BodyTask, Running, UploadEnd};
 use super::{Exchange, Reply};
 use crate::events;
 use crate::names::{CommitHash, HostId};
@@ -154,7 +155,7 @@ impl Exchange<'_> {
         let store = Arc::clone(&self.shared.store);
         let asked = claim.clone();
         let peer = self.connection.peer();
-        let looked = self.shared.clerks.ask(move || {
+        let looked = self.shared.blocking.ask(move || {
             let look = || {
                 let standing = store.standing(&asked)?;
                 Ok((standing, store.has_room(asked.bytes)?))
@@ -252,7 +253,7 @@ impl Exchange<'_> {
         let position = place.as_ref().and_then(|place| place.position);
         let connection = Arc::clone(self.connection);
         let began = Instant::now();
-        let task = Task {
+        let task = BodyTask {
             claim,
             place,
             store_was_asked,
@@ -275,7 +276,7 @@ impl Exchange<'_> {
         let answer = match end.result {
             Ok(published) => {
                 if published.fresh || end.taken_bytes > 0 {
-                    self.shared.meters.upload_seconds.add(began.elapsed());
+                    self.shared.counters.upload_seconds.add(began.elapsed());
                 }
                 self.stored(&published, position, end.taken_bytes)
             }
@@ -311,13 +312,13 @@ impl Exchange<'_> {
     }
 
     /// Accompanies the body thread to its end, and asks the peer to go on when the thread is ready.
-    fn see_through(self, running: &Running) -> Done {
+    fn see_through(self, running: &Running) -> UploadEnd {
         loop {
             match running.next() {
-                Some(Told::Ready) => self.ask_for_the_body(),
-                Some(Told::Done(done)) => return *done,
+                Some(BodyEvent::Ready) => self.ask_for_the_body(),
+                Some(BodyEvent::UploadEnd(done)) => return *done,
                 None => {
-                    return Done {
+                    return UploadEnd {
                         result: Err(Refusal::Internal),
                         taken_bytes: 0,
                         body_taken: false,

@@ -37,7 +37,7 @@ pub(super) struct Service {
     /// `None` if the system gave us no socket of our own: nothing is answered then.
     pub connection: Option<Arc<Connection>>,
     pub guarded: Option<Guarded>,
-    /// Whether there was a place for it when it came, `Crowd` having the word later.
+    /// Whether there was a place for it when it came, `ConnectionTable` having the word later.
     pub has_place: bool,
 }
 
@@ -59,9 +59,9 @@ impl Shared {
     fn answer_unreadable(&self, connection: &Arc<Connection>, unreadable: &Unreadable) {
         let Unreadable { refusal, begins } = unreadable;
         events::unreadable_request(connection.peer(), &refusal.as_event(), begins);
-        self.meters.refused_request(refusal);
+        self.counters.refused_request(refusal);
         let answer = Answer::refusal(refusal).into_closing_bytes(true);
-        self.closer.close(connection, &answer, 0);
+        self.lingering_close.close(connection, &answer, 0);
     }
 }
 
@@ -83,14 +83,16 @@ impl HttpService for Service {
             connection: &connection,
             is_probe: false,
         };
-        self.has_place = self.has_place || self.shared.crowd.has_place(&connection);
+        self.has_place = self.has_place || self.shared.connection_table.has_place(&connection);
         let over_cap = !self.has_place;
         let judged = panic::catch_unwind(AssertUnwindSafe(|| exchange.answer(request, over_cap)));
         let reply = judged.unwrap_or_else(|_| Reply::closing(Answer::refusal(&Refusal::Internal)));
         if reply.closes || is_head || !reply.answer.is_for_the_crate() {
             let bytes = reply.answer.into_closing_bytes(!is_head);
             let unread_bytes = reply.unread_bytes;
-            self.shared.closer.close(&connection, &bytes, unread_bytes);
+            self.shared
+                .lingering_close
+                .close(&connection, &bytes, unread_bytes);
         } else {
             connection.end_request(reply.answer.into_response(response));
         }

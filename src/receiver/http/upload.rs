@@ -9,7 +9,7 @@
 //!
 //! Where the bytes of a body are copied:
 //!
-//! 1. by the kernel, from the socket into the block that is being filled (`Arrival::buffer`): the
+//! 1. by the kernel, from the socket into the block that is being filled (`Upload::buffer`): the
 //!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
 //!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
 //!    there, past the page cache;
@@ -19,16 +19,17 @@
 use std::io::{self, Read};
 use std::net::{IpAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::crowd::{NoPlace, Place, Places};
+use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Arrival, Finished, Published, Standing, Store, StoreError};
+use crate::receiver::store::{Finished, Published, Standing, Store, StoreError, Upload};
+use crate::sync::lock;
 use crate::sys::{self, Direction};
 use crate::wire::{GatePlace, Slot};
 
@@ -53,24 +54,24 @@ pub struct Limits {
 }
 
 /// What a body thread tells its coroutine.
-pub enum Told {
+pub enum BodyEvent {
     /// Space is reserved and the file is there: the peer may send.
     Ready,
-    Done(Box<Done>),
+    UploadEnd(Box<UploadEnd>),
 }
 
 /// What a body thread is to do.
-pub struct Task {
+pub struct BodyTask {
     pub claim: Claim,
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
-    /// The peer sends unasked. Else it waits for what the coroutine says upon `Told::Ready`.
+    /// The peer sends unasked. Else it waits for what the coroutine says upon `BodyEvent::Ready`.
     pub may_come: bool,
 }
 
 /// How an upload ended.
-pub struct Done {
+pub struct UploadEnd {
     pub result: Result<Published, Refusal>,
     /// How much of the body was taken from the connection.
     pub taken_bytes: u64,
@@ -83,7 +84,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Uploads {
     store: Arc<Store>,
     limits: Limits,
-    places: Arc<Places>,
+    places: Arc<FairLimiter>,
     /// Threads that wait for a job, the one that waited least on top. Whoever takes one out of
     /// here gives it a job: a thread ends only after taking itself out.
     waiting: Mutex<Vec<Waiting>>,
@@ -94,15 +95,12 @@ struct Waiting {
     jobs: mpsc::Sender<Job>,
 }
 
-/// The right to run one upload. Dropping it makes room for the next.
-pub type Permit = Place;
-
 /// The coroutine's end of an upload under way.
-pub struct Running(may::sync::mpsc::Receiver<Told>);
+pub struct Running(may::sync::mpsc::Receiver<BodyEvent>);
 
 impl Running {
     /// What the thread tells next. `None` if it panicked.
-    pub fn next(&self) -> Option<Told> {
+    pub fn next(&self) -> Option<BodyEvent> {
         self.0.recv().ok()
     }
 }
@@ -112,7 +110,7 @@ impl Uploads {
         Arc::new(Uploads {
             store,
             limits,
-            places: Places::new(limits.uploads_max),
+            places: FairLimiter::new(limits.uploads_max),
             waiting: Mutex::new(Vec::new()),
         })
     }
@@ -124,10 +122,10 @@ impl Uploads {
     /// Room for one more upload of this peer, if there is any.
     pub fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         self.places.take(peer).map_err(|no_place| match no_place {
-            NoPlace::Full => Refusal::TooManyUploads {
+            NoPermit::Full => Refusal::TooManyUploads {
                 uploads_max: self.limits.uploads_max,
             },
-            NoPlace::OwnShare(under_way) => Refusal::TooManyUploadsOfYours { under_way },
+            NoPermit::OwnShare(under_way) => Refusal::TooManyUploadsOfYours { under_way },
         })
     }
 
@@ -136,14 +134,14 @@ impl Uploads {
         self: &Arc<Self>,
         permit: Permit,
         connection: Arc<Connection>,
-        task: Task,
+        task: BodyTask,
     ) -> io::Result<Running> {
         let (tell, told) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.run(Box::new(move || {
             let (done, finished) = uploads.take(&connection, task, &tell);
             drop(permit); // before the answer: whoever reads it may send the next at once
-            let _ = tell.send(Told::Done(Box::new(done)));
+            let _ = tell.send(BodyEvent::UploadEnd(Box::new(done)));
             finished.tidy(); // after it: nobody need wait for that
         }))?;
         Ok(Running(told))
@@ -216,16 +214,16 @@ impl Uploads {
     }
 
     fn lock_waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     fn take(
         &self,
         connection: &Connection,
-        task: Task,
-        tell: &may::sync::mpsc::Sender<Told>,
-    ) -> (Done, Finished) {
-        let Task {
+        task: BodyTask,
+        tell: &may::sync::mpsc::Sender<BodyEvent>,
+    ) -> (UploadEnd, Finished) {
+        let BodyTask {
             claim,
             place,
             store_was_asked,
@@ -241,19 +239,19 @@ impl Uploads {
             if let Some(published) = self.standing(&claim, connection.peer(), store_was_asked)? {
                 return Ok((published, Finished::default()));
             }
-            let arrival = self.store.begin(claim.clone(), place);
-            let arrival = arrival.map_err(|error| self.refusal_of(error, &claim))?;
+            let upload = self.store.begin(claim.clone(), place);
+            let upload = upload.map_err(|error| self.refusal_of(error, &claim))?;
             if !may_come {
-                let _ = tell.send(Told::Ready);
+                let _ = tell.send(BodyEvent::Ready);
             }
-            body.pour(arrival, &claim)
+            body.pour(upload, &claim)
                 .map_err(|refusal| self.explained(refusal))
         };
         let (result, finished) = match receive() {
             Ok((published, finished)) => (Ok(published), finished),
             Err(refusal) => (Err(refusal), Finished::default()),
         };
-        let done = Done {
+        let done = UploadEnd {
             result,
             taken_bytes: body.stated - body.left,
             body_taken: body.left == 0,
@@ -367,27 +365,27 @@ impl Body<'_> {
     /// The whole body into the store, and the store's word that it is there to stay.
     fn pour(
         &mut self,
-        mut arrival: Arrival,
+        mut upload: Upload,
         claim: &Claim,
     ) -> Result<(Published, Finished), Refusal> {
-        self.fill(&mut arrival, claim)?;
-        arrival.publish().map_err(|error| refusal_of(error, claim))
+        self.fill(&mut upload, claim)?;
+        upload.publish().map_err(|error| refusal_of(error, claim))
     }
 
-    fn fill(&mut self, arrival: &mut Arrival, claim: &Claim) -> Result<(), Refusal> {
+    fn fill(&mut self, upload: &mut Upload, claim: &Claim) -> Result<(), Refusal> {
         let of_store = |error| refusal_of(error, claim);
         let mut pace = Pace::new(self.limits);
         while self.left > 0 {
-            let buffer = arrival.buffer().map_err(of_store)?;
+            let buffer = upload.buffer().map_err(of_store)?;
             match self.socket.read(buffer) {
                 Ok(0) => return Err(self.cut_short()),
                 Ok(n) => {
                     self.left -= n as u64;
                     pace.bytes += n as u64;
-                    arrival.advance(n).map_err(of_store)?;
+                    upload.advance(n).map_err(of_store)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(arrival, &mut pace, claim)?;
+                    self.wait(upload, &mut pace, claim)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(self.cut_short()),
@@ -397,7 +395,7 @@ impl Body<'_> {
     }
 
     /// Waits for more of the body, giving the buffer back when it takes a while.
-    fn wait(&self, arrival: &mut Arrival, pace: &mut Pace, claim: &Claim) -> Result<(), Refusal> {
+    fn wait(&self, upload: &mut Upload, pace: &mut Pace, claim: &Claim) -> Result<(), Refusal> {
         let mut silence = Duration::ZERO;
         let mut patience = BUFFER_PATIENCE;
         loop {
@@ -410,7 +408,7 @@ impl Body<'_> {
             let is_here = ready.map_err(|_| self.cut_short())?;
             if !is_here || pace.waited_with_buffer >= BUFFER_WAITED_MAX {
                 pace.waited_with_buffer = Duration::ZERO;
-                arrival.rest().map_err(|error| refusal_of(error, claim))?;
+                upload.rest().map_err(|error| refusal_of(error, claim))?;
             }
             if is_here {
                 return Ok(());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Phase};
 use crate::events;
 use crate::failure::Failure;
-use crate::receiver::vital::{self, Stopper};
+use crate::receiver::critical_thread::{self, ShutdownHandle};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -25,9 +25,9 @@ pub struct Limits {
 /// Where new connections are announced. Sending never blocks.
 pub type Announce = mpsc::Sender<Weak<Connection>>;
 
-pub fn start(limits: Limits, stopper: &Stopper) -> Result<Announce, Failure> {
+pub fn start(limits: Limits, shutdown: &ShutdownHandle) -> Result<Announce, Failure> {
     let (announce, arrivals) = mpsc::channel();
-    vital::spawn_vital("watchdog", stopper, move || watch(&arrivals, limits))?;
+    critical_thread::spawn_critical("watchdog", shutdown, move || watch(&arrivals, limits))?;
     Ok(announce)
 }
 
@@ -36,11 +36,11 @@ fn watch(arrivals: &mpsc::Receiver<Weak<Connection>>, limits: Limits) {
     let mut next_look = Instant::now();
     loop {
         // With nothing to watch it sleeps for good: an idle receiver uses no CPU.
-        let arrival = match watched.is_empty() {
+        let upload = match watched.is_empty() {
             true => arrivals.recv().map_err(|_| RecvTimeoutError::Disconnected),
             false => arrivals.recv_timeout(next_look.saturating_duration_since(Instant::now())),
         };
-        match arrival {
+        match upload {
             Ok(connection) => watched.push(connection),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

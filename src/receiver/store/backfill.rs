@@ -11,20 +11,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::commit_request::{CommitError, CommitRequest, Placement};
 use super::committer::Committer;
-use super::existing;
 use super::index::Index;
-use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, TARBALL_ENDING};
 use super::listing::{cannot_read, entries, host_of, slot_of};
 use super::scrub::{Kind, Pass};
-use super::{Opened, threshold};
+use super::stored_file;
+use super::{Opened, store_dir};
 use crate::durable;
 use crate::episode;
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::names::HostId;
-use crate::receiver::figures::Figures;
+use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
 
 /// Rows that share one sync of the index. After a power cut as many files are read again.
@@ -88,7 +88,7 @@ pub fn backfill(
     let mut summary = Summary::default();
     if task.dry_run {
         let layout = Layout::new(data_dir);
-        let _lock = threshold::enter_as_it_is(&layout, config_path)?;
+        let _lock = store_dir::enter_as_it_is(&layout, config_path)?;
         let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
         let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
         survey
@@ -108,7 +108,7 @@ pub fn backfill(
         mut committer,
         lock: _lock,
         ..
-    } = Opened::open(data_dir, config_path, Figures::new(std::iter::empty()))?;
+    } = Opened::open(data_dir, config_path, Stats::new(std::iter::empty()))?;
     let index = committer.index();
     let survey = Survey::of(&layout, Some(&index), &mut summary, tell)?;
     for files in survey.missing.chunks(ROWS_AT_ONCE) {
@@ -166,12 +166,12 @@ fn still_rotten(
 }
 
 fn is_rotten(path: &Path, slot: &Slot, index: Option<&Index>) -> io::Result<bool> {
-    let Some(examined) = existing::examine(path, |_| {})? else {
+    let Some(examined) = stored_file::examine(path, |_| {})? else {
         return Ok(false);
     };
     let rows = index.map_or(Ok(Vec::new()), |index| index.rows_of(slot))?;
     if rows.is_empty() {
-        let lost = existing::lost_digest(&examined.file, slot, examined.sha256)?;
+        let lost = stored_file::lost_digest(&examined.file, slot, examined.sha256)?;
         return Ok(lost.is_some());
     }
     Ok(rows.iter().all(|row| row.sha256 != examined.sha256))
@@ -297,7 +297,7 @@ fn add_rows(
                     });
                 }
             }
-            Err(Rejected::Full) => {
+            Err(CommitError::Full) => {
                 return Err(Failure::new(
                     format!(
                         "the disk is full; {} added before that",
@@ -306,8 +306,8 @@ fn add_rows(
                     "free space under data_dir, then run it again",
                 ));
             }
-            Err(Rejected::Fault(error)) => name_failed(path, &error.to_string(), summary, tell),
-            Err(Rejected::LookAgain | Rejected::Taken) => {
+            Err(CommitError::Fault(error)) => name_failed(path, &error.to_string(), summary, tell),
+            Err(CommitError::LookAgain | CommitError::Taken) => {
                 name_failed(path, "it changed while it was read", summary, tell);
             }
         }
@@ -328,20 +328,20 @@ fn name_failed(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnM
 fn read(
     file: &Missing,
     tell: &mut dyn FnMut(News),
-) -> io::Result<(Ask, Option<episode::ReadError>)> {
-    let examined = existing::examine(&file.path, |bytes| tell(News::Read { bytes }))?
+) -> io::Result<(CommitRequest, Option<episode::ReadError>)> {
+    let examined = stored_file::examine(&file.path, |bytes| tell(News::Read { bytes }))?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    if let Some(lost) = existing::lost_digest(&examined.file, &file.slot, examined.sha256)? {
+    if let Some(lost) = stored_file::lost_digest(&examined.file, &file.slot, examined.sha256)? {
         return Err(io::Error::other(format!(
             "it is damaged: its bytes have the digest {}, and the receipt that it carries says {lost}; cis490 scrub, then cis490 backfill --set-aside-rotten makes room for a whole one",
             examined.sha256
         )));
     }
     durable::sync_file(&examined.file)?;
-    let row = existing::row_of(&examined, &file.slot)?;
-    let ask = Ask {
+    let row = stored_file::row_of(&examined, &file.slot)?;
+    let ask = CommitRequest {
         receipt: row.receipt,
-        wish: Wish::Keep(examined.identity),
+        placement: Placement::Keep(examined.identity),
         incoming: None,
     };
     Ok((ask, row.commit_unknown))

@@ -15,6 +15,7 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::sync::lock;
 use crate::sys::{self, HugeHalf};
 
 /// All blocks that are lent out at one time.
@@ -143,11 +144,11 @@ impl Buffers {
     }
 
     fn spares(&self) -> MutexGuard<'_, Spares> {
-        self.small.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.small)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

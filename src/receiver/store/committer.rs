@@ -16,15 +16,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::commit_request::{
+    CommitError, CommitRequest, CommitResult, Placement, QueuedRequest, SameName,
+};
 use super::condition::Condition;
 use super::index::{Index, Tail};
-use super::jobs::{Answer, Ask, Group, Job, Rejected, Wish};
 use super::layout::Layout;
 use super::sequence::{IndexFinding, Sequence};
 use crate::failure::Failure;
 use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::HostId;
-use crate::receiver::figures::Figures;
+use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
@@ -37,12 +39,12 @@ pub struct Committer {
     /// Hosts whose directory was synced into episodes/ by this process. One that merely exists may
     /// have been made by a run that was killed before its sync.
     known_hosts: HashSet<HostId>,
-    figures: Arc<Figures>,
+    stats: Arc<Stats>,
 }
 
 /// A file that has its name, in a batch that is not on the disk yet.
 struct Placed {
-    group: Group,
+    group: SameName,
     /// The row that it had already; without one the batch appends it.
     row: Option<Receipt>,
     linked: bool,
@@ -55,7 +57,7 @@ impl Committer {
         tail: Tail,
         sequence: Sequence,
         condition: Arc<Condition>,
-        figures: Arc<Figures>,
+        stats: Arc<Stats>,
     ) -> Committer {
         Committer {
             layout,
@@ -63,7 +65,7 @@ impl Committer {
             tail,
             sequence,
             condition,
-            figures,
+            stats,
             known_hosts: HashSet::new(),
         }
     }
@@ -116,9 +118,10 @@ impl Committer {
 
     /// Commits files from a thread that owns the committer: recovery and backfill. The answers are
     /// in the order of the asks.
-    pub fn commit_all(&mut self, asks: Vec<Ask>) -> Result<Vec<Answer>, Failure> {
-        let (jobs, answers): (Vec<_>, Vec<_>) = asks.into_iter().map(Ask::into_job).unzip();
-        self.commit(jobs)?.tidy();
+    pub fn commit_all(&mut self, asks: Vec<CommitRequest>) -> Result<Vec<CommitResult>, Failure> {
+        let (commit_request, answers): (Vec<_>, Vec<_>) =
+            asks.into_iter().map(CommitRequest::into_queued).unzip();
+        self.commit(commit_request)?.tidy();
         answers
             .into_iter()
             .map(|answer| answer.recv())
@@ -129,7 +132,7 @@ impl Committer {
     /// Does the whole order for a batch, answers each job, and says what is then to be tidied up.
     ///
     /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
-    pub fn commit(&mut self, batch: Vec<Job>) -> Result<Finished, Failure> {
+    pub fn commit(&mut self, batch: Vec<QueuedRequest>) -> Result<Finished, Failure> {
         if let Err(failure) = self.watch_index() {
             // With the store's disk away, so is the index: both may come back as they were.
             return match self.condition.home().check() {
@@ -165,12 +168,16 @@ impl Committer {
 
     /// Gives each file its name, and rejects those that cannot have it. `unsynced` gathers the
     /// directories whose names have changed.
-    fn place_all(&mut self, batch: Vec<Job>, unsynced: &mut BTreeSet<PathBuf>) -> Vec<Placed> {
+    fn place_all(
+        &mut self,
+        batch: Vec<QueuedRequest>,
+        unsynced: &mut BTreeSet<PathBuf>,
+    ) -> Vec<Placed> {
         let mut placed = Vec::new();
-        for group in Group::of(batch) {
+        for group in SameName::of(batch) {
             match self.place(group.ask(), unsynced) {
                 Ok((row, linked)) => placed.push(Placed { group, row, linked }),
-                Err(rejected) => group.reject(rejected),
+                Err(error) => group.reject(error),
             }
         }
         placed
@@ -179,27 +186,27 @@ impl Committer {
     /// Gives the file its name. The row that it has already, and whether the name is new.
     fn place(
         &mut self,
-        ask: &Ask,
+        ask: &CommitRequest,
         unsynced: &mut BTreeSet<PathBuf>,
-    ) -> Result<(Option<Receipt>, bool), Rejected> {
+    ) -> Result<(Option<Receipt>, bool), CommitError> {
         let slot = ask.receipt.slot();
         let rows = self.index.rows_of(&slot).map_err(|error| {
             self.condition.failed("read the index", &error);
-            Rejected::Fault(error)
+            CommitError::Fault(error)
         })?;
         let is_told = !rows.is_empty();
         let row = rows
             .into_iter()
             .rfind(|row| row.sha256 == ask.receipt.sha256);
         if is_told && row.is_none() {
-            return Err(Rejected::Taken);
+            return Err(CommitError::Taken);
         }
-        let linked = match ask.wish {
-            Wish::Keep(identity) => self.expect(&slot, identity).map(|()| false)?,
-            Wish::Link => self.link(ask, &slot, unsynced).map(|()| true)?,
-            Wish::Replace(identity) => {
-                self.expect(&slot, identity)?;
-                self.set_aside(&slot).map_err(Rejected::of)?;
+        let linked = match ask.placement {
+            Placement::Keep(identity) => self.check_identity(&slot, identity).map(|()| false)?,
+            Placement::Link => self.link(ask, &slot, unsynced).map(|()| true)?,
+            Placement::Replace(identity) => {
+                self.check_identity(&slot, identity)?;
+                self.set_aside(&slot).map_err(CommitError::of)?;
                 self.link(ask, &slot, unsynced).map(|()| true)?
             }
         };
@@ -210,22 +217,22 @@ impl Committer {
         Ok((row, linked))
     }
 
-    fn expect(&self, slot: &Slot, identity: FileIdentity) -> Result<(), Rejected> {
+    fn check_identity(&self, slot: &Slot, identity: FileIdentity) -> Result<(), CommitError> {
         match FileIdentity::at(&self.layout.tarball(slot)) {
             Ok(Some(found)) if found == identity => Ok(()),
-            Ok(_) => Err(Rejected::LookAgain),
-            Err(error) => Err(Rejected::Fault(error)),
+            Ok(_) => Err(CommitError::LookAgain),
+            Err(error) => Err(CommitError::Fault(error)),
         }
     }
 
     fn link(
         &self,
-        ask: &Ask,
+        ask: &CommitRequest,
         slot: &Slot,
         unsynced: &mut BTreeSet<PathBuf>,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), CommitError> {
         let Some(incoming) = &ask.incoming else {
-            return Err(Rejected::Fault(io::Error::other(
+            return Err(CommitError::Fault(io::Error::other(
                 "there is nothing to link",
             )));
         };
@@ -236,14 +243,14 @@ impl Committer {
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
         if linked.as_ref().is_err_and(is_absent) {
-            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(Rejected::of)? {
+            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(CommitError::of)? {
                 unsynced.insert(self.layout.episodes());
             }
             linked = durable::link_new(incoming, &tarball);
         }
         linked.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Rejected::LookAgain,
-            _ => Rejected::of(error),
+            io::ErrorKind::AlreadyExists => CommitError::LookAgain,
+            _ => CommitError::of(error),
         })
     }
 
@@ -302,7 +309,7 @@ impl Committer {
         }
         self.tail.accept(rows.text.len() as u64);
         self.tail.number_on(rows.next_seq);
-        self.figures
+        self.stats
             .stored(rows.entries.into_iter().map(|(row, _)| row));
         for placed in placed {
             self.known_hosts
@@ -367,16 +374,16 @@ fn line_of(row: &Receipt) -> Vec<u8> {
 }
 
 /// Nothing of it was begun.
-fn reject_batch(batch: Vec<Job>, error: io::Error) -> Finished {
-    let why = Rejected::of(error);
-    for group in Group::of(batch) {
+fn reject_batch(batch: Vec<QueuedRequest>, error: io::Error) -> Finished {
+    let why = CommitError::of(error);
+    for group in SameName::of(batch) {
         group.reject(why.again());
     }
     Finished::default()
 }
 
 fn reject_all(placed: Vec<Placed>, error: io::Error) {
-    let why = Rejected::of(error);
+    let why = CommitError::of(error);
     for placed in placed {
         placed.group.reject(why.again());
     }

@@ -10,16 +10,17 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
 use super::layout::Layout;
-use super::threshold::PROBE;
+use super::store_dir::PROBE;
 use crate::file_identity::FileIdentity;
 use crate::mounts::{Mount, READ_ONLY_REMEDY};
 use crate::receiver::data_dir::DataDir;
+use crate::sync::lock;
 use crate::{durable, events, owner, sys};
 
 /// After a fault, a file of our own is written so often until that works.
@@ -215,7 +216,7 @@ impl Condition {
     }
 
     fn tell(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.told);
         let found = self.unwell().map(|found| (*found).clone());
         if *told == found {
             return;
@@ -295,11 +296,11 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::receiver::store::store_dir;
     use crate::receiver::store::testing::Folder;
-    use crate::receiver::store::threshold;
 
     fn condition(folder: &Folder) -> Arc<Condition> {
-        threshold::make(folder.path()).unwrap();
+        store_dir::make(folder.path()).unwrap();
         let home = DataDir::open(folder.path()).unwrap();
         Condition::new(Layout::new(folder.path()), home)
     }

@@ -5,7 +5,7 @@ use std::fs;
 use super::index::Index;
 use super::layout::Layout;
 use super::testing::Folder;
-use crate::receiver::figures::Figures;
+use crate::receiver::stats::Stats;
 use crate::wire::Receipt;
 
 /// Opens `bytes` as an index.
@@ -19,7 +19,7 @@ pub fn index(bytes: &[u8]) {
     fs::create_dir(file("quarantine")).expect("a new folder");
     fs::write(file("index.jsonl"), bytes).expect("a new file");
     let layout = Layout::new(folder.path());
-    let (index, tail) = Index::open(&layout, &Figures::new(std::iter::empty()))
+    let (index, tail) = Index::open(&layout, &Stats::new(std::iter::empty()))
         .expect("no content keeps it from opening");
     let (sound, receipts) = sound_part(bytes);
     assert_eq!(tail.length as usize, sound);
@@ -36,7 +36,7 @@ pub fn index(bytes: &[u8]) {
     }
     drop((index, tail));
     let (index, mut tail) =
-        Index::open(&layout, &Figures::new(std::iter::empty())).expect("it opened before");
+        Index::open(&layout, &Stats::new(std::iter::empty())).expect("it opened before");
     assert_eq!(
         (index.count(), tail.length as usize),
         (receipts.len(), sound)

@@ -24,7 +24,7 @@ use super::layout::Layout;
 use super::rows::{self, Line};
 use super::watch;
 use crate::clock;
-use crate::receiver::figures::{Books, Figures};
+use crate::receiver::stats::{Stats, StatsTables};
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
@@ -70,11 +70,11 @@ struct Pass {
 
 impl Index {
     /// Opens the index, mends its end, and makes sure that all of it is on the disk. Its rows are
-    /// entered into `figures`.
-    pub fn open(layout: &Layout, figures: &Figures) -> io::Result<(Index, Tail)> {
+    /// entered into `stats`.
+    pub fn open(layout: &Layout, stats: &Stats) -> io::Result<(Index, Tail)> {
         let file = open_or_create(layout)?;
         let hasher = RandomState::new();
-        let pass = figures.fill(|books| look_through(&file, &hasher, Some(books)))?;
+        let pass = stats.fill(|books| look_through(&file, &hasher, Some(books)))?;
         let length = file.metadata()?.len();
         if pass.sound_length < length {
             let torn_row = pass.torn_row.as_ref();
@@ -296,7 +296,7 @@ fn open_or_create(layout: &Layout) -> io::Result<File> {
 fn look_through(
     file: &File,
     hasher: &RandomState,
-    mut books: Option<&mut Books>,
+    mut books: Option<&mut StatsTables>,
 ) -> io::Result<Pass> {
     let now_s = clock::unix_seconds(SystemTime::now());
     let mut pass = Pass {
@@ -408,8 +408,8 @@ mod tests {
         let folder = Folder::new("index");
         fs::create_dir(folder.path().join("quarantine")).unwrap();
         fs::write(folder.path().join("index.jsonl"), content).unwrap();
-        let figures = Figures::new(std::iter::empty());
-        let (index, tail) = Index::open(&Layout::new(folder.path()), &figures).unwrap();
+        let stats = Stats::new(std::iter::empty());
+        let (index, tail) = Index::open(&Layout::new(folder.path()), &stats).unwrap();
         (folder, index, tail)
     }
 

@@ -17,15 +17,14 @@
 
 pub mod backfill;
 pub mod scrub;
-pub mod threshold;
+pub mod store_dir;
 
-mod arrival;
 mod buffers;
+mod commit_queue;
+mod commit_request;
 mod committer;
 pub mod condition;
-mod existing;
 mod index;
-mod jobs;
 mod layout;
 mod listing;
 mod pacer;
@@ -34,7 +33,8 @@ pub mod rows;
 pub mod sequence;
 mod space;
 mod standing;
-mod turns;
+mod stored_file;
+mod upload;
 mod watch;
 mod writer;
 
@@ -55,26 +55,26 @@ use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
+use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
-use crate::receiver::figures::Figures;
-use crate::receiver::vital::{Pong, Stopper};
+use crate::receiver::stats::Stats;
 use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{events, owner};
 
-pub use self::arrival::Arrival;
 pub use self::committer::Finished;
 pub use self::space::Space;
 pub use self::standing::Standing;
+pub use self::upload::Upload;
 
 use self::buffers::Buffers;
+use self::commit_queue::CommitQueue;
 use self::committer::Committer;
 use self::condition::{Condition, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
 use self::recovery::Recovered;
 use self::sequence::{IndexFinding, Sequence};
-use self::space::Allowance;
-use self::turns::Turns;
+use self::space::SpaceBudget;
 
 /// Where the index of a store lies, for those who only read it.
 pub fn index_path(data_dir: &Path) -> PathBuf {
@@ -95,13 +95,13 @@ const ATTRIBUTE: &CStr = c"user.cis490.receipt";
 pub struct Store {
     layout: Layout,
     index: Arc<Index>,
-    allowance: Arc<Allowance>,
+    space_budget: Arc<SpaceBudget>,
     buffers: Arc<Buffers>,
     uploads_begun: AtomicU64,
     condition: Arc<Condition>,
     /// What was found at start, and what backfill had not mended before.
     finding: Option<IndexFinding>,
-    turns: Turns,
+    commit_queue: CommitQueue,
     /// Last, so that it is held until the committer has ended.
     _lock: FolderLock,
 }
@@ -149,28 +149,28 @@ impl std::error::Error for StoreError {}
 
 impl Store {
     /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free,
-    /// and `figures` true from the first row to the last.
+    /// and `stats` true from the first row to the last.
     ///
     /// `config_path` is for the words to whoever named a folder that is no store. A fault that only
-    /// a restart mends goes to `stopper`.
+    /// a restart mends goes to `shutdown`.
     pub fn open(
         data_dir: &Path,
         min_free_bytes: u64,
-        stopper: &Stopper,
+        shutdown: &ShutdownHandle,
         config_path: &Path,
-        figures: Arc<Figures>,
+        stats: Arc<Stats>,
     ) -> Result<Arc<Store>, Failure> {
-        let opened = Opened::open(data_dir, config_path, figures)?;
+        let opened = Opened::open(data_dir, config_path, stats)?;
         let (index, layout) = (opened.committer.index(), opened.layout);
         let Recovered { published, swept } = opened.recovered;
         events::store_opened(data_dir, index.count(), published, swept);
         Ok(Arc::new(Store {
-            allowance: Arc::new(Allowance::new(data_dir, min_free_bytes)),
+            space_budget: Arc::new(SpaceBudget::new(data_dir, min_free_bytes)),
             buffers: Buffers::new(),
             uploads_begun: AtomicU64::new(0),
             condition: opened.condition,
             finding: opened.committer.finding().cloned(),
-            turns: Turns::start(opened.committer, stopper)?,
+            commit_queue: CommitQueue::start(opened.committer, shutdown)?,
             _lock: opened.lock,
             index,
             layout,
@@ -192,13 +192,13 @@ impl Store {
         self: &Arc<Self>,
         claim: Claim,
         place: Option<GatePlace>,
-    ) -> Result<Arrival, StoreError> {
-        Arrival::begin(self, claim, place)
+    ) -> Result<Upload, StoreError> {
+        Upload::begin(self, claim, place)
     }
 
     /// The committer's thread calls it between two batches.
     pub fn ping(&self, pong: Pong) {
-        self.turns.ping(pong);
+        self.commit_queue.ping(pong);
     }
 
     /// How many episodes have a row.
@@ -207,7 +207,7 @@ impl Store {
     }
 
     pub fn space(&self) -> io::Result<Space> {
-        self.allowance.look()
+        self.space_budget.look()
     }
 
     /// Looks whether the store can be written, tries it if it could not be, and has the index looked
@@ -215,7 +215,7 @@ impl Store {
     pub fn look(&self) {
         self.condition.look();
         self.condition.probe_if_due(Instant::now());
-        self.turns.look();
+        self.commit_queue.look();
     }
 
     /// Why no upload is taken, as of the last look. An atomic load.
@@ -240,7 +240,7 @@ impl Store {
 
     /// The end of this process: commits nothing more, and notes where the index ends.
     pub fn close(&self) {
-        self.turns.close(CLOSE_PATIENCE);
+        self.commit_queue.close(CLOSE_PATIENCE);
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -258,10 +258,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, config_path: &Path, figures: Arc<Figures>) -> Result<Opened, Failure> {
+    fn open(data_dir: &Path, config_path: &Path, stats: Arc<Stats>) -> Result<Opened, Failure> {
         let layout = Layout::new(data_dir);
-        let lock = threshold::enter(&layout, config_path)?;
-        threshold::probe(&layout)?;
+        let lock = store_dir::enter(&layout, config_path)?;
+        store_dir::probe(&layout)?;
         let cannot = |path: PathBuf, error: io::Error| {
             let hint = owner::hint(
                 &error,
@@ -272,7 +272,7 @@ impl Opened {
         let home = DataDir::open(data_dir).map_err(|error| cannot(layout.marker(), error))?;
         let was_there = layout.index().exists();
         let (index, mut tail) =
-            Index::open(&layout, &figures).map_err(|error| cannot(layout.index(), error))?;
+            Index::open(&layout, &stats).map_err(|error| cannot(layout.index(), error))?;
         let sequence = Sequence::open(&home, &layout, was_there, &mut tail)?;
         let condition = Condition::new(layout.clone(), home);
         let mut committer = Committer::new(
@@ -281,7 +281,7 @@ impl Opened {
             tail,
             sequence,
             Arc::clone(&condition),
-            figures,
+            stats,
         );
         let recovered = recovery::recover(&layout, &mut committer)?;
         Ok(Opened {

@@ -9,11 +9,11 @@ use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
 
+use super::commit_request::{CommitError, CommitRequest, Placement};
 use super::committer::Committer;
-use super::existing;
-use super::jobs::{Ask, Rejected, Wish};
 use super::layout::{Layout, slot_of_partial};
-use super::threshold;
+use super::store_dir;
+use super::stored_file;
 use crate::failure::Failure;
 use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
@@ -38,7 +38,7 @@ pub fn recover(layout: &Layout, committer: &mut Committer) -> Result<Recovered, 
     for entry in left.map_err(|error| cannot("read", &layout.incoming(), &error))? {
         let path = entry.path();
         let Some(slot) = slot_of(&entry) else {
-            match entry.file_name() == threshold::PROBE {
+            match entry.file_name() == store_dir::PROBE {
                 // Of a disk so full that it could not be removed.
                 true => sweep(&path),
                 false => set_aside(layout, &path),
@@ -87,15 +87,15 @@ fn finish(
 ) -> Result<(), Failure> {
     let receipt = make_sure_of(layout, slot)
         .map_err(|error| cannot("make sure of", &layout.tarball(slot), &error))?;
-    let ask = Ask {
+    let ask = CommitRequest {
         receipt,
-        wish: Wish::Keep(identity),
+        placement: Placement::Keep(identity),
         incoming: Some(path.to_owned()),
     };
     match committer.commit_all(vec![ask])?.pop() {
         None | Some(Ok(_)) => Ok(()),
         // No room for a row: it was not acknowledged, and X stays for the next start.
-        Some(Err(Rejected::Full)) => {
+        Some(Err(CommitError::Full)) => {
             events::store_untidy(
                 path,
                 "the disk is full, so its row must wait for the next start",
@@ -103,7 +103,7 @@ fn finish(
             Ok(())
         }
         // Its row tells of other bytes. Both stay; this name of the file is one too many.
-        Some(Err(Rejected::Taken | Rejected::LookAgain)) => {
+        Some(Err(CommitError::Taken | CommitError::LookAgain)) => {
             events::store_fault(
                 slot,
                 "recover it",
@@ -112,7 +112,7 @@ fn finish(
             sweep(path);
             Ok(())
         }
-        Some(Err(Rejected::Fault(error))) => Err(cannot("recover", path, &error)),
+        Some(Err(CommitError::Fault(error))) => Err(cannot("recover", path, &error)),
     }
 }
 
@@ -122,12 +122,12 @@ fn make_sure_of(layout: &Layout, slot: &Slot) -> io::Result<Receipt> {
     let tarball = layout.tarball(slot);
     let file = durable::open_regular(&tarball)?;
     durable::sync_file(&file)?;
-    if let Some(receipt) = existing::carried_receipt(&file, slot)? {
+    if let Some(receipt) = stored_file::carried_receipt(&file, slot)? {
         return Ok(receipt);
     }
-    let examined = existing::examine(&tarball, |_| ())?
+    let examined = stored_file::examine(&tarball, |_| ())?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let row = existing::row_of(&examined, slot)?;
+    let row = stored_file::row_of(&examined, slot)?;
     if let Some(why) = row.commit_unknown {
         events::commit_unknown(slot, why);
     }

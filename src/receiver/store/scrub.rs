@@ -19,12 +19,12 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::existing;
 use super::index::Index;
 use super::layout::Layout;
 use super::listing::{cannot_read, entries, host_of, slot_of};
 use super::pacer::Pacer;
-use super::{rows, threshold};
+use super::stored_file;
+use super::{rows, store_dir};
 use crate::failure::Failure;
 use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::Sha256Digest;
@@ -168,7 +168,7 @@ pub fn scrub(
     tell: &mut dyn FnMut(News),
 ) -> Result<Pass, Failure> {
     let layout = Layout::new(data_dir);
-    let _lock = threshold::enter_to_look(&layout, config_path)?;
+    let _lock = store_dir::enter_to_look(&layout, config_path)?;
     let place = match wish.since {
         Some(_) => layout.scrub_since(),
         None => layout.scrub(),
@@ -409,7 +409,7 @@ impl Scrub<'_> {
         Ok(Some(Digested {
             identity,
             sha256,
-            lost: existing::lost_digest(&file, slot, sha256)?,
+            lost: stored_file::lost_digest(&file, slot, sha256)?,
         }))
     }
 

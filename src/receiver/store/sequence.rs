@@ -311,17 +311,17 @@ fn has_episodes(layout: &Layout) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::figures::Figures;
+    use crate::receiver::stats::Stats;
     use crate::receiver::store::index::Index;
+    use crate::receiver::store::store_dir;
     use crate::receiver::store::testing::Folder;
-    use crate::receiver::store::threshold;
 
     fn opened(folder: &Folder) -> (Sequence, Tail) {
-        threshold::make(folder.path()).unwrap();
+        store_dir::make(folder.path()).unwrap();
         let layout = Layout::new(folder.path());
         let was_there = layout.index().exists();
-        let figures = Figures::new(std::iter::empty());
-        let (_, mut tail) = Index::open(&layout, &figures).unwrap();
+        let stats = Stats::new(std::iter::empty());
+        let (_, mut tail) = Index::open(&layout, &stats).unwrap();
         let home = DataDir::open(folder.path()).unwrap();
         let sequence = Sequence::open(&home, &layout, was_there, &mut tail).unwrap();
         (sequence, tail)

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::sync::lock;
 use crate::{durable, sys};
 
 /// The disk as an operator sees it, in bytes.
@@ -36,16 +37,16 @@ impl Space {
 
 /// Shared by all uploads of one store.
 #[derive(Debug)]
-pub struct Allowance {
+pub struct SpaceBudget {
     dir: PathBuf,
     floor: u64,
     reserved: AtomicU64,
     turn: Mutex<()>,
 }
 
-impl Allowance {
-    pub fn new(dir: &Path, floor: u64) -> Allowance {
-        Allowance {
+impl SpaceBudget {
+    pub fn new(dir: &Path, floor: u64) -> SpaceBudget {
+        SpaceBudget {
             dir: dir.to_owned(),
             floor,
             reserved: AtomicU64::new(0),
@@ -68,18 +69,18 @@ impl Allowance {
     /// Takes `bytes` for a file that allocates them when it is written.
     ///
     /// Errors: `StorageFull` when the floor would be crossed.
-    pub fn promise(self: &Arc<Self>, bytes: u64) -> io::Result<Promise> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<Reservation> {
+        let _turn = lock(&self.turn);
         if !self.look()?.holds(bytes) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(self.promised(bytes))
+        Ok(self.reservation(bytes))
     }
 
-    fn promised(self: &Arc<Self>, bytes: u64) -> Promise {
+    fn reservation(self: &Arc<Self>, bytes: u64) -> Reservation {
         self.reserved.fetch_add(bytes, Ordering::SeqCst);
-        Promise {
-            allowance: self.clone(),
+        Reservation {
+            space_budget: self.clone(),
             bytes,
         }
     }
@@ -89,21 +90,21 @@ impl Allowance {
     ///
     /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
     /// of the calls. A file that was made is the caller's to remove.
-    pub fn take<F>(self: &Arc<Self>, bytes: u64, make: F) -> io::Result<(File, Promise)>
+    pub fn take<F>(self: &Arc<Self>, bytes: u64, make: F) -> io::Result<(File, Reservation)>
     where
         F: FnOnce() -> io::Result<File>,
     {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         if !self.look()?.holds(bytes) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = make()?;
-        let promised = match durable::allocate(&file, bytes) {
+        let reservation = match durable::allocate(&file, bytes) {
             Ok(()) => 0,
             Err(error) if is_unsupported(&error) => bytes,
             Err(error) => return Err(error),
         };
-        Ok((file, self.promised(promised)))
+        Ok((file, self.reservation(reservation)))
     }
 }
 
@@ -117,21 +118,21 @@ fn is_unsupported(error: &io::Error) -> bool {
 /// What one upload still has coming that is not allocated: a body in one block, or any where the
 /// filesystem allocates only when written to. Dropping it gives the rest back.
 #[derive(Debug)]
-pub struct Promise {
-    allowance: Arc<Allowance>,
+pub struct Reservation {
+    space_budget: Arc<SpaceBudget>,
     bytes: u64,
 }
 
-impl Promise {
+impl Reservation {
     /// `written` more bytes are on the filesystem, which counts them itself now.
     pub fn keep(&mut self, written: u64) {
         let kept = written.min(self.bytes);
         self.bytes -= kept;
-        self.allowance.reserved.fetch_sub(kept, Ordering::SeqCst);
+        self.space_budget.reserved.fetch_sub(kept, Ordering::SeqCst);
     }
 }
 
-impl Drop for Promise {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.keep(self.bytes);
     }
@@ -165,51 +166,51 @@ mod tests {
 
     #[test]
     fn a_promise_shrinks_as_it_is_kept_and_ends_with_the_upload() {
-        let allowance = Arc::new(Allowance::new(&std::env::temp_dir(), 0));
-        allowance.reserved.store(100, Ordering::SeqCst);
-        let mut promise = Promise {
-            allowance: allowance.clone(),
+        let space_budget = Arc::new(SpaceBudget::new(&std::env::temp_dir(), 0));
+        space_budget.reserved.store(100, Ordering::SeqCst);
+        let mut reservation = Reservation {
+            space_budget: space_budget.clone(),
             bytes: 100,
         };
-        promise.keep(30);
-        assert_eq!(allowance.look().unwrap().reserved, 70);
-        promise.keep(1000);
-        assert_eq!(allowance.look().unwrap().reserved, 0);
-        drop(promise);
-        assert_eq!(allowance.look().unwrap().reserved, 0);
+        reservation.keep(30);
+        assert_eq!(space_budget.look().unwrap().reserved, 70);
+        reservation.keep(1000);
+        assert_eq!(space_budget.look().unwrap().reserved, 0);
+        drop(reservation);
+        assert_eq!(space_budget.look().unwrap().reserved, 0);
     }
 
     #[test]
     fn a_promise_that_is_given_counts_for_the_next() {
         let folder = Folder::new("space");
-        let allowance = Arc::new(Allowance::new(folder.path(), 0));
+        let space_budget = Arc::new(SpaceBudget::new(folder.path(), 0));
         assert!(durable::is_full(
-            &allowance.promise(u64::MAX / 4).unwrap_err()
+            &space_budget.reserve(u64::MAX / 4).unwrap_err()
         ));
-        let free = allowance.look().unwrap().free;
+        let free = space_budget.look().unwrap().free;
         // Two of which each alone fits.
-        let promise = allowance.promise(free / 3 * 2).unwrap();
-        assert_eq!(allowance.look().unwrap().reserved, free / 3 * 2);
+        let reservation = space_budget.reserve(free / 3 * 2).unwrap();
+        assert_eq!(space_budget.look().unwrap().reserved, free / 3 * 2);
         assert!(durable::is_full(
-            &allowance.promise(free / 3 * 2).unwrap_err()
+            &space_budget.reserve(free / 3 * 2).unwrap_err()
         ));
-        drop(promise);
-        assert_eq!(allowance.look().unwrap().reserved, 0);
-        drop(allowance.promise(free / 3 * 2).unwrap());
+        drop(reservation);
+        assert_eq!(space_budget.look().unwrap().reserved, 0);
+        drop(space_budget.reserve(free / 3 * 2).unwrap());
     }
 
     #[test]
     fn what_is_too_much_makes_no_file() {
         let folder = Folder::new("space");
-        let allowance = Arc::new(Allowance::new(folder.path(), 0));
-        let taken = allowance.take(u64::MAX / 4, || panic!("no file must be made"));
+        let space_budget = Arc::new(SpaceBudget::new(folder.path(), 0));
+        let taken = space_budget.take(u64::MAX / 4, || panic!("no file must be made"));
         assert!(durable::is_full(&taken.unwrap_err()));
         let path = folder.path().join("file");
-        let (file, promise) = allowance
+        let (file, reservation) = space_budget
             .take(1 << 20, || durable::create_new(&path))
             .unwrap();
         assert_eq!(file.metadata().unwrap().len(), 0);
-        drop(promise);
-        assert_eq!(allowance.look().unwrap().reserved, 0);
+        drop(reservation);
+        assert_eq!(space_budget.look().unwrap().reserved, 0);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use super::{Store, existing};
+use super::{Store, stored_file};
 use crate::durable;
 use crate::file_identity::is_absent;
 use crate::receiver::Claim;
@@ -56,7 +56,7 @@ impl Store {
             return Ok(Standing::Free);
         }
         let file = durable::open_regular(&self.layout.tarball(&claim.slot))?;
-        let own = existing::own_receipt(&file, &claim.slot)?;
+        let own = stored_file::own_receipt(&file, &claim.slot)?;
         Ok(if own.is_some_and(|own| own.sha256 == claim.sha256) {
             Standing::Free
         } else {
@@ -66,7 +66,7 @@ impl Store {
 
     fn standing_by_bytes(&self, claim: &Claim, rows: Vec<Receipt>) -> io::Result<Standing> {
         let tarball = self.layout.tarball(&claim.slot);
-        let Some(found) = existing::examine(&tarball, |_| ())? else {
+        let Some(found) = stored_file::examine(&tarball, |_| ())? else {
             return Ok(Standing::Free); // gone in this instant: the committer looks again
         };
         let is_of_a_row = rows.iter().any(|row| row.sha256 == found.sha256);

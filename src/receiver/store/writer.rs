@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use super::buffers::{ALIGNED_BYTES, Block, LARGE_BYTES, SMALL_BYTES};
-use super::space::Promise;
+use super::space::Reservation;
 use crate::{durable, sys};
 
 /// From here on a thread of its own is worth its start.
@@ -77,14 +77,14 @@ impl Writer {
         file: Arc<File>,
         path: &Path,
         body_bytes: u64,
-        promise: Promise,
+        reservation: Reservation,
     ) -> io::Result<Writer> {
         let mut sink = Sink {
             file,
             direct: None,
             offset: 0,
             body_bytes,
-            promise,
+            reservation,
         };
         if !is_large(body_bytes) {
             return Ok(Writer::Here(sink));
@@ -157,7 +157,7 @@ pub struct Sink {
     offset: u64,
     /// The length of the whole body.
     body_bytes: u64,
-    promise: Promise,
+    reservation: Reservation,
 }
 
 /// Whether the filesystem has no direct I/O, or not for such a piece.
@@ -200,7 +200,7 @@ impl Sink {
 
     fn written(&mut self, bytes: u64) {
         self.offset += bytes;
-        self.promise.keep(bytes);
+        self.reservation.keep(bytes);
     }
 
     /// False if these bytes must be written the ordinary way: not a whole block in its place, as the

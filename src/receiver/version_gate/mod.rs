@@ -19,7 +19,7 @@ mod trouble;
 mod window;
 mod withdrawn;
 
-pub mod trial;
+pub mod source_check;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ use crate::events;
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
+use crate::receiver::critical_thread::{Pong, ShutdownHandle, spawn_critical};
 use crate::receiver::refusal::GateFacts;
-use crate::receiver::vital::{Pong, Stopper, spawn_vital};
 use crate::wire::{Failing, GateState, Known};
 
 /// How long a request waits for the refresh that it asked for.
@@ -129,7 +129,7 @@ impl VersionGate {
     pub fn start(
         config: &GateConfig,
         data_dir: &Path,
-        stopper: &Stopper,
+        shutdown: &ShutdownHandle,
     ) -> Result<Arc<VersionGate>, Failure> {
         let forgejo = Forgejo::new(config)?;
         let git = LocalGit::new(config);
@@ -149,7 +149,7 @@ impl VersionGate {
         let interval = Duration::from_secs(config.refresh_seconds);
         let sources = Sources::new(forgejo, git, withdrawn);
         let refresher = Refresher::new(knowledge.clone(), inbox, sources, file, interval);
-        spawn_vital("gate-timer", stopper, move || refresher.run())?;
+        spawn_critical("gate-timer", shutdown, move || refresher.run())?;
         Ok(Arc::new(VersionGate {
             knowledge,
             remediation: config.remediation.clone(),

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{State, Uploading};
+use crate::sync::lock;
 
 /// An upload that is over before that is not written down: nobody could have read it.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
@@ -31,13 +32,13 @@ impl Sent {
     }
 
     fn end(&self) {
-        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.is_over) = true;
         self.ended.notify_all();
     }
 
     /// Waits until then, or for the end of the upload: true if that came.
     fn is_over_by(&self, deadline: Instant) -> bool {
-        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_over = lock(&self.is_over);
         while !*is_over {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

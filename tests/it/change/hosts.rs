@@ -35,7 +35,7 @@ impl Scene {
 
     fn choose(&self, dice: &mut Dice) -> String {
         let commits = self.commits.read().unwrap();
-        let stranger = format!("{:040x}", dice.below(1 << 40));
+        let unknown_host = format!("{:040x}", dice.below(1 << 40));
         let chosen = match dice.below(100) {
             0..35 => commits.window.first(),
             35..60 => dice.one_of(&commits.window),
@@ -43,7 +43,7 @@ impl Scene {
             75..95 => dice.one_of(&commits.former),
             _ => None,
         };
-        chosen.cloned().unwrap_or(stranger)
+        chosen.cloned().unwrap_or(unknown_host)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::forgejo::{Forgejo, Mood};
 use crate::world::{TempDir, World};
 use hosts::{Commits, Scene};
 use project::Project;
-use truth::{Figures, Trouble, Truth};
+use truth::{Stats, Trouble, Truth};
 
 /// Commits that get in; three pages of them for the stand-in.
 pub const WINDOW: usize = 12;
@@ -69,7 +69,7 @@ fn short(sources: Sources) {
 pub struct Told {
     pub sources: Sources,
     pub seed: u64,
-    pub figures: Figures,
+    pub figures: Stats,
     pub pushes: usize,
     pub outages: usize,
     pub restarts: usize,

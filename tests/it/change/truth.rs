@@ -53,7 +53,7 @@ pub enum Said {
 
 /// The worst that was within what is allowed.
 #[derive(Default, Debug)]
-pub struct Figures {
+pub struct Stats {
     pub admitted: usize,
     pub refused: usize,
     pub later: usize,
@@ -104,8 +104,8 @@ impl Truth {
     }
 
     /// Panics with what is wrong about any of them.
-    pub fn judge(&self, seen: &[Seen]) -> Figures {
-        let mut figures = Figures::default();
+    pub fn judge(&self, seen: &[Seen]) -> Stats {
+        let mut figures = Stats::default();
         let faults: Vec<String> = seen
             .iter()
             .filter_map(|seen| {
@@ -119,7 +119,7 @@ impl Truth {
         figures
     }
 
-    fn judge_one(&self, seen: &Seen, figures: &mut Figures) -> Result<(), String> {
+    fn judge_one(&self, seen: &Seen, figures: &mut Stats) -> Result<(), String> {
         match seen.said {
             Said::Admitted(position) => {
                 figures.admitted += 1;
@@ -159,7 +159,7 @@ impl Truth {
     }
 
     /// Outside the window it may get in only as long as the gate could not know better.
-    fn judge_admission(&self, seen: &Seen, figures: &mut Figures) -> Result<(), String> {
+    fn judge_admission(&self, seen: &Seen, figures: &mut Stats) -> Result<(), String> {
         let last_in = self.possibly_in_until(&seen.commit, seen.answered);
         let last_in = last_in.ok_or("it was never in the window")?;
         if self
@@ -177,7 +177,7 @@ impl Truth {
     }
 
     /// Inside the window it may be refused only if the source failed and the gate never knew of it.
-    fn judge_refusal(&self, seen: &Seen, figures: &mut Figures) -> Result<(), String> {
+    fn judge_refusal(&self, seen: &Seen, figures: &mut Stats) -> Result<(), String> {
         let Some(since) = self.surely_in_since(&seen.commit, seen.asked, seen.answered) else {
             return Ok(());
         };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     fn is_right(truth: &Truth, seen: Seen) -> bool {
-        truth.judge_one(&seen, &mut Figures::default()).is_ok()
+        truth.judge_one(&seen, &mut Stats::default()).is_ok()
     }
 
     #[test]

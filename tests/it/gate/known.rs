@@ -23,7 +23,7 @@ fn ask(gate: &Gate, commit: &CommitHash) -> Heard {
     heard.recv_timeout(DEADLINE).unwrap()
 }
 
-fn stranger() -> CommitHash {
+fn unknown_host() -> CommitHash {
     CommitHash::parse(&"5".repeat(40)).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
     let head = world.repository.head().to_string();
     let cases = [
         (world.older, Known::Older, 1),
-        (stranger(), Known::NeverPushed, 2),
+        (unknown_host(), Known::NeverPushed, 2),
         // The first of these asks too whether the server obeys `not=`.
         (world.other_branch, Known::Elsewhere, 4),
         (world.taken_back, Known::Elsewhere, 5),
@@ -119,7 +119,7 @@ fn a_server_that_passes_over_not_is_not_believed() {
     let told = logged(&["WARN event=gate_cannot_tell", &world.forgejo.url]);
     assert_eq!(told.len(), 1, "{told:#?}");
     // What is not there is not there.
-    assert_eq!(ask(&gate, &stranger()).known, Known::NeverPushed);
+    assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn git_tells_where_it_is_the_only_source() {
     for (commit, known) in [
         (world.older, Known::Older),
         (world.other_branch, Known::Elsewhere),
-        (stranger(), Known::NeverPushed),
+        (unknown_host(), Known::NeverPushed),
     ] {
         assert_eq!(ask(&gate, &commit).known, known, "{commit}");
     }
@@ -143,7 +143,7 @@ fn git_tells_where_it_is_the_only_source() {
     git(clone.path(), &["gc", "-q", "--prune=now"]);
     let data = TempDir::new();
     let gate = Gate::loaded(&config, data.path());
-    assert_eq!(ask(&gate, &stranger()).known, Known::Unknown);
+    assert_eq!(ask(&gate, &unknown_host()).known, Known::Unknown);
 }
 
 /// While Forgejo is away a commit may be newer than all that is known; git may know it as older.
@@ -168,7 +168,7 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
         for (commit, known) in [
             (world.older, Known::Older),
             (world.other_branch, Known::Unknown),
-            (stranger(), Known::Unknown),
+            (unknown_host(), Known::Unknown),
         ] {
             assert_eq!(
                 ask(&gate, &commit).known,
@@ -181,7 +181,7 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
         // It comes back: the right word is told then.
         world.forgejo.set_mood(Mood::Well);
         eventually("no trouble", || !gate.last_failed());
-        assert_eq!(ask(&gate, &stranger()).known, Known::NeverPushed);
+        assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
     }
 }
 

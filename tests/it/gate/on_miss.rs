@@ -25,7 +25,7 @@ fn judge(gate: &Gate, commit: &CommitHash) -> SecondLook {
 
 const NEVER_PUSHED: SecondLook = SecondLook::NotInWindow(Known::NeverPushed);
 
-fn stranger() -> CommitHash {
+fn unknown_host() -> CommitHash {
     CommitHash::parse(&"5".repeat(40)).unwrap()
 }
 
@@ -43,7 +43,7 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
         assert_eq!(judge(&gate, &head), SecondLook::Admitted(1));
         assert!(began.elapsed() < ASK_PATIENCE);
     }
-    assert_eq!(judge(&gate, &stranger()), NEVER_PUSHED);
+    assert_eq!(judge(&gate, &unknown_host()), NEVER_PUSHED);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn many_misses_are_one_refresh() {
     for _ in 0..500 {
         let sender = sender.clone();
         gate.ask(
-            &stranger(),
+            &unknown_host(),
             Box::new(move |heard| sender.send(heard).unwrap()),
         );
     }
@@ -75,7 +75,7 @@ fn many_misses_are_one_refresh() {
     // A stream of misses: one a second, however many.
     let (before, began) = (forgejo.requests().len(), Instant::now());
     while began.elapsed() < Duration::from_secs(3) {
-        assert_eq!(judge(&gate, &stranger()), NEVER_PUSHED);
+        assert_eq!(judge(&gate, &unknown_host()), NEVER_PUSHED);
     }
     let asked = forgejo.requests().len() - before;
     assert!(asked <= 4, "{asked} requests in three seconds");
@@ -117,7 +117,7 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
     let gate = Gate::loaded(&config, data.path());
     forgejo.set_mood(Mood::Hang);
     let began = Instant::now();
-    assert_eq!(judge(&gate, &stranger()), SecondLook::Busy);
+    assert_eq!(judge(&gate, &unknown_host()), SecondLook::Busy);
     assert!(ASK_PATIENCE <= began.elapsed());
     assert_eq!(
         gate.look(&repository.head()),
@@ -130,7 +130,7 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
     for _ in 0..50 {
         let began = Instant::now();
         assert_eq!(
-            judge(&gate, &stranger()),
+            judge(&gate, &unknown_host()),
             SecondLook::NotInWindow(Known::Unknown)
         );
         assert!(began.elapsed() < ASK_PATIENCE);
@@ -176,7 +176,7 @@ fn a_disabled_gate_still_loads_its_window() {
     assert!(!gate.enabled() && !state.enabled && state.loaded);
     assert_eq!(state.head_commit, Some(repository.head()));
     assert_eq!(
-        gate.look(&stranger()),
+        gate.look(&unknown_host()),
         Look::NotInWindow,
         "what it would have said"
     );

@@ -23,13 +23,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Connection, now_ms};
 use crate::receiver::http::head::HEAD_BYTES_MAX;
 use crate::receiver::refusal::Refusal;
+use crate::sync::lock;
 use crate::sys;
 
 /// As many header fields as may_minihttp takes.
@@ -258,10 +259,6 @@ impl Connection {
             sys::wake_reader(self.socket());
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the bytes of a connection begin with.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::html::counted;
 use super::{HOUR_S, Scene};
 use crate::human;
-use crate::receiver::figures::Heap;
+use crate::receiver::stats::Totals;
 
 const HOURS: u64 = 48;
 /// Height of the chart, which is stretched to the width of the page.
@@ -22,7 +22,7 @@ pub fn section(scene: &Scene) -> String {
         .map(|(_, heap)| heap.episodes)
         .max()
         .unwrap_or(0);
-    let all: Heap = heaps.iter().map(|(_, heap)| *heap).sum();
+    let all: Totals = heaps.iter().map(|(_, heap)| *heap).sum();
     let sum = format!(
         "{}, {}",
         counted(all.episodes, "episode"),

@@ -7,8 +7,8 @@ use super::Scene;
 use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
-use crate::receiver::figures::{HOSTS_MAX, HostFigures};
 use crate::receiver::refusal::{Refusal, what_to_do};
+use crate::receiver::stats::{HOSTS_MAX, HostStats};
 use crate::wire::remaining_low;
 
 /// A host that has sent nothing for so long is listed last, and is no warning any more.
@@ -47,7 +47,7 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Host<'a> {
     pub name: &'a str,
-    pub figures: &'a HostFigures,
+    pub stats: &'a HostStats,
     pub place: Place,
     /// Since its last upload; `None` without one, or if its time is not known.
     pub silence: Option<Duration>,
@@ -65,20 +65,20 @@ pub struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub fn of(name: &'a str, figures: &'a HostFigures, scene: &Scene) -> Host<'a> {
-        let last_at_s = figures.last.and_then(|last| last.at_s);
+    pub fn of(name: &'a str, stats: &'a HostStats, scene: &Scene) -> Host<'a> {
+        let last_at_s = stats.last.and_then(|last| last.at_s);
         let silence = Ago::of(last_at_s, scene.now_s).past();
-        let refused_at_s = figures
+        let refused_at_s = stats
             .refused
             .as_ref()
             .and_then(|refused| clock::parse_rfc3339(&refused.at));
         let heard_at_s = last_at_s.max(refused_at_s);
         let is_gone = Ago::of(heard_at_s, scene.now_s).past() > Some(GONE_AFTER);
-        let place = match figures.last.and_then(|last| last.commit) {
+        let place = match stats.last.and_then(|last| last.commit) {
             Some(commit) => scene.gate.place(&commit),
             None => Place::Unknown,
         };
-        let reason = figures
+        let reason = stats
             .open_refusal()
             .and_then(|refused| scene.gate.reason_now(refused));
         let waits_for_gate = reason == Some(Refusal::GATE_CANNOT_TELL);
@@ -87,7 +87,7 @@ impl<'a> Host<'a> {
         let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
         let mut host = Host {
             name,
-            figures,
+            stats,
             place,
             silence,
             state: State::Gone,
@@ -100,7 +100,7 @@ impl<'a> Host<'a> {
                 && reason.is_some_and(|reason| what_to_do(reason).is_some()),
             falling_out: !is_gone && scene.gate.enabled && is_near_the_end(place),
             silent: !is_gone && silence >= Some(scene.silent_after),
-            absent: figures.last.is_none(),
+            absent: stats.last.is_none(),
         };
         host.state = match () {
             () if is_gone => State::Gone,
@@ -132,26 +132,26 @@ impl<'a> Host<'a> {
     }
 
     fn row(&self, scene: &Scene) -> String {
-        let figures = self.figures;
+        let stats = self.stats;
         let mut row = format!(
             "<tr class={}><th>{}<td>{}",
             self.state.class(),
             self.name,
             self.words()
         );
-        let last = match figures.last {
+        let last = match stats.last {
             Some(last) => Ago::of(last.at_s, scene.now_s).to_string(),
             None => "never".to_owned(),
         };
-        let today = figures.today(scene.now_s);
+        let today = stats.today(scene.now_s);
         // Writing to a String cannot fail.
         let _ = write!(
             row,
             "<td>{last}<td>{}<td>{}",
             amount(today.episodes, today.bytes),
-            amount(figures.all.episodes, figures.all.bytes)
+            amount(stats.all.episodes, stats.all.bytes)
         );
-        let last_commit = figures.last.map(|last| last.commit);
+        let last_commit = stats.last.map(|last| last.commit);
         let _ = match last_commit {
             None => write!(row, "<td>–"),
             Some(last_commit) => write!(
@@ -161,11 +161,11 @@ impl<'a> Host<'a> {
                 place(self.place, scene.gate.size)
             ),
         };
-        let _ = match &figures.refused {
+        let _ = match &stats.refused {
             None => write!(row, "<td class=x>–"),
             Some(refused) => {
                 let ago = Ago::of(clock::parse_rfc3339(&refused.at), scene.now_s);
-                let over = if figures.open_refusal().is_some() {
+                let over = if stats.open_refusal().is_some() {
                     ""
                 } else {
                     " class=m"
@@ -200,15 +200,15 @@ fn amount(episodes: u64, bytes: u64) -> String {
 }
 
 /// All hosts, those with problems first. Names that were only refused come after the others.
-pub fn all<'a>(scene: &'a Scene, strangers: &'a [(String, HostFigures)]) -> Vec<Host<'a>> {
+pub fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]) -> Vec<Host<'a>> {
     let known = scene.books.hosts.iter();
-    let known = known.map(|(name, figures)| Host::of(name.as_str(), figures, scene));
-    let strangers = strangers
+    let known = known.map(|(name, stats)| Host::of(name.as_str(), stats, scene));
+    let unknown_hosts = unknown_hosts
         .iter()
-        .map(|(name, figures)| Host::of(name, figures, scene));
+        .map(|(name, stats)| Host::of(name, stats, scene));
     // Hide unknown hosts that have sent nothing for GONE_AFTER.
-    let strangers = strangers.filter(|host| host.state != State::Gone);
-    let mut all: Vec<Host> = known.chain(strangers).collect();
+    let unknown_hosts = unknown_hosts.filter(|host| host.state != State::Gone);
+    let mut all: Vec<Host> = known.chain(unknown_hosts).collect();
     all.sort_by_cached_key(|host| (host.state, host.absent, natural(host.name)));
     all
 }

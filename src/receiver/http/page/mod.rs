@@ -17,7 +17,7 @@ mod tests;
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -29,13 +29,14 @@ use super::Shared;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
-use crate::receiver::figures::{Books, Heap, HostFigures};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::refused_upload::RefusedUpload;
+use crate::receiver::stats::{HostStats, StatsTables, Totals};
 use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
+use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
 pub const BYTES_MAX: usize = 30_000;
@@ -76,7 +77,7 @@ pub struct Scene {
     pub unwritable: Option<Arc<Unwritable>>,
     /// Rows that were lost.
     pub index: Option<IndexFinding>,
-    pub books: Books,
+    pub books: StatsTables,
     pub connections: u32,
     pub uploads: u32,
     pub draining: bool,
@@ -141,10 +142,10 @@ pub fn html(shared: &Shared) -> String {
             beyond: gate.beyond(),
             remediation: gate.facts().remediation,
         },
-        space: *shared.space.lock().unwrap_or_else(PoisonError::into_inner),
+        space: *lock(&shared.space),
         unwritable: shared.store.unwell(),
         index: shared.store.finding().cloned(),
-        books: shared.figures.look(),
+        books: shared.stats.look(),
         connections: shared.connections.load(Ordering::Acquire),
         uploads: shared.uploads.running(),
         draining: shared.draining.load(Ordering::Acquire),
@@ -183,8 +184,8 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn page(scene: &Scene) -> String {
-    let strangers = strangers(&scene.books);
-    let hosts = hosts::all(scene, &strangers);
+    let unknown_hosts = unknown_hosts(&scene.books);
+    let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
     let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
     let after = newest::uploads(scene) + &newest::refusals(scene) + &foot(scene);
@@ -193,10 +194,10 @@ fn page(scene: &Scene) -> String {
 }
 
 /// Names without an upload, in the form of hosts.
-fn strangers(books: &Books) -> Vec<(String, HostFigures)> {
-    let named = books.strangers.iter().filter_map(|refused| {
+fn unknown_hosts(books: &StatsTables) -> Vec<(String, HostStats)> {
+    let named = books.unknown_hosts.iter().filter_map(|refused| {
         let name = refused.host.as_ref()?.to_string();
-        Some((name, HostFigures::of_stranger(Some(Arc::clone(refused)))))
+        Some((name, HostStats::of_unknown_host(Some(Arc::clone(refused)))))
     });
     named.collect()
 }
@@ -232,7 +233,7 @@ fn tiles(scene: &Scene) -> String {
     let books = &scene.books;
     let today_hours = scene.now_s / HOUR_S % 24;
     let now_hour = scene.now_s / HOUR_S;
-    let today: Heap = (now_hour - today_hours.min(now_hour)..=now_hour)
+    let today: Totals = (now_hour - today_hours.min(now_hour)..=now_hour)
         .map(|hour| books.hour(hour))
         .sum();
     let newest = books.uploads.back().map(|row| {

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::receiver::figures::Figures;
 use crate::receiver::refused_upload::RefusedUpload;
+use crate::receiver::stats::Stats;
 
 fn scene(now_s: u64) -> Scene {
     Scene {
@@ -27,7 +27,7 @@ fn scene(now_s: u64) -> Scene {
         }),
         unwritable: None,
         index: None,
-        books: Figures::new(std::iter::empty()).look(),
+        books: Stats::new(std::iter::empty()).look(),
         connections: 0,
         uploads: 0,
         draining: false,

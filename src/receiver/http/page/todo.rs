@@ -9,8 +9,8 @@ use super::html::{Ago, counted, escape, names};
 use super::{HOUR_S, Scene};
 use crate::clock;
 use crate::human;
-use crate::receiver::figures::Heap;
 use crate::receiver::refusal::what_to_do;
+use crate::receiver::stats::Totals;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::version_gate::failing_words;
 use crate::wire::Source;
@@ -163,7 +163,7 @@ fn disk(scene: &Scene) -> Option<Todo> {
         ));
     }
     let hours = (0..48).map(|ago| scene.books.hour((scene.now_s / HOUR_S).saturating_sub(ago)));
-    let bytes_a_day = hours.sum::<Heap>().bytes / 2;
+    let bytes_a_day = hours.sum::<Totals>().bytes / 2;
     let days = room.checked_div(bytes_a_day).filter(|days| *days < 14);
     if let Some(days) = days {
         let state = if days < 2 { State::Bad } else { State::Warn };
@@ -274,7 +274,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
         )
     };
     if let Some(who) = named(
-        &|host| host.silent && host.figures.open_refusal().is_none(),
+        &|host| host.silent && host.stats.open_refusal().is_none(),
         &since,
     ) {
         todos.push(warn(
@@ -285,7 +285,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
             "Is it recording, and is its shipper running? <code>cis490 status</code> there shows both.",
         ));
     }
-    if let Some(who) = named(&|host| host.absent && host.figures.refused.is_none(), &bold) {
+    if let Some(who) = named(&|host| host.absent && host.stats.refused.is_none(), &bold) {
         todos.push(warn(
             format!("Configured but never seen: {who}."),
             "Set up its shipper (<code>cis490 doctor</code> there tests the path to this receiver), or remove its [[host]].",
@@ -296,7 +296,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
 
 /// Why the host's uploads are refused, if somebody has to fix it.
 fn of_reason<'a>(host: &Host<'a>) -> Option<(u16, &'a str)> {
-    let refused = host.figures.open_refusal().filter(|_| host.refused)?;
+    let refused = host.stats.open_refusal().filter(|_| host.refused)?;
     Some((refused.status, host.reason?))
 }
 

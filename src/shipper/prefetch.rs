@@ -28,7 +28,7 @@ const SLICE: Duration = Duration::from_millis(200);
 pub type Outcome = (Result<(Seal, Meta), PackFault>, Duration);
 
 /// One episode that is being packed, or was.
-pub struct Ahead {
+pub struct Prefetch {
     pub id: EpisodeId,
     shared: Arc<Shared>,
     outcome: Receiver<Outcome>,
@@ -44,9 +44,14 @@ struct Shared {
     cancelled: AtomicBool,
 }
 
-impl Ahead {
+impl Prefetch {
     /// `None` if no thread can be had: the episode is packed when it is its turn.
-    pub fn begin(root: &Root, id: &EpisodeId, made_from: Identity, stop: &Stop) -> Option<Ahead> {
+    pub fn begin(
+        root: &Root,
+        id: &EpisodeId,
+        made_from: Identity,
+        stop: &Stop,
+    ) -> Option<Prefetch> {
         let shared = Arc::new(Shared::default());
         let (tell, outcome) = mpsc::channel();
         let work = {
@@ -67,7 +72,7 @@ impl Ahead {
             }
         };
         let thread = thread::Builder::new().name("ahead".to_owned()).spawn(work);
-        Some(Ahead {
+        Some(Prefetch {
             id: id.clone(),
             shared,
             outcome,

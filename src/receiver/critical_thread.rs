@@ -14,7 +14,7 @@ pub type Pong = Box<dyn FnOnce() + Send>;
 
 /// Why the receiver stops serving.
 #[derive(Debug)]
-pub enum Stop {
+pub enum StopReason {
     /// SIGTERM or SIGINT: drain, then exit 0.
     Asked,
     /// A fault that only a restart into recovery mends: exit 1 now.
@@ -23,23 +23,23 @@ pub enum Stop {
 
 /// The one way to end the receiver, held by whoever may have to. `receiver::run` listens.
 #[derive(Clone)]
-pub struct Stopper(mpsc::Sender<Stop>);
+pub struct ShutdownHandle(mpsc::Sender<StopReason>);
 
-impl Stopper {
-    pub fn new() -> (Stopper, mpsc::Receiver<Stop>) {
+impl ShutdownHandle {
+    pub fn new() -> (ShutdownHandle, mpsc::Receiver<StopReason>) {
         let (sender, receiver) = mpsc::channel();
-        (Stopper(sender), receiver)
+        (ShutdownHandle(sender), receiver)
     }
 
     pub fn asked(&self) {
-        self.send(Stop::Asked);
+        self.send(StopReason::Asked);
     }
 
     pub fn fatal(&self, failure: Failure) {
-        self.send(Stop::Fatal(failure));
+        self.send(StopReason::Fatal(failure));
     }
 
-    fn send(&self, stop: Stop) {
+    fn send(&self, stop: StopReason) {
         // Nobody listens only when the process is ending already.
         let _ = self.0.send(stop);
     }
@@ -48,15 +48,15 @@ impl Stopper {
 /// Starts a thread whose panic is the end of the process.
 ///
 /// Errors: the system gave no thread.
-pub fn spawn_vital(
+pub fn spawn_critical(
     name: &'static str,
-    stopper: &Stopper,
+    shutdown: &ShutdownHandle,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<(), Failure> {
-    let stopper = stopper.clone();
+    let shutdown = shutdown.clone();
     let guarded = move || {
         if panic::catch_unwind(AssertUnwindSafe(body)).is_err() {
-            stopper.fatal(Failure::new(
+            shutdown.fatal(Failure::new(
                 format!("the {name} thread panicked"),
                 "the receiver restarts and recovers; please report the lines above",
             ));

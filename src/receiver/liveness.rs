@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::config::own_address;
+use super::critical_thread::{ShutdownHandle, spawn_critical};
 use super::http::Server;
-use super::vital::{Stopper, spawn_vital};
 use crate::events;
 use crate::failure::Failure;
 use crate::service;
@@ -34,7 +34,7 @@ const CONNECTIONS: &str = "connections";
 /// Starts to prove it, if systemd waits for that.
 ///
 /// Errors: the system gave no thread.
-pub fn start(server: Server, stopper: &Stopper) -> Result<(), Failure> {
+pub fn start(server: Server, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     let Some(interval) = service::beat_interval() else {
         return Ok(());
     };
@@ -43,7 +43,7 @@ pub fn start(server: Server, stopper: &Stopper) -> Result<(), Failure> {
         interval,
         cannot_connect: false,
     };
-    spawn_vital("heartbeat", stopper, move || heart.run())
+    spawn_critical("heartbeat", shutdown, move || heart.run())
 }
 
 struct Heart {

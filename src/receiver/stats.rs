@@ -14,18 +14,19 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::refused_upload::RefusedUpload;
 use crate::clock;
 use crate::names::{CommitHash, HostId};
+use crate::sync::lock;
 use crate::wire::Receipt;
 
 /// Names that are not configured and still have figures of their own.
 pub const HOSTS_MAX: usize = 256;
 /// Names that were only ever refused, of which the last refusal is kept.
-const STRANGERS_MAX: usize = 32;
+const UNKNOWN_HOSTS_MAX: usize = 32;
 /// The newest uploads and refusals that are kept.
 pub const NEWEST_MAX: usize = 10;
 /// Hours of which the uploads are kept. Far more than are shown: a clock that jumps makes hours too.
@@ -35,29 +36,29 @@ const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;
 
 /// The figures, shared by those who make them and those who show them.
-pub struct Figures {
-    books: Mutex<Books>,
-    /// [`Books::last_seq`], for coroutines.
+pub struct Stats {
+    books: Mutex<StatsTables>,
+    /// [`StatsTables::last_seq`], for coroutines.
     last_seq: AtomicU64,
 }
 
 /// Episodes and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heap {
+pub struct Totals {
     pub episodes: u64,
     pub bytes: u64,
 }
 
-impl Heap {
+impl Totals {
     pub fn add(&mut self, bytes: u64) {
         self.episodes += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
-impl std::iter::Sum for Heap {
-    fn sum<I: Iterator<Item = Heap>>(heaps: I) -> Heap {
-        heaps.fold(Heap::default(), |sum, heap| Heap {
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Totals>>(heaps: I) -> Totals {
+        heaps.fold(Totals::default(), |sum, heap| Totals {
             episodes: sum.episodes.saturating_add(heap.episodes),
             bytes: sum.bytes.saturating_add(heap.bytes),
         })
@@ -75,29 +76,29 @@ pub struct Last {
 
 /// What one host has brought.
 #[derive(Clone, Debug, Default)]
-pub struct HostFigures {
-    pub all: Heap,
+pub struct HostStats {
+    pub all: Totals,
     pub last: Option<Last>,
     /// The last refusal that was heard of, from this run or an earlier one.
     pub refused: Option<Arc<RefusedUpload>>,
     /// Since this process began.
-    pub stored: Heap,
-    pub stored_already: Heap,
-    pub refused_uploads: Heap,
+    pub stored: Totals,
+    pub stored_already: Totals,
+    pub refused_uploads: Totals,
     days: Days,
 }
 
-impl HostFigures {
+impl HostStats {
     /// Of a host that has stored nothing, and may have been refused.
-    pub fn of_stranger(refused: Option<Arc<RefusedUpload>>) -> HostFigures {
-        HostFigures {
+    pub fn of_unknown_host(refused: Option<Arc<RefusedUpload>>) -> HostStats {
+        HostStats {
             refused,
-            ..HostFigures::default()
+            ..HostStats::default()
         }
     }
 
     /// Of the UTC day that `now_s` lies in.
-    pub fn today(&self, now_s: u64) -> Heap {
+    pub fn today(&self, now_s: u64) -> Totals {
         self.days.of(now_s / DAY_S)
     }
 
@@ -134,7 +135,7 @@ pub fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bo
 
 /// The sums of the latest few days. More than one, since a clock may jump to and fro.
 #[derive(Clone, Copy, Debug, Default)]
-struct Days([(u64, Heap); 3]);
+struct Days([(u64, Totals); 3]);
 
 impl Days {
     fn add(&mut self, day: u64, bytes: u64) {
@@ -148,55 +149,55 @@ impl Days {
                 if day < *earliest {
                     return;
                 }
-                self.0[place] = (day, Heap::default());
+                self.0[place] = (day, Totals::default());
                 place
             }
         };
         self.0[place].1.add(bytes);
     }
 
-    fn of(&self, day: u64) -> Heap {
+    fn of(&self, day: u64) -> Totals {
         let found = self.0.iter().find(|(known, _)| *known == day);
-        found.map_or(Heap::default(), |(_, heap)| *heap)
+        found.map_or(Totals::default(), |(_, heap)| *heap)
     }
 }
 
 /// All figures, as they are at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Books {
-    pub hosts: HashMap<HostId, HostFigures>,
+pub struct StatsTables {
+    pub hosts: HashMap<HostId, HostStats>,
     /// Those of all names beyond [`HOSTS_MAX`], as one.
-    pub others: HostFigures,
+    pub others: HostStats,
     /// Names that have no upload, with their last refusal; the latest is last.
-    pub strangers: VecDeque<Arc<RefusedUpload>>,
-    pub all: Heap,
+    pub unknown_hosts: VecDeque<Arc<RefusedUpload>>,
+    pub all: Totals,
     /// The newest rows of the index; the newest is last.
     pub uploads: VecDeque<Receipt>,
     /// The newest refusals; the newest is last.
     pub refusals: VecDeque<Arc<RefusedUpload>>,
     /// The largest `seq` so far.
     pub last_seq: u64,
-    hours: BTreeMap<u64, Heap>,
+    hours: BTreeMap<u64, Totals>,
     unconfigured: usize,
 }
 
-impl Books {
-    fn new(configured: impl Iterator<Item = HostId>) -> Books {
-        Books {
+impl StatsTables {
+    fn new(configured: impl Iterator<Item = HostId>) -> StatsTables {
+        StatsTables {
             hosts: configured
-                .map(|host| (host, HostFigures::default()))
+                .map(|host| (host, HostStats::default()))
                 .collect(),
-            ..Books::default()
+            ..StatsTables::default()
         }
     }
 
     /// What was stored in the hour that begins at `hour * 3600` seconds since 1970.
-    pub fn hour(&self, hour: u64) -> Heap {
+    pub fn hour(&self, hour: u64) -> Totals {
         self.hours.get(&hour).copied().unwrap_or_default()
     }
 
     /// Enters a row of the index. `now_s` only tells a future from a past.
-    pub fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostFigures {
+    pub fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
         let bytes = row.bytes.unwrap_or(0);
         self.all.add(bytes);
@@ -210,8 +211,8 @@ impl Books {
         if !self.hosts.contains_key(&row.host) && self.unconfigured < HOSTS_MAX {
             self.unconfigured += 1;
             let refused = self.take_stranger(&row.host);
-            let figures = HostFigures::of_stranger(refused);
-            self.hosts.insert(row.host.clone(), figures);
+            let stats = HostStats::of_unknown_host(refused);
+            self.hosts.insert(row.host.clone(), stats);
         }
         let host = self.hosts.get_mut(&row.host).unwrap_or(&mut self.others);
         host.enter(&row, at_s, now_s);
@@ -223,10 +224,14 @@ impl Books {
     pub fn recall(&mut self, refused: Arc<RefusedUpload>) {
         match &refused.host {
             Some(host) => match self.hosts.get_mut(host) {
-                Some(figures) => figures.refused = Some(Arc::clone(&refused)),
+                Some(stats) => stats.refused = Some(Arc::clone(&refused)),
                 None => {
                     self.take_stranger(host);
-                    push(&mut self.strangers, Arc::clone(&refused), STRANGERS_MAX);
+                    push(
+                        &mut self.unknown_hosts,
+                        Arc::clone(&refused),
+                        UNKNOWN_HOSTS_MAX,
+                    );
                 }
             },
             None => self.others.refused = Some(Arc::clone(&refused)),
@@ -236,11 +241,11 @@ impl Books {
 
     fn take_stranger(&mut self, host: &HostId) -> Option<Arc<RefusedUpload>> {
         let is_it = |one: &Arc<RefusedUpload>| one.host.as_ref() == Some(host);
-        let place = self.strangers.iter().position(is_it)?;
-        self.strangers.remove(place)
+        let place = self.unknown_hosts.iter().position(is_it)?;
+        self.unknown_hosts.remove(place)
     }
 
-    fn of(&mut self, host: Option<&HostId>) -> &mut HostFigures {
+    fn of(&mut self, host: Option<&HostId>) -> &mut HostStats {
         let known = host.and_then(|host| self.hosts.get_mut(host));
         known.unwrap_or(&mut self.others)
     }
@@ -253,25 +258,25 @@ fn push<T>(queue: &mut VecDeque<T>, newest: T, length_max: usize) {
     queue.push_back(newest);
 }
 
-impl Figures {
+impl Stats {
     /// Of an empty index. Hosts that are configured are there from the beginning.
-    pub fn new(configured: impl Iterator<Item = HostId>) -> Arc<Figures> {
-        Arc::new(Figures {
-            books: Mutex::new(Books::new(configured)),
+    pub fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
+        Arc::new(Stats {
+            books: Mutex::new(StatsTables::new(configured)),
             last_seq: AtomicU64::new(0),
         })
     }
 
     /// For the one pass over the index at start.
-    pub fn fill<T>(&self, pass: impl FnOnce(&mut Books) -> T) -> T {
+    pub fn fill<T>(&self, pass: impl FnOnce(&mut StatsTables) -> T) -> T {
         let mut books = self.open();
         let done = pass(&mut books);
         self.last_seq.store(books.last_seq, Ordering::Release);
         done
     }
 
-    fn open(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, StatsTables> {
+        lock(&self.books)
     }
 
     /// These rows were added to the index, and are on the disk.
@@ -302,7 +307,7 @@ impl Figures {
         books.recall(Arc::clone(refused));
     }
 
-    pub fn look(&self) -> Books {
+    pub fn look(&self) -> StatsTables {
         self.open().clone()
     }
 }
@@ -334,13 +339,13 @@ mod tests {
         )
     }
 
-    fn host<'a>(books: &'a Books, name: &str) -> &'a HostFigures {
+    fn host<'a>(books: &'a StatsTables, name: &str) -> &'a HostStats {
         &books.hosts[&HostId::parse(name).unwrap()]
     }
 
     #[test]
     fn the_last_upload_is_by_seq_and_a_backfilled_row_is_not_the_last() {
-        let mut books = Books::new(std::iter::empty());
+        let mut books = StatsTables::new(std::iter::empty());
         books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
         books.enter(row(2, "a/2", "2026-11-23T23:10:00Z", '2'), NOW_S);
         books.enter(row(3, "a/3", "2026-01-01T00:00:00Z", '3'), NOW_S);
@@ -352,7 +357,7 @@ mod tests {
         assert_eq!(host(&books, "a").last.unwrap().seq, 5);
         assert_eq!(
             host(&books, "a").all,
-            Heap {
+            Totals {
                 episodes: 5,
                 bytes: 50
             }
@@ -368,7 +373,7 @@ mod tests {
     #[test]
     fn invented_names_take_no_memory_and_hide_nobody() {
         let configured = HostId::parse("known").unwrap();
-        let mut books = Books::new([configured].into_iter());
+        let mut books = StatsTables::new([configured].into_iter());
         books.enter(row(1, "first/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
         for seq in 2..3000 {
             books.enter(
@@ -384,15 +389,15 @@ mod tests {
         assert_eq!(host(&books, "first").all.episodes, 1);
         assert_eq!(host(&books, "known").all.episodes, 1);
         assert_eq!(
-            (books.strangers.len(), books.refusals.len()),
-            (STRANGERS_MAX, NEWEST_MAX)
+            (books.unknown_hosts.len(), books.refusals.len()),
+            (UNKNOWN_HOSTS_MAX, NEWEST_MAX)
         );
         assert_eq!(books.uploads.back().unwrap().host.as_str(), "known");
     }
 
     #[test]
     fn a_clock_that_jumps_makes_no_heap_of_hours() {
-        let mut books = Books::new(std::iter::empty());
+        let mut books = StatsTables::new(std::iter::empty());
         for hour in 0..5000 {
             let at = clock::rfc3339(
                 SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(hour * HOUR_S),
@@ -405,11 +410,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_open_until_the_host_stores_again() {
-        let mut books = Books::new(std::iter::empty());
+        let mut books = StatsTables::new(std::iter::empty());
         books.recall(refused("a", 0));
-        assert_eq!(books.strangers.len(), 1);
+        assert_eq!(books.unknown_hosts.len(), 1);
         books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
-        assert!(books.strangers.is_empty());
+        assert!(books.unknown_hosts.is_empty());
         assert!(host(&books, "a").refused.is_some());
         assert!(host(&books, "a").open_refusal().is_none());
         books.recall(refused("a", 1));

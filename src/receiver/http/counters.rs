@@ -7,7 +7,7 @@ use crate::receiver::refusal::Refusal;
 
 const REASONS: usize = Refusal::NAMES.len();
 
-pub struct Meters {
+pub struct Counters {
     /// By the place of the reason in [`Refusal::NAMES`].
     refused_uploads: [AtomicU64; REASONS],
     refused_requests: [AtomicU64; REASONS],
@@ -15,9 +15,9 @@ pub struct Meters {
     pub upload_seconds: Histogram<14>,
 }
 
-impl Meters {
-    pub fn new() -> Meters {
-        Meters {
+impl Counters {
+    pub fn new() -> Counters {
+        Counters {
             refused_uploads: [const { AtomicU64::new(0) }; REASONS],
             refused_requests: [const { AtomicU64::new(0) }; REASONS],
             upload_seconds: Histogram::new([

@@ -10,32 +10,32 @@ use crate::file_identity::FileIdentity;
 use crate::wire::Receipt;
 
 /// One file that is to be stored under its name.
-pub struct Ask {
+pub struct CommitRequest {
     /// Its row, but for the `seq`.
     pub receipt: Receipt,
-    pub wish: Wish,
+    pub placement: Placement,
     /// Where it was received. Unlinked after the answer by who commits; when that is a no, it is the
     /// asker's.
     pub incoming: Option<PathBuf>,
 }
 
-/// An [`Ask`] and the way back.
-pub struct Job {
-    ask: Ask,
+/// An [`CommitRequest`] and the way back.
+pub struct QueuedRequest {
+    ask: CommitRequest,
     /// Dropped without an answer when the process is about to end.
-    answer: SyncSender<Answer>,
+    answer: SyncSender<CommitResult>,
 }
 
-impl Ask {
-    pub fn into_job(self) -> (Job, Receiver<Answer>) {
+impl CommitRequest {
+    pub fn into_queued(self) -> (QueuedRequest, Receiver<CommitResult>) {
         let (answer, answered) = mpsc::sync_channel(1);
-        (Job { ask: self, answer }, answered)
+        (QueuedRequest { ask: self, answer }, answered)
     }
 }
 
 /// How the name comes to the file.
 #[derive(Clone, Copy, Debug)]
-pub enum Wish {
+pub enum Placement {
     /// Link it: nothing is there.
     Link,
     /// The file under the name is this one, and its bytes are the row's, synced.
@@ -44,7 +44,7 @@ pub enum Wish {
     Replace(FileIdentity),
 }
 
-pub type Answer = Result<Stored, Rejected>;
+pub type CommitResult = Result<Stored, CommitError>;
 
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -54,7 +54,7 @@ pub struct Stored {
 }
 
 #[derive(Debug)]
-pub enum Rejected {
+pub enum CommitError {
     /// Something else stands under the name than the wish says: look what, and wish again.
     LookAgain,
     /// Other bytes have a row under this name.
@@ -63,21 +63,21 @@ pub enum Rejected {
     Fault(io::Error),
 }
 
-impl Rejected {
-    pub fn of(error: io::Error) -> Rejected {
+impl CommitError {
+    pub fn of(error: io::Error) -> CommitError {
         match durable::is_full(&error) {
-            true => Rejected::Full,
-            false => Rejected::Fault(error),
+            true => CommitError::Full,
+            false => CommitError::Fault(error),
         }
     }
 
     /// The same for another job.
-    pub fn again(&self) -> Rejected {
+    pub fn again(&self) -> CommitError {
         match self {
-            Rejected::LookAgain => Rejected::LookAgain,
-            Rejected::Taken => Rejected::Taken,
-            Rejected::Full => Rejected::Full,
-            Rejected::Fault(error) => Rejected::Fault(error_again(error)),
+            CommitError::LookAgain => CommitError::LookAgain,
+            CommitError::Taken => CommitError::Taken,
+            CommitError::Full => CommitError::Full,
+            CommitError::Fault(error) => CommitError::Fault(error_again(error)),
         }
     }
 }
@@ -91,23 +91,23 @@ fn error_again(error: &io::Error) -> io::Error {
 }
 
 /// The jobs of one name in a batch: the first, and those that share its fate.
-pub struct Group {
-    first: Job,
-    echoes: Vec<Job>,
+pub struct SameName {
+    first: QueuedRequest,
+    later: Vec<QueuedRequest>,
 }
 
-impl Group {
+impl SameName {
     /// In order of arrival.
-    pub fn of(batch: Vec<Job>) -> Vec<Group> {
+    pub fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
         let mut places = HashMap::new();
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<SameName> = Vec::new();
         for job in batch {
             let place = *places.entry(job.ask.receipt.slot()).or_insert(groups.len());
             match groups.get_mut(place) {
-                Some(group) => group.echoes.push(job),
-                None => groups.push(Group {
+                Some(group) => group.later.push(job),
+                None => groups.push(SameName {
                     first: job,
-                    echoes: Vec::new(),
+                    later: Vec::new(),
                 }),
             }
         }
@@ -115,7 +115,7 @@ impl Group {
     }
 
     /// What is done for all of them.
-    pub fn ask(&self) -> &Ask {
+    pub fn ask(&self) -> &CommitRequest {
         &self.first.ask
     }
 
@@ -126,10 +126,10 @@ impl Group {
             receipt: receipt.clone(),
             fresh,
         };
-        for echo in self.echoes {
-            match echo.ask.receipt.sha256 == receipt.sha256 {
-                true => finished.extend(echo.accept(stored(false))),
-                false => echo.send(Err(Rejected::Taken)),
+        for one in self.later {
+            match one.ask.receipt.sha256 == receipt.sha256 {
+                true => finished.extend(one.accept(stored(false))),
+                false => one.send(Err(CommitError::Taken)),
             }
         }
         finished.extend(self.first.accept(stored(fresh)));
@@ -137,28 +137,28 @@ impl Group {
     }
 
     /// Tells all that the first is not stored.
-    pub fn reject(self, why: Rejected) {
-        for echo in self.echoes {
+    pub fn reject(self, why: CommitError) {
+        for one in self.later {
             let fate = match why {
                 // Its bytes may be those of the row.
-                Rejected::Taken if echo.ask.receipt.sha256 != self.first.ask.receipt.sha256 => {
-                    Rejected::LookAgain
+                CommitError::Taken if one.ask.receipt.sha256 != self.first.ask.receipt.sha256 => {
+                    CommitError::LookAgain
                 }
                 _ => why.again(),
             };
-            echo.send(Err(fate));
+            one.send(Err(fate));
         }
         self.first.send(Err(why));
     }
 }
 
-impl Job {
+impl QueuedRequest {
     fn accept(self, stored: Stored) -> Option<PathBuf> {
         self.send(Ok(stored));
         self.ask.incoming
     }
 
-    fn send(&self, answer: Answer) {
+    fn send(&self, answer: CommitResult) {
         // Each asker takes exactly one answer, and one that has gone needs none.
         let _ = self.answer.try_send(answer);
     }
@@ -168,54 +168,55 @@ impl Job {
 mod tests {
     use super::*;
 
-    fn job(episode: &str, digit: &str) -> (Job, Receiver<Answer>) {
+    fn job(episode: &str, digit: &str) -> (QueuedRequest, Receiver<CommitResult>) {
         let text = format!(
             r#"{{"host":"a","episode":"{episode}","sha256":"{}"}}"#,
             digit.repeat(64)
         );
-        let ask = Ask {
+        let ask = CommitRequest {
             receipt: serde_json::from_str(&text).unwrap(),
-            wish: Wish::Link,
+            placement: Placement::Link,
             incoming: Some(PathBuf::from(format!("{episode}{digit}"))),
         };
-        ask.into_job()
+        ask.into_queued()
     }
 
     #[test]
     fn a_second_of_the_name_shares_the_first_ones_fate() {
-        let (jobs, answers): (Vec<_>, Vec<_>) =
+        let (commit_request, answers): (Vec<_>, Vec<_>) =
             [job("x", "1"), job("y", "1"), job("x", "1"), job("x", "2")]
                 .into_iter()
                 .unzip();
-        let mut groups = Group::of(jobs);
+        let mut groups = SameName::of(commit_request);
         assert_eq!(groups.len(), 2);
         let y = groups.pop().unwrap();
         let x = groups.pop().unwrap();
         let receipt = x.ask().receipt.clone();
         let finished = x.accept(&receipt, true);
         assert_eq!(finished, [PathBuf::from("x1"), PathBuf::from("x1")]);
-        y.reject(Rejected::Full);
+        y.reject(CommitError::Full);
         let told: Vec<_> = answers
             .iter()
             .map(|answer| answer.recv().unwrap())
             .collect();
         assert!(matches!(&told[0], Ok(Stored { fresh: true, .. })));
-        assert!(matches!(&told[1], Err(Rejected::Full)));
+        assert!(matches!(&told[1], Err(CommitError::Full)));
         assert!(matches!(&told[2], Ok(Stored { fresh: false, .. })));
-        assert!(matches!(&told[3], Err(Rejected::Taken)));
+        assert!(matches!(&told[3], Err(CommitError::Taken)));
     }
 
     #[test]
     fn a_rejected_first_takes_the_others_along() {
         for (why, of_same, of_other) in [
-            (Rejected::Full, "Full", "Full"),
-            (Rejected::LookAgain, "LookAgain", "LookAgain"),
-            (Rejected::Taken, "Taken", "LookAgain"),
+            (CommitError::Full, "Full", "Full"),
+            (CommitError::LookAgain, "LookAgain", "LookAgain"),
+            (CommitError::Taken, "Taken", "LookAgain"),
         ] {
-            let (jobs, answers): (Vec<_>, Vec<_>) = [job("x", "1"), job("x", "1"), job("x", "2")]
-                .into_iter()
-                .unzip();
-            Group::of(jobs).pop().unwrap().reject(why);
+            let (commit_request, answers): (Vec<_>, Vec<_>) =
+                [job("x", "1"), job("x", "1"), job("x", "2")]
+                    .into_iter()
+                    .unzip();
+            SameName::of(commit_request).pop().unwrap().reject(why);
             let told = |n: usize| format!("{:?}", answers[n].recv().unwrap().unwrap_err());
             assert_eq!(
                 (told(1), told(2)),

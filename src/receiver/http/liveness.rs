@@ -4,15 +4,15 @@ use std::sync::atomic::Ordering;
 
 use super::{Server, Shared, TOLD_BEYOND_CAP};
 use crate::human::counted;
-use crate::receiver::vital::Pong;
+use crate::receiver::critical_thread::Pong;
 
 impl Server {
     /// Asks the threads that all requests share; each calls what `pong` makes for its name. The
     /// names.
     pub fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "committer", "gate-timer"];
-        let [clerks, committer, gate_timer] = parts.map(pong);
-        self.shared.clerks.ping(clerks);
+        let [blocking, committer, gate_timer] = parts.map(pong);
+        self.shared.blocking.ping(blocking);
         self.shared.store.ping(committer);
         self.shared.gate.ping(gate_timer);
         parts.to_vec()

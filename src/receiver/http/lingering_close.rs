@@ -21,9 +21,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Phase};
-use super::crowd::{Place, Places};
+use super::fair_limiter::{FairLimiter, Permit};
 use crate::failure::Failure;
-use crate::receiver::vital::{self, Stopper};
+use crate::receiver::critical_thread::{self, ShutdownHandle};
 use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -55,7 +55,7 @@ struct Closing {
 
 /// A body that is drained to its end.
 struct Long {
-    _place: Place,
+    _permit: Permit,
     until: Instant,
     /// When the present window of the minimum rate ends, and what had been drained when it began.
     window_end: Instant,
@@ -65,31 +65,34 @@ struct Long {
 /// What is the same for all closings.
 struct Bounds {
     bytes_per_second_min: u64,
-    places: Arc<Places>,
+    limiter: Arc<FairLimiter>,
     /// The receiver stops: no body is worth a wait.
     stops: AtomicBool,
 }
 
-pub struct Closer {
+pub struct LingeringClose {
     closings: mpsc::Sender<Closing>,
     bounds: Arc<Bounds>,
 }
 
-impl Closer {
+impl LingeringClose {
     /// `bytes_per_second_min` is how fast a body must come that is drained to its end.
-    pub fn start(bytes_per_second_min: u64, stopper: &Stopper) -> Result<Closer, Failure> {
+    pub fn start(
+        bytes_per_second_min: u64,
+        shutdown: &ShutdownHandle,
+    ) -> Result<LingeringClose, Failure> {
         let (sender, arrivals) = mpsc::channel();
         let bounds = Arc::new(Bounds {
             bytes_per_second_min: bytes_per_second_min.max(1),
-            places: Places::new(LONG_DRAINS),
+            limiter: FairLimiter::new(LONG_DRAINS),
             stops: AtomicBool::new(false),
         });
-        let closer = Closer {
+        let lingering_close = LingeringClose {
             closings: sender,
             bounds: Arc::clone(&bounds),
         };
-        vital::spawn_vital("closer", stopper, move || drain_all(&arrivals, &bounds))?;
-        Ok(closer)
+        critical_thread::spawn_critical("closer", shutdown, move || drain_all(&arrivals, &bounds))?;
+        Ok(lingering_close)
     }
 
     /// From here on no body is drained to its end: a stop does not wait for those.
@@ -206,11 +209,11 @@ impl Closing {
         if self.drained_bytes < least || self.drained_bytes >= self.body_bytes || bounds.stop() {
             return false;
         }
-        let Ok(place) = bounds.places.take(self.connection.peer()) else {
+        let Ok(permit) = bounds.limiter.take(self.connection.peer()) else {
             return false;
         };
         self.long = Some(Long {
-            _place: place,
+            _permit: permit,
             until: now + LONG_DRAIN_TIME_MAX,
             window_end: now + RATE_WINDOW,
             drained_before: self.drained_bytes,

@@ -12,33 +12,34 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use super::commit_request::QueuedRequest;
 use super::committer::{Committer, Finished};
-use super::jobs::Job;
 use crate::failure::Failure;
-use crate::receiver::vital::{Pong, Stopper, spawn_vital};
+use crate::receiver::critical_thread::{Pong, ShutdownHandle, spawn_critical};
+use crate::sync::lock;
 
 /// Uploads that are committed together at most. There are seldom more under way.
 const BATCH_MAX: usize = 256;
 
 /// The committer and its thread. Dropping this waits for the thread's end.
-pub struct Turns {
-    table: Arc<Table>,
+pub struct CommitQueue {
+    shared: Arc<Shared>,
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
-struct Table {
+struct Shared {
     state: Mutex<State>,
     /// The committer's thread has something to do.
     called: Condvar,
     /// The committer was put back, or will never be.
     returned: Condvar,
-    stopper: Stopper,
+    shutdown: ShutdownHandle,
 }
 
 struct State {
     /// Not here while somebody commits.
     committer: Option<Committer>,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<QueuedRequest>,
     pings: Vec<Pong>,
     /// The index is to be looked at.
     is_look_due: bool,
@@ -49,16 +50,19 @@ struct State {
 }
 
 /// One batch's right to commit.
-struct Turn<'a> {
-    table: &'a Table,
+struct CommitTurn<'a> {
+    shared: &'a Shared,
     committer: Option<Committer>,
 }
 
-impl Turns {
+impl CommitQueue {
     /// Errors: the system gave no thread.
-    pub fn start(mut committer: Committer, stopper: &Stopper) -> Result<Turns, Failure> {
+    pub fn start(
+        mut committer: Committer,
+        shutdown: &ShutdownHandle,
+    ) -> Result<CommitQueue, Failure> {
         committer.start_syncer();
-        let table = Arc::new(Table {
+        let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 committer: Some(committer),
                 waiting: VecDeque::new(),
@@ -69,53 +73,53 @@ impl Turns {
             }),
             called: Condvar::new(),
             returned: Condvar::new(),
-            stopper: stopper.clone(),
+            shutdown: shutdown.clone(),
         });
         let (alive, ended) = mpsc::channel::<()>();
-        let for_thread = Arc::clone(&table);
-        spawn_vital("committer", stopper, move || {
+        let for_thread = Arc::clone(&shared);
+        spawn_critical("committer", shutdown, move || {
             let _alive = alive;
             for_thread.serve();
         })?;
-        Ok(Turns {
-            table,
+        Ok(CommitQueue {
+            shared,
             ended: Mutex::new(ended),
         })
     }
 
     /// Commits the job and answers it; here if it `is_only`, as no other can share its syncs, and then
     /// the caller tidies up. Without an answer the process is about to end.
-    pub fn commit(&self, job: Job, is_only: bool) -> Finished {
-        let mut state = self.table.lock();
+    pub fn commit(&self, job: QueuedRequest, is_only: bool) -> Finished {
+        let mut state = self.shared.lock();
         if state.is_over {
             return Finished::default();
         }
         let here = is_only && !state.is_called();
         if let Some(committer) = state.committer.take_if(|_| here) {
             drop(state);
-            return self.table.turn(committer).commit(vec![job]);
+            return self.shared.turn(committer).commit(vec![job]);
         }
         state.waiting.push_back(job);
         // Whoever commits now looks here at the end of that.
         if state.committer.is_some() {
-            self.table.called.notify_one();
+            self.shared.called.notify_one();
         }
         Finished::default()
     }
 
     /// Has the committer's thread look at the index, between two batches.
     pub fn look(&self) {
-        self.table.lock().is_look_due = true;
-        self.table.called.notify_one();
+        self.shared.lock().is_look_due = true;
+        self.shared.called.notify_one();
     }
 
     /// Commits nothing more, and notes where the index ends. Waits for the batch under way, which is
     /// left to recovery if it takes longer than `patience`.
     pub fn close(&self, patience: Duration) {
-        let state = self.table.end();
+        let state = self.shared.end();
         let is_away = |state: &mut State| state.committer.is_none() && !state.is_lost;
         let waited = self
-            .table
+            .shared
             .returned
             .wait_timeout_while(state, patience, is_away);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -126,28 +130,28 @@ impl Turns {
 
     /// The committer's thread calls it when nobody commits.
     pub fn ping(&self, pong: Pong) {
-        self.table.lock().pings.push(pong);
-        self.table.called.notify_one();
+        self.shared.lock().pings.push(pong);
+        self.shared.called.notify_one();
     }
 }
 
-impl Drop for Turns {
+impl Drop for CommitQueue {
     fn drop(&mut self) {
-        drop(self.table.end());
+        drop(self.shared.end());
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: this returns when the thread drops its end.
         let _ = ended.recv();
     }
 }
 
-impl Table {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    fn turn(&self, committer: Committer) -> Turn<'_> {
-        Turn {
-            table: self,
+    fn turn(&self, committer: Committer) -> CommitTurn<'_> {
+        CommitTurn {
+            shared: self,
             committer: Some(committer),
         }
     }
@@ -196,8 +200,8 @@ impl State {
     }
 }
 
-impl Turn<'_> {
-    fn commit(mut self, batch: Vec<Job>) -> Finished {
+impl CommitTurn<'_> {
+    fn commit(mut self, batch: Vec<QueuedRequest>) -> Finished {
         // The thread was called to answer pings or to look.
         if batch.is_empty() {
             return Finished::default();
@@ -220,31 +224,31 @@ impl Turn<'_> {
             }
             Err(failure) => {
                 committer.note_end();
-                self.table.stopper.fatal(failure);
+                self.shared.shutdown.fatal(failure);
                 None
             }
         }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for CommitTurn<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.committer = None;
-            self.table.stopper.fatal(Failure::new(
+            self.shared.shutdown.fatal(Failure::new(
                 "the committer panicked",
                 "the receiver restarts and recovers; please report the lines above",
             ));
         }
         let Some(committer) = self.committer.take() else {
-            self.table.end().is_lost = true;
-            return self.table.returned.notify_all();
+            self.shared.end().is_lost = true;
+            return self.shared.returned.notify_all();
         };
-        let mut state = self.table.lock();
+        let mut state = self.shared.lock();
         state.committer = Some(committer);
-        self.table.returned.notify_all();
+        self.shared.returned.notify_all();
         if state.is_called() {
-            self.table.called.notify_one();
+            self.shared.called.notify_one();
         }
     }
 }
@@ -262,72 +266,77 @@ mod tests {
     use super::*;
     use crate::names::Sha256Digest;
     use crate::receiver::Claim;
+    use crate::receiver::critical_thread::StopReason;
     use crate::receiver::data_dir::DataDir;
-    use crate::receiver::figures::Figures;
+    use crate::receiver::stats::Stats;
+    use crate::receiver::store::commit_request::{
+        CommitError, CommitRequest, CommitResult, Placement,
+    };
     use crate::receiver::store::condition::Condition;
     use crate::receiver::store::index::Index;
-    use crate::receiver::store::jobs::{Answer, Ask, Rejected, Wish};
     use crate::receiver::store::layout::Layout;
     use crate::receiver::store::sequence::Sequence;
     use crate::receiver::store::testing::Folder;
-    use crate::receiver::store::{Store, threshold};
-    use crate::receiver::vital::Stop;
+    use crate::receiver::store::{Store, store_dir};
     use crate::wire::Slot;
 
-    fn turns(folder: &Folder) -> (Turns, Receiver<Stop>) {
+    fn commit_queue(folder: &Folder) -> (CommitQueue, Receiver<StopReason>) {
         let layout = Layout::new(folder.path());
         fs::write(layout.index(), "").unwrap();
-        let figures = Figures::new(std::iter::empty());
-        let (index, mut tail) = Index::open(&layout, &figures).unwrap();
+        let stats = Stats::new(std::iter::empty());
+        let (index, mut tail) = Index::open(&layout, &stats).unwrap();
         let home = DataDir::open(folder.path()).unwrap();
         let sequence = Sequence::open(&home, &layout, true, &mut tail).unwrap();
         let condition = Condition::new(layout.clone(), home);
         let index = Arc::new(index);
-        let committer = Committer::new(layout, index, tail, sequence, condition, figures);
-        let (stopper, stops) = Stopper::new();
-        (Turns::start(committer, &stopper).unwrap(), stops)
+        let committer = Committer::new(layout, index, tail, sequence, condition, stats);
+        let (shutdown, stops) = ShutdownHandle::new();
+        (CommitQueue::start(committer, &shutdown).unwrap(), stops)
     }
 
     /// A job that is answered with a fault: it brings no file along.
-    fn job() -> (Job, Receiver<Answer>) {
+    fn job() -> (QueuedRequest, Receiver<CommitResult>) {
         let digest = "1".repeat(64);
         let text = format!(r#"{{"host":"a","episode":"x","sha256":"{digest}"}}"#);
-        let ask = Ask {
+        let ask = CommitRequest {
             receipt: serde_json::from_str(&text).unwrap(),
-            wish: Wish::Link,
+            placement: Placement::Link,
             incoming: None,
         };
-        ask.into_job()
+        ask.into_queued()
     }
 
     #[test]
     fn an_upload_alone_is_answered_when_it_has_committed() {
         let folder = Folder::new("turns");
-        let (turns, _stops) = turns(&folder);
+        let (commit_queue, _stops) = commit_queue(&folder);
         let (job, answered) = job();
-        turns.commit(job, true).tidy();
-        assert!(matches!(answered.try_recv(), Ok(Err(Rejected::Fault(_)))));
+        commit_queue.commit(job, true).tidy();
+        assert!(matches!(
+            answered.try_recv(),
+            Ok(Err(CommitError::Fault(_)))
+        ));
     }
 
     #[test]
     fn what_comes_meanwhile_is_taken_by_the_thread_afterwards() {
         let folder = Folder::new("turns");
-        let (turns, _stops) = turns(&folder);
-        let committer = turns.table.lock().committer.take().unwrap();
-        let turn = turns.table.turn(committer);
-        let (jobs, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| job()).unzip();
-        for (job, is_only) in jobs.into_iter().zip([true, false, true]) {
-            turns.commit(job, is_only).tidy();
+        let (commit_queue, _stops) = commit_queue(&folder);
+        let committer = commit_queue.shared.lock().committer.take().unwrap();
+        let turn = commit_queue.shared.turn(committer);
+        let (commit_request, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| job()).unzip();
+        for (job, is_only) in commit_request.into_iter().zip([true, false, true]) {
+            commit_queue.commit(job, is_only).tidy();
         }
         let (pong, ponged) = mpsc::channel();
-        turns.ping(Box::new(move || pong.send(()).unwrap()));
+        commit_queue.ping(Box::new(move || pong.send(()).unwrap()));
         assert!(ponged.try_recv().is_err());
         assert!(answers.iter().all(|answer| answer.try_recv().is_err()));
         drop(turn);
         let patience = Duration::from_secs(60);
         for answer in answers {
             let answer = answer.recv_timeout(patience);
-            assert!(matches!(answer, Ok(Err(Rejected::Fault(_)))));
+            assert!(matches!(answer, Ok(Err(CommitError::Fault(_)))));
         }
         ponged.recv_timeout(patience).unwrap();
     }
@@ -336,10 +345,10 @@ mod tests {
     #[test]
     fn without_an_answer_the_name_in_incoming_stays() {
         let folder = Folder::new("turns");
-        threshold::make(folder.path()).unwrap();
-        let (stopper, _stops) = Stopper::new();
-        let figures = Figures::new(std::iter::empty());
-        let store = Store::open(folder.path(), 0, &stopper, Path::new("x.toml"), figures).unwrap();
+        store_dir::make(folder.path()).unwrap();
+        let (shutdown, _stops) = ShutdownHandle::new();
+        let stats = Stats::new(std::iter::empty());
+        let store = Store::open(folder.path(), 0, &shutdown, Path::new("x.toml"), stats).unwrap();
         let claim = Claim {
             slot: Slot::parse("a/x").unwrap(),
             commit: None,
@@ -352,31 +361,31 @@ mod tests {
                 .unwrap()
                 .count()
         };
-        let mut arrival = store.begin(claim, None).unwrap();
-        arrival.buffer().unwrap()[0] = b'x';
-        arrival.advance(1).unwrap();
+        let mut upload = store.begin(claim, None).unwrap();
+        upload.buffer().unwrap()[0] = b'x';
+        upload.advance(1).unwrap();
         assert_eq!(incoming(), 1);
-        drop(store.turns.table.end());
-        assert!(arrival.publish().is_err());
+        drop(store.commit_queue.shared.end());
+        assert!(upload.publish().is_err());
         assert_eq!(incoming(), 1);
     }
 
     #[test]
     fn a_panic_while_committing_is_the_end() {
         let folder = Folder::new("turns");
-        let (turns, stops) = turns(&folder);
+        let (commit_queue, stops) = commit_queue(&folder);
         let (job_1, answer_1) = job();
         let (job_2, answer_2) = job();
         let committing = || {
-            let committer = turns.table.lock().committer.take().unwrap();
-            let _turn = turns.table.turn(committer);
-            turns.commit(job_1, true).tidy();
+            let committer = commit_queue.shared.lock().committer.take().unwrap();
+            let _turn = commit_queue.shared.turn(committer);
+            commit_queue.commit(job_1, true).tidy();
             panic!("a test's");
         };
         assert!(panic::catch_unwind(AssertUnwindSafe(committing)).is_err());
         assert!(answer_1.recv().is_err());
-        assert!(matches!(stops.recv(), Ok(Stop::Fatal(_))));
-        turns.commit(job_2, true).tidy();
+        assert!(matches!(stops.recv(), Ok(StopReason::Fatal(_))));
+        commit_queue.commit(job_2, true).tidy();
         assert!(answer_2.recv().is_err());
     }
 }

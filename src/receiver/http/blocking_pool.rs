@@ -4,27 +4,28 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::failure::Failure;
-use crate::receiver::vital::{self, Pong, Stopper};
+use crate::receiver::critical_thread::{self, Pong, ShutdownHandle};
+use crate::sync::lock;
 
 /// Enough that one look at a slow disk does not hold up the rest.
 const CLERKS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-pub struct Clerks(mpsc::Sender<Job>);
+pub struct BlockingPool(mpsc::Sender<Job>);
 
-impl Clerks {
-    pub fn start(stopper: &Stopper) -> Result<Clerks, Failure> {
+impl BlockingPool {
+    pub fn start(shutdown: &ShutdownHandle) -> Result<BlockingPool, Failure> {
         let (sender, receiver) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(receiver));
         for _ in 0..CLERKS {
             let jobs = Arc::clone(&jobs);
-            vital::spawn_vital("clerk", stopper, move || work(&jobs))?;
+            critical_thread::spawn_critical("clerk", shutdown, move || work(&jobs))?;
         }
-        Ok(Clerks(sender))
+        Ok(BlockingPool(sender))
     }
 
     /// The answer of `question`, found on a plain thread while this coroutine waits. `None` if it
@@ -42,7 +43,7 @@ impl Clerks {
     }
 }
 
-impl Clerks {
+impl BlockingPool {
     /// A clerk that is free calls it.
     pub fn ping(&self, pong: Pong) {
         // Without clerks the process is ending.
@@ -53,7 +54,7 @@ impl Clerks {
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // The lock is held while waiting: the clerks queue for the queue.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(jobs).recv();
         match job {
             Ok(job) => drop(panic::catch_unwind(AssertUnwindSafe(job))),
             Err(_) => return,

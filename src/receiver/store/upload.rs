@@ -3,7 +3,7 @@
 //!     in one block   create(X)            write  attribute  fsync(X)  the committer's order
 //!     larger         create(X)  allocate  write  attribute  fsync(X)  the committer's order
 //!
-//! 1. Owning an `Arrival` is owning its file and its share of the disk; dropping it returns both.
+//! 1. Owning an `Upload` is owning its file and its share of the disk; dropping it returns both.
 //!    One clean-up for every way out.
 //! 2. What is published has the stated length and digest; a body that ended early is an error, never
 //!    a small file.
@@ -19,11 +19,11 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
+use super::commit_request::{CommitError, CommitRequest, CommitResult, Placement};
 use super::committer::Finished;
-use super::existing::{self, Examined};
-use super::jobs::{Answer, Ask, Rejected, Wish};
 use super::layout::relative_tarball;
-use super::space::Promise;
+use super::space::Reservation;
+use super::stored_file::{self, Examined};
 use super::writer::{self, Filled, Writer};
 use super::{ATTRIBUTE, Published, Store, StoreError};
 use crate::names::Sha256Digest;
@@ -34,12 +34,12 @@ use crate::{clock, durable, events};
 /// How often we look again at a name that keeps changing before that is our fault.
 const LOOKS_MAX: u32 = 8;
 
-pub struct Arrival {
+pub struct Upload {
     store: Arc<Store>,
     claim: Claim,
     place: Option<GatePlace>,
     file: Arc<File>,
-    incoming: Incoming,
+    incoming: PartialFile,
     writer: Writer,
     hasher: Sha256,
     /// Bytes of the body that were taken so far.
@@ -51,9 +51,9 @@ pub struct Arrival {
 }
 
 /// The file's name, removed when dropped. Not here while somebody commits the file, nor after.
-struct Incoming(Option<PathBuf>);
+struct PartialFile(Option<PathBuf>);
 
-impl Drop for Incoming {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         let Some(path) = &self.0 else { return };
         if let Err(error) = durable::unlink(path) {
@@ -62,21 +62,21 @@ impl Drop for Incoming {
     }
 }
 
-impl Arrival {
+impl Upload {
     /// Takes the space, and makes the file. Called by `Store::begin`.
     pub(super) fn begin(
         store: &Arc<Store>,
         claim: Claim,
         place: Option<GatePlace>,
-    ) -> Result<Arrival, StoreError> {
-        let begun = open_incoming(store, &claim).and_then(|(file, incoming, promise)| {
+    ) -> Result<Upload, StoreError> {
+        let begun = open_incoming(store, &claim).and_then(|(file, incoming, reservation)| {
             let path = incoming.0.as_deref().unwrap_or(store.data_dir());
-            let writer = Writer::new(file.clone(), path, claim.bytes, promise)?;
+            let writer = Writer::new(file.clone(), path, claim.bytes, reservation)?;
             Ok((file, incoming, writer))
         });
         let (file, incoming, writer) =
             begun.map_err(|error| fault_of_incoming(store, &claim, "begin an upload", error))?;
-        Ok(Arrival {
+        Ok(Upload {
             share: store.buffers.open(),
             store: store.clone(),
             claim,
@@ -113,7 +113,7 @@ impl Arrival {
         Ok(&mut room[..end])
     }
 
-    /// The first `count` bytes of [`Arrival::buffer`] were filled.
+    /// The first `count` bytes of [`Upload::buffer`] were filled.
     pub fn advance(&mut self, count: usize) -> Result<(), StoreError> {
         let Some(block) = &self.filling else {
             return Ok(());
@@ -216,9 +216,9 @@ impl Arrival {
 
     /// Asks the committer until the wish fits what stands under the name.
     fn settle(mut self, receipt: Receipt) -> Result<(Published, Finished), StoreError> {
-        let (mut receipt, mut wish) = (receipt, Wish::Link);
+        let (mut receipt, mut placement) = (receipt, Placement::Link);
         for _ in 0..LOOKS_MAX {
-            let (answer, finished) = self.commit(&receipt, wish)?;
+            let (answer, finished) = self.commit(&receipt, placement)?;
             match answer {
                 Ok(stored) => {
                     self.store.condition.went_through();
@@ -228,10 +228,10 @@ impl Arrival {
                     };
                     return Ok((published, finished));
                 }
-                Err(Rejected::LookAgain) => (receipt, wish) = self.look(receipt)?,
-                Err(Rejected::Taken) => return Err(StoreError::Taken),
-                Err(Rejected::Full) => return Err(StoreError::Full),
-                Err(Rejected::Fault(error)) => {
+                Err(CommitError::LookAgain) => (receipt, placement) = self.look(receipt)?,
+                Err(CommitError::Taken) => return Err(StoreError::Taken),
+                Err(CommitError::Full) => return Err(StoreError::Full),
+                Err(CommitError::Fault(error)) => {
                     return Err(fault(&self.claim, "store the episode", error));
                 }
             }
@@ -240,17 +240,21 @@ impl Arrival {
         Err(fault(&self.claim, "store the episode", error))
     }
 
-    fn commit(&mut self, receipt: &Receipt, wish: Wish) -> Result<(Answer, Finished), StoreError> {
+    fn commit(
+        &mut self,
+        receipt: &Receipt,
+        placement: Placement,
+    ) -> Result<(CommitResult, Finished), StoreError> {
         // Whoever commits has the name meanwhile: without an answer, be it by a panic, the process
         // ends, and whether the episode was stored is for recovery to see.
         let incoming = self.incoming.0.take();
-        let ask = Ask {
+        let ask = CommitRequest {
             receipt: receipt.clone(),
-            wish,
+            placement,
             incoming: incoming.clone(),
         };
-        let (job, answered) = ask.into_job();
-        let finished = self.store.turns.commit(job, self.share.is_only());
+        let (job, answered) = ask.into_queued();
+        let finished = self.store.commit_queue.commit(job, self.share.is_only());
         let answer = answered.recv().map_err(|_| {
             let error = io::Error::other("the committer has stopped");
             fault(&self.claim, "store the episode", error)
@@ -263,30 +267,30 @@ impl Arrival {
 
     /// A file stands under the name: reads all of it, here and not in the committer, and says what
     /// is to be done about it, and under which row.
-    fn look(&self, receipt: Receipt) -> Result<(Receipt, Wish), StoreError> {
+    fn look(&self, receipt: Receipt) -> Result<(Receipt, Placement), StoreError> {
         let tarball = self.store.layout.tarball(&self.claim.slot);
-        let found = existing::examine(&tarball, |_| ())
+        let found = stored_file::examine(&tarball, |_| ())
             .map_err(|error| fault(&self.claim, "read what is stored under the name", error))?;
         let Some(found) = found else {
-            return Ok((receipt, Wish::Link));
+            return Ok((receipt, Placement::Link));
         };
         let of_reading = |error| fault(&self.claim, "read what is stored under the name", error);
         if found.sha256 == self.claim.sha256 {
             let receipt = self.vouch(&found, receipt);
             return receipt
-                .map(|receipt| (receipt, Wish::Keep(found.identity)))
+                .map(|receipt| (receipt, Placement::Keep(found.identity)))
                 .map_err(|error| fault(&self.claim, "sync what is stored under the name", error));
         }
         // Only its own row, or without one its own receipt, can say that a stored file is damaged. What
         // any row is of is not.
         let mut rows = self.store.rows_of(&self.claim.slot).map_err(of_reading)?;
         if rows.is_empty() {
-            let own = existing::own_receipt(&found.file, &self.claim.slot);
+            let own = stored_file::own_receipt(&found.file, &self.claim.slot);
             rows.extend(own.map_err(of_reading)?);
         }
         let is_of = |digest| rows.iter().any(|row| row.sha256 == digest);
         if is_of(self.claim.sha256) && !is_of(found.sha256) {
-            return Ok((receipt, Wish::Replace(found.identity)));
+            return Ok((receipt, Placement::Replace(found.identity)));
         }
         Err(StoreError::Taken)
     }
@@ -298,34 +302,37 @@ impl Arrival {
     /// Makes sure of a file that has our bytes. If it carries a receipt, that was the first.
     fn vouch(&self, found: &Examined, receipt: Receipt) -> io::Result<Receipt> {
         durable::sync_file(&found.file)?;
-        let carried = existing::carried_receipt(&found.file, &self.claim.slot)?;
+        let carried = stored_file::carried_receipt(&found.file, &self.claim.slot)?;
         let first = carried.filter(|carried| carried.sha256 == receipt.sha256);
         Ok(first.unwrap_or(receipt))
     }
 }
 
-impl Drop for Arrival {
+impl Drop for Upload {
     fn drop(&mut self) {
         // The writing thread ends before the file's name goes: nothing of this upload lives on.
         let _ = self.writer.finish();
     }
 }
 
-fn open_incoming(store: &Store, claim: &Claim) -> io::Result<(Arc<File>, Incoming, Promise)> {
+fn open_incoming(
+    store: &Store,
+    claim: &Claim,
+) -> io::Result<(Arc<File>, PartialFile, Reservation)> {
     // Its own write says at once that the disk or a quota is full: fallocate would say it no sooner
     // than a moment before, and costs a fifth of small uploads.
     if writer::is_written_at_once(claim.bytes) {
-        let promise = store.allowance.promise(claim.bytes)?;
+        let reservation = store.space_budget.reserve(claim.bytes)?;
         let (path, file) = create(store, claim)?;
-        return Ok((Arc::new(file), Incoming(Some(path)), promise));
+        return Ok((Arc::new(file), PartialFile(Some(path)), reservation));
     }
-    let mut incoming = Incoming(None);
-    let (file, promise) = store.allowance.take(claim.bytes, || {
+    let mut incoming = PartialFile(None);
+    let (file, reservation) = store.space_budget.take(claim.bytes, || {
         let (path, file) = create(store, claim)?;
         incoming.0 = Some(path);
         Ok(file)
     })?;
-    Ok((Arc::new(file), incoming, promise))
+    Ok((Arc::new(file), incoming, reservation))
 }
 
 /// A name that no other upload has, and no left-over that recovery could not remove.

@@ -1,0 +1,113 @@
+//! Permits for uploads, and for requests that wait for the gate, so that no peer takes them all.
+//!
+//! One address may have at most as many permits as are left. So the first greedy address gets half of
+//! them, the next half of the rest; an address without one gets in as long as any is left. An
+//! upload under way is never ended for another's sake: it may be large, and would begin again from nothing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use crate::sync::lock;
+
+/// Permits for what takes a while, and who has them.
+pub struct FairLimiter {
+    most: u32,
+    taken: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// The right to do one such thing, given back when dropped.
+pub struct Permit {
+    limiter: Arc<FairLimiter>,
+    peer: IpAddr,
+}
+
+/// Why there is no permit for one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPermit {
+    /// All are taken.
+    Full,
+    /// The address has so many, and what is left is for others.
+    OwnShare(u32),
+}
+
+impl FairLimiter {
+    pub fn new(most: u32) -> Arc<FairLimiter> {
+        Arc::new(FairLimiter {
+            most,
+            taken: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> u32 {
+        lock(&self.taken).values().sum()
+    }
+
+    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, NoPermit> {
+        let mut taken = lock(&self.taken);
+        let left = self.most.saturating_sub(taken.values().sum());
+        if left == 0 {
+            return Err(NoPermit::Full);
+        }
+        let own = taken.get(&peer).copied().unwrap_or(0);
+        if own > left {
+            return Err(NoPermit::OwnShare(own));
+        }
+        taken.insert(peer, own + 1);
+        Ok(Permit {
+            limiter: Arc::clone(self),
+            peer,
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.limiter.taken);
+        if let Some(own) = taken.get_mut(&self.peer) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn no_address_takes_the_last_permits_from_the_others() {
+        let limiter = FairLimiter::new(64);
+        let greedy = |last| -> Vec<Permit> {
+            std::iter::from_fn(|| limiter.take(address(last)).ok()).collect()
+        };
+        let held = [greedy(1), greedy(2), greedy(3)];
+        assert_eq!(held.each_ref().map(Vec::len), [33, 16, 8]);
+        assert_eq!(limiter.take(address(1)).err(), Some(NoPermit::OwnShare(33)));
+        let modest = (10..30).map_while(|last| limiter.take(address(last)).ok());
+        let modest: Vec<Permit> = modest.collect();
+        assert_eq!((modest.len(), limiter.taken()), (7, 64));
+        assert_eq!(limiter.take(address(99)).err(), Some(NoPermit::Full));
+        let [_, mut second, _] = held;
+        second.pop();
+        assert_eq!(limiter.take(address(2)).err(), Some(NoPermit::OwnShare(15)));
+        assert!(limiter.take(address(99)).is_ok());
+    }
+
+    #[test]
+    fn a_single_permit_is_for_anybody() {
+        let limiter = FairLimiter::new(1);
+        let permit = limiter.take(address(1)).unwrap();
+        assert_eq!(limiter.take(address(2)).err(), Some(NoPermit::Full));
+        drop(permit);
+        drop(limiter.take(address(2)).unwrap());
+        assert_eq!(limiter.taken(), 0);
+    }
+}
