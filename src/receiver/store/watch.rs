@@ -9,7 +9,7 @@ use super::existing::Identity;
 
 /// Errors say what was done to it.
 pub fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
-    let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
+    let cannot = |error: io::Error| format!("it cannot be read: {error}");
     let ours = open.metadata().map_err(cannot)?;
     match Identity::at(path).map_err(cannot)? {
         Some(named) if named == Identity::of(&ours) => {}
