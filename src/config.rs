@@ -223,13 +223,13 @@ pub fn hidden_from_service(folder: &Path) -> Option<String> {
     // Their units have ProtectHome=true.
     const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
     if folder.starts_with("~") || folder.to_str().is_some_and(|text| text.starts_with('~')) {
-        return Some("~ means nothing here: write the whole path".to_owned());
+        return Some("~ has no meaning here: write the whole path".to_owned());
     }
     let real = folder.canonicalize().unwrap_or(folder.to_owned());
     let is_below = |home: &&&str| folder.starts_with(home) || real.starts_with(home);
     HIDDEN.iter().find(is_below).map(|home| {
         format!(
-            "the service does not see what is below {home} (ProtectHome=true in its unit): move it, to /srv or /opt say"
+            "the service does not see what is below {home} (ProtectHome=true in its unit): move it, for example to /srv or /opt"
         )
     })
 }

@@ -243,8 +243,12 @@ mod tests {
         for (url, shown) in [
             ("http://bob:hunter2@pi:1/x", "http://***@pi:1/x"),
             ("http://a@b:p@ss@pi", "http://***@pi"),
-            ("http://pi:1/x@y", "http://pi:1/x@y"),
-            ("bob@pi", "bob@pi"),
+            ("http://bob:hunt/er2@pi", "http://***@pi"),
+            ("bob:hunter2@pi", "***@pi"),
+            ("\"bob:hunter2@pi\"", "\"***@pi\""),
+            ("http://pi:1/x", "http://pi:1/x"),
+            ("/srv/a@b", "/srv/a@b"),
+            ("\"/srv/a@b\"", "\"/srv/a@b\""),
         ] {
             assert_eq!(without_user(url), shown);
         }

@@ -132,7 +132,7 @@ impl Requeue {
                     .map(|(reason, count)| format!("{reason} ({count})"))
                     .collect();
                 let hint = match there.is_empty() {
-                    true => "nothing else lies there".to_owned(),
+                    true => "nothing else is there".to_owned(),
                     false => format!("there is: {}", there.join(", ")),
                 };
                 return Err(Failure::new(
@@ -159,13 +159,11 @@ pub(super) fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
             "nothing: it is sent when it is its turn; cis490 status says what it waits for",
         ),
         NoReturn::In("shipped") => Failure::new(
-            format!(
-                "{name:?} is not refused: the receiver has accepted it, and it lies in shipped/"
-            ),
+            format!("{name:?} is not refused: the receiver has accepted it, and it is in shipped/"),
             format!("to send it again: cis490 resend {}", quoted(name)),
         ),
         NoReturn::In(folder) => Failure::new(
-            format!("{name:?} was not accepted by the receiver: it lies in {folder}/"),
+            format!("{name:?} was not accepted by the receiver: it is in {folder}/"),
             format!("cis490 requeue {}", quoted(name)),
         ),
         NoReturn::NeedsId(id) => Failure::new(

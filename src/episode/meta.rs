@@ -209,7 +209,7 @@ mod tests {
             (
                 "{\"code_version\":{\"x\":NaN}}",
                 "bad-json",
-                "NaN is no JSON",
+                "NaN is not JSON",
             ),
             ("{}", "no-commit", "no code_version.commit"),
             (

@@ -149,7 +149,7 @@ impl Scanner<'_> {
             .find(|word| rest.starts_with(word.as_bytes()));
         if let Some(word) = constant {
             if !with_constants {
-                return Err(self.not_json(&format!("{word} is no JSON")));
+                return Err(self.not_json(&format!("{word} is not JSON")));
             }
             self.at += word.len();
             return Ok(());
@@ -391,7 +391,7 @@ mod tests {
             ("{\"a\":\"\\x\"}", 1, 8, "a backslash"),
             ("{\"a\":\"\\u12g4\"}", 1, 9, "four hexadecimal"),
             ("{\"a\":\"b", 1, 8, "ends too early"),
-            ("{\"it\":{\"x\":NaN}}", 1, 12, "NaN is no JSON"),
+            ("{\"it\":{\"x\":NaN}}", 1, 12, "NaN is not JSON"),
             ("{\"it\":\n[1,\n1e999]}", 3, 5, "number out of range"),
             (&deep, 1, 1, "an object was expected"),
             (&format!("{{\"a\":{deep}"), 1, 100_006, "ends too early"),

@@ -140,8 +140,8 @@ manual! {
         "A request that is not an upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
     info unreadable_request
-        "What came is no HTTP request: begins= shows how it begins. It was answered, and the connection was closed."
-        "Nothing for a few: somebody probing, or a program that speaks https or another protocol to this port. too-many-fields: have the proxy in front leave out what nobody needs.";
+        "What arrived is not an HTTP request: begins= shows how it begins. It was answered, and the connection was closed."
+        "Nothing for a few: somebody probing, or a program that speaks https or another protocol to this port. too-many-fields: have the proxy in front leave out the fields that nobody needs.";
     warn refusals_unreadable
         "The refusals of earlier runs cannot be read; the status page starts without them."
         "Check the owner of the file: it must be the user that runs cis490 receive.";
@@ -218,13 +218,13 @@ manual! {
         "A source did not report the newest commits. The window known so far stays in use; it is age_s old. Logged when this begins and every ten minutes while it lasts."
         "What do= says.";
     warn gate_cannot_tell
-        "Forgejo tells the branch, and could not be asked what it knows of a commit that the window lacks: its host was told that nothing is known. Told when it begins and every ten minutes while it lasts."
+        "Forgejo reports the branch, and could not be asked about a commit that is not in the window: the answer to its host is that nothing is known. Logged when this begins and every ten minutes while it lasts."
         "What do= says. A Forgejo of before 2023 cannot tell: upgrade it.";
     info gate_token_read_again
         "Forgejo refused the token, and auth_token_file holds another one by now, which is tried."
         "Nothing.";
     info gate_source_back
-        "The source tells the newest commits again."
+        "The source reports the newest commits again."
         "Nothing.";
     error gate_has_no_window
         "No source has reported any commits since the start, so every upload waits (503). Logged when this begins and every ten minutes."

@@ -494,12 +494,12 @@ fn not_in_window(
         ),
         (Some(Known::Unknown), Some(failing)) => write!(
             f,
-            "commit {commit} is not among the {} newest commits that this receiver knows, and for {} s it has not been able to ask its source for newer ones ({}): the commit may be newer; nothing is to be done on the lab host, which asks again by itself",
+            "commit {commit} is not among the {} newest commits that this receiver knows, and for {} s it has not been able to ask its source for newer ones ({}): the commit may be newer; nothing needs to be done on the lab host, which asks again automatically",
             facts.window, failing.seconds, failing.kind
         ),
         (Some(Known::Unknown), None) => write!(
             f,
-            "{of_the_branch}, and what it is could not be asked in time; nothing is to be done now, the lab host asks again by itself"
+            "{of_the_branch}, and the source did not say in time what it is; nothing needs to be done now, the lab host asks again automatically"
         ),
     }
 }
@@ -511,10 +511,10 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
         "never-pushed" => "push the commit from where it was made; a pull does not help",
         "not-on-branch" => {
-            "put the lab host on the branch that the gate follows: its code is of another one, or a force-push took it back"
+            "put the lab host on the branch that the gate follows: its code is from another branch, or a force-push took it back"
         }
         "gate-cannot-tell" => {
-            "nothing on the lab host, which asks again by itself; fix the source of the gate that the log names (gate_refresh_failed), or ask cis490 doctor"
+            "nothing on the lab host, which asks again automatically; fix the source of the gate that the log names (gate_refresh_failed), or ask cis490 doctor"
         }
         "no-token" | "unknown-token" => {
             "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml"
@@ -524,7 +524,7 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
             "another episode has this name already: look in refused/ on the lab host, give it a new name"
         }
         "from-a-browser" => {
-            "a web page in the browser of somebody in the lab tries to upload: find out which, and close it"
+            "a web page in a browser in the lab's network tries to upload: find out which, and close it"
         }
         "too-large" => "raise max_episode_bytes, or record shorter episodes",
         "digest-mismatch" => {
@@ -534,7 +534,9 @@ pub fn what_to_do(reason: &str) -> Option<&'static str> {
         "internal" => "read the log of this receiver (journalctl -u cis490-receiver)",
         "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
         "disk-full" | "disk-at-floor" => "free space under data_dir",
-        "store-unwritable" => "see what is wrong with the disk of data_dir (cis490 doctor, dmesg)",
+        "store-unwritable" => {
+            "find out what is wrong with the disk of data_dir (cis490 doctor, dmesg)"
+        }
         _ => return None,
     })
 }

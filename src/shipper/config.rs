@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(load(&shouted).unwrap().receiver_url, "http://10.8.0.1:8490");
         let secret = LEAST.replace("10.8.0.1", "bob:hunter2@10.8.0.1");
         let told = load(&secret).unwrap_err().to_string();
-        assert!(told.contains("http://10.8.0.1:8490"), "{told}");
+        assert!(told.contains("http://***@10.8.0.1:8490"), "{told}");
         assert!(
             told.contains("no user and no password before an @"),
             "{told}"

@@ -342,7 +342,7 @@ fn what_install_says_is_so() {
     fs::write(image.at("etc/passwd"), passwd).unwrap();
     let out = image.good("uninstall receiver");
     assert!(
-        out.contains("the user cis490, who may be another program's too"),
+        out.contains("the user cis490, which another program may use too"),
         "{out}"
     );
 
@@ -423,7 +423,7 @@ fn a_folder_that_a_unit_cannot_name_is_a_bad_value() {
         let (code, _, err) = image.run("install receiver");
         assert_eq!(code, 1, "{folder}: {err}");
         assert!(
-            err.contains("data_dir takes an absolute path without quotes"),
+            err.contains("data_dir accepts an absolute path without quotes"),
             "{folder}: {err}"
         );
         assert_eq!(image.tree(), before, "{folder}");
@@ -447,7 +447,7 @@ fn what_the_service_cannot_see_is_named() {
     let text = fs::read_to_string(&config).unwrap();
     for (path, words) in [
         ("/home/lab/cis490", "below /home (ProtectHome=true"),
-        ("~/cis490", "~ means nothing here"),
+        ("~/cis490", "~ has no meaning here"),
     ] {
         let line = format!("local_repo_path = {path:?}");
         fs::write(

@@ -631,7 +631,7 @@ fn a_commit_that_is_held_has_no_place_any_more() {
     let page = lab.run(&["status"], &[]);
     assert!(page.out.contains(" is 1 of 3, "), "{page}");
     // The head of a small window is no reason to hurry, on either side.
-    assert!(!page.out.contains("SOON OUT"), "{page}");
+    assert!(!page.out.contains("EXPIRING"), "{page}");
 
     for _ in 0..3 {
         world.repo.commit();

@@ -305,7 +305,7 @@ fn a_store_that_cannot_be_written_is_in_the_status_line() {
     manager.wait_for("READY=1");
     let (incoming, away) = (world.data_dir().join("incoming"), world.dir().join("away"));
     fs::rename(&incoming, &away).unwrap();
-    manager.wait_for("STATUS=takes no upload, a folder of data_dir is gone,");
+    manager.wait_for("STATUS=accepts no uploads, a folder of data_dir is gone,");
     fs::rename(&away, &incoming).unwrap();
-    manager.wait_for("STATUS=takes uploads on ");
+    manager.wait_for("STATUS=accepts uploads on ");
 }

@@ -152,7 +152,7 @@ fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
         return None;
     }
     if !found.is_file() {
-        return Some("it is no regular file");
+        return Some("it is not a regular file");
     }
     if found.nlink() != 1 {
         return Some("it has other names, which may be elsewhere");

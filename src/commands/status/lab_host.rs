@@ -59,7 +59,7 @@ fn headline(survey: &Survey, paint: Paint) -> String {
         (survey.waiting.episodes, "waiting"),
         (held, "held"),
         (survey.refused.len(), "refused"),
-        (survey.overlooked, "with a bad name"),
+        (survey.overlooked, "not sent"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {words}"));
@@ -179,7 +179,7 @@ fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
             }
             (Some(id), _) => writeln!(page, "  cis490 requeue {name} --new-id {id}"),
             (None, error) => {
-                let error = one_line(error.as_deref().unwrap_or("it cannot be looked at"));
+                let error = one_line(error.as_deref().unwrap_or("it cannot be read"));
                 writeln!(
                     page,
                     "  {name}: {error}: let the user that runs cis490 ship read it"

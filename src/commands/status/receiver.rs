@@ -153,8 +153,8 @@ fn gate_trouble(survey: &Survey, paint: Paint) -> String {
     };
     let (how, detail) = (failing_words(failing), one_line(&failing.detail));
     let meanwhile = match gate.source.as_deref() {
-        Some("git-fallback") => "the local repository stands in",
-        Some(_) => "known commits get in, a fresh push does not",
+        Some("git-fallback") => "the local repository is used",
+        Some(_) => "known commits are accepted, a new push is not",
         None => "every upload waits",
     };
     alarm(

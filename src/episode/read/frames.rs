@@ -124,7 +124,7 @@ impl fmt::Display for Unreadable {
             Unreadable::Dictionary => {
                 f.write_str("it was packed with a dictionary, which is not here")
             }
-            Unreadable::NotZstd => f.write_str("it is no zstd"),
+            Unreadable::NotZstd => f.write_str("it is not zstd"),
         }
     }
 }

@@ -266,7 +266,7 @@ fn what_is_no_zstd_is_told() {
     let dictionary = [&whole[..4], &[0b0000_0001, whole[5], 7], &whole[6..]].concat();
     for (what, bytes, words) in [
         ("nothing", &b""[..], "no meta.json"),
-        ("text", b"not zstd at all", "no zstd"),
+        ("text", b"not zstd at all", "not zstd"),
         ("three bytes", &whole[..3], "cannot be read"),
         ("a frame's head", &whole[..6], "cannot be read"),
         ("a wide window", &window_of_256_mib, "window of 256 MiB"),

@@ -46,7 +46,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     if tried.is_empty() && gate.enabled {
         findings.push(Finding::fail(
             "gate",
-            "neither forgejo_url nor a local repository tells the newest commits",
+            "neither forgejo_url nor a local repository is configured, so no commit is known",
             format!("set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; then {RESTART}"),
         ));
     }
@@ -74,7 +74,7 @@ fn source(one: &Tried, all: &[Tried], ours: &Ours, gate: &GateConfig, took: &str
         (Ok(told), Some(newest)) if told.head != newest.head => Finding::warn(
             one.name,
             format!(
-                "its head is {}, another than Forgejo's {}",
+                "its head is {}, which differs from Forgejo's {}",
                 told.head, newest.head
             ),
             "set the checkout to what Forgejo has, regularly (git fetch, then git reset --hard): while Forgejo is away it counts only if it is not behind",
@@ -104,10 +104,10 @@ fn lags(name: &'static str, told: &Told, ours: &Ours) -> Finding {
     Finding::fail(
         name,
         format!(
-            "its head is {}: it lacks the newest commit that the receiver knows{known}, or has what a force-push took back, so it does not count; no source tells new commits now",
+            "its head is {}: it lacks the newest commit that the receiver knows{known}, or has what a force-push took back, so it is not used; no source reports new commits now",
             told.head
         ),
-        "fix Forgejo, as said above; to have the checkout stand in meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
+        "fix Forgejo, as said above; to have the checkout used meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
     )
 }
 
@@ -164,7 +164,7 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
         false => Finding::fail(
             "running",
             format!(
-                "the running receiver's head is {known}, and doctor was told {head}: it asks another Forgejo, repository or branch than the configuration names"
+                "the running receiver's head is {known}, and doctor found {head}: it asks another Forgejo, repository or branch than the configuration names"
             ),
             RESTART,
         ),
@@ -181,7 +181,7 @@ fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
                 "the running receiver's source {} as well",
                 failing_words(failing)
             ),
-            "as said above: known commits get in, and nothing is to be done on a lab host whose commit is newer",
+            "as said above: known commits are accepted, and a lab host whose commit is newer needs nothing",
         ),
         None => Finding::fail(
             "running",

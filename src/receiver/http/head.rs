@@ -148,7 +148,8 @@ impl<'a> Head<'a> {
             return Err(Refusal::FromABrowser);
         }
         if self.content_range {
-            let why = "Content-Range: an upload is whole; send all of it, without this header";
+            let why =
+                "Content-Range: an upload is always complete; send all of it, without this header";
             return Err(Refusal::BadHead(why.to_owned()));
         }
         Ok(())

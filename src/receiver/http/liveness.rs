@@ -35,7 +35,7 @@ impl Shared {
     pub(super) fn status_line(&self) -> String {
         let shared = self;
         let unwell = shared.store.unwell();
-        let unwell = unwell.map(|unwell| format!("takes no upload, {},", unwell.short()));
+        let unwell = unwell.map(|unwell| format!("accepts no uploads, {},", unwell.short()));
         let state = if shared.draining.load(Ordering::Acquire) {
             "stopping"
         } else if let Some(unwell) = &unwell {

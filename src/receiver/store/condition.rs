@@ -73,7 +73,7 @@ impl Unwritable {
     pub fn remedy(&self) -> String {
         match self {
             Unwritable::Gone => "mount the disk again (findmnt, lsblk), or move data_dir back; if it was mounted anew: systemctl restart cis490-receiver".to_owned(),
-            Unwritable::Another => "systemctl restart cis490-receiver, if that is the store's disk; else mount the right one".to_owned(),
+            Unwritable::Another => "systemctl restart cis490-receiver, if that is the store's disk; otherwise mount the right one".to_owned(),
             Unwritable::ReadOnly(_) => READ_ONLY_REMEDY.to_owned(),
             Unwritable::FolderGone(folder) => format!(
                 "move {folder}/ back into data_dir; if it is lost, cis490 init makes an empty one"
@@ -105,14 +105,14 @@ impl fmt::Display for Unwritable {
                 write!(f, "the folder {folder}/ is gone from data_dir")
             }
             Unwritable::NotAllowed { folder, user } => {
-                write!(f, "{folder} is not writable for the user {user}, as whom the receiver runs")
+                write!(f, "{folder} is not writable for the user {user}, which the receiver runs as")
             }
             Unwritable::NoInodes { left } => write!(
                 f,
                 "the disk of data_dir has {left} inodes left: no file can be made, however many bytes are free"
             ),
             Unwritable::Unreadable { folder, why } => {
-                write!(f, "{folder} cannot be looked at: {why}")
+                write!(f, "{folder} cannot be read: {why}")
             }
             Unwritable::Failed(why) => write!(f, "the store failed when it was written last: {why}"),
         }

@@ -61,7 +61,7 @@ pub fn parse(line: &Line) -> Result<Receipt, String> {
 /// The receipt, and its number if that is too large to count.
 pub fn parse_numbered(line: &Line) -> Result<(Receipt, Option<u64>), String> {
     let Some(text) = line.text else {
-        return Err(format!("a line of {} bytes is no receipt", line.length));
+        return Err(format!("a line of {} bytes is not a receipt", line.length));
     };
     let mut row: Receipt = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let too_large = row.seq.filter(|seq| SEQ_MAX < *seq);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Errors say what was done to it.
 pub fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
-    let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
+    let cannot = |error: io::Error| format!("it cannot be read: {error}");
     let ours = open.metadata().map_err(cannot)?;
     match FileIdentity::at(path).map_err(cannot)? {
         Some(named) if named == FileIdentity::of(&ours) => {}

@@ -174,7 +174,7 @@ impl LocalGit {
         Trouble::new(
             "git-timeout",
             format!("git did not end within {wait_s} s in {path}"),
-            "see whether the disk or network share that holds the repository hangs",
+            "check whether the disk or network share that holds the repository hangs",
         )
     }
 

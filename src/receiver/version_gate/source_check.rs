@@ -108,7 +108,7 @@ fn beware(forgejo: &mut Forgejo) -> Vec<Trouble> {
     if repository.mirror {
         beware.push(Trouble::new(
             "mirror",
-            "the repository is a mirror, which Forgejo pulls every 8 h unless it is told otherwise: a push to its original gets in only then",
+            "the repository is a mirror, which Forgejo pulls every 8 h by default: a push to its original is accepted only then",
             "name the original in [version_gate], then systemctl restart cis490-receiver; or shorten the mirror's interval in its settings",
         ));
     }

@@ -226,7 +226,7 @@ impl Sources {
             Trouble::new(
                 "git-behind",
                 format!("the local repository {} lacks the newest commit that we know, or still has what a force-push took back; the window stays as it is", path.display()),
-                "fix Forgejo, which counts again by itself; pulling there helps only while Forgejo answers. To have the checkout stand in meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
+                "fix Forgejo, which counts again automatically; pulling there helps only while Forgejo answers. To have the checkout used meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
             )
         }))
     }
@@ -296,7 +296,7 @@ fn with_the_newest(
 fn no_source() -> Trouble {
     Trouble::new(
         "no-source",
-        "neither forgejo_url nor a local repository tells the newest commits",
+        "neither forgejo_url nor a local repository is configured, so no commit is known",
         "set forgejo_url, repo_owner and repo_name in [version_gate], or local_repo_path; or enabled = false; then systemctl restart cis490-receiver",
     )
 }

@@ -50,7 +50,7 @@ pub fn failing_words(failing: &Failing) -> String {
         "unreachable" | "timeout" | "git-timeout" => {
             format!("has not answered for {span} ({kind})")
         }
-        _ => format!("has not told the newest commits for {span} ({kind})"),
+        _ => format!("has not reported the newest commits for {span} ({kind})"),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(words("timeout"), "has not answered for 2 min (timeout)");
         assert_eq!(
             words("renamed"),
-            "has not told the newest commits for 2 min (renamed)"
+            "has not reported the newest commits for 2 min (renamed)"
         );
     }
 

@@ -83,7 +83,7 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
             "has not been able to ask its source",
             "(renamed)",
             "may be newer",
-            "nothing is to be done on the lab host",
+            "nothing needs to be done on the lab host",
         ] {
             assert!(words.contains(part), "{words}");
         }
@@ -95,7 +95,7 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
     });
     let html = page(&lab);
     assert!(
-        html.contains("its source has not told the newest commits for"),
+        html.contains("its source has not reported the newest commits for"),
         "{html}"
     );
     assert!(html.contains("<td>waits for the gate"), "{html}");
@@ -106,7 +106,7 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
 
     let status = told(&lab, &["status"]);
     assert!(
-        status.contains("\nGATE          its source has not told the newest commits"),
+        status.contains("\nGATE          its source has not reported the newest commits"),
         "{status}"
     );
     assert!(!status.contains("OUT OF DATE"), "{status}");
@@ -238,14 +238,11 @@ fn on_its_fallback_the_gate_says_so_too() {
     assert!(older["remediation"].as_str().unwrap().contains(PASTE));
     let html = page(&lab);
     assert!(
-        html.contains("on its fallback: Forgejo has not told the newest commits for"),
+        html.contains("uses its fallback: Forgejo has not reported the newest commits for"),
         "{html}"
     );
     let status = told(&lab, &["status"]);
-    assert!(
-        status.contains("the local repository stands in"),
-        "{status}"
-    );
+    assert!(status.contains("the local repository is used"), "{status}");
 }
 
 /// The shipper holds the commit, says what is true, and says the next thing when that is known.
@@ -266,17 +263,13 @@ fn the_lab_host_is_told_the_same_and_is_let_in_by_itself() {
         .unwrap();
     assert!(line.contains("WARN"), "{line}");
     assert!(
-        line.contains("nothing is to be done on the lab host"),
+        line.contains("nothing needs to be done on the lab host"),
         "{line}"
     );
     assert!(!log.contains(PASTE), "{log}");
     host_status_says(
         &host,
-        &[
-            "WAITS FOR THE GATE",
-            "Nothing is to be done here",
-            "may be newer",
-        ],
+        &["WAITS FOR THE GATE", "Do nothing here", "may be newer"],
     );
 
     let checkout = clone_at(&lab.repository, &fresh);
@@ -331,7 +324,7 @@ fn the_right_words_are_told_when_the_gate_sees_again() {
     );
     host_status_says(
         &host,
-        &["Push the commit", "HELD", "It does not help those"],
+        &["Push the commit", "HELD", "Episodes already held stay held"],
     );
     let third = host.ship_once();
     assert_eq!((third.code, third.count("event=held")), (3, 0), "{third}");

@@ -97,7 +97,7 @@ fn all_is_well_and_a_push_in_between_is_no_difference() {
     assert_eq!(code, 0, "{report:#}");
     told(&report, "running", "ok", "");
     let behind = told(&report, "local git", "warn", "git reset --hard");
-    assert!(behind.contains("another than Forgejo's"), "{behind}");
+    assert!(behind.contains("which differs from Forgejo's"), "{behind}");
 }
 
 /// The token was revoked; a new one lies where doctor reads it and the receiver does not.
@@ -108,7 +108,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
     world.wait_for_failing(Some("unauthorized"));
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
-    told(&report, "forgejo", "fail", "read again by itself");
+    told(&report, "forgejo", "fail", "read again automatically");
     told(&report, "running", "warn", "as said above");
 
     // Another file, named in the configuration since the receiver began.
@@ -194,7 +194,7 @@ fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {
         told(&report, "forgejo", "fail", "systemctl status forgejo");
         let words = told(&report, "local git", "fail", "git reset --hard");
         assert!(
-            words.contains(&head) && words.contains("does not count"),
+            words.contains(&head) && words.contains("is not used"),
             "{words}"
         );
     }

@@ -16,7 +16,7 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
     let elsewhere = "http://elsewhere.invalid/\nevent=forged".replace('\n', "%0A");
     let cases = [
         (Mood::Status(401), "unauthorized", "auth_token"),
-        (Mood::Status(403), "forbidden", "stands before it"),
+        (Mood::Status(403), "forbidden", "in front of it"),
         (Mood::Status(404), "not-found", "private"),
         (Mood::Status(409), "conflict", "journalctl"),
         (Mood::Status(500), "server-error", "git fsck"),

@@ -14,7 +14,7 @@ use crate::repository::Repository;
 use crate::world::TempDir;
 
 const RESTART: &str = "then systemctl restart cis490-receiver";
-const READ_AGAIN: &str = "read again by itself";
+const READ_AGAIN: &str = "read again automatically";
 
 /// The token that the receiver has.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +167,7 @@ fn each_state_of_the_repository_is_told_by_its_name_with_what_helps() {
             Empty,
             Token::None,
             "empty-repository",
-            "there and empty",
+            "exists and is empty",
             "push the branch main",
             "",
         ),
@@ -175,7 +175,7 @@ fn each_state_of_the_repository_is_told_by_its_name_with_what_helps() {
             Empty,
             Key,
             "empty-repository",
-            "there and empty",
+            "exists and is empty",
             "push the branch main",
             "",
         ),
@@ -183,7 +183,7 @@ fn each_state_of_the_repository_is_told_by_its_name_with_what_helps() {
             Empty,
             File,
             "empty-repository",
-            "there and empty",
+            "exists and is empty",
             "push the branch main",
             "",
         ),

@@ -411,9 +411,9 @@ fn doctor_finds_the_way_through_every_proxy() {
         let config = lab.config().display().to_string();
         let (_, report) = doctor(&config, &["--repo", world.repo.dir.to_str().unwrap()]);
         let path = told(&report, "path", "ok", "");
-        assert!(path.contains("256 KiB got through"), "{kind:?} {path}");
+        assert!(path.contains("256 KiB sent in"), "{kind:?} {path}");
         let token = told(&report, "token", "ok", "");
-        assert_eq!(token, "lab-1 is let in without one", "{kind:?}");
+        assert_eq!(token, "lab-1 is let in without a token", "{kind:?}");
     }
     assert!(!world.log().contains("WARN event=refused"), "{world}");
 }

@@ -234,13 +234,13 @@ fn a_redirect_says_where_it_points_and_is_not_followed() {
     assert!(
         ended
             .log
-            .contains("it points to https://pi.lan/v1, and is not followed"),
+            .contains("it points to https://***@pi.lan/v1, and is not followed"),
         "{ended}"
     );
     assert!(!ended.log.contains("hunter2"), "{ended}");
     let status = lab.status();
     let why = status["last_error"]["why"].as_str().unwrap();
-    assert!(why.contains("https://pi.lan/v1"), "{why}");
+    assert!(why.contains("https://***@pi.lan/v1"), "{why}");
 }
 
 /// A proxy that loses a header once emptied the whole queue into refused/.

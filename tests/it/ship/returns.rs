@@ -94,7 +94,7 @@ fn requeue_chooses_by_name_reason_commit_or_all() {
             "{args:?}\n{ended}"
         );
         assert_eq!(
-            ended.out.matches(" waits again\n").count(),
+            ended.out.matches(" is in the queue again\n").count(),
             back.len(),
             "{ended}"
         );
@@ -195,7 +195,7 @@ fn names_that_are_not_allowed_are_listed_with_what_to_type() {
         (&6.into(), 6)
     );
     let page = lab.run(&["status"], &[]).out;
-    assert!(page.contains("NOT SENT: 6 finished"), "{page}");
+    assert!(page.contains("NOT SENT: 6 finished episodes"), "{page}");
     let wanted =
         "  cis490 requeue '2026-11-28T10:11:12.5 swing' --new-id 2026-11-28T10-11-12.5-swing\n";
     assert!(page.contains(wanted), "{page}");
@@ -276,7 +276,10 @@ fn what_was_accepted_is_sent_again_and_gets_its_receipt() {
     let ended = lab.run(&["resend", "ep-1", "ep-9", "ep-2"], &[]);
     assert_eq!(
         (ended.code, &ended.out[..]),
-        (1, "ep-1 is sent again\nep-2 is sent again\n"),
+        (
+            1,
+            "ep-1 is in the queue again\nep-2 is in the queue again\n"
+        ),
         "{ended}"
     );
     assert_eq!(ended.count("keep_shipped_days"), 1, "{ended}");

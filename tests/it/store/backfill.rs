@@ -60,7 +60,7 @@ fn backfill_makes_rows_from_the_files_themselves() {
     let told = world.run(&["backfill", "--config", &config]);
     for words in [
         "3 rows added, 2 unrecognised files left alone, 0 files failed",
-        "commit unknown: lab-2/no-archive: the tarball cannot be read: it is no zstd",
+        "commit unknown: lab-2/no-archive: the tarball cannot be read: it is not zstd",
         "1 row without a commit",
     ] {
         assert!(told.contains(words), "{words}\n{told}");
@@ -143,7 +143,7 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMA
     for (name, words) in [
         ("too-wide", "it needs a window of 256 MiB"),
         ("none", "the tarball has no meta.json"),
-        ("gzip", "it is no zstd"),
+        ("gzip", "it is not zstd"),
     ] {
         let line = format!("commit unknown: lab-2/{name}: ");
         let line = told.lines().find(|said| said.starts_with(&line));

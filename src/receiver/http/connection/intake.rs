@@ -186,7 +186,7 @@ impl Connection {
         }
         let counters = sys::tcp_counters(self.socket());
         if counters.is_some_and(|counters| counters.peer_has_ended) {
-            let why = "the request ends in the middle of its head; send it whole".to_owned();
+            let why = "the request ends in the middle of its head; send all of it".to_owned();
             return self.give_up(Refusal::BadHead(why), seen);
         }
         let since = &self.intake.head_since_ms;

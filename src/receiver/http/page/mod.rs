@@ -277,6 +277,8 @@ fn tiles(scene: &Scene) -> String {
     tile_of_disk(&mut tile, scene);
     let uploads = if scene.draining {
         "stopping, accepts no new uploads"
+    } else if scene.unwritable.is_some() {
+        "accepts no uploads: see above"
     } else {
         "accepts uploads"
     };

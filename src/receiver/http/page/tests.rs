@@ -84,7 +84,7 @@ fn a_source_that_fails_is_told_whichever_it_is() {
             ("timeout", "has not answered for 2 h (timeout)"),
             (
                 "renamed",
-                "has not told the newest commits for 2 h (renamed)",
+                "has not reported the newest commits for 2 h (renamed)",
             ),
         ] {
             scene.gate.failing = Some(Failing {

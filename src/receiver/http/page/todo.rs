@@ -76,7 +76,7 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
     let who_waits = match waiting.is_empty() {
         true => String::new(),
         false => format!(
-            " {} for that: the commit may be newer than what is known here. Nothing is to be done there.",
+            " {} for that: the commit may be newer than what is known here. Nothing needs to be done there.",
             match waiting.len() {
                 1 => format!("{} waits", names(waiting.into_iter(), NAMES_MAX)),
                 _ => format!("{} wait", names(waiting.into_iter(), NAMES_MAX)),
@@ -99,7 +99,7 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
         return (!who_waits.is_empty()).then(|| {
             warn(
                 format!("The version gate could not ask in time what a commit is.{who_waits}"),
-                "Nothing: the lab host asks again by itself.",
+                "Nothing: the lab host asks again automatically.",
             )
         });
     };
@@ -118,7 +118,7 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
         _ => warn(
             format!("The version gate cannot look for new commits: its source {how}.{who_waits}"),
             format!(
-                "{}. Known commits get in as before, a fresh push does not.",
+                "{}. Known commits are accepted as before, a new push is not.",
                 capital(&detail)
             ),
         ),

@@ -144,7 +144,7 @@ impl Fault {
     }
 
     fn words(&self, context: &Context) -> (&'static str, String, String) {
-        let see_the_log = "see what Forgejo's log says (journalctl -u forgejo)";
+        let see_the_log = "read Forgejo's log (journalctl -u forgejo)";
         match self {
             Fault::Tls(fault) => (
                 fault.kind,
@@ -154,17 +154,17 @@ impl Fault {
             Fault::Unreachable(why) => (
                 "unreachable",
                 format!("Forgejo could not be reached: {why}"),
-                format!("see whether Forgejo runs (systemctl status forgejo); if it has another address, set forgejo_url, {RESTART}"),
+                format!("check whether Forgejo runs (systemctl status forgejo); if it has another address, set forgejo_url, {RESTART}"),
             ),
             Fault::TimedOut(which) => (
                 "timeout",
                 format!("Forgejo did not answer in time ({which})"),
-                "see whether Forgejo is overloaded or hangs (systemctl status forgejo), or a firewall swallows packets".to_owned(),
+                "check whether Forgejo is overloaded or hangs (systemctl status forgejo), or a firewall swallows packets".to_owned(),
             ),
             Fault::ListTooSlow { limit_s } => (
                 "list-too-slow",
                 format!("Forgejo did not list the commits within {limit_s} s"),
-                format!("see what keeps Forgejo busy; or lower version_gate.window, {RESTART}"),
+                format!("find out what keeps Forgejo busy; or lower version_gate.window, {RESTART}"),
             ),
             Fault::Renamed { owner, name } => (
                 "renamed",
@@ -191,19 +191,19 @@ impl Fault {
             ),
             Fault::Empty => (
                 "empty-repository",
-                "the repository is there and empty".to_owned(),
+                "the repository exists and is empty".to_owned(),
                 format!("push the branch {}; until then nothing can be admitted by it", context.branch),
             ),
             Fault::NoBranch(default) => no_branch(default.as_deref(), context.branch),
             Fault::CodeOff => (
                 "code-unit-off",
-                "the repository is there, and its code may not be read: its code unit is switched off, or this token's user may not see that".to_owned(),
+                "the repository exists, but its code may not be read: its code unit is switched off, or this token's user may not see it".to_owned(),
                 "switch Code on in the repository's settings (Units), or give the token's user access to the code".to_owned(),
             ),
             Fault::NotListedYet => (
                 "not-listed-yet",
                 "Forgejo names the branch's head and says that the repository is empty: it has not worked off the first push".to_owned(),
-                format!("see what keeps its queue busy, such as a large push ({see_the_log}); it is asked again by itself"),
+                format!("find out what keeps its queue busy, such as a large push ({see_the_log}); it is asked again automatically"),
             ),
             Fault::Status(409) => (
                 "conflict",
@@ -213,12 +213,12 @@ impl Fault {
             Fault::Status(500) => (
                 "server-error",
                 "Forgejo answered 500: it cannot read the repository, or an object of it, on its own disk".to_owned(),
-                format!("{see_the_log}, and see whether the repository's folder is there and whole (git fsck)"),
+                format!("{see_the_log}, and check whether the repository's folder is there and whole (git fsck)"),
             ),
             Fault::Status(status @ (502..=504)) => (
                 "proxy",
                 format!("a proxy answered {status} in Forgejo's place"),
-                format!("see whether Forgejo runs behind it; or name Forgejo's own address in forgejo_url, {RESTART}"),
+                format!("check whether Forgejo runs behind it; or name Forgejo's own address in forgejo_url, {RESTART}"),
             ),
             Fault::Status(status) => (
                 "status",
@@ -228,27 +228,27 @@ impl Fault {
             Fault::Odd(why) => (
                 "not-the-api",
                 format!("the answer is not what Forgejo's API gives: {why}"),
-                format!("see whether forgejo_url names Forgejo itself, with its sub-path if it has one (http://HOST/git), and not a login page or a proxy before it; set it, {RESTART}"),
+                format!("check whether forgejo_url names Forgejo itself, with its sub-path if it has one (http://HOST/git), and not a login page or a proxy before it; set it, {RESTART}"),
             ),
             Fault::CutOff(bytes) => (
                 "cut-off",
                 format!("the answer breaks off after {bytes} bytes, as Forgejo's does at a commit that is dated in the year 10000 or later"),
-                format!("{see_the_log}: it tells the commit; with local_repo_path set to a checkout that is kept up to date, git lists the branch meanwhile ({RESTART})"),
+                format!("{see_the_log}: it names the commit; with local_repo_path set to a checkout that is kept up to date, git lists the branch meanwhile ({RESTART})"),
             ),
             Fault::NoList => (
                 "no-list",
                 "Forgejo names the branch's head and lists no commit of it".to_owned(),
-                "see that [api] MAX_RESPONSE_ITEMS and [git] COMMITS_RANGE_SIZE in Forgejo's app.ini are not 0".to_owned(),
+                "check that [api] MAX_RESPONSE_ITEMS and [git] COMMITS_RANGE_SIZE in Forgejo's app.ini are not 0".to_owned(),
             ),
             Fault::TooLarge => (
                 "too-large",
                 "the answer is larger than any that is read".to_owned(),
-                format!("see whether forgejo_url names Forgejo itself; set it, {RESTART}"),
+                format!("check whether forgejo_url names Forgejo itself; set it, {RESTART}"),
             ),
             Fault::HugeCommit => (
                 "huge-commit",
                 "the answer with a single commit is larger than any that is read: its message may be of many megabytes".to_owned(),
-                format!("see whether forgejo_url names Forgejo itself; else set local_repo_path to a checkout that is kept up to date, {RESTART}"),
+                format!("check whether forgejo_url names Forgejo itself; else set local_repo_path to a checkout that is kept up to date, {RESTART}"),
             ),
         }
     }
@@ -258,9 +258,7 @@ type Words = (&'static str, String, String);
 
 fn unauthorized(token: TokenFrom) -> Words {
     let what = match token {
-        TokenFrom::Nowhere => {
-            "Forgejo, or a proxy before it, answered 401: it wants to know who asks"
-        }
+        TokenFrom::Nowhere => "Forgejo, or a proxy before it, answered 401: it requires a token",
         _ => "Forgejo answered 401: the token is unknown or revoked, or its user is gone",
     };
     ("unauthorized", what.to_owned(), make_a_token(token))
@@ -287,7 +285,7 @@ fn forbidden(message: Option<&str>, token: TokenFrom) -> Words {
         ),
         _ => (
             "forbidden",
-            "see what the answer says; if it is not Forgejo's own, see what stands before it".to_owned(),
+            "read what the answer says; if it is not from Forgejo itself, find out what is in front of it".to_owned(),
         ),
     };
     let what = match message {
@@ -339,7 +337,7 @@ fn no_branch(default: Option<&str>, branch: &str) -> Words {
     };
     (
         "no-branch",
-        format!("the repository is there and has no branch {branch:?}{and_its_default}"),
+        format!("the repository exists and has no branch {branch:?}{and_its_default}"),
         format!("push the branch {branch}{or_set}"),
     )
 }
@@ -353,7 +351,7 @@ fn make_a_token(token: TokenFrom) -> String {
         }
         TokenFrom::Key => format!("{make}, set it as auth_token, {RESTART}"),
         TokenFrom::File => {
-            format!("{make} and put it in auth_token_file, which is read again by itself")
+            format!("{make} and put it in auth_token_file, which is read again automatically")
         }
         TokenFrom::SystemdCredential => {
             format!("{make}, put it in the credential that auth_token_file names, {RESTART}")
@@ -437,7 +435,7 @@ mod tests {
                 assert!(!kind.is_empty() && !what.is_empty() && !remedy.is_empty());
                 let names_a_key = keys.iter().any(|key| remedy.contains(key));
                 let takes_effect =
-                    remedy.contains(RESTART) || remedy.contains("read again by itself");
+                    remedy.contains(RESTART) || remedy.contains("read again automatically");
                 assert!(!names_a_key || takes_effect, "{kind} {token:?}: {remedy}");
             }
         }
