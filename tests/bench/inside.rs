@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use cis490::names::CommitHash;
 use cis490::receiver;
 use cis490::receiver::config::Config;
-use cis490::receiver::version_gate::{Look, VersionGate};
 use cis490::receiver::critical_thread::ShutdownHandle;
+use cis490::receiver::version_gate::{Look, VersionGate};
 
 use crate::Plan;
 use crate::counting;

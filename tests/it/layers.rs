@@ -8,7 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Top-level modules, the lowest rank first. Those of one row do not import each other.
 const RANKS: &[&[&str]] = &[
-    &["names", "clock", "human", "histogram", "seeded", "sync", "sys"],
+    &[
+        "names",
+        "clock",
+        "human",
+        "histogram",
+        "seeded",
+        "sync",
+        "sys",
+    ],
     &["wire", "failure", "mounts", "file_identity"],
     &["durable", "service", "terminal", "child"],
     &["events"],

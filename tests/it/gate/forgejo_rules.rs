@@ -2,8 +2,8 @@
 
 use cis490::names::CommitHash;
 use cis490::receiver::config::Secret;
+use cis490::receiver::critical_thread::ShutdownHandle;
 use cis490::receiver::version_gate::{Look, Refreshed, VersionGate};
-use cis490::receiver::vital::Stopper;
 use cis490::wire::Source;
 
 use super::{Gate, LINES, config_for, eventually, is_admitted};
@@ -305,7 +305,7 @@ fn what_cannot_work_is_refused_at_start_in_words() {
     let refused = |change: &dyn Fn(&mut cis490::receiver::config::GateConfig)| {
         let mut config = config_for(&forgejo);
         change(&mut config);
-        let (stopper, _stop) = Stopper::new();
+        let (stopper, _stop) = ShutdownHandle::new();
         match VersionGate::start(&config, data.path(), &stopper) {
             Ok(_) => panic!("{config:?} was taken"),
             Err(failure) => failure.to_string(),

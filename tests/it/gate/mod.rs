@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use cis490::names::CommitHash;
 use cis490::receiver::config::{GateConfig, Secret};
+use cis490::receiver::critical_thread::{ShutdownHandle, StopReason};
 use cis490::receiver::version_gate::{Heard, Look, Refreshed, VersionGate};
-use cis490::receiver::vital::{Stop, Stopper};
 
 use crate::forgejo::Forgejo;
 
@@ -34,13 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A gate whose timer thread must not die.
 struct Gate {
     gate: Arc<VersionGate>,
-    stop: Receiver<Stop>,
+    stop: Receiver<StopReason>,
 }
 
 impl Gate {
     fn start(config: &GateConfig, data_dir: &Path) -> Gate {
         listen_to_the_log();
-        let (stopper, stop) = Stopper::new();
+        let (stopper, stop) = ShutdownHandle::new();
         let gate = VersionGate::start(config, data_dir, &stopper).unwrap();
         Gate { gate, stop }
     }
