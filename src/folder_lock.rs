@@ -144,6 +144,10 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         assert_eq!(is_taken(), Some(true));
         assert!(matches!(take(), Err(NoLock::Taken)));
+        // The folder's lock still says who has it.
+        let words = holder::refused(folder.path(), &lock).to_string();
+        let holder = format!("process {}", std::process::id());
+        assert!(words.contains(&holder), "{words}");
         drop(ours);
         assert_eq!(is_taken(), Some(false));
         take().unwrap();

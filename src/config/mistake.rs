@@ -112,7 +112,7 @@ fn missing_key(place: &str, message: &str) -> Failure {
             format!("{place}has no {key}, which has no default"),
             format!("add {key}; {example}"),
         ),
-        None => Failure::new(format!("{place}is no configuration of cis490"), example),
+        None => Failure::new(format!("{place}is not a configuration of cis490"), example),
     }
 }
 

@@ -300,6 +300,8 @@ fn a_token_is_never_shown() {
         // Fuzzing found these: a mistake at the very end, and quotes that count for nothing.
         "# \"\"\"\n\"\"\"\nauth_token = \"sesame\"",
         "# \"\"\"\nauth_token = \"\"\"\nsesame",
+        "forgejo_url = \"http://bob:sesame@pi:3000",
+        "window = \"http://bob:sesame@pi:3000\"",
     ] {
         let words = error_of(&format!("data_dir = \"/d\"\n[version_gate]\n{line}\n"));
         assert!(

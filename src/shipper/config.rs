@@ -171,6 +171,8 @@ mod tests {
         let all = load(&all).unwrap();
         assert!(all.token_file.is_some() && all.ca_file.is_some());
         assert_eq!(all.min_free_bytes, Some(1 << 30));
+        let in_words = format!("{LEAST}min_free_bytes = \"2GiB\"\n");
+        assert_eq!(load(&in_words).unwrap().min_free_bytes, Some(2 << 30));
         for key in [
             "receiver_url",
             "host_id",

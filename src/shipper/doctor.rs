@@ -223,7 +223,7 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
 fn refused(commit: &CommitHash, answer: &Answer) -> Finding {
     let problem = answer.problem();
     let known = problem.as_ref().and_then(|problem| problem.known);
-    let found = format!("commit {commit} does not get in");
+    let found = format!("commit {commit} is refused");
     match (known, problem) {
         (None | Some(Known::Older), _) | (_, None) => {
             Finding::fail("code", found, "cis490 check shows what to paste")

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 /// What `receiver_url` may be, for the hint of an error.
-const ALLOWED: &str = "http://HOST:PORT or https://HOST[:PORT] and no more; a receiver listens on port 8490 unless told otherwise";
+const ALLOWED: &str = "http://HOST:PORT or https://HOST[:PORT] and nothing after it; a receiver listens on port 8490 by default";
 
 /// The URL is shown without its user, and would look right.
 const NO_USER: &str = "no user and no password before an @ (they are not shown here); a token belongs in the file that token_file names";

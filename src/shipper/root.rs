@@ -36,7 +36,7 @@ impl Root {
         for path in std::iter::once(dir.to_owned()).chain(FOLDERS.map(|folder| dir.join(folder))) {
             match fs::metadata(&path) {
                 Ok(found) if found.is_dir() => {}
-                Ok(_) => return Err(no_queue(dir, &path, "is no folder")),
+                Ok(_) => return Err(no_queue(dir, &path, "is not a folder")),
                 Err(error) if is_missing(&error) => {
                     return Err(no_queue(dir, &path, "is not there"));
                 }
@@ -125,7 +125,7 @@ fn is_missing(error: &io::Error) -> bool {
 
 fn no_queue(dir: &Path, part: &Path, why: &str) -> Failure {
     Failure::new(
-        format!("{} is no queue: {} {why}", dir.display(), part.display()),
+        format!("{} is not a queue: {} {why}", dir.display(), part.display()),
         "if its disk is not mounted, mount it; if this is a new lab host, run: cis490 init --config FILE",
     )
 }

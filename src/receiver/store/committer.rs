@@ -96,7 +96,7 @@ impl Committer {
         let path = self.layout.index();
         self.tail.watch(&path).map_err(|why| {
             Failure::new(
-                format!("the index {} is not ours any more: {why}", path.display()),
+                format!("the index {} is not the file that this receiver opened: {why}", path.display()),
                 "nothing was acknowledged that it lacks; the receiver ends and recovers at its next start, and then says what the index lacks; keep editors and logrotate away from index.jsonl: it may be copied, and never moved, cut or written",
             )
         })

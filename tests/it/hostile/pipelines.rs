@@ -210,7 +210,7 @@ fn one(world: &World, random: &mut Seeded, name: &str) -> Due {
         _ => due(
             format!("GET /v1/health HTTP/1.1\r\nHost: pi\r\n : {name}\r\n\r\n").into_bytes(),
             400,
-            "this is no HTTP/1.1 request".to_owned(),
+            "this is not an HTTP/1.1 request".to_owned(),
             true,
         ),
     }

@@ -313,7 +313,7 @@ fn in_words(error: httparse::Error) -> String {
             "the first line is not METHOD TARGET HTTP/1.1 with one blank between"
         }
     };
-    format!("this is no HTTP/1.1 request: {what}; https needs a proxy in front")
+    format!("this is not an HTTP/1.1 request: {what}; https needs a proxy in front")
 }
 
 thread_local! {
