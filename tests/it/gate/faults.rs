@@ -438,9 +438,8 @@ fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
     eventually("it was asked again after a second", || commits() >= 2);
     assert_eq!(gate.state().failing, None);
     forgejo.state().lags = false;
-    let began = std::time::Instant::now();
+    // The next refresh that is not for the lag is an hour away.
     eventually("the window", || gate.window().is_some());
-    assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
     assert_eq!(gate.window().unwrap().commits(), repository.log("main", 3));
     assert_eq!(
         logged(&["gate_refresh_failed source=forgejo", &forgejo.url]),

@@ -1,6 +1,7 @@
 //! What is known of a commit that the window lacks, by each source.
 
 use std::sync::mpsc;
+use std::time::Instant;
 
 use cis490::names::CommitHash;
 use cis490::receiver::config::GateConfig;
@@ -21,6 +22,18 @@ fn ask(gate: &Gate, commit: &CommitHash) -> Heard {
         }),
     );
     heard.recv_timeout(DEADLINE).unwrap()
+}
+
+/// The same until a source has told: on a loaded machine the first question may not be answered in time,
+/// and its answer is kept for the next.
+fn ask_until_told(gate: &Gate, commit: &CommitHash) -> Heard {
+    let give_up_at = Instant::now() + DEADLINE;
+    loop {
+        let heard = ask(gate, commit);
+        if heard.known != Known::Unknown || give_up_at <= Instant::now() {
+            return heard;
+        }
+    }
 }
 
 fn unknown_host() -> CommitHash {
@@ -83,7 +96,7 @@ fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
     ];
     for (commit, known, questions) in cases {
         for _ in 0..2 {
-            let heard = ask(&gate, &commit);
+            let heard = ask_until_told(&gate, &commit);
             assert_eq!(
                 (heard.ended, heard.known),
                 (Refreshed::Done, known),

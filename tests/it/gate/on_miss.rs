@@ -8,19 +8,24 @@ use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
 
 use cis490::wire::Known;
 
-use super::{Gate, config_for, eventually};
+use super::{DEADLINE, Gate, config_for, eventually};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
 
 /// What a request does.
 fn judge(gate: &Gate, commit: &CommitHash) -> SecondLook {
+    judge_within(gate, commit, ASK_PATIENCE)
+}
+
+/// The same with another patience: a loaded machine may need longer than a request waits.
+fn judge_within(gate: &Gate, commit: &CommitHash, patience: Duration) -> SecondLook {
     let (sender, receiver) = mpsc::channel();
     let tell = move |heard| {
         let _ = sender.send(heard); // nobody waits any longer
     };
     let asked = gate.ask(commit, Box::new(tell));
-    gate.look_again(commit, asked, receiver.recv_timeout(ASK_PATIENCE).ok())
+    gate.look_again(commit, asked, receiver.recv_timeout(patience).ok())
 }
 
 const NEVER_PUSHED: SecondLook = SecondLook::NotInWindow(Known::NeverPushed);
@@ -39,11 +44,13 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
         repository.commit("main", 1);
         let head = repository.head();
         assert_eq!(gate.look(&head), Look::NotInWindow);
-        let began = Instant::now();
-        assert_eq!(judge(&gate, &head), SecondLook::Admitted(1));
-        assert!(began.elapsed() < ASK_PATIENCE);
+        // The next refresh that is not asked for is an hour away.
+        assert_eq!(
+            judge_within(&gate, &head, DEADLINE),
+            SecondLook::Admitted(1)
+        );
     }
-    assert_eq!(judge(&gate, &unknown_host()), NEVER_PUSHED);
+    assert_eq!(judge_within(&gate, &unknown_host(), DEADLINE), NEVER_PUSHED);
 }
 
 #[test]
