@@ -15,9 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The demo starts its own file again, which a runner like qemu does only where the kernel knows it.
 fn is_run_by_another() -> bool {
     if is_emulated() {
-        eprintln!(
-            "skipped: the demo under CIS490_RUNNER, since its processes would run without it"
-        );
+        skip!("the demo under CIS490_RUNNER, since its processes would run without it");
     }
     is_emulated()
 }

@@ -107,7 +107,7 @@ fn reference(program: &str, args: &[&str], stdin: File) -> Option<Vec<u8>> {
             Some(output.stdout)
         }
         Err(error) => {
-            eprintln!("skipped: comparing with {program}, which does not run: {error}");
+            skip!("comparing with {program}, which does not run: {error}");
             None
         }
     }
@@ -392,7 +392,7 @@ fn what_cannot_be_read_may_be_readable_later() {
         .uid(NOBODY);
     match as_nobody.output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(error) => eprintln!("skipped: an unreadable file, since nobody may start us: {error}"),
+        Err(error) => skip!("an unreadable file, since nobody may start us: {error}"),
     }
 }
 
@@ -480,7 +480,7 @@ fn a_full_disk_is_an_error_and_no_panic() {
     let folder = Folder::new();
     let dir = folder.episode("ep");
     let Ok(mut full) = File::options().write(true).open("/dev/full") else {
-        eprintln!("skipped: a full disk, since there is no /dev/full");
+        skip!("a full disk, since there is no /dev/full");
         return;
     };
     match episode::pack(&dir, "ep", &mut full, &mut |_, _| Continue(())) {

@@ -47,7 +47,7 @@ impl Drop for Mount {
 
 fn mounted(test: &str, script: &str) -> Option<Mount> {
     Mount::new(script)
-        .inspect_err(|why| eprintln!("skipped: {test}: {why}"))
+        .inspect_err(|why| skip!("{test}: {why}"))
         .ok()
 }
 
@@ -130,7 +130,7 @@ fn a_filesystem_without_attributes_is_named_and_used() {
 fn a_filesystem_without_fallocate_keeps_its_floor() {
     let disk = match Disk::new(kind("ext3", Loss::Shutdown)) {
         Ok(disk) => disk,
-        Err(why) => return eprintln!("skipped: a filesystem without fallocate: {why}"),
+        Err(why) => return skip!("a filesystem without fallocate: {why}"),
     };
     let mut world = World::prepared_on(Some(&disk.root().join("store")), GATE_OFF);
     world.start();

@@ -79,7 +79,7 @@ fn a_disk_without_inodes_refuses_and_leaves_nothing() {
 
 fn fill(options: &'static str, sizes: &[usize]) {
     if !can_mount() {
-        eprintln!("skipped: a tmpfs with {options}: no user namespaces here");
+        skip!("a tmpfs with {options}: no user namespaces here");
         return;
     }
     let mut world = World::prepared(GATE_OFF);
@@ -136,7 +136,7 @@ fn a_lab_host_without_inodes_keeps_its_episodes() {
 /// run, once after it.
 fn ship_from(options: &str, fill: &str, bytes: usize) {
     if !can_mount() {
-        eprintln!("skipped: shipping from a tmpfs with {options}: no user namespaces here");
+        skip!("shipping from a tmpfs with {options}: no user namespaces here");
         return;
     }
     let world = World::with(GATE_OFF);

@@ -192,9 +192,7 @@ fn machine(test: &str, prepare: impl FnOnce(&Path)) -> Option<Machine> {
         true => Machine::boot(prepare),
         false => Err("needs root".to_owned()),
     };
-    machine
-        .inspect_err(|why| eprintln!("skipped: {test}: {why}"))
-        .ok()
+    machine.inspect_err(|why| skip!("{test}: {why}")).ok()
 }
 
 fn bring_program(root: &Path) {
@@ -434,7 +432,7 @@ fn an_address_that_comes_late_is_waited_for() {
     });
     let Some(machine) = machine else { return };
     if !machine.run(&["ip", "-V"]).0 {
-        eprintln!("skipped: {ADDRESS}: needs ip (iproute2)");
+        skip!("{ADDRESS}: needs ip (iproute2)");
         return;
     }
     let receiver = "cis490-receiver";

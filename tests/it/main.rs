@@ -4,6 +4,9 @@
 //! `CIS490_BIN` names another binary to test (an aarch64 one, say) and `CIS490_RUNNER` a program
 //! that runs it (`qemu-aarch64-static`).
 
+#[macro_use]
+mod skip;
+
 mod change;
 mod client;
 mod commands;

@@ -173,7 +173,7 @@ fn doctor_on_a_full_disk_says_so_and_leaves_nothing() {
         .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
         .output();
     if !can.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: doctor_on_a_full_disk: no mounts in a namespace here");
+        skip!("doctor_on_a_full_disk: no mounts in a namespace here");
         return;
     }
     let dir = TempDir::new();
@@ -361,7 +361,7 @@ sys.stdout.buffer.write(shown)
         .envs(env.iter().copied())
         .output();
     let Ok(output) = output else {
-        eprintln!("skipped: what a terminal shows: no python3");
+        skip!("what a terminal shows: no python3");
         return None;
     };
     let (code, out, err) = ended(output);

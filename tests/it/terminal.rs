@@ -84,7 +84,7 @@ fn has_terminals(test: &str) -> bool {
     if python.is_ok_and(|status| status.success()) && !is_emulated() {
         return true;
     }
-    eprintln!("skipped: {test}: it needs python3 and the program as it is");
+    skip!("{test}: it needs python3 and the program as it is");
     false
 }
 

@@ -138,7 +138,7 @@ fn may_freeze(test: &str) -> bool {
     let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
     let may = Frozen::freeze(sleep.id()).is_some();
     if !may {
-        eprintln!("skipped: {test}: needs python3 and the right to trace a process (root)");
+        skip!("{test}: needs python3 and the right to trace a process (root)");
     }
     let _ = sleep.kill();
     let _ = sleep.wait();

@@ -46,7 +46,7 @@ pub fn is_release_build() -> bool {
 pub fn has_steps(test: &str) -> bool {
     let has = !is_release_build();
     if !has {
-        eprintln!("skipped: {test}: a release build has no durable steps to stop at");
+        skip!("{test}: a release build has no durable steps to stop at");
     }
     has
 }

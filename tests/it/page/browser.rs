@@ -31,7 +31,7 @@ const FLAGS: &str = "--headless --no-sandbox --disable-gpu --disable-quic --no-f
 pub fn program_for(test: &str) -> Option<PathBuf> {
     let found = PROGRAMS.iter().find_map(|name| in_path(name));
     if found.is_none() {
-        eprintln!("skipped: {test}: there is no chromium (Debian: chromium-headless-shell)");
+        skip!("{test}: there is no chromium (Debian: chromium-headless-shell)");
     }
     found
 }

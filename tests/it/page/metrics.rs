@@ -10,7 +10,7 @@ use crate::world::{TempDir, World};
 
 fn promtool(test: &str, args: &[&str], input: &str) -> Option<Output> {
     let Some(program) = in_path("promtool") else {
-        eprintln!("skipped: {test}: there is no promtool (Debian: prometheus)");
+        skip!("{test}: there is no promtool (Debian: prometheus)");
         return None;
     };
     let mut child = Command::new(program)

@@ -56,7 +56,7 @@ pub fn disk(what: &str, kind: Kind) -> Option<Disk> {
     match Disk::new(kind) {
         Ok(disk) => Some(disk),
         Err(lacks) => {
-            eprintln!("skipped: {what} on {kind}: {lacks}");
+            skip!("{what} on {kind}: {lacks}");
             None
         }
     }

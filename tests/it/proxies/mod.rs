@@ -369,7 +369,7 @@ const CHROMIUM: [&str; 17] = [
 #[test]
 fn a_browsers_headers_pass_every_proxy() {
     if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("skipped: a_browsers_headers_pass_every_proxy: no curl here");
+        skip!("a_browsers_headers_pass_every_proxy: no curl here");
         return;
     }
     let world = World::new();

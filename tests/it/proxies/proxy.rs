@@ -57,7 +57,7 @@ impl Kind {
     pub fn is_here(self, test: &str) -> bool {
         let is_here = find(self.program()).is_some();
         if !is_here {
-            eprintln!("skipped: {test}: no {} here", self.program());
+            skip!("{test}: no {} here", self.program());
         }
         is_here
     }

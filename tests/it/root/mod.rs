@@ -29,7 +29,7 @@ pub fn is_root(test: &str) -> bool {
     let has_all_users = map.split_whitespace().eq(["0", "0", "4294967295"]);
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) && has_all_users;
     if !is_root {
-        eprintln!("skipped: {test}: needs root");
+        skip!("{test}: needs root");
     }
     is_root
 }

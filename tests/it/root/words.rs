@@ -97,7 +97,7 @@ fn a_plain_user_is_told_to_use_sudo_and_nothing_worse() {
 fn a_disk_that_is_read_only_is_called_so() {
     let test = "a_disk_that_is_read_only_is_called_so";
     if !is_root(test) || is_emulated() {
-        return eprintln!("skipped: {test}: needs root, and a program of this machine");
+        return skip!("{test}: needs root, and a program of this machine");
     }
     let dir = open_dir();
     let folder = dir.path().join("folder");
@@ -134,7 +134,7 @@ fn a_disk_that_is_read_only_is_called_so() {
             .unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         if said.contains("mount:") {
-            return eprintln!("skipped: {test}: no mounts here");
+            return skip!("{test}: no mounts here");
         }
         assert!(!output.status.success(), "{words}: {said}");
         assert!(said.contains("read-only"), "{words}: {said}");

@@ -31,7 +31,7 @@ impl Series {
         let most = |of: fn(&Pulse) -> u64| warm.iter().map(of).max().unwrap();
         let is_memory_flat = is_emulated() || last.memory_kib <= most(|p| p.memory_kib) + kib_more;
         if is_emulated() {
-            eprintln!("skipped: the memory of the {who}: an emulator keeps what it translates");
+            skip!("the memory of the {who}: an emulator keeps what it translates");
         }
         assert!(
             is_memory_flat

@@ -135,7 +135,7 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMA
         .unwrap();
     if !made.status.success() {
         let why = String::from_utf8_lossy(&made.stderr).into_owned();
-        println!("skipped: tarballs_by_other_programs_name_their_commit: {why}");
+        skip!("tarballs_by_other_programs_name_their_commit: {why}");
         return;
     }
     fs::remove_dir_all(dir.join("ep")).unwrap();

@@ -28,7 +28,7 @@ fn on_ext4(test: &str, config: &str) -> Option<World> {
         .output();
     let tried = tried.map_or_else(|error| error.to_string(), |tried| words(&tried));
     if !tried.is_empty() || is_emulated() {
-        eprintln!("skipped: {test}: no ext4 can be mounted here: {tried}");
+        skip!("{test}: no ext4 can be mounted here: {tried}");
         return None;
     }
     let config = world.config_path();
@@ -298,7 +298,7 @@ fn as_nobody(test: &str) -> Option<World> {
             .output()
             .is_ok_and(|done| done.status.success());
     if !can {
-        eprintln!("skipped: {test}: the program cannot be run as nobody here");
+        skip!("{test}: the program cannot be run as nobody here");
         return None;
     }
     world.run_under(under.map(str::to_owned).into());
@@ -314,7 +314,7 @@ fn a_disk_without_inodes_is_named() {
         .output()
         .is_ok_and(|tried| tried.status.success());
     if !can_mount {
-        return eprintln!("skipped: a_disk_without_inodes_is_named: no user namespaces here");
+        return skip!("a_disk_without_inodes_is_named: no user namespaces here");
     }
     let mut world = prepared();
     world.mount_at_start("size=8m,nr_inodes=40");

@@ -162,7 +162,7 @@ fn a_torn_file_without_a_row_gives_way_to_the_bytes_of_its_own_receipt() {
     for (what, torn) in [("cut", &b"torn"[..]), ("empty", b""), ("as long", &as_long)] {
         let (mut world, tarball) = with_one_episode();
         if xattr_is_missing(&world) {
-            return eprintln!("skipped: a torn file without a row: no attributes here");
+            return skip!("a torn file without a row: no attributes here");
         }
         fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
         fs::write(&tarball, torn).unwrap();

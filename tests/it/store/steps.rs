@@ -158,9 +158,7 @@ fn a_failed_sync_of_the_index_ends_the_process_unanswered() {
 #[test]
 fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
     if !can_mount() {
-        eprintln!(
-            "skipped: a_disk_that_is_really_full_is_507_and_leaves_nothing: no user namespaces here"
-        );
+        skip!("a_disk_that_is_really_full_is_507_and_leaves_nothing: no user namespaces here");
         return;
     }
     let mut world = prepared();

@@ -132,7 +132,7 @@ pub fn can_trace(test: &str) -> bool {
         .status();
     let can = tried.is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: {test}: no strace that may trace");
+        skip!("{test}: no strace that may trace");
     }
     can
 }
