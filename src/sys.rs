@@ -406,9 +406,9 @@ pub fn reset_on_close(socket: &TcpStream) {
     }
 }
 
-/// Answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system. It
-/// must neither block nor panic.
-pub type Intake = fn(RawFd, &mut [u8]) -> Option<io::Result<usize>>;
+/// Answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system. The
+/// result is how many bytes it has filled. It must neither block nor panic.
+pub type Intake = fn(RawFd, &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>>;
 
 static INTAKE: OnceLock<Intake> = OnceLock::new();
 /// Whether std's reads come to our `recv`.
@@ -452,13 +452,14 @@ pub unsafe extern "C" fn recv(
         && let Some(intake) = INTAKE.get()
     {
         // SAFETY: the caller vouches for `length` writable bytes, and has no other use of them before
-        // this returns. They may be uninitialised; an intake only writes to them.
-        let bytes = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
+        // this returns. `MaybeUninit` asks nothing of what they hold.
+        let bytes = unsafe { slice::from_raw_parts_mut(buffer.cast::<MaybeUninit<u8>>(), length) };
         match intake(fd, bytes) {
             Some(Ok(given)) => return given as libc::ssize_t,
             Some(Err(error)) => {
                 let number = match error.kind() {
                     io::ErrorKind::WouldBlock => libc::EAGAIN,
+                    io::ErrorKind::ConnectionReset => libc::ECONNRESET,
                     _ => error.raw_os_error().unwrap_or(libc::EIO),
                 };
                 // SAFETY: the calling thread's own errno, which is always there.
@@ -470,6 +471,18 @@ pub unsafe extern "C" fn recv(
     }
     // SAFETY: the caller's own arguments; without room for an address this is `recv`.
     unsafe { libc::recvfrom(fd, buffer, length, flags, ptr::null_mut(), ptr::null_mut()) }
+}
+
+/// Reads what has come as std does, into bytes that nobody has to have initialised. How many of them,
+/// from the first on, are filled; 0 for the end.
+pub fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let fd = socket.as_raw_fd();
+    let buffer = bytes.as_mut_ptr().cast();
+    // SAFETY: the bytes are ours to write to over the call, as many as is said, and the descriptor is
+    // open. Without room for an address this is `recv`; the kernel writes bytes and reads none.
+    let read =
+        unsafe { libc::recvfrom(fd, buffer, bytes.len(), 0, ptr::null_mut(), ptr::null_mut()) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
 /// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended. (Since
@@ -497,10 +510,14 @@ pub struct TcpCounters {
     pub written: u64,
     /// The peer sends no more: its FIN is here, though it may still lie behind unread bytes.
     pub peer_has_ended: bool,
+    /// Nothing goes either way any more: a reset came. What had come before it can still be read.
+    pub is_closed: bool,
 }
 
 /// `TCP_CLOSE_WAIT` of the kernel's include/net/tcp_states.h.
 const CLOSE_WAIT: u8 = 8;
+/// `TCP_CLOSE` of the same file.
+const CLOSED: u8 = 7;
 
 /// The head of the kernel's `struct tcp_info` up to `tcpi_bytes_retrans`, as in linux/tcp.h; libc's
 /// own type ends earlier on some targets.
@@ -550,6 +567,7 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
     let info = unsafe { info.assume_init() };
     Some(TcpCounters {
         peer_has_ended: info.small[0] == CLOSE_WAIT,
+        is_closed: info.small[0] == CLOSED,
         // The kernel counts a retransmission before the sending: unknown while it is between the two.
         written: info.bytes_sent.checked_sub(info.bytes_retrans)? + u64::from(info.notsent_bytes),
     })

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use self::intake::Intake;
-use crate::sys;
+use crate::sys::{self, TcpCounters};
 
 /// What a connection is doing, as far as its deadlines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Connection {
     phase_since_ms: AtomicU64,
     /// Bytes of answers so far, whether they have left or not.
     answered_bytes: AtomicU64,
+    /// Those of them that may_minihttp was given to write.
+    crate_bytes: AtomicU64,
     requests: AtomicU64,
     dead: AtomicBool,
     pub(super) intake: Intake,
@@ -60,6 +62,7 @@ impl Connection {
             phase: AtomicU8::new(Phase::Between as u8),
             phase_since_ms: AtomicU64::new(now_ms()),
             answered_bytes: AtomicU64::new(0),
+            crate_bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             dead: AtomicBool::new(false),
             intake: Intake::new(),
@@ -74,16 +77,22 @@ impl Connection {
         &self.socket
     }
 
-    /// A request was parsed. False if the connection must not be answered any more.
+    /// A request was parsed. False if the connection must not be answered any more: it is ended then,
+    /// since may_minihttp has an answer of its own for a request that got none.
     pub fn begin_request(&self) -> bool {
         self.enter(Phase::Busy);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        !self.is_dead()
+        if self.is_dead() {
+            self.kill();
+            return false;
+        }
+        true
     }
 
     /// The request was answered with `bytes` that may_minihttp is about to write.
     pub fn end_request(&self, bytes: u64) {
         self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.crate_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.enter(Phase::Between);
         self.expect_a_head();
     }
@@ -121,7 +130,7 @@ impl Connection {
     /// much that was. An error if an earlier answer has not left yet, or the peer is gone: the
     /// connection can then only be killed.
     pub fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.earlier_answers_have_left() {
+        if !self.earlier_answers_have_left(sys::tcp_counters) {
             return Err(io::Error::other("an earlier answer has not left yet"));
         }
         // The socket does not block, so this is at most one copy into the kernel's buffer.
@@ -131,13 +140,15 @@ impl Connection {
         Ok(written)
     }
 
-    fn earlier_answers_have_left(&self) -> bool {
-        let answered = self.answered_bytes();
-        if self.answers_had_left() || (answered == 0 && self.requests() <= 1) {
+    /// `count` asks the kernel.
+    fn earlier_answers_have_left(&self, count: impl Fn(&TcpStream) -> Option<TcpCounters>) -> bool {
+        // What we write ourselves is the kernel's at once.
+        let crate_has_none = self.crate_bytes.load(Ordering::Relaxed) == 0;
+        if self.answers_had_left() || (crate_has_none && self.requests() <= 1) {
             return true;
         }
         // Where the kernel does not count (qemu-user), a reused connection is never written to.
-        sys::tcp_counters(&self.socket).is_some_and(|counters| counters.written == answered)
+        count(&self.socket).is_some_and(|counters| counters.written == self.answered_bytes())
     }
 
     /// Nothing that still comes from this connection is a request.
@@ -168,4 +179,44 @@ impl Connection {
 pub(super) fn now_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn connection() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        (client, Connection::guard(socket.as_raw_fd()).unwrap())
+    }
+
+    /// Our own `100 Continue` was once taken for an answer that may_minihttp still has to write.
+    #[test]
+    fn what_we_wrote_ourselves_has_left_even_where_the_kernel_does_not_count() {
+        let (_client, connection) = connection();
+        let does_not_count = |_: &TcpStream| None;
+        assert!(connection.begin_request());
+        connection
+            .write_directly(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .unwrap();
+        assert!(connection.earlier_answers_have_left(does_not_count));
+        connection.end_request(5);
+        assert!(!connection.earlier_answers_have_left(does_not_count));
+    }
+
+    /// may_minihttp writes a bare 200 of its own for a request that nobody answered.
+    #[test]
+    fn nothing_leaves_for_a_request_that_is_not_answered() {
+        let (_client, connection) = connection();
+        connection.mark_dead();
+        assert!(!connection.begin_request());
+        let written = connection.socket().write(b"HTTP/1.1 200 Ok\r\n\r\n");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(connection.phase(), Phase::Over);
+    }
 }

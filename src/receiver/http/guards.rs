@@ -2,6 +2,7 @@
 //! looks whether it may read.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock};
 
@@ -27,7 +28,7 @@ pub fn start() -> io::Result<()> {
     sys::set_intake(answer_recv)
 }
 
-fn answer_recv(fd: RawFd, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+fn answer_recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {
     let connection = guard_of(fd, false)?.load();
     Some(connection.as_ref()?.give(buffer))
 }

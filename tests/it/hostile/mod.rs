@@ -5,6 +5,7 @@
 mod conformance;
 mod crowd;
 mod drains;
+mod ends;
 mod heads;
 mod pipelines;
 mod tarballs;
