@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod names;
 pub mod owner;
 pub mod receiver;
+mod refusal;
 #[cfg(test)]
 mod seeded;
 pub mod service;
