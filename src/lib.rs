@@ -1,33 +1,85 @@
 //! cis490: a store-and-forward shipper for lab hosts, a durable receiver for the Pi, and the
 //! version gate between them. No public API is promised: this is the program's own inside.
+//!
+//! The words that the code uses, and the module where each is at home:
+//!
+//! | word | meaning | module |
+//! | --- | --- | --- |
+//! | episode | a finished recording on a lab host: a directory with a `meta.json` and data files | `episode` |
+//! | tarball | one episode packed, `<id>.tar.zst` | `shipper::outbox` |
+//! | slot | where one episode lives: its host and its name | `wire` |
+//! | receipt | what the receiver answers for a stored episode | `wire` |
+//! | outcome | what the shipper does after an answer, by its status and name | `wire` |
+//! | refusal | how the receiver says no; `refusal` has what all of a kind have in common | `receiver::refusal` |
+//! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
+//! | finding | one thing that a person should know or do, with its remedy | `doctor` |
+//! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |
+//! | window, head | the commits that get in, newest first, and the newest of them | `receiver::version_gate::window` |
+//! | source | where the window comes from: Forgejo, or a local repository | `receiver::version_gate::sources` |
+//! | remediation | the shell lines that bring a lab host up to date | `receiver::version_gate` |
+//! | upload | one episode on its way into the store: its partial file and its reservation | `receiver::store::upload` |
+//! | partial file | the file in incoming/ that an upload fills | `receiver::store::upload` |
+//! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
+//! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
+//! | committer | where an upload becomes a stored episode: name and row, both on the disk | `receiver::store::committer` |
+//! | commit queue | whose turn it is to commit | `receiver::store::commit_queue` |
+//! | quarantine | the folder for what lies in the store and is not as the program made it: kept, and not served | `receiver::store::layout` |
+//! | request head | the request line and the headers | `receiver::http::head` |
+//! | intake | hands may_minihttp one whole request head at a time | `receiver::http::connection::intake` |
+//! | connection table | the open connections, and which makes room for another | `receiver::http::connection_table` |
+//! | permit | the right to one upload, or to one wait for the gate; shared out by address | `receiver::http::fair_limiter` |
+//! | blocking pool, clerk | the plain threads that ask the disk for coroutines, and one of them | `receiver::http::blocking_pool` |
+//! | body thread | a plain thread that takes an upload's body to the store | `receiver::http::upload` |
+//! | lingering close | closing a connection so that its last answer is still read | `receiver::http::lingering_close` |
+//! | liveness | the proof for systemd's watchdog that every part still answers | `receiver::liveness` |
+//! | critical thread | one without which the process must not live on | `receiver::critical_thread` |
+//! | stats | the figures of each host and hour | `receiver::stats` |
+//! | counters | what is counted while requests are answered | `receiver::http::counters` |
+//! | queue | the episodes on a lab host, each in the state that its folders say | `shipper::queue` |
+//! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
+//! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
+//! | set aside | moved to refused/: these bytes always get the same answer | `shipper::moves` |
+//! | prefetch | packing the next episode while one is sent | `shipper::prefetch` |
 
-mod child;
-pub mod clock;
+// What a person types.
 pub mod commands;
-pub mod config;
-pub mod doctor;
+
+// The two sides.
+pub mod receiver;
+pub mod shipper;
+
+// What they have agreed on.
+pub mod names;
+mod refusal;
+pub mod wire;
+
+// What both are made of: episodes, files, other programs.
+mod child;
 pub mod durable;
 pub mod episode;
-pub mod events;
-pub mod failure;
 pub mod file_identity;
 mod folder_lock;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
 pub mod git;
-pub mod histogram;
-pub mod human;
 pub mod mounts;
-pub mod names;
 pub mod owner;
-pub mod receiver;
-#[cfg(test)]
-mod seeded;
-pub mod service;
-pub mod shipper;
 pub mod sync;
 pub mod sys;
-pub mod terminal;
 pub mod tls;
+
+// What they are told, and how they speak to people and to systemd.
+pub mod clock;
+pub mod config;
+pub mod doctor;
+pub mod events;
+pub mod failure;
+pub mod histogram;
+pub mod human;
+pub mod service;
+pub mod terminal;
 pub mod version;
-pub mod wire;
+
+// For tests.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+#[cfg(test)]
+mod seeded;

@@ -261,7 +261,7 @@ pub struct Problem {
 }
 
 /// How the kinds of our problems begin.
-const PROBLEM_KIND: &str = "urn:cis490:problem:";
+pub const PROBLEM_KIND: &str = "urn:cis490:problem:";
 
 impl Problem {
     /// The name of a problem of ours; `None` for anybody else's.

@@ -14,9 +14,9 @@ use crate::human::counted;
 use crate::names::HostId;
 use crate::owner;
 use crate::receiver::config::{Config, DEFAULT_PATH};
-use crate::receiver::refusal::what_to_do;
 use crate::receiver::refusals;
 use crate::receiver::refused_upload::RefusedUpload;
+use crate::refusal::what_to_do;
 use crate::terminal::{self, Paint, one_line};
 
 /// show the uploads that this receiver has refused, and what to do. It keeps the newest few thousand;

@@ -1,6 +1,6 @@
 //! Threads that all requests share: the process must not live on without one of them.
 //!
-//! A vital thread that panics or reports a fault ends the process with a non-zero status, and
+//! A critical thread that panics or reports a fault ends the process with a non-zero status, and
 //! systemd restarts it into recovery. Nothing may hang on a dead thread.
 
 use std::panic::{self, AssertUnwindSafe};

@@ -1,5 +1,5 @@
-//! Every way the receiver says no, each with its status, what happened, and what to do: the one
-//! place where the table of design section 2 is code.
+//! Every way the receiver says no, with what the answer says of this one request. What all of a kind
+//! have in common (status, name, title, what to do) is in the table in `src/refusal.rs`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::events::Refused;
 use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
+use crate::refusal::{Entry, Kind};
 use crate::wire::{self, Failing, Known, Problem, Slot};
 
 /// What a 412 and a commit's 400 tell besides the words.
@@ -132,12 +133,6 @@ pub enum Refusal {
     DiskAtFloor,
 }
 
-/// Seconds after which a refusal of this kind may have passed.
-const RETRY_GATE_S: u32 = 5;
-const RETRY_BUSY_S: u32 = 10;
-const RETRY_DRAIN_S: u32 = 30;
-const RETRY_DISK_S: u32 = 60;
-
 impl Refusal {
     /// As a log line names it.
     pub fn as_event(&self) -> Refused<'static> {
@@ -148,190 +143,69 @@ impl Refusal {
         }
     }
 
-    pub fn status(&self) -> u16 {
+    /// Which entry of the table it is.
+    pub(in crate::receiver) fn kind(&self) -> Kind {
         match self {
-            Refusal::BadCommit { .. } | Refusal::BadName(_) | Refusal::BadHead(_) => 400,
-            Refusal::NoToken | Refusal::UnknownToken => 401,
-            Refusal::NotYourName { .. } | Refusal::FromABrowser => 403,
-            Refusal::NotFound { .. } => 404,
-            Refusal::MethodNotAllowed { .. } => 405,
-            Refusal::BodyTooSlow(_) => 408,
-            Refusal::Taken(_) => 409,
-            Refusal::LengthRequired => 411,
-            Refusal::NotInWindow { .. } | Refusal::PreconditionFailed(_) => 412,
-            Refusal::TooLarge { .. } => 413,
-            Refusal::Expectation(_) => 417,
-            Refusal::Misdirected => 421,
-            Refusal::DigestMismatch { .. } | Refusal::BodyCutShort { .. } => 422,
-            Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
-            Refusal::Internal => 500,
-            Refusal::TransferEncoding | Refusal::UnknownMethod(_) => 501,
-            Refusal::GateNotLoaded | Refusal::GateBusy => 503,
-            Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => 503,
-            Refusal::TooManyConnections | Refusal::Draining | Refusal::DiskAtFloor => 503,
-            Refusal::StoreUnwritable { .. } => 503,
-            Refusal::DiskFull => 507,
+            Refusal::BadCommit { .. } => Kind::BadCommit,
+            Refusal::BadName(_) => Kind::BadName,
+            Refusal::BadHead(_) => Kind::BadHead,
+            Refusal::NoToken => Kind::NoToken,
+            Refusal::UnknownToken => Kind::UnknownToken,
+            Refusal::NotYourName { .. } => Kind::NotYourName,
+            Refusal::FromABrowser => Kind::FromABrowser,
+            Refusal::NotFound { .. } => Kind::NotFound,
+            Refusal::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
+            Refusal::UnknownMethod(_) => Kind::UnknownMethod,
+            Refusal::Misdirected => Kind::Misdirected,
+            Refusal::LengthRequired => Kind::LengthRequired,
+            Refusal::Expectation(_) => Kind::BadExpectation,
+            Refusal::HeadTooLarge => Kind::HeadTooLarge,
+            Refusal::TooManyFields => Kind::TooManyFields,
+            Refusal::TransferEncoding => Kind::TransferEncoding,
+            Refusal::Taken(_) => Kind::Taken,
+            Refusal::PreconditionFailed(_) => Kind::PreconditionFailed,
+            Refusal::NotInWindow { known, .. } => known.map_or(Kind::NotInWindow, kind_of),
+            Refusal::TooLarge { .. } => Kind::TooLarge,
+            Refusal::DigestMismatch { .. } => Kind::DigestMismatch,
+            Refusal::BodyCutShort { .. } => Kind::BodyCutShort,
+            Refusal::BodyTooSlow(_) => Kind::BodyTooSlow,
+            Refusal::Internal => Kind::Internal,
+            Refusal::GateNotLoaded => Kind::GateNotLoaded,
+            Refusal::GateBusy => Kind::GateBusy,
+            Refusal::TooManyUploads { .. } => Kind::TooManyUploads,
+            Refusal::TooManyUploadsOfYours { .. } => Kind::TooManyUploadsOfYours,
+            Refusal::TooManyConnections => Kind::TooManyConnections,
+            Refusal::Draining => Kind::Draining,
+            Refusal::DiskFull => Kind::DiskFull,
+            Refusal::StoreUnwritable { .. } => Kind::StoreUnwritable,
+            Refusal::DiskAtFloor => Kind::DiskAtFloor,
         }
+    }
+
+    /// What it has in common with all of its kind.
+    fn entry(&self) -> &'static Entry {
+        self.kind().entry()
+    }
+
+    pub fn status(&self) -> u16 {
+        self.entry().status
     }
 
     /// The `<name>` of `urn:cis490:problem:<name>`, and of the log.
     pub fn name(&self) -> &'static str {
-        match self {
-            Refusal::BadCommit { .. } => "bad-commit",
-            Refusal::BadName(_) => "bad-name",
-            Refusal::BadHead(_) => "bad-head",
-            Refusal::NoToken => "no-token",
-            Refusal::UnknownToken => "unknown-token",
-            Refusal::NotYourName { .. } => "not-your-name",
-            Refusal::FromABrowser => "from-a-browser",
-            Refusal::NotFound { .. } => "not-found",
-            Refusal::MethodNotAllowed { .. } => "method-not-allowed",
-            Refusal::UnknownMethod(_) => "unknown-method",
-            Refusal::Misdirected => "misdirected",
-            Refusal::LengthRequired => "length-required",
-            Refusal::Expectation(_) => "bad-expectation",
-            Refusal::HeadTooLarge => "head-too-large",
-            Refusal::TooManyFields => "too-many-fields",
-            Refusal::TransferEncoding => "transfer-encoding",
-            Refusal::Taken(_) => "taken",
-            Refusal::PreconditionFailed(_) => "precondition-failed",
-            Refusal::NotInWindow { known: None, .. } => "not-in-window",
-            Refusal::NotInWindow {
-                known: Some(known), ..
-            } => Refusal::name_of(*known),
-            Refusal::TooLarge { .. } => "too-large",
-            Refusal::DigestMismatch { .. } => "digest-mismatch",
-            Refusal::BodyCutShort { .. } => "body-cut-short",
-            Refusal::BodyTooSlow(_) => "body-too-slow",
-            Refusal::Internal => "internal",
-            Refusal::GateNotLoaded => "gate-not-loaded",
-            Refusal::GateBusy => "gate-busy",
-            Refusal::TooManyUploads { .. } => "too-many-uploads",
-            Refusal::TooManyUploadsOfYours { .. } => "too-many-uploads-of-yours",
-            Refusal::TooManyConnections => "too-many-connections",
-            Refusal::Draining => "draining",
-            Refusal::DiskFull => "disk-full",
-            Refusal::StoreUnwritable { .. } => "store-unwritable",
-            Refusal::DiskAtFloor => "disk-at-floor",
-        }
-    }
-
-    /// Of a 412, by what is known of the commit.
-    pub fn name_of(known: Known) -> &'static str {
-        match known {
-            Known::Older => "not-in-window",
-            Known::Elsewhere => "not-on-branch",
-            Known::NeverPushed => "never-pushed",
-            Known::Unknown => Refusal::GATE_CANNOT_TELL,
-        }
-    }
-
-    /// The name of a 412 that is the gate's own trouble, and not the host's.
-    pub const GATE_CANNOT_TELL: &str = "gate-cannot-tell";
-
-    /// All that [`Refusal::name`] can be, so that each can be counted from 0 on.
-    pub const NAMES: [&str; 36] = [
-        "bad-commit",
-        "bad-name",
-        "bad-head",
-        "no-token",
-        "unknown-token",
-        "not-your-name",
-        "from-a-browser",
-        "not-found",
-        "method-not-allowed",
-        "unknown-method",
-        "misdirected",
-        "length-required",
-        "bad-expectation",
-        "head-too-large",
-        "too-many-fields",
-        "transfer-encoding",
-        "taken",
-        "not-in-window",
-        "precondition-failed",
-        "not-on-branch",
-        "never-pushed",
-        "gate-cannot-tell",
-        "too-large",
-        "digest-mismatch",
-        "body-cut-short",
-        "body-too-slow",
-        "internal",
-        "gate-not-loaded",
-        "gate-busy",
-        "too-many-uploads",
-        "too-many-uploads-of-yours",
-        "too-many-connections",
-        "draining",
-        "disk-full",
-        "store-unwritable",
-        "disk-at-floor",
-    ];
-
-    /// What kind of thing happened, the same for every instance.
-    fn title(&self) -> &'static str {
-        match self {
-            Refusal::BadCommit { .. } => "The code commit is missing or malformed",
-            Refusal::BadName(_) => "A name in the path is not allowed",
-            Refusal::BadHead(_) => "The request's head is malformed",
-            Refusal::NoToken => "A token is needed",
-            Refusal::UnknownToken => "The token is not known here",
-            Refusal::NotYourName { .. } => "You may not upload under this host's name",
-            Refusal::FromABrowser => "A web page may not upload",
-            Refusal::NotFound { .. } => "There is nothing here",
-            Refusal::MethodNotAllowed { .. } => "This path does not accept this method",
-            Refusal::UnknownMethod(_) => "This method is not known here",
-            Refusal::Misdirected => "This connection is not for https",
-            Refusal::LengthRequired => "A Content-Length is needed",
-            Refusal::Expectation(_) => "This expectation cannot be met",
-            Refusal::HeadTooLarge => "The request's head is too large",
-            Refusal::TooManyFields => "The request has too many header fields",
-            Refusal::TransferEncoding => "Transfer codings are not supported",
-            Refusal::Taken(_) => "Other bytes are stored under this name",
-            Refusal::PreconditionFailed(_) => "A condition of the request does not hold",
-            Refusal::NotInWindow { known, .. } => match known {
-                Some(Known::Older) | None => "The code that made this episode is out of date",
-                Some(Known::Elsewhere) => "The code that made this episode is not on the branch",
-                Some(Known::NeverPushed) => "The code that made this episode was never pushed",
-                Some(Known::Unknown) => "The version gate cannot tell what this commit is",
-            },
-            Refusal::TooLarge { .. } => "The episode is too large",
-            Refusal::DigestMismatch { .. } => "The bytes received do not have the stated digest",
-            Refusal::BodyCutShort { .. } => "The body ended early",
-            Refusal::BodyTooSlow(_) => "The body came too slowly",
-            Refusal::Internal => "The receiver failed",
-            Refusal::GateNotLoaded => "The version gate has not loaded its window yet",
-            Refusal::GateBusy => "The version gate could not look again in time",
-            Refusal::TooManyUploads { .. } => "Too many uploads at once",
-            Refusal::TooManyUploadsOfYours { .. } => "Too many uploads at once from your address",
-            Refusal::TooManyConnections => "Too many connections at once",
-            Refusal::Draining => "The receiver is stopping",
-            Refusal::DiskFull | Refusal::DiskAtFloor => "The store is out of space",
-            Refusal::StoreUnwritable { .. } => "The store cannot be written",
-        }
+        self.entry().name
     }
 
     /// When to come again, for what passes by itself.
     pub fn retry_after_s(&self) -> Option<u32> {
-        match self {
-            Refusal::GateNotLoaded | Refusal::GateBusy => Some(RETRY_GATE_S),
-            Refusal::TooManyUploads { .. } | Refusal::TooManyUploadsOfYours { .. } => {
-                Some(RETRY_BUSY_S)
-            }
-            Refusal::TooManyConnections => Some(RETRY_BUSY_S),
-            Refusal::Draining => Some(RETRY_DRAIN_S),
-            Refusal::DiskFull | Refusal::DiskAtFloor => Some(RETRY_DISK_S),
-            Refusal::StoreUnwritable { .. } => Some(RETRY_DISK_S),
-            _ => None,
-        }
+        self.entry().retry_after_s
     }
 
     /// The body of the answer.
     pub fn problem(&self) -> Problem {
         let mut problem = Problem {
-            kind: format!("urn:cis490:problem:{}", self.name()),
-            title: self.title().to_owned(),
+            kind: format!("{}{}", wire::PROBLEM_KIND, self.name()),
+            title: self.entry().title.to_owned(),
             status: self.status(),
             detail: self.to_string(),
             your_commit: None,
@@ -504,60 +378,26 @@ fn not_in_window(
     }
 }
 
-/// What the maintainer does about an upload that was refused for this reason; `None` for what passes
-/// by itself or is the sender's to fix.
-pub fn what_to_do(reason: &str) -> Option<&'static str> {
-    Some(match reason {
-        "not-in-window" | "bad-commit" => "update the lab host: paste the remediation there",
-        "never-pushed" => "push the commit from where it was made; a pull does not help",
-        "not-on-branch" => {
-            "put the lab host on the branch that the gate follows: its code is from another branch, or a force-push took it back"
-        }
-        "gate-cannot-tell" => {
-            "nothing on the lab host, which asks again automatically; fix the source of the gate that the log names (gate_refresh_failed), or ask cis490 doctor"
-        }
-        "no-token" | "unknown-token" => {
-            "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml"
-        }
-        "not-your-name" => "compare host_id in its shipper.toml with [[host]] in receiver.toml",
-        "taken" => {
-            "another episode has this name already: look in refused/ on the lab host, give it a new name"
-        }
-        "from-a-browser" => {
-            "a web page in a browser in the lab's network tries to upload: find out which, and close it"
-        }
-        "too-large" => "raise max_episode_bytes, or record shorter episodes",
-        "digest-mismatch" => {
-            "look at the lab host's disk and network: bytes were damaged on the way"
-        }
-        "bad-name" | "bad-head" => "find out what sends this: it is not a cis490 shipper",
-        "internal" => "read the log of this receiver (journalctl -u cis490-receiver)",
-        "gate-not-loaded" | "gate-busy" => "fix the source of the gate that the log names",
-        "disk-full" | "disk-at-floor" => "free space under data_dir",
-        "store-unwritable" => {
-            "find out what is wrong with the disk of data_dir (cis490 doctor, dmesg)"
-        }
-        _ => return None,
-    })
+/// The 412 of a commit by what is known of it.
+pub(in crate::receiver) fn kind_of(known: Known) -> Kind {
+    match known {
+        Known::Older => Kind::NotInWindow,
+        Known::Elsewhere => Kind::NotOnBranch,
+        Known::NeverPushed => Kind::NeverPushed,
+        Known::Unknown => Kind::GateCannotTell,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
-    /// `name` and `NAMES` are two lists of one thing; no test can make every variant.
+    /// The shipper knows this one refusal by its whole kind.
     #[test]
-    fn every_name_is_counted_once() {
-        let source = include_str!("refusal.rs");
-        let names = source
-            .split("pub fn name(&self)")
-            .nth(1)
-            .and_then(|rest| rest.split("pub const NAMES").next())
-            .unwrap();
-        let made: BTreeSet<&str> = names.split('"').skip(1).step_by(2).collect();
-        assert_eq!(made, BTreeSet::from(Refusal::NAMES));
-        assert_eq!(made.len(), Refusal::NAMES.len());
+    fn the_412_that_is_not_the_gates_has_the_kind_that_the_shipper_knows() {
+        let slot = Slot::parse("lab-1/ep-1").unwrap();
+        let problem = Refusal::PreconditionFailed(slot).problem();
+        assert_eq!(problem.kind, wire::PRECONDITION_FAILED);
+        assert_eq!(problem.name(), Some("precondition-failed"));
     }
 }

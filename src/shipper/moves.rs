@@ -81,7 +81,7 @@ impl Why {
             problem: Some(problem.clone()),
             ..Why::new(
                 Judge::Receiver,
-                name_of(problem).unwrap_or(""),
+                problem.name().unwrap_or(""),
                 problem.detail.clone(),
             )
         }
@@ -89,7 +89,7 @@ impl Why {
 
     /// One word for it, as far as one was noted.
     pub fn reason(&self) -> Option<String> {
-        let by_problem = || name_of(self.problem.as_ref()?).map(str::to_owned);
+        let by_problem = || self.problem.as_ref()?.name().map(str::to_owned);
         let by_operator = (self.by == Judge::Operator).then(|| SET_ASIDE.to_owned());
         self.reason.clone().or_else(by_problem).or(by_operator)
     }
@@ -100,11 +100,6 @@ impl Why {
         let text = durable::read_regular(&note, NOTE_BYTES_MAX).ok()?;
         serde_json::from_slice(&text).ok()
     }
-}
-
-/// The name of a refusal.
-fn name_of(problem: &Problem) -> Option<&str> {
-    problem.kind.strip_prefix("urn:cis490:problem:")
 }
 
 /// What became of an episode that the receiver has.

@@ -17,7 +17,7 @@ const RANKS: &[&[&str]] = &[
         "sync",
         "sys",
     ],
-    &["wire", "failure", "mounts", "file_identity"],
+    &["wire", "refusal", "failure", "mounts", "file_identity"],
     &["durable", "service", "terminal", "child"],
     &["events"],
     &["owner"],

@@ -298,6 +298,20 @@ fn no_path_of_the_machine_it_was_written_on() {
     }
 }
 
+#[test]
+fn the_glossary_names_modules_that_exist() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let rows = lib.lines().filter(|line| line.starts_with("//! | "));
+    let cells = rows.filter_map(|row| row.strip_suffix("` |")?.rsplit('`').next());
+    let modules: Vec<&str> = cells.collect();
+    assert!(modules.len() > 30, "{modules:?}");
+    for module in modules {
+        let path = root().join("src").join(module.replace("::", "/"));
+        let exists = path.with_extension("rs").exists() || path.join("mod.rs").exists();
+        assert!(exists, "no module {module}");
+    }
+}
+
 fn sources(dir: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     collect(&root().join(dir), &mut sources);

@@ -216,6 +216,7 @@ fn reason(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::ENTRIES;
 
     #[test]
     fn positions_are_told_against_the_configured_window() {
@@ -231,7 +232,18 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_has_its_reason_phrase() {
+    fn every_refusal_has_its_reason_phrase_and_its_line() {
+        for entry in ENTRIES {
+            let is_internal = reason(entry.status) == reason(500);
+            assert_eq!(is_internal, entry.status == 500, "{}", entry.name);
+            if let Some(seconds) = entry.retry_after_s {
+                assert_eq!(retry_after(seconds), format!("Retry-After: {seconds}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_closing_refusal_says_so_and_how_long_it_is() {
         for refusal in [
             Refusal::Internal,
             Refusal::DiskFull,

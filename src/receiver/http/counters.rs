@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::histogram::Histogram;
 use crate::receiver::refusal::Refusal;
+use crate::refusal::ENTRIES;
 
-const REASONS: usize = Refusal::NAMES.len();
+const REASONS: usize = ENTRIES.len();
 
 pub struct Counters {
-    /// By the place of the reason in [`Refusal::NAMES`].
+    /// By the place of the reason in [`ENTRIES`].
     refused_uploads: [AtomicU64; REASONS],
     refused_requests: [AtomicU64; REASONS],
     /// From the judged head to the answer, of uploads that were stored.
@@ -39,15 +40,11 @@ impl Counters {
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = self.refused_uploads.iter().zip(&self.refused_requests);
-        let named = Refusal::NAMES.iter().zip(counts);
-        named.map(move |(name, (uploads, requests))| (*name, read(uploads), read(requests)))
+        let named = ENTRIES.iter().zip(counts);
+        named.map(move |(entry, (uploads, requests))| (entry.name, read(uploads), read(requests)))
     }
 }
 
 fn count(counts: &[AtomicU64; REASONS], refusal: &Refusal) {
-    let name = refusal.name();
-    // A unit test of `Refusal` sees that every name is among them.
-    if let Some(place) = Refusal::NAMES.iter().position(|known| *known == name) {
-        counts[place].fetch_add(1, Ordering::Relaxed);
-    }
+    counts[refusal.kind().index()].fetch_add(1, Ordering::Relaxed);
 }

@@ -9,29 +9,35 @@
 //! 3. An answer that is given before the whole body was read closes the connection, so the rest
 //!    of the body is never taken for a request.
 
+// A connection, from its beginning to its end.
 mod acceptor;
-mod answer;
-mod blocking_pool;
 mod connection;
 mod connection_table;
+mod guards;
+mod lingering_close;
+mod service;
+mod watchdog;
+
+// A request, and its answer.
+mod answer;
+mod blocking_pool;
+mod fair_limiter;
+mod get;
+mod head;
+mod probe;
+mod put;
+mod target;
+mod upload;
+
+// What is seen of the server.
 mod counters;
 mod disk_watch;
-mod fair_limiter;
-#[cfg(any(test, fuzzing))]
-mod fuzzed;
-mod get;
-mod guards;
-mod head;
-mod lingering_close;
 mod liveness;
 mod metrics;
 mod page;
-mod probe;
-mod put;
-mod service;
-mod target;
-mod upload;
-mod watchdog;
+
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 
 #[cfg(any(test, fuzzing))]
 pub use self::fuzzed::request_head as fuzzed_head;

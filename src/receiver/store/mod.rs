@@ -15,28 +15,32 @@
 //! 5. What is done here is done in the folder and the index that were opened: `condition` and `watch`
 //!    look whether they still are the ones under their names.
 
-pub mod backfill;
-pub mod scrub;
-pub mod store_dir;
-
+// An upload becomes a stored episode.
 mod buffers;
 mod commit_queue;
 mod commit_request;
 mod committer;
-pub mod condition;
+mod space;
+mod standing;
+mod upload;
+mod writer;
+
+// What is on the disk.
 mod index;
 mod layout;
 mod listing;
-mod pacer;
-mod recovery;
 pub mod rows;
 pub mod sequence;
-mod space;
-mod standing;
+pub mod store_dir;
 mod stored_file;
-mod upload;
+
+// Whether it still is as it should be.
+pub mod backfill;
+pub mod condition;
+mod pacer;
+mod recovery;
+pub mod scrub;
 mod watch;
-mod writer;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzed;

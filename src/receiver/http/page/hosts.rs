@@ -7,8 +7,8 @@ use super::Scene;
 use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
-use crate::receiver::refusal::{Refusal, what_to_do};
 use crate::receiver::stats::{HOSTS_MAX, HostStats};
+use crate::refusal::{Kind, what_to_do};
 use crate::wire::remaining_low;
 
 /// A host that has sent nothing for so long is listed last, and is no warning any more.
@@ -81,8 +81,9 @@ impl<'a> Host<'a> {
         let reason = stats
             .open_refusal()
             .and_then(|refused| scene.gate.reason_now(refused));
-        let waits_for_gate = reason == Some(Refusal::GATE_CANNOT_TELL);
-        let is_stale = matches!(reason, Some("not-in-window" | "bad-commit"));
+        let is_for = |kind: Kind| reason == Some(kind.name());
+        let waits_for_gate = is_for(Kind::GateCannotTell);
+        let is_stale = is_for(Kind::NotInWindow) || is_for(Kind::BadCommit);
         let low = remaining_low(scene.gate.size);
         let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
         let mut host = Host {

@@ -29,13 +29,14 @@ use super::Shared;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
-use crate::receiver::refusal::Refusal;
+use crate::receiver::refusal::kind_of;
 use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::stats::{HostStats, StatsTables, Totals};
 use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
+use crate::refusal::Kind;
 use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
@@ -114,14 +115,14 @@ impl GateScene {
     /// The name of a refusal by what is known by now: one that was the gate's own trouble is judged
     /// again. `None` if its commit gets in.
     pub fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
-        if refused.reason != Refusal::GATE_CANNOT_TELL {
+        if refused.reason != Kind::GateCannotTell.name() {
             return Some(&refused.reason);
         }
         let commit = refused.commit?;
         match (self.place(&commit), self.beyond.get(&commit)) {
             (Place::At(_), _) => None,
-            (_, Some(known)) if self.failing.is_none() => Some(Refusal::name_of(*known)),
-            _ => Some(Refusal::GATE_CANNOT_TELL),
+            (_, Some(known)) if self.failing.is_none() => Some(kind_of(*known).name()),
+            _ => Some(Kind::GateCannotTell.name()),
         }
     }
 }

@@ -9,10 +9,10 @@ use super::html::{Ago, counted, escape, names};
 use super::{HOUR_S, Scene};
 use crate::clock;
 use crate::human;
-use crate::receiver::refusal::what_to_do;
 use crate::receiver::stats::Totals;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::version_gate::failing_words;
+use crate::refusal::what_to_do;
 use crate::wire::Source;
 
 const NAMES_MAX: usize = 8;
