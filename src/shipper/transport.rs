@@ -221,6 +221,18 @@ fn seconds_for(bytes: u64, bytes_per_second: u64) -> Duration {
 }
 
 impl Answer {
+    /// An answer of this status and body, for the tests of who reads it.
+    #[cfg(test)]
+    pub fn of(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            retry_after: None,
+            gate_position: None,
+            location: None,
+            body: body.as_bytes().to_owned(),
+        }
+    }
+
     /// A body of more than [`wire::ANSWER_BYTES_MAX`] is cut there.
     ///
     /// Errors: it broke off before its end.
@@ -255,13 +267,6 @@ impl Answer {
         let problem: Problem = self.json()?;
         let is_ours = problem.name().is_some();
         (is_ours && problem.status == self.status).then_some(problem)
-    }
-
-    /// Whether it is a 412 that is not the version gate's: something on the way has added a condition
-    /// to our request. It says nothing of the commit.
-    pub fn is_another_condition(&self) -> bool {
-        let problem = self.problem();
-        problem.is_some_and(|problem| problem.kind == wire::PRECONDITION_FAILED)
     }
 
     /// For the log: what was said, in one line.
@@ -366,22 +371,18 @@ mod tests {
 
     #[test]
     fn the_answer_of_a_proxy_is_not_the_receivers() {
-        let answer = |status, body: &str| Answer {
-            status,
-            retry_after: None,
-            gate_position: None,
-            location: None,
-            body: body.as_bytes().to_owned(),
-        };
         let ours = r#"{"type":"urn:cis490:problem:taken","status":409,"detail":"other bytes"}"#;
-        assert_eq!(answer(409, ours).problem().unwrap().detail, "other bytes");
+        assert_eq!(
+            Answer::of(409, ours).problem().unwrap().detail,
+            "other bytes"
+        );
         for (status, body) in [
             (413, ours),
             (409, "<html>Conflict</html>"),
             (409, "{}"),
             (409, ""),
         ] {
-            assert_eq!(answer(status, body).problem(), None, "{status} {body}");
+            assert_eq!(Answer::of(status, body).problem(), None, "{status} {body}");
         }
     }
 }
