@@ -1,5 +1,5 @@
-//! The HTTP contract (design, section 2) as both sides use it: paths, headers, bodies, and what
-//! the sender does on each status. `receive` answers with it, `ship` and `check` obey it.
+//! The HTTP contract (design, section 2) as both sides use it: paths, headers and bodies. What the
+//! sender does on each status is the sender's alone: `shipper::verdict`.
 //!
 //! Readers ignore members they do not know, so both sides may be upgraded in any order.
 
@@ -80,42 +80,6 @@ impl Slot {
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.host, self.episode)
-    }
-}
-
-/// What the sender does next. Seven answers and no eighth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The receiver has the episode: keep the receipt, clean up.
-    Accepted,
-    /// By commit: nothing of it is sent until the gate says yes.
-    Held,
-    /// These bytes will always get this answer: a person must look.
-    SetAside,
-    /// What arrived is not what was stated: read our own file again; resend it if whole, repack if not.
-    Recheck,
-    /// Our head did not arrive as we sent it, since our heads are well-formed: a proxy in between lost
-    /// a header. Keep the episode, say so loudly, and after three in a row let all wait.
-    Garbled,
-    /// A proxy in between accepts no body of this size: keep the episode and say so loudly.
-    TooLargeForProxy,
-    /// Keep the episode and try later: a fault that passes, or one that an operator mends.
-    Deferred,
-}
-
-impl Outcome {
-    /// `problem` is the name of the receiver's own [`Problem`], `None` for an answer in somebody
-    /// else's words: such a one never moves an episode. A status we never met keeps it too.
-    pub fn of(status: u16, problem: Option<&str>) -> Outcome {
-        match (status, problem) {
-            (200 | 201, _) => Outcome::Accepted,
-            (412, _) => Outcome::Held,
-            (400, Some("bad-name")) | (409 | 413, Some(_)) => Outcome::SetAside,
-            (400, _) => Outcome::Garbled,
-            (413, None) => Outcome::TooLargeForProxy,
-            (422, _) => Outcome::Recheck,
-            _ => Outcome::Deferred,
-        }
     }
 }
 
@@ -324,33 +288,6 @@ mod tests {
             assert_eq!(remaining_low(window), low, "{window}");
             // The head has all of them but itself left.
             assert!(window > remaining_low(window), "{window}");
-        }
-    }
-
-    /// The right-hand column of the table in design section 2.
-    #[test]
-    fn each_answer_has_one_outcome() {
-        use Outcome::*;
-        for (status, ours, want, in_other_words) in [
-            (200, "", Accepted, Accepted),
-            (201, "", Accepted, Accepted),
-            (400, "bad-name", SetAside, Garbled),
-            (400, "bad-head", Garbled, Garbled),
-            (400, "bad-commit", Garbled, Garbled),
-            (409, "taken", SetAside, Deferred),
-            (412, "not-in-window", Held, Held),
-            (413, "too-large", SetAside, TooLargeForProxy),
-            (422, "digest-mismatch", Recheck, Recheck),
-        ] {
-            assert_eq!(Outcome::of(status, Some(ours)), want, "{status} {ours}");
-            assert_eq!(Outcome::of(status, None), in_other_words, "{status}");
-        }
-        for status in [
-            100, 101, 204, 301, 302, 401, 403, 404, 405, 408, 411, 417, 418, 431, 500, 501, 502,
-            503, 504, 507,
-        ] {
-            assert_eq!(Outcome::of(status, Some("any")), Deferred, "{status}");
-            assert_eq!(Outcome::of(status, None), Deferred, "{status}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! What this process knows of the episodes that wait, and which of them is next.
+//! The waiting episodes that this process knows, and which of them is next.
 //!
-//! The folders are the truth: each scan is folded in, and what is not there any more is forgotten.
-//! An episode whose `meta.json` is another than before is a new one.
+//! The folders are the truth: each scan is folded in, and an episode that is gone is forgotten. An
+//! episode whose `meta.json` has another identity than before is a new one.
 //!
-//! Small before large, so that a day's worth of small ones does not wait for one giant; but one
-//! that has waited an hour goes first, so that the giant gets its turn.
+//! Small episodes go before large ones, so that a day's worth of small ones does not wait for one
+//! giant; but an episode that has waited an hour goes first, so that the giant is sent too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::queue::Identity;
 use crate::episode::Meta;
 use crate::names::{CommitHash, EpisodeId};
 
-/// Whoever has waited this long goes before the small ones.
+/// An episode that has waited this long goes before the small ones.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// One finished episode that has not left yet.
@@ -27,7 +27,7 @@ pub struct Entry {
     pub meta: Option<Meta>,
     /// Its tarball in outbox/, if it has one.
     pub seal: Option<Seal>,
-    /// The receiver has other bytes of it: it changed after they were sent.
+    /// The episode changed after it was sent: the receiver has other bytes.
     pub changed_after_sending: bool,
     /// What went wrong with it the last time.
     pub why: Option<String>,
@@ -54,7 +54,7 @@ impl Entry {
         self.meta.map(|meta| meta.commit)
     }
 
-    /// How much it will be to send, as far as that can be told.
+    /// The size of the tarball; before it is packed, the size of the files.
     pub fn bytes_to_send(&self) -> u64 {
         self.seal.map_or(self.bytes, |seal| seal.bytes)
     }
@@ -66,7 +66,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Forgets what is gone and what became another. Returns what has to be met.
+    /// Forgets the episodes that are gone or were replaced. Returns the new ones.
     pub fn fold_in(&mut self, finished: Vec<(EpisodeId, Identity)>) -> Vec<(EpisodeId, Identity)> {
         let there: BTreeMap<EpisodeId, Identity> = finished.into_iter().collect();
         self.entries
@@ -105,7 +105,7 @@ impl Backlog {
         self.entries.values().filter_map(Entry::commit).collect()
     }
 
-    /// Everything is due again: somebody said that things have changed.
+    /// Makes every episode due now.
     pub fn retry_now(&mut self) {
         for entry in self.entries.values_mut() {
             entry.backoff.retry_now();

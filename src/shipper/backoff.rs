@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// A `Retry-After` beyond this is a mistake of somebody's, and is cut to it.
+/// A longer `Retry-After` is a mistake, and is cut to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Failures in a row, and when the next try is due.
@@ -23,7 +23,7 @@ impl Backoff {
     /// Notes one more failure; the wait that follows. `asked` is the peer's `Retry-After`.
     pub fn fail(&mut self, asked: Option<Duration>) -> Duration {
         let wait = match asked {
-            // Obeyed, plus up to a tenth: all who were told the same number heard it together.
+            // Plus up to a tenth: hosts that got the same number at once do not come back together.
             Some(asked) => {
                 let asked = asked.clamp(FIRST_WAIT, RETRY_AFTER_MAX);
                 asked + asked.mul_f64(random_fraction() / 10.0)
@@ -35,8 +35,8 @@ impl Backoff {
         wait
     }
 
-    /// As [`Backoff::fail`], for what is polled and not retried: at least half the wait always
-    /// passes, since asking at once would tell nothing new.
+    /// As [`Backoff::fail`], for polling: at least half the wait always passes, since the answer to
+    /// a poll at once would be the same.
     pub fn fail_calmly(&mut self, first: Duration) -> Duration {
         let whole = exponential(self.failures).max(first).min(WAIT_MAX);
         let wait = whole.mul_f64(0.5 + random_fraction() / 2.0);
@@ -49,7 +49,7 @@ impl Backoff {
         *self = Backoff::default();
     }
 
-    /// The next try is due, whatever was noted.
+    /// Makes the next try due now. The count of failures stays.
     pub fn retry_now(&mut self) {
         self.not_before = None;
     }

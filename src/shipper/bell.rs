@@ -13,8 +13,8 @@ use crate::service;
 use crate::sync::lock;
 use crate::sys::{self, Signal};
 
-/// How long the loop may take to end by itself. Then the process ends in the middle of what it
-/// does, as a crash would, and as little is lost: packing a giant takes minutes.
+/// How long the loop may take to end by itself. Then the process ends in the middle of its work, as
+/// in a crash, and as little is lost: packing a giant takes minutes.
 const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Bell {
 
 #[derive(Default)]
 struct Shared {
-    /// SIGHUP came, and nobody has heard it yet.
+    /// SIGHUP came, and the loop has not handled it yet.
     reload: Mutex<bool>,
     rung: Condvar,
 }

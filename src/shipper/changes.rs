@@ -3,10 +3,10 @@
 //!
 //! 1. Before it is sent such an episode is packed again: a name belongs to the bytes that the receiver gets
 //!    first, so these should be all of them.
-//! 2. After it was sent, the receiver has other bytes than lie here. The episode stays, and what is there now
-//!    is packed and sent: 409 sets it aside in words, and 200 says that what was added is gone again. The
-//!    road not taken is to set it aside without asking: an editor's file that comes and goes would cost
-//!    a person's time.
+//! 2. After it was sent, the receiver has other bytes than lie here. The episode stays, and its files as
+//!    they are now are packed and sent: a 409 sets the episode aside with a reason, and a 200 means that
+//!    the change was undone. Setting it aside without asking would be simpler, but an editor's temporary
+//!    file would then cost a person's time.
 
 use super::cycle::Shipper;
 use super::outbox;
@@ -45,7 +45,7 @@ impl Shipper {
         );
         if let Some(entry) = self.backlog.get_mut(id) {
             entry.changed_after_sending = true;
-            // What the receiver says of it is worth asking at once, and once.
+            // Ask the receiver at once, the first time only.
             if is_first_time {
                 entry.backoff.retry_now();
             }

@@ -8,7 +8,7 @@ use crate::git::{self, Fault};
 use crate::names::CommitHash;
 
 const GIT_WAIT: Duration = Duration::from_secs(10);
-/// Of a hash, or of what git says instead, more than enough.
+/// More than enough for a hash, or for an error message of git.
 const LINE_BYTES_MAX: u64 = 4096;
 
 /// The commit that is checked out in `repo` (the checkout or its `.git`).

@@ -1,4 +1,4 @@
-//! `shipper.toml`: the keys, their defaults and what is allowed. `etc/shipper.toml.example` is the
+//! `shipper.toml`: the keys, their defaults and their allowed values. `etc/shipper.toml.example` is the
 //! reference for people.
 
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Config {
     /// `http://HOST:PORT` or `https://HOST[:PORT]`, without a slash at its end once loaded.
     pub receiver_url: String,
     pub host_id: HostId,
-    /// What holds data has no default: a typo must not begin an empty queue.
+    /// No default, since this folder holds data: a typo must not begin an empty queue.
     pub root: PathBuf,
     #[serde(default)]
     pub token_file: Option<PathBuf>,
@@ -69,8 +69,8 @@ impl Config {
         Ok(config)
     }
 
-    /// How much is kept free at the cost of shipped/, on a disk of so many bytes: what is configured, or
-    /// the smaller of 1 GiB and a twentieth of the disk.
+    /// How many bytes are kept free at the cost of shipped/, on a disk of so many bytes: the configured
+    /// number, or the smaller of 1 GiB and a twentieth of the disk.
     pub fn free_bytes_floor(&self, disk_bytes: u64) -> u64 {
         const ON_A_LARGE_DISK_BYTES: u64 = 1 << 30;
         self.min_free_bytes
@@ -100,8 +100,7 @@ impl Config {
         token.into_iter().chain(self.ca_file.clone()).collect()
     }
 
-    /// What serde cannot see: ranges, and keys that need or exclude each other. The URL is written
-    /// as it is used from then on.
+    /// Checks what serde cannot: ranges, and keys that need or exclude each other. Normalizes the URL.
     fn check(&mut self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("scan_seconds", self.scan_seconds, 1, 3600)?;

@@ -1,8 +1,8 @@
-//! The loop: look, ask the gate about what is held, then move one episode after the other. Only the
-//! packing of the next one goes on beside it (`packing`).
+//! The loop: scan the folders, ask the gate about the held commits, then move one episode after the
+//! other. Only the next episode is packed beside the loop (`packing`).
 //!
-//! 1. One episode's fault defers that episode alone; the receiver's being away defers all, once.
-//! 2. Whatever fails in here is logged, told in `state.json` and tried again: only a person or a
+//! 1. A fault of one episode defers that episode alone; a receiver that is away defers all, once.
+//! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
 //!    signal ends the loop.
 
 use std::collections::HashMap;
@@ -30,10 +30,10 @@ use crate::names::{CommitHash, EpisodeId};
 use crate::service;
 use crate::wire::Slot;
 
-/// Between two looks for what has been in shipped/ long enough.
+/// Between two looks for episodes that have been in shipped/ long enough.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
-/// An answer of 507, or a proxy's 413: what is at least this large is not sent until then.
+/// After a 507, or a proxy's 413: episodes of at least `bytes` are not sent before `until`.
 #[derive(Clone, Copy)]
 pub(super) struct NoRoom {
     pub bytes: u64,
@@ -50,22 +50,22 @@ pub(super) struct Shipper {
     pub backlog: Backlog,
     pub holds: Holds,
     pub state: StateFile,
-    /// The receiver cannot be reached, or takes nothing from anybody.
+    /// The receiver cannot be reached, or accepts no upload.
     pub away: Backoff,
-    /// Why, and of which failure in a row that was said.
+    /// Why the receiver is away, and at which failure in a row that was noted.
     pub away_why: (u32, String),
-    /// The next try that `state.json` knows of.
+    /// The next try that `state.json` has.
     pub next_try_noted: Option<Instant>,
     pub no_room: Option<NoRoom>,
     /// Answers in a row which say that our head did not arrive as it was sent.
     pub garbled_in_row: u32,
-    /// Where in the window each commit was last told to be: place and window.
+    /// The last known place of each commit: its position and the window's length.
     pub places: HashMap<CommitHash, (u32, u32)>,
-    /// Our own disk is full: what is packed is still sent.
+    /// Our own disk is full: nothing is packed, and tarballs that are ready are still sent.
     pub packing: Backoff,
-    /// What is packed while another is sent.
+    /// The episode that is packed while another is sent.
     pub prefetch: Option<Prefetch>,
-    /// There was no room for it.
+    /// Our own disk had no room to pack ahead.
     pub prefetch_pauses: Backoff,
     told: Told,
     next_scan: Instant,
@@ -127,7 +127,7 @@ impl Shipper {
             self.ask_gate();
             match self.next() {
                 Some(id) => self.advance(&id),
-                // With --once, what arrived meanwhile counts too: only a fresh look ends it.
+                // With --once, episodes that arrived meanwhile count too: scan again before ending.
                 None if self.mode == Mode::Once => {
                     self.look();
                     if self.next().is_none() {
@@ -159,7 +159,7 @@ impl Shipper {
         format!("{shipped} shipped since the start, {waiting} waiting, {held} held{away}")
     }
 
-    /// SIGHUP: somebody says that things have changed.
+    /// SIGHUP: reads the token and the CA again, and makes everything that waits due now.
     fn reload(&mut self) {
         events::shipper_reloading();
         match Receiver::new(&self.config, self.bell.stop.clone()) {
@@ -174,7 +174,7 @@ impl Shipper {
         self.next_scan = Instant::now();
     }
 
-    /// Folds what lies on the disk into what is known.
+    /// Scans the folders and folds the result into the backlog.
     fn look(&mut self) {
         self.next_scan = Instant::now() + Duration::from_secs(self.config.scan_seconds);
         if let Err(error) = self.try_to_look() {
@@ -195,12 +195,12 @@ impl Shipper {
             self.prefetch.as_ref().map(|prefetch| &prefetch.id),
             &mut self.told,
         )?;
-        // Not an empty queue, whatever else is in it.
+        // An overlooked episode waits, so the queue is not empty.
         self.failed |= scan.overlooked > 0;
         for (id, identity) in self.backlog.fold_in(scan.finished) {
             self.meet(&id, identity);
         }
-        // A commit is forgotten only when every waiting episode's is known.
+        // A hold is forgotten only when the commit of every waiting episode is known.
         let all_known = self
             .backlog
             .entries()
@@ -224,7 +224,7 @@ impl Shipper {
         self.read_meta(id);
     }
 
-    /// What an earlier shipper packed is sent as it is, if it is surely of this very episode.
+    /// A tarball of an earlier shipper is sent as it is if its seal names this very episode.
     fn adopt_tarball(&mut self, id: &EpisodeId, identity: Identity) -> io::Result<()> {
         if outbox::tarball_bytes(&self.root, id).is_none() {
             return Ok(());
@@ -285,7 +285,7 @@ impl Shipper {
         !held && can_pack && has_room && self.is_due(&entry.backoff, now)
     }
 
-    /// With --once, whatever has failed waits for the next run.
+    /// With --once, everything that has failed waits for the next run.
     pub fn is_due(&self, backoff: &Backoff, now: Instant) -> bool {
         match self.mode {
             Mode::Forever => backoff.is_due(now),
@@ -293,7 +293,7 @@ impl Shipper {
         }
     }
 
-    /// Nothing can move: sleeps until something may. What is told is up to date meanwhile.
+    /// Nothing can move: brings `state.json` up to date and sleeps until something may move.
     fn rest(&mut self) {
         self.note_next_try();
         self.state.flush();
@@ -306,7 +306,7 @@ impl Shipper {
             self.backlog.next_due(),
             self.holds.next_due(),
         ];
-        // What is due and did not move waits for another of these, or for the next look.
+        // Work that is due and did not move waits for another of these times, or for the next scan.
         let first = wakes.into_iter().flatten().filter(|at| *at > now).min();
         let until = first.map_or(self.next_scan, |at| at.min(self.next_scan));
         self.bell.wait_until(until);
@@ -403,7 +403,7 @@ impl Shipper {
         }
     }
 
-    /// A move stopped half-way: the next scan sees what is true.
+    /// A move stopped half-way: the next scan reads the folders as they are.
     pub fn move_failed(&mut self, id: &EpisodeId, there: &str, error: &io::Error) {
         if durable::is_full(error) {
             self.disk_full(id, error);
@@ -412,7 +412,7 @@ impl Shipper {
         self.next_scan = Instant::now();
         // Its tarball may have made room for the note.
         let has_tarball = outbox::tarball_bytes(&self.root, id).is_some();
-        if let Some(entry) = self.backlog.get_mut(id).filter(|_| !has_tarball) {
+        if !has_tarball && let Some(entry) = self.backlog.get_mut(id) {
             entry.seal = None;
         }
     }
@@ -442,14 +442,14 @@ impl Shipper {
         self.note_trouble(Some(id), why.to_owned());
     }
 
-    /// All wait: the receiver is not there, or takes nothing.
+    /// All wait: the receiver cannot be reached, or accepts nothing.
     pub fn defer_all(&mut self, asked: Option<Duration>, why: &str) {
         let wait = self.away.fail(asked);
         events::receiver_away(self.away.failures(), wait, None, why);
         self.note_trouble(None, why.to_owned());
     }
 
-    /// Whose fault it was cannot be told: this episode waits, and so do all.
+    /// The fault may be the episode's or the receiver's: this episode waits, and so do all.
     pub fn defer_with_all(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
         let own = self
             .backlog
@@ -473,7 +473,7 @@ impl Shipper {
                     entry.why = Some(why.clone());
                 }
             }
-            // Other trouble of no episode is no reason for the receiver to be waited for.
+            // Trouble that is of no episode and not of the receiver is not why all wait.
             None if self.away.failures() != self.away_why.0 => {
                 self.away_why = (self.away.failures(), why.clone());
             }

@@ -80,15 +80,15 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
         Ok(answer) if answer.status == 200 => {
             let health: serde_json::Value = answer.json().unwrap_or_default();
             let theirs = health["version"].as_str().unwrap_or("unknown");
-            match theirs == env!("CARGO_PKG_VERSION") {
-                true => Finding::ok("receiver", format!("{url} answers, version {theirs}")),
-                false => Finding::ok(
+            let ours = env!("CARGO_PKG_VERSION");
+            let answers = format!("{url} answers, version {theirs}");
+            if theirs == ours {
+                Finding::ok("receiver", answers)
+            } else {
+                Finding::ok(
                     "receiver",
-                    format!(
-                        "{url} answers, version {theirs}; this is {}, and either may be upgraded first",
-                        env!("CARGO_PKG_VERSION")
-                    ),
-                ),
+                    format!("{answers}; this is {ours}, and either may be upgraded first"),
+                )
             }
         }
         Ok(answer) if answer.problem().is_some() => Finding::warn(
@@ -194,16 +194,17 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
         ) => {
             let left = window.saturating_sub(position);
             let found = format!("commit {commit} is accepted, {position} of {window}");
-            match left < wire::remaining_low(window) {
-                true => Finding::warn(
+            if left < wire::remaining_low(window) {
+                Finding::warn(
                     "code",
                     format!(
                         "{found}: {} until it is refused",
                         counted(left, "more commit")
                     ),
                     "update this lab host now",
-                ),
-                false => Finding::ok("code", found),
+                )
+            } else {
+                Finding::ok("code", found)
             }
         }
         (200, _) => Finding::ok(

@@ -1,24 +1,24 @@
-//! What the receiver says before its answer, passed over: the interim answers (1xx), however many
-//! there are and whatever fields they carry. Pure: bytes in, the final answer's bytes out.
+//! Passes over the receiver's interim answers (1xx), however many there are and whichever fields they
+//! carry. Pure: bytes in, the final answer's bytes out.
 //!
-//! 1. The final answer is known by its status line, and from there on every byte is given on as it
-//!    came. What does not begin like HTTP/1.x is given on too: its reader says what is wrong.
-//! 2. `101 Switching Protocols` is no interim answer: what follows is another protocol.
-//! 3. No more than [`INTERIM_BYTES_MAX`] bytes are passed over, so that no peer is listened to for
-//!    ever and nothing grows.
+//! 1. The final answer is known by its status line, and from there on every byte is passed on
+//!    unchanged. Bytes that do not begin like HTTP/1.x are passed on too: their reader reports the error.
+//! 2. `101 Switching Protocols` is no interim answer: the bytes after it are of another protocol.
+//! 3. No more than [`INTERIM_BYTES_MAX`] bytes are passed over, so that the reading ends and the
+//!    buffer does not grow.
 
 use std::io;
 
 /// All interim answers of one request together: thousands of `102 Processing`.
 const INTERIM_BYTES_MAX: usize = 256 << 10;
-/// `HTTP/1.1 412`: as much as says whether an answer is the final one.
+/// `HTTP/1.1 412`: enough to see whether an answer is the final one.
 const STATUS_BYTES: usize = 12;
 
 /// One connection's answer as it comes.
 #[derive(Debug, Default)]
 pub struct Ear {
-    /// Before the final answer: an interim one that has not come whole. From it on: what of it
-    /// nobody has taken.
+    /// Before the final answer: an interim one that has not come whole. After its start: those of its
+    /// bytes that were not read yet.
     held: Vec<u8>,
     passed_bytes: usize,
     was_told_to_go_on: bool,
@@ -56,7 +56,7 @@ impl Ear {
         n
     }
 
-    /// Looks at what begins the held bytes. True if that was an interim answer, and is gone.
+    /// Removes one whole interim answer from the start of the held bytes. True if there was one.
     fn passes_over(&mut self) -> io::Result<bool> {
         let blank = self.held.iter().take_while(|&&b| b"\r\n".contains(&b));
         let blank_bytes = blank.count();

@@ -18,8 +18,8 @@ const FIRST_ASK: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Holds {
     by_commit: BTreeMap<CommitHash, Held>,
-    /// Asks so far of commits that were let go: one that is refused again is not asked about as
-    /// if it were new.
+    /// The backoffs of commits that were released: the gate is asked about a commit that is refused
+    /// again at the interval that was reached before.
     released: BTreeMap<CommitHash, Backoff>,
 }
 
@@ -29,7 +29,7 @@ struct Held {
 }
 
 impl Holds {
-    /// Those of an earlier run: the gate is to be asked about them first of all.
+    /// The holds of an earlier run. The gate is asked about them first of all.
     pub fn restore(holds: &[Hold]) -> Holds {
         let held = |hold: &Hold| Held {
             hold: hold.clone(),
@@ -45,14 +45,16 @@ impl Holds {
         self.by_commit.contains_key(commit)
     }
 
-    /// Notes a refusal, and when to ask next. True if a person has to hear of it: the commit was
-    /// not held before, or for another reason, or what to do about it is known only now.
+    /// Notes a refusal, and when to ask next. True if the refusal is to be logged: the commit was not
+    /// held before, or was held for another reason, or had no remediation until now.
     pub fn hold(&mut self, commit: CommitHash, problem: &Problem) -> bool {
         let fresh = Hold::new(commit, problem);
         if let Some(held) = self.by_commit.get_mut(&commit) {
             held.backoff.fail_calmly(FIRST_ASK);
-            let (before, now) = (held.hold.reason(), fresh.reason());
-            // What is older stays older: a gate that cannot look now takes nothing back.
+            let before = held.hold.reason();
+            let now = fresh.reason();
+            // A commit that was an ancestor of the head stays one, also while the gate cannot ask
+            // its source.
             if before == Known::Older && now == Known::Unknown {
                 return false;
             }
@@ -114,7 +116,7 @@ impl Holds {
             .min()
     }
 
-    /// As they are persisted.
+    /// The holds as `state.json` has them.
     pub fn to_state(&self) -> Vec<Hold> {
         self.by_commit
             .values()
@@ -142,7 +144,7 @@ mod tests {
         holds.ask_now();
         assert_eq!(holds.due(Instant::now()), [commit]);
 
-        // Let go and refused again: the interval is where it was.
+        // Released and refused again: the interval is where it was.
         (0..10).for_each(|_| holds.ask_later(&commit));
         holds.release(&commit);
         assert!(!holds.contains(&commit));

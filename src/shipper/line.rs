@@ -32,7 +32,7 @@ use super::place::{Place, is_address};
 use super::socket::{Hush, Socket, Stop};
 use crate::tls::Trust;
 
-/// What ureq knows a `100 Continue` by.
+/// The bytes that ureq recognizes as `100 Continue`.
 /// For the name of the receiver to be found, and for the connection.
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -77,12 +77,13 @@ impl Connector for LineConnector {
 pub(super) struct Line {
     socket: Socket,
     buffers: LazyBuffers,
-    /// The buffer holds what came in place of `100 Continue`, which ureq has looked at and left.
+    /// The buffer holds an answer that came in place of `100 Continue`: ureq has looked at it and left
+    /// it there.
     is_left: bool,
 }
 
 impl Line {
-    /// The wait for `100 Continue`, or for what comes in its place.
+    /// The wait for `100 Continue`, or for an answer in its place.
     fn await_continue(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let asked_for = !self.is_left
             && self
@@ -154,12 +155,12 @@ fn told(error: io::Error, timeout: NextTimeout) -> Error {
     }
 }
 
-/// The same words, of a kind that says nothing.
+/// The same error text, as `ErrorKind::Other`.
 fn cut_off(error: io::Error) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// Finds the receiver's addresses, and nobody else's: no redirect is followed.
+/// Resolves the receiver's addresses, and no others: no redirect is followed.
 #[derive(Debug)]
 pub(super) struct PlaceResolver(pub Place);
 

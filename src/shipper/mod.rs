@@ -1,9 +1,9 @@
 //! `cis490 ship`: a lab host's side. Packs finished episodes and sends them, one at a time, until
 //! the receiver has answered for each. While one is sent, the next is packed.
 //!
-//! `queue` says what the folders mean, `outbox` and `moves` change them, `transport` asks the
-//! receiver, `answers` does what it says, `packing` and `prefetch` have the next one ready, and `cycle`
-//! is the loop around them. `backlog`, `holds`
+//! `queue` defines what the folders mean, `outbox` and `moves` change them. `transport` asks the
+//! receiver, `verdict` decides what each answer means, `answers` carries that out. `packing` and
+//! `prefetch` have the next episode ready, and `cycle` is the loop around them. `backlog`, `holds`
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
 pub mod config;
@@ -35,6 +35,7 @@ mod root;
 mod socket;
 mod survey;
 mod transport;
+mod verdict;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! When what failed is tried again, and why it failed: for `state.json`, and so for `cis490 status`.
+//! When failed work is tried again, and why it failed: for `state.json`, and so for `cis490 status`.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::cycle::Shipper;
 use super::state::{self, NextTry};
 
 impl Shipper {
-    /// Tells when something is tried again, if that is another time than was told before.
+    /// Writes to `state.json` when something is tried again, if that is another time than before.
     pub(super) fn note_next_try(&mut self) {
         let now = Instant::now();
         let next = self.next_try(now);
@@ -24,7 +24,8 @@ impl Shipper {
         self.state.update(|state| state.next_try = next_try);
     }
 
-    /// When what failed is tried again, and why it failed. What is held is asked about and not tried.
+    /// When failed work is tried again, and why it failed. Held commits do not count: the gate is asked
+    /// about them, and nothing is tried.
     fn next_try(&self, now: Instant) -> Option<(Instant, String)> {
         if self.mode == Mode::Once {
             return None;

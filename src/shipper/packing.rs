@@ -1,11 +1,10 @@
-//! Packing, by the loop itself or ahead of it, and what follows from how it went.
+//! Packing, by the loop itself or ahead of it, and what the shipper does with the result.
 //!
-//! 1. At most one tarball lies ready that could be sent and is not being sent: on top of it nothing
-//!    is packed ahead.
-//! 2. Prefetch begins when the receiver takes the body of another: one that is away or full, or refuses
-//!    the commit, makes nobody pack.
-//! 3. Whose turn it is is asked anew for each: a smaller one that comes while a giant is packed ahead
-//!    is packed by the loop itself, and goes first.
+//! 1. At most one tarball is ready and not being sent: while there is one, nothing is packed ahead.
+//! 2. Prefetch begins when the receiver accepts the body of another episode: while the receiver is
+//!    away or full, or refuses the commit, nothing is packed ahead.
+//! 3. The next episode is chosen anew each time: a smaller one that comes while a giant is packed
+//!    ahead is packed by the loop itself, and is sent first.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -22,11 +21,12 @@ use crate::names::EpisodeId;
 use crate::service;
 use crate::sys;
 
-/// What is packed ahead takes at most this part of the free space: the rest is the recorder's.
+/// A tarball packed ahead uses at most one part in this many of the free space: the rest is the
+/// recorder's.
 const FREE_PARTS: u64 = 4;
 
 impl Shipper {
-    /// Packs the episode whose turn it is, unless that was done ahead.
+    /// Packs the episode that is next, unless it was packed ahead.
     pub(super) fn pack(&mut self, id: &EpisodeId) {
         if self
             .prefetch
@@ -48,9 +48,10 @@ impl Shipper {
         let stop = self.bell.stop.clone();
         let mut tell = |done, total| {
             progress.tell(done, total);
-            match stop.is_set() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            if stop.is_set() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
         };
         let packed = outbox::pack(&self.root, id, identity, Sync::Watched, &mut tell);
@@ -58,12 +59,12 @@ impl Shipper {
         self.packed(id, (packed, begun.elapsed()));
     }
 
-    /// What becomes of an episode after packing.
+    /// Handles the result of packing an episode.
     fn packed(&mut self, id: &EpisodeId, (packed, took): prefetch::Outcome) {
         match packed {
             Ok((seal, meta)) => {
                 self.packing.reset();
-                // While it was packed ahead, a look may have found that it is gone, or another.
+                // While the episode was packed ahead, a scan may have found it gone or replaced.
                 let same = self.backlog.get_mut(id);
                 if let Some(entry) = same.filter(|entry| entry.identity == seal.made_from) {
                     events::packed(id, entry.bytes, seal.bytes, took);
@@ -102,14 +103,14 @@ impl Shipper {
         Prefetch::begin(&self.root, id, entry.identity, &self.bell.stop)
     }
 
-    /// What was packed ahead meanwhile, if it is done.
+    /// Handles the episode that is packed ahead, if its packing is done.
     pub(super) fn look_at_ahead(&mut self) {
         if self.prefetch.as_ref().is_some_and(Prefetch::is_done) {
             self.settle_ahead();
         }
     }
 
-    /// Waits for what is being packed ahead, and does what follows.
+    /// Waits for the packing ahead, and handles its result.
     fn settle_ahead(&mut self) {
         let Some(prefetch) = self.prefetch.take() else {
             return;
@@ -119,8 +120,11 @@ impl Shipper {
         let outcome = prefetch.wait(&mut |done, total| progress.tell(done, total));
         drop(progress);
         match &outcome.0 {
-            // What is being sent makes room. If that is not enough, it is told when it is its turn.
-            Err(PackFault::DiskFull(_)) => drop(self.prefetch_pauses.fail(None)),
+            // The episode that is being sent makes room when it is done. If that is not enough, the
+            // full disk is logged when the loop itself packs this episode.
+            Err(PackFault::DiskFull(_)) => {
+                self.prefetch_pauses.fail(None);
+            }
             packed => {
                 if packed.is_ok() {
                     self.prefetch_pauses.reset();
@@ -130,7 +134,7 @@ impl Shipper {
         }
     }
 
-    /// Our own disk is full: shipped/ goes first, and if that is not it, packing waits.
+    /// Our own disk is full: shipped/ is emptied first. If nothing could be removed, packing waits.
     pub(super) fn disk_full(&mut self, id: &EpisodeId, error: &io::Error) {
         let wanted = self.backlog.get(id).map_or(0, |entry| entry.bytes);
         match retention::make_room(&self.root, wanted, 1) {

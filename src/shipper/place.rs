@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-/// What `receiver_url` may be, for the hint of an error.
+/// The allowed forms of `receiver_url`, for the hint of an error.
 const ALLOWED: &str = "http://HOST:PORT or https://HOST[:PORT] and nothing after it; a receiver listens on port 8490 by default";
 
 /// The URL is shown without its user, and would look right.
@@ -26,7 +26,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Errors: what is allowed, in words.
+    /// Errors: a text with the allowed forms.
     pub fn parse(url: &str) -> Result<Place, String> {
         let (scheme, rest) = url.split_once("://").ok_or(ALLOWED)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
@@ -136,7 +136,7 @@ fn port_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| is_digits && *port > 0)
 }
 
-/// What stands in the brackets. A zone is written as `%eth0`, or as RFC 6874 has it: `%25eth0`.
+/// The address in the brackets. A zone is written as `%eth0`, or as RFC 6874 has it: `%25eth0`.
 fn v6_and_zone(text: &str) -> Result<(String, Option<String>), String> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone.strip_prefix("25").unwrap_or(zone))),
@@ -160,13 +160,13 @@ fn v6_and_zone(text: &str) -> Result<(String, Option<String>), String> {
 /// The host, in brackets if it has them, and the port if there is one.
 fn host_and_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        // The colons of an address in brackets are none before a port.
+        // Colons inside `[..]` are not port separators.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     }
 }
 
-/// Whether a host is an address: then nobody need be asked for it.
+/// Whether a host is an address, so that no name has to be resolved.
 pub fn is_address(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }

@@ -1,10 +1,10 @@
-//! Packing ahead: while the receiver takes one episode, the next in turn is packed beside it.
+//! Packing ahead: while one episode is sent, the next one is packed on a thread of its own.
 //!
-//! 1. One at a time, and nothing but outbox/ is changed here, by the steps of packing. What follows
-//!    from how it went is the loop's to do.
-//! 2. The loop's beats stay the loop's own: this thread has no proof that the sending goes on.
-//! 3. Whoever ends the process waits for this thread first, or ends it with the process: the lock
-//!    of the root is held for as long as anything here writes.
+//! 1. One episode at a time, and only outbox/ is changed here, by the steps of packing. The loop
+//!    handles the result.
+//! 2. This thread never pings the service manager's watchdog: it cannot know that the loop goes on.
+//! 3. The loop waits for this thread before it ends, or the thread ends with the process: the lock
+//!    of the root is held for as long as this thread writes.
 
 use std::ops::ControlFlow;
 use std::panic;
@@ -21,7 +21,7 @@ use crate::episode::Meta;
 use crate::names::EpisodeId;
 use crate::service;
 
-/// Between two looks at how far it is.
+/// Between two looks at how far the packing is.
 const SLICE: Duration = Duration::from_millis(200);
 
 /// How packing went, and how long it took.
@@ -40,7 +40,7 @@ struct Shared {
     /// Bytes of files that were read, and how many there are.
     read: AtomicU64,
     total: AtomicU64,
-    /// Nobody wants it any more.
+    /// Set by [`Prefetch::cancel`]: the packing is to stop.
     cancelled: AtomicBool,
 }
 
@@ -55,19 +55,23 @@ impl Prefetch {
         let shared = Arc::new(Shared::default());
         let (tell, outcome) = mpsc::channel();
         let work = {
-            let (root, id, stop, shared) = (root.clone(), id.clone(), stop.clone(), shared.clone());
+            let root = root.clone();
+            let id = id.clone();
+            let stop = stop.clone();
+            let shared = shared.clone();
             move || {
                 let begun = Instant::now();
                 let mut progress = |read, total| {
                     shared.total.store(total, Ordering::Relaxed);
                     shared.read.store(read, Ordering::Relaxed);
-                    match stop.is_set() || shared.cancelled.load(Ordering::Relaxed) {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
+                    if stop.is_set() || shared.cancelled.load(Ordering::Relaxed) {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
                     }
                 };
                 let packed = outbox::pack(&root, &id, made_from, Sync::Unwatched, &mut progress);
-                // Nobody listens if it was cancelled.
+                // After a cancel the receiving end may be gone.
                 let _ = tell.send((packed, begun.elapsed()));
             }
         };
@@ -84,8 +88,8 @@ impl Prefetch {
         self.thread.is_finished()
     }
 
-    /// Waits to the end of it. `progress` hears how many bytes were read, if any were since it was
-    /// last told, and how many there are.
+    /// Waits until the packing ends. `progress` is called with the bytes read so far and the total,
+    /// each time that more were read.
     pub fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Outcome {
         let mut told = 0;
         loop {
@@ -96,22 +100,23 @@ impl Prefetch {
                 progress(read, total);
             }
             // All is read: what comes now is the sync, which cannot tell how far it is.
-            let heard = match read > 0 && read >= total {
-                true => service::long_step(outbox::slowest_sync(total), || {
+            let heard = if read > 0 && read >= total {
+                service::long_step(outbox::slowest_sync(total), || {
                     self.outcome
                         .recv()
                         .map_err(|_| RecvTimeoutError::Disconnected)
-                }),
-                false => self.outcome.recv_timeout(SLICE),
+                })
+            } else {
+                self.outcome.recv_timeout(SLICE)
             };
             match heard {
                 Ok(outcome) => {
-                    // It has said its last word, and ends.
+                    // The result is the last thing that the thread sends.
                     let _ = self.thread.join();
                     return outcome;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // As a panic of the loop's own: the process ends, and the next one sweeps.
+                // The thread panicked: pass the panic on. The process ends, and the next one sweeps.
                 Err(RecvTimeoutError::Disconnected) => match self.thread.join() {
                     Err(fault) => panic::resume_unwind(fault),
                     Ok(()) => unreachable!("it ends with a word or a panic"),
@@ -120,7 +125,7 @@ impl Prefetch {
         }
     }
 
-    /// Ends it as soon as it can be ended, and waits for that.
+    /// Stops the packing as soon as possible, and waits for its thread to end.
     pub fn cancel(self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
         let _ = self.thread.join();

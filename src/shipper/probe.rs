@@ -1,10 +1,10 @@
-//! One upload that is none, for `doctor` and `install`: the way that episodes take, TLS included, and
-//! no library in between, since what arrives is to be seen.
+//! A test upload that stores nothing, for `doctor` and `install`. It goes the same way as episodes, TLS
+//! included, and without an HTTP library, so that it sees which packets arrive.
 //!
-//! 1. `X-Cis490-Probe` makes it one that the receiver judges and forgets. A receiver that is older than
-//!    the word stores nothing either: the digest that is stated is not the body's.
-//! 2. The head is padded to several full packets, so that what drops them is seen whatever the answer
-//!    is. The body is sent if it was asked for, and not before.
+//! 1. `X-Cis490-Probe` makes the receiver judge the upload and store nothing. A receiver that is older
+//!    than this header stores nothing either: the stated digest is not the body's.
+//! 2. The head is padded to several full packets, so that a path that drops full packets shows whichever
+//!    answer comes. The body is sent only once the receiver has asked for it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use super::transport::Receiver;
 use crate::doctor::Answer;
 use crate::wire::{self, GateState, Problem};
 
-/// For each of: connect, prove, send, be asked for the body, arrive, answer.
+/// For each of: connection, TLS handshake, sending, `100 Continue`, arrival, answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two looks at what has arrived.
+/// Between two looks at how many bytes have arrived.
 const LOOK: Duration = Duration::from_millis(5);
 /// Four packets of a tunnel, and less than any proxy takes for one header.
 const PAD_BYTES: usize = 6 << 10;
 /// More than any path's packet, and less than any proxy's limit.
 const BODY_BYTES: usize = 256 << 10;
-/// Of no body: nobody has found one.
+/// A digest that no known body has.
 const NO_DIGEST: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
-/// Of nothing, where the receiver names no commit.
+/// A commit that does not exist, for when the receiver names none.
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
-/// What came of it.
+/// The result of a probe.
 #[derive(Debug)]
 pub struct Probe {
     /// `None`: small packets arrived, and not all of the full ones did.
@@ -40,19 +40,19 @@ pub struct Probe {
     pub mtu: Option<u32>,
 }
 
-/// Whether this host may upload, as far as the answer to a probe says.
+/// Whether this host may upload, by the answer to a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
     Open,
-    /// Not under this name or token: why.
+    /// The receiver refuses this host name or token: why.
     Closed(String),
-    /// The receiver did not come to judge that: why.
+    /// The receiver did not judge the host name and the token: why.
     Unknown(String),
 }
 
-/// Sends one to the receiver.
+/// Sends a probe to the receiver.
 ///
-/// Errors: no connection, no proof by TLS, or what answers speaks no HTTP.
+/// Errors: no connection, a failed TLS handshake, or an answer that is not HTTP.
 pub fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
     let trust = config.trust().map_err(io::Error::other)?;
     let head = head(config, &head_commit(receiver))?;
@@ -66,12 +66,12 @@ pub fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
     socket.stop_listening();
     socket.send(head.as_bytes(), PATIENCE)?;
     let body_was_sent = match socket.await_continue(PATIENCE) {
-        // A receiver that is slow to judge has the head all the same, or the look below tells.
+        // A slow receiver has the head all the same; `has_arrived` below finds out if it has not.
         Err(error) if error.kind() == io::ErrorKind::TimedOut => false,
         other => other?,
     };
     if body_was_sent {
-        // One that takes no more is seen below.
+        // If the receiver accepts no more, `has_arrived` below finds out.
         let _ = socket.send(&vec![0; BODY_BYTES], PATIENCE);
     }
     let arrived = has_arrived(&socket)?;
@@ -89,7 +89,8 @@ pub fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
     })
 }
 
-/// The newest commit that the receiver knows: the gate is to let the probe in, whatever code is here.
+/// The newest commit that the receiver knows, so that the gate admits the probe whichever code this
+/// host has.
 fn head_commit(receiver: &Receiver) -> String {
     let asked = receiver.get(wire::GATE_PATH).ok();
     let state = asked.and_then(|answer| answer.json::<GateState>());
@@ -127,7 +128,7 @@ fn has_arrived(socket: &Socket) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The answer, as far as its stated length: not everybody closes after it.
+/// The answer, up to its stated length: not every server closes the connection after it.
 fn heard(socket: &mut Socket) -> Vec<u8> {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];

@@ -35,8 +35,8 @@ pub const TARBALL: &str = ".tar.zst";
 /// The ending of one that is being packed.
 pub const PARTIAL: &str = ".tar.zst.partial";
 
-/// Which `meta.json` a tarball was made from. A directory that was moved keeps it; a new episode
-/// under an old name, or a meta that was mended, has another.
+/// Which `meta.json` a tarball was made from. A directory that was moved keeps its identity; a new
+/// episode under an old name, or a `meta.json` that was edited, has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub inode: u64,
@@ -61,26 +61,26 @@ impl Identity {
     }
 }
 
-/// What lies in episodes/.
+/// The episodes in episodes/.
 #[derive(Default)]
 pub struct Scan {
     pub finished: Vec<(EpisodeId, Identity)>,
-    /// Being recorded, as far as anybody can see.
+    /// Without a meta.json: being recorded.
     pub unfinished: usize,
-    /// Finished, and yet not ours to send: under a name that is not allowed, or out of our sight.
+    /// Finished but not sent: the name is not allowed, or the directory cannot be read.
     pub overlooked: usize,
     /// The first of those: at most [`OVERLOOKED_NAMED_MAX`].
     pub overlooked_named: Vec<Overlooked>,
 }
 
-/// One that is finished and not ours to send.
+/// An episode that is finished but not sent.
 pub struct Overlooked {
     pub name: OsString,
     /// Why it cannot be looked at; `None` if only its name is not allowed.
     pub error: Option<io::Error>,
 }
 
-/// How many of them a scan names.
+/// How many overlooked episodes a scan names.
 pub const OVERLOOKED_NAMED_MAX: usize = 100;
 
 impl Scan {
@@ -92,16 +92,16 @@ impl Scan {
     }
 }
 
-/// What was named in the log already, so that each oddity is told once and not at every scan.
+/// The paths that were logged already, so that each oddity is logged once and not at every scan.
 #[derive(Default)]
 pub struct Told {
     told: HashSet<PathBuf>,
-    /// A command beside the shipper leaves the telling to it.
+    /// Log nothing: for a command, since the shipper logs the same oddities.
     silent: bool,
 }
 
 impl Told {
-    /// Beyond this many, oddities are no longer told: the log has made its point.
+    /// Oddities beyond this many are not logged, so that the set does not grow.
     const MAX: usize = 1000;
 
     pub fn silent() -> Told {
@@ -119,7 +119,7 @@ impl Told {
     }
 }
 
-/// Sweeps outbox/ but for the partial of the one that is `packing`, and looks through episodes/.
+/// Sweeps outbox/, except for the partial file of the episode `packing`, and scans episodes/.
 pub fn sweep_and_scan(
     root: &Root,
     packing: Option<&EpisodeId>,
@@ -129,17 +129,19 @@ pub fn sweep_and_scan(
     scan(root, told)
 }
 
-/// Looks through episodes/, and changes nothing.
+/// Scans episodes/, and changes nothing.
 pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for found in fs::read_dir(root.episodes())? {
         let found = found?;
-        let id = found
-            .file_name()
-            .to_str()
-            .and_then(|name| EpisodeId::parse(name).ok());
         let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
-        let Some(id) = id.filter(|_| is_dir) else {
+        let id = if is_dir {
+            let name = found.file_name();
+            name.to_str().and_then(|name| EpisodeId::parse(name).ok())
+        } else {
+            None
+        };
+        let Some(id) = id else {
             let is_finished = is_dir && found.path().join(episode::META_NAME).is_file();
             if is_finished {
                 scan.overlook(found.file_name(), None);
@@ -187,7 +189,7 @@ fn sweep_outbox(root: &Root, packing: Option<&EpisodeId>, told: &mut Told) -> io
     Ok(())
 }
 
-/// Removes a file; one that cannot be removed is named once, and stops nobody.
+/// Removes a file. A file that cannot be removed is logged once, and the sweep goes on.
 fn sweep(path: PathBuf, told: &mut Told, tell: impl FnOnce(&Path)) {
     match durable::unlink(&path) {
         Ok(()) => tell(&path),
@@ -195,13 +197,13 @@ fn sweep(path: PathBuf, told: &mut Told, tell: impl FnOnce(&Path)) {
     }
 }
 
-/// Whether there is surely nothing: a directory that cannot be looked at is not gone.
+/// Whether nothing is at `path`. A directory that cannot be read is not absent.
 pub fn is_absent(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
-/// The sizes of all files below a directory together. What cannot be looked at counts nothing:
-/// the sum serves to order and to tell, not to decide.
+/// The total size of all files below a directory. A file that cannot be read counts as 0: the sum
+/// only orders the queue and is shown.
 pub fn tree_bytes(dir: &Path) -> u64 {
     let mut bytes = 0u64;
     let mut dirs = vec![dir.to_owned()];
@@ -251,11 +253,15 @@ mod tests {
             }
             let root = Root::open(&dir).unwrap();
             let mut random = Seeded::new(seed);
-            let (mut finished, mut unfinished, mut overlooked) = (BTreeSet::new(), 0, 0);
+            let mut finished = BTreeSet::new();
+            let mut unfinished = 0;
+            let mut overlooked = 0;
             for name in NAMES {
                 let is_ours = EpisodeId::parse(name).is_ok();
                 match put_episode(&root.episodes().join(name), &mut random) {
-                    Put::Finished if is_ours => drop(finished.insert(name.to_owned())),
+                    Put::Finished if is_ours => {
+                        finished.insert(name.to_owned());
+                    }
                     Put::Finished => overlooked += 1,
                     Put::Unfinished => unfinished += usize::from(is_ours),
                     Put::Nothing => {}

@@ -1,5 +1,5 @@
-//! shipped/ is a courtesy: what lies there is on the receiver. It goes after `keep_shipped_days`,
-//! and earlier when the disk runs short, oldest first. Its receipt stays.
+//! shipped/ is a courtesy: the receiver has every episode in it. An episode is removed after
+//! `keep_shipped_days`, and earlier when the disk runs short, oldest first. Its receipt stays.
 //!
 //! 1. Only a directory with its receipt beside it is removed.
 //! 2. Nothing outside shipped/ is ever removed, however full the disk is.
@@ -16,7 +16,7 @@ use crate::durable;
 use crate::events;
 use crate::sys;
 
-/// Removes what is older than `keep_days`.
+/// Removes the episodes that are older than `keep_days`.
 ///
 /// The age is the receipt's, by a clock that may have been set: one that jumps makes a courtesy
 /// shorter or longer, no more.
@@ -30,7 +30,7 @@ pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
         if age < keep {
             break;
         }
-        // One that cannot be removed keeps none of the others here.
+        // An episode that cannot be removed does not stop the removal of the others.
         match durable::remove_tree(&old.dir) {
             Ok(()) => events::shipped_removed(&old.dir, "keep_shipped_days is over"),
             Err(error) => trouble = trouble.and(Err(cannot_remove(&old, &error))),
@@ -52,8 +52,8 @@ pub fn relieve(root: &Root, config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the oldest until `wanted_bytes` are free, and `at_least` of them whatever the
-/// filesystem says (a quota is not seen there). Returns how many it removed.
+/// Removes the oldest episodes until `wanted_bytes` are free, and at least `at_least` of them even if
+/// the filesystem shows enough room (it does not show a quota). Returns how many it removed.
 pub fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<usize> {
     let mut removed = 0;
     let mut trouble = Ok(());
@@ -69,7 +69,7 @@ pub fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<
             Err(error) => trouble = trouble.and(Err(cannot_remove(&old, &error))),
         }
     }
-    // What was removed is room; the trouble matters where it was none.
+    // Removed episodes made room; an error matters only if none could be removed.
     match removed {
         0 => trouble.map(|()| 0),
         _ => Ok(removed),

@@ -44,8 +44,8 @@ impl From<io::Error> for NoReturn {
     }
 }
 
-/// Brings back what is called `name` in refused/, or in episodes/ against the grammar: under its own id,
-/// or as `new`, which the latter needs.
+/// Brings back the episode `name` from refused/, or from episodes/ if that name is not allowed: under
+/// its own id, or as `new`, which a name that is not allowed needs.
 pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<EpisodeId, NoReturn> {
     if holds(&root.refused(), name) {
         let id = match new {
@@ -62,7 +62,7 @@ pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<Episo
     Err(elsewhere(root, name, &[("shipped", root.shipped())]))
 }
 
-/// Brings back what is called `name` in shipped/, under the id that it was sent by.
+/// Brings back the episode `name` from shipped/, under the id with which it was sent.
 pub fn resend(root: &Root, name: &str) -> Result<EpisodeId, NoReturn> {
     if !holds(&root.shipped(), name) {
         return Err(elsewhere(root, name, &[("refused", root.refused())]));
@@ -72,20 +72,20 @@ pub fn resend(root: &Root, name: &str) -> Result<EpisodeId, NoReturn> {
     Ok(id)
 }
 
-/// Whether a folder has a directory of that name. A name that leads elsewhere is none.
+/// Whether a folder has a directory of that name. A name that leads to another folder does not count.
 fn holds(folder: &Path, name: &str) -> bool {
     let is_name = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
     let found = || folder.join(name).symlink_metadata();
     is_name && found().is_ok_and(|found| found.is_dir())
 }
 
-/// What an episode was called before it got a suffix in its folder.
+/// The id of an episode, without the suffix that it got in its folder.
 fn own_id(name: &str) -> Result<EpisodeId, NoReturn> {
     let id = name.split_once('~').map_or(name, |(id, _)| id);
     EpisodeId::parse(id).map_err(NoReturn::BadName)
 }
 
-/// Why there is nothing to be brought back from the folder that was looked in.
+/// Why the folder has no such episode to bring back.
 fn elsewhere(root: &Root, name: &str, others: &[(&'static str, PathBuf)]) -> NoReturn {
     let other = others.iter().find(|(_, folder)| holds(folder, name));
     if let Some((folder, _)) = other {
@@ -103,7 +103,7 @@ fn bring_back(root: &Root, from: &Path, id: &EpisodeId) -> Result<(), NoReturn> 
     if !is_absent(&to) {
         return Err(NoReturn::Taken(id.clone()));
     }
-    // One that a crash left: a person who changed the directory wants it sent as it is now.
+    // A crash may have left a tarball. Remove it, so that the directory is packed as it is now.
     durable::unlink(&outbox::tarball(root, id))?;
     match durable::rename_new(from, &to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -132,7 +132,8 @@ fn give_id(root: &Root, odd: &OsStr, new: Option<&EpisodeId>) -> Result<EpisodeI
     Ok(id.clone())
 }
 
-/// What is called `name` in episodes/, as it stands there or as [`shown`] shows it, and must not be.
+/// The episode in episodes/ whose name is not allowed and is `name`, as it stands there or as
+/// [`shown`] shows it.
 fn overlooked(root: &Root, name: &str) -> io::Result<Option<OsString>> {
     if EpisodeId::parse(name).is_ok() {
         return Ok(None);
@@ -173,7 +174,7 @@ fn push_escaped(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// An id like the name that no episode has: what is not allowed in it becomes `-`.
+/// A free id like `name`: each character that is not allowed becomes `-`.
 pub fn free_id(root: &Root, name: &OsStr) -> EpisodeId {
     let mut like = String::new();
     for c in name.to_string_lossy().chars() {
@@ -209,7 +210,7 @@ impl CommitPrefix {
         &self.0
     }
 
-    /// Those that begin so.
+    /// Those of `commits` that begin with these digits.
     pub fn among(&self, commits: impl IntoIterator<Item = CommitHash>) -> BTreeSet<CommitHash> {
         let begins = |commit: &CommitHash| commit.to_string().starts_with(&self.0);
         commits.into_iter().filter(begins).collect()
@@ -232,7 +233,7 @@ impl FromStr for CommitPrefix {
     }
 }
 
-/// What lies in refused/, by name: why it does, and of which commit it is, as far as that is known.
+/// The episodes in refused/ by name, each with its reason and its commit, where they are known.
 pub fn refused(root: &Root) -> io::Result<BTreeMap<String, Refused>> {
     let mut refused = BTreeMap::new();
     for found in std::fs::read_dir(root.refused())? {

@@ -94,7 +94,7 @@ impl Root {
         self.dir.join("lock")
     }
 
-    /// The right to pack, send and sweep, for as long as the lock is kept.
+    /// Locks the root: one process at a time packs, sends and sweeps, for as long as it keeps the lock.
     pub fn lock(&self) -> Result<FolderLock, Failure> {
         let path = self.lock_file();
         FolderLock::take(&self.dir, &path, LOCK_PATIENCE).map_err(|no_lock| match no_lock {

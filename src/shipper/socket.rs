@@ -7,8 +7,8 @@
 //!
 //! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
 //! 2. A connection carries one request: an answer read here can belong to no other.
-//! 3. Under TLS bytes arrive that are no answer (session tickets), so what is listened to is what has
-//!    been decrypted. Interim answers are none either, and are passed over wherever they come ([`Ear`]).
+//! 3. Under TLS bytes arrive that are no answer (session tickets), so only decrypted bytes count as
+//!    one. Interim answers do not count either, and are passed over wherever they come ([`Ear`]).
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ use crate::tls::{Session, Trust};
 
 /// Between two looks at [`Stop`].
 const SLICE: Duration = Duration::from_millis(200);
-/// What is read at once before the final answer has begun.
+/// How many bytes are read at once before the final answer has begun.
 const EAR_BYTES: usize = 4096;
 
 /// Set when the program is to end: everything that waits on a socket gives up.
@@ -39,7 +39,7 @@ impl Stop {
     }
 }
 
-/// Set once the rest of the body interests nobody: the peer has answered, or takes no more.
+/// Set once the rest of the body need not be sent: the peer has answered, or accepts no more.
 #[derive(Clone, Debug, Default)]
 pub struct Hush(Arc<AtomicBool>);
 
@@ -57,10 +57,10 @@ pub struct Socket {
     stream: TcpStream,
     hush: Hush,
     stop: Stop,
-    /// What seals the bytes, where the receiver is asked by https://.
+    /// The TLS session, for an https:// receiver.
     session: Option<Session>,
     ear: Ear,
-    /// False if the body shall arrive, whatever the answer.
+    /// False if the whole body is to be sent even when an answer comes before its end.
     listens: bool,
 }
 
@@ -94,7 +94,7 @@ impl Socket {
         Err(last)
     }
 
-    /// From here on all bytes are sealed, for `host` and nobody else.
+    /// Makes the TLS handshake with `host`. From here on all bytes are encrypted for `host`.
     ///
     /// Errors: `host` has not proved itself (a [`crate::tls::Fault`] within), or not in time.
     pub fn secure(&mut self, trust: &Trust, host: &str, timeout: Duration) -> io::Result<()> {
@@ -111,9 +111,10 @@ impl Socket {
                 },
                 left,
             )?;
-            let moved = match has_to_push {
-                true => session.push(&mut self.stream).map(|()| 1),
-                false => session.pull(&mut self.stream),
+            let moved = if has_to_push {
+                session.push(&mut self.stream).map(|()| 1)
+            } else {
+                session.pull(&mut self.stream)
             };
             match moved {
                 Ok(0) => return Err(no_tls()),
@@ -198,7 +199,7 @@ impl Socket {
             if heard > 0 {
                 return Ok(heard);
             }
-            // What was decrypted already makes no socket readable, so reading comes before waiting.
+            // Read before waiting: bytes that are decrypted already do not make the socket readable.
             if self.ear.is_final() {
                 match self.read(buffer) {
                     Err(error) if is_passing(&error) => {}
@@ -215,15 +216,17 @@ impl Socket {
         }
     }
 
-    /// As much as can be taken now, sealed if need be.
+    /// Writes as much as the kernel accepts now, encrypted under TLS. Returns how many bytes of
+    /// `bytes` were accepted.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(session) = &mut self.session else {
             return self.stream.write(bytes);
         };
-        // Sealed only when the last ones have left: nothing grows.
-        let sealed = match session.has_to_push() {
-            true => 0,
-            false => session.seal(bytes)?,
+        // Seal new bytes only when the last ones have left, so that the buffer does not grow.
+        let sealed = if session.has_to_push() {
+            0
+        } else {
+            session.seal(bytes)?
         };
         match session.push(&mut self.stream) {
             Err(error) if !is_passing(&error) => Err(error),
@@ -256,8 +259,8 @@ impl Socket {
         }
     }
 
-    /// Listens to all that is there, up to where the final answer begins. False if more may come
-    /// before that.
+    /// Reads all bytes that have arrived, up to where the final answer begins. False if it has not
+    /// begun and more bytes may come.
     fn listen(&mut self) -> io::Result<bool> {
         let mut part = [0; EAR_BYTES];
         while !self.ear.is_final() {
@@ -277,7 +280,7 @@ impl Socket {
             if self.stop.is_set() {
                 return Err(io::Error::other("the shipper is stopping"));
             }
-            // Waiting within its bound is as it should be, however long a receiver's disk takes.
+            // This wait has a bound, so the watchdog is pinged however long the receiver's disk takes.
             service::alive();
             let left = timeout.saturating_sub(start.elapsed());
             if sys::wait_socket(&self.stream, way, left.min(SLICE))? {
@@ -320,15 +323,14 @@ mod tests {
     use std::thread;
 
     const PATIENCE: Duration = Duration::from_secs(20);
-    /// More than the kernel takes off our hands.
+    /// More than the kernel's socket buffers hold.
     const BODY_BYTES: usize = 64 << 20;
 
     /// A connected socket, and its other end.
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addrs = [listener.local_addr().unwrap()];
-        let (hush, stop) = (Hush::default(), Stop::default());
-        let socket = Socket::connect(&addrs, PATIENCE, hush, stop).unwrap();
+        let socket = Socket::connect(&addrs, PATIENCE, Hush::default(), Stop::default()).unwrap();
         let (peer, _) = listener.accept().unwrap();
         (socket, peer)
     }

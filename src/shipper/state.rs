@@ -1,7 +1,7 @@
-//! `state.json`: what the shipper tells `cis490 status`, and the holds it must not forget.
+//! `state.json`: the shipper's report for `cis490 status`, and the holds that must survive a restart.
 //!
-//! Counts are not in it: those are read off the folders. Times are for people and decide nothing.
-//! A file that cannot be read is as good as none: a hold is learned again by one refused head.
+//! Counts are not in it: they are read off the folders. Times are for people and decide nothing.
+//! A file that cannot be read counts as missing: a hold is learned again by one refused head.
 
 pub(super) mod reporter;
 
@@ -18,8 +18,8 @@ use crate::events;
 use crate::names::{CommitHash, EpisodeId};
 use crate::wire::{self, Known, Problem};
 
-/// A card of flash wears with each write, so what is merely told waits this long. While an upload runs it
-/// is told as often.
+/// Each write wears a flash card, so everything but the holds waits this long before it is written.
+/// While an upload runs, its progress is written as often.
 pub(super) const LAZY_WRITE: Duration = Duration::from_secs(10);
 /// Holds with the longest remediations that a receiver may send.
 const BYTES_MAX: u64 = 64 << 20;
@@ -33,10 +33,10 @@ pub struct State {
     pub updated_at: String,
     pub last_success: Option<Success>,
     pub last_error: Option<Trouble>,
-    /// The newest place in the window that the receiver told.
+    /// The newest place in the window, from an answer of the receiver.
     pub gate: Option<GateSeen>,
     pub holds: Vec<Hold>,
-    /// What is sent now; `None` between two uploads.
+    /// The upload under way; `None` between two uploads.
     pub uploading: Option<Uploading>,
     /// When something that failed is tried again; `None` if nothing waits for a time to come.
     pub next_try: Option<NextTry>,
@@ -53,7 +53,7 @@ pub struct Uploading {
     pub bytes_per_second: u64,
 }
 
-/// What waits for a time to come.
+/// When failed work is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextTry {
     pub at: String,
@@ -61,7 +61,7 @@ pub struct NextTry {
     pub why: String,
 }
 
-/// The newest episode that the receiver took.
+/// The newest episode that the receiver accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success {
     pub at: String,
@@ -74,7 +74,7 @@ pub struct Success {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     pub at: String,
-    /// `None` if it is of no single episode.
+    /// The episode that it went wrong with; `None` if it is not of one episode.
     pub episode: Option<EpisodeId>,
     pub why: String,
     /// Whether an episode went through since.
@@ -92,7 +92,7 @@ pub struct GateSeen {
 }
 
 impl GateSeen {
-    /// Commits until it falls out.
+    /// How many commits may follow before this one falls out of the window.
     pub fn remaining(&self) -> u32 {
         self.window.saturating_sub(self.position)
     }
@@ -114,7 +114,7 @@ pub struct Hold {
     pub window: Option<u32>,
     #[serde(default)]
     pub detail: String,
-    /// What the receiver knows of the commit; `None` if it is too old to say.
+    /// What the receiver knows of the commit; `None` if the receiver is too old to say.
     #[serde(default)]
     pub known: Option<Known>,
     /// Shell lines to paste.
@@ -135,18 +135,18 @@ impl Hold {
         }
     }
 
-    /// What it is held for. A receiver that does not say means what all meant once.
+    /// Why the commit is held. An older receiver does not say, and then the commit is out of date.
     pub fn reason(&self) -> Known {
         self.known.unwrap_or(Known::Older)
     }
 }
 
-/// This instant, as `state.json` tells times.
+/// The time now, in the format of `state.json`.
 pub fn now() -> String {
     clock::rfc3339(SystemTime::now())
 }
 
-/// So long from now, as `state.json` tells times.
+/// The time after `wait`, in the format of `state.json`.
 pub fn in_future(wait: Duration) -> String {
     clock::rfc3339(SystemTime::now() + wait)
 }
@@ -172,19 +172,19 @@ impl State {
 pub struct StateFile {
     path: PathBuf,
     state: State,
-    /// Since when the file is behind.
+    /// Since when the file is out of date; `None` while it is up to date.
     behind_since: Option<Instant>,
     last_written: Option<Instant>,
     complained: bool,
 }
 
 impl StateFile {
-    /// Begins with what an earlier run left.
+    /// Begins with the state that an earlier run wrote.
     pub fn open(path: PathBuf, host: &str, receiver: &str) -> StateFile {
         let mut state = State::read(&path).unwrap_or_default();
         host.clone_into(&mut state.host);
         receiver.clone_into(&mut state.receiver);
-        // An earlier process's: nothing is under way yet.
+        // Of an earlier process: nothing is under way yet.
         state.uploading = None;
         state.next_try = None;
         StateFile {
@@ -200,13 +200,13 @@ impl StateFile {
         &self.state
     }
 
-    /// Changes what is told; the write may wait.
+    /// Changes the state; the write may wait.
     pub fn update(&mut self, change: impl FnOnce(&mut State)) {
         change(&mut self.state);
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
-    /// Writes what has waited long enough.
+    /// Writes changes that have waited long enough.
     pub fn flush_lazily(&mut self) {
         if self
             .behind_since
@@ -216,7 +216,7 @@ impl StateFile {
         }
     }
 
-    /// Writes what is behind. It tells only, so a failure is logged once and stops nothing.
+    /// Writes the state if the file is out of date. A failure is logged once and stops nothing.
     pub fn flush(&mut self) {
         if self.behind_since.is_none() {
             return;
@@ -235,7 +235,7 @@ impl StateFile {
         }
     }
 
-    /// Does `send`, which says in `sent` how far it is, and keeps the file fresh meanwhile: see
+    /// Runs `send`, which writes its progress to `sent`, and keeps the file up to date meanwhile: see
     /// [`Reporter`].
     pub fn while_sending<T>(
         &self,
@@ -260,7 +260,7 @@ impl StateFile {
         reporter.beside(sent, send)
     }
 
-    /// The upload is over, and the file was last written then: it still speaks of it.
+    /// The upload is over. The file was last written at `written` and still names that upload.
     pub fn has_sent(&mut self, written: Option<Instant>) {
         if written.is_some() {
             self.last_written = written;

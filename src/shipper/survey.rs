@@ -1,4 +1,4 @@
-//! The queue as `cis490 status` shows it: the folders counted, and what the shipper last told.
+//! The queue as `cis490 status` shows it: counts of the folders, and the shipper's `state.json`.
 //! Changes nothing, and works with a shipper beside it and without one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ pub struct RefusedEpisode {
     /// As it is called in refused/.
     pub name: String,
     pub bytes: u64,
-    /// `None` if nobody wrote down why.
+    /// `None` if the note is missing or cannot be read.
     pub why: Option<Why>,
 }
 
@@ -83,13 +83,13 @@ pub struct Survey {
     pub updated_at: Option<String>,
     /// The first of the overlooked.
     pub overlooked_named: Vec<OverlookedEpisode>,
-    /// What is sent now; null between two uploads, and without a shipper.
+    /// The upload under way; null between two uploads, and without a shipper.
     pub uploading: Option<Uploading>,
-    /// When what failed is tried again; null if nothing waits for a time to come.
+    /// When something that failed is tried again; null if nothing waits for a time to come.
     pub next_try: Option<NextTry>,
 }
 
-/// Counts what lies in the folders of `root`.
+/// Counts the episodes in the folders of `root`.
 pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
     let state = State::read(&root.state_file()).unwrap_or_default();
     let mut scan = queue::scan(root, &mut Told::silent())?;
@@ -101,15 +101,17 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         .into_iter()
         .map(|hold| (hold.commit, (hold, Tally::default())))
         .collect();
-    let (mut waiting, mut packed) = (Tally::default(), Tally::default());
+    let mut waiting = Tally::default();
+    let mut packed = Tally::default();
     for (id, identity) in &scan.finished {
         let dir = root.episodes().join(id.as_str());
         let finished_at = (identity.modified_ns / 1_000_000_000)
             .try_into()
             .unwrap_or(0);
-        let commit = match held.is_empty() {
-            true => None,
-            false => episode::meta_of(&dir).ok().map(|meta| meta.commit),
+        let commit = if held.is_empty() {
+            None
+        } else {
+            episode::meta_of(&dir).ok().map(|meta| meta.commit)
         };
         let hold = commit.and_then(|commit| held.get_mut(&commit));
         let tally = hold.map_or(&mut waiting, |(_, tally)| tally);
@@ -119,7 +121,7 @@ pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
         }
     }
     let running = root.is_locked();
-    // Of a shipper that was killed, nothing is under way any more.
+    // A shipper that was killed left these behind: nothing is under way any more.
     let (uploading, next_try) = match running {
         Some(false) => (None, None),
         _ => (state.uploading, state.next_try),

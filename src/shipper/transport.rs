@@ -1,8 +1,8 @@
 //! Asking the receiver, over HTTP: with `line` the only file on this side that names ureq.
 //!
-//! 1. Whatever the receiver says whole is an [`Answer`], also when it says it in place of
-//!    `100 Continue`, or in the middle of our body and hangs up (see `line`). What is no answer, or
-//!    breaks off before its end, is [`NoAnswer`], and keeps the episode.
+//! 1. Every whole answer is an [`Answer`], also one that comes in place of `100 Continue`, or in the
+//!    middle of our body before the receiver closes (see `line`). Anything else, such as an answer
+//!    that breaks off, is [`NoAnswer`], and the episode stays in the queue.
 //! 2. Each request has a connection of its own: an upload never meets a kept connection that the
 //!    other side is just closing, and the receiver need not trust where the last body ended.
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
@@ -27,17 +27,17 @@ use crate::names::{CommitHash, Sha256Digest};
 use crate::tls::Trust;
 use crate::wire::{self, Problem, Slot};
 
-/// For the head to be taken.
+/// For sending the head.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
-/// For `100 Continue`. Then the body goes unasked: a proxy in between may not know the word.
+/// For `100 Continue`. Then the body is sent without it: a proxy in between may not support it.
 const CONTINUE_WAIT: Duration = Duration::from_secs(3);
-/// How long the peer may take no byte of a body.
+/// How long the peer may accept no byte of a body.
 const STALL: Duration = Duration::from_secs(60);
 /// For an answer of [`wire::ANSWER_BYTES_MAX`].
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Slower than this, and the receiver would hang up by its own limit.
 const BYTES_PER_SECOND_MIN: u64 = 1024;
-/// What the receiver's disk may take to sync; an old card writes a few MB a second.
+/// The slowest sync of the receiver's disk that is waited for; an old card writes a few MB a second.
 const SYNC_BYTES_PER_SECOND_MIN: u64 = 2 << 20;
 const OUTPUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
@@ -61,7 +61,7 @@ pub struct Upload<'a> {
     pub file: &'a File,
 }
 
-/// What the receiver said, or something in its place.
+/// A whole answer, from the receiver or from a proxy in its place.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -76,7 +76,7 @@ pub struct Answer {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
-    /// No connection came about, so it is of no episode.
+    /// No connection came about, so the fault is not an episode's.
     Unreachable(String),
     /// The connection broke, or something that is not HTTP came back.
     Broken(String),
@@ -133,12 +133,12 @@ impl Receiver {
         }
     }
 
-    /// Asks whether a commit would get in.
+    /// Asks whether the gate would admit a commit.
     pub fn gate(&self, commit: &CommitHash) -> Result<Answer, NoAnswer> {
         self.get(&format!("{}/{commit}", wire::GATE_PATH))
     }
 
-    /// Asks for what is at `path`.
+    /// Sends `GET path`.
     pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         let (agent, connected) = self.agent(Hush::default(), 0);
         let url = format!("{}{path}", self.place.url());
@@ -221,9 +221,21 @@ fn seconds_for(bytes: u64, bytes_per_second: u64) -> Duration {
 }
 
 impl Answer {
+    /// An answer of this status and body, for the unit tests of its readers.
+    #[cfg(test)]
+    pub fn of(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            retry_after: None,
+            gate_position: None,
+            location: None,
+            body: body.as_bytes().to_owned(),
+        }
+    }
+
     /// A body of more than [`wire::ANSWER_BYTES_MAX`] is cut there.
     ///
-    /// Errors: it broke off before its end.
+    /// Errors: the answer broke off before its end.
     fn read(response: http::Response<Body>) -> Result<Answer, NoAnswer> {
         let (head, body) = response.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -245,26 +257,19 @@ impl Answer {
         })
     }
 
-    /// The body as what it should be; `None` if it is not that.
+    /// The body as JSON of this type; `None` if it is not that.
     pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The receiver's own words. `None` if they are somebody else's, a proxy's for one.
+    /// The problem in the receiver's own words. `None` for any other body, such as a proxy's page.
     pub fn problem(&self) -> Option<Problem> {
         let problem: Problem = self.json()?;
         let is_ours = problem.name().is_some();
         (is_ours && problem.status == self.status).then_some(problem)
     }
 
-    /// Whether it is a 412 that is not the version gate's: something on the way has added a condition
-    /// to our request. It says nothing of the commit.
-    pub fn is_another_condition(&self) -> bool {
-        let problem = self.problem();
-        problem.is_some_and(|problem| problem.kind == wire::PRECONDITION_FAILED)
-    }
-
-    /// For the log: what was said, in one line.
+    /// The answer in one line, for the log.
     pub fn words(&self) -> String {
         match self.problem() {
             Some(problem) => format!("{}: {}", self.status, problem.detail),
@@ -306,13 +311,13 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// The tarball on its way; nothing but its length once the receiver has answered.
+/// Reads the tarball for ureq. Once the receiver has answered, it only counts to the stated length.
 struct UploadBody<'a> {
     file: &'a File,
     left: u64,
     bytes: u64,
     hush: Hush,
-    /// What went wrong with the file: it is not the connection's fault.
+    /// The error of reading the file, which is not the connection's fault.
     fault: Option<io::Error>,
     progress: &'a mut dyn FnMut(u64),
 }
@@ -323,7 +328,7 @@ impl Read for UploadBody<'_> {
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if self.hush.is_set() {
-            // ureq counts to the stated length before it reads the answer. Nobody gets these.
+            // ureq counts to the stated length before it reads the answer. These bytes are not sent.
             self.left -= room as u64;
             return Ok(room);
         }
@@ -366,22 +371,18 @@ mod tests {
 
     #[test]
     fn the_answer_of_a_proxy_is_not_the_receivers() {
-        let answer = |status, body: &str| Answer {
-            status,
-            retry_after: None,
-            gate_position: None,
-            location: None,
-            body: body.as_bytes().to_owned(),
-        };
         let ours = r#"{"type":"urn:cis490:problem:taken","status":409,"detail":"other bytes"}"#;
-        assert_eq!(answer(409, ours).problem().unwrap().detail, "other bytes");
+        assert_eq!(
+            Answer::of(409, ours).problem().unwrap().detail,
+            "other bytes"
+        );
         for (status, body) in [
             (413, ours),
             (409, "<html>Conflict</html>"),
             (409, "{}"),
             (409, ""),
         ] {
-            assert_eq!(answer(status, body).problem(), None, "{status} {body}");
+            assert_eq!(Answer::of(status, body).problem(), None, "{status} {body}");
         }
     }
 }

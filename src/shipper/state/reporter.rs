@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::{State, Uploading};
 use crate::sync::lock;
 
-/// An upload that is over before that is not written down: nobody could have read it.
+/// An upload that ends sooner is not written to the file: no person could read it in time.
 const FIRST_AFTER: Duration = Duration::from_millis(500);
 
 /// How far an upload is: what the sending thread adds to.
@@ -36,7 +36,7 @@ impl Sent {
         self.ended.notify_all();
     }
 
-    /// Waits until then, or for the end of the upload: true if that came.
+    /// Waits until `deadline` or the end of the upload. True if the upload ended.
     fn is_over_by(&self, deadline: Instant) -> bool {
         let mut is_over = lock(&self.is_over);
         while !*is_over {
@@ -60,9 +60,9 @@ impl Drop for EndsWith<'_> {
     }
 }
 
-/// What is written, and how often.
+/// Writes `state.json` at an interval while an upload runs.
 pub struct Reporter<W> {
-    /// What else there is to say.
+    /// The rest of the file.
     pub state: State,
     pub uploading: Uploading,
     pub write: W,
@@ -72,11 +72,12 @@ pub struct Reporter<W> {
 }
 
 impl<W: FnMut(&State) -> io::Result<()> + Send> Reporter<W> {
-    /// Does `send`, and reports beside it. Returns too when it wrote last, if it did.
+    /// Runs `send`, and writes the file from a thread beside it. Also returns when the file was last
+    /// written, if it was.
     pub fn beside<T>(mut self, sent: &Sent, send: impl FnOnce() -> T) -> (T, Option<Instant>) {
         thread::scope(|scope| {
             let report = move || self.report(sent);
-            // Without a thread nothing is reported, and all is sent.
+            // If no thread can be had, the upload runs all the same, without reports.
             let thread = thread::Builder::new()
                 .name("state".to_owned())
                 .spawn_scoped(scope, report);
