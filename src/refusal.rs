@@ -381,35 +381,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::wire::Outcome;
 
     #[test]
     fn each_name_stands_once_and_the_statuses_rise() {
         let names: BTreeSet<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
         assert_eq!(names.len(), ENTRIES.len());
         assert!(ENTRIES.is_sorted_by_key(|entry| entry.status));
-    }
-
-    /// The manual says what the shipper does, and the shipper does it by status and name.
-    #[test]
-    fn the_fate_of_an_episode_is_what_the_shipper_does() {
-        for entry in ENTRIES {
-            let outcome = Outcome::of(entry.status, Some(entry.name));
-            let fate = match outcome {
-                // The shipper sees by the kind of the problem that it is not the gate's 412.
-                _ if entry.name == Kind::PreconditionFailed.name() => Fate::Waits,
-                Outcome::Held => Fate::Held,
-                Outcome::SetAside => Fate::SetAside,
-                Outcome::Recheck => Fate::Checked,
-                _ => Fate::Waits,
-            };
-            let is_unaffected = entry.episode == Fate::Unaffected && fate == Fate::Waits;
-            assert!(
-                is_unaffected || entry.episode == fate,
-                "{}: {outcome:?}",
-                entry.name
-            );
-        }
     }
 
     #[test]

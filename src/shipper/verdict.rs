@@ -237,6 +237,7 @@ mod tests {
 
     use super::*;
     use crate::names::{CommitHash, Sha256Digest};
+    use crate::refusal::{self, Fate};
     use crate::wire::Slot;
 
     const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -276,6 +277,26 @@ mod tests {
     fn name(verdict: &Verdict) -> String {
         let text = format!("{verdict:?}");
         text.split([' ', '(']).next().unwrap().to_owned()
+    }
+
+    /// The manual of refusals says what becomes of an episode, and this table does it.
+    #[test]
+    fn each_refusal_does_with_the_episode_what_its_manual_says() {
+        for entry in refusal::ENTRIES {
+            let verdict = verdict_on(Ok(&ours(entry.status, entry.name)));
+            let fate = match &verdict {
+                Verdict::Held(_) => Fate::Held,
+                Verdict::SetAside(_) => Fate::SetAside,
+                Verdict::Recheck(_) => Fate::Checked,
+                _ => Fate::Waits,
+            };
+            let is_unaffected = entry.episode == Fate::Unaffected && fate == Fate::Waits;
+            assert!(
+                is_unaffected || entry.episode == fate,
+                "{}: {verdict:?}",
+                entry.name
+            );
+        }
     }
 
     /// The right-hand column of the table in design section 2: a status, the name of the receiver's
