@@ -504,6 +504,18 @@ fn not_in_window(
     }
 }
 
+/// Whether a refusal of this name is the gate's word on a commit.
+pub fn is_about_the_commit(reason: &str) -> bool {
+    matches!(
+        reason,
+        "not-in-window"
+            | "bad-commit"
+            | "not-on-branch"
+            | "never-pushed"
+            | Refusal::GATE_CANNOT_TELL
+    )
+}
+
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
 /// by itself or is the sender's to fix.
 pub fn what_to_do(reason: &str) -> Option<&'static str> {

@@ -13,7 +13,7 @@ use super::state::{self, GateSeen, Success};
 use super::transport::{Answer, NoAnswer, Upload};
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
-use crate::wire::{GateVerdict, Outcome, Problem, Receipt};
+use crate::wire::{GateVerdict, Known, Outcome, Problem, Receipt};
 
 /// So many garbled heads in a row, of whatever episodes, are no episode's affair.
 const GARBLED_IN_ROW_MAX: u32 = 3;
@@ -89,6 +89,7 @@ impl Shipper {
                 );
                 self.shipped += 1;
                 self.backlog.remove(id);
+                self.holds.accepted(&upload.commit);
                 self.note_success(upload, &receipt);
                 self.note_place(upload.commit, answer.gate_position);
             }
@@ -328,7 +329,7 @@ fn wordless(answer: &Answer) -> Problem {
         head_commit: None,
         window: None,
         age_seconds: None,
-        known: None,
+        known: Some(Known::Unknown), // whoever said it, it was not the gate
         failing_seconds: None,
         remediation: None,
     }

@@ -29,7 +29,7 @@ use super::Shared;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
-use crate::receiver::refusal::Refusal;
+use crate::receiver::refusal::{Refusal, is_about_the_commit};
 use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::stats::{HostStats, StatsTables, Totals};
 use crate::receiver::store::Space;
@@ -111,17 +111,25 @@ impl GateScene {
         }
     }
 
-    /// The name of a refusal by what is known by now: one that was the gate's own trouble is judged
-    /// again. `None` if its commit gets in.
+    /// The name of a refusal by what is known by now: one of its commit is judged again. `None` if
+    /// that gets in.
     pub fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
-        if refused.reason != Refusal::GATE_CANNOT_TELL {
-            return Some(&refused.reason);
+        let reason = refused.reason.as_str();
+        if !is_about_the_commit(reason) {
+            return Some(reason);
         }
-        let commit = refused.commit?;
+        if !self.enabled {
+            return None;
+        }
+        let Some(commit) = refused.commit else {
+            return Some(reason);
+        };
         match (self.place(&commit), self.beyond.get(&commit)) {
             (Place::At(_), _) => None,
-            (_, Some(known)) if self.failing.is_none() => Some(Refusal::name_of(*known)),
-            _ => Some(Refusal::GATE_CANNOT_TELL),
+            (_, Some(known)) if reason == Refusal::GATE_CANNOT_TELL && self.failing.is_none() => {
+                Some(Refusal::name_of(*known))
+            }
+            _ => Some(reason),
         }
     }
 }
