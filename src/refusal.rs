@@ -83,6 +83,18 @@ impl Kind {
     }
 }
 
+/// Whether a refusal of this name is the gate's word on a commit.
+pub fn is_about_the_commit(reason: &str) -> bool {
+    const KINDS: [Kind; 5] = [
+        Kind::NotInWindow,
+        Kind::BadCommit,
+        Kind::NotOnBranch,
+        Kind::NeverPushed,
+        Kind::GateCannotTell,
+    ];
+    KINDS.iter().any(|kind| kind.name() == reason)
+}
+
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
 /// by itself or is the sender's to fix, and for a reason that this version does not know.
 pub fn what_to_do(reason: &str) -> Option<&'static str> {

@@ -26,7 +26,7 @@ use crate::wire::Receipt;
 /// Names that are not configured and still have figures of their own.
 pub const HOSTS_MAX: usize = 256;
 /// Names that were only ever refused, of which the last refusal is kept.
-const UNKNOWN_HOSTS_MAX: usize = 32;
+pub const UNKNOWN_HOSTS_MAX: usize = 32;
 /// The newest uploads and refusals that are kept.
 pub const NEWEST_MAX: usize = 10;
 /// Hours of which the uploads are kept. Far more than are shown: a clock that jumps makes hours too.

@@ -1,7 +1,7 @@
 //! What `cis490 status` shows of a receiver: read from its store, and asked of the running process.
 //! A lock is held only for the instant of a look, and nothing is changed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,14 +11,20 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::config::Config;
-use super::stats::becomes_last;
+use super::refusals;
+use super::refused_upload::RefusedUpload;
+use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
 use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
 use super::store::{index_path, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
+use crate::refusal::{is_about_the_commit, what_to_do};
 use crate::wire::{Failing, GateState, Problem, Receipt};
 use crate::{clock, doctor, durable, owner, sys, wire};
+
+/// A refusal that is older is no news any more, as on the page.
+const REFUSAL_COUNTS_S: u64 = 30 * 86_400;
 
 /// Members are added, never renamed or removed: programs read them.
 #[derive(Debug, Serialize)]
@@ -89,6 +95,58 @@ pub struct Host {
     pub position: Option<u32>,
     /// Commits until it falls out.
     pub remaining: Option<u32>,
+    /// Its last upload that was refused; null if one was stored since.
+    pub refused: Option<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Refused {
+    /// RFC 3339.
+    pub at: String,
+    pub seconds: Option<u64>,
+    pub status: u16,
+    /// The problem's name.
+    pub reason: String,
+    pub why: String,
+    /// Null if nothing needs to be done: it passes by itself, or its commit is accepted by now.
+    pub remedy: Option<&'static str>,
+}
+
+impl Refused {
+    fn of(refused: RefusedUpload, gate: Option<&GateState>, now_s: u64) -> Refused {
+        let is_accepted_now = gate.is_some_and(|gate| {
+            let is_in_it = |commit| gate.commits.contains(&commit);
+            is_about_the_commit(&refused.reason)
+                && (!gate.enabled || refused.commit.is_some_and(is_in_it))
+        });
+        let at_s = clock::parse_rfc3339(&refused.at);
+        Refused {
+            seconds: at_s.map(|at_s| now_s.saturating_sub(at_s)),
+            remedy: match is_accepted_now {
+                true => None,
+                false => what_to_do(&refused.reason),
+            },
+            at: refused.at,
+            status: refused.status,
+            reason: refused.reason,
+            why: refused.why,
+        }
+    }
+}
+
+impl Host {
+    /// Whether its newest attempt was refused for its commit, which then says more than the last
+    /// commit that was stored.
+    pub fn is_refused_for_its_commit(&self) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| is_about_the_commit(&refused.reason))
+    }
+
+    /// Seconds since it was last heard of, by an upload that was stored or refused.
+    pub fn unheard_seconds(&self) -> Option<u64> {
+        let refused_s = self.refused.as_ref().and_then(|refused| refused.seconds);
+        [self.silent_seconds, refused_s].into_iter().flatten().min()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -118,8 +176,11 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
             ),
         )
     };
-    let tally = Tally::of(config).map_err(cannot)?;
-    let commits = gate.as_ref().map_or(&[][..], |gate| &gate.commits);
+    // Before the index: what is stored meanwhile ends a refusal. Where they cannot be read, `cis490
+    // refusals` says why; the rest is as true without them.
+    let refusals = refusals::read(&config.data_dir).unwrap_or_default();
+    let mut tally = Tally::of(config).map_err(cannot)?;
+    tally.enter_refusals(refusals);
     Ok(Survey {
         side: "receiver",
         running,
@@ -136,7 +197,7 @@ pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
         remaining_low: wire::remaining_low(config.version_gate.window),
         unreadable_rows: tally.unreadable,
         index_finding: sequence::finding(&config.data_dir),
-        hosts: tally.into_hosts(config, commits),
+        hosts: tally.into_hosts(config, gate.as_ref()),
         gate: gate.map(Gate::from),
         in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
             .map_or(0, |entries| entries.count() as u64),
@@ -213,6 +274,8 @@ pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
 struct Tally {
     hosts: BTreeMap<HostId, HostTally>,
     unreadable: u64,
+    /// The largest `seq`.
+    last_seq: u64,
 }
 
 #[derive(Default)]
@@ -220,6 +283,17 @@ struct HostTally {
     episodes: u64,
     bytes: u64,
     newest: Option<Receipt>,
+    /// The newest refusal.
+    refused: Option<RefusedUpload>,
+}
+
+impl HostTally {
+    /// Its last refusal, if no upload was stored after it: as on the page.
+    fn take_open_refusal(&mut self, last_seq: u64) -> Option<RefusedUpload> {
+        let stored_seq = self.newest.as_ref().and_then(|row| row.seq).unwrap_or(0);
+        let refused = self.refused.take()?;
+        (stored_seq <= refused.after_seq.min(last_seq)).then_some(refused)
+    }
 }
 
 impl Tally {
@@ -238,6 +312,7 @@ impl Tally {
         rows::each_line(&file, |line| match rows::parse(line) {
             _ if line.is_blank() => {}
             Ok(row) => {
+                tally.last_seq = tally.last_seq.max(row.seq.unwrap_or(0));
                 let host = tally.hosts.entry(row.host.clone()).or_default();
                 host.episodes += 1;
                 host.bytes = host.bytes.saturating_add(row.bytes.unwrap_or(0));
@@ -253,12 +328,38 @@ impl Tally {
         Ok(tally)
     }
 
-    fn into_hosts(self, config: &Config, commits: &[CommitHash]) -> Vec<Host> {
+    /// The newest refusal of each host, among them a few that have no upload.
+    fn enter_refusals(&mut self, oldest_first: Vec<RefusedUpload>) {
+        let now_s = clock::unix_seconds(SystemTime::now());
+        let mut unknown = 0;
+        for refused in oldest_first.into_iter().rev() {
+            let at_s = clock::parse_rfc3339(&refused.at);
+            let is_old = at_s.is_some_and(|at_s| now_s.saturating_sub(at_s) > REFUSAL_COUNTS_S);
+            let Some(host) = refused.host.clone() else {
+                continue;
+            };
+            if is_old {
+                continue;
+            }
+            let is_known = self.hosts.contains_key(&host);
+            if !is_known && unknown == UNKNOWN_HOSTS_MAX {
+                continue;
+            }
+            unknown += usize::from(!is_known);
+            let tally = self.hosts.entry(host).or_default();
+            tally.refused.get_or_insert(refused);
+        }
+    }
+
+    fn into_hosts(self, config: &Config, gate: Option<&GateState>) -> Vec<Host> {
         let now = clock::unix_seconds(SystemTime::now());
+        let commits = gate.map_or(&[][..], |gate| &gate.commits);
+        let last_seq = self.last_seq;
         let mut hosts: Vec<Host> = self
             .hosts
             .into_iter()
-            .map(|(host, tally)| {
+            .map(|(host, mut tally)| {
+                let refused = tally.take_open_refusal(last_seq);
                 let last_at = tally
                     .newest
                     .as_ref()
@@ -277,6 +378,7 @@ impl Tally {
                     commit,
                     remaining: position.map(|p| config.version_gate.window.saturating_sub(p)),
                     position,
+                    refused: refused.map(|refused| Refused::of(refused, gate, now)),
                 }
             })
             .collect();
@@ -287,17 +389,37 @@ impl Tally {
 }
 
 impl Survey {
-    /// Hosts whose newest commit is no longer in the window, as far as that is known.
-    pub fn out_of_date(&self) -> HashSet<&HostId> {
-        let known = self
-            .gate
-            .as_ref()
-            .is_some_and(|gate| gate.enabled && gate.loaded);
-        let stale = |host: &&Host| known && host.commit.is_some() && host.position.is_none();
-        self.hosts
-            .iter()
-            .filter(stale)
-            .map(|host| &host.host)
-            .collect()
+    /// Hosts whose newest commit is no longer in the window. None while the gate cannot look: what
+    /// they have now may be newer than what it knows.
+    pub fn out_of_date(&self) -> Vec<&HostId> {
+        match self.is_failing() {
+            true => Vec::new(),
+            false => self.outside(),
+        }
+    }
+
+    /// Hosts whose newest commit is not in the window that a gate knows which cannot look.
+    pub fn not_known(&self) -> Vec<&HostId> {
+        match self.is_failing() {
+            true => self.outside(),
+            false => Vec::new(),
+        }
+    }
+
+    fn is_failing(&self) -> bool {
+        (self.gate.as_ref()).is_some_and(|gate| gate.failing.is_some())
+    }
+
+    /// A host that was refused for its commit since then is shown as refused.
+    fn outside(&self) -> Vec<&HostId> {
+        let is_known = (self.gate.as_ref()).is_some_and(|gate| gate.enabled && gate.loaded);
+        let is_outside = |host: &&Host| {
+            is_known
+                && host.commit.is_some()
+                && host.position.is_none()
+                && !host.is_refused_for_its_commit()
+        };
+        let outside = self.hosts.iter().filter(is_outside);
+        outside.map(|host| &host.host).collect()
     }
 }

@@ -90,6 +90,7 @@ impl Shipper {
                 events::shipped(upload.slot, *status, upload.bytes, receipt.seq, &name, took);
                 self.shipped += 1;
                 self.backlog.remove(id);
+                self.holds.accepted(&upload.commit);
                 self.note_success(upload, receipt);
                 self.note_place(upload.commit, *gate_position);
             }

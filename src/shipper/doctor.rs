@@ -104,10 +104,10 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
             ),
             "is it a proxy, or another program? receiver_url must name the Pi itself, port 8490",
         ),
-        Err(NoAnswer::Unreachable(why)) => Finding::fail(
+        Err(NoAnswer::Unreachable(unreached)) => Finding::fail(
             "receiver",
-            format!("cannot reach {url}: {why}"),
-            "is WireGuard up (wg show lists a recent handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?",
+            format!("cannot reach {url}: {}", unreached.why),
+            unreached.tls_remedy.unwrap_or("is WireGuard up (wg show lists a recent handshake)? does ping to that address work? does the receiver run there (cis490 doctor)?"),
         ),
         Err(no_answer) => Finding::fail(
             "receiver",
@@ -212,32 +212,37 @@ fn code(receiver: &Receiver, repo: &Path) -> Finding {
             format!("commit {commit} is accepted: the gate is disabled"),
         ),
         (412, _) => refused(&commit, &answer),
-        _ => Finding::warn(
-            "code",
-            format!("the gate said neither yes nor no: {}", answer.words()),
-            "on the receiver: cis490 doctor",
-        ),
+        _ => unclear(&answer),
     }
+}
+
+fn unclear(answer: &Answer) -> Finding {
+    Finding::warn(
+        "code",
+        format!("the gate said neither yes nor no: {}", answer.words()),
+        "on the receiver: cis490 doctor",
+    )
 }
 
 /// 412, by what the receiver knows of the commit.
 fn refused(commit: &CommitHash, answer: &Answer) -> Finding {
-    let problem = answer.problem();
-    let known = problem.as_ref().and_then(|problem| problem.known);
+    let Some(problem) = answer.problem() else {
+        return unclear(answer); // a proxy's page
+    };
     let found = format!("commit {commit} is refused");
-    match (known, problem) {
-        (None | Some(Known::Older), _) | (_, None) => {
+    match problem.known {
+        None | Some(Known::Older) => {
             Finding::fail("code", found, "cis490 check shows what to paste")
         }
-        (Some(Known::Unknown), Some(problem)) => Finding::warn(
+        Some(Known::Unknown) => Finding::warn(
             "code",
             problem.detail,
             "nothing here; on the receiver: cis490 doctor",
         ),
-        (Some(Known::NeverPushed), Some(problem)) => {
+        Some(Known::NeverPushed) => {
             Finding::fail("code", problem.detail, "git push, from where it was made")
         }
-        (Some(Known::Elsewhere), Some(problem)) => Finding::fail(
+        Some(Known::Elsewhere) => Finding::fail(
             "code",
             problem.detail,
             "git fetch, then git switch or git reset to the branch that the gate follows",

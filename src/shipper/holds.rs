@@ -18,14 +18,22 @@ const FIRST_ASK: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Holds {
     by_commit: BTreeMap<CommitHash, Held>,
-    /// The backoffs of commits that were released: the gate is asked about a commit that is refused
-    /// again at the interval that was reached before.
-    released: BTreeMap<CommitHash, Backoff>,
+    /// Of commits that were let go: one that is refused again is not asked about as if it were new,
+    /// and not reported again for the same reason.
+    released: BTreeMap<CommitHash, Released>,
 }
 
 struct Held {
     hold: Hold,
     backoff: Backoff,
+}
+
+#[derive(Default)]
+struct Released {
+    /// The asks so far.
+    backoff: Backoff,
+    /// Why it was held, as was reported; `None` once an upload of it was accepted.
+    reason: Option<Known>,
 }
 
 impl Holds {
@@ -63,8 +71,12 @@ impl Holds {
             held.hold = Hold { since, ..fresh };
             return before != now || has_lines_now;
         }
-        let mut backoff = self.released.remove(&commit).unwrap_or_default();
+        let Released {
+            mut backoff,
+            reason,
+        } = self.released.remove(&commit).unwrap_or_default();
         backoff.fail_calmly(FIRST_ASK);
+        let is_news = reason != Some(fresh.reason());
         self.by_commit.insert(
             commit,
             Held {
@@ -72,7 +84,7 @@ impl Holds {
                 backoff,
             },
         );
-        true
+        is_news
     }
 
     /// The gate could not be asked: later.
@@ -84,7 +96,16 @@ impl Holds {
 
     pub fn release(&mut self, commit: &CommitHash) {
         if let Some(held) = self.by_commit.remove(commit) {
-            self.released.insert(*commit, held.backoff);
+            let reason = Some(held.hold.reason());
+            let backoff = held.backoff;
+            self.released.insert(*commit, Released { backoff, reason });
+        }
+    }
+
+    /// An upload of the commit was accepted: its next refusal is news, whatever the reason.
+    pub fn accepted(&mut self, commit: &CommitHash) {
+        if let Some(released) = self.released.get_mut(commit) {
+            released.reason = None;
         }
     }
 
@@ -148,9 +169,14 @@ mod tests {
         (0..10).for_each(|_| holds.ask_later(&commit));
         holds.release(&commit);
         assert!(!holds.contains(&commit));
-        assert!(holds.hold(commit, &problem("three")));
+        assert!(!holds.hold(commit, &problem("three")), "nothing new");
         let wait = holds.next_due().unwrap() - Instant::now();
         assert!(wait > Duration::from_secs(100), "{wait:?}");
+
+        // An upload of it was accepted in between.
+        holds.release(&commit);
+        holds.accepted(&commit);
+        assert!(holds.hold(commit, &problem("four")));
 
         holds.keep_only(&BTreeSet::new());
         assert!(holds.to_state().is_empty());

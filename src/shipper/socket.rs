@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::ear::Ear;
 use crate::service;
 use crate::sys::{self, Direction};
-use crate::tls::{Session, Trust};
+use crate::tls::{self, Session, Trust};
 
 /// Between two looks at [`Stop`].
 const SLICE: Duration = Duration::from_millis(200);
@@ -297,7 +297,11 @@ impl Socket {
 fn no_tls() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        "it hung up during the TLS handshake; a receiver itself speaks http alone (http:// in place of https://), and TLS is the business of a proxy in front of it",
+        tls::Fault {
+            kind: "not-tls",
+            what: "it hung up during the TLS handshake".to_owned(),
+            remedy: "a receiver itself speaks http alone (http:// in place of https://), and TLS is the business of a proxy in front of it",
+        },
     )
 }
 

@@ -24,7 +24,7 @@ use super::socket::{Hush, Stop};
 use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::{CommitHash, Sha256Digest};
-use crate::tls::Trust;
+use crate::tls::{self, Trust};
 use crate::wire::{self, Problem, Slot};
 
 /// For sending the head.
@@ -76,12 +76,20 @@ pub struct Answer {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
-    /// No connection came about, so the fault is not an episode's.
-    Unreachable(String),
+    /// No connection came about, so it is of no episode.
+    Unreachable(Unreached),
     /// The connection broke, or something that is not HTTP came back.
     Broken(String),
     /// Our own file could not be read.
     OwnFile(io::Error),
+}
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub struct Unreached {
+    pub why: String,
+    /// What to do, where something answered and the TLS handshake failed.
+    pub tls_remedy: Option<&'static str>,
 }
 
 impl Receiver {
@@ -202,10 +210,18 @@ impl Receiver {
                 if connected.load(Ordering::SeqCst) {
                     Err(NoAnswer::Broken(why))
                 } else {
-                    Err(NoAnswer::Unreachable(why))
+                    let tls_remedy = tls_fault(&error).map(|fault| fault.remedy);
+                    Err(NoAnswer::Unreachable(Unreached { why, tls_remedy }))
                 }
             }
         }
+    }
+}
+
+fn tls_fault(error: &ureq::Error) -> Option<&tls::Fault> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -304,7 +320,7 @@ fn parse_position(text: &str) -> Option<(u32, u32)> {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::Unreachable(why) => write!(f, "no connection: {why}"),
+            NoAnswer::Unreachable(unreached) => write!(f, "no connection: {}", unreached.why),
             NoAnswer::Broken(why) => write!(f, "no answer: {why}"),
             NoAnswer::OwnFile(error) => write!(f, "cannot read the tarball: {error}"),
         }

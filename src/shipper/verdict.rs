@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::transport::{Answer, NoAnswer, Upload};
-use crate::wire::{self, GateVerdict, Problem, Receipt};
+use crate::wire::{self, GateVerdict, Known, Problem, Receipt};
 
 /// The problem of a name that the receiver's grammar does not allow.
 const BAD_NAME: &str = "bad-name";
@@ -208,7 +208,7 @@ fn problem_of_hold(answer: &Answer) -> Problem {
         head_commit: None,
         window: None,
         age_seconds: None,
-        known: None,
+        known: Some(Known::Unknown), // the gate did not say so
         failing_seconds: None,
         remediation: None,
     })
@@ -238,6 +238,7 @@ mod tests {
     use super::*;
     use crate::names::{CommitHash, Sha256Digest};
     use crate::refusal::{self, Fate};
+    use crate::shipper::transport::Unreached;
     use crate::wire::Slot;
 
     const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -271,6 +272,13 @@ mod tests {
 
     fn receipt(host: &str, episode: &str, sha256: &str, size: &str) -> String {
         format!(r#"{{"host":"{host}","episode":"{episode}","sha256":"{sha256}"{size}}}"#)
+    }
+
+    fn unreached() -> Unreached {
+        Unreached {
+            why: "refused".to_owned(),
+            tls_remedy: None,
+        }
     }
 
     /// A verdict's name, such as `NoRoom`.
@@ -359,7 +367,7 @@ mod tests {
     fn no_answer_moves_no_episode() {
         for (no_answer, want, why) in [
             (
-                NoAnswer::Unreachable("refused".to_owned()),
+                NoAnswer::Unreachable(unreached()),
                 "Unreachable",
                 "no connection: refused",
             ),
@@ -475,7 +483,7 @@ mod tests {
         };
         assert_eq!(wait.asked, Some(Duration::from_secs(7)));
         for no_answer in [
-            NoAnswer::Unreachable("refused".to_owned()),
+            NoAnswer::Unreachable(unreached()),
             NoAnswer::Broken("reset".to_owned()),
         ] {
             let verdict = hold_verdict(Err(&no_answer));

@@ -315,7 +315,7 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     value["gate"]["age_seconds"] = 1.into();
     value["data_dir"] = "D".into();
     let wanted = format!(
-        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"127.0.0.1:{port}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"unreadable_rows":0}}"#
+        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"refused":null,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"refused":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"127.0.0.1:{port}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"unreadable_rows":0}}"#
     );
     let wanted: Value = serde_json::from_str(&wanted).unwrap();
     assert_eq!(value, wanted, "{value:#}");
@@ -323,6 +323,82 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     // It looked at a lock that is free again: the next start finds it so.
     assert_eq!(world.stop(), Some(0));
     world.start();
+}
+
+/// A host that was refused a minute ago is not one that never came.
+#[test]
+fn status_of_a_receiver_shows_who_is_refused_and_what_to_do() {
+    let mut world = World::prepared(
+        "[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-3\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n",
+    );
+    world.start();
+    let config = world.config_path();
+    let text = fs::read_to_string(&config).unwrap();
+    let address = format!("{}\"", world.address());
+    fs::write(&config, text.replace("127.0.0.1:0\"", &address)).unwrap();
+    let old = world.good().path("/v1/episodes/lab-3/ep-1");
+    assert_eq!(world.put(&old.commit(world.too_old())).status, 412);
+    assert_eq!(world.put(&world.good()).status, 201);
+    let taken = Put::sample(world.repo.head()).body(b"other bytes");
+    assert_eq!(world.put(&taken).status, 409);
+    let other = world.good().path("/v1/episodes/lab-7/ep-1");
+    assert_eq!(world.put(&other).status, 403);
+    world.wait_until("they are written down", |world| {
+        let kept = fs::read_to_string(world.data_dir().join("refusals.jsonl"));
+        kept.is_ok_and(|kept| kept.lines().count() == 3)
+    });
+    let status = || run(&["status", "--config", &config]).1;
+    let out = status();
+    for words in [
+        "REFUSED       lab-3: 412 not-in-window, ",
+        ": update the lab host: paste the remediation there\n",
+        "REFUSED       lab-1: 409 taken, ",
+        "REFUSED       lab-7: 403 not-your-name, ",
+        "SILENT        lab-9: no upload yet\n",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    assert!(!out.contains("SILENT        lab-3"), "{out}");
+    assert!(!out.contains("SILENT        lab-7"), "{out}");
+    let (_, json, _) = run(&["status", "--json", "--config", &config]);
+    let value: Value = serde_json::from_str(&json).unwrap();
+    let hosts = value["hosts"].as_array().unwrap();
+    let refused = hosts
+        .iter()
+        .find(|host| host["host"] == "lab-3")
+        .map(|host| &host["refused"])
+        .unwrap();
+    assert_eq!(
+        (&refused["status"], &refused["reason"]),
+        (&412.into(), &"not-in-window".into())
+    );
+    assert_eq!(
+        refused["remedy"],
+        "update the lab host: paste the remediation there"
+    );
+
+    // Well again with the next upload.
+    let good = world.good().path("/v1/episodes/lab-3/ep-2");
+    assert_eq!(world.put(&good).status, 201);
+    assert!(!status().contains("lab-3: "), "{}", status());
+    // Also from a store that nobody works in.
+    assert_eq!(world.stop(), Some(0));
+    assert!(status().contains("REFUSED       lab-1: 409 taken, "));
+}
+
+#[test]
+fn doctor_of_a_host_that_speaks_tls_to_a_receiver_says_what_to_write() {
+    let world = World::new();
+    let lab = Lab::new(&format!("https://{}", world.address()));
+    let (code, report) = doctor(&lab.config().display().to_string(), &[]);
+    if told(&report, "receiver", "fail", "").contains("speaks no TLS") {
+        return println!("skipped: doctor_of_a_host_that_speaks_tls...: this build has no TLS");
+    }
+    assert_eq!(code, 2);
+    let words = told(&report, "receiver", "fail", "http://");
+    assert!(words.contains("http alone"), "{words}");
+    let one = finding(&report, "receiver");
+    assert!(!one["do"].as_str().unwrap().contains("WireGuard"), "{one}");
 }
 
 /// Runs a command on a terminal of its own; what it showed. Needs python3.

@@ -10,6 +10,7 @@ use crate::receiver::config::Config;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::receiver::version_gate::failing_words;
+use crate::refusal::Kind;
 use crate::terminal::{Paint, one_line};
 
 pub fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
@@ -85,6 +86,9 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         text += &alarm(paint, "SCRUB", &found);
     }
     text += &gate_trouble(survey, paint);
+    for host in &survey.hosts {
+        text += &refused(host, paint);
+    }
     for host in survey.out_of_date() {
         text += &alarm(
             paint,
@@ -94,8 +98,20 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             ),
         );
     }
+    for host in survey.not_known() {
+        text += &alarm(
+            paint,
+            "NOT KNOWN",
+            &format!(
+                "{host}: the commit of its last upload is not among those that the gate knows, and what it has now cannot be told until the gate's source answers"
+            ),
+        );
+    }
     for host in &survey.hosts {
-        if let Some(left) = host.remaining.filter(|left| *left < survey.remaining_low) {
+        let left = host.remaining.filter(|left| *left < survey.remaining_low);
+        if let Some(left) = left
+            && !host.is_refused_for_its_commit()
+        {
             text += &alarm(
                 paint,
                 "EXPIRING",
@@ -108,18 +124,7 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         }
     }
     for host in &survey.hosts {
-        match host.silent_seconds {
-            Some(silent_s) if silent_s < survey.silent_after_seconds => {}
-            Some(silent_s) => {
-                let silent = human::span(Duration::from_secs(silent_s));
-                text += &alarm(
-                    paint,
-                    "SILENT",
-                    &format!("{} for {silent}: run cis490 doctor there", host.host),
-                );
-            }
-            None => text += &alarm(paint, "SILENT", &format!("{}: no upload yet", host.host)),
-        }
+        text += &silence(survey, host, paint);
     }
     if survey.unreadable_rows > 0 {
         let count = counted(survey.unreadable_rows, "line");
@@ -143,6 +148,45 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         text += "\n";
     }
     text
+}
+
+/// A host whose newest attempt was refused, if somebody can do something about it.
+fn refused(host: &Host, paint: Paint) -> String {
+    let Some((refused, remedy)) =
+        (host.refused.as_ref()).and_then(|refused| Some((refused, refused.remedy?)))
+    else {
+        return String::new();
+    };
+    let name = if refused.reason == Kind::GateCannotTell.name() {
+        "WAITS"
+    } else {
+        "REFUSED"
+    };
+    let ago = refused.seconds.map_or(String::new(), |seconds| {
+        format!(", {}", human::ago(Duration::from_secs(seconds)))
+    });
+    let (status, reason) = (refused.status, one_line(&refused.reason));
+    alarm(
+        paint,
+        name,
+        &format!("{}: {status} {reason}{ago}: {remedy}", host.host),
+    )
+}
+
+/// A host that was not heard of for too long. One that is refused is not silent.
+fn silence(survey: &Survey, host: &Host, paint: Paint) -> String {
+    let unheard_s = host.unheard_seconds();
+    if unheard_s.is_some_and(|unheard_s| unheard_s < survey.silent_after_seconds) {
+        return String::new();
+    }
+    let text = match host.silent_seconds {
+        Some(silent_s) => {
+            let silent = human::span(Duration::from_secs(silent_s));
+            format!("{} for {silent}: run cis490 doctor there", host.host)
+        }
+        None => format!("{}: no upload yet", host.host),
+    };
+    alarm(paint, "SILENT", &text)
 }
 
 /// A gate that cannot look for new commits. With a fallback it goes on, and may be behind.

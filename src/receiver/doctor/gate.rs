@@ -11,7 +11,7 @@ use crate::receiver::config::{Config, GateConfig};
 use crate::receiver::store::store_dir;
 use crate::receiver::survey;
 use crate::receiver::version_gate::failing_words;
-use crate::receiver::version_gate::source_check::{Ours, Told, Tried, try_sources};
+use crate::receiver::version_gate::source_check::{Ours, Told, Tried, head_now, try_sources};
 use crate::wire::{self, GateState};
 
 /// A receiver that differs is given one refresh more, unless its interval is longer than this.
@@ -134,12 +134,21 @@ fn of_running(config: &Config, state: GateState, tried: &[Tried]) -> Vec<Finding
 
 /// Doctor's own question was answered: the receiver is to say the same.
 fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
-    let agrees = |state: &GateState| state.failing.is_none() && state.commits.contains(&head);
-    if !agrees(&state) {
+    let knows = |state: &GateState| state.failing.is_none() && state.commits.contains(&head);
+    if !knows(&state) {
         // An upload of that commit would make the receiver look, and so does this question.
         let _ = survey::ask(config, &format!("{}/{head}", wire::GATE_PATH));
     }
-    let state = settled(config, state, agrees);
+    let state = settled(config, state, knows);
+    // Somebody may have pushed since doctor looked. Else the receiver follows a branch that has the
+    // head and is not ours.
+    let newest = match state.head_commit == Some(head) {
+        true => None,
+        false => head_now(&config.version_gate),
+    };
+    let head = newest.unwrap_or(head);
+    let is_there = |state: &GateState| state.failing.is_none() && state.head_commit == Some(head);
+    let state = settled(config, state, is_there);
     if let Some(failing) = &state.failing {
         return Finding::fail(
             "running",
@@ -156,11 +165,8 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
     let known = state
         .head_commit
         .map_or("none".to_owned(), |head| head.to_string());
-    match agrees(&state) {
-        true => Finding::ok(
-            "running",
-            format!("the receiver knows that head; its own is {known}"),
-        ),
+    match is_there(&state) {
+        true => Finding::ok("running", format!("the receiver's head is {known} too")),
         false => Finding::fail(
             "running",
             format!(

@@ -74,6 +74,17 @@ pub fn try_sources(config: &GateConfig, ours: &Ours) -> Result<Vec<Tried>, Failu
     Ok(tried)
 }
 
+/// The head that the source which decides has now. `None` if it does not tell.
+pub fn head_now(config: &GateConfig) -> Option<CommitHash> {
+    match Forgejo::new(config).ok()? {
+        Some(mut forgejo) => forgejo.head().ok(),
+        None => {
+            let listing = LocalGit::new(config).list(1).ok()?;
+            listing.commits.first().copied()
+        }
+    }
+}
+
 fn try_forgejo(forgejo: &mut Forgejo, window: u32) -> Result<Told, Trouble> {
     let head = forgejo.head()?;
     let listed = forgejo.list(head, window);

@@ -176,7 +176,7 @@ impl Sources {
     fn not_yet(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
         let since = *self.not_yet_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= NOT_YET_MAX {
-            return self.forgejo_failed(trouble, knowledge);
+            return self.failed(trouble, knowledge);
         }
         // What was wrong before is over, an empty repository above all.
         knowledge.set_well();
@@ -184,6 +184,11 @@ impl Sources {
     }
 
     fn forgejo_failed(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
+        self.not_yet_since = None; // another outage: a 409 after it is a new one
+        self.failed(trouble, knowledge)
+    }
+
+    fn failed(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
         tell(&mut self.told_forgejo, Source::Forgejo, trouble, knowledge);
         knowledge.set_failing(trouble);
         self.fall_back(knowledge)
@@ -335,5 +340,23 @@ mod tests {
             assert_eq!(sources.not_yet(&trouble, &knowledge), Ended::Failed);
             assert_eq!(knowledge.failing().unwrap().kind, "not-listed-yet");
         }
+    }
+
+    /// Two 409s with an outage between them are two beginnings, not one trouble of half a minute.
+    #[test]
+    fn another_outage_ends_the_wait_for_a_head_that_cannot_be_listed() {
+        let config = GateConfig {
+            local_repo_path: Some(PathBuf::from("/nonexistent/cis490")),
+            ..GateConfig::default()
+        };
+        let mut sources = Sources::new(None, LocalGit::new(&config), Withdrawn::default());
+        let knowledge = Knowledge::new(&config);
+        let not_listed = Trouble::new("not-listed-yet", "it cannot be listed", "wait");
+        let away = Trouble::new("unreachable", "it is away", "start it");
+        assert_eq!(sources.not_yet(&not_listed, &knowledge), Ended::NotYet);
+        let before = Instant::now().checked_sub(NOT_YET_MAX);
+        sources.not_yet_since = before.or(sources.not_yet_since);
+        assert_eq!(sources.forgejo_failed(&away, &knowledge), Ended::Failed);
+        assert_eq!(sources.not_yet(&not_listed, &knowledge), Ended::NotYet);
     }
 }

@@ -210,6 +210,106 @@ fn each_412_says_what_is_true_of_its_commit() {
     assert!(html.contains("not-on-branch: <b>lab-2</b>"), "{html}");
 }
 
+/// Its last stored commit fell out of the window long ago; what it sends now, nobody can know.
+#[test]
+fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    let world = &lab.world;
+    let stored = lab.head();
+    assert_eq!(world.put(&Put::sample(&stored)).status, 201);
+    for _ in 0..4 {
+        lab.push();
+    }
+    let head = lab.head();
+    world.wait_until("the pushes", |world| {
+        world.get("/v1/gate").json()["head_commit"] == json!(head)
+    });
+    // Without an attempt of late, its last upload is what is known of it.
+    assert!(told(&lab, &["status"]).contains("OUT OF DATE   lab-1:"));
+    lab.forgejo.state().renamed_to = Some(("lab".to_owned(), "robots".to_owned()));
+    wait_for_failing(&lab, Some("renamed"));
+    let status = told(&lab, &["status"]);
+    assert!(!status.contains("OUT OF DATE"), "{status}");
+    assert!(status.contains("NOT KNOWN     lab-1:"), "{status}");
+    let fresh = lab.push();
+    let put = Put::sample(&fresh).episode("fresh");
+    assert_eq!(world.put(&put).status, 412);
+
+    world.wait_until("the page", |_| {
+        page(&lab).contains("<b>lab-1</b> waits for that")
+    });
+    let html = page(&lab);
+    assert!(html.contains("<th>lab-1<td>waits for the gate"), "{html}");
+    for untrue in ["Out of date", "out of date", "xpiring", PASTE] {
+        assert!(!html.contains(untrue), "{untrue}\n{html}");
+    }
+    let status = told(&lab, &["status"]);
+    assert!(!status.contains("OUT OF DATE"), "{status}");
+    assert!(
+        status.contains("WAITS         lab-1: 412 gate-cannot-tell, "),
+        "{status}"
+    );
+    assert!(status.contains("nothing on the lab host"), "{status}");
+
+    // The gate sees again: its commit gets in, whatever its last upload was.
+    lab.forgejo.state().renamed_to = None;
+    wait_for_failing(&lab, None);
+    world.wait_until("the page is well", |_| !page(&lab).contains("for the gate"));
+    let html = page(&lab);
+    let status = told(&lab, &["status"]);
+    assert!(!html.contains("ut of date"), "{html}");
+    assert!(!status.contains("OUT OF DATE"), "{status}");
+    assert!(!status.contains("WAITS"), "{status}");
+}
+
+/// Each attempt is judged by its own commit, and not by what was stored before it.
+#[test]
+fn a_newer_attempt_has_its_own_words() {
+    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
+    lab.repository.commit("other", 1);
+    let other = lab.repository.log("other", 1)[0].to_string();
+    let of = |commit: &str, host: &str, episode: &str| {
+        let path = format!("/v1/episodes/{host}/{episode}");
+        lab.world.put(&Put::sample(commit).path(&path)).status
+    };
+    let stored = lab.head();
+    for host in ["lab-2", "lab-3"] {
+        assert_eq!(of(&stored, host, "before"), 201);
+    }
+    let head = (0..4).map(|_| lab.push()).last().unwrap();
+    lab.world.wait_until("the pushes", |world| {
+        world.get("/v1/gate").json()["head_commit"] == json!(head)
+    });
+    assert_eq!(of(&other, "lab-2", "after"), 412);
+    assert_eq!(of(STRANGER, "lab-3", "after"), 412);
+    lab.world.wait_until("the page", |_| {
+        let html = page(&lab);
+        html.contains("not-on-branch: <b>lab-2</b>") && html.contains("never-pushed: <b>lab-3</b>")
+    });
+    let html = page(&lab);
+    for untrue in ["Out of date", "out of date", PASTE] {
+        assert!(!html.contains(untrue), "{untrue}\n{html}");
+    }
+    let status = told(&lab, &["status"]);
+    assert!(!status.contains("OUT OF DATE"), "{status}");
+    for words in [
+        "REFUSED       lab-2: 412 not-on-branch, ",
+        ": put the lab host on the branch",
+        "REFUSED       lab-3: 412 never-pushed, ",
+        ": push the commit",
+    ] {
+        assert!(status.contains(words), "{words}\n{status}");
+    }
+    // It is merged, and stands in the window: it is out of date no more.
+    lab.repository
+        .git(&["update-ref", "refs/heads/main", &other]);
+    lab.world.wait_until("the page", |_| {
+        let html = page(&lab);
+        html.contains("<th>lab-2<td>OK") && html.contains("never-pushed: <b>lab-3</b>")
+    });
+    assert!(!told(&lab, &["status"]).contains("lab-2: "));
+}
+
 /// On a fallback, a commit that git does not have may still be newer.
 #[test]
 fn on_its_fallback_the_gate_says_so_too() {

@@ -163,6 +163,53 @@ fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
     assert_eq!(running[1]["verdict"], "ok", "{report:#}");
 }
 
+/// The branch that the receiver still follows has the other's head, so that a look for it in the
+/// window finds it.
+#[test]
+fn a_receiver_that_follows_a_branch_on_top_of_ours_is_told_to_be_restarted() {
+    let mut world = World::stopped(false);
+    let main = world.lab.head();
+    world.lab.repository.git(&["branch", "dev", "main"]);
+    world.lab.repository.commit("dev", 1);
+    let dev = world.lab.repository.log("dev", 1)[0].to_string();
+    world.change("[version_gate]\n", "[version_gate]\nbranch = \"dev\"\n");
+    world.start();
+    world.change("branch = \"dev\"\n", "");
+    let (code, report) = world.doctor();
+    assert_eq!(code, 2, "{report:#}");
+    let words = told(
+        &report,
+        "running",
+        "fail",
+        "systemctl restart cis490-receiver",
+    );
+    assert!(words.contains(&dev) && words.contains(&main), "{words}");
+}
+
+/// The receiver is at a commit that was pushed while doctor listed the one before it.
+#[test]
+fn a_push_while_doctor_looks_is_no_difference() {
+    let mut world = World::stopped(false);
+    world.change("refresh_seconds = 1", "refresh_seconds = 3600");
+    world.start();
+    world.lab.push();
+    {
+        let mut state = world.lab.forgejo.state();
+        (state.mood_for, state.requests) = ("/commits?", Vec::new());
+        state.mood = Mood::Slow(std::time::Duration::from_millis(400));
+    }
+    let (code, report) = std::thread::scope(|scope| {
+        let doctor = scope.spawn(|| world.doctor());
+        world.lab.world.wait_until("doctor lists", |_| {
+            !world.lab.forgejo.listings().is_empty() || doctor.is_finished()
+        });
+        world.lab.push();
+        doctor.join().unwrap()
+    });
+    assert_eq!(code, 0, "{report:#}");
+    assert!(told(&report, "running", "ok", "").contains(&world.lab.head()));
+}
+
 /// Forgejo away: a checkout that is not older stands in, one that is behind does not.
 #[test]
 fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {

@@ -245,6 +245,31 @@ fn a_412_holds_the_commit_and_lets_the_others_go() {
     assert_eq!(lab.json("state.json")["holds"], serde_json::json!([]));
 }
 
+/// A proxy's page with our status says nothing of the commit: it is held, and nothing untrue is said.
+/// The gate lets it go, and the proxy holds it again: that is one piece of news.
+#[test]
+fn a_412_that_is_a_proxys_page_says_nothing_of_the_commit() {
+    let page = answer(412, "Content-Type: text/html\r\n", "<html>no</html>");
+    let stub = Stub::new([Reply::Say(page.clone())]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 3, "{ended}");
+    assert_eq!(ended.count("event=held_unknown"), 1, "{ended}");
+    assert_eq!(ended.count("ERROR"), 0, "{ended}");
+    let status = lab.run(&["status"], &[]);
+    assert!(status.out.contains("WAITS FOR THE GATE"), "{status}");
+    for untrue in ["paste", "old code", "HELD"] {
+        assert!(!status.out.contains(untrue), "{untrue}\n{status}");
+    }
+    let yes = format!(r#"{{"allowed":true,"position":1,"window":100,"head_commit":"{B}"}}"#);
+    stub.gets([Reply::Say(answer(200, "", &yes))]);
+    stub.puts([Reply::Say(page)]);
+    let ended = lab.ship_once();
+    assert_eq!((ended.code, ended.count("event=held")), (3, 0), "{ended}");
+    assert_eq!(ended.count("event=released"), 1, "{ended}");
+}
+
 #[test]
 fn an_answer_in_the_middle_of_the_body_is_read_and_obeyed() {
     let refusal = problem(412, "not-in-window", "");

@@ -7,8 +7,9 @@ use super::Scene;
 use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
+use crate::names::CommitHash;
 use crate::receiver::stats::{HOSTS_MAX, HostStats};
-use crate::refusal::{Kind, what_to_do};
+use crate::refusal::{self, Kind, what_to_do};
 use crate::wire::remaining_low;
 
 /// A host that has sent nothing for so long is listed last, and is no warning any more.
@@ -49,6 +50,8 @@ pub struct Host<'a> {
     pub name: &'a str,
     pub stats: &'a HostStats,
     pub place: Place,
+    /// Where the commit of its newest attempt stands, stored or refused: the code that it has now.
+    pub code_place: Place,
     /// Since its last upload; `None` without one, or if its time is not known.
     pub silence: Option<Duration>,
     pub state: State,
@@ -74,32 +77,40 @@ impl<'a> Host<'a> {
             .and_then(|refused| clock::parse_rfc3339(&refused.at));
         let heard_at_s = last_at_s.max(refused_at_s);
         let is_gone = Ago::of(heard_at_s, scene.now_s).past() > Some(GONE_AFTER);
-        let place = match stats.last.and_then(|last| last.commit) {
-            Some(commit) => scene.gate.place(&commit),
-            None => Place::Unknown,
+        let place_of = |commit: Option<CommitHash>| {
+            commit.map_or(Place::Unknown, |commit| scene.gate.place(&commit))
         };
-        let reason = stats
-            .open_refusal()
-            .and_then(|refused| scene.gate.reason_now(refused));
+        let stored = stats.last.and_then(|last| last.commit);
+        let open = stats.open_refusal();
+        let attempted = open.and_then(|refused| refused.commit).or(stored);
+        let (place, code_place) = (place_of(stored), place_of(attempted));
+        let reason = open.and_then(|refused| scene.gate.reason_now(refused));
         let is_for = |kind: Kind| reason == Some(kind.name());
         let waits_for_gate = is_for(Kind::GateCannotTell);
-        let is_stale = is_for(Kind::NotInWindow) || is_for(Kind::BadCommit);
+        let is_stale = match reason {
+            Some(_) if is_for(Kind::NotInWindow) || is_for(Kind::BadCommit) => true,
+            Some(reason) if refusal::is_about_the_commit(reason) => false,
+            // Of a commit that was never stored, a gate that is blind cannot know this.
+            _ if attempted != stored && scene.gate.failing.is_some() => false,
+            _ => code_place == Place::Outside,
+        };
         let low = remaining_low(scene.gate.size);
         let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
         let mut host = Host {
             name,
             stats,
             place,
+            code_place,
             silence,
             state: State::Gone,
-            out_of_date: !is_gone && scene.gate.enabled && (is_stale || place == Place::Outside),
+            out_of_date: !is_gone && scene.gate.enabled && is_stale,
             reason,
             waits_for_gate: !is_gone && waits_for_gate,
             refused: !is_gone
                 && !is_stale
                 && !waits_for_gate
                 && reason.is_some_and(|reason| what_to_do(reason).is_some()),
-            falling_out: !is_gone && scene.gate.enabled && is_near_the_end(place),
+            falling_out: !is_gone && scene.gate.enabled && is_near_the_end(code_place),
             silent: !is_gone && silence >= Some(scene.silent_after),
             absent: stats.last.is_none(),
         };

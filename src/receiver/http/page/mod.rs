@@ -36,7 +36,7 @@ use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
-use crate::refusal::Kind;
+use crate::refusal::{self, Kind};
 use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
@@ -112,17 +112,25 @@ impl GateScene {
         }
     }
 
-    /// The name of a refusal by what is known by now: one that was the gate's own trouble is judged
-    /// again. `None` if its commit gets in.
+    /// The name of a refusal by what is known by now: one of its commit is judged again. `None` if
+    /// that gets in.
     pub fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
-        if refused.reason != Kind::GateCannotTell.name() {
-            return Some(&refused.reason);
+        let reason = refused.reason.as_str();
+        if !refusal::is_about_the_commit(reason) {
+            return Some(reason);
         }
-        let commit = refused.commit?;
+        if !self.enabled {
+            return None;
+        }
+        let Some(commit) = refused.commit else {
+            return Some(reason);
+        };
         match (self.place(&commit), self.beyond.get(&commit)) {
             (Place::At(_), _) => None,
-            (_, Some(known)) if self.failing.is_none() => Some(kind_of(*known).name()),
-            _ => Some(Kind::GateCannotTell.name()),
+            (_, Some(known)) if reason == Kind::GateCannotTell.name() && self.failing.is_none() => {
+                Some(kind_of(*known).name())
+            }
+            _ => Some(reason),
         }
     }
 }

@@ -252,7 +252,7 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
             format!("{}.", capital(remedy)),
         ));
     }
-    let left = |host: &Host| match host.place {
+    let left = |host: &Host| match host.code_place {
         super::hosts::Place::At(place) => format!(
             "<b>{}</b> ({})",
             host.name,

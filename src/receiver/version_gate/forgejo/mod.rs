@@ -5,10 +5,13 @@
 //!    cannot shift the pages, and a tag of the branch's name cannot take its place.
 //! 3. A poll is one request. Only the first one that fails asks the other route too, and the
 //!    repository itself, since 404 alone tells nothing; then one request goes on until it is over.
+//!    What the other route met in passing is never kept: it is asked until it tells more.
 
 mod answers;
 mod client;
 mod fault;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -44,7 +47,7 @@ const HEAD_BYTES_MAX: u64 = 1 << 20;
 /// From this on, the branch alone is asked for: less work for Forgejo than all that begin like it.
 const HEAD_BYTES_LONG: usize = 32 << 10;
 const REPOSITORY_BYTES_MAX: u64 = 256 << 10;
-/// While a trouble lasts, the repository is looked at again this often.
+/// While a trouble lasts, the other route and the repository are asked again this often.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const WHAT_COUNTS: &str = "stat=false&verification=false&files=false";
@@ -158,8 +161,10 @@ impl Forgejo {
 
     fn poll(&mut self) -> Result<CommitHash, Fault> {
         let mut repository = None;
+        let is_due = (self.finding.as_ref())
+            .is_some_and(|finding| finding.looked.elapsed() >= LOOK_AGAIN_AFTER);
         if let Some(finding) = &self.finding
-            && finding.looked.elapsed() >= LOOK_AGAIN_AFTER
+            && is_due
             && finding.met.needs_the_repository()
         {
             repository = Some(self.ask_repository());
@@ -176,25 +181,31 @@ impl Forgejo {
         };
         if let Some(finding) = &self.finding
             && finding.met == met
-            && repository.is_none()
+            && !is_due
         {
             return Err(finding.meant.clone());
         }
         let other = self.route.other();
-        let worse = match self.head_by(other) {
+        let of_other = match self.head_by(other) {
             Ok(head) => {
                 self.route = other;
                 return Ok(head);
             }
-            // "Not here" says less than what was met first, unless that said no more.
-            Err(fault) if fault.needs_the_repository() && !met.is_not_found() => met.clone(),
             Err(fault) => fault,
+        };
+        // What passes by itself on the other route is no finding: the next poll asks it again.
+        let lasts = of_other.is_of_this_route();
+        // "Not here" says less than what was met first, unless that said no more.
+        let worse = if of_other.needs_the_repository() && !met.is_not_found() {
+            met.clone()
+        } else {
+            of_other
         };
         let meant = match worse.needs_the_repository() {
             true => explained(worse, repository.unwrap_or_else(|| self.ask_repository())),
             false => worse,
         };
-        self.finding = Some(Finding {
+        self.finding = lasts.then(|| Finding {
             met,
             meant: meant.clone(),
             looked: Instant::now(),
