@@ -79,7 +79,10 @@ impl Server {
             (routes.repository, r#"{"empty":false}"#.to_owned())
         };
         self.asked.lock().unwrap().push(line);
-        let body = body + &" ".repeat(more);
+        let body = match status {
+            404 => r#"{"message":"The target couldn't be found.","errors":[]}"#.to_owned(),
+            _ => body + &" ".repeat(more),
+        };
         write!(
             stream,
             "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
