@@ -11,6 +11,7 @@ use crate::events::logger;
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
+use crate::receiver::refusals;
 use crate::receiver::store::backfill::{News, Task, backfill};
 use crate::terminal::{say, warn_user};
 
@@ -54,7 +55,13 @@ impl Backfill {
         let mut teller = Teller {
             progress: Progress::new(),
         };
-        let summary = backfill(&data_dir, &self.config, task, &mut |news| teller.hear(news));
+        let summary = backfill(
+            &data_dir,
+            refusals::seq_seen(&data_dir),
+            &self.config,
+            task,
+            &mut |news| teller.hear(news),
+        );
         teller.progress.wipe();
         let summary = summary?;
         if self.dry_run {

@@ -41,7 +41,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Whether anything is there now that was not there `then`: a power cut takes away, and does not add.
+    /// Whether there is more now than `then`, or anything newer: a power cut takes away, and does not
+    /// add. Less, and with it something older, is not seen: that is for somebody who knows of a cut.
     pub fn has_more_than(&self, then: &Contents) -> bool {
         self.entries > then.entries || self.bytes > then.bytes || self.newest_ns > then.newest_ns
     }

@@ -170,7 +170,7 @@ manual! {
         "index.jsonl was missing at start (kind=index-missing), or shorter than it is known to have been (index-short): rows were lost, and why= says what is known. No episode is lost by that, and no number is given a second time."
         "Stop the receiver, run cis490 backfill, start the receiver. Until then hosts that send such an episode again get the row back. Keep logrotate and editors away from index.jsonl.";
     warn sequence_unreadable
-        "The file sequence, which keeps the numbers of rows, is not one that the program wrote. It is kept in quarantine/, and the numbers continue after the largest of the index."
+        "The file sequence, which keeps the numbers of rows, is not one that the program wrote. It is kept in quarantine/, and the numbers continue after the largest of the index and of the kept refusals."
         "Nothing, unless the index was lost too: then numbers may be given a second time.";
     warn sequence_unwritable
         "The length of the index could not be noted. It is tried again, and rows are added only with numbers that are noted."

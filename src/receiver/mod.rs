@@ -60,6 +60,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
+        refusals::seq_seen(&config.data_dir),
         &shutdown,
         config_path,
         Arc::clone(&stats),

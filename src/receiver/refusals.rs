@@ -22,6 +22,7 @@ use super::critical_thread::{self, ShutdownHandle};
 use super::data_dir::DataDir;
 use super::refused_upload::RefusedUpload;
 use super::stats::Stats;
+use super::store::rows::SEQ_MAX;
 use crate::failure::Failure;
 use crate::names::HostId;
 use crate::{durable, events};
@@ -113,6 +114,15 @@ pub fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
     Ok(lines
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect())
+}
+
+/// The largest number that a refusal in `data_dir` says a row had, for a store that has lost its own
+/// count; 0 if there is none. One that no row can have is passed over.
+pub fn seq_seen(data_dir: &Path) -> u64 {
+    // What cannot be read is said by the thread that reads it again.
+    let kept = read(data_dir).unwrap_or_default();
+    let seen = kept.iter().map(|one| one.after_seq);
+    seen.filter(|seq| *seq <= SEQ_MAX).max().unwrap_or(0)
 }
 
 /// The file before and the newest, without missing what changes places in between.
@@ -381,8 +391,22 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_number_that_a_row_can_have_is_seen() {
+        let folder = Folder::new("refusals-seen");
+        let mut log = Log::new(folder.path());
+        for number in [3, 70, u64::MAX, 5] {
+            log.append(&refused(number, [10, 0, 0, 1])).unwrap();
+        }
+        assert_eq!(seq_seen(folder.path()), 70);
+        let (newest, before) = (folder.path().join(FILE), folder.path().join(FILE_BEFORE));
+        fs::rename(newest, before).unwrap();
+        assert_eq!(seq_seen(folder.path()), 70);
+    }
+
+    #[test]
     fn an_empty_store_has_no_refusals() {
         let folder = Folder::new("refusals-none");
         assert!(read(folder.path()).unwrap().is_empty());
+        assert_eq!(seq_seen(folder.path()), 0);
     }
 }

@@ -15,6 +15,7 @@ mod answers;
 mod backlog;
 mod backoff;
 mod bell;
+mod boot;
 mod changes;
 mod checkout;
 mod cycle;

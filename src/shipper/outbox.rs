@@ -6,9 +6,8 @@
 //! episode a power cut took, or left with an empty `meta.json`, would be swept as an orphan, or
 //! taken for another episode's, and was all there is.
 //!
-//! The attribute is the tarball's seal: its digest, and the `meta.json` and other files that it was
-//! made from. So a
-//! shipper that was restarted sends what an earlier one packed without reading gigabytes again,
+//! The attribute is the tarball's seal: its digest, the `meta.json` and other files that it was made
+//! from, and the boot of the kernel in which it was made. So a shipper that was restarted sends what an earlier one packed without reading gigabytes again,
 //! and what lies there of an episode that is gone, whose name another one took, is seen as such.
 //! Where the filesystem has no attributes, a tarball outlives its shipper only to be packed again.
 
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::boot::BootId;
 use super::queue::{self, Identity, Root};
 use crate::durable;
 use crate::episode::{self, Contents, Meta, PackError, Unfit};
@@ -41,8 +41,8 @@ pub struct Seal {
     pub made_from: Identity,
     /// All the files that it was made from: see [`episode::contents`].
     pub contents: Contents,
-    /// An earlier shipper left it, so a power cut may lie between.
-    pub was_found: bool,
+    /// When it was made; `None` if the kernel did not say.
+    pub boot: Option<BootId>,
 }
 
 /// Why there is no tarball.
@@ -104,7 +104,7 @@ fn pack_to(
         bytes: packed.bytes,
         made_from,
         contents: packed.contents,
-        was_found: false,
+        boot: BootId::current(),
     };
     durable::sync_file(&durable::open_regular(&dir.join(episode::META_NAME))?)?;
     durable::sync_dir(&dir)?;
@@ -143,15 +143,24 @@ pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result
 /// times of its files tell.
 ///
 /// A power cut may have taken what the recorder had not synced, and then the tarball has what the
-/// directory has no more. So of one that an earlier shipper left it is asked only whether the directory
-/// has anything more than it had.
+/// directory has no more. So of one that was made in an earlier boot it is asked only whether the
+/// directory has anything more than it had. Within one boot nothing is lost but by somebody's doing, and
+/// any difference counts, as it does where the boot is not known: to pack again is harmless. So a disk
+/// that was pulled and mounted again without a boot is packed as it came back.
 pub fn is_current(dir: &Path, seal: &Seal) -> io::Result<bool> {
     match episode::contents(dir) {
-        Ok(now) if seal.was_found => Ok(!now.has_more_than(&seal.contents)),
-        Ok(now) => Ok(now == seal.contents),
+        Ok(now) if now == seal.contents => Ok(true),
+        Ok(now) => Ok(is_of_earlier_boot(seal) && !now.has_more_than(&seal.contents)),
         Err(Unfit::Io { error, .. }) if error.kind() != io::ErrorKind::NotFound => Err(error),
         // Something in it has become what cannot be packed, or was just taken away.
         Err(_) => Ok(false),
+    }
+}
+
+fn is_of_earlier_boot(seal: &Seal) -> bool {
+    match (seal.boot, BootId::current()) {
+        (Some(then), Some(now)) => then != now,
+        _ => false,
     }
 }
 
@@ -198,7 +207,11 @@ impl fmt::Display for Seal {
             bytes,
             newest_ns,
         } = self.contents;
-        write!(f, " {digest} {entries} {bytes} {newest_ns}")
+        write!(f, " {digest} {entries} {bytes} {newest_ns}")?;
+        match self.boot {
+            Some(boot) => write!(f, " {boot}"),
+            None => f.write_str(" -"),
+        }
     }
 }
 
@@ -223,7 +236,10 @@ impl Seal {
                 bytes: words.next()?.parse().ok()?,
                 newest_ns: words.next()?.parse().ok()?,
             },
-            was_found: true,
+            boot: match words.next()? {
+                "-" => None,
+                boot => Some(BootId::parse(boot)?),
+            },
         };
         words.next().is_none().then_some(seal)
     }
@@ -256,36 +272,97 @@ impl From<PackError> for PackFault {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::time::SystemTime;
+
     use super::*;
+
+    const BOOT: &str = "0af13085-bf10-4d18-bbef-8422a5d4ecab";
+
+    fn seal_with(contents: Contents, boot: Option<BootId>) -> Seal {
+        Seal {
+            sha256: Sha256Digest::from_bytes([0xab; 32]),
+            bytes: 1 << 40,
+            made_from: Identity {
+                inode: 7,
+                modified_ns: -1_700_000_000_123_456_789,
+                bytes: 99,
+            },
+            contents,
+            boot,
+        }
+    }
 
     #[test]
     fn a_seal_is_read_as_it_was_written_or_not_at_all() {
-        let made_from = Identity {
-            inode: 7,
-            modified_ns: -1_700_000_000_123_456_789,
-            bytes: 99,
+        let contents = Contents {
+            digest: Sha256Digest::from_bytes([0xcd; 32]),
+            entries: 3,
+            bytes: 100,
+            newest_ns: -5,
         };
-        let seal = Seal {
-            sha256: Sha256Digest::from_bytes([0xab; 32]),
-            bytes: 1 << 40,
-            made_from,
-            contents: Contents {
-                digest: Sha256Digest::from_bytes([0xcd; 32]),
-                entries: 3,
-                bytes: 100,
-                newest_ns: -5,
-            },
-            was_found: true,
-        };
-        let text = seal.to_string();
-        assert_eq!(Seal::parse(&text), Some(seal));
-        for bad in [
-            &text[..text.len() - 3],
-            &format!("{text} 1"),
-            &text.replacen('2', "1", 1),
-            "",
-        ] {
-            assert_eq!(Seal::parse(bad), None, "{bad:?}");
+        for boot in [None, BootId::parse(BOOT)] {
+            let seal = seal_with(contents, boot);
+            let text = seal.to_string();
+            assert_eq!(Seal::parse(&text), Some(seal));
+            let (without_boot, _) = text.rsplit_once(' ').unwrap();
+            for bad in [
+                without_boot,
+                &format!("{without_boot} 0af13085"),
+                &format!("{text} 1"),
+                &text.replacen('2', "1", 1),
+                "",
+            ] {
+                assert_eq!(Seal::parse(bad), None, "{bad:?}");
+            }
+        }
+    }
+
+    /// A power cut takes away and makes nothing newer, and there is none without a boot.
+    #[test]
+    fn only_over_a_boot_may_an_episode_have_less_than_its_tarball() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change, bool); 4] = [
+            ("nothing", |_| (), true),
+            (
+                "less",
+                |dir| fs::remove_file(dir.join("data.bin")).unwrap(),
+                true,
+            ),
+            (
+                "an older file in its place",
+                |dir| {
+                    fs::rename(dir.join("data.bin"), dir.join("other.bin")).unwrap();
+                    let other = File::options().write(true).open(dir.join("other.bin"));
+                    let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+                    other.unwrap().set_times(times).unwrap();
+                },
+                true,
+            ),
+            (
+                "more",
+                |dir| fs::write(dir.join("late.bin"), "late").unwrap(),
+                false,
+            ),
+        ];
+        for (what, change, over_a_boot) in changes {
+            let unique = format!("cis490-boots-{}", std::process::id());
+            let dir = std::env::temp_dir().join(unique);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("data.bin"), "data").unwrap();
+            fs::write(dir.join(episode::META_NAME), "{}").unwrap();
+            let contents = episode::contents(&dir).unwrap();
+            change(&dir);
+            let within = what == "nothing";
+            for (boot, wanted) in [
+                (BootId::current(), within),
+                (None, within),
+                (BootId::parse(BOOT), over_a_boot),
+            ] {
+                let found = is_current(&dir, &seal_with(contents, boot)).unwrap();
+                assert_eq!(found, wanted, "{what} {boot:?}");
+            }
+            fs::remove_dir_all(&dir).unwrap();
         }
     }
 }

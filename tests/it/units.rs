@@ -46,6 +46,9 @@ fn a_service_that_fails_is_started_again_for_ever_and_never_hot() {
         assert_eq!(setting(unit, "User"), "cis490");
     }
     assert_eq!(setting(SHIPPER, "LoadCredential"), "cis490-token");
+    // What the program asks for by this name, and cannot see itself.
+    assert_eq!(setting(SHIPPER, "ProcSubset"), "pid");
+    assert_eq!(setting(SHIPPER, "Environment"), "CIS490_BOOT_ID=%b");
 }
 
 #[test]

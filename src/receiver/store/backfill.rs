@@ -77,10 +77,12 @@ pub struct Summary {
 }
 
 /// Adds the rows that the index of `data_dir` lacks, or only says which; `tell` hears of each step.
+/// `seq_seen` is a number that a row had, by what is known outside the store.
 ///
 /// Errors: the store is in use, is none, or its disk fails. Rows that were added stay.
 pub fn backfill(
     data_dir: &Path,
+    seq_seen: u64,
     config_path: &Path,
     task: Task,
     tell: &mut dyn FnMut(News),
@@ -108,7 +110,12 @@ pub fn backfill(
         mut committer,
         lock: _lock,
         ..
-    } = Opened::open(data_dir, config_path, Stats::new(std::iter::empty()))?;
+    } = Opened::open(
+        data_dir,
+        seq_seen,
+        config_path,
+        Stats::new(std::iter::empty()),
+    )?;
     let index = committer.index();
     let survey = Survey::of(&layout, Some(&index), &mut summary, tell)?;
     for files in survey.missing.chunks(ROWS_AT_ONCE) {

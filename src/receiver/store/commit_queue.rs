@@ -286,7 +286,7 @@ mod tests {
         let stats = Stats::new(std::iter::empty());
         let (index, mut tail) = Index::open(&layout, &stats).unwrap();
         let home = DataDir::open(folder.path()).unwrap();
-        let sequence = Sequence::open(&home, &layout, true, &mut tail).unwrap();
+        let sequence = Sequence::open(&home, &layout, true, 0, &mut tail).unwrap();
         let condition = Condition::new(layout.clone(), home);
         let index = Arc::new(index);
         let committer = Committer::new(layout, index, tail, sequence, condition, stats);
@@ -348,7 +348,8 @@ mod tests {
         store_dir::make(folder.path()).unwrap();
         let (shutdown, _stops) = ShutdownHandle::new();
         let stats = Stats::new(std::iter::empty());
-        let store = Store::open(folder.path(), 0, &shutdown, Path::new("x.toml"), stats).unwrap();
+        let store =
+            Store::open(folder.path(), 0, 0, &shutdown, Path::new("x.toml"), stats).unwrap();
         let claim = Claim {
             slot: Slot::parse("a/x").unwrap(),
             commit: None,

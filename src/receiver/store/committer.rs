@@ -5,8 +5,8 @@
 //! 1. Nobody is answered before all of that is done. What is linked was synced by who asks.
 //! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
 //!    and of the index, and answers all. A second upload of a name in a batch shares the first's fate.
-//! 3. Before any of it the open index is compared with its name. Another file there, or another length
-//!    than ours, ends the process into recovery.
+//! 3. Before any of it, and again before the answer, the open index is compared with its name. Another
+//!    file there, or another length than ours, ends the process into recovery.
 //! 4. A failed append is undone: rows cut, names unlinked. Where the undoing fails, or any sync
 //!    here, nobody is answered and the process ends into recovery, which does it by this same code.
 
@@ -86,15 +86,16 @@ impl Committer {
     pub fn look(&mut self) -> Result<(), Failure> {
         // While the store itself is away, so is the index: it may come back with that.
         if self.condition.home().check().is_ok() {
-            self.watch_index()?;
+            self.watch_index(0)?;
             self.sequence.note_hourly(&self.tail, Instant::now());
         }
         Ok(())
     }
 
-    fn watch_index(&self) -> Result<(), Failure> {
+    /// `appended` bytes are in it that were not accepted yet.
+    fn watch_index(&self, appended: u64) -> Result<(), Failure> {
         let path = self.layout.index();
-        self.tail.watch(&path).map_err(|why| {
+        self.tail.watch(&path, appended).map_err(|why| {
             Failure::new(
                 format!("the index {} is not the file that this receiver opened: {why}", path.display()),
                 "nothing was acknowledged that it lacks; the receiver ends and recovers at its next start, and then says what the index lacks; keep editors and logrotate away from index.jsonl: it may be copied, and never moved, cut or written",
@@ -133,7 +134,7 @@ impl Committer {
     ///
     /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
     pub fn commit(&mut self, batch: Vec<QueuedRequest>) -> Result<Finished, Failure> {
-        if let Err(failure) = self.watch_index() {
+        if let Err(failure) = self.watch_index(0) {
             // With the store's disk away, so is the index: both may come back as they were.
             return match self.condition.home().check() {
                 Ok(()) => Err(failure),
@@ -162,6 +163,9 @@ impl Committer {
             let _ = self.tail.take_back();
             return Err(fatal("sync what was stored", &error));
         }
+        // Nothing is taken back: whoever else has been at the index may have written behind us. What
+        // was placed has its name in incoming/ still, and recovery gives it its row.
+        self.watch_index(rows.text.len() as u64)?;
         self.accept(rows, &placed);
         Ok(answer_all(placed))
     }

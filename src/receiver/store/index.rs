@@ -144,9 +144,10 @@ impl Index {
 }
 
 impl Tail {
-    /// Whether the name of the index is still this file, as long as it was left. Errors say what not.
-    pub fn watch(&self, path: &Path) -> Result<(), String> {
-        watch::compare(&self.file, self.length, path)
+    /// Whether the name of the index is still this file, as long as it was left, `appended` bytes being
+    /// in it that were not accepted yet. Errors say what not.
+    pub fn watch(&self, path: &Path, appended: u64) -> Result<(), String> {
+        watch::compare(&self.file, self.length.saturating_add(appended), path)
     }
 
     /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.

@@ -155,16 +155,18 @@ impl Store {
     /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free,
     /// and `stats` true from the first row to the last.
     ///
-    /// `config_path` is for the words to whoever named a folder that is no store. A fault that only
+    /// `seq_seen` is a number that a row had, by what is known outside the store: see
+    /// [`Sequence::open`]. `config_path` is for the words to whoever named a folder that is no store. A fault that only
     /// a restart mends goes to `shutdown`.
     pub fn open(
         data_dir: &Path,
         min_free_bytes: u64,
+        seq_seen: u64,
         shutdown: &ShutdownHandle,
         config_path: &Path,
         stats: Arc<Stats>,
     ) -> Result<Arc<Store>, Failure> {
-        let opened = Opened::open(data_dir, config_path, stats)?;
+        let opened = Opened::open(data_dir, seq_seen, config_path, stats)?;
         let (index, layout) = (opened.committer.index(), opened.layout);
         let Recovered { published, swept } = opened.recovered;
         events::store_opened(data_dir, index.count(), published, swept);
@@ -262,7 +264,12 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(data_dir: &Path, config_path: &Path, stats: Arc<Stats>) -> Result<Opened, Failure> {
+    fn open(
+        data_dir: &Path,
+        seq_seen: u64,
+        config_path: &Path,
+        stats: Arc<Stats>,
+    ) -> Result<Opened, Failure> {
         let layout = Layout::new(data_dir);
         let lock = store_dir::enter(&layout, config_path)?;
         store_dir::probe(&layout)?;
@@ -277,7 +284,7 @@ impl Opened {
         let was_there = layout.index().exists();
         let (index, mut tail) =
             Index::open(&layout, &stats).map_err(|error| cannot(layout.index(), error))?;
-        let sequence = Sequence::open(&home, &layout, was_there, &mut tail)?;
+        let sequence = Sequence::open(&home, &layout, was_there, seq_seen, &mut tail)?;
         let condition = Condition::new(layout.clone(), home);
         let mut committer = Committer::new(
             layout.clone(),

@@ -4,6 +4,7 @@
 //! 1. A number is never given twice, whatever happens to the index: no row has ever had one from
 //!    `next` on. While the receiver runs, `next` is up to [`RAISED_BY`] ahead, raised before that is
 //!    needed, so it is seldom written; after a stop it is exact. A kill or a power cut leaves a gap.
+//!    Where this file is lost together with the index, any other number that is known is passed by.
 //! 2. An index that is shorter at start than it was at the last stop, or at the last full hour before
 //!    a kill, was cut. That is found here, and stays a finding until `cis490 backfill` went through.
 
@@ -93,13 +94,15 @@ pub fn finding(data_dir: &Path) -> Option<IndexFinding> {
 
 impl Sequence {
     /// Compares the index that was opened with what is known of it, and moves the number of the next
-    /// row behind every number that is known. `was_there` is whether the index existed before.
+    /// row behind every number that is known. `was_there` is whether the index existed before, and
+    /// `seq_seen` a number that a row had, by what is known beside index and sequence; 0 for none.
     ///
     /// Errors: the file cannot be read, or what was found cannot be kept.
     pub fn open(
         home: &DataDir,
         layout: &Layout,
         was_there: bool,
+        seq_seen: u64,
         tail: &mut Tail,
     ) -> Result<Sequence, Failure> {
         let path = layout.sequence();
@@ -114,7 +117,7 @@ impl Sequence {
         };
         let known = read(layout).map_err(|error| cannot("read", error))?;
         let kept = known.clone().unwrap_or_else(|| Kept::of(tail));
-        tail.next_seq = tail.next_seq.max(kept.next);
+        tail.next_seq = tail.next_seq.max(kept.next).max(seq_seen.saturating_add(1));
         let mut sequence = Sequence {
             home: home.clone(),
             path,
@@ -229,23 +232,40 @@ impl Kept {
 
 /// `None` if there is no file, or what is there is none of ours: that goes to quarantine/.
 fn read(layout: &Layout) -> io::Result<Option<Kept>> {
-    let text = match durable::read_regular(&layout.sequence(), BYTES_MAX) {
+    let parsed = match durable::read_regular(&layout.sequence(), BYTES_MAX) {
+        Ok(text) => parse(&text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text?,
+        Err(error) => Err(none_of_ours(layout, error)?),
     };
-    let kept: Result<Kept, String> =
-        serde_json::from_slice(&text).map_err(|error| error.to_string());
-    let kept = kept.and_then(|kept| match kept.next {
-        next if next <= SEQ_MAX + 1 => Ok(kept),
-        next => Err(format!("next is {next}, more than any number may be")),
-    });
-    match kept {
+    match parsed {
         Ok(kept) => Ok(Some(kept)),
         Err(why) => {
             let kept_as = layout.set_aside(&layout.sequence())?;
             events::sequence_unreadable(&layout.sequence(), &kept_as, &why);
             Ok(None)
         }
+    }
+}
+
+/// Why what could not be read is no file of ours: it is too large, or a link, a folder, a fifo or the like.
+///
+/// Errors: the given one, if it may be a file of ours.
+fn none_of_ours(layout: &Layout, error: io::Error) -> io::Result<String> {
+    match layout.sequence().symlink_metadata() {
+        Ok(found) if !found.is_file() => {
+            let what = durable::kind_words(found.file_type());
+            Ok(format!("it is {what} and not a regular file"))
+        }
+        _ if error.kind() == io::ErrorKind::FileTooLarge => Ok(error.to_string()),
+        _ => Err(error),
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Kept, String> {
+    let kept: Kept = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    match kept.next {
+        next if next <= SEQ_MAX + 1 => Ok(kept),
+        next => Err(format!("next is {next}, more than any number may be")),
     }
 }
 
@@ -317,13 +337,17 @@ mod tests {
     use crate::receiver::store::testing::Folder;
 
     fn opened(folder: &Folder) -> (Sequence, Tail) {
+        opened_with(folder, 0)
+    }
+
+    fn opened_with(folder: &Folder, seq_seen: u64) -> (Sequence, Tail) {
         store_dir::make(folder.path()).unwrap();
         let layout = Layout::new(folder.path());
         let was_there = layout.index().exists();
         let stats = Stats::new(std::iter::empty());
         let (_, mut tail) = Index::open(&layout, &stats).unwrap();
         let home = DataDir::open(folder.path()).unwrap();
-        let sequence = Sequence::open(&home, &layout, was_there, &mut tail).unwrap();
+        let sequence = Sequence::open(&home, &layout, was_there, seq_seen, &mut tail).unwrap();
         (sequence, tail)
     }
 
@@ -405,5 +429,41 @@ mod tests {
             let kept = fs::read_to_string(folder.path().join("quarantine/sequence.1")).unwrap();
             assert_eq!(kept, odd);
         }
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_kept_and_does_not_hold_up_a_start() {
+        type Make = fn(&Path) -> io::Result<()>;
+        let odds: [Make; 4] = [
+            |path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), "x")),
+            |path| std::os::unix::fs::symlink("/nowhere", path),
+            |path| std::os::unix::net::UnixListener::bind(path).map(|_| ()),
+            |path| fs::write(path, vec![b' '; BYTES_MAX as usize + 1]),
+        ];
+        for make in odds {
+            let folder = Folder::new("sequence");
+            drop(opened(&folder));
+            let path = folder.path().join("sequence");
+            make(&path).unwrap();
+            let kind = path.symlink_metadata().unwrap().file_type();
+            let (mut sequence, tail) = opened(&folder);
+            assert_eq!((tail.next_seq, sequence.finding()), (1, None), "{kind:?}");
+            let kept = folder.path().join("quarantine/sequence.1");
+            assert_eq!(kept.symlink_metadata().unwrap().file_type(), kind);
+            sequence.reach(1, &tail).unwrap();
+            assert_eq!(in_file(&folder).unwrap().next, 10_001, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_behind_one_that_is_known_from_elsewhere() {
+        let folder = Folder::new("sequence");
+        let (mut sequence, tail) = opened_with(&folder, 41);
+        assert_eq!(tail.next_seq, 42);
+        sequence.reach(1, &tail).unwrap();
+        assert_eq!(in_file(&folder).unwrap().next, 10_042);
+        // It says nothing new where the file is there.
+        let (_, tail) = opened_with(&folder, 41);
+        assert_eq!(tail.next_seq, 10_042);
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,7 @@ fn what_was_packed_before_the_power_cut_arrives() {
         disk.cut(&mut Dice::new(seed()));
         end(&mut shipper);
         disk.restore();
+        lab.boot();
         let world = World::with(GATE_OFF);
         lab.send_to(&format!("http://{}", world.address()));
         let mut shipper = lab.ship();
@@ -105,6 +106,7 @@ pub fn shipper_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
         });
         end(&mut shipper);
         disk.restore();
+        lab.boot();
         check(&lab, &world, &recorded.lock().unwrap());
         told.cuts += 1;
     }
@@ -136,6 +138,7 @@ pub fn shipper_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
 struct Lab {
     dir: TempDir,
     root: PathBuf,
+    boots: AtomicU32,
 }
 
 impl Lab {
@@ -143,6 +146,7 @@ impl Lab {
         let lab = Lab {
             dir: TempDir::new(),
             root: disk.root().join("root"),
+            boots: AtomicU32::new(1),
         };
         lab.send_to(NOBODY);
         let made = lab.command("init").output().unwrap();
@@ -158,9 +162,19 @@ impl Lab {
         fs::write(self.dir.path().join("shipper.toml"), text).unwrap();
     }
 
+    /// Power that comes back finds a machine that boots. Here the kernel lives on, so the shipper hears
+    /// of the boot from us, as its unit says it.
+    fn boot(&self) {
+        self.boots.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn command(&self, command: &str) -> Command {
         let mut program = cis490();
         program
+            .env(
+                "CIS490_BOOT_ID",
+                format!("{:032x}", self.boots.load(Ordering::Relaxed)),
+            )
             .args([command, "--config"])
             .arg(self.dir.path().join("shipper.toml"))
             .stdin(Stdio::null());

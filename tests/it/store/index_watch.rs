@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{prepared, running, sample};
-use crate::world::{World, cis490};
+use crate::order::Steps;
+use crate::world::{World, cis490, has_steps};
 
 /// What somebody does to the index.
 type Act = fn(&Path);
@@ -123,6 +124,73 @@ fn touched(what: &str, act: Act, words: &str, finding: Option<&str>, comes_an_up
     for episode in ["ep-1", "ep-2", "ep-4"] {
         let receipt = world.get(&format!("/v1/episodes/lab-1/{episode}"));
         assert_eq!(receipt.status, 200, "{what}: {episode}\n{world}");
+    }
+}
+
+/// Between the append and the answer: what went into a file that has no name any more is not acknowledged.
+#[test]
+fn an_index_replaced_before_the_answer_acknowledges_nothing() {
+    if !has_steps("an index replaced before the answer acknowledges nothing") {
+        return;
+    }
+    let mut world = prepared();
+    // Long enough for the replacement to come before the answer.
+    world.env("CIS490_SYNC_DELAY_MS", 400);
+    let steps = Steps::of(&mut world);
+    world.start();
+    let index = world.data_dir().join("index.jsonl");
+    let other = index.with_extension("other");
+    fs::copy(&index, &other).unwrap();
+    let answer = thread::scope(|scope| {
+        let upload = scope.spawn(|| world.try_put(&sample()));
+        world.wait_until("the row is appended", |_| {
+            steps.names().contains(&"append".to_owned())
+                && fs::metadata(&index).is_ok_and(|found| 0 < found.len())
+        });
+        fs::rename(&other, &index).unwrap();
+        upload.join().unwrap()
+    });
+    let status = answer.map(|answer| answer.status);
+    assert!(matches!(status, None | Some(500)), "{status:?}\n{world}");
+    assert_eq!(world.wait_for_end(), Some(1), "{world}");
+    assert!(world.log().contains("it was replaced"), "{world}");
+    world.env("CIS490_SYNC_DELAY_MS", 0);
+    world.start();
+    assert_eq!(world.put(&sample()).status, 200, "{world}");
+    assert_eq!(world.rows().len(), 1, "{world}");
+}
+
+/// Index and sequence are both gone: the refusals still say how far the numbers were, to the receiver and
+/// to backfill.
+#[test]
+fn numbers_go_on_behind_those_in_refusals() {
+    for by_backfill in [false, true] {
+        let mut world = running();
+        number(&world, "ep-1");
+        number(&world, "ep-2");
+        let last = number(&world, "ep-3");
+        let refused = world.put(&sample().episode("ep-3").body(b"other"));
+        assert_eq!(refused.status, 409, "{world}");
+        let kept = world.data_dir().join("refusals.jsonl");
+        world.wait_until("the refusal is kept", |_| {
+            fs::read_to_string(&kept).is_ok_and(|text| text.ends_with('\n'))
+        });
+        world.wait_until("incoming/ is empty", |world| {
+            world.names("incoming").is_empty()
+        });
+        assert_eq!(world.stop(), Some(0));
+        for name in ["index.jsonl", "sequence"] {
+            fs::remove_file(world.data_dir().join(name)).unwrap();
+        }
+        if by_backfill {
+            world.run(&["backfill", "--config", &world.config_path()]);
+            let rows = world.rows();
+            let numbers: Vec<_> = rows.iter().filter_map(|row| row["seq"].as_u64()).collect();
+            assert_eq!(numbers, [last + 1, last + 2, last + 3], "{world}");
+        } else {
+            world.start();
+            assert_eq!(number(&world, "ep-4"), last + 1, "{world}");
+        }
     }
 }
 

@@ -95,6 +95,36 @@ fn under_a_name_that_can_be_done_without_all_goes_on() {
     }
 }
 
+/// Numbers go on without it, so it is kept and keeps nobody from starting.
+#[test]
+fn under_the_name_of_the_sequence_it_goes_to_quarantine() {
+    let too_large: Take = |path| fs::write(path, vec![b' '; 1 << 20]).unwrap();
+    let taken = TAKEN
+        .into_iter()
+        .chain([("a file of ours, but it has more than", too_large)]);
+    for (what, take) in taken {
+        let mut world = running();
+        assert_eq!(world.put(&sample()).status, 201, "{world}");
+        assert_eq!(world.stop(), Some(0));
+        let path = world.data_dir().join("sequence");
+        fs::remove_file(&path).unwrap();
+        take(&path);
+        world.start();
+        let log = world.log();
+        let said = log
+            .lines()
+            .find(|line| line.contains("event=sequence_unreadable"));
+        let words = what.rsplit(", but ").next().unwrap();
+        assert!(
+            said.is_some_and(|line| line.contains(words)),
+            "{what}\n{world}"
+        );
+        assert_eq!(world.names("quarantine"), ["sequence.1"], "{what}");
+        let next = world.put(&sample().episode("ep-2"));
+        assert_eq!(next.json()["seq"], 2, "{what}\n{world}");
+    }
+}
+
 /// A `lock` that was removed lets no second receiver in.
 #[test]
 fn a_removed_lock_lets_nobody_in() {
