@@ -372,3 +372,66 @@ fn an_inner_folder_that_another_could_exchange_is_refused_in_words() {
     symlink(at("elsewhere"), data.join("incoming")).unwrap();
     refused("backfill", &receiver, "it is a symbolic link");
 }
+
+/// Whoever may write the configuration names root's secret as a token, and a receiver of his own.
+#[test]
+fn a_configuration_that_others_may_write_has_root_read_no_secret() {
+    if !is_root("a_configuration_that_others_may_write_has_root_read_no_secret") {
+        return;
+    }
+    let dir = open_dir();
+    let at = |path: &str| dir.path().join(path);
+    fs::write(at("secret"), "a-secret-of-thirty-two-characters").unwrap();
+    set_mode(&at("secret"), 0o600);
+    let (data, root, secret) = (at("data"), at("root"), at("secret"));
+    let config = |name: &str, text: String| {
+        fs::write(at(name), text).unwrap();
+        at(name)
+    };
+    let receiver = config(
+        "r.toml",
+        format!(
+            "data_dir = {data:?}\nlisten = \"127.0.0.1:0\"\n[version_gate]\nforgejo_url = \"http://127.0.0.1:1\"\nrepo_owner = \"lab\"\nrepo_name = \"x\"\nauth_token_file = {secret:?}\n"
+        ),
+    );
+    let shipper = config(
+        "s.toml",
+        format!(
+            "receiver_url = \"http://127.0.0.1:1\"\nhost_id = \"lab-1\"\nroot = {root:?}\ntoken_file = {secret:?}\n"
+        ),
+    );
+    let asks = [
+        ("receive", &receiver),
+        ("doctor", &receiver),
+        ("ship --once", &shipper),
+        ("doctor", &shipper),
+        ("check --repo /nonexistent", &shipper),
+    ];
+    let ask = |words: &str, config: &Path| {
+        let words = words
+            .split(' ')
+            .chain(["--config", config.to_str().unwrap()]);
+        run(&words.collect::<Vec<_>>())
+    };
+    let his = format!("the user {USER} may write it");
+    for (is_his, why) in [
+        (true, his.as_str()),
+        (false, "everybody on this machine may write"),
+    ] {
+        for (words, config) in asks {
+            std::os::unix::fs::chown(config, Some(0), Some(0)).unwrap();
+            set_mode(config, 0o644);
+            let ended = ask(words, config);
+            assert!(!ended.said.contains("root reads no file"), "{ended:?}");
+            if is_his {
+                give(config);
+            } else {
+                set_mode(config, 0o666);
+            }
+            let ended = ask(words, config);
+            assert_eq!(ended.code, 1, "{words}: {ended:?}");
+            assert!(ended.said.contains("root reads no file"), "{ended:?}");
+            assert!(ended.said.contains(why), "{ended:?}");
+        }
+    }
+}
