@@ -18,6 +18,7 @@ use toml::de::DeTable;
 use crate::failure::Failure;
 use crate::human;
 use crate::owner;
+use crate::sys;
 
 /// A type that a configuration is read into.
 pub trait Settings: DeserializeOwned {
@@ -216,6 +217,33 @@ pub fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
     }
     let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
     (for_root && by_group).then(|| format!("the group {}", found.gid()))
+}
+
+/// An error if root would read `secrets` because a configuration says so that somebody else may write:
+/// he would have them sent wherever he likes.
+pub fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
+    if secrets.is_empty() || sys::effective_user() != 0 {
+        return Ok(());
+    }
+    let (why, remedy) = match owner::owner_of(path) {
+        // That it cannot be looked at is reported by whoever reads it.
+        Ok(owner::Owner::Root) | Err(owner::Unsafe::Io { .. }) => return Ok(()),
+        Ok(owner::Owner::User { uid }) => (
+            format!("the user {} may write it", owner::name_of(uid)),
+            format!(
+                "read what is in it, then: sudo chown root {0} && sudo chmod go-w {0}; or run it as that user",
+                path.display()
+            ),
+        ),
+        Err(owner::Unsafe::Open { words, remedy }) => (words, remedy),
+    };
+    Err(Failure::new(
+        format!(
+            "root reads no file that {} names as a token or a certificate: {why}",
+            path.display()
+        ),
+        remedy,
+    ))
 }
 
 /// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.

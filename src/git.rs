@@ -122,9 +122,9 @@ fn as_its_owner(command: &mut Command, repository: &Path) -> Result<(), Fault> {
     }
     match owner_of(repository) {
         Ok(Owner::Root) => Ok(()),
-        Ok(Owner::User { uid, gid }) => {
+        Ok(Owner::User { uid }) => {
             // Without any other group: std clears root's.
-            command.uid(uid).gid(gid);
+            command.uid(uid).gid(owner::group_of(uid));
             Ok(())
         }
         // git says what is missing.
@@ -133,9 +133,14 @@ fn as_its_owner(command: &mut Command, repository: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Who may change what git reads there: its folder's owner, or, in a folder of root's, the owner of
-/// its configuration.
+/// Who may change what git reads there: who may exchange its `.git`; where that is a worktree's file of
+/// root's, the owner of the folder that the file names; or, in a folder of root's, the owner of its
+/// configuration.
 fn owner_of(repository: &Path) -> Result<Owner, owner::Unsafe> {
+    let of_itself = owner::owner_or_maker(repository)?;
+    if of_itself != Owner::Root {
+        return Ok(of_itself);
+    }
     let folder = real_git_dir(repository);
     let of_folder = owner::owner_of(&folder)?;
     if of_folder != Owner::Root {

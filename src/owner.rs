@@ -11,12 +11,12 @@
 //! of that namespace alone. Files of all others have one stand-in for an owner there: they count as
 //! root's, for they are as far out of reach.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::durable::kind_words;
 use crate::failure::Failure;
 use crate::mounts::READ_ONLY_REMEDY;
 use crate::sys;
@@ -26,12 +26,12 @@ mod kept;
 mod path;
 
 pub use self::kept::{read_kept, read_secret};
-pub use self::path::{Owner, Unsafe, check_path_is_roots, owner_of};
+pub use self::path::{Owner, Unsafe, check_path_is_roots, owner_of, owner_or_maker};
 
-pub use self::account::name_of;
-use self::account::{Account, is_root};
+use self::account::Account;
+pub use self::account::{group_of, name_of};
 use self::kept::Kept;
-use self::path::{Walk, open_to_others};
+use self::path::{Part, Walk, open_to_others};
 
 /// The user whom root has become in this process.
 static BECAME: OnceLock<u32> = OnceLock::new();
@@ -47,41 +47,36 @@ pub struct Became {
 
 /// Before a folder is touched: where root runs this and the folder belongs to somebody else, the
 /// process becomes that user. `secrets` are files to be read before. `None` if it stays who it is.
-/// That there is no such folder is for others to report: whose the folder above it is counts then.
+/// That there is no such folder is for others to report: who could make it counts then.
 ///
 /// Errors: the folder's path is open to others, or the system does not let us.
 pub fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure> {
     if sys::effective_user() != 0 {
         return Ok(None);
     }
-    match owner_of(folder) {
+    // Whoever may make a missing folder could do so before it is looked for again.
+    match owner_or_maker(folder) {
         Ok(Owner::Root) => Ok(None),
-        Ok(Owner::User { uid, gid }) => become_user(folder, uid, gid, secrets).map(Some),
-        Err(Unsafe::Io { path, error }) if is_missing(&error) => {
-            // Whoever may make it now could do so before it is looked for again.
-            let above = path.ancestors().skip(1);
-            let nearest = above.into_iter().find(|part| part.exists());
-            match owner_of(nearest.unwrap_or(Path::new("/"))) {
-                Ok(Owner::Root) => Ok(None),
-                Ok(Owner::User { uid, gid }) => become_user(folder, uid, gid, secrets).map(Some),
-                Err(why) => Err(refusal(folder, &why)),
-            }
-        }
+        Ok(Owner::User { uid }) => become_user(folder, uid, secrets).map(Some),
         Err(why) => Err(refusal(folder, &why)),
     }
 }
 
-/// After [`enter`]: that root, if this still is root, works in no folder of somebody else within its
-/// own either, as one that was restored from a backup with its old owner.
-pub fn check_inner(folders: &[PathBuf]) -> Result<(), Failure> {
+/// After [`enter`]: that root, if this still is root, works within its own folder in no folder that
+/// somebody else could exchange: not one that was restored from a backup with its old owner, nor one
+/// that is open to others, nor a link. `side` is what `cis490 install` makes of the folder's owner.
+pub fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
     for folder in folders {
-        let found = folder.symlink_metadata().ok();
-        let owner = found.filter(Metadata::is_dir).map(|found| found.uid());
-        if let Some(uid) = owner.filter(|&uid| !is_root(uid)) {
-            let above = folder.parent().unwrap_or(folder).display();
+        // That it is missing is for others to report.
+        let Ok(found) = folder.symlink_metadata() else {
+            continue;
+        };
+        let part = Part::of(folder, &found);
+        let above = folder.parent().unwrap_or(folder).display();
+        if let Owner::User { uid } = part.owner() {
             return Err(Failure::new(
                 format!(
                     "root does not work in {}: it belongs to the user {}, and the folder above it to root",
@@ -89,9 +84,23 @@ pub fn check_inner(folders: &[PathBuf]) -> Result<(), Failure> {
                     name_of(uid)
                 ),
                 format!(
-                    "give all of {above} to one of them: sudo cis490 install receiver does it for the service, sudo chown -R root: {above} for root"
+                    "give all of {above} to that user, and sudo works there too: sudo chown -R {} {above}; for the service, sudo cis490 install {side} does it",
+                    Account::of(uid).map_or(uid.to_string(), |account| account.name)
                 ),
             ));
+        }
+        if !found.is_dir() {
+            return Err(Failure::new(
+                format!(
+                    "root does not work in {}: it is {}, and must be a directory",
+                    folder.display(),
+                    kind_words(found.file_type())
+                ),
+                format!("put the directory itself there (a disk of its own is mounted at {above})"),
+            ));
+        }
+        if part.is_open() {
+            return Err(refusal(folder, &open_to_others(&part)));
         }
     }
     Ok(())
@@ -134,7 +143,7 @@ fn enter_to_make_in(above: &Path) -> Result<Option<Became>, Failure> {
     let owner = walked.found.owner();
     walked.check(owner).map_err(|why| refusal(above, &why))?;
     match owner {
-        Owner::User { uid, gid } => become_user(above, uid, gid, &[]).map(Some),
+        Owner::User { uid } => become_user(above, uid, &[]).map(Some),
         Owner::Root if walked.found.is_open() && !walked.found.is_sticky() => {
             Err(refusal(above, &open_to_others(&walked.found)))
         }
@@ -142,7 +151,7 @@ fn enter_to_make_in(above: &Path) -> Result<Option<Became>, Failure> {
     }
 }
 
-fn become_user(folder: &Path, uid: u32, gid: u32, secrets: &[&Path]) -> Result<Became, Failure> {
+fn become_user(folder: &Path, uid: u32, secrets: &[&Path]) -> Result<Became, Failure> {
     let cannot = |why: String| {
         Failure::new(
             format!(
@@ -163,7 +172,7 @@ fn become_user(folder: &Path, uid: u32, gid: u32, secrets: &[&Path]) -> Result<B
     }
     Kept::read(secrets);
     let account = Account::of(uid);
-    let group = account.as_ref().map_or(gid, |account| account.gid);
+    let group = group_of(uid);
     let mut groups = vec![group];
     groups.extend(account.iter().flat_map(Account::more_groups));
     sys::become_user(uid, group, &groups).map_err(|error| cannot(error.to_string()))?;
@@ -193,13 +202,6 @@ pub fn refusal(folder: &Path, why: &Unsafe) -> Failure {
             remedy,
         ),
     }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
 }
 
 /// What to do about a file or folder that cannot be had: the error's own remedy where it has one.

@@ -166,6 +166,21 @@ pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(value))
 }
 
+/// Whether a file has an extended attribute, however large; false where the filesystem has none.
+pub fn has_xattr(file: &File, name: &CStr) -> io::Result<bool> {
+    // SAFETY: name is NUL-terminated, the descriptor is open, and no buffer is passed.
+    let length =
+        unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    if length >= 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(false),
+        _ => Err(error),
+    }
+}
+
 /// Opens a directory by its name in an open one (or `..`). `NotADirectory` for anything else, a link
 /// to one too.
 pub fn open_dir_at(dir: &File, name: &OsStr) -> io::Result<File> {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 
 use super::Cis490;
+use crate::durable;
 use crate::failure::Failure;
 use crate::terminal::print;
 
@@ -41,7 +42,7 @@ impl Man {
             for name in std::iter::once(None).chain(pages) {
                 let path = dir.join(format!("{}.1", title(name)));
                 let text = page(&info, name).unwrap_or_default();
-                fs::write(&path, text).map_err(|error| {
+                durable::publish(&path, text.as_bytes()).map_err(|error| {
                     Failure::new(
                         format!("cannot write {}: {error}", path.display()),
                         "name a folder that you may make or write to",

@@ -8,20 +8,17 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::META_NAME;
-use super::tree::{Unfit, Walk};
+use super::tree::{Episode, Unfit, Walk};
 use crate::names::Sha256Digest;
 
 /// What the episode in `dir` consists of, as far as names, sizes, times and the executable bits of its
 /// files tell. Reads no file. Equal to that of a tarball made of it ([`super::Packed`]) for as long as
 /// nothing in it changes, wherever it is moved.
 pub fn contents(dir: &Path) -> Result<Contents, Unfit> {
-    let meta = dir.join(META_NAME);
-    let metadata = meta
-        .symlink_metadata()
-        .map_err(|error| Unfit::io("look at", &meta, error))?;
-    let mut tally = Tally::new(&metadata);
+    let episode = Episode::open(dir)?;
+    let mut tally = Tally::new(&episode.look_at_meta()?);
     // The name of the directory itself does not count, so any will do.
-    for found in Walk::new(dir, b"-".to_vec()) {
+    for found in Walk::new(&episode, b"-".to_vec())? {
         let found = found?;
         tally.add(&found.name, &found.metadata);
     }

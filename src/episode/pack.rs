@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::contents::Contents;
 use super::meta::Meta;
 use super::tar_stream::TarStream;
-use super::tree::{Unfit, Walk, survey};
+use super::tree::{Episode, Unfit, Walk, survey};
 use crate::events;
 use crate::names::Sha256Digest;
 
@@ -42,8 +42,9 @@ pub fn pack(
     out: &mut File,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
-    let survey = survey(dir)?;
-    let walk = Walk::new(dir, id.as_bytes().to_vec());
+    let episode = Episode::open(dir)?;
+    let survey = survey(&episode)?;
+    let walk = Walk::new(&episode, id.as_bytes().to_vec())?;
     let mut tar = TarStream::new(id, &survey.meta, walk);
     let mut drain = Drain::new(out);
     let mut compressor = Compressor::new();

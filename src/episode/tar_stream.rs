@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tar::{EntryType, Header};
 
 use super::contents::{Contents, Tally};
-use super::tree::{Found, MetaFile, Unfit, Walk, open_regular};
+use super::tree::{Found, MetaFile, Unfit, Walk};
 
 const BLOCK_BYTES: usize = 512;
 
@@ -116,7 +116,7 @@ impl TarStream {
             let kind = EntryType::Directory;
             return Ok(entry_head(&found.name, kind, 0o755, self.meta_time_s, 0));
         }
-        let (file, opened_as) = open_regular(&found.path)?;
+        let (file, opened_as) = self.walk.open(&found)?;
         self.tally.add(&found.name, &opened_as);
         let head = entry_head(
             &found.name,

@@ -1,31 +1,65 @@
 //! The directory of an episode: what lies in it, in one order, and whether it may be packed.
 //!
 //! Symbolic links are not followed and nothing but regular files is opened, so that neither a link
-//! to /etc nor a fifo that nobody writes to can do harm. A file swapped for one at work is noticed;
-//! a directory swapped for a link between our look and our reading is not.
+//! to /etc nor a fifo that nobody writes to can do harm. Below the episode's own directory nothing is
+//! named by its path: each directory is opened in the one before. So neither a file nor a directory
+//! that is swapped for a link at work leads out of the episode.
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::META_NAME;
 use super::meta::{BadMeta, META_BYTES_MAX, Meta};
 use crate::durable::kind_words;
-use crate::sys;
+use crate::sys::{self, Open};
 
 /// Reads the `meta.json` of the episode in `dir`, and looks whether all that lies in it can be
 /// packed. Opens no other file.
 pub fn inspect(dir: &Path) -> Result<Meta, Unfit> {
-    Ok(survey(dir)?.meta.meta)
+    Ok(survey(&Episode::open(dir)?)?.meta.meta)
 }
 
 /// What the `meta.json` of the episode in `dir` says, whatever else lies there.
 pub fn meta_of(dir: &Path) -> Result<Meta, Unfit> {
-    Ok(MetaFile::read(dir)?.meta)
+    Ok(MetaFile::read(&Episode::open(dir)?)?.meta)
+}
+
+/// An episode's own directory, held open.
+pub(super) struct Episode {
+    path: PathBuf,
+    dir: File,
+}
+
+impl Episode {
+    pub fn open(path: &Path) -> Result<Episode, Unfit> {
+        let mut options = File::options();
+        options
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+        match options.open(path) {
+            Ok(dir) => Ok(Episode {
+                path: path.to_owned(),
+                dir,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Unfit::Unfinished(path.to_owned()))
+            }
+            Err(error) => Err(match path.symlink_metadata() {
+                Ok(found) if !found.is_dir() => Unfit::special(path, kind_words(found.file_type())),
+                _ => Unfit::io("open", path, error),
+            }),
+        }
+    }
+
+    /// What lies there under the name of the `meta.json`. It is not read.
+    pub fn look_at_meta(&self) -> Result<Metadata, Unfit> {
+        look_at(&self.dir, OsStr::new(META_NAME), &self.path.join(META_NAME))
+    }
 }
 
 /// What is known of an episode before its first byte is packed.
@@ -35,10 +69,10 @@ pub(super) struct Survey {
     pub bytes: u64,
 }
 
-pub(super) fn survey(dir: &Path) -> Result<Survey, Unfit> {
-    let meta = MetaFile::read(dir)?;
+pub(super) fn survey(episode: &Episode) -> Result<Survey, Unfit> {
+    let meta = MetaFile::read(episode)?;
     let mut bytes = meta.json.len() as u64;
-    for found in Walk::new(dir, Vec::new()) {
+    for found in Walk::new(episode, Vec::new())? {
         let found = found?;
         if found.metadata.is_file() {
             bytes = bytes.saturating_add(found.metadata.len());
@@ -55,9 +89,11 @@ pub(super) struct MetaFile {
 }
 
 impl MetaFile {
-    fn read(dir: &Path) -> Result<MetaFile, Unfit> {
+    fn read(episode: &Episode) -> Result<MetaFile, Unfit> {
+        let dir = &episode.path;
         let path = dir.join(META_NAME);
-        let (file, metadata) = open_regular(&path).map_err(|unfit| match unfit {
+        let opened = open_regular(&episode.dir, OsStr::new(META_NAME), &path);
+        let (file, metadata) = opened.map_err(|unfit| match unfit {
             Unfit::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
                 Unfit::Unfinished(dir.to_owned())
             }
@@ -79,12 +115,16 @@ impl MetaFile {
     }
 }
 
-/// Opens what must be a regular file, without following a link and without waiting for anybody.
-pub(super) fn open_regular(path: &Path) -> Result<(File, Metadata), Unfit> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(sys::open_flags())
-        .open(path);
+/// What lies in an open directory under a name, without opening it. `path` is for the words.
+fn look_at(dir: &File, name: &OsStr, path: &Path) -> Result<Metadata, Unfit> {
+    let looked = sys::open_at(dir, name, Open::Itself).and_then(|itself| itself.metadata());
+    looked.map_err(|error| Unfit::io("look at", path, error))
+}
+
+/// Opens what must be a regular file in an open directory, without following a link and without
+/// waiting for anybody.
+fn open_regular(dir: &File, name: &OsStr, path: &Path) -> Result<(File, Metadata), Unfit> {
+    let opened = sys::open_at(dir, name, Open::ToRead);
     let file = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ELOOP) => Unfit::special(path, "a symbolic link"),
         // What open says of a socket.
@@ -110,10 +150,13 @@ pub(super) struct Found {
 }
 
 /// The directory itself and all below it but its `meta.json`, depth first, each directory's
-/// names in byte order. Holds the names of one directory for each level, no more.
+/// names in byte order. Holds the names of one directory for each level, and one open directory, no
+/// more: the way up is `..`, which must lead to where the way down came from.
 pub(super) struct Walk {
     /// The directory itself, until it was looked at.
     root: Option<(PathBuf, Vec<u8>)>,
+    /// The directory of the innermost level.
+    here: File,
     /// From the outermost in.
     levels: Vec<Level>,
 }
@@ -122,51 +165,67 @@ struct Level {
     path: PathBuf,
     /// Ends with `/`.
     name: Vec<u8>,
+    /// Device and inode.
+    identity: (u64, u64),
     /// The names not yet looked at, the next one last.
     children: Vec<Vec<u8>>,
 }
 
 impl Walk {
-    /// `root_name` is the tarball's name of `dir`, without `/`.
-    pub fn new(dir: &Path, root_name: Vec<u8>) -> Walk {
-        Walk {
-            root: Some((dir.to_owned(), root_name)),
+    /// `root_name` is the tarball's name of the episode, without `/`.
+    pub fn new(episode: &Episode, root_name: Vec<u8>) -> Result<Walk, Unfit> {
+        // Opened anew, since whoever lists a directory moves on in it.
+        let here = sys::open_at(&episode.dir, OsStr::new("."), Open::Directory)
+            .map_err(|error| Unfit::io("open", &episode.path, error))?;
+        Ok(Walk {
+            root: Some((episode.path.clone(), root_name)),
+            here,
             levels: Vec::new(),
-        }
+        })
     }
 
-    fn next_path(&mut self) -> Option<(PathBuf, Vec<u8>)> {
-        if let Some(root) = self.root.take() {
-            return Some(root);
+    /// Opens the file that was found last.
+    pub fn open(&self, found: &Found) -> Result<(File, Metadata), Unfit> {
+        let name = found.path.file_name().unwrap_or_default();
+        open_regular(&self.here, name, &found.path)
+    }
+
+    fn step(&mut self) -> Result<Option<Found>, Unfit> {
+        if let Some((path, name)) = self.root.take() {
+            let root = self.here.try_clone();
+            let root = root.map_err(|error| Unfit::io("open", &path, error))?;
+            return self.enter(root, path, name).map(Some);
         }
-        loop {
-            let level = self.levels.last_mut()?;
-            match level.children.pop() {
-                None => drop(self.levels.pop()),
-                Some(child) => {
-                    let path = level.path.join(OsStr::from_bytes(&child));
-                    return Some((path, [&level.name[..], &child].concat()));
-                }
+        while let Some(level) = self.levels.last_mut() {
+            if let Some(child) = level.children.pop() {
+                let path = level.path.join(OsStr::from_bytes(&child));
+                let name = [&level.name[..], &child].concat();
+                return self.look_at(&child, path, name).map(Some);
             }
+            self.levels.pop();
+            self.go_up()?;
         }
+        Ok(None)
     }
 
-    fn look_at(&mut self, path: PathBuf, mut name: Vec<u8>) -> Result<Found, Unfit> {
-        let metadata = path
-            .symlink_metadata()
-            .map_err(|error| Unfit::io("look at", &path, error))?;
+    fn look_at(&mut self, child: &[u8], path: PathBuf, name: Vec<u8>) -> Result<Found, Unfit> {
+        // Whoever moves the episode by its path, or unpacks it, could not get there.
+        if path.as_os_str().len() >= libc::PATH_MAX as usize {
+            let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+            return Err(Unfit::io("look at", &path, error));
+        }
+        let child = OsStr::from_bytes(child);
+        let metadata = look_at(&self.here, child, &path)?;
         if metadata.is_dir() {
-            name.push(b'/');
-            let mut children = list(&path)?;
-            if self.levels.is_empty() {
-                children.retain(|child| child != META_NAME.as_bytes());
-            }
-            self.levels.push(Level {
-                path: path.clone(),
-                name: name.clone(),
-                children,
-            });
-        } else if !metadata.is_file() {
+            let below = sys::open_at(&self.here, child, Open::Directory);
+            let below = below.map_err(|error| match error.raw_os_error() {
+                // It has become a link, or something else.
+                Some(libc::ENOTDIR | libc::ELOOP) => Unfit::Changed(path.clone()),
+                _ => Unfit::io("list", &path, error),
+            })?;
+            return self.enter(below, path, name);
+        }
+        if !metadata.is_file() {
             return Err(Unfit::special(&path, kind_words(metadata.file_type())));
         }
         Ok(Found {
@@ -175,23 +234,71 @@ impl Walk {
             metadata,
         })
     }
+
+    /// Goes on in `dir`, unless nothing lies there.
+    fn enter(&mut self, dir: File, path: PathBuf, mut name: Vec<u8>) -> Result<Found, Unfit> {
+        name.push(b'/');
+        let metadata = dir
+            .metadata()
+            .map_err(|error| Unfit::io("look at", &path, error))?;
+        let mut children = list(&dir).map_err(|error| Unfit::io("list", &path, error))?;
+        if self.levels.is_empty() {
+            children.retain(|child| child != META_NAME.as_bytes());
+        }
+        if !children.is_empty() {
+            self.levels.push(Level {
+                path: path.clone(),
+                name: name.clone(),
+                identity: identity(&metadata),
+                children,
+            });
+            self.here = dir;
+        }
+        Ok(Found {
+            path,
+            name,
+            metadata,
+        })
+    }
+
+    /// After a level's last name: to the directory that it lies in.
+    fn go_up(&mut self) -> Result<(), Unfit> {
+        let Some(level) = self.levels.last() else {
+            return Ok(());
+        };
+        let above = sys::open_at(&self.here, OsStr::new(".."), Open::Directory);
+        let above = above.and_then(|above| Ok((above.metadata()?, above)));
+        let (metadata, above) = above.map_err(|error| Unfit::io("open", &level.path, error))?;
+        if identity(&metadata) != level.identity {
+            // The directory was moved elsewhere.
+            return Err(Unfit::Changed(level.path.clone()));
+        }
+        self.here = above;
+        Ok(())
+    }
 }
 
 impl Iterator for Walk {
     type Item = Result<Found, Unfit>;
 
     fn next(&mut self) -> Option<Result<Found, Unfit>> {
-        let (path, name) = self.next_path()?;
-        Some(self.look_at(path, name))
+        self.step().transpose()
     }
 }
 
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
 /// A directory's names, the last in byte order first.
-fn list(dir: &Path) -> Result<Vec<Vec<u8>>, Unfit> {
-    let to_unfit = |error| Unfit::io("list", dir, error);
+fn list(dir: &File) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    for child in fs::read_dir(dir).map_err(to_unfit)? {
-        names.push(child.map_err(to_unfit)?.file_name().into_vec());
+    loop {
+        let some = sys::list_some(dir)?;
+        if some.is_empty() {
+            break;
+        }
+        names.extend(some.into_iter().map(OsStringExt::into_vec));
     }
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
@@ -289,3 +396,76 @@ impl fmt::Display for Unfit {
 }
 
 impl std::error::Error for Unfit {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn found(walk: &mut Walk) -> String {
+        match walk.next() {
+            None => "the end".to_owned(),
+            Some(Ok(found)) => String::from_utf8(found.name).unwrap(),
+            Some(Err(unfit)) => unfit.to_string(),
+        }
+    }
+
+    /// Each directory becomes a link, or is moved elsewhere, when it was found and not yet left.
+    #[test]
+    fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+        let name = format!("cis490-tree-swap-{}", std::process::id());
+        let top = std::env::temp_dir().join(name);
+        let dir = top.join("ep");
+        for inner in ["ep/a/b", "ep/z", "elsewhere/b"] {
+            fs::create_dir_all(top.join(inner)).unwrap();
+        }
+        fs::write(dir.join("a/b/file"), "the episode's").unwrap();
+        fs::write(dir.join("a/c"), "the episode's").unwrap();
+        fs::write(top.join("elsewhere/c"), "a secret").unwrap();
+        fs::write(top.join("elsewhere/b/file"), "a secret").unwrap();
+        let episode = Episode::open(&dir).unwrap();
+
+        let mut walk = Walk::new(&episode, b"ep".to_vec()).unwrap();
+        assert_eq!(found(&mut walk), "ep/");
+        assert_eq!(found(&mut walk), "ep/a/");
+        // A link in its place: what was opened is what is read on in.
+        fs::rename(dir.join("a"), dir.join("aside")).unwrap();
+        symlink(top.join("elsewhere"), dir.join("a")).unwrap();
+        assert_eq!(found(&mut walk), "ep/a/b/");
+        assert_eq!(found(&mut walk), "ep/a/b/file");
+        assert_eq!(found(&mut walk), "ep/a/c");
+        let path = dir.join("a/c");
+        let metadata = fs::metadata(top.join("elsewhere/c")).unwrap();
+        let last = Found {
+            path,
+            name: Vec::new(),
+            metadata,
+        };
+        let (mut file, _) = walk.open(&last).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "the episode's");
+        assert_eq!(found(&mut walk), "ep/z/");
+        assert_eq!(found(&mut walk), "the end");
+
+        // Moved out of the episode: the way up is not the way that led there.
+        fs::remove_file(dir.join("a")).unwrap();
+        fs::rename(dir.join("aside"), dir.join("a")).unwrap();
+        let mut walk = Walk::new(&episode, b"ep".to_vec()).unwrap();
+        for _ in 0..4 {
+            found(&mut walk);
+        }
+        fs::rename(dir.join("a/b"), top.join("moved")).unwrap();
+        let said = found(&mut walk);
+        assert!(said.contains("changed while it was being packed"), "{said}");
+
+        // The episode itself.
+        drop(episode);
+        symlink(&dir, top.join("link")).unwrap();
+        let said = Episode::open(&top.join("link")).err().unwrap().to_string();
+        assert!(said.contains("is a symbolic link"), "{said}");
+        fs::remove_dir_all(&top).unwrap();
+    }
+}

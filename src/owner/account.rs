@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-/// A line of /etc/passwd. A user of a directory service has none here, and then his folder's group.
+/// A line of /etc/passwd. A user of a directory service has none here.
 pub struct Account {
     pub name: String,
     pub gid: u32,
@@ -39,6 +39,12 @@ fn groups_of(text: &str, name: &str) -> Vec<u32> {
         is_member.then_some(gid)
     };
     text.lines().filter_map(of_line).collect()
+}
+
+/// A user's own group; without an account here, the one of his number. Never a folder's group: a folder
+/// of his that root made may have root's.
+pub fn group_of(uid: u32) -> u32 {
+    Account::of(uid).map_or(uid, |account| account.gid)
 }
 
 /// `cis490 (991)`, or the number alone.

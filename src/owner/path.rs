@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::account::{is_root, name_of};
+use crate::sys;
 
 /// As many links as the kernel follows.
 const LINKS_MAX: u32 = 40;
@@ -18,11 +19,7 @@ const OTHERS_WRITE: u32 = 0o002;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     Root,
-    /// A user's number, and the group of the folder.
-    User {
-        uid: u32,
-        gid: u32,
-    },
+    User { uid: u32 },
 }
 
 /// Why nobody can say whose a folder is.
@@ -56,6 +53,31 @@ pub fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
     Ok(owner)
 }
 
+/// Whose a folder is that may be missing: of whoever could make it, in any part of its path that is
+/// there, a link to nowhere and the folder that holds the link among them.
+///
+/// Errors: as [`owner_of`], but for a folder that is not there.
+pub fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
+    let mut walked = Walk::as_far_as_it_leads(folder)?;
+    if walked.missing.is_none() {
+        return owner_of(folder);
+    }
+    let nearest = walked.found.clone();
+    let parts = walked.parts.iter().chain([&nearest]);
+    let is_users = |owner: &Owner| *owner != Owner::Root;
+    let owner = parts.map(Part::owner).find(is_users).unwrap_or(Owner::Root);
+    if nearest.owner() == Owner::Root {
+        if nearest.is_open() {
+            return Err(open_to_others(&nearest));
+        }
+    } else {
+        // Of the user's own folder only the owner counts: others act there with his rights.
+        walked.parts.push(Part { mode: 0, ..nearest });
+    }
+    walked.check(owner)?;
+    Ok(owner)
+}
+
 /// That nobody but root can put another folder in the place of `folder`, or of the nearest part of
 /// its path that is there. What lies above `top`, the folder of a machine's image, is not asked.
 pub fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
@@ -79,17 +101,20 @@ pub struct Part {
     uid: u32,
     gid: u32,
     mode: u32,
+    /// The mode's bits of the group are a list's: of other users and groups too.
+    has_list: bool,
     /// The owner of what lies next on the way, which a sticky folder protects.
     next_uid: u32,
 }
 
 impl Part {
-    fn of(path: &Path, metadata: &Metadata) -> Part {
+    pub fn of(path: &Path, metadata: &Metadata) -> Part {
         Part {
             path: path.to_owned(),
             uid: metadata.uid(),
             gid: metadata.gid(),
             mode: metadata.mode(),
+            has_list: metadata.mode() & GROUP_WRITES != 0 && has_list(path),
             next_uid: 0,
         }
     }
@@ -98,10 +123,7 @@ impl Part {
         if is_root(self.uid) {
             return Owner::Root;
         }
-        Owner::User {
-            uid: self.uid,
-            gid: self.gid,
-        }
+        Owner::User { uid: self.uid }
     }
 
     pub fn is_sticky(&self) -> bool {
@@ -126,19 +148,42 @@ impl Part {
 
     /// Whether others than its owner may make and remove names in it.
     pub fn is_open(&self) -> bool {
-        let by_group = self.mode & GROUP_WRITES != 0 && !is_root(self.gid);
+        let by_group = self.mode & GROUP_WRITES != 0 && (self.has_list || !is_root(self.gid));
         by_group || self.mode & OTHERS_WRITE != 0
     }
+}
+
+/// Whether a folder has a list of who may do what (POSIX ACL). One that cannot be looked at counts as one
+/// that has.
+fn has_list(folder: &Path) -> bool {
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(sys::open_flags())
+        .open(folder);
+    let list = opened.and_then(|open| sys::has_xattr(&open, c"system.posix_acl_access"));
+    list.unwrap_or(true)
 }
 
 /// A path, followed part by part as the kernel does.
 pub struct Walk {
     parts: Vec<Part>,
+    /// The end of the path, or of that of it which is there.
     pub found: Part,
+    /// The first part of the path that is not there, and what the system says of it.
+    missing: Option<(PathBuf, io::Error)>,
 }
 
 impl Walk {
+    /// Errors: a part of the path is not there, or cannot be looked at.
     pub fn along(path: &Path) -> Result<Walk, Unsafe> {
+        let mut walked = Walk::as_far_as_it_leads(path)?;
+        match walked.missing.take() {
+            Some((path, error)) => Err(Unsafe::Io { path, error }),
+            None => Ok(walked),
+        }
+    }
+
+    fn as_far_as_it_leads(path: &Path) -> Result<Walk, Unsafe> {
         let path = std::path::absolute(path).map_err(|error| Unsafe::io(path, error))?;
         let look = |path: &Path| {
             path.symlink_metadata()
@@ -154,7 +199,16 @@ impl Walk {
                 (here, _) = look(&above)?;
                 continue;
             }
-            let (next, is_link) = look(&here.path.join(&name))?;
+            let (next, is_link) = match look(&here.path.join(&name)) {
+                Err(Unsafe::Io { path, error }) if is_missing(&error) => {
+                    return Ok(Walk {
+                        parts,
+                        found: here,
+                        missing: Some((path, error)),
+                    });
+                }
+                looked => looked?,
+            };
             here.next_uid = next.uid;
             if !is_link {
                 parts.push(std::mem::replace(&mut here, next));
@@ -175,13 +229,17 @@ impl Walk {
             };
             parts.push(std::mem::replace(&mut here, look(&folder)?.0));
         }
-        Ok(Walk { parts, found: here })
+        Ok(Walk {
+            parts,
+            found: here,
+            missing: None,
+        })
     }
 
     /// An error if anybody but root and `owner` could exchange a part.
     pub fn check(&self, owner: Owner) -> Result<(), Unsafe> {
         let may =
-            |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own, .. } if own == uid);
+            |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own } if own == uid);
         for part in &self.parts {
             if !may(part.uid) {
                 return Err(Unsafe::Open {
@@ -205,6 +263,13 @@ impl Walk {
     }
 }
 
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 /// The names of a path, the last one first.
 fn names_of(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|part| match part {
@@ -221,6 +286,8 @@ pub fn open_to_others(part: &Part) -> Unsafe {
     let path = part.path.display();
     let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
         ("everybody on this machine".to_owned(), "go-w")
+    } else if part.has_list {
+        ("whoever its access list (getfacl) names".to_owned(), "g-w")
     } else {
         (format!("the group {}", part.gid), "g-w")
     };
@@ -239,6 +306,47 @@ mod tests {
     use super::super::account::is_whole;
     use super::*;
     use crate::receiver::store::testing::Folder;
+
+    /// Whoever could make what a path names and is not there, through a link of his to nowhere too.
+    #[test]
+    fn a_missing_folder_is_of_whoever_could_make_it() {
+        let folder = Folder::new("owner-missing");
+        let at = |path: &str| folder.path().join(path);
+        for dir in ["his", "roots", "thirds", "open"] {
+            fs::create_dir(at(dir)).unwrap();
+        }
+        if chown(at("his"), Some(4711), Some(0)).is_err()
+            || !is_whole(&fs::read_to_string("/proc/self/uid_map").unwrap())
+        {
+            eprintln!("skipped: a_missing_folder_is_of_whoever_could_make_it: needs root");
+            return;
+        }
+        chown(at("thirds"), Some(4712), Some(4712)).unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o1777)).unwrap();
+        symlink(at("roots/none"), at("his/link")).unwrap();
+        symlink(at("roots/none"), at("roots/link")).unwrap();
+        symlink(at("thirds/none"), at("his/to-third")).unwrap();
+        symlink(at("his/link"), at("roots/through")).unwrap();
+        symlink(at("roots/none"), at("open/link")).unwrap();
+        let look = |path: &str| match owner_or_maker(&at(path)) {
+            Ok(Owner::Root) => "root".to_owned(),
+            Ok(Owner::User { uid }) => uid.to_string(),
+            Err(Unsafe::Io { error, .. }) => error.kind().to_string(),
+            Err(Unsafe::Open { words, .. }) => words,
+        };
+        assert_eq!(look("roots"), "root");
+        assert_eq!(look("roots/none"), "root");
+        assert_eq!(look("roots/link"), "root");
+        assert_eq!(look("his"), "4711");
+        assert_eq!(look("his/none/below"), "4711");
+        assert_eq!(look("his/link"), "4711");
+        assert_eq!(look("his/link/below"), "4711");
+        assert_eq!(look("roots/through"), "4711");
+        assert!(look("his/to-third").contains("belongs to the user"));
+        assert!(look("open/none").contains("everybody on this machine may write"));
+        std::os::unix::fs::lchown(at("open/link"), Some(4711), None).unwrap();
+        assert!(look("open/link").contains("everybody on this machine may write"));
+    }
 
     /// Whoever may exchange a part of the path decides what root would work on.
     #[test]
@@ -262,7 +370,7 @@ mod tests {
         };
         let look = |path: &str| match owner_of(&at(path)) {
             Ok(Owner::Root) => "root".to_owned(),
-            Ok(Owner::User { uid, .. }) => uid.to_string(),
+            Ok(Owner::User { uid }) => uid.to_string(),
             Err(Unsafe::Io { error, .. }) => error.kind().to_string(),
             Err(Unsafe::Open { words, .. }) => words,
         };
@@ -302,5 +410,33 @@ mod tests {
         chown(at("a/b"), None, Some(4711)).unwrap();
         fs::set_permissions(at("a/b"), fs::Permissions::from_mode(0o775)).unwrap();
         refused("a/b/c", "the group 4711 may write");
+        // A list of access (version 2): the owner, the user 4712, the group, the mask, all others.
+        set("a", 0, 0o755);
+        set("a/b", 0, 0o755);
+        fs::set_permissions(at("a/b/c"), fs::Permissions::from_mode(0o755)).unwrap();
+        chown(at("a/b/c"), Some(4711), None).unwrap();
+        his("a/b/c");
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, may, id) in [
+            (0x01u16, 7u16, u32::MAX),
+            (0x02, 7, 4712),
+            (0x04, 5, u32::MAX),
+            (0x10, 7, u32::MAX),
+            (0x20, 5, u32::MAX),
+        ] {
+            list.extend(
+                [
+                    &tag.to_le_bytes()[..],
+                    &may.to_le_bytes(),
+                    &id.to_le_bytes(),
+                ]
+                .concat(),
+            );
+        }
+        let open = fs::File::open(at("a/b")).unwrap();
+        if sys::set_xattr(&open, c"system.posix_acl_access", &list).is_ok() {
+            refused("a/b/c", "access list");
+        }
+        set("a/b", 0, 0o755);
     }
 }

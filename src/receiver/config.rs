@@ -177,6 +177,7 @@ impl Config {
             "name the file with --config FILE; etc/receiver.toml.example is one to begin with",
         )?;
         config.check(path)?;
+        config::check_may_name_secrets(path, &config.secret_files())?;
         Ok(config)
     }
 

@@ -59,6 +59,7 @@ impl Config {
             config.root = root;
         }
         config.check(path)?;
+        config::check_may_name_secrets(path, &config.secret_files())?;
         Ok(config)
     }
 

@@ -31,7 +31,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Errors: a part of it is missing, or lies on another filesystem.
+    /// Errors: a part of it is missing, or lies on another filesystem; or this is root, and somebody else
+    /// could exchange a part.
     pub fn open(dir: &Path) -> Result<Root, Failure> {
         for path in std::iter::once(dir.to_owned()).chain(FOLDERS.map(|folder| dir.join(folder))) {
             match fs::metadata(&path) {
@@ -47,6 +48,7 @@ impl Root {
             dir: dir.to_owned(),
         };
         root.check_one_filesystem()?;
+        owner::check_inner(&FOLDERS.map(|folder| dir.join(folder)), "shipper")?;
         Ok(root)
     }
 

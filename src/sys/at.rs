@@ -19,6 +19,8 @@ pub const fn open_flags() -> libc::c_int {
 pub enum Open {
     /// A directory, to be listed and gone on from. `ENOTDIR` for anything else, a link too.
     Directory,
+    /// To be read, whatever it is; see [`open_flags`].
+    ToRead,
     /// Whatever it is, a link itself too: only to look at it and to give it away. Nothing is read,
     /// and no device hears of it.
     Itself,
@@ -29,6 +31,7 @@ pub fn open_at(dir: &File, name: &OsStr, open: Open) -> io::Result<File> {
     let path = c_path(Path::new(name))?;
     let flags = match open {
         Open::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
+        Open::ToRead => libc::O_RDONLY | open_flags(),
         Open::Itself => libc::O_PATH,
     };
     let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;

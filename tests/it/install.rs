@@ -347,6 +347,14 @@ fn what_install_says_is_so() {
     );
 
     let nameless = Image::new();
+    fs::write(nameless.at("etc/hostname"), "\n").unwrap();
+    let (code, _, err) = nameless.run(SHIPPER);
+    assert_eq!(code, 1);
+    let named = format!("{} is empty", nameless.at("etc/hostname").display());
+    assert!(
+        err.contains(&named) && err.contains("--host-id lab-1"),
+        "{err}"
+    );
     fs::remove_file(nameless.at("etc/hostname")).unwrap();
     let (code, _, err) = nameless.run(SHIPPER);
     assert_eq!(code, 1);

@@ -64,8 +64,10 @@ struct Folder {
 impl Folder {
     fn new(open: File, path: PathBuf, above_is_roots: bool) -> io::Result<Folder> {
         let found = open.metadata()?;
-        let is_closed =
-            found.mode() & 0o002 == 0 && (found.mode() & 0o020 == 0 || found.gid() == 0);
+        // With an access list, the bits of the group are also those of other users.
+        let has_list = || sys::has_xattr(&open, c"system.posix_acl_access").unwrap_or(true);
+        let is_closed = found.mode() & 0o002 == 0
+            && (found.mode() & 0o020 == 0 || found.gid() == 0 && !has_list());
         Ok(Folder {
             is_roots: above_is_roots && found.uid() == 0 && is_closed,
             open,

@@ -201,15 +201,17 @@ impl Install {
             false => place.at("/etc/hostname"),
         };
         let give_one = "give it one: --host-id lab-1; it never changes once used";
-        let name = fs::read_to_string(&file).map_err(|error| {
+        let unknown = |why: String| {
             Failure::new(
-                format!(
-                    "this lab host's name is not known: cannot read {}: {error}",
-                    file.display()
-                ),
+                format!("this lab host's name is not known: {why}"),
                 give_one,
             )
-        })?;
+        };
+        let name = fs::read_to_string(&file)
+            .map_err(|error| unknown(format!("cannot read {}: {error}", file.display())))?;
+        if name.trim().is_empty() {
+            return Err(unknown(format!("{} is empty", file.display())));
+        }
         let short = name.trim().split('.').next().unwrap_or("");
         HostId::parse(&short.to_ascii_lowercase()).map_err(|error| {
             Failure::new(
@@ -396,7 +398,7 @@ fn put_data(
     let at = place.at(&settings.data);
     let is_made = side.is_made(&at);
     if is_made {
-        place.there(format_args!("{}/", at.display()));
+        place.there(at.join("").display());
     } else {
         // Root's own until it is complete: so all that is in it is root's work, and is given.
         place.dir(&settings.data, 0o750, Some(ROOT))?;

@@ -108,7 +108,7 @@ impl Place {
         if let Some(parent) = path.parent() {
             self.dir(parent, 0o755, Some(ROOT))?;
         }
-        if !self.does(format_args!("{}/", at.display())) {
+        if !self.does(at.join("").display()) {
             self.planned.insert(at);
             return Ok(());
         }

@@ -79,13 +79,22 @@ fn say_what_stays(side: Side, place: &Place) {
         ("the configuration", Some(config)),
         ("the token", Some(credential)),
     ];
-    say!("What stays, and is yours to remove:");
+    let mut lines = Vec::new();
     for (what, path) in stays {
         if let Some(path) = path.filter(|path| path.exists()) {
-            say!("  {what}: {}", path.display());
+            lines.push(format!("{what}: {}", path.display()));
         }
     }
     if place.has_user() {
-        say!("  the user {USER}, which another program may use too");
+        lines.push(format!(
+            "the user {USER}, which another program may use too"
+        ));
+    }
+    if lines.is_empty() {
+        return;
+    }
+    say!("What stays, and is yours to remove:");
+    for line in lines {
+        say!("  {line}");
     }
 }

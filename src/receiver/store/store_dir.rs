@@ -80,7 +80,7 @@ pub fn make_with_parents(dir: &Path) -> io::Result<()> {
 /// `config_path` is for the command that a person types to make the folder a store.
 pub fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
-    owner::check_inner(&layout.folders())?;
+    owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
 }
@@ -88,7 +88,7 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure>
 /// Goes in to change nothing: a lock that is not there is not made.
 pub fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
-    owner::check_inner(&layout.folders())?;
+    owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take_as_it_is(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
 }

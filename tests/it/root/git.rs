@@ -244,6 +244,16 @@ fn root_asks_git_as_the_repositorys_owner() {
     assert_eq!(pid, leader);
     let (ran, said) = asks(&tree);
     assert_eq!(ran, format!("{USER} {USER}"), "{said}");
+    // A file of the user's that names a folder of root's: he may name another at any moment. And his
+    // folder's group counts for nothing.
+    let his = dir.path().join("his");
+    fs::create_dir(&his).unwrap();
+    fs::write(his.join(".git"), "gitdir: /usr\n").unwrap();
+    give(&his);
+    std::os::unix::fs::lchown(&his, None, Some(0)).unwrap();
+    std::os::unix::fs::lchown(his.join(".git"), None, Some(0)).unwrap();
+    let (ran, said) = asks(&his);
+    assert_eq!(ran, format!("{USER} {USER}"), "{said}");
     // Root's own folder, and a configuration that is another's.
     let mixed = Repository::new(1);
     set_mode(mixed.path(), 0o755);

@@ -399,3 +399,18 @@ fn a_dry_run_makes_nothing() {
         "{ended:?}"
     );
 }
+
+/// A page goes in the place of a link that has its name.
+#[test]
+fn a_manual_page_is_not_written_through_a_link() {
+    let dir = open_dir();
+    let victims = Victims::new(dir.path());
+    let pages = dir.path().join("pages");
+    fs::create_dir(&pages).unwrap();
+    symlink(victims.readable(), pages.join("cis490.1")).unwrap();
+    let ended = run(&["man", "--dir", pages.to_str().unwrap()]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    victims.assert_untouched("man --dir");
+    let page = fs::read_to_string(pages.join("cis490.1")).unwrap();
+    assert!(page.starts_with(".TH CIS490"), "{page}");
+}

@@ -1,7 +1,7 @@
 //! Root becomes the folder's user, for good; and what root alone can read is read before.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -292,5 +292,146 @@ fn a_token_that_only_root_can_read_is_read_before() {
     assert!(!said().contains(token), "{}", said());
     for (path, uid) in owners(&root) {
         assert_eq!(uid, USER, "{path}");
+    }
+}
+
+/// The user's link names a folder that is not there, in a folder of root's: he could exchange the link
+/// at any moment.
+#[test]
+fn a_users_link_to_nowhere_does_not_make_root_work_as_root() {
+    if !is_root("a_users_link_to_nowhere_does_not_make_root_work_as_root") {
+        return;
+    }
+    let dir = open_dir();
+    let at = |path: &str| dir.path().join(path);
+    fs::create_dir(at("his")).unwrap();
+    fs::create_dir(at("roots")).unwrap();
+    symlink(at("roots/none"), at("his/data")).unwrap();
+    give(&at("his"));
+    let data_dir = at("his/data");
+    let receiver = dir.path().join("receiver.toml");
+    let text = format!(
+        "data_dir = {data_dir:?}\nlisten = \"127.0.0.1:0\"\n[version_gate]\nenabled = false\n"
+    );
+    fs::write(&receiver, text).unwrap();
+    let receiver = receiver.to_str().unwrap();
+    let ended = run(&["receive", "--config", receiver]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.said.contains("event=became_user"), "{ended:?}");
+    for command in ["init", "backfill"] {
+        let ended = run(&[command, "--config", receiver]);
+        assert_eq!(ended.code, 1, "{command}: {ended:?}");
+    }
+    assert_eq!(fs::read_dir(at("roots")).unwrap().count(), 0);
+}
+
+/// Root's own folder, and within it one that leads elsewhere, is open to all, or is the recorder's.
+#[test]
+fn an_inner_folder_that_another_could_exchange_is_refused_in_words() {
+    if !is_root("an_inner_folder_that_another_could_exchange_is_refused_in_words") {
+        return;
+    }
+    let dir = open_dir();
+    let at = |path: &str| dir.path().join(path);
+    let config = |name: &str, text: String| {
+        fs::write(at(name), text).unwrap();
+        at(name).display().to_string()
+    };
+    let (data, root) = (at("data"), at("root"));
+    let receiver = config("r.toml", format!("data_dir = {data:?}\n"));
+    let shipper = config(
+        "s.toml",
+        format!("receiver_url = \"http://127.0.0.1:1\"\nhost_id = \"lab-1\"\nroot = {root:?}\n"),
+    );
+    let refused = |words: &str, config: &str, why: &str| {
+        let words: Vec<&str> = words.split(' ').chain(["--config", config]).collect();
+        let ended = run(&words);
+        assert_eq!(ended.code, 1, "{words:?} {ended:?}");
+        assert!(ended.said.contains("root does not work in"), "{ended:?}");
+        assert!(ended.said.contains(why), "{why}: {ended:?}");
+    };
+    for config in [&receiver, &shipper] {
+        assert_eq!(run(&["init", "--config", config]).code, 0);
+    }
+    give(&root.join("episodes"));
+    for words in ["ship --once", "requeue --all", "set-aside --commit abcdef0"] {
+        refused(
+            words,
+            &shipper,
+            &format!("sudo chown -R {USER} {}", root.display()),
+        );
+    }
+    // What the words advise.
+    give(&root);
+    let ended = run(&["requeue", "--all", "--config", &shipper]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    set_mode(&data.join("incoming"), 0o777);
+    refused("backfill", &receiver, "everybody on this machine may write");
+    set_mode(&data.join("incoming"), 0o755);
+    fs::rename(data.join("incoming"), at("elsewhere")).unwrap();
+    symlink(at("elsewhere"), data.join("incoming")).unwrap();
+    refused("backfill", &receiver, "it is a symbolic link");
+}
+
+/// Whoever may write the configuration names root's secret as a token, and a receiver of his own.
+#[test]
+fn a_configuration_that_others_may_write_has_root_read_no_secret() {
+    if !is_root("a_configuration_that_others_may_write_has_root_read_no_secret") {
+        return;
+    }
+    let dir = open_dir();
+    let at = |path: &str| dir.path().join(path);
+    fs::write(at("secret"), "a-secret-of-thirty-two-characters").unwrap();
+    set_mode(&at("secret"), 0o600);
+    let (data, root, secret) = (at("data"), at("root"), at("secret"));
+    let config = |name: &str, text: String| {
+        fs::write(at(name), text).unwrap();
+        at(name)
+    };
+    let receiver = config(
+        "r.toml",
+        format!(
+            "data_dir = {data:?}\nlisten = \"127.0.0.1:0\"\n[version_gate]\nforgejo_url = \"http://127.0.0.1:1\"\nrepo_owner = \"lab\"\nrepo_name = \"x\"\nauth_token_file = {secret:?}\n"
+        ),
+    );
+    let shipper = config(
+        "s.toml",
+        format!(
+            "receiver_url = \"http://127.0.0.1:1\"\nhost_id = \"lab-1\"\nroot = {root:?}\ntoken_file = {secret:?}\n"
+        ),
+    );
+    let asks = [
+        ("receive", &receiver),
+        ("doctor", &receiver),
+        ("ship --once", &shipper),
+        ("doctor", &shipper),
+        ("check --repo /nonexistent", &shipper),
+    ];
+    let ask = |words: &str, config: &Path| {
+        let words = words
+            .split(' ')
+            .chain(["--config", config.to_str().unwrap()]);
+        run(&words.collect::<Vec<_>>())
+    };
+    let his = format!("the user {USER} may write it");
+    for (is_his, why) in [
+        (true, his.as_str()),
+        (false, "everybody on this machine may write"),
+    ] {
+        for (words, config) in asks {
+            std::os::unix::fs::chown(config, Some(0), Some(0)).unwrap();
+            set_mode(config, 0o644);
+            let ended = ask(words, config);
+            assert!(!ended.said.contains("root reads no file"), "{ended:?}");
+            if is_his {
+                give(config);
+            } else {
+                set_mode(config, 0o666);
+            }
+            let ended = ask(words, config);
+            assert_eq!(ended.code, 1, "{words}: {ended:?}");
+            assert!(ended.said.contains("root reads no file"), "{ended:?}");
+            assert!(ended.said.contains(why), "{ended:?}");
+        }
     }
 }
