@@ -3,6 +3,10 @@
 //!
 //! `cargo test --test campaign [-- NAME]` runs all of them, or those with NAME in their names.
 
+#[macro_use]
+#[path = "../it/skip.rs"]
+mod skip;
+
 mod bad_network;
 mod gate_under_change;
 mod growth;
