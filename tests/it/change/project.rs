@@ -51,7 +51,9 @@ impl Project {
     /// Makes what the next push will bring.
     pub fn plan(&mut self, dice: &mut Dice) {
         let most = self.branch.len() as u64 - WINDOW as u64;
-        self.next = match dice.below(10) {
+        // Of a branch that is a window long nothing can be taken back.
+        let kind = if most == 0 { 0 } else { dice.below(10) };
+        self.next = match kind {
             // The head alone, a few, or more than a window of them.
             0..4 => self.grown(0, 1),
             4..6 => self.grown(0, 2 + dice.below(4) as usize),
