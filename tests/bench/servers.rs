@@ -39,7 +39,7 @@ impl Kind {
         let length = format!("Host: pi\r\nContent-Length: {bytes}\r\n");
         match self {
             Kind::Ours => format!(
-                "PUT /v1/episodes/lab-1/ep-{number} HTTP/1.1\r\nHost: pi\r\n{length}X-Cis490-Sha256: {sha256}\r\nX-Cis490-Code-Commit: {}\r\n\r\n",
+                "PUT /v1/episodes/lab-1/ep-{number} HTTP/1.1\r\n{length}X-Cis490-Sha256: {sha256}\r\nX-Cis490-Code-Commit: {}\r\n\r\n",
                 COMMIT
             ),
             Kind::RestServer => {
