@@ -2,11 +2,12 @@
 //! on the wire, the page, in `status`, `refusals`, `check`, the metrics and the shipper's log.
 
 use std::process::Output;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::door::Lab;
-use crate::client::Put;
+use crate::client::{PATIENCE, Put};
 use crate::forgejo::Mood;
 use crate::lab::Lab as LabHost;
 use crate::repository::Repository;
@@ -439,11 +440,16 @@ fn the_right_words_are_told_when_the_gate_sees_again() {
     );
 }
 
+/// Waits for it: the log has its line a moment before `state.json` has the hold.
 fn host_status_says(host: &LabHost, words: &[&str]) {
-    let status = host.run(&["status"], &[]);
-    assert_eq!(status.code, 0, "{status}");
-    for word in words {
-        assert!(status.out.contains(word), "{word}\n{status}");
+    let give_up_at = Instant::now() + PATIENCE;
+    loop {
+        let status = host.run(&["status"], &[]);
+        assert_eq!(status.code, 0, "{status}");
+        if words.iter().all(|word| status.out.contains(word)) {
+            return;
+        }
+        assert!(Instant::now() < give_up_at, "{words:?}\n{status}");
     }
 }
 
