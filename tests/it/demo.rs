@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -135,44 +136,80 @@ fn a_demo_that_is_stopped_takes_its_receiver_with_it() {
     if is_run_by_another() {
         return;
     }
-    for signal in ["TERM", "KILL"] {
-        let in_time = (0..10).any(|_| is_stopped_in_time(signal));
+    for (signal, expected) in [("TERM", (Some(130), None)), ("KILL", (None, Some(9)))] {
+        let place = TempDir::new();
+        let slow_git = SlowGit::new();
+        let mut demo = demo(&place)
+            .arg("--clean")
+            .env("PATH", slow_git.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let port = port_once_serving(&mut demo);
+        slow_git.wait_until_called(&mut demo);
+        let id = demo.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        let status = demo.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), expected, "SIG{signal}");
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the receiver lives on after SIG{signal}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
         assert!(
-            in_time,
-            "the demo is always over before SIG{signal} reaches it"
+            signal == "KILL" || is_empty(&place),
+            "the folder is still there"
         );
     }
 }
 
-/// Stops a demo as soon as its receiver serves; false if it came to its end before.
-fn is_stopped_in_time(signal: &str) -> bool {
-    let place = TempDir::new();
-    let mut command = demo(&place);
-    let mut demo = command
-        .arg("--clean")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let port = port_once_serving(&mut demo);
-    let id = demo.id().to_string();
-    let sent = Command::new("kill").args(["-s", signal, &id]).status();
-    assert!(sent.unwrap().success());
-    let status = demo.wait().unwrap();
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_ok() {
-        assert!(
-            begun.elapsed() < PATIENCE,
-            "the receiver lives on after SIG{signal}"
+/// A `git` that stops at the demo's last commit, so that the demo is in the middle of its story for
+/// as long as the test needs it.
+struct SlowGit {
+    dir: TempDir,
+}
+
+impl SlowGit {
+    fn new() -> SlowGit {
+        let dir = TempDir::new();
+        let path = std::env::var("PATH").unwrap();
+        let at = dir.path().display();
+        // It ends when the test's folder is gone, whoever has started it.
+        let script = format!(
+            "#!/bin/sh
+PATH='{path}'
+case \"$*\" in
+*'warm up before the first run'*)
+    : > '{at}/called'
+    while [ -e '{at}/called' ]; do sleep 0.05; done
+    ;;
+esac
+exec git \"$@\"
+"
         );
-        thread::sleep(Duration::from_millis(10));
+        let git = dir.path().join("git");
+        fs::write(&git, script).unwrap();
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+        SlowGit { dir }
     }
-    assert!(
-        signal == "KILL" || is_empty(&place),
-        "the folder is still there"
-    );
-    match signal {
-        "TERM" => status.code() == Some(130),
-        _ => status.signal() == Some(9),
+
+    /// A value for PATH in which this git comes first.
+    fn path(&self) -> String {
+        let path = std::env::var("PATH").unwrap();
+        format!("{}:{path}", self.dir.path().display())
+    }
+
+    fn wait_until_called(&self, demo: &mut Child) {
+        let begun = Instant::now();
+        while !self.dir.path().join("called").exists() {
+            assert_eq!(demo.try_wait().unwrap(), None, "the demo ended by itself");
+            assert!(begun.elapsed() < PATIENCE, "the demo makes no last commit");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
