@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::client::{Put, sha256};
 use crate::lab::Lab;
-use crate::world::{TempDir, World, cis490, is_emulated};
+use crate::world::{TempDir, World, cis490, is_emulated, own_address};
 
 fn run(args: &[&str]) -> (i32, String, String) {
     ended(cis490().args(args).output().unwrap())
@@ -52,16 +52,12 @@ pub fn told(report: &Value, subject: &str, verdict: &str, remedy: &str) -> Strin
 #[test]
 fn doctor_finds_a_running_receiver_well() {
     let mut world = World::prepared("");
-    // A port of our own: with port 0 nobody but the receiver knows which it took.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // An address that the configuration names: with port 0 nobody but the receiver knows which it took.
+    let address = own_address();
     let text = fs::read_to_string(world.config_path()).unwrap();
     fs::write(
         world.config_path(),
-        text.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")),
+        text.replace("127.0.0.1:0", &address.to_string()),
     )
     .unwrap();
     world.start();
@@ -264,15 +260,11 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     let mut world = World::prepared(
         "[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n",
     );
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let address = own_address();
     let text = fs::read_to_string(world.config_path()).unwrap();
     fs::write(
         world.config_path(),
-        text.replace("127.0.0.1:0\"", &format!("127.0.0.1:{port}\"")),
+        text.replace("127.0.0.1:0", &address.to_string()),
     )
     .unwrap();
     let config = world.config_path();
@@ -286,7 +278,7 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     assert_eq!(world.put(&world.good()).status, 201);
     let (_, out, _) = run(&["status", "--config", &config]);
     for words in [
-        &format!("the receiver is running on 127.0.0.1:{port} and accepts uploads; 2 hosts\n\n")[..],
+        &format!("the receiver is running on {address} and accepts uploads; 2 hosts\n\n")[..],
         "SILENT        lab-9: no upload yet\n",
         "3 of 3 known, from git, checked ",
         "stored        1 episode, 24 B, in /",
@@ -315,7 +307,7 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     value["gate"]["age_seconds"] = 1.into();
     value["data_dir"] = "D".into();
     let wanted = format!(
-        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"refused":null,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"refused":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"127.0.0.1:{port}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"unreadable_rows":0}}"#
+        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"refused":null,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"refused":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"{address}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"unreadable_rows":0}}"#
     );
     let wanted: Value = serde_json::from_str(&wanted).unwrap();
     assert_eq!(value, wanted, "{value:#}");

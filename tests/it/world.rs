@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +49,16 @@ pub fn has_steps(test: &str) -> bool {
         skip!("{test}: a release build has no durable steps to stop at");
     }
     has
+}
+
+/// A free port on an address of this machine that no other test uses, for a server that opens its port
+/// by itself: on a shared address somebody else could have the port by then.
+pub fn own_address() -> SocketAddr {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let process = 1 + (std::process::id() % 250) as u8;
+    let any = TcpListener::bind((Ipv4Addr::new(127, process, high, low), 0)).unwrap();
+    any.local_addr().unwrap()
 }
 
 /// A folder that goes away with its owner.

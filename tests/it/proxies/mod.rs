@@ -426,7 +426,7 @@ fn a_proxy_ends_with_its_test() {
     }
     let (down, _guard) = nobody();
     let proxy = Kind::Haproxy.start(false, down, |config| config);
-    let port = proxy.port;
+    let address = proxy.address;
     drop(proxy);
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect(address).is_err());
 }

@@ -4,7 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
 use crate::tls::authority::Authority;
-use crate::world::{TempDir, is_emulated};
+use crate::world::{TempDir, is_emulated, own_address};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -37,7 +37,7 @@ const KEY: &str = "/etc/ssl/private/cis490.key";
 
 /// A running proxy, killed when it is dropped.
 pub struct Proxy {
-    pub port: u16,
+    pub address: SocketAddr,
     /// What its certificate is vouched for by; `None` for one that speaks plain HTTP.
     authority: Option<Authority>,
     child: Child,
@@ -78,38 +78,38 @@ impl Kind {
     ) -> Proxy {
         let dir = TempDir::new();
         let authority = is_tls.then(|| Authority::new("lab CA"));
+        let address = own_address();
         let certificate = authority
             .as_ref()
-            .map(|authority| authority.write_server(dir.path()));
-        // The port that was found free may be taken by another test before the proxy has it.
-        for _ in 0..3 {
-            let port = free_port();
-            let config = self.configuration(dir.path(), port, certificate.as_ref());
-            let config = change(config.replace(RECEIVER, &behind.to_string()));
-            let file = dir.path().join("config");
-            fs::write(&file, config).unwrap();
-            let mut child = self.spawn(dir.path(), &file);
-            if listens(&mut child, port) {
-                return Proxy {
-                    port,
-                    authority,
-                    child,
-                    dir,
-                };
-            }
-        }
-        let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-        panic!("{self:?} did not start\n{log}");
+            .map(|authority| authority.write_server(address.ip(), dir.path()));
+        let config = self.configuration(dir.path(), address, certificate.as_ref());
+        let config = change(config.replace(RECEIVER, &behind.to_string()));
+        let file = dir.path().join("config");
+        fs::write(&file, config).unwrap();
+        let child = self.spawn(dir.path(), &file);
+        let mut proxy = Proxy {
+            address,
+            authority,
+            child,
+            dir,
+        };
+        proxy.wait_until_it_listens();
+        proxy
     }
 
-    fn configuration(self, dir: &Path, port: u16, certificate: Option<&[PathBuf; 3]>) -> String {
+    fn configuration(
+        self,
+        dir: &Path,
+        address: SocketAddr,
+        certificate: Option<&[PathBuf; 3]>,
+    ) -> String {
         match self {
             Kind::Nginx | Kind::NginxBuffering => {
                 let site = include_str!("../../../etc/nginx.conf.example");
-                self.nginx(dir, &of_site(site, port, certificate))
+                self.nginx(dir, &of_site(site, address, certificate))
             }
-            Kind::Caddy => caddy(port, certificate),
-            Kind::Haproxy => haproxy(port, certificate),
+            Kind::Caddy => caddy(address, certificate),
+            Kind::Haproxy => haproxy(address, certificate),
         }
     }
 
@@ -160,9 +160,9 @@ impl Kind {
 }
 
 /// An nginx site with what is put into it.
-fn of_site(site: &str, port: u16, certificate: Option<&[PathBuf; 3]>) -> String {
+fn of_site(site: &str, address: SocketAddr, certificate: Option<&[PathBuf; 3]>) -> String {
     let tls = if certificate.is_some() { " ssl" } else { "" };
-    let listen = format!("listen 127.0.0.1:{port}{tls};");
+    let listen = format!("listen {address}{tls};");
     let site = put_in(site, "listen 443 ssl;", &listen);
     match certificate {
         Some([certificate, key, _]) => {
@@ -173,7 +173,7 @@ fn of_site(site: &str, port: u16, certificate: Option<&[PathBuf; 3]>) -> String 
     }
 }
 
-fn caddy(port: u16, certificate: Option<&[PathBuf; 3]>) -> String {
+fn caddy(address: SocketAddr, certificate: Option<&[PathBuf; 3]>) -> String {
     let config = include_str!("../../../etc/Caddyfile.example");
     let config = put_in(config, "auto_https off", "auto_https off\n\tadmin off");
     let scheme = if certificate.is_some() {
@@ -181,23 +181,24 @@ fn caddy(port: u16, certificate: Option<&[PathBuf; 3]>) -> String {
     } else {
         "http"
     };
-    let site = format!("{scheme}://127.0.0.1:{port}");
+    let site = format!("{scheme}://{address}");
     let config = put_in(&config, "https://pi.lan:443", &site);
     let files = format!("tls {CERTIFICATE} {KEY}");
+    let bind = format!("bind {}", address.ip());
     match certificate {
         Some([certificate, key, _]) => {
-            let files_here = format!("bind 127.0.0.1\n\ttls {certificate:?} {key:?}");
+            let files_here = format!("{bind}\n\ttls {certificate:?} {key:?}");
             put_in(&config, &files, &files_here)
         }
-        None => put_in(&config, &files, "bind 127.0.0.1"),
+        None => put_in(&config, &files, &bind),
     }
 }
 
-fn haproxy(port: u16, certificate: Option<&[PathBuf; 3]>) -> String {
+fn haproxy(address: SocketAddr, certificate: Option<&[PathBuf; 3]>) -> String {
     let config = include_str!("../../../etc/haproxy.cfg.example");
     let bind = match certificate {
-        Some([_, _, both]) => format!("bind 127.0.0.1:{port} ssl crt {}", both.display()),
-        None => format!("bind 127.0.0.1:{port}"),
+        Some([_, _, both]) => format!("bind {address} ssl crt {}", both.display()),
+        None => format!("bind {address}"),
     };
     put_in(config, &format!("bind :443 ssl crt {CERTIFICATE}"), &bind)
 }
@@ -213,28 +214,6 @@ fn without_lines(config: &str, with: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// False if it ended before.
-fn listens(child: &mut Child, port: u16) -> bool {
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return true;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    false
-}
-
 /// Debian keeps servers where not everybody looks.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -247,13 +226,22 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 impl Proxy {
+    fn wait_until_it_listens(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address).is_err() {
+            let is_over = self.child.try_wait().unwrap().is_some() || Instant::now() > until;
+            assert!(!is_over, "the proxy did not start\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn url(&self) -> String {
         let scheme = if self.authority.is_some() {
             "https"
         } else {
             "http"
         };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}", self.address)
     }
 
     /// The CA of its certificate, in a file.

@@ -7,7 +7,7 @@ mod pulse;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::client::{PATIENCE, sha256};
 use crate::dice::{self, Dice};
 use crate::lab::{Lab, Shipper};
-use crate::world::World;
+use crate::world::{World, own_address};
 use load::{Direct, Recorder};
 use pulse::{Series, cpu_seconds};
 
@@ -160,7 +160,7 @@ pub fn run(plan: &Plan) -> Told {
     let seed = dice::seed();
     eprintln!("soak: CIS490_SEED={seed}");
     // Shippers find the receiver again where it was.
-    let address = free_address();
+    let address = own_address();
     let config = format!(
         "listen = \"{address}\"\nmax_episode_bytes = {EPISODE_BYTES_MAX}\n[version_gate]\nwindow = {WINDOW}\nrefresh_seconds = 1\nlocal_repo_path = \"REPOSITORY\"\n"
     );
@@ -231,11 +231,6 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }
 
 fn newest_first(world: &World) -> Vec<String> {

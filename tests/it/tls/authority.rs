@@ -1,5 +1,6 @@
 //! A certificate authority of the test's own, and the certificates it hands out.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,12 +47,11 @@ impl Authority {
         file
     }
 
-    /// Certificate and key of a server for 127.0.0.1 and localhost, as files for a server that is not
-    /// ours; then both in one file.
-    pub fn write_server(&self, dir: &Path) -> [PathBuf; 3] {
+    /// Certificate and key of a server at `address`, as files for a server that is not ours; then both
+    /// in one file.
+    pub fn write_server(&self, address: IpAddr, dir: &Path) -> [PathBuf; 3] {
         let key = KeyPair::generate().unwrap();
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-        let params = CertificateParams::new(names).unwrap();
+        let params = CertificateParams::new([address.to_string()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let (certificate, key) = (certificate.pem(), key.serialize_pem());
         let files = ["server.pem", "server.key", "both.pem"].map(|name| dir.join(name));
