@@ -13,7 +13,7 @@ const STDERR_BYTES_MAX: u64 = 64 << 10;
 /// Between two looks whether a program that has closed its output has ended too.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-pub struct Output {
+pub(crate) struct Output {
     pub status: ExitStatus,
     /// At most as many bytes as were allowed; a program that writes more ends by SIGPIPE.
     pub stdout: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Output {
 /// with all that it had started.
 ///
 /// Errors: the program could not be started.
-pub fn run(
+pub(crate) fn run(
     command: &mut Command,
     stdout_bytes_max: u64,
     timeout: Duration,

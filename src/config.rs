@@ -1,8 +1,8 @@
 //! Reading a TOML configuration so that every mistake is reported in words: file, key, value and what
 //! is allowed. What the keys are is each side's own `config.rs`.
 
-pub mod mistake;
-pub mod values;
+pub(crate) mod mistake;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,7 @@ use crate::owner;
 use crate::sys;
 
 /// A type that a configuration is read into.
-pub trait Settings: DeserializeOwned {
+pub(crate) trait Settings: DeserializeOwned {
     /// Whose configuration it is; `None` if it may be of either side.
     const OWNER: Option<Owner>;
 }
@@ -32,7 +32,7 @@ impl Settings for toml::Table {
 
 /// The side whose configuration a file is. The keys that one side has and the other has not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     Receiver,
     LabHost,
 }
@@ -40,7 +40,7 @@ pub enum Owner {
 impl Owner {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
-    pub fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
         let (mut of_receiver, mut of_lab_host) = (0, 0);
         for key in keys {
             match key {
@@ -71,7 +71,7 @@ impl Owner {
 /// file at all.
 ///
 /// Errors: it cannot be read, or is not right; the words show no secret.
-pub fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
+pub(crate) fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
     parse(&read(path, flag_hint)?, path)
 }
 
@@ -79,7 +79,7 @@ pub fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
 ///
 /// Errors: it cannot be read, or is no UTF-8; `flag_hint` is what to do where its own error has no
 /// remedy.
-pub fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
     let bytes = owner::read_kept(path).map_err(|error| {
         Failure::new(
             format!("cannot read the configuration {}: {error}", path.display()),
@@ -95,7 +95,7 @@ pub fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
 }
 
 /// As [`load`], from a text that was read already.
-pub fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> {
+pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
@@ -144,7 +144,7 @@ fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
 }
 
 /// A value that parsed and is not allowed. `allowed` goes on after "KEY accepts".
-pub fn bad_value(
+pub(crate) fn bad_value(
     path: &Path,
     key: &str,
     value: impl fmt::Display,
@@ -154,7 +154,7 @@ pub fn bad_value(
 }
 
 /// A value that is right by itself, beside another key that excludes it; `hint` is what to do.
-pub fn not_allowed(
+pub(crate) fn not_allowed(
     path: &Path,
     key: &str,
     value: impl fmt::Display,
@@ -170,7 +170,7 @@ pub fn not_allowed(
 }
 
 /// A URL with its scheme as programs write it: `HTTP://` means the same, and is compared as `http://`.
-pub fn with_plain_scheme(url: &str) -> String {
+pub(crate) fn with_plain_scheme(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
         None => url.to_owned(),
@@ -178,7 +178,13 @@ pub fn with_plain_scheme(url: &str) -> String {
 }
 
 /// An error unless `value` lies between the two, both included.
-pub fn in_range(path: &Path, key: &str, value: u64, least: u64, most: u64) -> Result<(), Failure> {
+pub(crate) fn in_range(
+    path: &Path,
+    key: &str,
+    value: u64,
+    least: u64,
+    most: u64,
+) -> Result<(), Failure> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -192,7 +198,7 @@ pub fn in_range(path: &Path, key: &str, value: u64, least: u64, most: u64) -> Re
 
 /// An error unless `folder` is an absolute path that stands unchanged in a unit of systemd, in a
 /// shell and on a terminal. `install` writes it into a unit that root runs.
-pub fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
+pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
     let is_odd = |c: char| c.is_control() || "\"'\\%".contains(c);
     let is_plain = folder.to_str().is_some_and(|text| !text.contains(is_odd));
     if folder.is_absolute() && is_plain {
@@ -208,7 +214,7 @@ pub fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure
 
 /// Who besides root may write a configuration that root acts on, in words; `None` if nobody may.
 /// Somebody who is not root acts for himself: then only what everybody may write is named.
-pub fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
+pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
     if found.mode() & 0o002 != 0 {
         return Some("everybody on this machine".to_owned());
     }
@@ -221,7 +227,7 @@ pub fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
 
 /// An error if root would read `secrets` because a configuration says so that somebody else may write:
 /// he would have them sent wherever he likes.
-pub fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
+pub(crate) fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
     if secrets.is_empty() || sys::effective_user() != 0 {
         return Ok(());
     }
@@ -247,7 +253,7 @@ pub fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Fa
 }
 
 /// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.
-pub fn hidden_from_service(folder: &Path) -> Option<String> {
+pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     // Their units have ProtectHome=true.
     const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
     if folder.starts_with("~") || folder.to_str().is_some_and(|text| text.starts_with('~')) {
@@ -263,14 +269,14 @@ pub fn hidden_from_service(folder: &Path) -> Option<String> {
 }
 
 /// Where systemd looks for a credential by its name.
-pub const CREDENTIAL_STORE: &str = "/etc/credstore";
+pub(crate) const CREDENTIAL_STORE: &str = "/etc/credstore";
 
 /// The secret in a file, without the line break at its end. A relative path is looked up in
 /// systemd's `$CREDENTIALS_DIRECTORY` when there is one; else it is a file here, or a credential in
 /// [`CREDENTIAL_STORE`], which root can read.
 ///
 /// Errors name the file and never its content.
-pub fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
+pub(crate) fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
     if looks_like_a_secret(file) {
         return Err(Failure::new(
             format!("{key} holds what looks like a token itself, and it must name a file"),
@@ -309,7 +315,7 @@ fn looks_like_a_secret(file: &Path) -> bool {
 }
 
 /// Where the secret of a key is read from: see [`read_secret`].
-pub fn secret_path(file: &Path) -> PathBuf {
+pub(crate) fn secret_path(file: &Path) -> PathBuf {
     secret_path_in(
         file,
         std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),

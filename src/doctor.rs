@@ -20,7 +20,7 @@ use crate::{clock, config, durable, human, owner, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Ok,
     Warn,
     Fail,
@@ -28,7 +28,7 @@ pub enum Verdict {
 
 /// One line of the report.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub verdict: Verdict,
     pub subject: &'static str,
     pub found: String,
@@ -38,11 +38,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn ok(subject: &'static str, found: impl Into<String>) -> Finding {
+    pub(crate) fn ok(subject: &'static str, found: impl Into<String>) -> Finding {
         Finding::new(Verdict::Ok, subject, found, "")
     }
 
-    pub fn warn(
+    pub(crate) fn warn(
         subject: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -50,7 +50,7 @@ impl Finding {
         Finding::new(Verdict::Warn, subject, found, remedy)
     }
 
-    pub fn fail(
+    pub(crate) fn fail(
         subject: &'static str,
         found: impl Into<String>,
         remedy: impl Into<String>,
@@ -58,7 +58,7 @@ impl Finding {
         Finding::new(Verdict::Fail, subject, found, remedy)
     }
 
-    pub fn of_failure(subject: &'static str, failure: &Failure) -> Finding {
+    pub(crate) fn of_failure(subject: &'static str, failure: &Failure) -> Finding {
         Finding::fail(subject, failure.error(), failure.hint())
     }
 
@@ -80,7 +80,7 @@ impl Finding {
 /// 2025-01-01: a clock before that was never set.
 const PROGRAM_AGE_S: u64 = 1_735_689_600;
 
-pub fn clock() -> Finding {
+pub(crate) fn clock() -> Finding {
     let now = SystemTime::now();
     let time = clock::rfc3339(now);
     let set_it =
@@ -105,7 +105,7 @@ pub fn clock() -> Finding {
     }
 }
 
-pub fn versions() -> Finding {
+pub(crate) fn versions() -> Finding {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let (version, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     Finding::ok(
@@ -115,7 +115,7 @@ pub fn versions() -> Finding {
 }
 
 /// Whether git can be run.
-pub fn git() -> Finding {
+pub(crate) fn git() -> Finding {
     const WAIT: Duration = Duration::from_secs(10);
     match git::version(WAIT) {
         Ok(output) if output.status.success() => {
@@ -142,7 +142,7 @@ pub fn git() -> Finding {
 
 /// A configuration that others may write: root gives folders away by it, and runs a unit that has
 /// its paths in it.
-pub fn writers(config_path: &Path) -> Option<Finding> {
+pub(crate) fn writers(config_path: &Path) -> Option<Finding> {
     let found = fs::metadata(config_path).ok()?;
     let is_systems = config_path.starts_with("/etc");
     let writers = config::other_writers(&found, is_systems)?;
@@ -155,7 +155,7 @@ pub fn writers(config_path: &Path) -> Option<Finding> {
 }
 
 /// Folders that a person sees and the service does not.
-pub fn hidden_folders(folders: &[(&'static str, PathBuf)]) -> Vec<Finding> {
+pub(crate) fn hidden_folders(folders: &[(&'static str, PathBuf)]) -> Vec<Finding> {
     let hidden = |(key, folder): &(&str, PathBuf)| {
         let why = config::hidden_from_service(folder)?;
         Some(Finding::warn("service", format!("{key} = {folder:?}"), why))
@@ -164,7 +164,7 @@ pub fn hidden_folders(folders: &[(&'static str, PathBuf)]) -> Vec<Finding> {
 }
 
 /// The disk of a folder that holds data: kind, room, hard links, the time of a sync.
-pub fn disk(dir: &Path, floor: u64) -> Vec<Finding> {
+pub(crate) fn disk(dir: &Path, floor: u64) -> Vec<Finding> {
     let mut findings = vec![filesystem(dir), room(dir, floor)];
     findings.extend(writing(dir));
     findings
@@ -345,7 +345,7 @@ fn time_syncs(file: &mut File) -> io::Result<Vec<Duration>> {
     Ok(times)
 }
 
-pub fn millis(time: Duration) -> String {
+pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
@@ -354,14 +354,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An HTTP answer, as far as doctor looks.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: String,
 }
 
 impl Answer {
     /// Errors: the text is not an HTTP answer.
-    pub fn read(text: &[u8]) -> io::Result<Answer> {
+    pub(crate) fn read(text: &[u8]) -> io::Result<Answer> {
         let text = String::from_utf8_lossy(text);
         let status = text.get(9..12).and_then(|digits| digits.parse().ok());
         let status = status
@@ -375,7 +375,7 @@ impl Answer {
 }
 
 /// Sends a request in plain HTTP to the server at `address`.
-pub fn ask(address: SocketAddr, head: &str) -> io::Result<Answer> {
+pub(crate) fn ask(address: SocketAddr, head: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

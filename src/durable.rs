@@ -35,7 +35,7 @@ use crate::histogram::Histogram;
 use crate::sys;
 
 /// How long the syncs of this process took, whether they failed or not.
-pub struct SyncTimes {
+pub(crate) struct SyncTimes {
     pub file: Histogram<SYNC_BUCKETS>,
     pub data: Histogram<SYNC_BUCKETS>,
     pub dir: Histogram<SYNC_BUCKETS>,
@@ -43,7 +43,7 @@ pub struct SyncTimes {
 
 const SYNC_BUCKETS: usize = 12;
 
-pub static SYNC_TIMES: SyncTimes = {
+pub(crate) static SYNC_TIMES: SyncTimes = {
     // An SD card takes 5 to 100 ms, and seconds when it tidies up.
     const BOUNDS_MS: [u64; SYNC_BUCKETS] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
     SyncTimes {
@@ -67,13 +67,13 @@ fn timed<T>(times: &Histogram<SYNC_BUCKETS>, sync: impl FnOnce() -> T) -> T {
 ///     create(tmp)  write(tmp)  fsync(tmp)  rename(tmp, path)  fsync(dir)
 ///
 /// A crash can leave `<path>.tmp`, which the next call replaces.
-pub fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn publish(path: &Path, bytes: &[u8]) -> io::Result<()> {
     publish_as(path, bytes, |_| Ok(()))
 }
 
 /// As [`publish`], with whatever `dress` does to the file before it has its name: its mode and
 /// owner, so that at no instant anybody finds it with others.
-pub fn publish_as(
+pub(crate) fn publish_as(
     path: &Path,
     bytes: &[u8],
     dress: impl FnOnce(&File) -> io::Result<()>,
@@ -90,14 +90,14 @@ pub fn publish_as(
 
 /// Makes one directory, and its name stay. One that exists is fine, and synced too: the run that
 /// made it may have been killed before it did.
-pub fn make_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     mkdir(path)?;
     sync_dir(parent(path))
 }
 
 /// Makes one directory and leaves the sync of its parent to the caller, who may have more names
 /// to make there. One that exists is fine: true if it was made.
-pub fn mkdir(path: &Path) -> io::Result<bool> {
+pub(crate) fn mkdir(path: &Path) -> io::Result<bool> {
     step_on("mkdir", || name_of(path))?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -112,7 +112,7 @@ pub fn mkdir(path: &Path) -> io::Result<bool> {
 }
 
 /// A new, empty file to write and read. `AlreadyExists` if the name is taken.
-pub fn create_new(path: &Path) -> io::Result<File> {
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     step_on("create", || name_of(path))?;
     File::options()
         .read(true)
@@ -123,7 +123,7 @@ pub fn create_new(path: &Path) -> io::Result<File> {
 
 /// A new, empty file to write, in place of whatever file had the name: what was there before is not
 /// written to, so that a link leads nowhere.
-pub fn create(path: &Path) -> io::Result<File> {
+pub(crate) fn create(path: &Path) -> io::Result<File> {
     step_on("create", || name_of(path))?;
     let create_new = || File::options().write(true).create_new(true).open(path);
     match create_new() {
@@ -138,18 +138,18 @@ pub fn create(path: &Path) -> io::Result<File> {
 /// Opens a file to read. See rule 4.
 ///
 /// Errors: as `File::open`; or it is no regular file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_with(path, File::options().read(true))
 }
 
 /// As [`open_regular`], with options of the caller's: to write, to append, to make it if it is not
 /// there. It is never truncated.
-pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     open_regular_flagged(path, options, 0)
 }
 
 /// As [`open_regular_with`], with more of `open`'s flags.
-pub fn open_regular_flagged(
+pub(crate) fn open_regular_flagged(
     path: &Path,
     options: &mut OpenOptions,
     flags: libc::c_int,
@@ -166,7 +166,7 @@ pub fn open_regular_flagged(
 /// The whole of a file, of which a person or this program has made at most `bytes_max`.
 ///
 /// Errors: as [`open_regular`]; or it is longer.
-pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = open_regular(path)?;
     file.take(bytes_max.saturating_add(1))
@@ -179,7 +179,7 @@ pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a directory, whose own name may be a link: to sync or to lock it.
-pub fn open_dir(path: &Path) -> io::Result<File> {
+pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options
         .read(true)
@@ -209,7 +209,7 @@ fn wrong_kind(found: FileType, wanted: &str) -> io::Error {
 }
 
 /// What something that is no regular file is, with its article.
-pub fn kind_words(kind: FileType) -> &'static str {
+pub(crate) fn kind_words(kind: FileType) -> &'static str {
     if kind.is_symlink() {
         "a symbolic link"
     } else if kind.is_fifo() {
@@ -226,25 +226,25 @@ pub fn kind_words(kind: FileType) -> &'static str {
 }
 
 /// Allocates `bytes` of disk and leaves the size, so that a full disk says so now.
-pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+pub(crate) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     step_on("allocate", || name_of_open(file))?;
     sys::fallocate_keep_size(file, bytes)
 }
 
 /// Writes all of `bytes` at `offset`.
-pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     step_on("write", || name_of_open(file))?;
     file.write_all_at(bytes, offset)
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
-pub fn set_attribute(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_attribute(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
     step_on("attribute", || name_of_open(file))?;
     sys::set_xattr(file, name, value)
 }
 
 /// Whether an error says that the disk has no room left: the floor, inodes or a quota.
-pub fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
@@ -252,13 +252,13 @@ pub fn is_full(error: &io::Error) -> bool {
 }
 
 /// Cuts a file back to `bytes`.
-pub fn truncate(file: &File, bytes: u64) -> io::Result<()> {
+pub(crate) fn truncate(file: &File, bytes: u64) -> io::Result<()> {
     step_on("truncate", || name_of_open(file))?;
     file.set_len(bytes)
 }
 
 /// Appends in one write. What a crash or an error may leave of it is an unterminated tail.
-pub fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
     let mut file = file;
     if let Err(error) = step_on("append", || name_of_open(file)) {
         // As on a disk that fills up in the middle of it.
@@ -269,7 +269,7 @@ pub fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// `fsync`: the file's data, size and attributes are on the disk.
-pub fn sync_file(file: &File) -> io::Result<()> {
+pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     step_on("fsync file", || name_of_open(file))?;
     timed(&SYNC_TIMES.file, || file.sync_all())?;
     synced(|| name_of_open(file));
@@ -277,7 +277,7 @@ pub fn sync_file(file: &File) -> io::Result<()> {
 }
 
 /// `fdatasync`: the file's data and size are on the disk.
-pub fn sync_data(file: &File) -> io::Result<()> {
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     step_on("fdatasync", || name_of_open(file))?;
     timed(&SYNC_TIMES.data, || file.sync_data())?;
     synced(|| name_of_open(file));
@@ -285,7 +285,7 @@ pub fn sync_data(file: &File) -> io::Result<()> {
 }
 
 /// `fsync` of a directory: the names made and removed in it so far stay so.
-pub fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     step_on("fsync dir", || name_of(path))?;
     timed(&SYNC_TIMES.dir, || open_dir(path)?.sync_all())?;
     synced(|| name_of(path));
@@ -293,25 +293,25 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// A second name for a file. `AlreadyExists` if the name is taken: it never replaces.
-pub fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     step_on("link", || names_of(from, to))?;
     fs::hard_link(from, to)
 }
 
 /// Moves a file or directory over whatever file is there.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step_on("rename", || names_of(from, to))?;
     fs::rename(from, to)
 }
 
 /// Moves a file or directory to a free name. `AlreadyExists` if it is taken.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     step_on("rename", || names_of(from, to))?;
     sys::rename_no_replace(from, to)
 }
 
 /// Removes a file's name. One that is gone already is fine.
-pub fn unlink(path: &Path) -> io::Result<()> {
+pub(crate) fn unlink(path: &Path) -> io::Result<()> {
     step_on("unlink", || name_of(path))?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -321,13 +321,13 @@ pub fn unlink(path: &Path) -> io::Result<()> {
 
 /// Removes a directory with all that is in it, however deep it is: see `removal`. A crash may leave a
 /// part, or a power cut all of it.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     step_on("remove tree", || name_of(path))?;
     removal::remove_all(path)
 }
 
 /// The directory that holds `path`'s name.
-pub fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -341,7 +341,7 @@ fn tmp_beside(path: &Path) -> PathBuf {
 }
 
 /// The instant before an effect that is of no path: where a debug build can be told to crash or fail.
-pub fn step(name: &'static str) -> io::Result<()> {
+pub(crate) fn step(name: &'static str) -> io::Result<()> {
     step_on(name, String::new)
 }
 
@@ -409,7 +409,7 @@ mod faults {
         })
     }
 
-    pub fn step_on(name: &'static str, paths: impl FnOnce() -> String) -> io::Result<()> {
+    pub(super) fn step_on(name: &'static str, paths: impl FnOnce() -> String) -> io::Result<()> {
         let plan = plan();
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(file) = &plan.steps_file {
@@ -431,13 +431,13 @@ mod faults {
     }
 
     /// A sync is over. No step: nothing can be stopped here.
-    pub fn synced(path: impl FnOnce() -> String) {
+    pub(super) fn synced(path: impl FnOnce() -> String) {
         if let Some(file) = &plan().steps_file {
             note(file, "synced", &path()).expect("the steps can be written down");
         }
     }
 
-    pub fn slow_sync() {
+    pub(super) fn slow_sync() {
         if let Some(delay) = plan().sync_delay {
             std::thread::sleep(delay);
         }

@@ -15,9 +15,9 @@
 //!
 //! How a line reaches its reader is the business of `events/logger.rs`.
 
-pub mod logger;
-pub mod manual;
-pub mod pace;
+pub(crate) mod logger;
+pub(crate) mod manual;
+pub(crate) mod pace;
 
 use std::fmt::Display;
 use std::io;
@@ -57,28 +57,28 @@ macro_rules! paced_line {
 // --- either side ---
 
 /// The last words of a program that systemd runs. A person at a terminal gets them as two lines.
-pub fn failed(error: &str, hint: &str) {
+pub(crate) fn failed(error: &str, hint: &str) {
     line!(failed, "why={error:?} do={hint:?}");
 }
 
 /// Root started this on a folder of somebody else.
-pub fn became_user(folder: &Path, uid: u32, gid: u32) {
+pub(crate) fn became_user(folder: &Path, uid: u32, gid: u32) {
     line!(became_user, "folder={folder:?} uid={uid} gid={gid}");
 }
 
 /// A secret that is not read again.
-pub fn secret_of_root(file: &Path) {
+pub(crate) fn secret_of_root(file: &Path) {
     line!(secret_of_root, "file={file:?}");
 }
 
 /// A thread panicked, at this place of the source.
-pub fn panicked(thread: &str, place: &str, why: &str) {
+pub(crate) fn panicked(thread: &str, place: &str, why: &str) {
     line!(panic, "thread={thread:?} at={place:?} why={why:?}");
 }
 
 // --- the receiver: start, stop, connections ---
 
-pub fn listening(address: SocketAddr, data_dir: impl Display) {
+pub(crate) fn listening(address: SocketAddr, data_dir: impl Display) {
     line!(
         listening,
         "address={address} data_dir={data_dir:?}",
@@ -86,46 +86,46 @@ pub fn listening(address: SocketAddr, data_dir: impl Display) {
     );
 }
 
-pub fn open_to_all() {
+pub(crate) fn open_to_all() {
     line!(
         open_to_all,
         "why=\"no [[host]] in receiver.toml: anyone who can reach the port may upload under any name; fine behind WireGuard, otherwise add [[host]] tables\""
     );
 }
 
-pub fn draining(uploads: u32, wait_s: u64) {
+pub(crate) fn draining(uploads: u32, wait_s: u64) {
     line!(draining, "uploads={uploads} wait_s={wait_s}");
 }
 
 /// Lines that were not written. At the end of a process, and once a minute.
-pub fn left_out(left_out: &pace::LeftOut) {
+pub(crate) fn left_out(left_out: &pace::LeftOut) {
     let pace::LeftOut { event, peer, count } = left_out;
     line!(left_out, "of={event} peer={peer} count={count}");
 }
 
-pub fn stopped(cut_off_uploads: u32) {
+pub(crate) fn stopped(cut_off_uploads: u32) {
     pace::left_out().iter().for_each(left_out);
     line!(stopped, "cut_off_uploads={cut_off_uploads}");
 }
 
-pub fn few_files(limit: u64, wanted: u64, connections: u32, uploads: u32) {
+pub(crate) fn few_files(limit: u64, wanted: u64, connections: u32, uploads: u32) {
     line!(
         few_files,
         "limit={limit} wanted={wanted} connections={connections} uploads={uploads}"
     );
 }
 
-pub fn parts_silent(parts: &[&str], since: Duration) {
+pub(crate) fn parts_silent(parts: &[&str], since: Duration) {
     let (parts, since_s) = (parts.join(","), since.as_secs());
     line!(parts_silent, "parts={parts} since_s={since_s}");
 }
 
-pub fn cannot_probe(address: SocketAddr, error: &io::Error) {
+pub(crate) fn cannot_probe(address: SocketAddr, error: &io::Error) {
     let why = error.to_string();
     line!(cannot_probe, "address={address} why={why:?}");
 }
 
-pub fn crowded(peer: IpAddr, open: usize, displaced: u64) {
+pub(crate) fn crowded(peer: IpAddr, open: usize, displaced: u64) {
     paced_line!(
         peer,
         crowded,
@@ -133,11 +133,11 @@ pub fn crowded(peer: IpAddr, open: usize, displaced: u64) {
     );
 }
 
-pub fn connection_ended(peer: IpAddr, why: &str) {
+pub(crate) fn connection_ended(peer: IpAddr, why: &str) {
     paced_line!(peer, connection_ended, "peer={peer} why={why:?}");
 }
 
-pub fn stored(receipt: &Receipt, peer: IpAddr) {
+pub(crate) fn stored(receipt: &Receipt, peer: IpAddr) {
     let Receipt {
         host,
         episode,
@@ -151,7 +151,7 @@ pub fn stored(receipt: &Receipt, peer: IpAddr) {
     );
 }
 
-pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
+pub(crate) fn stored_already(receipt: &Receipt, peer: IpAddr) {
     let Receipt {
         host,
         episode,
@@ -165,19 +165,24 @@ pub fn stored_already(receipt: &Receipt, peer: IpAddr) {
     );
 }
 
-pub fn cannot_sweep(path: &Path, error: &io::Error) {
+pub(crate) fn cannot_sweep(path: &Path, error: &io::Error) {
     line!(cannot_sweep, "path={path:?} why={:?}", error.to_string());
 }
 
 /// A refusal as a line names it.
-pub struct Refused<'a> {
+pub(crate) struct Refused<'a> {
     pub status: u16,
     /// The problem's name.
     pub reason: &'a str,
     pub why: String,
 }
 
-pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, refused: &Refused) {
+pub(crate) fn refused_upload(
+    slot: &Slot,
+    commit: Option<&CommitHash>,
+    peer: IpAddr,
+    refused: &Refused,
+) {
     let Slot { host, episode } = slot;
     let Refused {
         status,
@@ -192,7 +197,7 @@ pub fn refused_upload(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, re
     );
 }
 
-pub fn refused_request(peer: IpAddr, method: &str, path: &str, refused: &Refused) {
+pub(crate) fn refused_request(peer: IpAddr, method: &str, path: &str, refused: &Refused) {
     let Refused { status, reason, .. } = refused;
     let shown = |text: &str| text.chars().take(200).collect::<String>();
     let (method, path) = (shown(method), shown(path));
@@ -204,7 +209,7 @@ pub fn refused_request(peer: IpAddr, method: &str, path: &str, refused: &Refused
 }
 
 /// `reason` is `-` where it would have been let in.
-pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
+pub(crate) fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
     let path: String = path.chars().take(200).collect();
     paced_line!(
         peer,
@@ -214,7 +219,7 @@ pub fn probed(peer: IpAddr, path: &str, status: u16, reason: &str) {
 }
 
 /// `begins` is how what came begins.
-pub fn unreadable_request(peer: IpAddr, refused: &Refused, begins: &str) {
+pub(crate) fn unreadable_request(peer: IpAddr, refused: &Refused, begins: &str) {
     let Refused {
         status,
         reason,
@@ -227,7 +232,7 @@ pub fn unreadable_request(peer: IpAddr, refused: &Refused, begins: &str) {
     );
 }
 
-pub fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
+pub(crate) fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
     let Slot { host, episode } = slot;
     let why = error.to_string();
     paced_line!(
@@ -237,12 +242,12 @@ pub fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
     );
 }
 
-pub fn no_thread(peer: IpAddr, error: &io::Error) {
+pub(crate) fn no_thread(peer: IpAddr, error: &io::Error) {
     let why = error.to_string();
     paced_line!(peer, no_thread, "peer={peer} why={why:?}");
 }
 
-pub fn refusals_unreadable(path: &Path, error: &io::Error) {
+pub(crate) fn refusals_unreadable(path: &Path, error: &io::Error) {
     line!(
         refusals_unreadable,
         "path={path:?} why={:?}",
@@ -250,7 +255,7 @@ pub fn refusals_unreadable(path: &Path, error: &io::Error) {
     );
 }
 
-pub fn refusals_unwritable(path: &Path, error: &io::Error) {
+pub(crate) fn refusals_unwritable(path: &Path, error: &io::Error) {
     line!(
         refusals_unwritable,
         "path={path:?} why={:?}",
@@ -260,14 +265,14 @@ pub fn refusals_unwritable(path: &Path, error: &io::Error) {
 
 // --- the store ---
 
-pub fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {
+pub(crate) fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {
     line!(
         store_opened,
         "episodes={episodes} recovered={published} swept={swept} dir={dir:?}"
     );
 }
 
-pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
+pub(crate) fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
     let why = why.to_string();
     line!(
         quarantined,
@@ -275,13 +280,13 @@ pub fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
     );
 }
 
-pub fn commit_unknown(slot: &Slot, why: impl Display) {
+pub(crate) fn commit_unknown(slot: &Slot, why: impl Display) {
     let Slot { host, episode } = slot;
     let why = why.to_string();
     line!(commit_unknown, "host={host} episode={episode} why={why:?}");
 }
 
-pub fn index_tail_cut(bytes: u64, kept_as: &Path, looked_like: Option<&Slot>) {
+pub(crate) fn index_tail_cut(bytes: u64, kept_as: &Path, looked_like: Option<&Slot>) {
     let row = looked_like.map_or("-".to_owned(), Slot::to_string);
     line!(
         index_tail_cut,
@@ -289,19 +294,19 @@ pub fn index_tail_cut(bytes: u64, kept_as: &Path, looked_like: Option<&Slot>) {
     );
 }
 
-pub fn unreadable_row(offset: u64, why: impl Display) {
+pub(crate) fn unreadable_row(offset: u64, why: impl Display) {
     let why = why.to_string();
     line!(unreadable_row, "offset={offset} why={why:?}");
 }
 
-pub fn unreadable_rows(count: usize) {
+pub(crate) fn unreadable_rows(count: usize) {
     line!(
         unreadable_rows,
         "count={count} why=\"these lines of index.jsonl stay where they are and are ignored; cis490 backfill writes new rows from the tarballs\""
     );
 }
 
-pub fn number_too_large(offset: u64, slot: &Slot, seq: u64) {
+pub(crate) fn number_too_large(offset: u64, slot: &Slot, seq: u64) {
     let Slot { host, episode } = slot;
     line!(
         number_too_large,
@@ -309,38 +314,38 @@ pub fn number_too_large(offset: u64, slot: &Slot, seq: u64) {
     );
 }
 
-pub fn index_fault(kind: &str, why: &str, remedy: &str) {
+pub(crate) fn index_fault(kind: &str, why: &str, remedy: &str) {
     line!(index_fault, "kind={kind} why={why:?} do={remedy:?}");
 }
 
-pub fn sequence_unreadable(path: &Path, kept_as: &Path, why: &str) {
+pub(crate) fn sequence_unreadable(path: &Path, kept_as: &Path, why: &str) {
     line!(
         sequence_unreadable,
         "path={path:?} kept_as={kept_as:?} why={why:?}"
     );
 }
 
-pub fn sequence_unwritable(path: &Path, error: &io::Error) {
+pub(crate) fn sequence_unwritable(path: &Path, error: &io::Error) {
     let why = error.to_string();
     line!(sequence_unwritable, "path={path:?} why={why:?}");
 }
 
-pub fn store_unwritable(dir: &Path, why: &str, remedy: &str) {
+pub(crate) fn store_unwritable(dir: &Path, why: &str, remedy: &str) {
     line!(store_unwritable, "dir={dir:?} why={why:?} do={remedy:?}");
 }
 
-pub fn store_writable(dir: &Path) {
+pub(crate) fn store_writable(dir: &Path) {
     line!(store_writable, "dir={dir:?}");
 }
 
-pub fn no_attributes(dir: &Path) {
+pub(crate) fn no_attributes(dir: &Path) {
     line!(
         no_attributes,
         "dir={dir:?} why=\"stored files cannot carry their receipts here; a lost index would be rebuilt without times and gate positions\""
     );
 }
 
-pub fn store_fault(slot: &Slot, doing: &str, error: impl Display) {
+pub(crate) fn store_fault(slot: &Slot, doing: &str, error: impl Display) {
     let (Slot { host, episode }, why) = (slot, error.to_string());
     line!(
         store_fault,
@@ -348,12 +353,12 @@ pub fn store_fault(slot: &Slot, doing: &str, error: impl Display) {
     );
 }
 
-pub fn store_untidy(path: &Path, error: impl Display) {
+pub(crate) fn store_untidy(path: &Path, error: impl Display) {
     let why = error.to_string();
     line!(store_untidy, "path={path:?} why={why:?}");
 }
 
-pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
+pub(crate) fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
     let Slot { host, episode } = slot;
     line!(
         damaged_file_replaced,
@@ -361,18 +366,18 @@ pub fn damaged_file_replaced(slot: &Slot, kept_as: &Path) {
     );
 }
 
-pub fn scrub_found(kind: &str, path: &str, why: &str) {
+pub(crate) fn scrub_found(kind: &str, path: &str, why: &str) {
     line!(scrub_found, "kind={kind:?} path={path:?} why={why:?}");
 }
 
-pub fn scrub_cannot_note(path: &Path, why: &str) {
+pub(crate) fn scrub_cannot_note(path: &Path, why: &str) {
     line!(scrub_cannot_note, "path={path:?} why={why:?}");
 }
 
 // --- the version gate ---
 
 /// Of `configured` commits at most, so many are known.
-pub fn gate_window(
+pub(crate) fn gate_window(
     source: Source,
     head: &CommitHash,
     commits: usize,
@@ -394,7 +399,7 @@ pub struct SourceFault<'a> {
     pub remedy: &'a str,
 }
 
-pub fn gate_refresh_failed(source: Source, fault: &SourceFault, age: Option<Duration>) {
+pub(crate) fn gate_refresh_failed(source: Source, fault: &SourceFault, age: Option<Duration>) {
     let SourceFault { kind, what, remedy } = fault;
     let age_s = age.map_or("none".to_owned(), |age| age.as_secs().to_string());
     line!(
@@ -403,7 +408,7 @@ pub fn gate_refresh_failed(source: Source, fault: &SourceFault, age: Option<Dura
     );
 }
 
-pub fn gate_cannot_tell(commit: &CommitHash, fault: &SourceFault) {
+pub(crate) fn gate_cannot_tell(commit: &CommitHash, fault: &SourceFault) {
     let SourceFault { kind, what, remedy } = fault;
     line!(
         gate_cannot_tell,
@@ -411,29 +416,29 @@ pub fn gate_cannot_tell(commit: &CommitHash, fault: &SourceFault) {
     );
 }
 
-pub fn gate_token_read_again(path: &Path) {
+pub(crate) fn gate_token_read_again(path: &Path) {
     line!(gate_token_read_again, "path={path:?}");
 }
 
-pub fn gate_source_back(source: Source) {
+pub(crate) fn gate_source_back(source: Source) {
     line!(gate_source_back, "source={source}");
 }
 
-pub fn gate_has_no_window() {
+pub(crate) fn gate_has_no_window() {
     line!(
         gate_has_no_window,
         "why=\"no source has reported the newest commits; every upload is answered 503\" do=\"fix what event=gate_refresh_failed names\""
     );
 }
 
-pub fn gate_is_disabled() {
+pub(crate) fn gate_is_disabled() {
     line!(
         gate_is_disabled,
         "why=\"version_gate.enabled = false: episodes of any commit are accepted\""
     );
 }
 
-pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, why: &str) {
+pub(crate) fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr, why: &str) {
     let Slot { host, episode } = slot;
     let commit = commit.map_or("none".to_owned(), CommitHash::to_string);
     paced_line!(
@@ -443,7 +448,7 @@ pub fn gate_would_refuse(slot: &Slot, commit: Option<&CommitHash>, peer: IpAddr,
     );
 }
 
-pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
+pub(crate) fn gate_file_unreadable(path: &Path, why: &dyn Display) {
     let why = why.to_string();
     line!(
         gate_file_unreadable,
@@ -451,11 +456,11 @@ pub fn gate_file_unreadable(path: &Path, why: &dyn Display) {
     );
 }
 
-pub fn gate_file_of_another(path: &Path, branch: &str) {
+pub(crate) fn gate_file_of_another(path: &Path, branch: &str) {
     line!(gate_file_of_another, "path={path:?} branch={branch:?}");
 }
 
-pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
+pub(crate) fn gate_file_unwritable(path: &Path, why: &dyn Display) {
     let why = why.to_string();
     line!(
         gate_file_unwritable,
@@ -465,30 +470,30 @@ pub fn gate_file_unwritable(path: &Path, why: &dyn Display) {
 
 // --- the shipper ---
 
-pub fn shipper_started(host: &HostId, receiver: &str, root: &Path) {
+pub(crate) fn shipper_started(host: &HostId, receiver: &str, root: &Path) {
     line!(
         shipper_started,
         "host={host} receiver={receiver:?} root={root:?}"
     );
 }
 
-pub fn shipper_reloading() {
+pub(crate) fn shipper_reloading() {
     line!(shipper_reloading);
 }
 
-pub fn shipper_stopping() {
+pub(crate) fn shipper_stopping() {
     line!(shipper_stopping);
 }
 
-pub fn shipper_stopped() {
+pub(crate) fn shipper_stopped() {
     line!(shipper_stopped);
 }
 
-pub fn shipper_cut_short() {
+pub(crate) fn shipper_cut_short() {
     line!(shipper_cut_short);
 }
 
-pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) {
+pub(crate) fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) {
     let ms = took.as_millis();
     line!(
         packed,
@@ -496,14 +501,21 @@ pub fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) 
     );
 }
 
-pub fn compressor_failed(episode: &str, blocks: u64) {
+pub(crate) fn compressor_failed(episode: &str, blocks: u64) {
     line!(
         compressor_failed,
         "episode={episode} blocks={blocks} next=\"stored without compressing\""
     );
 }
 
-pub fn shipped(slot: &Slot, status: u16, bytes: u64, seq: Option<u64>, kept: &str, took: Duration) {
+pub(crate) fn shipped(
+    slot: &Slot,
+    status: u16,
+    bytes: u64,
+    seq: Option<u64>,
+    kept: &str,
+    took: Duration,
+) {
     let (Slot { host, episode }, ms) = (slot, took.as_millis());
     let seq = seq.map_or("-".to_owned(), |seq| seq.to_string());
     line!(
@@ -512,7 +524,7 @@ pub fn shipped(slot: &Slot, status: u16, bytes: u64, seq: Option<u64>, kept: &st
     );
 }
 
-pub fn deferred(episode: &EpisodeId, attempt: u32, wait: Duration, why: &str) {
+pub(crate) fn deferred(episode: &EpisodeId, attempt: u32, wait: Duration, why: &str) {
     let wait_s = seconds(wait);
     line!(
         deferred,
@@ -521,7 +533,7 @@ pub fn deferred(episode: &EpisodeId, attempt: u32, wait: Duration, why: &str) {
 }
 
 /// `under_way`: the episode that was being sent, and how long it waits itself.
-pub fn receiver_away(
+pub(crate) fn receiver_away(
     attempt: u32,
     wait: Duration,
     under_way: Option<(&EpisodeId, Duration)>,
@@ -542,11 +554,11 @@ fn seconds(wait: Duration) -> String {
     format!("{:.2}", wait.as_secs_f64())
 }
 
-pub fn garbled(episode: &EpisodeId, in_row: u32, why: &str) {
+pub(crate) fn garbled(episode: &EpisodeId, in_row: u32, why: &str) {
     line!(garbled, "episode={episode} in_row={in_row} why={why:?}");
 }
 
-pub fn too_large_for_proxy(slot: &Slot, bytes: u64, why: &str) {
+pub(crate) fn too_large_for_proxy(slot: &Slot, bytes: u64, why: &str) {
     let Slot { host, episode } = slot;
     line!(
         too_large_for_proxy,
@@ -554,11 +566,11 @@ pub fn too_large_for_proxy(slot: &Slot, bytes: u64, why: &str) {
     );
 }
 
-pub fn not_let_in(status: u16, why: &str) {
+pub(crate) fn not_let_in(status: u16, why: &str) {
     line!(not_let_in, "status={status} why={why:?}");
 }
 
-pub fn receipt_wrong(slot: &Slot, status: u16, why: &str) {
+pub(crate) fn receipt_wrong(slot: &Slot, status: u16, why: &str) {
     let Slot { host, episode } = slot;
     line!(
         receipt_wrong,
@@ -566,7 +578,7 @@ pub fn receipt_wrong(slot: &Slot, status: u16, why: &str) {
     );
 }
 
-pub fn set_aside(episode: &EpisodeId, kept: &str, status: Option<u16>, why: &str) {
+pub(crate) fn set_aside(episode: &EpisodeId, kept: &str, status: Option<u16>, why: &str) {
     let status = status.map_or("-".to_owned(), |status| status.to_string());
     line!(
         set_aside,
@@ -575,7 +587,7 @@ pub fn set_aside(episode: &EpisodeId, kept: &str, status: Option<u16>, why: &str
 }
 
 /// A hold, in the words that fit what the receiver knows of the commit.
-pub fn held(commit: &CommitHash, problem: &Problem) {
+pub(crate) fn held(commit: &CommitHash, problem: &Problem) {
     if problem.known == Some(Known::Unknown) {
         return held_unknown(commit, problem);
     }
@@ -604,25 +616,25 @@ fn held_unknown(commit: &CommitHash, problem: &Problem) {
 }
 
 /// The lines of a remediation, without the control bytes that could move a terminal's cursor.
-pub fn remediation_lines(remediation: &str) -> Vec<String> {
+pub(crate) fn remediation_lines(remediation: &str) -> Vec<String> {
     const LINES_MAX: usize = 100;
     let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect();
     remediation.lines().take(LINES_MAX).map(clean).collect()
 }
 
-pub fn released(commit: &CommitHash) {
+pub(crate) fn released(commit: &CommitHash) {
     line!(released, "commit={commit}");
 }
 
-pub fn gate_unclear(commit: &CommitHash, why: &str) {
+pub(crate) fn gate_unclear(commit: &CommitHash, why: &str) {
     line!(gate_unclear, "commit={commit} why={why:?}");
 }
 
-pub fn changed_after_packing(id: &EpisodeId) {
+pub(crate) fn changed_after_packing(id: &EpisodeId) {
     line!(changed_after_packing, "episode={id}");
 }
 
-pub fn changed_after_sending(slot: &Slot, seq: Option<u64>) {
+pub(crate) fn changed_after_sending(slot: &Slot, seq: Option<u64>) {
     let Slot { host, episode } = slot;
     let seq = seq.map_or("-".to_owned(), |seq| seq.to_string());
     line!(
@@ -631,53 +643,53 @@ pub fn changed_after_sending(slot: &Slot, seq: Option<u64>) {
     );
 }
 
-pub fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u32) {
+pub(crate) fn falling_out(commit: &CommitHash, position: u32, window: u32, remaining: u32) {
     line!(
         falling_out,
         "commit={commit} position={position} window={window} remaining={remaining}"
     );
 }
 
-pub fn disk_full(root: &Path, wait: Duration, why: &io::Error) {
+pub(crate) fn disk_full(root: &Path, wait: Duration, why: &io::Error) {
     let (wait_s, why) = (wait.as_secs(), why.to_string());
     line!(disk_full, "root={root:?} wait_s={wait_s} why={why:?}");
 }
 
-pub fn short_of_space(root: &Path, free_bytes: u64, floor_bytes: u64, removed: usize) {
+pub(crate) fn short_of_space(root: &Path, free_bytes: u64, floor_bytes: u64, removed: usize) {
     line!(
         short_of_space,
         "root={root:?} free_bytes={free_bytes} min_free_bytes={floor_bytes} removed={removed}"
     );
 }
 
-pub fn shipped_removed(dir: &Path, why: &str) {
+pub(crate) fn shipped_removed(dir: &Path, why: &str) {
     line!(shipped_removed, "dir={dir:?} why={why:?}");
 }
 
-pub fn orphan_swept(path: &Path) {
+pub(crate) fn orphan_swept(path: &Path) {
     line!(orphan_swept, "path={path:?}");
 }
 
-pub fn partial_swept(path: &Path) {
+pub(crate) fn partial_swept(path: &Path) {
     line!(partial_swept, "path={path:?}");
 }
 
-pub fn odd_in_episodes(path: &Path) {
+pub(crate) fn odd_in_episodes(path: &Path) {
     line!(
         odd_in_episodes,
         "path={path:?} why=\"not a directory with the name of an episode: 1-128 of A-Z, a-z, 0-9, . _ -\""
     );
 }
 
-pub fn odd_in_outbox(path: &Path) {
+pub(crate) fn odd_in_outbox(path: &Path) {
     line!(odd_in_outbox, "path={path:?}");
 }
 
-pub fn cannot_look(path: &Path, error: &io::Error) {
+pub(crate) fn cannot_look(path: &Path, error: &io::Error) {
     line!(cannot_look, "path={path:?} why={:?}", error.to_string());
 }
 
-pub fn state_unreadable(path: &Path, error: &dyn Display) {
+pub(crate) fn state_unreadable(path: &Path, error: &dyn Display) {
     line!(
         state_unreadable,
         "path={path:?} why={:?}",
@@ -685,7 +697,7 @@ pub fn state_unreadable(path: &Path, error: &dyn Display) {
     );
 }
 
-pub fn state_unwritable(path: &Path, error: &io::Error) {
+pub(crate) fn state_unwritable(path: &Path, error: &io::Error) {
     line!(
         state_unwritable,
         "path={path:?} why={:?}",
@@ -693,6 +705,6 @@ pub fn state_unwritable(path: &Path, error: &io::Error) {
     );
 }
 
-pub fn shipper_trouble(why: impl Display) {
+pub(crate) fn shipper_trouble(why: impl Display) {
     line!(shipper_trouble, "why={:?}", why.to_string());
 }

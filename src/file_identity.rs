@@ -7,13 +7,13 @@ use std::path::Path;
 
 /// A file's device and inode, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
+pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
 impl FileIdentity {
-    pub fn of(metadata: &Metadata) -> FileIdentity {
+    pub(crate) fn of(metadata: &Metadata) -> FileIdentity {
         FileIdentity {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -21,7 +21,7 @@ impl FileIdentity {
     }
 
     /// `None` if there is no file. A link is what it is, not what it leads to.
-    pub fn at(path: &Path) -> io::Result<Option<FileIdentity>> {
+    pub(crate) fn at(path: &Path) -> io::Result<Option<FileIdentity>> {
         match fs::symlink_metadata(path) {
             Ok(metadata) => Ok(Some(FileIdentity::of(&metadata))),
             Err(error) if is_absent(&error) => Ok(None),
@@ -31,7 +31,7 @@ impl FileIdentity {
 }
 
 /// Whether an error says that there is no file, or that a part of its path is no folder.
-pub fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

@@ -5,7 +5,7 @@
 //! that a `lock` that was removed lets nobody in beside the one who has it. Where a filesystem cannot
 //! lock a folder (NFS), the file alone counts.
 
-pub mod holder;
+pub(crate) mod holder;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -20,7 +20,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// The right to work in a folder, for as long as it is kept.
 #[derive(Debug)]
-pub struct FolderLock {
+pub(crate) struct FolderLock {
     /// `None` where there was no such file and none was to be made.
     _file: Option<File>,
     _folder: File,
@@ -28,7 +28,7 @@ pub struct FolderLock {
 
 /// Why there is no lock.
 #[derive(Debug)]
-pub enum NoLock {
+pub(crate) enum NoLock {
     /// Another process has it, and kept it longer than the patience; [`holder::refused`] names it.
     Taken,
     Io(io::Error),
@@ -43,12 +43,16 @@ impl From<io::Error> for NoLock {
 impl FolderLock {
     /// Locks `folder`, whose lock file is made if it is not there; waits for somebody who has it only
     /// as long as `patience`: `status` and `doctor` have it for an instant, when they look.
-    pub fn take(folder: &Path, lock: &Path, patience: Duration) -> Result<FolderLock, NoLock> {
+    pub(crate) fn take(
+        folder: &Path,
+        lock: &Path,
+        patience: Duration,
+    ) -> Result<FolderLock, NoLock> {
         FolderLock::lock(folder, Some(open_or_make(lock)?), patience)
     }
 
     /// The same for one who changes nothing: a lock file that is not there stays so.
-    pub fn take_as_it_is(
+    pub(crate) fn take_as_it_is(
         folder: &Path,
         lock: &Path,
         patience: Duration,
@@ -75,7 +79,7 @@ impl FolderLock {
     }
 
     /// Whether somebody has it now; `None` if that cannot be seen.
-    pub fn is_taken(folder: &Path, lock: &Path) -> Option<bool> {
+    pub(crate) fn is_taken(folder: &Path, lock: &Path) -> Option<bool> {
         let file = open_if_there(lock).ok()?;
         let folder = durable::open_dir(folder).ok()?;
         for (place, is_file) in file

@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::child;
-pub use crate::child::Output;
+pub(crate) use crate::child::Output;
 use crate::failure::Failure;
 use crate::owner::{self, Owner};
 use crate::sys;
@@ -41,7 +41,7 @@ const SWITCHED_OFF: [&str; 13] = [
 
 /// Why git gave no output.
 #[derive(Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The program cannot be started.
     Missing(io::Error),
     /// It had not ended within the time, and was killed.
@@ -51,7 +51,7 @@ pub enum Fault {
 }
 
 /// Runs git on the repository at `path`, a checkout or its `.git`, to its end. Nothing is written.
-pub fn run(
+pub(crate) fn run(
     path: &Path,
     arguments: &[&str],
     stdout_bytes_max: u64,
@@ -77,7 +77,7 @@ pub fn run(
 }
 
 /// What `git --version` prints.
-pub fn version(timeout: Duration) -> Result<Output, Fault> {
+pub(crate) fn version(timeout: Duration) -> Result<Output, Fault> {
     const LINE_BYTES_MAX: u64 = 256;
     end(child::run(
         command().arg("--version"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Counts durations in `N` buckets with upper bounds in milliseconds. A duration above the last bound
 /// is in [`Reading::count`] and [`Reading::sum`] alone.
-pub struct Histogram<const N: usize> {
+pub(crate) struct Histogram<const N: usize> {
     bounds_ms: [u64; N],
     /// Not cumulative: each duration is counted in one bucket.
     buckets: [AtomicU64; N],
@@ -15,7 +15,7 @@ pub struct Histogram<const N: usize> {
 }
 
 /// A histogram at one moment. Its buckets are cumulative, as in the exposition format of Prometheus.
-pub struct Reading {
+pub(crate) struct Reading {
     /// An upper bound in milliseconds, and how many durations were at most that.
     pub buckets: Vec<(u64, u64)>,
     /// All durations.
@@ -25,7 +25,7 @@ pub struct Reading {
 
 impl<const N: usize> Histogram<N> {
     /// `bounds_ms` ascend.
-    pub const fn new(bounds_ms: [u64; N]) -> Histogram<N> {
+    pub(crate) const fn new(bounds_ms: [u64; N]) -> Histogram<N> {
         Histogram {
             bounds_ms,
             buckets: [const { AtomicU64::new(0) }; N],
@@ -34,7 +34,7 @@ impl<const N: usize> Histogram<N> {
         }
     }
 
-    pub fn add(&self, time: Duration) {
+    pub(crate) fn add(&self, time: Duration) {
         let is_within = |bound_ms: &u64| time <= Duration::from_millis(*bound_ms);
         let bucket = match self.bounds_ms.iter().position(is_within) {
             Some(index) => &self.buckets[index],
@@ -45,7 +45,7 @@ impl<const N: usize> Histogram<N> {
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(N);
         for (bound_ms, bucket) in self.bounds_ms.iter().zip(&self.buckets) {

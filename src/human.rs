@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 /// A number of bytes: `999 B`, `1.5 MB`.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -22,7 +22,7 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A number of bytes as people write it: `77`, `500k`, `8GB`, `8 GiB`. k, M, G and T are thousands,
 /// Ki, Mi, Gi and Ti are 1024s, and a B may follow. `None` if it is anything else, or too large.
-pub fn parse_bytes(text: &str) -> Option<u64> {
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
@@ -43,7 +43,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 
 /// A text whose URL shows `***` in place of the user and password before its `@`. One without a
 /// scheme may be meant as a URL too, unless it is a path.
-pub fn without_user(text: &str) -> String {
+pub(crate) fn without_user(text: &str) -> String {
     let host_at = match text.find("://") {
         Some(at) => at + 3,
         None => usize::from(text.starts_with('"')),
@@ -61,7 +61,7 @@ pub fn without_user(text: &str) -> String {
 
 /// A count with its noun: `1 host`, `2 hosts`. The plural is the noun and an s, unless it ends in y
 /// after a consonant: `1 retry`, `2 retries`.
-pub fn counted(count: impl Display, noun: &str) -> String {
+pub(crate) fn counted(count: impl Display, noun: &str) -> String {
     let count = count.to_string();
     if count == "1" {
         return format!("1 {noun}");
@@ -75,7 +75,7 @@ pub fn counted(count: impl Display, noun: &str) -> String {
 
 /// A length of time in its largest unit, with the next one for hours and for up to a week: `40 s`,
 /// `7 min`, `3 h 20 min`, `2 d 4 h`, `12 d`.
-pub fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let minutes = seconds / 60;
     let hours = seconds / 3600;
@@ -90,7 +90,7 @@ pub fn span(time: Duration) -> String {
 }
 
 /// How long ago something was: `just now`, `7 s ago`, `2 d 4 h ago`.
-pub fn ago(time: Duration) -> String {
+pub(crate) fn ago(time: Duration) -> String {
     match time.as_secs() {
         ..5 => "just now".to_owned(),
         _ => format!("{} ago", span(time)),
@@ -106,7 +106,7 @@ fn in_two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> S
 }
 
 /// A count with a narrow no-break space between its thousands: `12 345`.
-pub fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -120,7 +120,7 @@ pub fn count(count: u64) -> String {
 
 /// What was most likely meant: the known name that takes the fewest slips to `unknown`, or of which
 /// it is the beginning; `None` if nothing is near.
-pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips_max = unknown.trim_start_matches('-').chars().count().div_ceil(3);
     let measured = known.map(|name| {
         let begins = unknown.len() > 2 && name.starts_with(unknown);

@@ -41,12 +41,14 @@
 //! | set aside | moved to refused/: these bytes always get the same answer | `shipper::moves` |
 //! | prefetch | packing the next episode while one is sent | `shipper::prefetch` |
 
+#![deny(unreachable_pub)]
+
 // What a person types.
 pub mod commands;
 
 // The two sides.
 pub mod receiver;
-pub mod shipper;
+mod shipper;
 
 // What they have agreed on.
 pub mod names;
@@ -55,28 +57,28 @@ pub mod wire;
 
 // What both are made of: episodes, files, other programs.
 mod child;
-pub mod durable;
+mod durable;
 pub mod episode;
-pub mod file_identity;
+mod file_identity;
 mod folder_lock;
-pub mod git;
-pub mod mounts;
-pub mod owner;
-pub mod sync;
-pub mod sys;
+mod git;
+mod mounts;
+mod owner;
+mod sync;
+mod sys;
 pub mod tls;
 
 // What they are told, and how they speak to people and to systemd.
 pub mod clock;
-pub mod config;
-pub mod doctor;
-pub mod events;
-pub mod failure;
-pub mod histogram;
-pub mod human;
-pub mod service;
-pub mod terminal;
-pub mod version;
+mod config;
+mod doctor;
+mod events;
+mod failure;
+mod histogram;
+mod human;
+mod service;
+mod terminal;
+mod version;
 
 // For tests.
 #[cfg(any(test, fuzzing))]

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// What a person does about a disk that is read-only. Changing its owner never helps.
-pub const READ_ONLY_REMEDY: &str = "a disk goes read-only after an error of its own: dmesg says which; stop the service, umount and fsck the disk, replace an SD card that fails; after that, or if it was mounted so by hand: mount -o remount,rw";
+pub(crate) const READ_ONLY_REMEDY: &str = "a disk goes read-only after an error of its own: dmesg says which; stop the service, umount and fsck the disk, replace an SD card that fails; after that, or if it was mounted so by hand: mount -o remount,rw";
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// Where it is mounted.
     pub point: PathBuf,
     /// The filesystem's type: `ext4`.
@@ -25,7 +25,7 @@ const READ_ONLY: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
 
 impl Mount {
     /// The mount that a path is on; `None` if there is no such path, or it cannot be seen.
-    pub fn of(path: &Path) -> Option<Mount> {
+    pub(crate) fn of(path: &Path) -> Option<Mount> {
         let path = path.canonicalize().ok()?;
         let text = fs::read("/proc/self/mountinfo").ok()?;
         Mount::among(&text, &path)
@@ -60,7 +60,7 @@ impl Mount {
     }
 
     /// The option by which nothing can be written, if there is one.
-    pub fn read_only(&self) -> Option<&str> {
+    pub(crate) fn read_only(&self) -> Option<&str> {
         self.options
             .split(',')
             .find(|option| READ_ONLY.contains(option))

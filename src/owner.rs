@@ -25,11 +25,11 @@ mod account;
 mod kept;
 mod path;
 
-pub use self::kept::{read_kept, read_secret};
-pub use self::path::{Owner, Unsafe, check_path_is_roots, owner_of, owner_or_maker};
+pub(crate) use self::kept::{read_kept, read_secret};
+pub(crate) use self::path::{Owner, Unsafe, check_path_is_roots, owner_of, owner_or_maker};
 
 use self::account::Account;
-pub use self::account::{group_of, name_of};
+pub(crate) use self::account::{group_of, name_of};
 use self::kept::Kept;
 use self::path::{Part, Walk, open_to_others};
 
@@ -38,7 +38,7 @@ static BECAME: OnceLock<u32> = OnceLock::new();
 
 /// What root has become for a folder's sake.
 #[derive(Debug)]
-pub struct Became {
+pub(crate) struct Became {
     pub uid: u32,
     pub gid: u32,
     /// Secrets that the user cannot read: what root read of them is used until the process ends.
@@ -50,7 +50,7 @@ pub struct Became {
 /// That there is no such folder is for others to report: who could make it counts then.
 ///
 /// Errors: the folder's path is open to others, or the system does not let us.
-pub fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure> {
+pub(crate) fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure> {
     if sys::effective_user() != 0 {
         return Ok(None);
     }
@@ -65,7 +65,7 @@ pub fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure
 /// After [`enter`]: that root, if this still is root, works within its own folder in no folder that
 /// somebody else could exchange: not one that was restored from a backup with its old owner, nor one
 /// that is open to others, nor a link. `side` is what `cis490 install` makes of the folder's owner.
-pub fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
+pub(crate) fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
@@ -108,7 +108,7 @@ pub fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
 
 /// As `mkdir -p`, and the names stay; with whose rights is decided anew for each part, as [`enter`]
 /// does, and last of all for the folder itself.
-pub fn enter_new(
+pub(crate) fn enter_new(
     folder: &Path,
     make_dir: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<Option<Became>, Failure> {
@@ -191,7 +191,7 @@ fn is_readable(file: &Path) -> bool {
 }
 
 /// The words for a folder that root does not enter.
-pub fn refusal(folder: &Path, why: &Unsafe) -> Failure {
+pub(crate) fn refusal(folder: &Path, why: &Unsafe) -> Failure {
     match why {
         Unsafe::Io { path, error } => Failure::new(
             format!("cannot look at {}: {error}", path.display()),
@@ -205,7 +205,7 @@ pub fn refusal(folder: &Path, why: &Unsafe) -> Failure {
 }
 
 /// What to do about a file or folder that cannot be had: the error's own remedy where it has one.
-pub fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
+pub(crate) fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => match BECAME.get() {
             Some(uid) => format!(
@@ -225,7 +225,7 @@ pub fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
 }
 
 /// The same for a file outside the folder, such as a configuration that is read again.
-pub fn hint_to_read(error: &io::Error, otherwise: impl Into<String>) -> String {
+pub(crate) fn hint_to_read(error: &io::Error, otherwise: impl Into<String>) -> String {
     match BECAME.get() {
         Some(uid) if error.kind() == io::ErrorKind::PermissionDenied => format!(
             "root started the program, which has become the user {}: let that user read the file (chgrp, chmod g+r), or restart the program",

@@ -7,7 +7,7 @@
 
 /// What all refusals of one kind have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// As in `urn:cis490:problem:<name>`, in `reason=` of the log and in metrics.
     pub name: &'static str,
     /// The status of the answer.
@@ -29,7 +29,7 @@ pub struct Entry {
 
 /// What the shipper does with an episode that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is sent again.
     Waits,
     /// It goes to refused/.
@@ -44,7 +44,7 @@ pub enum Fate {
 
 impl Fate {
     /// As a sentence.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Fate::Waits => "It stays on the lab host and is sent again automatically.",
             Fate::SetAside => {
@@ -68,23 +68,23 @@ const RETRY_DRAIN_S: u32 = 30;
 const RETRY_DISK_S: u32 = 60;
 
 impl Kind {
-    pub fn entry(self) -> &'static Entry {
+    pub(crate) fn entry(self) -> &'static Entry {
         // The entries are made in the order of the variants.
         &ENTRIES[self.index()]
     }
 
     /// Its place in [`ENTRIES`].
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self as usize
     }
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.entry().name
     }
 }
 
 /// Whether a refusal of this name is the gate's word on a commit.
-pub fn is_about_the_commit(reason: &str) -> bool {
+pub(crate) fn is_about_the_commit(reason: &str) -> bool {
     const KINDS: [Kind; 5] = [
         Kind::NotInWindow,
         Kind::BadCommit,
@@ -97,7 +97,7 @@ pub fn is_about_the_commit(reason: &str) -> bool {
 
 /// What the maintainer does about an upload that was refused for this reason; `None` for what passes
 /// by itself or is the sender's to fix, and for a reason that this version does not know.
-pub fn what_to_do(reason: &str) -> Option<&'static str> {
+pub(crate) fn what_to_do(reason: &str) -> Option<&'static str> {
     let entry = ENTRIES.iter().find(|entry| entry.name == reason)?;
     entry.maintainer
 }
@@ -122,12 +122,12 @@ macro_rules! refusals {
     })*) => {
         /// Which refusal: one for each entry.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind {
+        pub(crate) enum Kind {
             $($kind),*
         }
 
         /// Every refusal there is, by status.
-        pub const ENTRIES: &[Entry] = &[$(Entry {
+        pub(crate) const ENTRIES: &[Entry] = &[$(Entry {
             name: $name,
             status: $status,
             retry_after_s: option!($($retry_after_s)?),

@@ -2,16 +2,16 @@
 //! model. For nothing that has to be secret.
 
 /// A xorshift generator: each seed has a sequence of its own.
-pub struct Seeded(u64);
+pub(crate) struct Seeded(u64);
 
 impl Seeded {
-    pub fn new(seed: u64) -> Seeded {
+    pub(crate) fn new(seed: u64) -> Seeded {
         // An odd number: a state of 0 would stay 0.
         Seeded(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// A number from 0 to `end` - 1. `end` is above 0.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -19,7 +19,7 @@ impl Seeded {
     }
 
     /// One of `all`, which is not empty.
-    pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }
 }

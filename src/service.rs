@@ -40,14 +40,14 @@ fn manager() -> Option<&'static Manager> {
 }
 
 /// Notifies that the work has begun. `systemctl status` shows `status`.
-pub fn ready(status: &str) {
+pub(crate) fn ready(status: &str) {
     if let Some(manager) = manager() {
         manager.say_status("READY=1\n", status);
     }
 }
 
 /// Notifies that the process is stopping, which may take `wait`.
-pub fn stopping(status: &str, wait: Duration) {
+pub(crate) fn stopping(status: &str, wait: Duration) {
     if let Some(manager) = manager() {
         let extend = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\n", wait.as_micros());
         manager.say_status(&extend, status);
@@ -55,26 +55,26 @@ pub fn stopping(status: &str, wait: Duration) {
 }
 
 /// Notifies of the status in words. The same words are not sent again.
-pub fn status(status: &str) {
+pub(crate) fn status(status: &str) {
     if let Some(manager) = manager() {
         manager.say_status("", status);
     }
 }
 
 /// The time between two calls of [`beat`]; `None` if the manager has no watchdog for this process.
-pub fn beat_interval() -> Option<Duration> {
+pub(crate) fn beat_interval() -> Option<Duration> {
     manager()?.watchdog.map(|time| time / BEATS)
 }
 
 /// Sends a beat. The caller has proof that the work goes on.
-pub fn beat() {
+pub(crate) fn beat() {
     if let Some(manager) = manager() {
         manager.say("WATCHDOG=1");
     }
 }
 
 /// Sends a beat if one is due: cheap enough to be called in each turn of a loop.
-pub fn alive() {
+pub(crate) fn alive() {
     if let Some(manager) = manager() {
         manager.beat_if_due();
     }
@@ -82,7 +82,7 @@ pub fn alive() {
 
 /// Runs a step that may take `time` and cannot call [`alive`], such as the sync of a large file. The
 /// watchdog waits so much longer for it.
-pub fn long_step<T>(time: Duration, step: impl FnOnce() -> T) -> T {
+pub(crate) fn long_step<T>(time: Duration, step: impl FnOnce() -> T) -> T {
     let Some(manager) = manager() else {
         return step();
     };

@@ -5,8 +5,8 @@
 mod at;
 mod identity;
 
-pub use self::at::{Open, open_at, open_flags};
-pub use self::identity::{become_user, effective_user, give_open, in_own_session};
+pub(crate) use self::at::{Open, open_at, open_flags};
+pub(crate) use self::identity::{become_user, effective_user, give_open, in_own_session};
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
@@ -44,7 +44,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 ///
 /// Errors: `ENOSPC` and `EDQUOT` when there is no room; `EOPNOTSUPP` (`Unsupported`) where the
 /// filesystem cannot.
-pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
+pub(crate) fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     let length =
         libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     loop {
@@ -61,7 +61,7 @@ pub fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
 /// From here on writes to this open file go past the page cache, or through it again.
 ///
 /// Errors: `EINVAL` where the filesystem has no direct I/O.
-pub fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+pub(crate) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     let flag = if is_direct { libc::O_DIRECT } else { 0 };
     // SAFETY: plain integers, and a descriptor that `file` keeps open. Of the flags that this can
     // change, none else is set on a file of ours that is not appended to.
@@ -71,25 +71,25 @@ pub fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
 
 /// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
 /// full. Only a hint: whether it went well is for `fsync` to say, and no error is lost to it.
-pub fn begin_writeback(file: &File) {
+pub(crate) fn begin_writeback(file: &File) {
     // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
     unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// The filesystem of a path, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct DiskBytes {
+pub(crate) struct DiskBytes {
     /// What an unprivileged user may still allocate (`f_bavail`).
     pub free: u64,
     pub total: u64,
 }
 
 /// Bytes that an unprivileged user may still allocate on the filesystem of `path`.
-pub fn free_bytes(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(disk_bytes(path)?.free)
 }
 
-pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
+pub(crate) fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
     let stat = statvfs(path)?;
     // The fields' width differs between targets.
     #[allow(clippy::unnecessary_cast)]
@@ -103,7 +103,7 @@ pub fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
 
 /// How many files an unprivileged user may still make on the filesystem of `path`; `None` where it
 /// does not count them (btrfs).
-pub fn free_inodes(path: &Path) -> io::Result<Option<u64>> {
+pub(crate) fn free_inodes(path: &Path) -> io::Result<Option<u64>> {
     let stat = statvfs(path)?;
     // The fields' width differs between targets.
     #[allow(clippy::unnecessary_cast)]
@@ -121,14 +121,14 @@ fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
 
 /// Whether this process may make files in a directory, as far as its mode and the mount say. Errors
 /// say why not: `PermissionDenied`, `ReadOnlyFilesystem`, `NotFound`, ...
-pub fn may_write_in(dir: &Path) -> io::Result<()> {
+pub(crate) fn may_write_in(dir: &Path) -> io::Result<()> {
     let path = c_path(dir)?;
     // SAFETY: a NUL-terminated path that lives over the call.
     check(unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) }).map(drop)
 }
 
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
-pub fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: name is NUL-terminated, value is passed with its length, the descriptor is open.
     check(unsafe {
         libc::fsetxattr(
@@ -144,7 +144,7 @@ pub fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
 
 /// Reads an extended attribute of at most 4 KiB; `None` if it is absent, larger, or the
 /// filesystem has none.
-pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0; 4096];
     // SAFETY: the buffer is writable for the length that is passed; the rest as in set_xattr.
     let length = unsafe {
@@ -167,7 +167,7 @@ pub fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Whether a file has an extended attribute, however large; false where the filesystem has none.
-pub fn has_xattr(file: &File, name: &CStr) -> io::Result<bool> {
+pub(crate) fn has_xattr(file: &File, name: &CStr) -> io::Result<bool> {
     // SAFETY: name is NUL-terminated, the descriptor is open, and no buffer is passed.
     let length =
         unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
@@ -183,7 +183,7 @@ pub fn has_xattr(file: &File, name: &CStr) -> io::Result<bool> {
 
 /// Opens a directory by its name in an open one (or `..`). `NotADirectory` for anything else, a link
 /// to one too.
-pub fn open_dir_at(dir: &File, name: &OsStr) -> io::Result<File> {
+pub(crate) fn open_dir_at(dir: &File, name: &OsStr) -> io::Result<File> {
     let name = c_path(Path::new(name))?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: a NUL-terminated name that lives over the call, and a descriptor that `dir` keeps open.
@@ -193,12 +193,12 @@ pub fn open_dir_at(dir: &File, name: &OsStr) -> io::Result<File> {
 }
 
 /// Removes the name of whatever is no directory from an open directory. `IsADirectory` for one.
-pub fn unlink_at(dir: &File, name: &OsStr) -> io::Result<()> {
+pub(crate) fn unlink_at(dir: &File, name: &OsStr) -> io::Result<()> {
     remove_at(dir, name, 0)
 }
 
 /// Removes an empty directory from an open one.
-pub fn remove_dir_at(dir: &File, name: &OsStr) -> io::Result<()> {
+pub(crate) fn remove_dir_at(dir: &File, name: &OsStr) -> io::Result<()> {
     remove_at(dir, name, libc::AT_REMOVEDIR)
 }
 
@@ -210,7 +210,7 @@ fn remove_at(dir: &File, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
 
 /// Names in an open directory, from where it was last listed to: as many as fit 32 KiB, and none at its
 /// end. `.` and `..` are left out.
-pub fn list_some(dir: &File) -> io::Result<Vec<OsString>> {
+pub(crate) fn list_some(dir: &File) -> io::Result<Vec<OsString>> {
     /// Of one `struct linux_dirent64`: where its length lies, and where its name begins.
     const LENGTH_AT: usize = 16;
     const NAME_AT: usize = 19;
@@ -251,7 +251,7 @@ pub fn list_some(dir: &File) -> io::Result<Vec<OsString>> {
 /// `renameat2` with `RENAME_NOREPLACE`: `AlreadyExists` if `to` is taken. Filesystems that do not
 /// know the flag get a look before the rename. Between the two, a name made by another process can
 /// be missed; rename itself still refuses to replace a directory that is not empty.
-pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     let (from_c, to_c) = (c_path(from)?, c_path(to)?);
     // SAFETY: two NUL-terminated paths that live over the call, and plain integers.
     let result = unsafe {
@@ -278,7 +278,7 @@ pub fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Asks the kernel to drop what it has of a file in memory, so that the disk is read. What it
 /// cannot drop stays, which is no fault.
-pub fn forget_cached(file: &File) {
+pub(crate) fn forget_cached(file: &File) {
     // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
     unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
@@ -286,11 +286,11 @@ pub fn forget_cached(file: &File) {
 // --- memory ---
 
 /// What a huge page is where pages are of 4 KiB, and what [`huge_halves`] gives in two parts.
-pub const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Half of a huge page: zeroed memory that begins at a multiple of its size. The page goes back to
 /// the system with the second half.
-pub struct HugeHalf {
+pub(crate) struct HugeHalf {
     page: Arc<HugePage>,
     offset: usize,
 }
@@ -312,7 +312,7 @@ unsafe impl Sync for HugePage {}
 /// several. Elsewhere (pages of 16 or 64 KiB, none free, switched off) it is aligned and no more.
 ///
 /// Errors: `ENOMEM`.
-pub fn huge_halves() -> io::Result<[HugeHalf; 2]> {
+pub(crate) fn huge_halves() -> io::Result<[HugeHalf; 2]> {
     let bytes = 2 * HUGE_PAGE_BYTES;
     // SAFETY: a new private mapping, at a place of the system's choice.
     let mapping = unsafe {
@@ -343,15 +343,15 @@ pub fn huge_halves() -> io::Result<[HugeHalf; 2]> {
 }
 
 impl HugeHalf {
-    pub const BYTES: usize = HUGE_PAGE_BYTES / 2;
+    pub(crate) const BYTES: usize = HUGE_PAGE_BYTES / 2;
 
-    pub fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: this half of the page is mapped as long as `page` lives, is initialised (zeroed by
         // the system), and is reached through this value alone, which is borrowed.
         unsafe { slice::from_raw_parts(self.page.page.add(self.offset).as_ptr(), Self::BYTES) }
     }
 
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above, borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.page.page.add(self.offset).as_ptr(), Self::BYTES) }
     }
@@ -368,7 +368,7 @@ impl Drop for HugePage {
 
 /// Columns of the terminal behind `file`; `None` if it is none, or does not say.
 #[allow(clippy::unnecessary_cast)] // The request's type differs between C libraries.
-pub fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
+pub(crate) fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     // SAFETY: the request writes one winsize, which lives over the call; the descriptor is open.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGWINSZ as _, size.as_mut_ptr()) };
@@ -384,7 +384,7 @@ pub fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
 ///
 /// The caller vouches that `fd` is open now: may_minihttp hands it to `new_service` before the
 /// connection's coroutine starts.
-pub fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
+pub(crate) fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
@@ -396,14 +396,14 @@ pub fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
 
 /// Ends the connection behind `fd`, which somebody else owns and closes. The way out when there is
 /// no descriptor left for [`dup_socket`].
-pub fn shut_down(fd: RawFd) {
+pub(crate) fn shut_down(fd: RawFd) {
     // SAFETY: plain integers; a descriptor that is no socket, or not open, is an error and no more.
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
 /// Makes the last close of this connection a reset, which the peer sees at once, whatever it is
 /// doing. What it has not read by then is lost to it.
-pub fn reset_on_close(socket: &TcpStream) {
+pub(crate) fn reset_on_close(socket: &TcpStream) {
     let linger = libc::linger {
         l_onoff: 1,
         l_linger: 0,
@@ -423,7 +423,7 @@ pub fn reset_on_close(socket: &TcpStream) {
 
 /// Answers a plain `recv` on a descriptor in place of the system; `None` leaves it to the system. The
 /// result is how many bytes it has filled. It must neither block nor panic.
-pub type Intake = fn(RawFd, &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>>;
+pub(crate) type Intake = fn(RawFd, &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>>;
 
 static INTAKE: OnceLock<Intake> = OnceLock::new();
 /// Whether std's reads come to our `recv`.
@@ -432,7 +432,7 @@ static RECV_IS_OURS: AtomicBool = AtomicBool::new(false);
 /// From here on each read of a socket in this process asks `intake` first. The first one stays.
 ///
 /// Errors: std reads sockets past our `recv`.
-pub fn set_intake(intake: Intake) -> io::Result<()> {
+pub(crate) fn set_intake(intake: Intake) -> io::Result<()> {
     let _ = INTAKE.set(intake);
     let (socket, _peer) = UnixStream::pair()?;
     socket.set_nonblocking(true)?;
@@ -452,7 +452,7 @@ pub fn set_intake(intake: Intake) -> io::Result<()> {
 /// That of recv(2): `buffer` is valid for writes of `length` bytes.
 // A fuzz target serves nobody, and its sanitizer has a `recv` of its own.
 #[cfg_attr(not(fuzzing), unsafe(no_mangle))]
-pub unsafe extern "C" fn recv(
+pub(crate) unsafe extern "C" fn recv(
     fd: libc::c_int,
     buffer: *mut libc::c_void,
     length: libc::size_t,
@@ -490,7 +490,7 @@ pub unsafe extern "C" fn recv(
 
 /// Reads what has come as std does, into bytes that nobody has to have initialised. How many of them,
 /// from the first on, are filled; 0 for the end.
-pub fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+pub(crate) fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let fd = socket.as_raw_fd();
     let buffer = bytes.as_mut_ptr().cast();
     // SAFETY: the bytes are ours to write to over the call, as many as is said, and the descriptor is
@@ -503,7 +503,7 @@ pub fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Res
 /// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended. (Since
 /// Linux 4.18 the kernel looks for that when a program sets from how many bytes on a reader is woken;
 /// one byte is the default.)
-pub fn wake_reader(socket: &TcpStream) {
+pub(crate) fn wake_reader(socket: &TcpStream) {
     let from_bytes: libc::c_int = 1;
     // SAFETY: one int with its size, alive over the call, and an open descriptor. A failure leaves
     // the reader asleep.
@@ -520,7 +520,7 @@ pub fn wake_reader(socket: &TcpStream) {
 
 /// What the kernel has counted on one TCP connection.
 #[derive(Clone, Copy, Debug)]
-pub struct TcpCounters {
+pub(crate) struct TcpCounters {
     /// Payload bytes that were given to the socket: sent at least once, or waiting to be.
     pub written: u64,
     /// The peer sends no more: its FIN is here, though it may still lie behind unread bytes.
@@ -562,7 +562,7 @@ struct TcpInfo {
 
 /// The connection's counters; `None` where the kernel does not tell them all (before Linux 4.19,
 /// and under qemu-user).
-pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
+pub(crate) fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
     let mut info = MaybeUninit::<TcpInfo>::zeroed();
     let mut length = mem::size_of::<TcpInfo>() as libc::socklen_t;
     // SAFETY: info is writable for `length` bytes and the descriptor is open over the call.
@@ -591,13 +591,13 @@ pub fn tcp_counters(socket: &TcpStream) -> Option<TcpCounters> {
 /// Bytes that have arrived and nobody has read (FIONREAD).
 // The request's type differs between C libraries, hence the casts.
 #[allow(clippy::unnecessary_cast)]
-pub fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
+pub(crate) fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::FIONREAD as u64)
 }
 
 /// Bytes that were written and the peer has not acknowledged (TIOCOUTQ).
 #[allow(clippy::unnecessary_cast)]
-pub fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
+pub(crate) fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
     int_ioctl(socket, libc::TIOCOUTQ as u64)
 }
 
@@ -610,7 +610,7 @@ fn int_ioctl(socket: &TcpStream, request: u64) -> io::Result<u64> {
 }
 
 /// The path MTU that the kernel goes by on a connection, in bytes; `None` if it does not say.
-pub fn path_mtu(socket: &TcpStream) -> Option<u32> {
+pub(crate) fn path_mtu(socket: &TcpStream) -> Option<u32> {
     let (level, name) = match socket.peer_addr().ok()? {
         std::net::SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
         std::net::SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
@@ -633,7 +633,7 @@ pub fn path_mtu(socket: &TcpStream) -> Option<u32> {
 
 /// Which way a socket is waited for.
 #[derive(Clone, Copy)]
-pub enum Direction {
+pub(crate) enum Direction {
     Readable,
     Writable,
     /// Whichever comes first.
@@ -651,12 +651,16 @@ impl Direction {
 }
 
 /// Waits until the socket can be read or written, was closed, or the time is over: false then.
-pub fn wait_socket(socket: &TcpStream, way: Direction, timeout: Duration) -> io::Result<bool> {
+pub(crate) fn wait_socket(
+    socket: &TcpStream,
+    way: Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
     wait_any([socket].into_iter(), way, timeout)
 }
 
 /// As [`wait_socket`], for the first of several.
-pub fn wait_any<'a>(
+pub(crate) fn wait_any<'a>(
     sockets: impl Iterator<Item = &'a TcpStream>,
     way: Direction,
     timeout: Duration,
@@ -682,7 +686,7 @@ pub fn wait_any<'a>(
 
 /// The signals that the program acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM or SIGINT: finish what is under way and end.
     Stop,
     /// SIGHUP: look again now.
@@ -703,7 +707,7 @@ fn our_signals() -> libc::sigset_t {
 
 /// Blocks our signals in this thread and all that it starts, so that only [`wait_signal`] gets
 /// them. To be called before any thread is started.
-pub fn block_signals() {
+pub(crate) fn block_signals() {
     HANGS_UP.store(has_terminal() && !ignores_hangup(), Ordering::Relaxed);
     let set = our_signals();
     // SAFETY: a set that lives over the call; the old mask is not asked for.
@@ -711,7 +715,7 @@ pub fn block_signals() {
 }
 
 /// Waits for the next of our signals. [`block_signals`] must have been called.
-pub fn wait_signal() -> Signal {
+pub(crate) fn wait_signal() -> Signal {
     let set = our_signals();
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -764,7 +768,7 @@ fn ignores_hangup() -> bool {
 }
 
 /// Has the kernel kill the process that `command` will start when this one ends, however it ends.
-pub fn ends_with_us(command: &mut Command) {
+pub(crate) fn ends_with_us(command: &mut Command) {
     let ask_kernel = || {
         // SAFETY: prctl with plain integers. It touches no memory of ours.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -776,13 +780,13 @@ pub fn ends_with_us(command: &mut Command) {
 }
 
 /// Sends SIGTERM to a process that we started and have not yet waited for.
-pub fn ask_to_stop(child: &Child) {
+pub(crate) fn ask_to_stop(child: &Child) {
     // SAFETY: plain integers. The child was not waited for, so its id is not another's yet.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
 }
 
 /// Whether something keeps the system's clock right; `None` if the kernel does not say.
-pub fn clock_is_synchronised() -> Option<bool> {
+pub(crate) fn clock_is_synchronised() -> Option<bool> {
     let mut state = MaybeUninit::<libc::timex>::zeroed();
     // SAFETY: a zeroed timex asks for nothing to be changed, and lives over the call.
     let result = unsafe { libc::adjtimex(state.as_mut_ptr()) };
@@ -791,7 +795,7 @@ pub fn clock_is_synchronised() -> Option<bool> {
 
 /// From here on this process takes the processor and the disk only when nobody else wants them.
 /// Schedulers that do not know such a class treat it as any other.
-pub fn run_when_idle() {
+pub(crate) fn run_when_idle() {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_IDLE: libc::c_int = 3 << 13;
     // SAFETY: plain integers, about this process alone.
@@ -805,13 +809,13 @@ pub fn run_when_idle() {
 /// process that want it. On two cores eight bodies that were hashed let `GET /v1/health` wait 7 to
 /// 21 ms at its 99th percentile (`just bench health`), and 3 ms so. It cannot be undone without a
 /// privilege.
-pub fn give_way() {
+pub(crate) fn give_way() {
     // SAFETY: a plain integer. On Linux it is the calling thread's, whatever POSIX says.
     unsafe { libc::nice(5) };
 }
 
 /// Raises the limit on open files to at least `wanted`; the limit that now holds.
-pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
+pub(crate) fn raise_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -830,7 +834,7 @@ pub fn raise_file_limit(wanted: u64) -> io::Result<u64> {
 /// Ends a process group that we started ([`in_own_session`]), whatever it is doing.
 ///
 /// The leader must not have been waited for yet: until then its id cannot be given to another.
-pub fn kill_group(leader: u32) -> io::Result<()> {
+pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
     let group = libc::pid_t::try_from(leader)
         .ok()
         .filter(|&group| group > 1) // 0 and 1 would mean our own group and everybody

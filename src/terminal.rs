@@ -39,12 +39,12 @@ static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints a line of output. The first that cannot be written is the last that is tried, and
 /// [`lost_output`] then knows why: the work goes on, since it may be in the middle of a change.
-pub fn say_line(words: fmt::Arguments<'_>) {
+pub(crate) fn say_line(words: fmt::Arguments<'_>) {
     write_out(&format!("{words}\n"));
 }
 
 /// Prints a line to stderr, or loses it.
-pub fn warn_line(words: fmt::Arguments<'_>) {
+pub(crate) fn warn_line(words: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{words}\n").as_bytes());
 }
 
@@ -60,13 +60,13 @@ fn write_out(text: &str) {
 }
 
 /// Whether nobody reads the output any more: a command that only prints can end.
-pub fn is_closed() -> bool {
+pub(crate) fn is_closed() -> bool {
     LOST.get().is_some()
 }
 
 /// What the person must know of output that was lost. A reader that has gone away (`| head`) has
 /// had enough, which is no fault.
-pub fn lost_output() -> Option<Failure> {
+pub(crate) fn lost_output() -> Option<Failure> {
     let error = LOST.get()?;
     (error.kind() != ErrorKind::BrokenPipe).then(|| {
         Failure::new(
@@ -79,13 +79,13 @@ pub fn lost_output() -> Option<Failure> {
 /// Prints the whole text of a command that only prints.
 ///
 /// Errors: stdout did not accept it, as on a full disk.
-pub fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     write_out(text);
     lost_output().map_or(Ok(()), Err)
 }
 
 /// How many columns a line of output may have.
-pub fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     match sys::terminal_columns(&io::stdout()) {
         Some(columns) => usize::from(columns).clamp(COLUMNS_MIN, READABLE_COLUMNS),
         None => COLUMNS_WITHOUT_TERMINAL,
@@ -94,35 +94,35 @@ pub fn columns() -> usize {
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
-pub struct Paint {
+pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
     /// Colours if stdout is a terminal that may be given them.
-    pub fn for_stdout() -> Paint {
+    pub(crate) fn for_stdout() -> Paint {
         Paint {
             on: io::stdout().is_terminal() && may_colour(),
         }
     }
 
-    pub fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    pub fn faint(self, text: &str) -> String {
+    pub(crate) fn faint(self, text: &str) -> String {
         self.with("2", text)
     }
 
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    pub fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.with("33", text)
     }
 
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.with("1;31", text)
     }
 
@@ -136,14 +136,14 @@ impl Paint {
 }
 
 /// Whether a terminal may be given colours: `NO_COLOR` is unset or empty, and `TERM` is not `dumb`.
-pub fn may_colour() -> bool {
+pub(crate) fn may_colour() -> bool {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !no_colour && !is_dumb
 }
 
 /// Text from outside on one line: control characters, which could move the cursor, become spaces.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -151,7 +151,7 @@ pub fn one_line(text: &str) -> String {
 
 /// The text in lines of at most `columns`, each indented by `indent` spaces and ended by a newline.
 /// A word that is longer has a line of its own.
-pub fn wrapped(text: &str, indent: usize, columns: usize) -> String {
+pub(crate) fn wrapped(text: &str, indent: usize, columns: usize) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in text.split_whitespace() {

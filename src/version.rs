@@ -2,15 +2,15 @@
 
 use crate::tls;
 
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Twelve hex digits of the commit, with `-dirty` after them if the sources differed from it; or
 /// `of unknown commit`.
-pub const COMMIT: &str = env!("CIS490_COMMIT");
+pub(crate) const COMMIT: &str = env!("CIS490_COMMIT");
 /// The target triple.
-pub const TARGET: &str = env!("CIS490_TARGET");
+pub(crate) const TARGET: &str = env!("CIS490_TARGET");
 
 /// One line: `cis490 0.1.0 (0123456789ab, aarch64-unknown-linux-musl)`.
-pub fn line() -> String {
+pub(crate) fn line() -> String {
     let without = if tls::SPOKEN { "" } else { ", without TLS" };
     format!("cis490 {VERSION} ({COMMIT}, {TARGET}{without})")
 }

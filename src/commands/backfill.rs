@@ -24,7 +24,7 @@ use crate::terminal::{say, warn_user};
     example = "systemctl stop cis490-receiver && cis490 backfill --dry-run",
     error_code(1, "the store could not be read, or a file failed")
 )]
-pub struct Backfill {
+pub(super) struct Backfill {
     /// the receiver's configuration (default: /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
@@ -41,7 +41,7 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         let task = Task {
             dry_run: self.dry_run,

@@ -25,7 +25,7 @@ use crate::wire::{GateVerdict, Known};
     error_code(1, "the receiver could not be asked, or cannot say"),
     error_code(2, "refused: stdout says why, and what to paste if that helps")
 )]
-pub struct Check {
+pub(super) struct Check {
     /// shipper.toml (default /etc/cis490/shipper.toml)
     #[argh(option, default = "DEFAULT_PATH.into()")]
     config: PathBuf,
@@ -38,7 +38,7 @@ const EXIT_COULD_NOT_ASK: i32 = 1;
 const EXIT_REFUSED: u8 = 2;
 
 impl Check {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         end_on_signal();
         let config = Config::load(&self.config, None)?;
         let commit = shipper::local_commit(&self.repo)?;

@@ -11,7 +11,7 @@ use crate::shipper::CommitPrefix;
 /// Moves each of `names`. One that stays is reported and keeps none of the others.
 ///
 /// Errors: the one that was named, or how many of several, stayed where they are.
-pub fn move_each(
+pub(super) fn move_each(
     names: &[String],
     mut move_one: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
@@ -38,7 +38,7 @@ pub fn move_each(
 /// The one commit that begins as `prefix`; `None` if none does.
 ///
 /// Errors: more than one does.
-pub fn one_commit(
+pub(super) fn one_commit(
     prefix: &CommitPrefix,
     commits: impl IntoIterator<Item = CommitHash>,
 ) -> Result<Option<CommitHash>, Failure> {
@@ -59,7 +59,7 @@ pub fn one_commit(
 }
 
 /// As a shell takes it for one word.
-pub fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-~".contains(&b);
     match !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {
         true => word.to_owned(),

@@ -17,14 +17,14 @@ use crate::terminal::print;
     example = "cis490 completions zsh > /usr/share/zsh/vendor-completions/_cis490",
     example = "cis490 completions fish > /usr/share/fish/vendor_completions.d/cis490.fish"
 )]
-pub struct Completions {
+pub(super) struct Completions {
     /// bash, zsh or fish
     #[argh(positional)]
     shell: String,
 }
 
 impl Completions {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let info = Cis490::get_args_info();
         print(&match self.shell.as_str() {
             "bash" => bash(&info),

@@ -26,14 +26,14 @@ const WINDOW: usize = 3;
 /// show episodes travel, on this machine and without any set-up
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "demo", example = "{command_name} --clean")]
-pub struct Demo {
+pub(super) struct Demo {
     /// remove the temporary folder at the end
     #[argh(switch)]
     clean: bool,
 }
 
 impl Demo {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let stage = Stage::build(self.clean)?;
         say("cis490 demo: two episodes travel from a lab host to the receiver, and one is stopped");
         say(format!(

@@ -25,7 +25,7 @@ const INDENT: usize = 18;
     error_code(1, "the configuration cannot be read"),
     error_code(2, "something fails (0 if there are only warnings)")
 )]
-pub struct Doctor {
+pub(super) struct Doctor {
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
     config: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let (path, side) = Side::find(self.config)?;
         side.enter(&path)?;
         let (name, folders, mut findings) = match side {

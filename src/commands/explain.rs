@@ -22,14 +22,14 @@ use crate::terminal::{self, Paint, columns, wrapped};
     example = "cis490 help refusals 412",
     example = "cis490 help status"
 )]
-pub struct Explain {
+pub(super) struct Explain {
     /// a command, or: events [NAME], refusals [REASON]
     #[argh(positional)]
     topic: Vec<String>,
 }
 
 impl Explain {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let topic: Vec<&str> = self.topic.iter().map(String::as_str).collect();
         let text = match topic[..] {
             ["events"] => events(None)?,

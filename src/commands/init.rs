@@ -25,7 +25,7 @@ use crate::terminal::say;
     example = "cis490 init",
     example = "cis490 init --config /etc/cis490/receiver.toml"
 )]
-pub struct Init {
+pub(super) struct Init {
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
     config: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Init {
 }
 
 impl Init {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match (self.data_dir, self.root) {
             (Some(_), Some(_)) => Err(Failure::new(
                 "--data-dir is a receiver's folder and --root is a lab host's: give one of them",
@@ -88,7 +88,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn make_folders(root: &Path) -> io::Result<()> {
+pub(super) fn make_folders(root: &Path) -> io::Result<()> {
     store_dir::make_with_parents(root)?;
     for folder in queue::FOLDERS {
         durable::make_dir(&root.join(folder))?;

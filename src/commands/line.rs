@@ -10,12 +10,12 @@ use super::Cis490;
 use super::report::report;
 use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
-pub use crate::human::nearest;
+pub(super) use crate::human::nearest;
 use crate::terminal::{print, wrapped};
 
 /// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
 /// is then the error.
-pub fn parse() -> Result<Cis490, ExitCode> {
+pub(super) fn parse() -> Result<Cis490, ExitCode> {
     let words = words().map_err(|failure| report(&failure))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cis490::from_args(&["cis490"], &words).map_err(|exit| match exit.status {
@@ -30,7 +30,7 @@ pub fn parse() -> Result<Cis490, ExitCode> {
 /// The help of the program, or of one of its commands.
 ///
 /// Errors: there is no such command.
-pub fn help_of(command: Option<&str>) -> Result<String, Failure> {
+pub(super) fn help_of(command: Option<&str>) -> Result<String, Failure> {
     let asked: Vec<&str> = command.into_iter().chain(["--help"]).collect();
     match Cis490::from_args(&["cis490"], &asked) {
         Err(exit) if exit.status.is_ok() => Ok(help(&asked, &exit.output)),

@@ -19,7 +19,7 @@ use crate::terminal::print;
     example = "cis490 man scrub | man -l -",
     example = "cis490 man --dir /usr/local/share/man/man1"
 )]
-pub struct Man {
+pub(super) struct Man {
     /// a command (default: the page of the program)
     #[argh(positional)]
     command: Option<String>,
@@ -29,7 +29,7 @@ pub struct Man {
 }
 
 impl Man {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let info = Cis490::get_args_info();
         if let Some(dir) = &self.dir {
             fs::create_dir_all(dir).map_err(|error| {

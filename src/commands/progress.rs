@@ -10,7 +10,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 const BAR_CELLS_MAX: usize = 30;
 
 /// On stderr, so that stdout stays output.
-pub struct Progress {
+pub(super) struct Progress {
     on_terminal: bool,
     begun: Instant,
     drawn: Option<Instant>,
@@ -19,7 +19,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Progress {
+    pub(super) fn new() -> Progress {
         Progress {
             on_terminal: io::stderr().is_terminal(),
             begun: Instant::now(),
@@ -30,12 +30,12 @@ impl Progress {
     }
 
     /// Begins, with the total of bytes to read. The rate counts from here.
-    pub fn begin(&mut self, all_bytes: u64) {
+    pub(super) fn begin(&mut self, all_bytes: u64) {
         self.begun = Instant::now();
         self.all_bytes = all_bytes;
     }
 
-    pub fn add(&mut self, bytes: u64) {
+    pub(super) fn add(&mut self, bytes: u64) {
         self.done_bytes += bytes;
         let is_due = self.drawn.is_none_or(|when| when.elapsed() >= DRAW_EVERY);
         if self.on_terminal && is_due {
@@ -53,7 +53,7 @@ impl Progress {
     }
 
     /// Removes the line, so that other lines can be printed.
-    pub fn wipe(&mut self) {
+    pub(super) fn wipe(&mut self) {
         if self.drawn.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }

@@ -20,7 +20,7 @@ use crate::receiver::config::{Config, DEFAULT_PATH};
     name = "receive",
     example = "cis490 receive --config /etc/cis490/receiver.toml"
 )]
-pub struct Receive {
+pub(super) struct Receive {
     /// the configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
@@ -33,7 +33,7 @@ pub struct Receive {
 }
 
 impl Receive {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         let mut config = Config::load(&self.config)?;
         if let Some(listen) = self.listen {

@@ -27,7 +27,7 @@ use crate::terminal::{self, Paint, one_line};
     name = "refusals",
     example = "cis490 refusals --host lab-7 --last 5"
 )]
-pub struct Refusals {
+pub(super) struct Refusals {
     /// the receiver's configuration (default: /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
@@ -49,7 +49,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let data_dir = match &self.data_dir {
             Some(dir) => side::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,

@@ -5,7 +5,7 @@ use crate::refusal::{ENTRIES, Entry};
 use crate::terminal::{Paint, columns, wrapped};
 
 /// All of them, or the one that is named by its reason or status.
-pub fn text(wanted: Option<&str>) -> Result<String, Failure> {
+pub(super) fn text(wanted: Option<&str>) -> Result<String, Failure> {
     let paint = Paint::for_stdout();
     let is_wanted = |entry: &&Entry| {
         wanted.is_none_or(|wanted| entry.name == wanted || entry.status.to_string() == wanted)

@@ -8,7 +8,7 @@ use crate::terminal::warn_user;
 
 /// Prints error and hint to stderr, a line each, and gives exit status 1. In the journal they are one
 /// line, like every other line there.
-pub fn report(failure: &Failure) -> ExitCode {
+pub(super) fn report(failure: &Failure) -> ExitCode {
     if logger::is_journal() {
         logger::start();
         events::failed(failure.error(), failure.hint());

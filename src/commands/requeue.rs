@@ -29,7 +29,7 @@ use crate::terminal::say;
     example = "{command_name} --commit 0123abc",
     error_code(1, "at least one stayed where it is")
 )]
-pub struct Requeue {
+pub(super) struct Requeue {
     /// their names in refused/, or one in episodes/ that is not allowed, as cis490 status shows it
     #[argh(positional)]
     names: Vec<String>,
@@ -55,7 +55,7 @@ pub struct Requeue {
 }
 
 impl Requeue {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         self.check()?;
         let config = Config::load(&self.config, self.root.clone())?;
         side::enter(&config.root, &[])?;

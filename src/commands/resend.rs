@@ -22,7 +22,7 @@ use crate::terminal::say;
     example = "{command_name} ep-0042",
     error_code(1, "at least one stayed where it is")
 )]
-pub struct Resend {
+pub(super) struct Resend {
     /// their names in shipped/
     #[argh(positional)]
     names: Vec<String>,
@@ -35,7 +35,7 @@ pub struct Resend {
 }
 
 impl Resend {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, self.root)?;
         side::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;

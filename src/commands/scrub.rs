@@ -30,7 +30,7 @@ const EXIT_FOUND: u8 = 2;
     error_code(1, "could not read the store"),
     error_code(2, "something is rotten, unreadable, missing or not indexed")
 )]
-pub struct Scrub {
+pub(super) struct Scrub {
     /// only episodes that arrived since: 2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 12h, 7d
     #[argh(option, from_str_fn(since))]
     since: Option<SystemTime>,
@@ -49,7 +49,7 @@ pub struct Scrub {
 }
 
 impl Scrub {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         sys::run_when_idle();
         let data_dir = match self.data_dir {

@@ -23,7 +23,7 @@ use crate::terminal::say;
     name = "set-aside",
     example = "{command_name} --commit 0123abc"
 )]
-pub struct SetAside {
+pub(super) struct SetAside {
     /// the commit, as cis490 status shows it: 7 digits of it or more
     #[argh(option)]
     commit: CommitPrefix,
@@ -36,7 +36,7 @@ pub struct SetAside {
 }
 
 impl SetAside {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, self.root)?;
         side::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;

@@ -27,7 +27,7 @@ use crate::shipper::{self, Mode};
         "--once: everything left is held, or something was refused (1 takes precedence)"
     )
 )]
-pub struct Ship {
+pub(super) struct Ship {
     /// exit once nothing more can be sent now (0: the queue is empty)
     #[argh(switch)]
     once: bool,
@@ -40,7 +40,7 @@ pub struct Ship {
 }
 
 impl Ship {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         let mode = if self.once { Mode::Once } else { Mode::Forever };
         let config = Config::load(&self.config, self.root)?;

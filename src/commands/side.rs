@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 use crate::{config, events, owner, receiver, shipper};
 
-pub use crate::config::Owner;
+pub(super) use crate::config::Owner;
 
-pub enum Side {
+pub(super) enum Side {
     Receiver(Box<receiver::config::Config>),
     LabHost(Box<shipper::config::Config>),
 }
@@ -16,7 +16,7 @@ impl Side {
     /// The side of a configuration and its path; with no path, of the one in /etc/cis490.
     ///
     /// Errors: no configuration exists, two exist and none was named, or it has a mistake.
-    pub fn find(path: Option<PathBuf>) -> Result<(PathBuf, Side), Failure> {
+    pub(super) fn find(path: Option<PathBuf>) -> Result<(PathBuf, Side), Failure> {
         let path = match path {
             Some(path) => path,
             None => the_one_there()?,
@@ -32,7 +32,7 @@ impl Side {
 impl Side {
     /// Root becomes the owner of the folder that the configuration names; what root alone can read
     /// is read before.
-    pub fn enter(&self, config_path: &Path) -> Result<(), Failure> {
+    pub(super) fn enter(&self, config_path: &Path) -> Result<(), Failure> {
         let (folder, mut before) = match self {
             Side::Receiver(config) => (&config.data_dir, config.secret_files()),
             Side::LabHost(config) => (&config.root, config.secret_files()),
@@ -46,7 +46,7 @@ impl Side {
 /// Whose configuration a file is.
 ///
 /// Errors: it cannot be read, or is of neither side.
-pub fn owner_of(path: &Path) -> Result<Owner, Failure> {
+pub(super) fn owner_of(path: &Path) -> Result<Owner, Failure> {
     let text = config::read(
         path,
         "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
@@ -64,7 +64,7 @@ pub fn owner_of(path: &Path) -> Result<Owner, Failure> {
 }
 
 /// The configuration in /etc/cis490.
-pub fn the_one_there() -> Result<PathBuf, Failure> {
+pub(super) fn the_one_there() -> Result<PathBuf, Failure> {
     let of_receiver = PathBuf::from(receiver::config::DEFAULT_PATH);
     let of_lab_host = PathBuf::from(shipper::config::DEFAULT_PATH);
     match (is_there(&of_receiver)?, is_there(&of_lab_host)?) {
@@ -93,12 +93,12 @@ fn is_there(path: &Path) -> Result<bool, Failure> {
 
 /// Before a command touches the folder of its configuration: root becomes that folder's owner.
 /// `before` are files that root alone may be able to read.
-pub fn enter(folder: &Path, before: &[&Path]) -> Result<(), Failure> {
+pub(super) fn enter(folder: &Path, before: &[&Path]) -> Result<(), Failure> {
     owner::enter(folder, before).map(|_| ())
 }
 
 /// The same for a program that goes on running, which tells the log.
-pub fn enter_to_stay(folder: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn enter_to_stay(folder: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
     let secrets: Vec<&Path> = secrets.iter().map(PathBuf::as_path).collect();
     if let Some(became) = owner::enter(folder, &secrets)? {
         events::became_user(folder, became.uid, became.gid);
@@ -110,7 +110,7 @@ pub fn enter_to_stay(folder: &Path, secrets: &[PathBuf]) -> Result<(), Failure> 
 }
 
 /// A folder that a flag names: as a path that means the same whoever looks, wherever he stands.
-pub fn absolute(folder: PathBuf) -> PathBuf {
+pub(super) fn absolute(folder: PathBuf) -> PathBuf {
     // An error means an empty path or no working directory: the folder's first use says the rest.
     std::path::absolute(&folder).unwrap_or(folder)
 }

@@ -14,7 +14,7 @@ use crate::terminal::say;
 /// make a token for a lab host, and print where each half belongs
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "token", example = "cis490 token lab-7")]
-pub struct Token {
+pub(super) struct Token {
     /// the host's id: host_id in its shipper.toml
     #[argh(positional)]
     host: HostId,
@@ -24,7 +24,7 @@ pub struct Token {
 const TOKEN_BYTES: usize = 32;
 
 impl Token {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let token = random_hex().map_err(|error| {
             Failure::new(
                 format!("cannot read /dev/urandom: {error}"),

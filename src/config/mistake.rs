@@ -15,14 +15,14 @@ use crate::failure::Failure;
 use crate::human::{self, nearest};
 
 /// How a message of our own `Deserialize` functions begins: what the key accepts follows.
-pub const ACCEPTS: &str = "accepts ";
+pub(crate) const ACCEPTS: &str = "accepts ";
 
 const SHOWN_CHARS_MAX: usize = 120;
 /// A longer name of a key is more likely a secret that was pasted.
 const KEY_CHARS_MAX: usize = 40;
 
 /// The text is not TOML.
-pub fn of_syntax(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
+pub(crate) fn of_syntax(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
     Failure::new(
         format!(
             "{}: {}not valid TOML: {}",
@@ -35,7 +35,7 @@ pub fn of_syntax(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
 }
 
 /// The text is TOML, and not what the program reads.
-pub fn of_content(
+pub(crate) fn of_content(
     text: &str,
     path: &Path,
     table: &DeTable<'_>,
@@ -205,7 +205,7 @@ fn shown_value(value: &DeValue<'_>, source: &str) -> Option<String> {
 
 /// Whether a value of a known key that is no secret can be repeated: a quote that is missing makes
 /// one swallow the lines that follow, and a token with them.
-pub fn may_be_shown(value: &str) -> bool {
+pub(crate) fn may_be_shown(value: &str) -> bool {
     let swallowed = |word| value.contains(word) && value.contains('=');
     let is_odd = value.chars().any(char::is_control) || value.contains("\\n");
     let is_long = value.chars().count() > SHOWN_CHARS_MAX;

@@ -15,7 +15,7 @@ const ADDRESS: &str = "one IP address, such as \"10.8.0.11\"";
 /// A number of bytes: `8589934592` or `"8GiB"`, by [`human::parse_bytes`].
 ///
 /// Errors: it is neither.
-pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Size;
     impl Visitor<'_> for Size {
         type Value = u64;
@@ -38,20 +38,22 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
 /// As [`size`], for a key that may be left out.
 ///
 /// Errors: it is no size.
-pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(crate) fn optional_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
     size(deserializer).map(Some)
 }
 
 /// Where to listen, by [`parse_listen`].
 ///
 /// Errors: it is no address with a port.
-pub fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+pub(crate) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_listen(&text).ok_or_else(|| D::Error::custom(format!("{ACCEPTS}{LISTEN}")))
 }
 
 /// `ADDRESS:PORT`, or `:PORT` for every IPv4 address of this machine; else `None`.
-pub fn parse_listen(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
         Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
             let port = port.parse().ok()?;
@@ -64,14 +66,14 @@ pub fn parse_listen(text: &str) -> Option<SocketAddr> {
 /// As [`parse_listen`], for an option of the command line.
 ///
 /// Errors: what is allowed.
-pub fn listen_option(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn listen_option(text: &str) -> Result<SocketAddr, String> {
     parse_listen(text).ok_or_else(|| format!("{ACCEPTS}{}", LISTEN.replace('"', "")))
 }
 
 /// A whole number, for an option of the command line.
 ///
 /// Errors: what is allowed.
-pub fn count_option(text: &str) -> Result<usize, String> {
+pub(crate) fn count_option(text: &str) -> Result<usize, String> {
     let allowed = || format!("{ACCEPTS}a whole number, such as 20");
     text.parse().map_err(|_| allowed())
 }
@@ -79,7 +81,9 @@ pub fn count_option(text: &str) -> Result<usize, String> {
 /// The address of one lab host.
 ///
 /// Errors: it is none, or a network.
-pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+pub(crate) fn address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<IpAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if let Ok(address) = text.parse() {
         return Ok(Some(address));

@@ -29,7 +29,7 @@ struct Step {
 }
 
 /// Removes `path` and all below it.
-pub fn remove_all(path: &Path) -> io::Result<()> {
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     let mut options = File::options();
     options
         .read(true)

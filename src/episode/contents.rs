@@ -54,7 +54,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn new(meta: &Metadata) -> Tally {
+    pub(super) fn new(meta: &Metadata) -> Tally {
         let mut tally = Tally {
             hasher: Sha256::new(),
             entries: 0,
@@ -67,7 +67,7 @@ impl Tally {
 
     /// The next one of a [`Walk`]. Of directories only the name counts: their times change when a
     /// person looks into them with an editor.
-    pub fn add(&mut self, name: &[u8], metadata: &Metadata) {
+    pub(super) fn add(&mut self, name: &[u8], metadata: &Metadata) {
         let below_root = name.iter().position(|&byte| byte == b'/').unwrap_or(0);
         self.entries += 1;
         self.hasher.update(&name[below_root..]);
@@ -85,7 +85,7 @@ impl Tally {
         }
     }
 
-    pub fn contents(self) -> Contents {
+    pub(super) fn contents(self) -> Contents {
         Contents {
             digest: Sha256Digest::from_bytes(self.hasher.finalize().into()),
             entries: self.entries,

@@ -15,7 +15,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why there is no member to be had. Lines and columns are counted from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     /// The bytes are text of this encoding, which is not UTF-8.
     Encoding(&'static str),
     NotJson {
@@ -30,7 +30,7 @@ pub enum Fault {
 /// The value of the top-level member `name`, which must be plain ASCII; `None` if there is none.
 ///
 /// Errors: the bytes are no JSON object, or it has the member twice.
-pub fn member(json: &[u8], name: &str) -> Result<Option<Value>, Fault> {
+pub(super) fn member(json: &[u8], name: &str) -> Result<Option<Value>, Fault> {
     if let Some(encoding) = wide_encoding(json) {
         return Err(Fault::Encoding(encoding));
     }

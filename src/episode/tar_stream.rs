@@ -45,7 +45,7 @@ struct OpenFile {
 
 impl TarStream {
     /// `meta.json` of `root_name` comes first, then all that `walk` finds.
-    pub fn new(root_name: &str, meta: &MetaFile, walk: Walk) -> TarStream {
+    pub(super) fn new(root_name: &str, meta: &MetaFile, walk: Walk) -> TarStream {
         let name = format!("{root_name}/{}", super::META_NAME);
         let bytes = meta.json.len() as u64;
         let mut ready = entry_head(
@@ -69,12 +69,12 @@ impl TarStream {
     }
 
     /// Of all that was read, as [`super::contents`] would have it.
-    pub fn contents(self) -> Contents {
+    pub(super) fn contents(self) -> Contents {
         self.tally.contents()
     }
 
     /// As `Read::read`: 0 is the end of the tar.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unfit> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unfit> {
         if buffer.is_empty() {
             return Ok(0);
         }

@@ -36,7 +36,7 @@ pub(super) struct Episode {
 }
 
 impl Episode {
-    pub fn open(path: &Path) -> Result<Episode, Unfit> {
+    pub(super) fn open(path: &Path) -> Result<Episode, Unfit> {
         let mut options = File::options();
         options
             .read(true)
@@ -57,7 +57,7 @@ impl Episode {
     }
 
     /// What lies there under the name of the `meta.json`. It is not read.
-    pub fn look_at_meta(&self) -> Result<Metadata, Unfit> {
+    pub(super) fn look_at_meta(&self) -> Result<Metadata, Unfit> {
         look_at(&self.dir, OsStr::new(META_NAME), &self.path.join(META_NAME))
     }
 }
@@ -173,7 +173,7 @@ struct Level {
 
 impl Walk {
     /// `root_name` is the tarball's name of the episode, without `/`.
-    pub fn new(episode: &Episode, root_name: Vec<u8>) -> Result<Walk, Unfit> {
+    pub(super) fn new(episode: &Episode, root_name: Vec<u8>) -> Result<Walk, Unfit> {
         // Opened anew, since whoever lists a directory moves on in it.
         let here = sys::open_at(&episode.dir, OsStr::new("."), Open::Directory)
             .map_err(|error| Unfit::io("open", &episode.path, error))?;
@@ -185,7 +185,7 @@ impl Walk {
     }
 
     /// Opens the file that was found last.
-    pub fn open(&self, found: &Found) -> Result<(File, Metadata), Unfit> {
+    pub(super) fn open(&self, found: &Found) -> Result<(File, Metadata), Unfit> {
         let name = found.path.file_name().unwrap_or_default();
         open_regular(&self.here, name, &found.path)
     }

@@ -35,7 +35,7 @@ const SERVER_CRATE: &str = "may_minihttp";
 
 /// From here on log lines and panics are told on stderr. The crates below us are heard only when
 /// they warn, and the server crate not at all: it reports every peer that hangs up as an error.
-pub fn start() {
+pub(crate) fn start() {
     let levels = SimpleLogger::new()
         .with_level(LevelFilter::Warn)
         .with_module_level(OURS, LevelFilter::Info)
@@ -48,7 +48,7 @@ pub fn start() {
 }
 
 /// Whether stderr is journald's, as it tells the programs it starts by device and inode.
-pub fn is_journal() -> bool {
+pub(crate) fn is_journal() -> bool {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     *IS_JOURNAL.get_or_init(|| {
         let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();

@@ -8,7 +8,7 @@ use log::Level;
 
 /// One kind of log line.
 #[derive(Clone, Copy, Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// As in `event=NAME`.
     pub name: &'static str,
     pub level: Level,
@@ -19,10 +19,10 @@ pub struct Event {
 }
 
 /// What to do about most lines.
-pub const NOTHING: &str = "Nothing.";
+pub(crate) const NOTHING: &str = "Nothing.";
 
 /// Events that belong together.
-pub struct Chapter {
+pub(crate) struct Chapter {
     pub title: &'static str,
     pub events: &'static [Event],
 }
@@ -50,7 +50,7 @@ macro_rules! manual {
 
         /// Every event there is.
         // Not made of the constants above, so that the compiler reports those that are never used.
-        pub const CHAPTERS: &[Chapter] = &[$(Chapter {
+        pub(crate) const CHAPTERS: &[Chapter] = &[$(Chapter {
             title: $title,
             events: &[$(entry!($level $name $meaning $to_do)),*],
         }),*];
@@ -359,12 +359,12 @@ manual! {
 }
 
 /// The event of that name.
-pub fn find(name: &str) -> Option<&'static Event> {
+pub(crate) fn find(name: &str) -> Option<&'static Event> {
     all().find(|event| event.name == name)
 }
 
 /// Every event, in the order of the manual.
-pub fn all() -> impl Iterator<Item = &'static Event> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Event> {
     CHAPTERS.iter().flat_map(|chapter| chapter.events)
 }
 

@@ -26,7 +26,7 @@ const PEERS_MAX: usize = 1024;
 
 /// Whom lines are counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
+pub(crate) enum Peer {
     V4(IpAddr),
     /// The first of the 2^64 addresses.
     V6Net(Ipv6Addr),
@@ -58,14 +58,14 @@ impl fmt::Display for Peer {
 
 /// Lines of one event that one peer's doing would have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     pub event: &'static str,
     pub peer: Peer,
     pub count: u64,
 }
 
 /// Whether a line of this event may be written now that `peer` has caused. If so, [`charge`] it.
-pub fn admits(event: &'static str, peer: IpAddr) -> bool {
+pub(crate) fn admits(event: &'static str, peer: IpAddr) -> bool {
     let now = now();
     let mut pace = the_pace();
     let admits = pace.admits(event, peer, now);
@@ -79,12 +79,12 @@ pub fn admits(event: &'static str, peer: IpAddr) -> bool {
 }
 
 /// A line of so many bytes was written.
-pub fn charge(bytes: usize) {
+pub(crate) fn charge(bytes: usize) {
     the_pace().bytes.take_even_if_empty(bytes as u64);
 }
 
 /// What was left out and not reported yet, for the last lines of a process.
-pub fn left_out() -> Vec<LeftOut> {
+pub(crate) fn left_out() -> Vec<LeftOut> {
     the_pace().report()
 }
 

@@ -21,7 +21,7 @@ struct Holder {
 
 /// The words for [`super::NoLock::Taken`]: a command cannot work in `folder`, since another process
 /// holds its `lock`.
-pub fn refused(folder: &Path, lock: &Path) -> Failure {
+pub(crate) fn refused(folder: &Path, lock: &Path) -> Failure {
     // The file may have been removed, or exchanged, since the holder locked it.
     let found = holder(lock).or_else(|| holder(folder));
     let folder = folder.display();

@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::OnceLock;
 
 /// A line of /etc/passwd. A user of a directory service has none here.
-pub struct Account {
+pub(super) struct Account {
     pub name: String,
     pub gid: u32,
 }
 
 impl Account {
-    pub fn of(uid: u32) -> Option<Account> {
+    pub(super) fn of(uid: u32) -> Option<Account> {
         let text = fs::read_to_string("/etc/passwd").ok()?;
         text.lines().find_map(|line| Account::parse(line, uid))
     }
@@ -24,7 +24,7 @@ impl Account {
     }
 
     /// The groups that he is in besides his own: a recorder's, say.
-    pub fn more_groups(&self) -> Vec<u32> {
+    pub(super) fn more_groups(&self) -> Vec<u32> {
         let text = fs::read_to_string("/etc/group").unwrap_or_default();
         groups_of(&text, &self.name)
     }
@@ -43,12 +43,12 @@ fn groups_of(text: &str, name: &str) -> Vec<u32> {
 
 /// A user's own group; without an account here, the one of his number. Never a folder's group: a folder
 /// of his that root made may have root's.
-pub fn group_of(uid: u32) -> u32 {
+pub(crate) fn group_of(uid: u32) -> u32 {
     Account::of(uid).map_or(uid, |account| account.gid)
 }
 
 /// `cis490 (991)`, or the number alone.
-pub fn name_of(uid: u32) -> String {
+pub(crate) fn name_of(uid: u32) -> String {
     match Account::of(uid) {
         Some(account) => format!("{} ({uid})", account.name),
         None => uid.to_string(),
@@ -56,7 +56,7 @@ pub fn name_of(uid: u32) -> String {
 }
 
 /// Whether a file's owner is root, or nobody of this namespace.
-pub fn is_root(id: u32) -> bool {
+pub(super) fn is_root(id: u32) -> bool {
     static STAND_IN: OnceLock<Option<u32>> = OnceLock::new();
     let stand_in = STAND_IN.get_or_init(|| {
         let all_are_here =

@@ -13,7 +13,7 @@ use crate::sync::lock;
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// A file that was read by root, for the user whom root has become.
-pub struct Kept {
+pub(super) struct Kept {
     path: PathBuf,
     bytes: Vec<u8>,
     /// When it was used, or that was last told.
@@ -23,7 +23,7 @@ pub struct Kept {
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 impl Kept {
-    pub fn read(files: &[&Path]) {
+    pub(super) fn read(files: &[&Path]) {
         let mut kept = lock(&KEPT);
         for file in files {
             // A file that cannot be read is reported where it is needed.
@@ -40,12 +40,12 @@ impl Kept {
 
 /// A configuration's bytes: the file's; or, if root read it before it became a user who may not,
 /// what root read.
-pub fn read_kept(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_kept(path: &Path) -> io::Result<Vec<u8>> {
     read_or(path, |_| ())
 }
 
 /// The same of a secret: that a new one is not read is told when it is asked for again.
-pub fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     read_or(path, |kept| {
         let is_told = |at: &Instant| at.elapsed() < TELL_AGAIN;
         if kept.used_at.as_ref().is_some_and(is_told) {

@@ -17,14 +17,14 @@ const OTHERS_WRITE: u32 = 0o002;
 
 /// Whose a folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     Root,
     User { uid: u32 },
 }
 
 /// Why nobody can say whose a folder is.
 #[derive(Debug)]
-pub enum Unsafe {
+pub(crate) enum Unsafe {
     /// A part of the path cannot be looked at.
     Io { path: PathBuf, error: io::Error },
     /// Somebody else may put another folder in its place, or root's own is open to others.
@@ -32,7 +32,7 @@ pub enum Unsafe {
 }
 
 impl Unsafe {
-    pub fn io(path: &Path, error: io::Error) -> Unsafe {
+    pub(crate) fn io(path: &Path, error: io::Error) -> Unsafe {
         Unsafe::Io {
             path: path.to_owned(),
             error,
@@ -43,7 +43,7 @@ impl Unsafe {
 /// Whose `folder` is, as root must ask before it enters.
 ///
 /// Errors: it is not there; or others than root and its owner could exchange a part of its path.
-pub fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
+pub(crate) fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
     let walked = Walk::along(folder)?;
     let owner = walked.found.owner();
     walked.check(owner)?;
@@ -57,7 +57,7 @@ pub fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
 /// there, a link to nowhere and the folder that holds the link among them.
 ///
 /// Errors: as [`owner_of`], but for a folder that is not there.
-pub fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
+pub(crate) fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
     let mut walked = Walk::as_far_as_it_leads(folder)?;
     if walked.missing.is_none() {
         return owner_of(folder);
@@ -80,7 +80,7 @@ pub fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
 
 /// That nobody but root can put another folder in the place of `folder`, or of the nearest part of
 /// its path that is there. What lies above `top`, the folder of a machine's image, is not asked.
-pub fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
+pub(crate) fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
     let is_there = |part: &&Path| part.symlink_metadata().is_ok();
     let nearest = folder.ancestors().find(is_there).unwrap_or(folder);
     let mut walked = Walk::along(nearest)?;
@@ -96,7 +96,7 @@ pub fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
 
 /// Somebody who could exchange a part of a path: owner, group and mode of one folder on the way.
 #[derive(Clone)]
-pub struct Part {
+pub(super) struct Part {
     path: PathBuf,
     uid: u32,
     gid: u32,
@@ -108,7 +108,7 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn of(path: &Path, metadata: &Metadata) -> Part {
+    pub(super) fn of(path: &Path, metadata: &Metadata) -> Part {
         Part {
             path: path.to_owned(),
             uid: metadata.uid(),
@@ -119,14 +119,14 @@ impl Part {
         }
     }
 
-    pub fn owner(&self) -> Owner {
+    pub(super) fn owner(&self) -> Owner {
         if is_root(self.uid) {
             return Owner::Root;
         }
         Owner::User { uid: self.uid }
     }
 
-    pub fn is_sticky(&self) -> bool {
+    pub(super) fn is_sticky(&self) -> bool {
         self.mode & STICKY != 0
     }
 
@@ -147,7 +147,7 @@ impl Part {
     }
 
     /// Whether others than its owner may make and remove names in it.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         let by_group = self.mode & GROUP_WRITES != 0 && (self.has_list || !is_root(self.gid));
         by_group || self.mode & OTHERS_WRITE != 0
     }
@@ -165,7 +165,7 @@ fn has_list(folder: &Path) -> bool {
 }
 
 /// A path, followed part by part as the kernel does.
-pub struct Walk {
+pub(super) struct Walk {
     parts: Vec<Part>,
     /// The end of the path, or of that of it which is there.
     pub found: Part,
@@ -175,7 +175,7 @@ pub struct Walk {
 
 impl Walk {
     /// Errors: a part of the path is not there, or cannot be looked at.
-    pub fn along(path: &Path) -> Result<Walk, Unsafe> {
+    pub(super) fn along(path: &Path) -> Result<Walk, Unsafe> {
         let mut walked = Walk::as_far_as_it_leads(path)?;
         match walked.missing.take() {
             Some((path, error)) => Err(Unsafe::Io { path, error }),
@@ -237,7 +237,7 @@ impl Walk {
     }
 
     /// An error if anybody but root and `owner` could exchange a part.
-    pub fn check(&self, owner: Owner) -> Result<(), Unsafe> {
+    pub(super) fn check(&self, owner: Owner) -> Result<(), Unsafe> {
         let may =
             |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own } if own == uid);
         for part in &self.parts {
@@ -282,7 +282,7 @@ fn names_of(path: &Path) -> Vec<OsString> {
     names
 }
 
-pub fn open_to_others(part: &Part) -> Unsafe {
+pub(super) fn open_to_others(part: &Part) -> Unsafe {
     let path = part.path.display();
     let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
         ("everybody on this machine".to_owned(), "go-w")

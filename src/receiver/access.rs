@@ -12,22 +12,22 @@ use super::config::HostRule;
 use super::refusal::{NotYours, Refusal};
 use crate::names::{HostId, Sha256Digest};
 
-pub struct Access {
+pub(crate) struct Access {
     rules: Vec<HostRule>,
 }
 
 impl Access {
-    pub fn new(rules: Vec<HostRule>) -> Access {
+    pub(crate) fn new(rules: Vec<HostRule>) -> Access {
         Access { rules }
     }
 
     /// Whether anybody who reaches the port may upload.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.rules.is_empty()
     }
 
     /// Whether `peer` may upload as `host` with this `Authorization` header.
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         host: &HostId,
         peer: IpAddr,
@@ -72,7 +72,7 @@ impl Access {
 }
 
 /// What `token_sha256` holds of a token.
-pub fn token_digest(token: &[u8]) -> Sha256Digest {
+pub(crate) fn token_digest(token: &[u8]) -> Sha256Digest {
     Sha256Digest::from_bytes(Sha256::digest(token).into())
 }
 

@@ -10,10 +10,10 @@ use crate::durable;
 use crate::file_identity::{FileIdentity, is_absent};
 
 /// The name of the file that marks the folder as a store, with its format version.
-pub const MARKER: &str = "cis490-store";
+pub(super) const MARKER: &str = "cis490-store";
 
 #[derive(Clone, Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     marker: Option<FileIdentity>,
     /// Kept open, so that no other file gets its number.
@@ -24,7 +24,7 @@ impl DataDir {
     /// A folder without a marker stays a folder without one.
     ///
     /// Errors: the marker cannot be opened.
-    pub fn open(path: &Path) -> io::Result<DataDir> {
+    pub(crate) fn open(path: &Path) -> io::Result<DataDir> {
         let held = match durable::open_regular(&path.join(MARKER)) {
             Err(error) if is_absent(&error) => None,
             opened => Some(Arc::new(opened?)),
@@ -37,17 +37,13 @@ impl DataDir {
         })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What the marker was when the folder was opened; `None` if it had none.
-    pub fn marker(&self) -> Option<FileIdentity> {
+    pub(crate) fn marker(&self) -> Option<FileIdentity> {
         self.marker
     }
 
     /// Errors: another folder is there now, or none.
-    pub fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         if FileIdentity::at(&self.path.join(MARKER))? == self.marker {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::human::counted;
 use crate::wire::{self, Problem};
 
 /// All lines, in the order in which a person would fix them.
-pub fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
+pub(crate) fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(store(config, config_path));
     findings.push(port(config));

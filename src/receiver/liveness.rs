@@ -34,7 +34,7 @@ const CONNECTIONS: &str = "connections";
 /// Starts to prove it, if systemd waits for that.
 ///
 /// Errors: the system gave no thread.
-pub fn start(server: Server, shutdown: &ShutdownHandle) -> Result<(), Failure> {
+pub(super) fn start(server: Server, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     let Some(interval) = service::beat_interval() else {
         return Ok(());
     };

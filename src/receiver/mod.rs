@@ -3,19 +3,19 @@
 //! Three rooms that see each other only through the types of this file: `http` (who asks and what
 //! they are told), `version_gate` (which commits get in), `store` (what is on the disk).
 
-pub mod access;
+pub(crate) mod access;
 pub mod config;
 pub mod critical_thread;
 mod data_dir;
-pub mod doctor;
+pub(crate) mod doctor;
 mod http;
 mod liveness;
-pub mod refusal;
-pub mod refusals;
-pub mod refused_upload;
-pub mod stats;
-pub mod store;
-pub mod survey;
+pub(crate) mod refusal;
+pub(crate) mod refusals;
+pub(crate) mod refused_upload;
+pub(crate) mod stats;
+pub(crate) mod store;
+pub(crate) mod survey;
 pub mod version_gate;
 
 #[cfg(any(test, fuzzing))]

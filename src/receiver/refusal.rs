@@ -24,7 +24,7 @@ pub struct GateFacts {
 
 /// What kept a host from its own name.
 #[derive(Clone, Copy, Debug)]
-pub enum NotYours {
+pub(crate) enum NotYours {
     /// No [[host]] table has this name.
     Unknown,
     Address {
@@ -55,7 +55,7 @@ impl NotYours {
 }
 
 #[derive(Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// A commit header that is missing or malformed: made by code older than the header, or by hand.
     BadCommit {
         why: String,
@@ -135,7 +135,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// As a log line names it.
-    pub fn as_event(&self) -> Refused<'static> {
+    pub(crate) fn as_event(&self) -> Refused<'static> {
         Refused {
             status: self.status(),
             reason: self.name(),
@@ -187,22 +187,22 @@ impl Refusal {
         self.kind().entry()
     }
 
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.entry().status
     }
 
     /// The `<name>` of `urn:cis490:problem:<name>`, and of the log.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.entry().name
     }
 
     /// When to come again, for what passes by itself.
-    pub fn retry_after_s(&self) -> Option<u32> {
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
         self.entry().retry_after_s
     }
 
     /// The body of the answer.
-    pub fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         let mut problem = Problem {
             kind: format!("{}{}", wire::PROBLEM_KIND, self.name()),
             title: self.entry().title.to_owned(),

@@ -31,7 +31,7 @@ use crate::{durable, events};
 const FILE: &str = "refusals.jsonl";
 const FILE_BEFORE: &str = "refusals.1.jsonl";
 /// Each of the two files has at most this.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What waits for the thread at most. A line is under 1 KiB.
 const WAITING_MAX: usize = 256;
@@ -42,7 +42,7 @@ const LINES_MAX: u32 = 600;
 const PERIOD: Duration = Duration::from_secs(600);
 
 /// How an upload ended that left no new row.
-pub enum Ending {
+pub(crate) enum Ending {
     /// After `bytes` of its body.
     Refused {
         refused: RefusedUpload,
@@ -55,26 +55,26 @@ pub enum Ending {
 }
 
 /// The coroutines' end: telling never blocks.
-pub struct Teller {
+pub(crate) struct Teller {
     endings: SyncSender<Ending>,
     untold: AtomicU64,
 }
 
 impl Teller {
-    pub fn tell(&self, ending: Ending) {
+    pub(crate) fn tell(&self, ending: Ending) {
         if self.endings.try_send(ending).is_err() {
             self.untold.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Endings that the thread had no room for. They are missing in the figures of hosts.
-    pub fn untold(&self) -> u64 {
+    pub(crate) fn untold(&self) -> u64 {
         self.untold.load(Ordering::Relaxed)
     }
 }
 
 /// Starts the thread that writes the file in `data_dir` and enters what it hears into `stats`.
-pub fn start(
+pub(crate) fn start(
     data_dir: &Path,
     stats: Arc<Stats>,
     shutdown: &ShutdownHandle,
@@ -103,7 +103,7 @@ pub fn start(
 /// The refusals that are kept in `data_dir`, oldest first, also beside a running receiver.
 ///
 /// Errors: a file is there and cannot be read. A line that is none of ours is skipped.
-pub fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
+pub(crate) fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
     let mut text = Vec::new();
     for file in open_both(data_dir)?.into_iter().flatten() {
         // Twice what we write: a bound is a bound, whoever made the file.
@@ -118,7 +118,7 @@ pub fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
 
 /// The largest number that a refusal in `data_dir` says a row had, for a store that has lost its own
 /// count; 0 if there is none. One that no row can have is passed over.
-pub fn seq_seen(data_dir: &Path) -> u64 {
+pub(crate) fn seq_seen(data_dir: &Path) -> u64 {
     // What cannot be read is said by the thread that reads it again.
     let kept = read(data_dir).unwrap_or_default();
     let seen = kept.iter().map(|one| one.after_seq);

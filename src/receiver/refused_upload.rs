@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::names::{CommitHash, EpisodeId, HostId};
 
 /// What is told of a text that came from outside.
-pub const TEXT_CHARS_MAX: usize = 300;
+pub(crate) const TEXT_CHARS_MAX: usize = 300;
 
 /// One refused upload: a line of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RefusedUpload {
+pub(crate) struct RefusedUpload {
     /// RFC 3339, UTC, by a clock that may be wrong.
     pub at: String,
     /// The `seq` of the newest receipt at that moment: what orders refusals among uploads.
@@ -42,7 +42,7 @@ fn is_zero(count: &u64) -> bool {
 
 impl RefusedUpload {
     /// As much of a text from outside as is kept.
-    pub fn shortened(text: &str) -> String {
+    pub(crate) fn shortened(text: &str) -> String {
         text.chars().take(TEXT_CHARS_MAX).collect()
     }
 }

@@ -24,11 +24,11 @@ use crate::sync::lock;
 use crate::wire::Receipt;
 
 /// Names that are not configured and still have figures of their own.
-pub const HOSTS_MAX: usize = 256;
+pub(crate) const HOSTS_MAX: usize = 256;
 /// Names that were only ever refused, of which the last refusal is kept.
-pub const UNKNOWN_HOSTS_MAX: usize = 32;
+pub(crate) const UNKNOWN_HOSTS_MAX: usize = 32;
 /// The newest uploads and refusals that are kept.
-pub const NEWEST_MAX: usize = 10;
+pub(crate) const NEWEST_MAX: usize = 10;
 /// Hours of which the uploads are kept. Far more than are shown: a clock that jumps makes hours too.
 const HOURS_MAX: usize = 1024;
 
@@ -36,7 +36,7 @@ const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;
 
 /// The figures, shared by those who make them and those who show them.
-pub struct Stats {
+pub(crate) struct Stats {
     books: Mutex<StatsTables>,
     /// [`StatsTables::last_seq`], for coroutines.
     last_seq: AtomicU64,
@@ -44,13 +44,13 @@ pub struct Stats {
 
 /// Episodes and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     pub episodes: u64,
     pub bytes: u64,
 }
 
 impl Totals {
-    pub fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.episodes += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -67,7 +67,7 @@ impl std::iter::Sum for Totals {
 
 /// The last upload of a host.
 #[derive(Clone, Copy, Debug)]
-pub struct Last {
+pub(crate) struct Last {
     pub seq: u64,
     /// Seconds since 1970, as the clock said; `None` where the row does not tell.
     pub at_s: Option<u64>,
@@ -76,7 +76,7 @@ pub struct Last {
 
 /// What one host has brought.
 #[derive(Clone, Debug, Default)]
-pub struct HostStats {
+pub(crate) struct HostStats {
     pub all: Totals,
     pub last: Option<Last>,
     /// The last refusal that was heard of, from this run or an earlier one.
@@ -90,7 +90,7 @@ pub struct HostStats {
 
 impl HostStats {
     /// Of a host that has stored nothing, and may have been refused.
-    pub fn of_unknown_host(refused: Option<Arc<RefusedUpload>>) -> HostStats {
+    pub(crate) fn of_unknown_host(refused: Option<Arc<RefusedUpload>>) -> HostStats {
         HostStats {
             refused,
             ..HostStats::default()
@@ -98,12 +98,12 @@ impl HostStats {
     }
 
     /// Of the UTC day that `now_s` lies in.
-    pub fn today(&self, now_s: u64) -> Totals {
+    pub(crate) fn today(&self, now_s: u64) -> Totals {
         self.days.of(now_s / DAY_S)
     }
 
     /// The last refusal, if no upload was stored after it.
-    pub fn open_refusal(&self) -> Option<&RefusedUpload> {
+    pub(crate) fn open_refusal(&self) -> Option<&RefusedUpload> {
         let last_seq = self.last.map_or(0, |last| last.seq);
         let refused = self.refused.as_deref();
         refused.filter(|refused| last_seq <= refused.after_seq)
@@ -129,7 +129,7 @@ impl HostStats {
 }
 
 /// Whether a row is its host's last now, by the times of both: see this module's third rule.
-pub fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bool {
+pub(crate) fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bool {
     at_s >= last_at_s || last_at_s.is_some_and(|last_at_s| now_s < last_at_s)
 }
 
@@ -164,7 +164,7 @@ impl Days {
 
 /// All figures, as they are at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct StatsTables {
+pub(crate) struct StatsTables {
     pub hosts: HashMap<HostId, HostStats>,
     /// Those of all names beyond [`HOSTS_MAX`], as one.
     pub others: HostStats,
@@ -192,12 +192,12 @@ impl StatsTables {
     }
 
     /// What was stored in the hour that begins at `hour * 3600` seconds since 1970.
-    pub fn hour(&self, hour: u64) -> Totals {
+    pub(crate) fn hour(&self, hour: u64) -> Totals {
         self.hours.get(&hour).copied().unwrap_or_default()
     }
 
     /// Enters a row of the index. `now_s` only tells a future from a past.
-    pub fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
+    pub(crate) fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
         let bytes = row.bytes.unwrap_or(0);
         self.all.add(bytes);
@@ -221,7 +221,7 @@ impl StatsTables {
     }
 
     /// Enters a refusal of an earlier run or of this one.
-    pub fn recall(&mut self, refused: Arc<RefusedUpload>) {
+    pub(crate) fn recall(&mut self, refused: Arc<RefusedUpload>) {
         match &refused.host {
             Some(host) => match self.hosts.get_mut(host) {
                 Some(stats) => stats.refused = Some(Arc::clone(&refused)),
@@ -260,7 +260,7 @@ fn push<T>(queue: &mut VecDeque<T>, newest: T, length_max: usize) {
 
 impl Stats {
     /// Of an empty index. Hosts that are configured are there from the beginning.
-    pub fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
+    pub(crate) fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
         Arc::new(Stats {
             books: Mutex::new(StatsTables::new(configured)),
             last_seq: AtomicU64::new(0),
@@ -268,7 +268,7 @@ impl Stats {
     }
 
     /// For the one pass over the index at start.
-    pub fn fill<T>(&self, pass: impl FnOnce(&mut StatsTables) -> T) -> T {
+    pub(crate) fn fill<T>(&self, pass: impl FnOnce(&mut StatsTables) -> T) -> T {
         let mut books = self.open();
         let done = pass(&mut books);
         self.last_seq.store(books.last_seq, Ordering::Release);
@@ -280,7 +280,7 @@ impl Stats {
     }
 
     /// These rows were added to the index, and are on the disk.
-    pub fn stored(&self, rows: impl Iterator<Item = Receipt>) {
+    pub(crate) fn stored(&self, rows: impl Iterator<Item = Receipt>) {
         let now_s = clock::unix_seconds(SystemTime::now());
         self.fill(|books| {
             for row in rows {
@@ -291,23 +291,23 @@ impl Stats {
     }
 
     /// The largest `seq` of a row that is on the disk. An atomic load.
-    pub fn last_seq(&self) -> u64 {
+    pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
     }
 
     /// An upload was answered with an earlier receipt, after `bytes` of its body.
-    pub fn stored_already(&self, host: &HostId, bytes: u64) {
+    pub(crate) fn stored_already(&self, host: &HostId, bytes: u64) {
         self.open().of(Some(host)).stored_already.add(bytes);
     }
 
     /// An upload was refused after `bytes` of its body.
-    pub fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
+    pub(crate) fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
         let mut books = self.open();
         books.of(refused.host.as_ref()).refused_uploads.add(bytes);
         books.recall(Arc::clone(refused));
     }
 
-    pub fn look(&self) -> StatsTables {
+    pub(crate) fn look(&self) -> StatsTables {
         self.open().clone()
     }
 }

@@ -28,7 +28,7 @@ const REFUSAL_COUNTS_S: u64 = 30 * 86_400;
 
 /// Members are added, never renamed or removed: programs read them.
 #[derive(Debug, Serialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     pub side: &'static str,
     /// Whether a receiver works on it now; null if that cannot be seen.
     pub running: Option<bool>,
@@ -55,13 +55,13 @@ pub struct Survey {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Health {
+pub(crate) struct Health {
     pub takes_uploads: bool,
     pub detail: String,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Gate {
+pub(crate) struct Gate {
     pub enabled: bool,
     pub loaded: bool,
     pub source: Option<String>,
@@ -74,7 +74,7 @@ pub struct Gate {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// Bytes.
     pub free: u64,
     /// Bytes that must stay free.
@@ -82,7 +82,7 @@ pub struct Disk {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Host {
+pub(crate) struct Host {
     pub host: HostId,
     pub episodes: u64,
     pub bytes: u64,
@@ -100,7 +100,7 @@ pub struct Host {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// RFC 3339.
     pub at: String,
     pub seconds: Option<u64>,
@@ -137,20 +137,20 @@ impl Refused {
 impl Host {
     /// Whether its newest attempt was refused for its commit, which then says more than the last
     /// commit that was stored.
-    pub fn is_refused_for_its_commit(&self) -> bool {
+    pub(crate) fn is_refused_for_its_commit(&self) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| is_about_the_commit(&refused.reason))
     }
 
     /// Seconds since it was last heard of, by an upload that was stored or refused.
-    pub fn unheard_seconds(&self) -> Option<u64> {
+    pub(crate) fn unheard_seconds(&self) -> Option<u64> {
         let refused_s = self.refused.as_ref().and_then(|refused| refused.seconds);
         [self.silent_seconds, refused_s].into_iter().flatten().min()
     }
 }
 
 #[derive(Debug, Serialize)]
-pub struct Scrub {
+pub(crate) struct Scrub {
     pub begun_at: String,
     pub done_at: Option<String>,
     pub episodes: u64,
@@ -161,7 +161,7 @@ pub struct Scrub {
 /// Looks at the store of a configuration.
 ///
 /// Errors: the folder is no store, or cannot be read by this user.
-pub fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
+pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
     store_dir::look(&config.data_dir, config_path)?;
     let running = store_dir::is_in_use(&config.data_dir);
     let gate = running
@@ -253,13 +253,13 @@ fn health(config: &Config) -> Health {
 
 /// What the receiver of this configuration says of its gate; `None` if it does not run, or is too
 /// old to say.
-pub fn gate(config: &Config) -> Option<GateState> {
+pub(crate) fn gate(config: &Config) -> Option<GateState> {
     let answer = ask(config, wire::GATE_PATH).ok()?;
     serde_json::from_str(&answer.body).ok()
 }
 
 /// Asks the receiver of this configuration.
-pub fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
+pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
     let ip = match config.listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -391,7 +391,7 @@ impl Tally {
 impl Survey {
     /// Hosts whose newest commit is no longer in the window. None while the gate cannot look: what
     /// they have now may be newer than what it knows.
-    pub fn out_of_date(&self) -> Vec<&HostId> {
+    pub(crate) fn out_of_date(&self) -> Vec<&HostId> {
         match self.is_failing() {
             true => Vec::new(),
             false => self.outside(),
@@ -399,7 +399,7 @@ impl Survey {
     }
 
     /// Hosts whose newest commit is not in the window that a gate knows which cannot look.
-    pub fn not_known(&self) -> Vec<&HostId> {
+    pub(crate) fn not_known(&self) -> Vec<&HostId> {
         match self.is_failing() {
             true => self.outside(),
             false => Vec::new(),

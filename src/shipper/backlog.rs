@@ -19,7 +19,7 @@ use crate::names::{CommitHash, EpisodeId};
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// One finished episode that has not left yet.
-pub struct Entry {
+pub(super) struct Entry {
     pub identity: Identity,
     /// Of its files, unpacked.
     pub bytes: u64,
@@ -37,7 +37,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(identity: Identity, bytes: u64, first_seen: Instant) -> Entry {
+    pub(super) fn new(identity: Identity, bytes: u64, first_seen: Instant) -> Entry {
         Entry {
             identity,
             bytes,
@@ -50,24 +50,27 @@ impl Entry {
         }
     }
 
-    pub fn commit(&self) -> Option<CommitHash> {
+    pub(super) fn commit(&self) -> Option<CommitHash> {
         self.meta.map(|meta| meta.commit)
     }
 
     /// The size of the tarball; before it is packed, the size of the files.
-    pub fn bytes_to_send(&self) -> u64 {
+    pub(super) fn bytes_to_send(&self) -> u64 {
         self.seal.map_or(self.bytes, |seal| seal.bytes)
     }
 }
 
 #[derive(Default)]
-pub struct Backlog {
+pub(super) struct Backlog {
     entries: BTreeMap<EpisodeId, Entry>,
 }
 
 impl Backlog {
     /// Forgets the episodes that are gone or were replaced. Returns the new ones.
-    pub fn fold_in(&mut self, finished: Vec<(EpisodeId, Identity)>) -> Vec<(EpisodeId, Identity)> {
+    pub(super) fn fold_in(
+        &mut self,
+        finished: Vec<(EpisodeId, Identity)>,
+    ) -> Vec<(EpisodeId, Identity)> {
         let there: BTreeMap<EpisodeId, Identity> = finished.into_iter().collect();
         self.entries
             .retain(|id, entry| there.get(id) == Some(&entry.identity));
@@ -77,43 +80,47 @@ impl Backlog {
             .collect()
     }
 
-    pub fn insert(&mut self, id: EpisodeId, entry: Entry) {
+    pub(super) fn insert(&mut self, id: EpisodeId, entry: Entry) {
         self.entries.insert(id, entry);
     }
 
-    pub fn remove(&mut self, id: &EpisodeId) {
+    pub(super) fn remove(&mut self, id: &EpisodeId) {
         self.entries.remove(id);
     }
 
-    pub fn get_mut(&mut self, id: &EpisodeId) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, id: &EpisodeId) -> Option<&mut Entry> {
         self.entries.get_mut(id)
     }
 
-    pub fn get(&self, id: &EpisodeId) -> Option<&Entry> {
+    pub(super) fn get(&self, id: &EpisodeId) -> Option<&Entry> {
         self.entries.get(id)
     }
 
-    pub fn entries(&self) -> impl Iterator<Item = (&EpisodeId, &Entry)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&EpisodeId, &Entry)> {
         self.entries.iter()
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub fn commits(&self) -> BTreeSet<CommitHash> {
+    pub(super) fn commits(&self) -> BTreeSet<CommitHash> {
         self.entries.values().filter_map(Entry::commit).collect()
     }
 
     /// Makes every episode due now.
-    pub fn retry_now(&mut self) {
+    pub(super) fn retry_now(&mut self) {
         for entry in self.entries.values_mut() {
             entry.backoff.retry_now();
         }
     }
 
     /// The episode to move now, of those that may.
-    pub fn next(&self, now: Instant, may_move: impl Fn(&Entry) -> bool) -> Option<EpisodeId> {
+    pub(super) fn next(
+        &self,
+        now: Instant,
+        may_move: impl Fn(&Entry) -> bool,
+    ) -> Option<EpisodeId> {
         self.entries
             .iter()
             .filter(|(_, entry)| entry.backoff.is_due(now) && may_move(entry))
@@ -122,7 +129,7 @@ impl Backlog {
     }
 
     /// When the first of the deferred ones is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.entries
             .values()
             .filter_map(|entry| entry.backoff.not_before())
@@ -132,13 +139,13 @@ impl Backlog {
 
 /// Ordered as the episodes are sent.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub enum Turn {
+pub(super) enum Turn {
     Waited(Instant),
     Small(u64),
 }
 
 impl Entry {
-    pub fn turn(&self, now: Instant) -> Turn {
+    pub(super) fn turn(&self, now: Instant) -> Turn {
         if now.saturating_duration_since(self.first_seen) >= PATIENCE {
             return Turn::Waited(self.first_seen);
         }

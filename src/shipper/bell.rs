@@ -18,7 +18,7 @@ use crate::sys::{self, Signal};
 const GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Default)]
-pub struct Bell {
+pub(super) struct Bell {
     pub stop: Stop,
     shared: Arc<Shared>,
 }
@@ -33,7 +33,7 @@ struct Shared {
 impl Bell {
     /// Starts the thread that turns signals into rings. `status` is the exit status of a process
     /// that has to be ended in the middle.
-    pub fn listen(&self, status: i32) -> Result<(), Failure> {
+    pub(super) fn listen(&self, status: i32) -> Result<(), Failure> {
         let bell = self.clone();
         let listener = move || loop {
             match sys::wait_signal() {
@@ -69,7 +69,7 @@ impl Bell {
     }
 
     /// Sleeps until then, or until something rings. Wakes meanwhile to say that it sleeps.
-    pub fn wait_until(&self, deadline: Instant) {
+    pub(super) fn wait_until(&self, deadline: Instant) {
         let mut reload = self.reload();
         while !*reload && !self.stop.is_set() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -84,7 +84,7 @@ impl Bell {
     }
 
     /// Whether SIGHUP came since this was last asked.
-    pub fn take_reload(&self) -> bool {
+    pub(super) fn take_reload(&self) -> bool {
         std::mem::take(&mut *self.reload())
     }
 

@@ -13,11 +13,11 @@ const VARIABLE: &str = "CIS490_BOOT_ID";
 
 /// One boot of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BootId(u128);
+pub(super) struct BootId(u128);
 
 impl BootId {
     /// By the environment, else by the kernel; `None` if neither says.
-    pub fn current() -> Option<BootId> {
+    pub(super) fn current() -> Option<BootId> {
         let passed_on = env::var(VARIABLE).ok();
         if let Some(boot) = passed_on.and_then(|text| BootId::parse(&text)) {
             return Some(boot);
@@ -27,7 +27,7 @@ impl BootId {
     }
 
     /// 32 hexadecimal digits, with or without the dashes of a UUID.
-    pub fn parse(text: &str) -> Option<BootId> {
+    pub(super) fn parse(text: &str) -> Option<BootId> {
         let digits = text.replace('-', "");
         let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         if digits.len() != 32 || !is_hex {

@@ -14,7 +14,7 @@ const LINE_BYTES_MAX: u64 = 4096;
 /// The commit that is checked out in `repo` (the checkout or its `.git`).
 ///
 /// Errors: git cannot be run, does not answer, or knows no commit there.
-pub fn local_commit(repo: &Path) -> Result<CommitHash, Failure> {
+pub(crate) fn local_commit(repo: &Path) -> Result<CommitHash, Failure> {
     let failed = |why: String| {
         Failure::new(
             format!("cannot tell the commit of {}: {why}", repo.display()),

@@ -12,11 +12,11 @@ use crate::human;
 use crate::names::HostId;
 use crate::tls::{self, Trust};
 
-pub const DEFAULT_PATH: &str = "/etc/cis490/shipper.toml";
+pub(crate) const DEFAULT_PATH: &str = "/etc/cis490/shipper.toml";
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// `http://HOST:PORT` or `https://HOST[:PORT]`, without a slash at its end once loaded.
     pub receiver_url: String,
     pub host_id: HostId,
@@ -50,7 +50,7 @@ fn default_keep_shipped_days() -> u64 {
 
 impl Config {
     /// Reads the file; `root`, if given, stands in for its key.
-    pub fn load(path: &Path, root: Option<PathBuf>) -> Result<Config, Failure> {
+    pub(crate) fn load(path: &Path, root: Option<PathBuf>) -> Result<Config, Failure> {
         let mut config: Config = config::load(
             path,
             "name the file with --config FILE; etc/shipper.toml.example is one to begin with",
@@ -64,7 +64,7 @@ impl Config {
     }
 
     /// As [`Config::load`], from the text of a file that need not be there.
-    pub fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Config, Failure> {
         let mut config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
@@ -72,31 +72,31 @@ impl Config {
 
     /// How many bytes are kept free at the cost of shipped/, on a disk of so many bytes: the configured
     /// number, or the smaller of 1 GiB and a twentieth of the disk.
-    pub fn free_bytes_floor(&self, disk_bytes: u64) -> u64 {
+    pub(crate) fn free_bytes_floor(&self, disk_bytes: u64) -> u64 {
         const ON_A_LARGE_DISK_BYTES: u64 = 1 << 30;
         self.min_free_bytes
             .unwrap_or(ON_A_LARGE_DISK_BYTES.min(disk_bytes / 20))
     }
 
     /// The token that is sent with every request, if there is one.
-    pub fn token(&self) -> Result<Option<String>, Failure> {
+    pub(crate) fn token(&self) -> Result<Option<String>, Failure> {
         let read = |file: &PathBuf| config::read_secret("token_file", file);
         self.token_file.as_ref().map(read).transpose()
     }
 
     /// The certificate authorities that may vouch for an `https://` receiver.
-    pub fn trust(&self) -> Result<Option<Trust>, Failure> {
+    pub(crate) fn trust(&self) -> Result<Option<Trust>, Failure> {
         let ca_file = self.ca_file.as_deref();
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
     }
 
     /// The folders that the service must see, each with its key.
-    pub fn folders(&self) -> Vec<(&'static str, PathBuf)> {
+    pub(crate) fn folders(&self) -> Vec<(&'static str, PathBuf)> {
         vec![("root", self.root.clone())]
     }
 
     /// The files beside the configuration that are read at the start, and may be root's alone.
-    pub fn secret_files(&self) -> Vec<PathBuf> {
+    pub(crate) fn secret_files(&self) -> Vec<PathBuf> {
         let token = self.token_file.as_deref().map(config::secret_path);
         token.into_iter().chain(self.ca_file.clone()).collect()
     }
@@ -113,7 +113,7 @@ impl Config {
     /// Where the receiver is.
     ///
     /// Errors: `receiver_url` is not one, which [`Config::load`] would have said.
-    pub fn place(&self) -> Result<Place, Failure> {
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
         Place::parse(&self.receiver_url).map_err(|allowed| {
             let shown = human::without_user(&self.receiver_url);
             Failure::new(

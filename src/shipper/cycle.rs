@@ -78,7 +78,13 @@ pub(super) struct Shipper {
 }
 
 impl Shipper {
-    pub fn new(config: Config, root: Root, receiver: Receiver, bell: Bell, mode: Mode) -> Shipper {
+    pub(super) fn new(
+        config: Config,
+        root: Root,
+        receiver: Receiver,
+        bell: Bell,
+        mode: Mode,
+    ) -> Shipper {
         let state = StateFile::open(
             root.state_file(),
             config.host_id.as_str(),
@@ -112,7 +118,7 @@ impl Shipper {
         }
     }
 
-    pub fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> Outcome {
         self.look();
         service::ready(&self.how_it_goes());
         while !self.bell.stop.is_set() {
@@ -273,7 +279,7 @@ impl Shipper {
         self.backlog.next(now, |entry| self.may_move(entry, now))
     }
 
-    pub fn may_move(&self, entry: &Entry, now: Instant) -> bool {
+    pub(super) fn may_move(&self, entry: &Entry, now: Instant) -> bool {
         let held = entry
             .commit()
             .is_some_and(|commit| self.holds.contains(&commit));
@@ -286,7 +292,7 @@ impl Shipper {
     }
 
     /// With --once, everything that has failed waits for the next run.
-    pub fn is_due(&self, backoff: &Backoff, now: Instant) -> bool {
+    pub(super) fn is_due(&self, backoff: &Backoff, now: Instant) -> bool {
         match self.mode {
             Mode::Forever => backoff.is_due(now),
             Mode::Once => backoff.not_before().is_none(),
@@ -383,7 +389,7 @@ impl Shipper {
     }
 
     /// Moves an episode to refused/.
-    pub fn refuse(&mut self, id: &EpisodeId, why: &Why) {
+    pub(super) fn refuse(&mut self, id: &EpisodeId, why: &Why) {
         let Some(entry) = self.backlog.get(id) else {
             return;
         };
@@ -404,7 +410,7 @@ impl Shipper {
     }
 
     /// A move stopped half-way: the next scan reads the folders as they are.
-    pub fn move_failed(&mut self, id: &EpisodeId, there: &str, error: &io::Error) {
+    pub(super) fn move_failed(&mut self, id: &EpisodeId, there: &str, error: &io::Error) {
         if durable::is_full(error) {
             self.disk_full(id, error);
         }
@@ -418,12 +424,12 @@ impl Shipper {
     }
 
     /// The tarball is of no use: the next one is made from the directory.
-    pub fn repack(&mut self, id: &EpisodeId, why: &str) {
+    pub(super) fn repack(&mut self, id: &EpisodeId, why: &str) {
         self.drop_tarball(id);
         self.defer(id, None, why);
     }
 
-    pub fn drop_tarball(&mut self, id: &EpisodeId) {
+    pub(super) fn drop_tarball(&mut self, id: &EpisodeId) {
         if let Err(error) = durable::unlink(&outbox::tarball(&self.root, id)) {
             events::shipper_trouble(format_args!("cannot remove the tarball of {id}: {error}"));
         }
@@ -433,7 +439,7 @@ impl Shipper {
     }
 
     /// This episode waits; the others go on.
-    pub fn defer(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
+    pub(super) fn defer(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
         let Some(entry) = self.backlog.get_mut(id) else {
             return;
         };
@@ -443,14 +449,14 @@ impl Shipper {
     }
 
     /// All wait: the receiver cannot be reached, or accepts nothing.
-    pub fn defer_all(&mut self, asked: Option<Duration>, why: &str) {
+    pub(super) fn defer_all(&mut self, asked: Option<Duration>, why: &str) {
         let wait = self.away.fail(asked);
         events::receiver_away(self.away.failures(), wait, None, why);
         self.note_trouble(None, why.to_owned());
     }
 
     /// The fault may be the episode's or the receiver's: this episode waits, and so do all.
-    pub fn defer_with_all(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
+    pub(super) fn defer_with_all(&mut self, id: &EpisodeId, asked: Option<Duration>, why: &str) {
         let own = self
             .backlog
             .get_mut(id)
@@ -466,7 +472,7 @@ impl Shipper {
         self.note_trouble(id, why);
     }
 
-    pub fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
+    pub(super) fn note_trouble(&mut self, id: Option<&EpisodeId>, why: String) {
         match id {
             Some(id) => {
                 if let Some(entry) = self.backlog.get_mut(id) {
@@ -489,7 +495,7 @@ impl Shipper {
     }
 
     /// Holds are persisted at once when they change.
-    pub fn keep_holds(&mut self) {
+    pub(super) fn keep_holds(&mut self) {
         let holds = self.holds.to_state();
         if self.state.get().holds != holds {
             self.state.update(|state| state.holds = holds);

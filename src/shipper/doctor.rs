@@ -15,7 +15,7 @@ use crate::names::CommitHash;
 use crate::wire::{self, GateVerdict, Known};
 
 /// All lines, in the order in which a person would fix them. `repo` is the checkout of the code.
-pub fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
+pub(crate) fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
     let mut findings = vec![doctor::versions(), doctor::clock()];
     findings.extend(queue(config));
     findings.push(doctor::git());

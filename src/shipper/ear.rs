@@ -16,7 +16,7 @@ const STATUS_BYTES: usize = 12;
 
 /// One connection's answer as it comes.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub(super) struct Ear {
     /// Before the final answer: an interim one that has not come whole. After its start: those of its
     /// bytes that were not read yet.
     held: Vec<u8>,
@@ -29,24 +29,24 @@ impl Ear {
     /// Takes bytes in the order in which they arrived.
     ///
     /// Errors: the interim answers do not end.
-    pub fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.held.extend_from_slice(bytes);
         while !self.is_final && self.passes_over()? {}
         Ok(())
     }
 
     /// Whether the final answer has begun.
-    pub fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         self.is_final
     }
 
     /// Whether a `100 Continue` has come.
-    pub fn was_told_to_go_on(&self) -> bool {
+    pub(super) fn was_told_to_go_on(&self) -> bool {
         self.was_told_to_go_on
     }
 
     /// Moves bytes of the final answer into `buffer`; how many.
-    pub fn take(&mut self, buffer: &mut [u8]) -> usize {
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
         if !self.is_final {
             return 0;
         }

@@ -16,7 +16,7 @@ use crate::wire::{Known, Problem};
 const FIRST_ASK: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub struct Holds {
+pub(super) struct Holds {
     by_commit: BTreeMap<CommitHash, Held>,
     /// Of commits that were let go: one that is refused again is not asked about as if it were new,
     /// and not reported again for the same reason.
@@ -38,7 +38,7 @@ struct Released {
 
 impl Holds {
     /// The holds of an earlier run. The gate is asked about them first of all.
-    pub fn restore(holds: &[Hold]) -> Holds {
+    pub(super) fn restore(holds: &[Hold]) -> Holds {
         let held = |hold: &Hold| Held {
             hold: hold.clone(),
             backoff: Backoff::default(),
@@ -49,13 +49,13 @@ impl Holds {
         }
     }
 
-    pub fn contains(&self, commit: &CommitHash) -> bool {
+    pub(super) fn contains(&self, commit: &CommitHash) -> bool {
         self.by_commit.contains_key(commit)
     }
 
     /// Notes a refusal, and when to ask next. True if the refusal is to be logged: the commit was not
     /// held before, or was held for another reason, or had no remediation until now.
-    pub fn hold(&mut self, commit: CommitHash, problem: &Problem) -> bool {
+    pub(super) fn hold(&mut self, commit: CommitHash, problem: &Problem) -> bool {
         let fresh = Hold::new(commit, problem);
         if let Some(held) = self.by_commit.get_mut(&commit) {
             held.backoff.fail_calmly(FIRST_ASK);
@@ -88,13 +88,13 @@ impl Holds {
     }
 
     /// The gate could not be asked: later.
-    pub fn ask_later(&mut self, commit: &CommitHash) {
+    pub(super) fn ask_later(&mut self, commit: &CommitHash) {
         if let Some(held) = self.by_commit.get_mut(commit) {
             held.backoff.fail_calmly(FIRST_ASK);
         }
     }
 
-    pub fn release(&mut self, commit: &CommitHash) {
+    pub(super) fn release(&mut self, commit: &CommitHash) {
         if let Some(held) = self.by_commit.remove(commit) {
             let reason = Some(held.hold.reason());
             let backoff = held.backoff;
@@ -103,26 +103,26 @@ impl Holds {
     }
 
     /// An upload of the commit was accepted: its next refusal is news, whatever the reason.
-    pub fn accepted(&mut self, commit: &CommitHash) {
+    pub(super) fn accepted(&mut self, commit: &CommitHash) {
         if let Some(released) = self.released.get_mut(commit) {
             released.reason = None;
         }
     }
 
     /// Forgets the commits that no waiting episode has.
-    pub fn keep_only(&mut self, waiting: &BTreeSet<CommitHash>) {
+    pub(super) fn keep_only(&mut self, waiting: &BTreeSet<CommitHash>) {
         self.by_commit.retain(|commit, _| waiting.contains(commit));
         self.released.retain(|commit, _| waiting.contains(commit));
     }
 
     /// The gate is to be asked about all of them.
-    pub fn ask_now(&mut self) {
+    pub(super) fn ask_now(&mut self) {
         for held in self.by_commit.values_mut() {
             held.backoff.retry_now();
         }
     }
 
-    pub fn due(&self, now: Instant) -> Vec<CommitHash> {
+    pub(super) fn due(&self, now: Instant) -> Vec<CommitHash> {
         let due = self
             .by_commit
             .iter()
@@ -130,7 +130,7 @@ impl Holds {
         due.map(|(commit, _)| *commit).collect()
     }
 
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.by_commit
             .values()
             .filter_map(|held| held.backoff.not_before())
@@ -138,7 +138,7 @@ impl Holds {
     }
 
     /// The holds as `state.json` has them.
-    pub fn to_state(&self) -> Vec<Hold> {
+    pub(super) fn to_state(&self) -> Vec<Hold> {
         self.by_commit
             .values()
             .map(|held| held.hold.clone())

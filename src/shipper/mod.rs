@@ -6,10 +6,10 @@
 //! `prefetch` have the next episode ready, and `cycle` is the loop around them. `backlog`, `holds`
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
-pub mod config;
-pub mod doctor;
-pub mod queue;
-pub mod state;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod queue;
+pub(crate) mod state;
 
 mod answers;
 mod backlog;
@@ -28,7 +28,7 @@ mod outbox;
 mod packing;
 mod place;
 mod prefetch;
-pub mod probe;
+pub(crate) mod probe;
 mod progress;
 mod retention;
 mod returns;
@@ -40,14 +40,12 @@ mod verdict;
 
 use std::process::ExitCode;
 
-pub use checkout::local_commit;
-pub use moves::set_aside;
-pub use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
-pub use socket::Stop;
-pub use survey::{
-    HeldTotals, OverlookedEpisode, RefusedEpisode, Survey, Totals, survey, waiting_commits,
-};
-pub use transport::{Answer, Receiver};
+pub(crate) use checkout::local_commit;
+pub(crate) use moves::set_aside;
+pub(crate) use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
+pub(crate) use socket::Stop;
+pub(crate) use survey::{HeldTotals, RefusedEpisode, Survey, Totals, survey, waiting_commits};
+pub(crate) use transport::{Answer, Receiver};
 
 use crate::events;
 use crate::failure::Failure;
@@ -58,7 +56,7 @@ use cycle::Shipper;
 use queue::Root;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Until SIGTERM.
     Forever,
     /// Until nothing is left that can move now.
@@ -67,7 +65,7 @@ pub enum Mode {
 
 /// What `--once` leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub shipped: usize,
     /// In this run.
     pub refused: usize,
@@ -84,7 +82,7 @@ const EXIT_HELD: u8 = 3;
 
 impl Outcome {
     /// 0: the queue is empty. 1: something waits. 3: held or refused; 1 wins over it.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         if self.failed || self.waiting > 0 {
             EXIT_WAITING
         } else if self.held > 0 || self.refused > 0 {
@@ -96,7 +94,7 @@ impl Outcome {
 }
 
 /// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
-pub fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     let root = Root::open(&config.root)?;
     let bell = Bell::default();
     let receiver = Receiver::new(&config, bell.stop.clone())?;

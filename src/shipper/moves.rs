@@ -33,7 +33,7 @@ const SET_ASIDE: &str = "set-aside";
 /// Who decided that an episode is not to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Judge {
+pub(crate) enum Judge {
     /// The receiver answered so.
     Receiver,
     /// It cannot be packed.
@@ -44,7 +44,7 @@ pub enum Judge {
 
 /// `<id>.why.json`: why an episode lies in refused/.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Why {
+pub(crate) struct Why {
     pub at: String,
     pub by: Judge,
     /// For programs, and for `cis490 requeue --reason`: the name of the receiver's refusal, or one of
@@ -62,7 +62,7 @@ pub struct Why {
 }
 
 impl Why {
-    pub fn new(by: Judge, reason: &str, why: impl Into<String>) -> Why {
+    pub(crate) fn new(by: Judge, reason: &str, why: impl Into<String>) -> Why {
         Why {
             at: state::now(),
             by,
@@ -74,7 +74,7 @@ impl Why {
         }
     }
 
-    pub fn of_problem(problem: &Problem, commit: CommitHash) -> Why {
+    pub(crate) fn of_problem(problem: &Problem, commit: CommitHash) -> Why {
         Why {
             status: Some(problem.status),
             commit: Some(commit),
@@ -88,14 +88,14 @@ impl Why {
     }
 
     /// One word for it, as far as one was noted.
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         let by_problem = || self.problem.as_ref()?.name().map(str::to_owned);
         let by_operator = (self.by == Judge::Operator).then(|| SET_ASIDE.to_owned());
         self.reason.clone().or_else(by_problem).or(by_operator)
     }
 
     /// The note beside `refused/<name>`.
-    pub fn read(root: &Root, name: &str) -> Option<Why> {
+    pub(crate) fn read(root: &Root, name: &str) -> Option<Why> {
         let note = note_of(&root.refused(), name, WHY);
         let text = durable::read_regular(&note, NOTE_BYTES_MAX).ok()?;
         serde_json::from_slice(&text).ok()
@@ -104,7 +104,7 @@ impl Why {
 
 /// What became of an episode that the receiver has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IntoShipped {
+pub(super) enum IntoShipped {
     /// It lies in shipped/ under this name.
     As(String),
     /// It is no longer what was sent, and stays in episodes/. What is there now is another episode
@@ -116,7 +116,7 @@ pub enum IntoShipped {
 
 /// The receiver has the episode: to shipped/, under `<id>`, or `<id>~2` if an earlier episode had
 /// that name.
-pub fn into_shipped(
+pub(super) fn into_shipped(
     root: &Root,
     id: &EpisodeId,
     sent: &Seal,
@@ -145,7 +145,7 @@ pub fn into_shipped(
 
 /// The episode is not to be sent as it is: to refused/, under `<id>` or the next free name, which
 /// is returned.
-pub fn into_refused(
+pub(super) fn into_refused(
     root: &Root,
     id: &EpisodeId,
     judged: Identity,
@@ -236,7 +236,7 @@ fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
 
 /// Moves every waiting episode of a commit to refused/, by a person's word; a shipper may run.
 /// Returns their ids. Those whose commit cannot be read now are left.
-pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
+pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
     let mut moved = Vec::new();
     for (id, identity) in queue::scan(root, &mut Told::silent())?.finished {
         let meta = episode::inspect(&root.episodes().join(id.as_str()));
@@ -259,11 +259,11 @@ pub fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> 
 }
 
 /// The receipt beside `shipped/<name>`.
-pub fn receipt_path(root: &Root, name: &str) -> PathBuf {
+pub(super) fn receipt_path(root: &Root, name: &str) -> PathBuf {
     note_of(&root.shipped(), name, RECEIPT)
 }
 
 /// The note beside `refused/<name>`.
-pub fn why_path(root: &Root, name: &str) -> PathBuf {
+pub(super) fn why_path(root: &Root, name: &str) -> PathBuf {
     note_of(&root.refused(), name, WHY)
 }

@@ -35,7 +35,7 @@ const SYNC_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// What is known of a tarball in outbox/.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seal {
+pub(super) struct Seal {
     pub sha256: Sha256Digest,
     pub bytes: u64,
     pub made_from: Identity,
@@ -47,7 +47,7 @@ pub struct Seal {
 
 /// Why there is no tarball.
 #[derive(Debug)]
-pub enum PackFault {
+pub(super) enum PackFault {
     /// The episode can never be packed as it is, and one word for why.
     Unfit { why: String, reason: &'static str },
     /// There is no room; nothing was left behind.
@@ -60,14 +60,14 @@ pub enum PackFault {
 
 /// Whether the service manager is told that the sync of a large file takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub(super) enum Sync {
     /// The loop that sends the beats waits for it.
     Watched,
     Unwatched,
 }
 
 /// Packs a finished episode. Nothing is left in outbox/ on an error.
-pub fn pack(
+pub(super) fn pack(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
@@ -125,13 +125,17 @@ fn pack_to(
 }
 
 /// How long the sync of so many bytes may take.
-pub fn slowest_sync(bytes: u64) -> Duration {
+pub(super) fn slowest_sync(bytes: u64) -> Duration {
     Duration::from_secs(bytes / SYNC_BYTES_PER_SECOND_MIN)
 }
 
 /// The seal of a tarball that an earlier shipper left; `None` if it has none, or is not of this
 /// very episode.
-pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result<Option<Seal>> {
+pub(super) fn read_seal(
+    root: &Root,
+    id: &EpisodeId,
+    made_from: Identity,
+) -> io::Result<Option<Seal>> {
     let file = durable::open_regular(&tarball(root, id))?;
     let bytes = file.metadata()?.len();
     let text = sys::get_xattr(&file, SEAL_XATTR)?.and_then(|value| String::from_utf8(value).ok());
@@ -147,7 +151,7 @@ pub fn read_seal(root: &Root, id: &EpisodeId, made_from: Identity) -> io::Result
 /// directory has anything more than it had. Within one boot nothing is lost but by somebody's doing, and
 /// any difference counts, as it does where the boot is not known: to pack again is harmless. So a disk
 /// that was pulled and mounted again without a boot is packed as it came back.
-pub fn is_current(dir: &Path, seal: &Seal) -> io::Result<bool> {
+pub(super) fn is_current(dir: &Path, seal: &Seal) -> io::Result<bool> {
     match episode::contents(dir) {
         Ok(now) if now == seal.contents => Ok(true),
         Ok(now) => Ok(is_of_earlier_boot(seal) && !now.has_more_than(&seal.contents)),
@@ -165,7 +169,7 @@ fn is_of_earlier_boot(seal: &Seal) -> bool {
 }
 
 /// Whether the tarball still has its digest. Reads all of it.
-pub fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
+pub(super) fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
     let mut file = durable::open_regular(&tarball(root, id))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -179,12 +183,12 @@ pub fn is_whole(root: &Root, id: &EpisodeId, seal: &Seal) -> io::Result<bool> {
     Ok(Sha256Digest::from_bytes(hasher.finalize().into()) == seal.sha256)
 }
 
-pub fn tarball(root: &Root, id: &EpisodeId) -> PathBuf {
+pub(super) fn tarball(root: &Root, id: &EpisodeId) -> PathBuf {
     root.outbox().join(format!("{id}{}", queue::TARBALL))
 }
 
 /// The bytes of the tarball; `None` if there is none.
-pub fn tarball_bytes(root: &Root, id: &EpisodeId) -> Option<u64> {
+pub(super) fn tarball_bytes(root: &Root, id: &EpisodeId) -> Option<u64> {
     let found = tarball(root, id).symlink_metadata().ok()?;
     found.is_file().then_some(found.len())
 }

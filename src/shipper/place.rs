@@ -16,7 +16,7 @@ const NO_USER: &str = "no user and no password before an @ (they are not shown h
 /// Of http:// the port is asked for: 80, which its absence means, is where a receiver hardly ever
 /// listens; a proxy that speaks TLS for it listens on 443.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     pub is_https: bool,
     /// A name or an address, without brackets and zone.
     pub host: String,
@@ -27,7 +27,7 @@ pub struct Place {
 
 impl Place {
     /// Errors: a text with the allowed forms.
-    pub fn parse(url: &str) -> Result<Place, String> {
+    pub(crate) fn parse(url: &str) -> Result<Place, String> {
         let (scheme, rest) = url.split_once("://").ok_or(ALLOWED)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
@@ -57,12 +57,12 @@ impl Place {
         })
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port.unwrap_or(if self.is_https { 443 } else { 80 })
     }
 
     /// The URL without the zone, which is this machine's own affair and goes nowhere.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         if self.host.contains(':') {
             return self.url_of(&format!("[{}]", self.host));
         }
@@ -78,7 +78,7 @@ impl Place {
     /// The addresses of the host, for as long as the system takes to find them.
     ///
     /// Errors: a name that is not found, or an interface that is not there, in words.
-    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let host = match &self.zone {
             Some(zone) => format!("{}%{zone}", self.host),
             None => self.host.clone(),
@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// `error` in words: why the host has no address.
-    pub fn not_found(&self, error: &io::Error) -> io::Error {
+    pub(crate) fn not_found(&self, error: &io::Error) -> io::Error {
         let host = &self.host;
         let words = match &self.zone {
             Some(zone) => {
@@ -167,7 +167,7 @@ fn host_and_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 /// Whether a host is an address, so that no name has to be resolved.
-pub fn is_address(host: &str) -> bool {
+pub(super) fn is_address(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
 }
 

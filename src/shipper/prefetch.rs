@@ -25,10 +25,10 @@ use crate::service;
 const SLICE: Duration = Duration::from_millis(200);
 
 /// How packing went, and how long it took.
-pub type Outcome = (Result<(Seal, Meta), PackFault>, Duration);
+pub(super) type Outcome = (Result<(Seal, Meta), PackFault>, Duration);
 
 /// One episode that is being packed, or was.
-pub struct Prefetch {
+pub(super) struct Prefetch {
     pub id: EpisodeId,
     shared: Arc<Shared>,
     outcome: Receiver<Outcome>,
@@ -46,7 +46,7 @@ struct Shared {
 
 impl Prefetch {
     /// `None` if no thread can be had: the episode is packed when it is its turn.
-    pub fn begin(
+    pub(super) fn begin(
         root: &Root,
         id: &EpisodeId,
         made_from: Identity,
@@ -84,13 +84,13 @@ impl Prefetch {
         })
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.thread.is_finished()
     }
 
     /// Waits until the packing ends. `progress` is called with the bytes read so far and the total,
     /// each time that more were read.
-    pub fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Outcome {
+    pub(super) fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Outcome {
         let mut told = 0;
         loop {
             let read = self.shared.read.load(Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl Prefetch {
     }
 
     /// Stops the packing as soon as possible, and waits for its thread to end.
-    pub fn cancel(self) {
+    pub(super) fn cancel(self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
         let _ = self.thread.join();
     }

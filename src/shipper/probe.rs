@@ -30,7 +30,7 @@ const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// The result of a probe.
 #[derive(Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// `None`: small packets arrived, and not all of the full ones did.
     answer: Option<Answer>,
     /// Whether the receiver asked for the body, and so got it.
@@ -42,7 +42,7 @@ pub struct Probe {
 
 /// Whether this host may upload, by the answer to a probe.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Entry {
+pub(crate) enum Entry {
     Open,
     /// The receiver refuses this host name or token: why.
     Closed(String),
@@ -53,7 +53,7 @@ pub enum Entry {
 /// Sends a probe to the receiver.
 ///
 /// Errors: no connection, a failed TLS handshake, or an answer that is not HTTP.
-pub fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
+pub(crate) fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
     let trust = config.trust().map_err(io::Error::other)?;
     let head = head(config, &head_commit(receiver))?;
     let place = config.place().map_err(io::Error::other)?;
@@ -156,12 +156,12 @@ fn is_whole(answer: &[u8]) -> bool {
 
 impl Probe {
     /// Whether all packets arrived, the full ones too.
-    pub fn is_through(&self) -> bool {
+    pub(crate) fn is_through(&self) -> bool {
         self.answer.is_some()
     }
 
     /// How much went through in full packets.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         if self.body_was_sent {
             BODY_BYTES
         } else {
@@ -169,7 +169,7 @@ impl Probe {
         }
     }
 
-    pub fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self) -> Entry {
         match &self.answer {
             Some(answer) => entry(answer),
             None => Entry::Unknown("no answer came".to_owned()),

@@ -10,7 +10,7 @@ const BEFORE_FIRST: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// One line on stderr that is overwritten, and removed at the end.
-pub struct Progress {
+pub(super) struct Progress {
     doing: String,
     is_terminal: bool,
     next: Instant,
@@ -18,7 +18,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(doing: String) -> Progress {
+    pub(super) fn new(doing: String) -> Progress {
         Progress {
             doing,
             is_terminal: io::stderr().is_terminal(),
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    pub fn tell(&mut self, done: u64, total: u64) {
+    pub(super) fn tell(&mut self, done: u64, total: u64) {
         service::alive();
         if !self.is_terminal || Instant::now() < self.next {
             return;

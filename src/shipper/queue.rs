@@ -23,7 +23,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub use super::root::{FOLDERS, Root};
+pub(crate) use super::root::{FOLDERS, Root};
 use crate::durable;
 use crate::episode;
 use crate::events;
@@ -31,14 +31,14 @@ use crate::names::EpisodeId;
 use crate::service;
 
 /// The ending of a packed episode in outbox/.
-pub const TARBALL: &str = ".tar.zst";
+pub(crate) const TARBALL: &str = ".tar.zst";
 /// The ending of one that is being packed.
-pub const PARTIAL: &str = ".tar.zst.partial";
+pub(crate) const PARTIAL: &str = ".tar.zst.partial";
 
 /// Which `meta.json` a tarball was made from. A directory that was moved keeps its identity; a new
 /// episode under an old name, or a `meta.json` that was edited, has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub inode: u64,
     pub modified_ns: i128,
     pub bytes: u64,
@@ -46,12 +46,12 @@ pub struct Identity {
 
 impl Identity {
     /// Errors: `NotFound` for an episode that is not finished.
-    pub fn of(root: &Root, id: &EpisodeId) -> io::Result<Identity> {
+    pub(crate) fn of(root: &Root, id: &EpisodeId) -> io::Result<Identity> {
         Identity::of_dir(&root.episodes().join(id.as_str()))
     }
 
     /// Of an episode's directory, wherever it lies.
-    pub fn of_dir(dir: &Path) -> io::Result<Identity> {
+    pub(crate) fn of_dir(dir: &Path) -> io::Result<Identity> {
         let found = dir.join(episode::META_NAME).symlink_metadata()?;
         Ok(Identity {
             inode: found.ino(),
@@ -63,7 +63,7 @@ impl Identity {
 
 /// The episodes in episodes/.
 #[derive(Default)]
-pub struct Scan {
+pub(crate) struct Scan {
     pub finished: Vec<(EpisodeId, Identity)>,
     /// Without a meta.json: being recorded.
     pub unfinished: usize,
@@ -74,14 +74,14 @@ pub struct Scan {
 }
 
 /// An episode that is finished but not sent.
-pub struct Overlooked {
+pub(crate) struct Overlooked {
     pub name: OsString,
     /// Why it cannot be looked at; `None` if only its name is not allowed.
     pub error: Option<io::Error>,
 }
 
 /// How many overlooked episodes a scan names.
-pub const OVERLOOKED_NAMED_MAX: usize = 100;
+pub(crate) const OVERLOOKED_NAMED_MAX: usize = 100;
 
 impl Scan {
     fn overlook(&mut self, name: OsString, error: Option<io::Error>) {
@@ -94,7 +94,7 @@ impl Scan {
 
 /// The paths that were logged already, so that each oddity is logged once and not at every scan.
 #[derive(Default)]
-pub struct Told {
+pub(crate) struct Told {
     told: HashSet<PathBuf>,
     /// Log nothing: for a command, since the shipper logs the same oddities.
     silent: bool,
@@ -104,7 +104,7 @@ impl Told {
     /// Oddities beyond this many are not logged, so that the set does not grow.
     const MAX: usize = 1000;
 
-    pub fn silent() -> Told {
+    pub(crate) fn silent() -> Told {
         Told {
             silent: true,
             ..Told::default()
@@ -120,7 +120,7 @@ impl Told {
 }
 
 /// Sweeps outbox/, except for the partial file of the episode `packing`, and scans episodes/.
-pub fn sweep_and_scan(
+pub(crate) fn sweep_and_scan(
     root: &Root,
     packing: Option<&EpisodeId>,
     told: &mut Told,
@@ -130,7 +130,7 @@ pub fn sweep_and_scan(
 }
 
 /// Scans episodes/, and changes nothing.
-pub fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
+pub(crate) fn scan(root: &Root, told: &mut Told) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for found in fs::read_dir(root.episodes())? {
         let found = found?;
@@ -198,13 +198,13 @@ fn sweep(path: PathBuf, told: &mut Told, tell: impl FnOnce(&Path)) {
 }
 
 /// Whether nothing is at `path`. A directory that cannot be read is not absent.
-pub fn is_absent(path: &Path) -> bool {
+pub(crate) fn is_absent(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// The total size of all files below a directory. A file that cannot be read counts as 0: the sum
 /// only orders the queue and is shown.
-pub fn tree_bytes(dir: &Path) -> u64 {
+pub(crate) fn tree_bytes(dir: &Path) -> u64 {
     let mut bytes = 0u64;
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

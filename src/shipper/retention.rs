@@ -20,7 +20,7 @@ use crate::sys;
 ///
 /// The age is the receipt's, by a clock that may have been set: one that jumps makes a courtesy
 /// shorter or longer, no more.
-pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
+pub(super) fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
     let keep = Duration::from_secs(keep_days * 24 * 3600);
     let mut trouble = Ok(());
     for old in list(root)? {
@@ -40,7 +40,7 @@ pub fn expire(root: &Root, keep_days: u64) -> io::Result<()> {
 }
 
 /// Keeps so much of the disk free for the recorder, at the cost of shipped/.
-pub fn relieve(root: &Root, config: &Config) -> io::Result<()> {
+pub(super) fn relieve(root: &Root, config: &Config) -> io::Result<()> {
     let disk = sys::disk_bytes(root.dir())?;
     let floor_bytes = config.free_bytes_floor(disk.total);
     if disk.free < floor_bytes {
@@ -54,7 +54,7 @@ pub fn relieve(root: &Root, config: &Config) -> io::Result<()> {
 
 /// Removes the oldest episodes until `wanted_bytes` are free, and at least `at_least` of them even if
 /// the filesystem shows enough room (it does not show a quota). Returns how many it removed.
-pub fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<usize> {
+pub(super) fn make_room(root: &Root, wanted_bytes: u64, at_least: usize) -> io::Result<usize> {
     let mut removed = 0;
     let mut trouble = Ok(());
     for old in list(root)? {

@@ -21,7 +21,7 @@ use crate::names::{BadName, CommitHash, EpisodeId};
 
 /// Why an episode does not come back.
 #[derive(Debug)]
-pub enum NoReturn {
+pub(crate) enum NoReturn {
     BadName(BadName),
     /// Nothing has that name.
     Unknown,
@@ -46,7 +46,11 @@ impl From<io::Error> for NoReturn {
 
 /// Brings back the episode `name` from refused/, or from episodes/ if that name is not allowed: under
 /// its own id, or as `new`, which a name that is not allowed needs.
-pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<EpisodeId, NoReturn> {
+pub(crate) fn requeue(
+    root: &Root,
+    name: &str,
+    new: Option<&EpisodeId>,
+) -> Result<EpisodeId, NoReturn> {
     if holds(&root.refused(), name) {
         let id = match new {
             Some(new) => new.clone(),
@@ -63,7 +67,7 @@ pub fn requeue(root: &Root, name: &str, new: Option<&EpisodeId>) -> Result<Episo
 }
 
 /// Brings back the episode `name` from shipped/, under the id with which it was sent.
-pub fn resend(root: &Root, name: &str) -> Result<EpisodeId, NoReturn> {
+pub(crate) fn resend(root: &Root, name: &str) -> Result<EpisodeId, NoReturn> {
     if !holds(&root.shipped(), name) {
         return Err(elsewhere(root, name, &[("refused", root.refused())]));
     }
@@ -152,7 +156,7 @@ fn overlooked(root: &Root, name: &str) -> io::Result<Option<OsString>> {
 
 /// A file's name as it can be printed and typed: bytes that are no UTF-8, control characters and
 /// backslashes as `\xNN`.
-pub fn shown(name: &OsStr) -> String {
+pub(super) fn shown(name: &OsStr) -> String {
     let mut text = String::new();
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -175,7 +179,7 @@ fn push_escaped(text: &mut String, bytes: &[u8]) {
 }
 
 /// A free id like `name`: each character that is not allowed becomes `-`.
-pub fn free_id(root: &Root, name: &OsStr) -> EpisodeId {
+pub(super) fn free_id(root: &Root, name: &OsStr) -> EpisodeId {
     let mut like = String::new();
     for c in name.to_string_lossy().chars() {
         let is_safe = c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -201,17 +205,20 @@ pub fn free_id(root: &Root, name: &OsStr) -> EpisodeId {
 
 /// The beginning of a commit, or all of it.
 #[derive(Clone, Debug)]
-pub struct CommitPrefix(String);
+pub(crate) struct CommitPrefix(String);
 
 impl CommitPrefix {
-    pub const DIGITS_MIN: usize = 7;
+    pub(crate) const DIGITS_MIN: usize = 7;
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Those of `commits` that begin with these digits.
-    pub fn among(&self, commits: impl IntoIterator<Item = CommitHash>) -> BTreeSet<CommitHash> {
+    pub(crate) fn among(
+        &self,
+        commits: impl IntoIterator<Item = CommitHash>,
+    ) -> BTreeSet<CommitHash> {
         let begins = |commit: &CommitHash| commit.to_string().starts_with(&self.0);
         commits.into_iter().filter(begins).collect()
     }
@@ -234,7 +241,7 @@ impl FromStr for CommitPrefix {
 }
 
 /// The episodes in refused/ by name, each with its reason and its commit, where they are known.
-pub fn refused(root: &Root) -> io::Result<BTreeMap<String, Refused>> {
+pub(crate) fn refused(root: &Root) -> io::Result<BTreeMap<String, Refused>> {
     let mut refused = BTreeMap::new();
     for found in std::fs::read_dir(root.refused())? {
         let found = found?;
@@ -252,7 +259,7 @@ pub fn refused(root: &Root) -> io::Result<BTreeMap<String, Refused>> {
     Ok(refused)
 }
 
-pub struct Refused {
+pub(crate) struct Refused {
     pub commit: Option<CommitHash>,
     /// The name of a refusal, or one of ours.
     pub reason: Option<String>,

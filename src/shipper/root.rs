@@ -18,7 +18,7 @@ use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::owner;
 
 /// What `cis490 init` makes in a root.
-pub const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
+pub(crate) const FOLDERS: [&str; 4] = ["episodes", "outbox", "shipped", "refused"];
 
 /// How long a starting shipper waits for the lock: `status` holds it for an instant when it looks
 /// whether a shipper runs.
@@ -26,14 +26,14 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A root that is there, with its folders.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub(crate) struct Root {
     dir: PathBuf,
 }
 
 impl Root {
     /// Errors: a part of it is missing, or lies on another filesystem; or this is root, and somebody else
     /// could exchange a part.
-    pub fn open(dir: &Path) -> Result<Root, Failure> {
+    pub(crate) fn open(dir: &Path) -> Result<Root, Failure> {
         for path in std::iter::once(dir.to_owned()).chain(FOLDERS.map(|folder| dir.join(folder))) {
             match fs::metadata(&path) {
                 Ok(found) if found.is_dir() => {}
@@ -74,22 +74,22 @@ impl Root {
         Ok(())
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
-    pub fn episodes(&self) -> PathBuf {
+    pub(crate) fn episodes(&self) -> PathBuf {
         self.dir.join("episodes")
     }
-    pub fn outbox(&self) -> PathBuf {
+    pub(crate) fn outbox(&self) -> PathBuf {
         self.dir.join("outbox")
     }
-    pub fn shipped(&self) -> PathBuf {
+    pub(crate) fn shipped(&self) -> PathBuf {
         self.dir.join("shipped")
     }
-    pub fn refused(&self) -> PathBuf {
+    pub(crate) fn refused(&self) -> PathBuf {
         self.dir.join("refused")
     }
-    pub fn state_file(&self) -> PathBuf {
+    pub(crate) fn state_file(&self) -> PathBuf {
         self.dir.join("state.json")
     }
     fn lock_file(&self) -> PathBuf {
@@ -97,7 +97,7 @@ impl Root {
     }
 
     /// Locks the root: one process at a time packs, sends and sweeps, for as long as it keeps the lock.
-    pub fn lock(&self) -> Result<FolderLock, Failure> {
+    pub(crate) fn lock(&self) -> Result<FolderLock, Failure> {
         let path = self.lock_file();
         FolderLock::take(&self.dir, &path, LOCK_PATIENCE).map_err(|no_lock| match no_lock {
             NoLock::Taken => holder::refused(&self.dir, &path),
@@ -113,7 +113,7 @@ impl Root {
     }
 
     /// Whether a shipper works on this root now; `None` if that cannot be seen.
-    pub fn is_locked(&self) -> Option<bool> {
+    pub(crate) fn is_locked(&self) -> Option<bool> {
         FolderLock::is_taken(&self.dir, &self.lock_file())
     }
 }

@@ -28,23 +28,23 @@ const EAR_BYTES: usize = 4096;
 
 /// Set when the program is to end: everything that waits on a socket gives up.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 /// Set once the rest of the body need not be sent: the peer has answered, or accepts no more.
 #[derive(Clone, Debug, Default)]
-pub struct Hush(Arc<AtomicBool>);
+pub(super) struct Hush(Arc<AtomicBool>);
 
 impl Hush {
-    pub fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
     fn set(&self) {
@@ -53,7 +53,7 @@ impl Hush {
 }
 
 #[derive(Debug)]
-pub struct Socket {
+pub(super) struct Socket {
     stream: TcpStream,
     hush: Hush,
     stop: Stop,
@@ -66,7 +66,7 @@ pub struct Socket {
 
 impl Socket {
     /// Connects to the first address that answers; each gets its share of the time.
-    pub fn connect(
+    pub(super) fn connect(
         addrs: &[SocketAddr],
         timeout: Duration,
         hush: Hush,
@@ -97,7 +97,12 @@ impl Socket {
     /// Makes the TLS handshake with `host`. From here on all bytes are encrypted for `host`.
     ///
     /// Errors: `host` has not proved itself (a [`crate::tls::Fault`] within), or not in time.
-    pub fn secure(&mut self, trust: &Trust, host: &str, timeout: Duration) -> io::Result<()> {
+    pub(super) fn secure(
+        &mut self,
+        trust: &Trust,
+        host: &str,
+        timeout: Duration,
+    ) -> io::Result<()> {
         let give_up_at = Instant::now() + timeout;
         let mut session = trust.session(host)?;
         while session.is_shaking_hands() {
@@ -127,22 +132,22 @@ impl Socket {
         Ok(())
     }
 
-    pub fn is_secure(&self) -> bool {
+    pub(super) fn is_secure(&self) -> bool {
         self.session.is_some()
     }
 
     /// From here on an answer does not end the sending.
-    pub fn stop_listening(&mut self) {
+    pub(super) fn stop_listening(&mut self) {
         self.listens = false;
     }
 
     /// Bytes that have left and not arrived.
-    pub fn unacked_bytes(&self) -> io::Result<u64> {
+    pub(super) fn unacked_bytes(&self) -> io::Result<u64> {
         sys::unacked_bytes(&self.stream)
     }
 
     /// The path MTU that the kernel goes by, in bytes.
-    pub fn path_mtu(&self) -> Option<u32> {
+    pub(super) fn path_mtu(&self) -> Option<u32> {
         sys::path_mtu(&self.stream)
     }
 
@@ -150,7 +155,7 @@ impl Socket {
     /// the reason for its absence, is what [`Socket::receive`] gives.
     ///
     /// Errors: no byte could be sent for `stall`.
-    pub fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+    pub(super) fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
         while (!bytes.is_empty() || self.has_to_push()) && !self.hush.is_set() {
             let way = if self.listens {
                 Direction::Either
@@ -176,7 +181,7 @@ impl Socket {
     /// is gone: [`Socket::receive`] says which.
     ///
     /// Errors: a timeout among them.
-    pub fn await_continue(&mut self, timeout: Duration) -> io::Result<bool> {
+    pub(super) fn await_continue(&mut self, timeout: Duration) -> io::Result<bool> {
         let begun = Instant::now();
         loop {
             if self.has_answer()? {
@@ -192,7 +197,7 @@ impl Socket {
     }
 
     /// Reads what is there of the final answer, waiting up to `timeout`. 0 is the end.
-    pub fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         let begun = Instant::now();
         loop {
             let heard = self.ear.take(buffer);

@@ -26,7 +26,7 @@ const BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub(crate) struct State {
     pub host: String,
     pub receiver: String,
     /// RFC 3339, as all times here.
@@ -44,7 +44,7 @@ pub struct State {
 
 /// An upload under way, as it was at [`State::updated_at`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Uploading {
+pub(crate) struct Uploading {
     pub episode: EpisodeId,
     pub since: String,
     pub bytes_sent: u64,
@@ -55,7 +55,7 @@ pub struct Uploading {
 
 /// When failed work is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextTry {
+pub(crate) struct NextTry {
     pub at: String,
     /// What went wrong the last time.
     pub why: String,
@@ -63,7 +63,7 @@ pub struct NextTry {
 
 /// The newest episode that the receiver accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Success {
+pub(crate) struct Success {
     pub at: String,
     pub episode: EpisodeId,
     pub bytes: u64,
@@ -72,7 +72,7 @@ pub struct Success {
 
 /// The newest thing that went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     pub at: String,
     /// The episode that it went wrong with; `None` if it is not of one episode.
     pub episode: Option<EpisodeId>,
@@ -83,7 +83,7 @@ pub struct Trouble {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateSeen {
+pub(crate) struct GateSeen {
     pub at: String,
     pub commit: CommitHash,
     /// 1 is the head.
@@ -93,19 +93,19 @@ pub struct GateSeen {
 
 impl GateSeen {
     /// How many commits may follow before this one falls out of the window.
-    pub fn remaining(&self) -> u32 {
+    pub(crate) fn remaining(&self) -> u32 {
         self.window.saturating_sub(self.position)
     }
 
     /// Whether this lab host should be updated now: the receiver's rule.
-    pub fn is_soon_out(&self) -> bool {
+    pub(crate) fn is_soon_out(&self) -> bool {
         self.remaining() < wire::remaining_low(self.window)
     }
 }
 
 /// A commit that the gate refuses: its episodes are kept and not sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub(crate) struct Hold {
     pub commit: CommitHash,
     pub since: String,
     #[serde(default)]
@@ -123,7 +123,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub fn new(commit: CommitHash, problem: &Problem) -> Hold {
+    pub(crate) fn new(commit: CommitHash, problem: &Problem) -> Hold {
         Hold {
             commit,
             since: now(),
@@ -136,24 +136,24 @@ impl Hold {
     }
 
     /// Why the commit is held. An older receiver does not say, and then the commit is out of date.
-    pub fn reason(&self) -> Known {
+    pub(crate) fn reason(&self) -> Known {
         self.known.unwrap_or(Known::Older)
     }
 }
 
 /// The time now, in the format of `state.json`.
-pub fn now() -> String {
+pub(crate) fn now() -> String {
     clock::rfc3339(SystemTime::now())
 }
 
 /// The time after `wait`, in the format of `state.json`.
-pub fn in_future(wait: Duration) -> String {
+pub(crate) fn in_future(wait: Duration) -> String {
     clock::rfc3339(SystemTime::now() + wait)
 }
 
 impl State {
     /// The state in the file; `None` if there is none or it cannot be read.
-    pub fn read(path: &Path) -> Option<State> {
+    pub(crate) fn read(path: &Path) -> Option<State> {
         let text = match durable::read_regular(path, BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -169,7 +169,7 @@ impl State {
 }
 
 /// The state and its file. Holds are written at once, the rest within [`LAZY_WRITE`].
-pub struct StateFile {
+pub(crate) struct StateFile {
     path: PathBuf,
     state: State,
     /// Since when the file is out of date; `None` while it is up to date.
@@ -180,7 +180,7 @@ pub struct StateFile {
 
 impl StateFile {
     /// Begins with the state that an earlier run wrote.
-    pub fn open(path: PathBuf, host: &str, receiver: &str) -> StateFile {
+    pub(crate) fn open(path: PathBuf, host: &str, receiver: &str) -> StateFile {
         let mut state = State::read(&path).unwrap_or_default();
         host.clone_into(&mut state.host);
         receiver.clone_into(&mut state.receiver);
@@ -196,18 +196,18 @@ impl StateFile {
         }
     }
 
-    pub fn get(&self) -> &State {
+    pub(crate) fn get(&self) -> &State {
         &self.state
     }
 
     /// Changes the state; the write may wait.
-    pub fn update(&mut self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn update(&mut self, change: impl FnOnce(&mut State)) {
         change(&mut self.state);
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
     /// Writes changes that have waited long enough.
-    pub fn flush_lazily(&mut self) {
+    pub(crate) fn flush_lazily(&mut self) {
         if self
             .behind_since
             .is_some_and(|since| since.elapsed() >= LAZY_WRITE)
@@ -217,7 +217,7 @@ impl StateFile {
     }
 
     /// Writes the state if the file is out of date. A failure is logged once and stops nothing.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.behind_since.is_none() {
             return;
         }
@@ -237,7 +237,7 @@ impl StateFile {
 
     /// Runs `send`, which writes its progress to `sent`, and keeps the file up to date meanwhile: see
     /// [`Reporter`].
-    pub fn while_sending<T>(
+    pub(crate) fn while_sending<T>(
         &self,
         (episode, bytes): (&EpisodeId, u64),
         sent: &Sent,
@@ -261,7 +261,7 @@ impl StateFile {
     }
 
     /// The upload is over. The file was last written at `written` and still names that upload.
-    pub fn has_sent(&mut self, written: Option<Instant>) {
+    pub(crate) fn has_sent(&mut self, written: Option<Instant>) {
         if written.is_some() {
             self.last_written = written;
             self.behind_since = written;

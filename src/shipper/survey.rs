@@ -20,7 +20,7 @@ use crate::names::{CommitHash, EpisodeId};
 
 /// Episodes in one state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     pub episodes: usize,
     /// Of the directories' files.
     pub bytes: u64,
@@ -29,7 +29,7 @@ pub struct Totals {
 }
 
 #[derive(Debug, Serialize)]
-pub struct HeldTotals {
+pub(crate) struct HeldTotals {
     #[serde(flatten)]
     pub hold: Hold,
     #[serde(flatten)]
@@ -37,7 +37,7 @@ pub struct HeldTotals {
 }
 
 #[derive(Debug, Serialize)]
-pub struct RefusedEpisode {
+pub(crate) struct RefusedEpisode {
     /// As it is called in refused/.
     pub name: String,
     pub bytes: u64,
@@ -47,7 +47,7 @@ pub struct RefusedEpisode {
 
 /// Finished, and not sent until a person gives it another name or lets it be read.
 #[derive(Debug, Serialize)]
-pub struct OverlookedEpisode {
+pub(crate) struct OverlookedEpisode {
     /// As `cis490 requeue` accepts it: what cannot be printed is `\xNN`.
     pub name: String,
     /// Why it cannot be looked at; null if only its name is not allowed.
@@ -58,7 +58,7 @@ pub struct OverlookedEpisode {
 
 /// What `cis490 status --json` prints: members are added, never renamed or removed.
 #[derive(Debug, Serialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Whether a shipper works on it now; null if that cannot be seen.
     pub running: Option<bool>,
     pub host: String,
@@ -90,7 +90,7 @@ pub struct Survey {
 }
 
 /// Counts the episodes in the folders of `root`.
-pub fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
+pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
     let state = State::read(&root.state_file()).unwrap_or_default();
     let mut scan = queue::scan(root, &mut Told::silent())?;
     let overlooked_named = std::mem::take(&mut scan.overlooked_named)
@@ -165,7 +165,7 @@ fn name_overlooked(root: &Root, overlooked: Overlooked) -> OverlookedEpisode {
 }
 
 /// The commits of the episodes that wait or are held, as far as they can be read.
-pub fn waiting_commits(root: &Root) -> io::Result<BTreeSet<CommitHash>> {
+pub(crate) fn waiting_commits(root: &Root) -> io::Result<BTreeSet<CommitHash>> {
     let scan = queue::scan(root, &mut Told::silent())?;
     let dirs = scan
         .finished

@@ -43,7 +43,7 @@ const OUTPUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
 
 /// Where episodes go.
-pub struct Receiver {
+pub(crate) struct Receiver {
     place: Place,
     token: Option<String>,
     /// For https:// alone.
@@ -52,7 +52,7 @@ pub struct Receiver {
 }
 
 /// One tarball, and what its head states.
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     pub slot: &'a Slot,
     pub commit: CommitHash,
     pub dirty: bool,
@@ -63,7 +63,7 @@ pub struct Upload<'a> {
 
 /// A whole answer, from the receiver or from a proxy in its place.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     /// The commit's place in the window, and the window's length.
@@ -75,7 +75,7 @@ pub struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// No connection came about, so it is of no episode.
     Unreachable(Unreached),
     /// The connection broke, or something that is not HTTP came back.
@@ -86,7 +86,7 @@ pub enum NoAnswer {
 
 /// Why no connection came about.
 #[derive(Debug)]
-pub struct Unreached {
+pub(crate) struct Unreached {
     pub why: String,
     /// What to do, where something answered and the TLS handshake failed.
     pub tls_remedy: Option<&'static str>,
@@ -96,7 +96,7 @@ impl Receiver {
     /// The receiver that the configuration names.
     ///
     /// Errors: the token or the CA cannot be read.
-    pub fn new(config: &Config, stop: Stop) -> Result<Receiver, Failure> {
+    pub(crate) fn new(config: &Config, stop: Stop) -> Result<Receiver, Failure> {
         Ok(Receiver {
             place: config.place()?,
             token: config.token()?,
@@ -106,7 +106,7 @@ impl Receiver {
     }
 
     /// Uploads one tarball. `progress` hears how many bytes have left.
-    pub fn put(
+    pub(crate) fn put(
         &self,
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
@@ -142,12 +142,12 @@ impl Receiver {
     }
 
     /// Asks whether the gate would admit a commit.
-    pub fn gate(&self, commit: &CommitHash) -> Result<Answer, NoAnswer> {
+    pub(crate) fn gate(&self, commit: &CommitHash) -> Result<Answer, NoAnswer> {
         self.get(&format!("{}/{commit}", wire::GATE_PATH))
     }
 
     /// Sends `GET path`.
-    pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
         let (agent, connected) = self.agent(Hush::default(), 0);
         let url = format!("{}{path}", self.place.url());
         let asked = self
@@ -239,7 +239,7 @@ fn seconds_for(bytes: u64, bytes_per_second: u64) -> Duration {
 impl Answer {
     /// An answer of this status and body, for the unit tests of its readers.
     #[cfg(test)]
-    pub fn of(status: u16, body: &str) -> Answer {
+    pub(crate) fn of(status: u16, body: &str) -> Answer {
         Answer {
             status,
             retry_after: None,
@@ -274,19 +274,19 @@ impl Answer {
     }
 
     /// The body as JSON of this type; `None` if it is not that.
-    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
     }
 
     /// The problem in the receiver's own words. `None` for any other body, such as a proxy's page.
-    pub fn problem(&self) -> Option<Problem> {
+    pub(crate) fn problem(&self) -> Option<Problem> {
         let problem: Problem = self.json()?;
         let is_ours = problem.name().is_some();
         (is_ours && problem.status == self.status).then_some(problem)
     }
 
     /// The answer in one line, for the log.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self.problem() {
             Some(problem) => format!("{}: {}", self.status, problem.detail),
             None => {

@@ -17,7 +17,7 @@ const BAD_NAME: &str = "bad-name";
 
 /// What the shipper does after one upload. Each answer, and each way to get none, has one of these.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The receiver has the episode: keep the receipt, clean up.
     Accepted(Accepted),
     /// 200 or 201 without a receipt for what was sent. Whose fault that is cannot be known: this
@@ -57,7 +57,7 @@ pub enum Verdict {
 
 /// A stored episode.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub(super) struct Accepted {
     /// 201 if the episode was stored now, 200 if the receiver had it before.
     pub status: u16,
     pub receipt: Receipt,
@@ -67,7 +67,7 @@ pub struct Accepted {
 
 /// Why something is tried again later.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wait {
+pub(super) struct Wait {
     /// The answer's `Retry-After`.
     pub asked: Option<Duration>,
     /// One line for the log and `state.json`.
@@ -76,7 +76,7 @@ pub struct Wait {
 
 /// What the shipper does after asking the gate about a held commit.
 #[derive(Debug, PartialEq, Eq)]
-pub enum HoldVerdict {
+pub(super) enum HoldVerdict {
     /// The gate admits the commit: send its episodes. With the commit's place in the window and the
     /// window's length.
     Released(Option<(u32, u32)>),
@@ -89,7 +89,7 @@ pub enum HoldVerdict {
 }
 
 /// The verdict on an upload.
-pub fn verdict(upload: &Upload<'_>, heard: Result<&Answer, &NoAnswer>) -> Verdict {
+pub(super) fn verdict(upload: &Upload<'_>, heard: Result<&Answer, &NoAnswer>) -> Verdict {
     match heard {
         Ok(answer) => on_answer(upload, answer),
         Err(no_answer) => on_no_answer(no_answer),
@@ -97,7 +97,7 @@ pub fn verdict(upload: &Upload<'_>, heard: Result<&Answer, &NoAnswer>) -> Verdic
 }
 
 /// The verdict on a held commit, from the answer to `GET /v1/gate/{commit}`.
-pub fn hold_verdict(heard: Result<&Answer, &NoAnswer>) -> HoldVerdict {
+pub(super) fn hold_verdict(heard: Result<&Answer, &NoAnswer>) -> HoldVerdict {
     let answer = match heard {
         Ok(answer) => answer,
         Err(no_answer) => return HoldVerdict::Away(Wait::without_answer(no_answer)),

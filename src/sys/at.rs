@@ -10,13 +10,13 @@ use super::{c_path, check};
 
 /// For `OpenOptions::custom_flags`: no link is followed at the end of the path, no FIFO's other end
 /// is waited for, no terminal becomes ours. std adds `O_CLOEXEC` itself.
-pub const fn open_flags() -> libc::c_int {
+pub(crate) const fn open_flags() -> libc::c_int {
     libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY
 }
 
 /// Which kind of open [`open_at`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Open {
+pub(crate) enum Open {
     /// A directory, to be listed and gone on from. `ENOTDIR` for anything else, a link too.
     Directory,
     /// To be read, whatever it is; see [`open_flags`].
@@ -27,7 +27,7 @@ pub enum Open {
 }
 
 /// Opens `name`, which is a name and no path, in an open directory. No link is followed.
-pub fn open_at(dir: &File, name: &OsStr, open: Open) -> io::Result<File> {
+pub(crate) fn open_at(dir: &File, name: &OsStr, open: Open) -> io::Result<File> {
     let path = c_path(Path::new(name))?;
     let flags = match open {
         Open::Directory => libc::O_RDONLY | libc::O_DIRECTORY,

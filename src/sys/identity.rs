@@ -9,7 +9,7 @@ use std::process::Command;
 use super::check;
 
 /// The user whose rights this process has.
-pub fn effective_user() -> u32 {
+pub(crate) fn effective_user() -> u32 {
     // SAFETY: no arguments, and it cannot fail.
     unsafe { libc::geteuid() }
 }
@@ -21,7 +21,7 @@ pub fn effective_user() -> u32 {
 ///
 /// Errors: the system refused a step, or a step could be taken back afterwards. The process must
 /// then end: it may be half of each.
-pub fn become_user(user: u32, group: u32, groups: &[u32]) -> io::Result<()> {
+pub(crate) fn become_user(user: u32, group: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: plain integers. Not supported is no fault: the checks below decide.
     unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     // The count's type differs between C libraries.
@@ -94,7 +94,7 @@ fn has_capabilities() -> io::Result<bool> {
 }
 
 /// Gives away the very file that is open here, whatever its name is by now.
-pub fn give_open(file: &File, user: u32, group: u32) -> io::Result<()> {
+pub(crate) fn give_open(file: &File, user: u32, group: u32) -> io::Result<()> {
     let itself = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: an empty, NUL-terminated path, plain integers, and a descriptor that `file` keeps open.
     check(unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), user, group, itself) })?;
@@ -103,7 +103,7 @@ pub fn give_open(file: &File, user: u32, group: u32) -> io::Result<()> {
 
 /// Has the process that `command` will start begin a session of its own, without a terminal, and so
 /// a process group of its own. Whose program it is, it cannot type into the terminal of who started it.
-pub fn in_own_session(command: &mut Command) {
+pub(crate) fn in_own_session(command: &mut Command) {
     let begin = || {
         // SAFETY: no arguments. A process that was just forked leads no group, so that it cannot fail.
         check(unsafe { libc::setsid() })?;

@@ -10,20 +10,20 @@ use crate::names::CommitHash;
 use crate::sys;
 
 #[derive(Clone)]
-pub struct Commit {
+pub(super) struct Commit {
     pub hash: CommitHash,
     pub subject: String,
 }
 
 /// A bare repository, as a forge has it, and a developer's clone to push from.
-pub struct Project {
+pub(super) struct Project {
     clone: PathBuf,
     commits: Vec<Commit>,
 }
 
 impl Project {
     /// Makes both in `folder`.
-    pub fn init(folder: &Path) -> Result<Project, Failure> {
+    pub(super) fn init(folder: &Path) -> Result<Project, Failure> {
         git(
             folder,
             &[
@@ -47,11 +47,11 @@ impl Project {
     }
 
     /// Oldest first.
-    pub fn commits(&self) -> &[Commit] {
+    pub(super) fn commits(&self) -> &[Commit] {
         &self.commits
     }
 
-    pub fn commit_and_push(&mut self, subject: &str) -> Result<&Commit, Failure> {
+    pub(super) fn commit_and_push(&mut self, subject: &str) -> Result<&Commit, Failure> {
         let file = self.clone.join("recorder.py");
         let version = self.commits.len() + 1;
         let code = format!("# {subject}\nVERSION = {version}\n");

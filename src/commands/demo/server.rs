@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The receiver's process, killed when this is dropped.
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     address: SocketAddr,
     log: PathBuf,
@@ -33,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(stage: &Stage, config: &str) -> Result<Server, Failure> {
+    pub(super) fn start(stage: &Stage, config: &str) -> Result<Server, Failure> {
         let config = stage.path(config);
         talk::say(format!("$ cis490 receive --config {}", config.display()));
         let log = stage.path("receiver.log");
@@ -61,11 +61,11 @@ impl Server {
         Ok(server)
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub fn ready_after(&self) -> Duration {
+    pub(super) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
@@ -100,13 +100,13 @@ impl Server {
         self.address = address.unwrap_or(self.address);
     }
 
-    pub fn get(&self, path: &str) -> Result<Answer, Failure> {
+    pub(super) fn get(&self, path: &str) -> Result<Answer, Failure> {
         ask(self.address, &format!("GET {path}"), "", b"")
             .map_err(|error| self.trouble(&format!("GET {path}: {error}")))
     }
 
     /// Sends the bytes that are stored once more, as the shipper would.
-    pub fn put(
+    pub(super) fn put(
         &self,
         stage: &Stage,
         episode: &Episode,
@@ -129,7 +129,7 @@ impl Server {
     }
 
     /// How long it took until the gate's head was this commit.
-    pub fn wait_for_head(&self, head: &CommitHash) -> Result<Duration, Failure> {
+    pub(super) fn wait_for_head(&self, head: &CommitHash) -> Result<Duration, Failure> {
         let begun = Instant::now();
         while self.get(wire::GATE_PATH)?.json()?["head_commit"] != head.to_string() {
             if begun.elapsed() > PATIENCE {
@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// Asks it to stop, as systemd would, and waits until it has.
-    pub fn stop(mut self) -> Result<(), Failure> {
+    pub(super) fn stop(mut self) -> Result<(), Failure> {
         sys::ask_to_stop(&self.child);
         let begun = Instant::now();
         loop {

@@ -20,7 +20,7 @@ use crate::names::EpisodeId;
 use crate::sync::lock;
 use crate::sys;
 
-pub const HOST: &str = "lab-1";
+pub(super) const HOST: &str = "lab-1";
 
 /// The folder, and what to do with it at the end.
 struct Folder {
@@ -44,14 +44,14 @@ fn enter_the_end() -> MutexGuard<'static, ()> {
     lock(&END)
 }
 
-pub struct Stage {
+pub(super) struct Stage {
     folder: Folder,
     /// This program's own file.
     pub program: PathBuf,
 }
 
 impl Stage {
-    pub fn build(clean: bool) -> Result<Stage, Failure> {
+    pub(super) fn build(clean: bool) -> Result<Stage, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(
                 format!("cannot tell where this program's file is: {error}"),
@@ -66,11 +66,11 @@ impl Stage {
         Ok(Stage { folder, program })
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         &self.folder.path
     }
 
-    pub fn write_receiver_config(&self, window: usize) -> Result<(), Failure> {
+    pub(super) fn write_receiver_config(&self, window: usize) -> Result<(), Failure> {
         let text = format!(
             "listen = \"127.0.0.1:0\"\n\
              data_dir = {:?}\n\
@@ -86,7 +86,7 @@ impl Stage {
         self.write("receiver.toml", &text)
     }
 
-    pub fn write_shipper_config(&self, receiver: SocketAddr) -> Result<(), Failure> {
+    pub(super) fn write_shipper_config(&self, receiver: SocketAddr) -> Result<(), Failure> {
         let text = format!(
             "receiver_url = \"http://{receiver}\"\nhost_id = {HOST:?}\nroot = {:?}\n",
             self.path(HOST),
@@ -95,7 +95,7 @@ impl Stage {
     }
 
     /// A finished episode, as a recorder of that commit leaves it.
-    pub fn record(&self, id: &str, commit: &Commit) -> Result<Episode, Failure> {
+    pub(super) fn record(&self, id: &str, commit: &Commit) -> Result<Episode, Failure> {
         let id = EpisodeId::parse(id).map_err(|bad| Failure::new(bad, ""))?;
         let dir = format!("{HOST}/episodes/{id}");
         let path = self.path(&dir);
@@ -118,19 +118,19 @@ impl Stage {
     }
 
     /// What the lab host keeps of an accepted episode.
-    pub fn receipt(&self, id: &EpisodeId) -> Result<Value, Failure> {
+    pub(super) fn receipt(&self, id: &EpisodeId) -> Result<Value, Failure> {
         let text = self.read(&format!("{HOST}/shipped/{id}.receipt.json"))?;
         serde_json::from_str(&text)
             .map_err(|error| Failure::new(format!("the receipt of {id} is no JSON: {error}"), ""))
     }
 
-    pub fn is_kept(&self, id: &EpisodeId) -> bool {
+    pub(super) fn is_kept(&self, id: &EpisodeId) -> bool {
         self.path(&format!("{HOST}/episodes/{id}/meta.json"))
             .is_file()
     }
 
     /// Names and sizes of the tarballs in the store.
-    pub fn stored_files(&self) -> Result<Vec<(String, u64)>, Failure> {
+    pub(super) fn stored_files(&self) -> Result<Vec<(String, u64)>, Failure> {
         let dir = format!("receiver/episodes/{HOST}");
         let path = self.path(&dir);
         let list = || -> io::Result<Vec<(String, u64)>> {
@@ -146,12 +146,12 @@ impl Stage {
         list().map_err(|error| cannot("list", &path, &error))
     }
 
-    pub fn index(&self) -> Result<String, Failure> {
+    pub(super) fn index(&self) -> Result<String, Failure> {
         self.read("receiver/index.jsonl")
     }
 
     /// Runs this program with a configuration of the stage, and says so.
-    pub fn command(&self, arguments: &[&str], config: &str) -> Result<Output, Failure> {
+    pub(super) fn command(&self, arguments: &[&str], config: &str) -> Result<Output, Failure> {
         let config = self.path(config);
         talk::say(format!(
             "$ cis490 {} {}",
@@ -165,7 +165,7 @@ impl Stage {
         output.map_err(|error| cannot("start", &self.program, &error))
     }
 
-    pub fn command_succeeds(&self, arguments: &[&str], config: &str) -> Result<(), Failure> {
+    pub(super) fn command_succeeds(&self, arguments: &[&str], config: &str) -> Result<(), Failure> {
         let output = self.command(arguments, config)?;
         match output.status.success() {
             true => Ok(()),
@@ -174,7 +174,7 @@ impl Stage {
     }
 
     /// A command of ours ended as it should not.
-    pub fn unexpected(&self, command: &str, output: &Output) -> Failure {
+    pub(super) fn unexpected(&self, command: &str, output: &Output) -> Failure {
         let words = String::from_utf8_lossy(&output.stderr);
         Failure::new(
             format!(
@@ -186,7 +186,7 @@ impl Stage {
         )
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path.join(name)
     }
 
@@ -239,7 +239,7 @@ fn remove_patiently(folder: &Path) {
 }
 
 /// An episode on the lab host.
-pub struct Episode {
+pub(super) struct Episode {
     pub id: EpisodeId,
     pub commit: Commit,
 }

@@ -16,27 +16,27 @@ use crate::terminal;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-pub fn title(what: impl Display) {
+pub(super) fn title(what: impl Display) {
     say(format!("\n{what}."));
 }
 
 /// A line on stdout.
-pub fn say(line: impl Display) {
+pub(super) fn say(line: impl Display) {
     terminal::say_line(format_args!("{line}"));
 }
 
-pub fn say_indented(lines: &str) {
+pub(super) fn say_indented(lines: &str) {
     for line in lines.lines() {
         say(format!("    {line}"));
     }
 }
 
 /// As git shows it.
-pub fn short(commit: &CommitHash) -> String {
+pub(super) fn short(commit: &CommitHash) -> String {
     commit.to_string().chars().take(8).collect()
 }
 
-pub struct Answer {
+pub(super) struct Answer {
     request: String,
     pub status: u16,
     pub body: String,
@@ -44,7 +44,7 @@ pub struct Answer {
 
 impl Answer {
     /// The answer, if this is its status.
-    pub fn expect(&self, status: u16) -> Result<&Answer, Failure> {
+    pub(super) fn expect(&self, status: u16) -> Result<&Answer, Failure> {
         match self.status == status {
             true => Ok(self),
             false => Err(self.unexpected(&format!("status {status}"))),
@@ -52,11 +52,11 @@ impl Answer {
     }
 
     /// The answer's body.
-    pub fn json(&self) -> Result<Value, Failure> {
+    pub(super) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_str(&self.body).map_err(|_| self.unexpected("JSON"))
     }
 
-    pub fn unexpected(&self, wanted: &str) -> Failure {
+    pub(super) fn unexpected(&self, wanted: &str) -> Failure {
         let Answer {
             request,
             status,
@@ -73,7 +73,12 @@ impl Answer {
 }
 
 /// One request on a connection of its own, and its whole answer.
-pub fn ask(address: SocketAddr, request: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
+pub(super) fn ask(
+    address: SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
@@ -97,7 +102,7 @@ pub fn ask(address: SocketAddr, request: &str, headers: &str, body: &[u8]) -> io
 }
 
 /// A failure of the demo's own files.
-pub fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot {verb} {}: {error}", what.display()),
         "TMPDIR names another place to work in",

@@ -21,7 +21,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// `text` is the configuration that the service runs with.
-pub fn check(side: Side, text: &str) -> Result<(), Failure> {
+pub(super) fn check(side: Side, text: &str) -> Result<(), Failure> {
     let path = Path::new(side.config_path());
     match side {
         Side::Receiver => check_receiver(&receiver::Config::parse(text, path)?),
@@ -99,7 +99,7 @@ fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
 }
 
 /// The end of a unit's log, for a person who sees it fail.
-pub fn show_log(unit: &str) {
+pub(super) fn show_log(unit: &str) {
     say!("The end of its log (journalctl -u {unit}):");
     // Without journalctl there is nothing to show, and the failure says where to look.
     let _ = Command::new("journalctl")

@@ -25,23 +25,23 @@ use crate::durable;
 use crate::sys::{self, Open};
 
 /// Deeper than any folder of a store; what somebody has nested deeper stays as it is.
-pub const DEPTH_MAX: usize = 8;
+pub(super) const DEPTH_MAX: usize = 8;
 
 /// What was given, and what was not.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(super) struct Report {
     pub given: usize,
     /// Files of root's that may be another's trap, and why.
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
 /// Looks what [`hand_over`] would give.
-pub fn look(at: &Path, depth: usize) -> io::Result<Report> {
+pub(super) fn look(at: &Path, depth: usize) -> io::Result<Report> {
     Walk::along(at, None, depth)
 }
 
 /// Gives what is root's at `at`, and down to `depth` folders below, to `user`.
-pub fn hand_over(at: &Path, user: Owner, depth: usize) -> io::Result<Report> {
+pub(super) fn hand_over(at: &Path, user: Owner, depth: usize) -> io::Result<Report> {
     Walk::along(at, Some(user), depth)
 }
 

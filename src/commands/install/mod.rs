@@ -32,7 +32,7 @@ use crate::owner;
 use crate::receiver::store::store_dir;
 use crate::terminal::say;
 
-pub use self::uninstall::Uninstall;
+pub(super) use self::uninstall::Uninstall;
 
 /// make this machine a receiver or a shipper. Makes user, folders, configuration and unit. Run it as
 /// root from wherever the program was copied to. Running it again is harmless; a newer program
@@ -44,7 +44,7 @@ pub use self::uninstall::Uninstall;
     example = "sudo ./cis490 install receiver",
     example = "sudo ./cis490 install shipper --receiver-url http://10.8.0.1:8490"
 )]
-pub struct Install {
+pub(super) struct Install {
     /// receiver (the Pi) or shipper (a lab host)
     #[argh(positional)]
     side: Side,
@@ -80,7 +80,7 @@ struct Settings {
 }
 
 impl Install {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let side = self.side;
         let mut place = Place::new(self.root.clone(), self.dry_run)?;
         check_place(&place)?;

@@ -16,10 +16,10 @@ use crate::sys;
 use crate::terminal::say;
 
 /// A user's and a group's number.
-pub type Owner = (u32, u32);
-pub const ROOT: Owner = (0, 0);
+pub(super) type Owner = (u32, u32);
+pub(super) const ROOT: Owner = (0, 0);
 
-pub struct Place {
+pub(super) struct Place {
     /// `None` is this machine.
     root: Option<PathBuf>,
     /// Only says what it would do.
@@ -33,7 +33,7 @@ pub struct Place {
 }
 
 /// One file to put somewhere.
-pub struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     pub path: &'a Path,
     pub bytes: &'a [u8],
     pub mode: u32,
@@ -43,7 +43,7 @@ pub struct Wanted<'a> {
 
 impl Place {
     /// Errors: a relative `root` has no working directory to begin at.
-    pub fn new(root: Option<PathBuf>, dry_run: bool) -> Result<Place, Failure> {
+    pub(super) fn new(root: Option<PathBuf>, dry_run: bool) -> Result<Place, Failure> {
         let absolute = |root: PathBuf| {
             std::path::absolute(&root).map_err(|error| cannot("find", &root, &error))
         };
@@ -57,24 +57,24 @@ impl Place {
     }
 
     /// The folder that stands for another machine.
-    pub fn root(&self) -> Option<&Path> {
+    pub(super) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
 
-    pub fn is_here(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         self.root.is_none()
     }
 
-    pub fn is_dry(&self) -> bool {
+    pub(super) fn is_dry(&self) -> bool {
         self.dry_run
     }
 
-    pub fn is_root(&self) -> bool {
+    pub(super) fn is_root(&self) -> bool {
         self.is_root
     }
 
     /// Where an absolute path is.
-    pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+    pub(super) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         match &self.root {
             Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
@@ -83,7 +83,7 @@ impl Place {
     }
 
     /// Tells what was found as it should be.
-    pub fn there(&self, what: impl std::fmt::Display) {
+    pub(super) fn there(&self, what: impl std::fmt::Display) {
         say!("  as it was   {what}");
     }
 
@@ -100,7 +100,12 @@ impl Place {
     }
 
     /// A directory; one that exists keeps its mode and owner.
-    pub fn dir(&mut self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), Failure> {
+    pub(super) fn dir(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        owner: Option<Owner>,
+    ) -> Result<(), Failure> {
         let at = self.at(path);
         if at.is_dir() || self.planned.contains(&at) {
             return Ok(());
@@ -119,7 +124,7 @@ impl Place {
     }
 
     /// A file, whole or not at all, whatever reads or runs the old one meanwhile.
-    pub fn file(&mut self, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    pub(super) fn file(&mut self, wanted: &Wanted<'_>) -> Result<(), Failure> {
         let at = self.at(wanted.path);
         if self.is_as_wanted(&at, wanted) {
             self.there(at.display());
@@ -146,7 +151,7 @@ impl Place {
     }
 
     /// A symbolic link, for a machine whose systemctl cannot be asked.
-    pub fn link(&mut self, path: &Path, target: &Path) -> Result<(), Failure> {
+    pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<(), Failure> {
         let at = self.at(path);
         if fs::read_link(&at).is_ok_and(|found| found == target) {
             self.there(at.display());
@@ -161,7 +166,7 @@ impl Place {
     }
 
     /// Removes a file. One that is not there is fine: false.
-    pub fn remove(&mut self, path: &Path) -> Result<bool, Failure> {
+    pub(super) fn remove(&mut self, path: &Path) -> Result<bool, Failure> {
         let at = self.at(path);
         if fs::symlink_metadata(&at).is_err() {
             return Ok(false);
@@ -180,7 +185,7 @@ impl Place {
     }
 
     /// Gives what root has made to its owner. Where we are not root all stays ours.
-    pub fn give(&self, at: &Path, owner: Option<Owner>) -> io::Result<()> {
+    pub(super) fn give(&self, at: &Path, owner: Option<Owner>) -> io::Result<()> {
         match owner.filter(|_| self.is_root) {
             Some((user, group)) => lchown(at, Some(user), Some(group)),
             None => Ok(()),
@@ -189,7 +194,7 @@ impl Place {
 
     /// The user that the services run as, made if it is not there. `None`: in a dry run, or where
     /// only root could make it.
-    pub fn user(&mut self) -> Result<Option<Owner>, Failure> {
+    pub(super) fn user(&mut self) -> Result<Option<Owner>, Failure> {
         if let Some(owner) = self.find_user() {
             self.there(format_args!("the user {USER}"));
             return Ok(Some(owner));
@@ -232,7 +237,7 @@ impl Place {
     }
 
     /// Whether there is the user that the services run as.
-    pub fn has_user(&self) -> bool {
+    pub(super) fn has_user(&self) -> bool {
         self.find_user().is_some()
     }
 
@@ -252,7 +257,7 @@ impl Place {
     }
 
     /// Runs systemctl on this machine.
-    pub fn systemctl(&mut self, arguments: &[&str]) -> Result<(), Failure> {
+    pub(super) fn systemctl(&mut self, arguments: &[&str]) -> Result<(), Failure> {
         if !self.does(format_args!("systemctl {}", arguments.join(" "))) {
             return Ok(());
         }
@@ -282,7 +287,7 @@ fn entry(file: &Path, name: &str) -> Option<String> {
 }
 
 /// Runs a program to a good end; what it printed. What it says on stderr is passed on.
-pub fn run(command: &mut Command, hint: &str) -> Result<String, Failure> {
+pub(super) fn run(command: &mut Command, hint: &str) -> Result<String, Failure> {
     let words = |command: &Command| {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words
@@ -303,7 +308,7 @@ pub fn run(command: &mut Command, hint: &str) -> Result<String, Failure> {
     }
 }
 
-pub fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root: sudo",
         io::ErrorKind::ReadOnlyFilesystem => {

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use crate::human;
 
 /// Sets a key that the example has, in use or commented out. `None` if it has no such line.
-pub fn set(text: &str, key: &str, value: &str) -> Option<String> {
+pub(super) fn set(text: &str, key: &str, value: &str) -> Option<String> {
     let stated = |line: &str| {
         let setting = line.strip_prefix('#').unwrap_or(line);
         let rest = setting.strip_prefix(key);
@@ -24,7 +24,7 @@ pub fn set(text: &str, key: &str, value: &str) -> Option<String> {
 
 /// What `ours` says otherwise than the example, and which keys of the example it leaves to their
 /// defaults. A token is never shown.
-pub fn difference(ours: &Table, example: &Table) -> Vec<String> {
+pub(super) fn difference(ours: &Table, example: &Table) -> Vec<String> {
     let (ours, example) = (flat(ours), flat(example));
     let find = |in_: &[(String, String)], key: &str| {
         let found = in_.iter().find(|(known, _)| known == key);

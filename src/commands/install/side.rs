@@ -8,16 +8,16 @@ use crate::receiver::config as receiver;
 use crate::shipper::config as shipper;
 
 /// The user that both sides run as.
-pub const USER: &str = "cis490";
-pub const BINARY: &str = "/usr/local/bin/cis490";
-pub const UNITS: &str = "/etc/systemd/system";
-pub use crate::config::CREDENTIAL_STORE as CREDENTIALS;
-pub const CONFIGS: &str = "/etc/cis490";
+pub(super) const USER: &str = "cis490";
+pub(super) const BINARY: &str = "/usr/local/bin/cis490";
+pub(super) const UNITS: &str = "/etc/systemd/system";
+pub(super) use crate::config::CREDENTIAL_STORE as CREDENTIALS;
+pub(super) const CONFIGS: &str = "/etc/cis490";
 /// The folder that the units name themselves; any other needs a drop-in.
-pub const DATA: &str = "/var/lib/cis490";
+pub(super) const DATA: &str = "/var/lib/cis490";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(super) enum Side {
     Receiver,
     Shipper,
 }
@@ -37,14 +37,14 @@ impl FromStr for Side {
 }
 
 impl Side {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Side::Receiver => "receiver",
             Side::Shipper => "shipper",
         }
     }
 
-    pub fn other(self) -> Side {
+    pub(super) fn other(self) -> Side {
         match self {
             Side::Receiver => Side::Shipper,
             Side::Shipper => Side::Receiver,
@@ -52,39 +52,39 @@ impl Side {
     }
 
     /// Without the ending, as a person types it.
-    pub fn unit(self) -> &'static str {
+    pub(super) fn unit(self) -> &'static str {
         match self {
             Side::Receiver => "cis490-receiver",
             Side::Shipper => "cis490-shipper",
         }
     }
 
-    pub fn unit_text(self) -> &'static str {
+    pub(super) fn unit_text(self) -> &'static str {
         match self {
             Side::Receiver => include_str!("../../../systemd/cis490-receiver.service"),
             Side::Shipper => include_str!("../../../systemd/cis490-shipper.service"),
         }
     }
 
-    pub fn unit_path(self) -> PathBuf {
+    pub(super) fn unit_path(self) -> PathBuf {
         Path::new(UNITS).join(format!("{}.service", self.unit()))
     }
 
     /// What a machine of its own needs beside the unit; a person's go beside it in other files.
-    pub fn drop_in_path(self) -> PathBuf {
+    pub(super) fn drop_in_path(self) -> PathBuf {
         Path::new(UNITS)
             .join(format!("{}.service.d", self.unit()))
             .join("10-cis490-data.conf")
     }
 
-    pub fn config_path(self) -> &'static str {
+    pub(super) fn config_path(self) -> &'static str {
         match self {
             Side::Receiver => receiver::DEFAULT_PATH,
             Side::Shipper => shipper::DEFAULT_PATH,
         }
     }
 
-    pub fn example(self) -> &'static str {
+    pub(super) fn example(self) -> &'static str {
         match self {
             Side::Receiver => include_str!("../../../etc/receiver.toml.example"),
             Side::Shipper => include_str!("../../../etc/shipper.toml.example"),
@@ -92,7 +92,7 @@ impl Side {
     }
 
     /// The credential that the unit loads, and the key that names it.
-    pub fn credential(self) -> (&'static str, &'static str) {
+    pub(super) fn credential(self) -> (&'static str, &'static str) {
         match self {
             Side::Receiver => ("cis490-forgejo-token", "auth_token_file"),
             Side::Shipper => ("cis490-token", "token_file"),
@@ -100,7 +100,7 @@ impl Side {
     }
 
     /// The key of the folder that holds what must not be lost.
-    pub fn data_key(self) -> &'static str {
+    pub(super) fn data_key(self) -> &'static str {
         match self {
             Side::Receiver => "data_dir",
             Side::Shipper => "root",
@@ -108,7 +108,7 @@ impl Side {
     }
 
     /// That folder, by a configuration's text. All of the text is checked.
-    pub fn data_of(self, text: &str, path: &Path) -> Result<PathBuf, Failure> {
+    pub(super) fn data_of(self, text: &str, path: &Path) -> Result<PathBuf, Failure> {
         Ok(match self {
             Side::Receiver => receiver::Config::parse(text, path)?.data_dir,
             Side::Shipper => shipper::Config::parse(text, path)?.root,
@@ -116,7 +116,7 @@ impl Side {
     }
 
     /// The folders that its service must see, each with its key.
-    pub fn folders_of(
+    pub(super) fn folders_of(
         self,
         text: &str,
         path: &Path,
@@ -128,7 +128,7 @@ impl Side {
     }
 
     /// Whether `init` has made it.
-    pub fn is_made(self, data: &Path) -> bool {
+    pub(super) fn is_made(self, data: &Path) -> bool {
         match self {
             Side::Receiver => data.join("cis490-store").exists(),
             Side::Shipper => ["episodes", "outbox", "shipped", "refused"]

@@ -20,7 +20,7 @@ use crate::terminal::say;
     name = "uninstall",
     example = "sudo cis490 uninstall shipper"
 )]
-pub struct Uninstall {
+pub(crate) struct Uninstall {
     /// receiver or shipper
     #[argh(positional)]
     side: Side,
@@ -33,7 +33,7 @@ pub struct Uninstall {
 }
 
 impl Uninstall {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let side = self.side;
         let mut place = Place::new(self.root, self.dry_run)?;
         check_place(&place)?;

@@ -20,7 +20,7 @@ const WANTS: &str = ".wants";
 const NAME_BYTES_MAX: usize = 255;
 
 /// The unit, and what it needs to know of a folder that is not the usual one. Whether any changed.
-pub fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
+pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
     place.dir(Path::new(UNITS), 0o755, Some(ROOT))?;
     put_unit(&side.unit_path(), side.unit_text(), place)?;
@@ -101,7 +101,7 @@ fn escaped(part: &[u8], is_first: bool) -> String {
 }
 
 /// What `systemctl reenable` does, for a machine whose systemctl cannot be asked.
-pub fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
+pub(super) fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
     let wanted = wanted_links(side, data);
     for link in found_links(side, place)? {
         if !wanted.contains(&link) {
@@ -133,7 +133,7 @@ fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
 }
 
 /// What `systemctl disable` does.
-pub fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
+pub(super) fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
     found_links(side, place)?
         .iter()
         .try_for_each(|link| place.remove(link).map(drop))
@@ -167,7 +167,7 @@ fn wants_link(side: Side, other: &OsStr) -> PathBuf {
 }
 
 /// Whether systemd runs the service now.
-pub fn is_active(side: Side) -> bool {
+pub(super) fn is_active(side: Side) -> bool {
     is_in_state(side, "is-active")
 }
 
@@ -180,7 +180,7 @@ fn is_in_state(side: Side, state: &str) -> bool {
 }
 
 /// Enables and starts it, or starts it again if anything has changed.
-pub fn start(
+pub(super) fn start(
     side: Side,
     place: &mut Place,
     data: &Path,

@@ -18,7 +18,7 @@ use crate::{clock, events, human, owner};
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
 
-pub fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String, Failure> {
+pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String, Failure> {
     let config = Config::load(path, root)?;
     let root = Root::open(&config.root)?;
     let survey =

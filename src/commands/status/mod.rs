@@ -30,7 +30,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
     example = "cis490 status --watch",
     example = "cis490 status --config /etc/cis490/receiver.toml --json"
 )]
-pub struct Status {
+pub(super) struct Status {
     /// print JSON: members are added, never renamed or removed
     #[argh(switch)]
     json: bool,
@@ -46,7 +46,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn run(self) -> Result<ExitCode, Failure> {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let path = match &self.config {
             Some(path) => path.clone(),
             None => the_one_there()?,

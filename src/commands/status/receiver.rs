@@ -13,7 +13,7 @@ use crate::receiver::version_gate::failing_words;
 use crate::refusal::Kind;
 use crate::terminal::{Paint, one_line};
 
-pub fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
+pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
     match as_json {
         true => json(&survey),

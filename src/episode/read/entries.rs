@@ -21,14 +21,14 @@ const LENGTH_DIGITS_MAX: usize = 20;
 const KEY_BYTES_MAX: usize = 16;
 
 /// The entries of an archive, one header after the other.
-pub struct Entries<R> {
+pub(super) struct Entries<R> {
     stream: R,
     /// The block that was read to see what it is, and is a header.
     ahead: Option<Box<Block>>,
 }
 
 impl<R: Read> Entries<R> {
-    pub fn new(stream: R) -> Entries<R> {
+    pub(super) fn new(stream: R) -> Entries<R> {
         Entries {
             stream,
             ahead: None,
@@ -36,7 +36,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// The content of the first `meta.json`.
-    pub fn find_meta(&mut self) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn find_meta(&mut self) -> Result<Vec<u8>, ReadError> {
         let mut of_all = Extended::default();
         let mut of_next = Extended::default();
         while let Some(header) = self.next_header()? {

@@ -13,7 +13,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 /// One tarball is read at a time.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;
 
-pub struct Frames<R> {
+pub(super) struct Frames<R> {
     source: BufReader<R>,
     decoder: FrameDecoder,
     within: bool,
@@ -21,7 +21,7 @@ pub struct Frames<R> {
 
 /// A frame cannot be decoded, whole as it may be.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unreadable {
+pub(super) enum Unreadable {
     /// It refers back over so many bytes.
     Window {
         bytes: u64,
@@ -32,7 +32,7 @@ pub enum Unreadable {
 }
 
 impl<R: Read> Frames<R> {
-    pub fn new(source: R) -> Frames<R> {
+    pub(super) fn new(source: R) -> Frames<R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(WINDOW_BYTES_MAX);
         Frames {
@@ -42,7 +42,7 @@ impl<R: Read> Frames<R> {
         }
     }
 
-    pub fn source(&self) -> &R {
+    pub(super) fn source(&self) -> &R {
         self.source.get_ref()
     }
 

@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 const RESTART: &str = "systemctl restart cis490-receiver";
 
-pub fn examine(config: &Config) -> Vec<Finding> {
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let gate = &config.version_gate;
     let mut findings = Vec::new();
     if !gate.enabled {

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::receiver::refusal::Refusal;
 use crate::wire;
 
-pub struct Answer {
+pub(super) struct Answer {
     pub status: u16,
     /// Whole lines, `Name: value`.
     headers: Vec<&'static str>,
@@ -23,7 +23,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn json(status: u16, body: &impl Serialize) -> Answer {
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Answer {
         Answer {
             status,
             headers: vec!["Content-Type: application/json"],
@@ -31,7 +31,7 @@ impl Answer {
         }
     }
 
-    pub fn refusal(refusal: &Refusal) -> Answer {
+    pub(super) fn refusal(refusal: &Refusal) -> Answer {
         let mut headers = vec!["Content-Type: application/problem+json"];
         headers.extend(refusal.retry_after_s().map(retry_after));
         match refusal {
@@ -48,7 +48,7 @@ impl Answer {
 
     /// What may be asked of a path, in answer to OPTIONS. It has no body, and no length of one (RFC
     /// 9110, 8.6).
-    pub fn allowed(allow: &'static str) -> Answer {
+    pub(super) fn allowed(allow: &'static str) -> Answer {
         Answer {
             status: 204,
             headers: vec![allow_line(allow)],
@@ -56,7 +56,7 @@ impl Answer {
         }
     }
 
-    pub fn metrics(text: Vec<u8>) -> Answer {
+    pub(super) fn metrics(text: Vec<u8>) -> Answer {
         Answer {
             status: 200,
             headers: vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"],
@@ -65,7 +65,7 @@ impl Answer {
     }
 
     /// The page for people. It runs nothing, loads nothing, and nobody may frame it.
-    pub fn page(html: Vec<u8>) -> Answer {
+    pub(super) fn page(html: Vec<u8>) -> Answer {
         Answer {
             status: 200,
             headers: vec![
@@ -79,14 +79,14 @@ impl Answer {
         }
     }
 
-    pub fn with_header(mut self, line: Option<&'static str>) -> Answer {
+    pub(super) fn with_header(mut self, line: Option<&'static str>) -> Answer {
         self.headers.extend(line);
         self
     }
 
     /// Hands the answer to may_minihttp. The bytes that it will write, for the account of what
     /// the connection owes its peer.
-    pub fn into_response(self, response: &mut Response) -> u64 {
+    pub(super) fn into_response(self, response: &mut Response) -> u64 {
         let reason = reason(self.status);
         let length = self.body.len();
         response.status_code(usize::from(self.status), reason);
@@ -98,12 +98,12 @@ impl Answer {
     }
 
     /// Whether may_minihttp can write it: it gives every answer a length and its body.
-    pub fn is_for_the_crate(&self) -> bool {
+    pub(super) fn is_for_the_crate(&self) -> bool {
         self.status != 204
     }
 
     /// The answer as bytes that announce the end of the connection.
-    pub fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
+    pub(super) fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
         let Answer {
             status,
             headers,
@@ -168,10 +168,10 @@ fn allow_line(allow: &'static str) -> &'static str {
 
 /// `X-Cis490-Gate-Position: 37/100` for each place of the configured window: made once, at start,
 /// and kept for good, because header lines must be `'static`.
-pub struct PositionLines(Vec<&'static str>);
+pub(super) struct PositionLines(Vec<&'static str>);
 
 impl PositionLines {
-    pub fn new(window: u32) -> PositionLines {
+    pub(super) fn new(window: u32) -> PositionLines {
         let line = |position| format!("{}: {position}/{window}", wire::GATE_POSITION_HEADER);
         PositionLines(
             (1..=window)
@@ -181,7 +181,7 @@ impl PositionLines {
     }
 
     /// `None` for a place outside the window.
-    pub fn line(&self, position: Option<u32>) -> Option<&'static str> {
+    pub(super) fn line(&self, position: Option<u32>) -> Option<&'static str> {
         let index = position?.checked_sub(1)?;
         self.0.get(index as usize).copied()
     }

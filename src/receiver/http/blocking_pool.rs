@@ -15,10 +15,10 @@ const CLERKS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-pub struct BlockingPool(mpsc::Sender<Job>);
+pub(super) struct BlockingPool(mpsc::Sender<Job>);
 
 impl BlockingPool {
-    pub fn start(shutdown: &ShutdownHandle) -> Result<BlockingPool, Failure> {
+    pub(super) fn start(shutdown: &ShutdownHandle) -> Result<BlockingPool, Failure> {
         let (sender, receiver) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(receiver));
         for _ in 0..CLERKS {
@@ -30,7 +30,7 @@ impl BlockingPool {
 
     /// The answer of `question`, found on a plain thread while this coroutine waits. `None` if it
     /// panicked, which is the request's own misfortune.
-    pub fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
@@ -45,7 +45,7 @@ impl BlockingPool {
 
 impl BlockingPool {
     /// A clerk that is free calls it.
-    pub fn ping(&self, pong: Pong) {
+    pub(super) fn ping(&self, pong: Pong) {
         // Without clerks the process is ending.
         let _ = self.0.send(pong);
     }

@@ -23,7 +23,7 @@ use crate::sys::{self, TcpCounters};
 /// What a connection is doing, as far as its deadlines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub(super) enum Phase {
     /// Waiting for a request, or in the middle of a head.
     Between,
     /// A request is being answered.
@@ -34,7 +34,7 @@ pub enum Phase {
     Over,
 }
 
-pub struct Connection {
+pub(super) struct Connection {
     socket: TcpStream,
     peer: IpAddr,
     phase: AtomicU8,
@@ -51,7 +51,7 @@ pub struct Connection {
 
 impl Connection {
     /// The guard of the connection that somebody else holds open as `fd`.
-    pub fn guard(fd: RawFd) -> io::Result<Connection> {
+    pub(super) fn guard(fd: RawFd) -> io::Result<Connection> {
         let socket = sys::dup_socket(fd)?;
         socket.set_nodelay(true)?;
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -69,17 +69,17 @@ impl Connection {
         })
     }
 
-    pub fn peer(&self) -> IpAddr {
+    pub(super) fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    pub fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
     /// A request was parsed. False if the connection must not be answered any more: it is ended then,
     /// since may_minihttp has an answer of its own for a request that got none.
-    pub fn begin_request(&self) -> bool {
+    pub(super) fn begin_request(&self) -> bool {
         self.enter(Phase::Busy);
         self.requests.fetch_add(1, Ordering::Relaxed);
         if self.is_dead() {
@@ -90,19 +90,19 @@ impl Connection {
     }
 
     /// The request was answered with `bytes` that may_minihttp is about to write.
-    pub fn end_request(&self, bytes: u64) {
+    pub(super) fn end_request(&self, bytes: u64) {
         self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.crate_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.enter(Phase::Between);
         self.expect_a_head();
     }
 
-    pub fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Between,
             1 => Phase::Busy,
@@ -111,25 +111,25 @@ impl Connection {
         }
     }
 
-    pub fn phase_age(&self) -> Duration {
+    pub(super) fn phase_age(&self) -> Duration {
         let since_ms = self.phase_since_ms.load(Ordering::Relaxed);
         Duration::from_millis(now_ms().saturating_sub(since_ms))
     }
 
     /// How many requests have been parsed so far.
-    pub fn requests(&self) -> u64 {
+    pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// Bytes of answers so far, whether they have left or not.
-    pub fn answered_bytes(&self) -> u64 {
+    pub(super) fn answered_bytes(&self) -> u64 {
         self.answered_bytes.load(Ordering::Relaxed)
     }
 
     /// Writes on our own socket what of `bytes` the kernel has room for: all of a small answer. How
     /// much that was. An error if an earlier answer has not left yet, or the peer is gone: the
     /// connection can then only be killed.
-    pub fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
         if !self.earlier_answers_have_left(sys::tcp_counters) {
             return Err(io::Error::other("an earlier answer has not left yet"));
         }
@@ -152,23 +152,23 @@ impl Connection {
     }
 
     /// Nothing that still comes from this connection is a request.
-    pub fn mark_dead(&self) {
+    pub(super) fn mark_dead(&self) {
         self.dead.store(true, Ordering::Release);
     }
 
-    pub fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
 
     /// Ends the connection without a word. A peer that goes on sending would else be left with a
     /// closed window, and might notice only a minute later.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         sys::reset_on_close(&self.socket);
         self.end();
     }
 
     /// Ends the connection, all being said. may_minihttp's coroutine reads the end and closes.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.mark_dead();
         self.enter(Phase::Over);
         let _ = self.socket.shutdown(Shutdown::Both);

@@ -22,7 +22,7 @@ use crate::sync::lock;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The connections there are.
-pub struct ConnectionTable {
+pub(super) struct ConnectionTable {
     most: usize,
     members: Mutex<Members>,
 }
@@ -34,7 +34,7 @@ struct Members {
 }
 
 impl ConnectionTable {
-    pub fn new(most: u32) -> ConnectionTable {
+    pub(super) fn new(most: u32) -> ConnectionTable {
         ConnectionTable {
             most: most as usize,
             members: Mutex::new(Members {
@@ -50,7 +50,7 @@ impl ConnectionTable {
     ///
     /// The lock is held for some microseconds, and a request waits for it only where there was no
     /// place for its connection.
-    pub fn enter(&self, newcomer: &Arc<Connection>) -> bool {
+    pub(super) fn enter(&self, newcomer: &Arc<Connection>) -> bool {
         let mut members = lock(&self.members);
         members.connections.push(Arc::downgrade(newcomer));
         if members.connections.len() <= self.most {
@@ -69,7 +69,7 @@ impl ConnectionTable {
     }
 
     /// Whether there is a place for this connection, those that came before it being served first.
-    pub fn has_place(&self, connection: &Arc<Connection>) -> bool {
+    pub(super) fn has_place(&self, connection: &Arc<Connection>) -> bool {
         let alive = lock(&self.members).alive();
         let before = alive.iter().position(|one| Arc::ptr_eq(one, connection));
         before.is_some_and(|before| before < self.most)

@@ -8,7 +8,7 @@ use crate::refusal::ENTRIES;
 
 const REASONS: usize = ENTRIES.len();
 
-pub struct Counters {
+pub(super) struct Counters {
     /// By the place of the reason in [`ENTRIES`].
     refused_uploads: [AtomicU64; REASONS],
     refused_requests: [AtomicU64; REASONS],
@@ -17,7 +17,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub fn new() -> Counters {
+    pub(super) fn new() -> Counters {
         Counters {
             refused_uploads: [const { AtomicU64::new(0) }; REASONS],
             refused_requests: [const { AtomicU64::new(0) }; REASONS],
@@ -28,16 +28,16 @@ impl Counters {
         }
     }
 
-    pub fn refused_upload(&self, refusal: &Refusal) {
+    pub(super) fn refused_upload(&self, refusal: &Refusal) {
         count(&self.refused_uploads, refusal);
     }
 
-    pub fn refused_request(&self, refusal: &Refusal) {
+    pub(super) fn refused_request(&self, refusal: &Refusal) {
         count(&self.refused_requests, refusal);
     }
 
     /// Reason, uploads, other requests.
-    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = self.refused_uploads.iter().zip(&self.refused_requests);
         let named = ENTRIES.iter().zip(counts);

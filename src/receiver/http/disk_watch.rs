@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// since any of it may hang with the disk.
 ///
 /// Errors: the system gave no thread.
-pub fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(), Failure> {
+pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     look(shared);
     let shared = Arc::clone(shared);
     critical_thread::spawn_critical("disk-look", shutdown, move || {

@@ -11,20 +11,20 @@ use std::sync::{Arc, Mutex};
 use crate::sync::lock;
 
 /// Permits for what takes a while, and who has them.
-pub struct FairLimiter {
+pub(super) struct FairLimiter {
     most: u32,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
 /// The right to do one such thing, given back when dropped.
-pub struct Permit {
+pub(super) struct Permit {
     limiter: Arc<FairLimiter>,
     peer: IpAddr,
 }
 
 /// Why there is no permit for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPermit {
+pub(super) enum NoPermit {
     /// All are taken.
     Full,
     /// The address has so many, and what is left is for others.
@@ -32,7 +32,7 @@ pub enum NoPermit {
 }
 
 impl FairLimiter {
-    pub fn new(most: u32) -> Arc<FairLimiter> {
+    pub(super) fn new(most: u32) -> Arc<FairLimiter> {
         Arc::new(FairLimiter {
             most,
             taken: Mutex::new(HashMap::new()),
@@ -40,11 +40,11 @@ impl FairLimiter {
     }
 
     /// How many are taken.
-    pub fn taken(&self) -> u32 {
+    pub(super) fn taken(&self) -> u32 {
         lock(&self.taken).values().sum()
     }
 
-    pub fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, NoPermit> {
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, NoPermit> {
         let mut taken = lock(&self.taken);
         let left = self.most.saturating_sub(taken.values().sum());
         if left == 0 {

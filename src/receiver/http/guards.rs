@@ -24,7 +24,7 @@ static GUARDS: [OnceLock<Page>; PAGES] = [const { OnceLock::new() }; PAGES];
 /// From here on what may_minihttp reads of a guarded connection comes from [`Connection::give`].
 ///
 /// Errors: the system reads past us, so nothing could be guarded.
-pub fn start() -> io::Result<()> {
+pub(super) fn start() -> io::Result<()> {
     sys::set_intake(answer_recv)
 }
 
@@ -46,11 +46,11 @@ fn guard_of(fd: RawFd, may_make: bool) -> Option<&'static ArcSwapOption<Connecti
 
 /// A connection whose reads come here, for as long as this lives. It must end before the descriptor
 /// is closed, which another connection then has.
-pub struct Guarded(RawFd);
+pub(super) struct Guarded(RawFd);
 
 impl Guarded {
     /// `None` if the descriptor is none, or its number is beyond the table.
-    pub fn new(fd: RawFd, connection: &Arc<Connection>) -> Option<Guarded> {
+    pub(super) fn new(fd: RawFd, connection: &Arc<Connection>) -> Option<Guarded> {
         guard_of(fd, true)?.store(Some(Arc::clone(connection)));
         Some(Guarded(fd))
     }

@@ -10,11 +10,11 @@ use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
 /// The most that a request line and its headers may take together.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How the request's bytes end, and what happens to the connection then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Framing {
+pub(super) struct Framing {
     /// Bytes of body after the head; 0 without a Content-Length.
     pub length: u64,
     pub expects_continue: bool,
@@ -24,7 +24,7 @@ pub struct Framing {
 
 /// The headers that mean something to us, each at most once.
 #[derive(Default)]
-pub struct Head<'a> {
+pub(super) struct Head<'a> {
     authorization: Field<'a>,
     commit: Field<'a>,
     sha256: Field<'a>,
@@ -68,7 +68,10 @@ impl<'a> Field<'a> {
 
 impl<'a> Head<'a> {
     /// Collects the known headers from name and value pairs.
-    pub fn collect(path: &str, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Head<'a> {
+    pub(super) fn collect(
+        path: &str,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Head<'a> {
         let mut head = Head {
             bytes: path.len(),
             ..Head::default()
@@ -113,7 +116,7 @@ impl<'a> Head<'a> {
 
     /// Judges where the request ends. An error here means that the bytes which follow cannot be
     /// trusted to begin a request.
-    pub fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {
+    pub(super) fn framing(&self, method: &str, version: u8) -> Result<Framing, Refusal> {
         if method.len() + self.bytes > HEAD_BYTES_MAX {
             return Err(Refusal::HeadTooLarge);
         }
@@ -143,7 +146,7 @@ impl<'a> Head<'a> {
     /// What a PUT may not have at all.
     ///
     /// Errors: 403 for a web page's upload, 400 for a part of a body (RFC 9110, 14.5).
-    pub fn is_whole_and_no_web_pages(&self) -> Result<(), Refusal> {
+    pub(super) fn is_whole_and_no_web_pages(&self) -> Result<(), Refusal> {
         if self.origin {
             return Err(Refusal::FromABrowser);
         }
@@ -156,7 +159,7 @@ impl<'a> Head<'a> {
     }
 
     /// `If-Match`, if there is one. Two of them match nothing.
-    pub fn if_match(&self) -> Option<&'a [u8]> {
+    pub(super) fn if_match(&self) -> Option<&'a [u8]> {
         let value = self.if_match.value?;
         Some(if self.if_match.is_repeated {
             b""
@@ -166,18 +169,18 @@ impl<'a> Head<'a> {
     }
 
     /// `Authorization`, as it was sent. Two of them prove nothing, like none.
-    pub fn authorization(&self) -> Option<&'a [u8]> {
+    pub(super) fn authorization(&self) -> Option<&'a [u8]> {
         self.authorization.once("Authorization").ok().flatten()
     }
 
     /// Whether doctor or install only ask what an upload would get. A doctor of before there was a
     /// header for it is known by its name.
-    pub fn is_probe(&self) -> bool {
+    pub(super) fn is_probe(&self) -> bool {
         self.probe.value == Some(b"1") || self.user_agent.value == Some(b"cis490-doctor")
     }
 
     /// The digest that the head states for the body.
-    pub fn sha256(&self) -> Result<Sha256Digest, Refusal> {
+    pub(super) fn sha256(&self) -> Result<Sha256Digest, Refusal> {
         let value = self.sha256.once(wire::SHA256_HEADER);
         let value = value.map_err(Refusal::BadHead)?.unwrap_or(b"");
         Sha256Digest::parse(&lossy(value))
@@ -185,7 +188,7 @@ impl<'a> Head<'a> {
     }
 
     /// The commit of the code that made the episode; the words of an error go into a 400.
-    pub fn commit(&self) -> Result<CommitHash, String> {
+    pub(super) fn commit(&self) -> Result<CommitHash, String> {
         let value = self.commit.once(wire::COMMIT_HEADER)?;
         let value =
             value.ok_or_else(|| format!("the header {} is missing", wire::COMMIT_HEADER))?;
@@ -193,7 +196,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the episode's code had uncommitted changes.
-    pub fn dirty(&self) -> Result<bool, Refusal> {
+    pub(super) fn dirty(&self) -> Result<bool, Refusal> {
         let value = self.dirty.once(wire::DIRTY_HEADER);
         match value.map_err(Refusal::BadHead)? {
             None | Some(b"false") => Ok(false),
@@ -244,7 +247,7 @@ fn lossy(value: &[u8]) -> String {
 
 /// What a path and method ask for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     Upload(Slot),
     Receipt(Slot),
     Gate,
@@ -259,12 +262,12 @@ pub enum Route {
 }
 
 /// The methods of a path that is read, and of an episode's.
-pub const READ: &str = "GET, HEAD, OPTIONS";
-pub const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
+pub(super) const READ: &str = "GET, HEAD, OPTIONS";
+pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
 
 impl Route {
     /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
-    pub fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
+    pub(super) fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
         let reads = matches!(method, "GET" | "HEAD");
         let reading = |route| match method {
             "GET" | "HEAD" => Ok(route),

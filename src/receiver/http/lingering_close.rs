@@ -70,14 +70,14 @@ struct Bounds {
     stops: AtomicBool,
 }
 
-pub struct LingeringClose {
+pub(super) struct LingeringClose {
     closings: mpsc::Sender<Closing>,
     bounds: Arc<Bounds>,
 }
 
 impl LingeringClose {
     /// `bytes_per_second_min` is how fast a body must come that is drained to its end.
-    pub fn start(
+    pub(super) fn start(
         bytes_per_second_min: u64,
         shutdown: &ShutdownHandle,
     ) -> Result<LingeringClose, Failure> {
@@ -96,14 +96,14 @@ impl LingeringClose {
     }
 
     /// From here on no body is drained to its end: a stop does not wait for those.
-    pub fn hurry(&self) {
+    pub(super) fn hurry(&self) {
         self.bounds.stops.store(true, Ordering::Relaxed);
     }
 
     /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
     /// of so many bytes. Called in the connection's coroutine, which waits here until the peer has
     /// had the time to read it.
-    pub fn close(&self, connection: &Arc<Connection>, answer: &[u8], body_bytes: u64) {
+    pub(super) fn close(&self, connection: &Arc<Connection>, answer: &[u8], body_bytes: u64) {
         connection.mark_dead();
         connection.enter(Phase::Closing);
         let Ok(written) = connection.write_directly(answer) else {

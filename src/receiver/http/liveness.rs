@@ -9,7 +9,7 @@ use crate::receiver::critical_thread::Pong;
 impl Server {
     /// Asks the threads that all requests share; each calls what `pong` makes for its name. The
     /// names.
-    pub fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
+    pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "committer", "gate-timer"];
         let [blocking, committer, gate_timer] = parts.map(pong);
         self.shared.blocking.ping(blocking);
@@ -19,13 +19,13 @@ impl Server {
     }
 
     /// So many connections that a new one is closed without a word, which is a sign of life too.
-    pub fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         let told_max = self.shared.config.max_connections + TOLD_BEYOND_CAP;
         self.shared.connections.load(Ordering::Acquire) >= told_max
     }
 
     /// The state of the receiver in one line, for `systemctl status`.
-    pub fn status_line(&self) -> String {
+    pub(crate) fn status_line(&self) -> String {
         self.shared.status_line()
     }
 }

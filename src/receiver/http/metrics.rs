@@ -21,7 +21,7 @@ use crate::{clock, receiver::version_gate::VersionGate};
 
 const OTHER: &str = "_other";
 
-pub fn text(shared: &Shared) -> String {
+pub(super) fn text(shared: &Shared) -> String {
     let mut text = Text(String::new());
     process(&mut text, shared);
     gate(&mut text, &shared.gate);

@@ -80,11 +80,11 @@ use crate::names::CommitHash;
 use crate::wire::{Known, Slot};
 
 /// A connection costs two descriptors: may_minihttp's and ours.
-pub const FILES_PER_CONNECTION: u64 = 2;
+pub(super) const FILES_PER_CONNECTION: u64 = 2;
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
 /// Connections above the cap that are told so; beyond them they are closed without a word.
-pub const TOLD_BEYOND_CAP: u32 = 64;
+pub(super) const TOLD_BEYOND_CAP: u32 = 64;
 
 /// What all connections share.
 struct Shared {
@@ -120,13 +120,13 @@ struct Shared {
 
 /// The running server.
 #[derive(Clone)]
-pub struct Server {
+pub(super) struct Server {
     shared: Arc<Shared>,
     pub address: SocketAddr,
 }
 
 /// Starts to serve on `config.listen`, which [`OwnAddress::take`] has found. Returns once the port is open.
-pub fn start(
+pub(super) fn start(
     config: Config,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
@@ -181,7 +181,7 @@ pub fn start(
 }
 
 /// An address that no other receiver of this machine may listen on, for as long as this is kept.
-pub struct OwnAddress {
+pub(super) struct OwnAddress {
     pub address: SocketAddr,
     _name: UnixListener,
 }
@@ -194,7 +194,7 @@ impl OwnAddress {
     /// descriptors too, this listener's among them, and may would be told that the port is taken.
     ///
     /// Errors: another program has the address, or this machine has none such.
-    pub fn take(listen: SocketAddr) -> Result<OwnAddress, Failure> {
+    pub(super) fn take(listen: SocketAddr) -> Result<OwnAddress, Failure> {
         let mut tries_left = TAKE_TRIES;
         loop {
             tries_left -= 1;
@@ -254,24 +254,24 @@ fn configure_coroutines() {
 
 impl Server {
     /// The end: nothing more is stored, and the next start can tell whether the index was touched.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.shared.store.close();
     }
 
     /// Uploads under way.
-    pub fn uploads(&self) -> u32 {
+    pub(super) fn uploads(&self) -> u32 {
         self.shared.uploads.running()
     }
 
     /// Refuses what is new from now on.
-    pub fn begin_to_drain(&self) {
+    pub(super) fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
         self.shared.lingering_close.hurry();
     }
 
     /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
     /// the draining began counts as answered: its coroutine writes it at once.
-    pub fn unanswered(&self) -> u32 {
+    pub(super) fn unanswered(&self) -> u32 {
         self.shared.answering.load(Ordering::SeqCst)
     }
 }

@@ -8,7 +8,7 @@ use crate::receiver::refusal::Refusal;
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub(super) enum Target<'a> {
     Path {
         path: &'a str,
         /// Behind the first `?`. No path of today has a use for one.
@@ -21,7 +21,7 @@ pub enum Target<'a> {
 impl<'a> Target<'a> {
     /// Errors: 501 for a method that nobody knows, 421 for another scheme's URL, 400 for what has none
     /// of the forms.
-    pub fn parse(method: &str, raw: &'a str) -> Result<Target<'a>, Refusal> {
+    pub(super) fn parse(method: &str, raw: &'a str) -> Result<Target<'a>, Refusal> {
         if !is_known(method) {
             return Err(Refusal::UnknownMethod(method.chars().take(40).collect()));
         }
@@ -91,7 +91,7 @@ fn split(path: &str) -> Target<'_> {
 
 /// Whether it is a host and perhaps a port, as `Host` has them (RFC 9110, 7.2). An empty host is
 /// none: no http:// URL has one (4.2.1).
-pub fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     match value.strip_prefix(b"[") {
         Some(rest) => {
             let end = rest.iter().position(|&byte| byte == b']');

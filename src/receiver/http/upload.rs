@@ -46,7 +46,7 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
-pub struct Limits {
+pub(super) struct Limits {
     pub uploads_max: u32,
     /// The longest silence of a peer.
     pub idle: Duration,
@@ -54,14 +54,14 @@ pub struct Limits {
 }
 
 /// What a body thread tells its coroutine.
-pub enum BodyEvent {
+pub(super) enum BodyEvent {
     /// Space is reserved and the file is there: the peer may send.
     Ready,
     UploadEnd(Box<UploadEnd>),
 }
 
 /// What a body thread is to do.
-pub struct BodyTask {
+pub(super) struct BodyTask {
     pub claim: Claim,
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
@@ -71,7 +71,7 @@ pub struct BodyTask {
 }
 
 /// How an upload ended.
-pub struct UploadEnd {
+pub(super) struct UploadEnd {
     pub result: Result<Published, Refusal>,
     /// How much of the body was taken from the connection.
     pub taken_bytes: u64,
@@ -81,7 +81,7 @@ pub struct UploadEnd {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-pub struct Uploads {
+pub(super) struct Uploads {
     store: Arc<Store>,
     limits: Limits,
     places: Arc<FairLimiter>,
@@ -96,17 +96,17 @@ struct Waiting {
 }
 
 /// The coroutine's end of an upload under way.
-pub struct Running(may::sync::mpsc::Receiver<BodyEvent>);
+pub(super) struct Running(may::sync::mpsc::Receiver<BodyEvent>);
 
 impl Running {
     /// What the thread tells next. `None` if it panicked.
-    pub fn next(&self) -> Option<BodyEvent> {
+    pub(super) fn next(&self) -> Option<BodyEvent> {
         self.0.recv().ok()
     }
 }
 
 impl Uploads {
-    pub fn new(store: Arc<Store>, limits: Limits) -> Arc<Uploads> {
+    pub(super) fn new(store: Arc<Store>, limits: Limits) -> Arc<Uploads> {
         Arc::new(Uploads {
             store,
             limits,
@@ -115,12 +115,12 @@ impl Uploads {
         })
     }
 
-    pub fn running(&self) -> u32 {
+    pub(super) fn running(&self) -> u32 {
         self.places.taken()
     }
 
     /// Room for one more upload of this peer, if there is any.
-    pub fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
+    pub(super) fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         self.places.take(peer).map_err(|no_place| match no_place {
             NoPermit::Full => Refusal::TooManyUploads {
                 uploads_max: self.limits.uploads_max,
@@ -130,7 +130,7 @@ impl Uploads {
     }
 
     /// Starts the upload on a body thread. An error if the system gives no thread.
-    pub fn start(
+    pub(super) fn start(
         self: &Arc<Self>,
         permit: Permit,
         connection: Arc<Connection>,
@@ -150,7 +150,7 @@ impl Uploads {
     /// Reads `bytes` of a body at most and forgets them, on a body thread: how many came is sent.
     ///
     /// Errors: the system gives no thread.
-    pub fn drain(
+    pub(super) fn drain(
         self: &Arc<Self>,
         permit: Permit,
         connection: Arc<Connection>,
@@ -298,7 +298,12 @@ impl Uploads {
 }
 
 /// The disk could not be asked about an episode: why, as far as a look tells. For plain threads only.
-pub fn lookup_failed(store: &Store, slot: &Slot, peer: IpAddr, error: &io::Error) -> Refusal {
+pub(super) fn lookup_failed(
+    store: &Store,
+    slot: &Slot,
+    peer: IpAddr,
+    error: &io::Error,
+) -> Refusal {
     events::lookup_failed(slot, peer, error);
     fault(store)
 }

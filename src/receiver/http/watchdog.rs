@@ -15,7 +15,7 @@ use crate::receiver::critical_thread::{self, ShutdownHandle};
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Between two requests.
     pub idle: Duration,
     /// From a head's first byte, or from the connection's beginning, to the head's end.
@@ -23,9 +23,9 @@ pub struct Limits {
 }
 
 /// Where new connections are announced. Sending never blocks.
-pub type Announce = mpsc::Sender<Weak<Connection>>;
+pub(super) type Announce = mpsc::Sender<Weak<Connection>>;
 
-pub fn start(limits: Limits, shutdown: &ShutdownHandle) -> Result<Announce, Failure> {
+pub(super) fn start(limits: Limits, shutdown: &ShutdownHandle) -> Result<Announce, Failure> {
     let (announce, arrivals) = mpsc::channel();
     critical_thread::spawn_critical("watchdog", shutdown, move || watch(&arrivals, limits))?;
     Ok(announce)

@@ -31,7 +31,7 @@ use crate::wire::{Receipt, Slot};
 const ROWS_AT_ONCE: usize = 64;
 
 /// What happens, while it happens.
-pub enum News<'a> {
+pub(crate) enum News<'a> {
     /// The folder was looked through: so many files have a row, and so many files and bytes have none.
     Found {
         with_row: usize,
@@ -58,7 +58,7 @@ pub enum News<'a> {
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Task {
+pub(crate) struct Task {
     /// Only say what would be done.
     pub dry_run: bool,
     /// Move what the last scrub found rotten, and still is, to quarantine/.
@@ -67,7 +67,7 @@ pub struct Task {
 
 /// What was done in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     pub added: usize,
     /// Of those that were added: rows without a commit.
     pub commit_unknown: usize,
@@ -80,7 +80,7 @@ pub struct Summary {
 /// `seq_seen` is a number that a row had, by what is known outside the store.
 ///
 /// Errors: the store is in use, is none, or its disk fails. Rows that were added stay.
-pub fn backfill(
+pub(crate) fn backfill(
     data_dir: &Path,
     seq_seen: u64,
     config_path: &Path,

@@ -19,17 +19,17 @@ use crate::sync::lock;
 use crate::sys::{self, HugeHalf};
 
 /// All blocks that are lent out at one time.
-pub const POOL_BYTES: usize = 16 << 20;
+pub(super) const POOL_BYTES: usize = 16 << 20;
 
 /// A block of a large body. As large as the direct writes that were measured to pay.
-pub const LARGE_BYTES: usize = HugeHalf::BYTES;
+pub(super) const LARGE_BYTES: usize = HugeHalf::BYTES;
 
 /// A block of any other body; a smaller body has a smaller one.
-pub const SMALL_BYTES: usize = 256 << 10;
+pub(super) const SMALL_BYTES: usize = 256 << 10;
 
 /// Where a direct write may begin and end, in memory and in the file. A disk that wants more refuses, and
 /// is written to the ordinary way.
-pub const ALIGNED_BYTES: usize = 4096;
+pub(super) const ALIGNED_BYTES: usize = 4096;
 
 /// The least that is allocated for a small block, so that most fit for the next loan.
 const LEAST_BYTES: usize = 32 << 10;
@@ -43,7 +43,7 @@ const KEPT_BYTES: usize = 4 << 20;
 // 64 uploads that each fill one small block must not wait for one another.
 const _: () = assert!(64 * SMALL_BYTES <= POOL_BYTES);
 
-pub struct Buffers {
+pub(super) struct Buffers {
     state: Mutex<State>,
     freed: Condvar,
     small: Mutex<Spares>,
@@ -105,7 +105,7 @@ impl Spares {
 }
 
 /// A piece of memory for a body. Dropping it gives it back.
-pub struct Block {
+pub(super) struct Block {
     memory: Memory,
     /// The part that is used.
     bytes: usize,
@@ -129,7 +129,7 @@ enum Memory {
 }
 
 impl Buffers {
-    pub fn new() -> Arc<Buffers> {
+    pub(super) fn new() -> Arc<Buffers> {
         Arc::new(Buffers {
             state: Mutex::default(),
             freed: Condvar::new(),
@@ -138,7 +138,7 @@ impl Buffers {
     }
 
     /// An upload begins.
-    pub fn open(self: &Arc<Self>) -> Share {
+    pub(super) fn open(self: &Arc<Self>) -> Share {
         self.lock().uploads += 1;
         Share(self.clone())
     }
@@ -153,18 +153,18 @@ impl Buffers {
 }
 
 /// One upload's access to the pool. While any is held, blocks are kept for the next loan.
-pub struct Share(Arc<Buffers>);
+pub(super) struct Share(Arc<Buffers>);
 
 impl Share {
     /// Whether no other upload is under way.
-    pub fn is_only(&self) -> bool {
+    pub(super) fn is_only(&self) -> bool {
         self.0.lock().uploads == 1
     }
 
     /// A block of `bytes`, at most [`LARGE_BYTES`]. Waits until the pool has that much.
     ///
     /// Errors: there is no memory, whatever the pool says.
-    pub fn take(&self, bytes: usize) -> io::Result<Block> {
+    pub(super) fn take(&self, bytes: usize) -> io::Result<Block> {
         let bytes = bytes.clamp(1, LARGE_BYTES);
         // What is larger than small is large: blocks of one size can be lent again, and no
         // allocator keeps pieces of other sizes back.
@@ -260,11 +260,11 @@ fn new_memory(class: usize) -> io::Result<Aligned> {
 }
 
 impl Block {
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         match &self.memory {
             Memory::Small(memory) => &memory.as_slice()[..self.bytes],
             Memory::Large(half) => &half.as_slice()[..self.bytes],
@@ -272,7 +272,7 @@ impl Block {
         }
     }
 
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Small(memory) => &mut memory.as_mut_slice()[..self.bytes],
             Memory::Large(half) => &mut half.as_mut_slice()[..self.bytes],

@@ -22,7 +22,7 @@ use crate::sync::lock;
 const BATCH_MAX: usize = 256;
 
 /// The committer and its thread. Dropping this waits for the thread's end.
-pub struct CommitQueue {
+pub(super) struct CommitQueue {
     shared: Arc<Shared>,
     ended: Mutex<mpsc::Receiver<()>>,
 }
@@ -57,7 +57,7 @@ struct CommitTurn<'a> {
 
 impl CommitQueue {
     /// Errors: the system gave no thread.
-    pub fn start(
+    pub(super) fn start(
         mut committer: Committer,
         shutdown: &ShutdownHandle,
     ) -> Result<CommitQueue, Failure> {
@@ -89,7 +89,7 @@ impl CommitQueue {
 
     /// Commits the job and answers it; here if it `is_only`, as no other can share its syncs, and then
     /// the caller tidies up. Without an answer the process is about to end.
-    pub fn commit(&self, job: QueuedRequest, is_only: bool) -> Finished {
+    pub(super) fn commit(&self, job: QueuedRequest, is_only: bool) -> Finished {
         let mut state = self.shared.lock();
         if state.is_over {
             return Finished::default();
@@ -108,14 +108,14 @@ impl CommitQueue {
     }
 
     /// Has the committer's thread look at the index, between two batches.
-    pub fn look(&self) {
+    pub(super) fn look(&self) {
         self.shared.lock().is_look_due = true;
         self.shared.called.notify_one();
     }
 
     /// Commits nothing more, and notes where the index ends. Waits for the batch under way, which is
     /// left to recovery if it takes longer than `patience`.
-    pub fn close(&self, patience: Duration) {
+    pub(super) fn close(&self, patience: Duration) {
         let state = self.shared.end();
         let is_away = |state: &mut State| state.committer.is_none() && !state.is_lost;
         let waited = self
@@ -129,7 +129,7 @@ impl CommitQueue {
     }
 
     /// The committer's thread calls it when nobody commits.
-    pub fn ping(&self, pong: Pong) {
+    pub(super) fn ping(&self, pong: Pong) {
         self.shared.lock().pings.push(pong);
         self.shared.called.notify_one();
     }

@@ -10,7 +10,7 @@ use crate::file_identity::FileIdentity;
 use crate::wire::Receipt;
 
 /// One file that is to be stored under its name.
-pub struct CommitRequest {
+pub(super) struct CommitRequest {
     /// Its row, but for the `seq`.
     pub receipt: Receipt,
     pub placement: Placement,
@@ -20,14 +20,14 @@ pub struct CommitRequest {
 }
 
 /// An [`CommitRequest`] and the way back.
-pub struct QueuedRequest {
+pub(super) struct QueuedRequest {
     ask: CommitRequest,
     /// Dropped without an answer when the process is about to end.
     answer: SyncSender<CommitResult>,
 }
 
 impl CommitRequest {
-    pub fn into_queued(self) -> (QueuedRequest, Receiver<CommitResult>) {
+    pub(super) fn into_queued(self) -> (QueuedRequest, Receiver<CommitResult>) {
         let (answer, answered) = mpsc::sync_channel(1);
         (QueuedRequest { ask: self, answer }, answered)
     }
@@ -35,7 +35,7 @@ impl CommitRequest {
 
 /// How the name comes to the file.
 #[derive(Clone, Copy, Debug)]
-pub enum Placement {
+pub(super) enum Placement {
     /// Link it: nothing is there.
     Link,
     /// The file under the name is this one, and its bytes are the row's, synced.
@@ -44,17 +44,17 @@ pub enum Placement {
     Replace(FileIdentity),
 }
 
-pub type CommitResult = Result<Stored, CommitError>;
+pub(super) type CommitResult = Result<Stored, CommitError>;
 
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub(super) struct Stored {
     pub receipt: Receipt,
     /// Whether the name is new, or was found.
     pub fresh: bool,
 }
 
 #[derive(Debug)]
-pub enum CommitError {
+pub(super) enum CommitError {
     /// Something else stands under the name than the wish says: look what, and wish again.
     LookAgain,
     /// Other bytes have a row under this name.
@@ -64,7 +64,7 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    pub fn of(error: io::Error) -> CommitError {
+    pub(super) fn of(error: io::Error) -> CommitError {
         match durable::is_full(&error) {
             true => CommitError::Full,
             false => CommitError::Fault(error),
@@ -72,7 +72,7 @@ impl CommitError {
     }
 
     /// The same for another job.
-    pub fn again(&self) -> CommitError {
+    pub(super) fn again(&self) -> CommitError {
         match self {
             CommitError::LookAgain => CommitError::LookAgain,
             CommitError::Taken => CommitError::Taken,
@@ -91,14 +91,14 @@ fn error_again(error: &io::Error) -> io::Error {
 }
 
 /// The jobs of one name in a batch: the first, and those that share its fate.
-pub struct SameName {
+pub(super) struct SameName {
     first: QueuedRequest,
     later: Vec<QueuedRequest>,
 }
 
 impl SameName {
     /// In order of arrival.
-    pub fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
+    pub(super) fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
         let mut places = HashMap::new();
         let mut groups: Vec<SameName> = Vec::new();
         for job in batch {
@@ -115,12 +115,12 @@ impl SameName {
     }
 
     /// What is done for all of them.
-    pub fn ask(&self) -> &CommitRequest {
+    pub(super) fn ask(&self) -> &CommitRequest {
         &self.first.ask
     }
 
     /// Tells all that the first is stored. The names in incoming/ that nobody needs any more.
-    pub fn accept(self, receipt: &Receipt, fresh: bool) -> Vec<PathBuf> {
+    pub(super) fn accept(self, receipt: &Receipt, fresh: bool) -> Vec<PathBuf> {
         let mut finished = Vec::new();
         let stored = |fresh| Stored {
             receipt: receipt.clone(),
@@ -137,7 +137,7 @@ impl SameName {
     }
 
     /// Tells all that the first is not stored.
-    pub fn reject(self, why: CommitError) {
+    pub(super) fn reject(self, why: CommitError) {
         for one in self.later {
             let fate = match why {
                 // Its bytes may be those of the row.

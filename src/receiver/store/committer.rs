@@ -30,7 +30,7 @@ use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
-pub struct Committer {
+pub(super) struct Committer {
     layout: Layout,
     index: Arc<Index>,
     tail: Tail,
@@ -51,7 +51,7 @@ struct Placed {
 }
 
 impl Committer {
-    pub fn new(
+    pub(super) fn new(
         layout: Layout,
         index: Arc<Index>,
         tail: Tail,
@@ -71,11 +71,11 @@ impl Committer {
     }
 
     /// Before it is shared: its helper is not to have an upload's low priority.
-    pub fn start_syncer(&mut self) {
+    pub(super) fn start_syncer(&mut self) {
         self.tail.start_syncer();
     }
 
-    pub fn index(&self) -> Arc<Index> {
+    pub(super) fn index(&self) -> Arc<Index> {
         self.index.clone()
     }
 
@@ -83,7 +83,7 @@ impl Committer {
     /// length for the next start.
     ///
     /// Errors: it is not, so what is appended would be lost.
-    pub fn look(&mut self) -> Result<(), Failure> {
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
         // While the store itself is away, so is the index: it may come back with that.
         if self.condition.home().check().is_ok() {
             self.watch_index(0)?;
@@ -103,23 +103,26 @@ impl Committer {
         })
     }
 
-    pub fn finding(&self) -> Option<&IndexFinding> {
+    pub(super) fn finding(&self) -> Option<&IndexFinding> {
         self.sequence.finding()
     }
 
     /// The last word before an end, be it a stop or one into recovery.
-    pub fn note_end(&mut self) {
+    pub(super) fn note_end(&mut self) {
         self.sequence.note_end(&self.tail);
     }
 
     /// Backfill went through: every stored file has its row.
-    pub fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.sequence.settle(&self.tail);
     }
 
     /// Commits files from a thread that owns the committer: recovery and backfill. The answers are
     /// in the order of the asks.
-    pub fn commit_all(&mut self, asks: Vec<CommitRequest>) -> Result<Vec<CommitResult>, Failure> {
+    pub(super) fn commit_all(
+        &mut self,
+        asks: Vec<CommitRequest>,
+    ) -> Result<Vec<CommitResult>, Failure> {
         let (commit_request, answers): (Vec<_>, Vec<_>) =
             asks.into_iter().map(CommitRequest::into_queued).unzip();
         self.commit(commit_request)?.tidy();
@@ -133,7 +136,7 @@ impl Committer {
     /// Does the whole order for a batch, answers each job, and says what is then to be tidied up.
     ///
     /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
-    pub fn commit(&mut self, batch: Vec<QueuedRequest>) -> Result<Finished, Failure> {
+    pub(super) fn commit(&mut self, batch: Vec<QueuedRequest>) -> Result<Finished, Failure> {
         if let Err(failure) = self.watch_index(0) {
             // With the store's disk away, so is the index: both may come back as they were.
             return match self.condition.home().check() {
@@ -326,10 +329,10 @@ impl Committer {
 /// costs nobody's time.
 #[derive(Default)]
 #[must_use]
-pub struct Finished(Vec<PathBuf>);
+pub(crate) struct Finished(Vec<PathBuf>);
 
 impl Finished {
-    pub fn tidy(self) {
+    pub(crate) fn tidy(self) {
         for incoming in self.0 {
             if let Err(error) = durable::unlink(&incoming) {
                 events::store_untidy(&incoming, error);

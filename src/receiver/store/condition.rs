@@ -30,7 +30,7 @@ const INODES_MIN: u64 = 4;
 
 /// Why the store cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unwritable {
+pub(crate) enum Unwritable {
     /// The marker is not there any more.
     Gone,
     /// There is a marker, and it is another file.
@@ -56,7 +56,7 @@ pub enum Unwritable {
 
 impl Unwritable {
     /// In a few words, for one line of status.
-    pub fn short(&self) -> &'static str {
+    pub(crate) fn short(&self) -> &'static str {
         match self {
             Unwritable::Gone => "its disk is unmounted or data_dir moved",
             Unwritable::Another => "another store is mounted on data_dir",
@@ -70,7 +70,7 @@ impl Unwritable {
     }
 
     /// What a person does about it.
-    pub fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Unwritable::Gone => "mount the disk again (findmnt, lsblk), or move data_dir back; if it was mounted anew: systemctl restart cis490-receiver".to_owned(),
             Unwritable::Another => "systemctl restart cis490-receiver, if that is the store's disk; otherwise mount the right one".to_owned(),
@@ -120,7 +120,7 @@ impl fmt::Display for Unwritable {
 }
 
 /// The condition of one store, shared by all that serve it.
-pub struct Condition {
+pub(crate) struct Condition {
     layout: Layout,
     home: DataDir,
     /// What the last look found.
@@ -138,7 +138,7 @@ struct Failed {
 }
 
 impl Condition {
-    pub fn new(layout: Layout, home: DataDir) -> Arc<Condition> {
+    pub(crate) fn new(layout: Layout, home: DataDir) -> Arc<Condition> {
         Arc::new(Condition {
             layout,
             home,
@@ -148,17 +148,17 @@ impl Condition {
         })
     }
 
-    pub fn home(&self) -> &DataDir {
+    pub(crate) fn home(&self) -> &DataDir {
         &self.home
     }
 
     /// Why the store takes no upload, as far as is known. No I/O and no lock.
-    pub fn unwritable(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn unwritable(&self) -> Option<Arc<Unwritable>> {
         self.found.load_full()
     }
 
     /// Why health says no: that, or a fault after which nothing has gone through. No I/O and no lock.
-    pub fn unwell(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn unwell(&self) -> Option<Arc<Unwritable>> {
         let failed = || {
             self.failed
                 .load()
@@ -169,7 +169,7 @@ impl Condition {
     }
 
     /// incoming/, the index or the marker could not be read or written.
-    pub fn failed(&self, doing: &str, error: &io::Error) {
+    pub(crate) fn failed(&self, doing: &str, error: &io::Error) {
         self.failed.store(Some(Arc::new(Failed {
             why: Unwritable::Failed(format!("{doing}: {error}")),
             at: Instant::now(),
@@ -177,14 +177,14 @@ impl Condition {
     }
 
     /// An upload was stored.
-    pub fn went_through(&self) {
+    pub(crate) fn went_through(&self) {
         if self.failed.load().is_some() {
             self.failed.store(None);
         }
     }
 
     /// Looks now, on a plain thread.
-    pub fn look(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn look(&self) -> Option<Arc<Unwritable>> {
         let found = look(&self.layout, &self.home).err().map(Arc::new);
         self.found.store(found.clone());
         if found.is_some() {
@@ -196,7 +196,7 @@ impl Condition {
     }
 
     /// Writes and syncs a file of our own, if a minute has passed since a fault.
-    pub fn probe_if_due(&self, now: Instant) {
+    pub(crate) fn probe_if_due(&self, now: Instant) {
         let Some(failed) = self.failed.load_full() else {
             return;
         };
@@ -232,7 +232,7 @@ impl Condition {
 }
 
 /// Why the store of `data_dir` cannot be written by this user, as a look from outside tells.
-pub fn unwritable(data_dir: &Path) -> Option<Unwritable> {
+pub(crate) fn unwritable(data_dir: &Path) -> Option<Unwritable> {
     let home = DataDir::open(data_dir).ok()?;
     look(&Layout::new(data_dir), &home).err()
 }

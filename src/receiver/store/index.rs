@@ -34,13 +34,13 @@ const NAMED_MAX: usize = 10;
 const NEW_MIN: usize = 4096;
 
 /// The readers' side: finds rows by name.
-pub struct Index {
+pub(super) struct Index {
     file: File,
     names: RwLock<Names>,
 }
 
 /// The committer's side: where the next row goes. There is one in a process.
-pub struct Tail {
+pub(crate) struct Tail {
     file: Arc<File>,
     /// Bytes of whole rows.
     pub length: u64,
@@ -71,7 +71,7 @@ struct Pass {
 impl Index {
     /// Opens the index, mends its end, and makes sure that all of it is on the disk. Its rows are
     /// entered into `stats`.
-    pub fn open(layout: &Layout, stats: &Stats) -> io::Result<(Index, Tail)> {
+    pub(super) fn open(layout: &Layout, stats: &Stats) -> io::Result<(Index, Tail)> {
         let file = open_or_create(layout)?;
         let hasher = RandomState::new();
         let pass = stats.fill(|books| look_through(&file, &hasher, Some(books)))?;
@@ -94,7 +94,7 @@ impl Index {
     }
 
     /// Opens the index only to look, and changes nothing. A missing one is empty.
-    pub fn look(layout: &Layout) -> io::Result<Option<Index>> {
+    pub(super) fn look(layout: &Layout) -> io::Result<Option<Index>> {
         let file = match durable::open_regular(&layout.index()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -112,7 +112,7 @@ impl Index {
     }
 
     /// All rows of a slot, oldest first. More than one is odd and tolerated.
-    pub fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
+    pub(super) fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let offsets = names.of_hash(names.hash(slot));
         drop(names);
@@ -130,14 +130,14 @@ impl Index {
     }
 
     /// Makes a row findable that lies on the disk at `offset`.
-    pub fn enter(&self, slot: &Slot, offset: u64) {
+    pub(super) fn enter(&self, slot: &Slot, offset: u64) {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let hash = names.hash(slot);
         names.enter(hash, offset);
     }
 
     /// How many rows can be found.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.old.len() + names.new.len()
     }
@@ -146,26 +146,26 @@ impl Index {
 impl Tail {
     /// Whether the name of the index is still this file, as long as it was left, `appended` bytes being
     /// in it that were not accepted yet. Errors say what not.
-    pub fn watch(&self, path: &Path, appended: u64) -> Result<(), String> {
+    pub(crate) fn watch(&self, path: &Path, appended: u64) -> Result<(), String> {
         watch::compare(&self.file, self.length.saturating_add(appended), path)
     }
 
     /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
-    pub fn append(&mut self, rows: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, rows: &[u8]) -> io::Result<()> {
         durable::append(&self.file, rows)
     }
 
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         durable::sync_data(&self.file)
     }
 
     /// Starts the thread that syncs, whose priority is its starter's.
-    pub fn start_syncer(&mut self) {
+    pub(crate) fn start_syncer(&mut self) {
         self.syncer = Syncer::start(&self.file).ok();
     }
 
     /// [`Tail::sync`], and meanwhile `other`, which is done in any case.
-    pub fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.syncer.is_none() {
             self.start_syncer();
         }
@@ -182,12 +182,12 @@ impl Tail {
     }
 
     /// `bytes` more at the end are rows on the disk.
-    pub fn accept(&mut self, bytes: u64) {
+    pub(crate) fn accept(&mut self, bytes: u64) {
         self.length += bytes;
     }
 
     /// All numbers before `next` are in rows on the disk, or will never be.
-    pub fn number_on(&mut self, next: u64) {
+    pub(crate) fn number_on(&mut self, next: u64) {
         if self.next_seq < next {
             self.next_seq = next;
             self.last_seq = next - 1;
@@ -195,7 +195,7 @@ impl Tail {
     }
 
     /// Cuts what was appended since the last [`Tail::accept`].
-    pub fn take_back(&self) -> io::Result<()> {
+    pub(crate) fn take_back(&self) -> io::Result<()> {
         durable::truncate(&self.file, self.length)
     }
 }

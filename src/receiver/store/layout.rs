@@ -12,7 +12,7 @@ use crate::names::{EpisodeId, HostId};
 use crate::receiver::data_dir::MARKER;
 use crate::wire::Slot;
 
-pub const TARBALL_ENDING: &str = ".tar.zst";
+pub(super) const TARBALL_ENDING: &str = ".tar.zst";
 const PARTIAL_ENDING: &str = ".partial";
 
 /// What we take of a name before we put a number behind it: filesystems allow 255.
@@ -20,82 +20,82 @@ const NAME_BYTES_MAX: usize = 240;
 
 /// The paths of one store.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    pub fn new(root: &Path) -> Layout {
+    pub(crate) fn new(root: &Path) -> Layout {
         Layout {
             root: root.to_owned(),
         }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Marks the folder as a store, with its format version.
-    pub fn marker(&self) -> PathBuf {
+    pub(crate) fn marker(&self) -> PathBuf {
         self.root.join(MARKER)
     }
 
-    pub fn lock(&self) -> PathBuf {
+    pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
 
     /// Where the newest scrub of the whole store is, or what it found.
-    pub fn scrub(&self) -> PathBuf {
+    pub(crate) fn scrub(&self) -> PathBuf {
         self.root.join("scrub.json")
     }
 
     /// The same of the newest scrub of what was new.
-    pub fn scrub_since(&self) -> PathBuf {
+    pub(crate) fn scrub_since(&self) -> PathBuf {
         self.root.join("scrub-since.json")
     }
 
-    pub fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         self.root.join("index.jsonl")
     }
 
     /// Which numbers rows may have had, and how long the index was.
-    pub fn sequence(&self) -> PathBuf {
+    pub(crate) fn sequence(&self) -> PathBuf {
         self.root.join("sequence")
     }
 
-    pub fn incoming(&self) -> PathBuf {
+    pub(crate) fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
     }
 
-    pub fn episodes(&self) -> PathBuf {
+    pub(crate) fn episodes(&self) -> PathBuf {
         self.root.join("episodes")
     }
 
-    pub fn quarantine(&self) -> PathBuf {
+    pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
 
     /// What `init` makes.
-    pub fn folders(&self) -> [PathBuf; 3] {
+    pub(crate) fn folders(&self) -> [PathBuf; 3] {
         [self.incoming(), self.episodes(), self.quarantine()]
     }
 
-    pub fn host_dir(&self, host: &HostId) -> PathBuf {
+    pub(crate) fn host_dir(&self, host: &HostId) -> PathBuf {
         self.episodes().join(host.as_str())
     }
 
-    pub fn tarball(&self, slot: &Slot) -> PathBuf {
+    pub(crate) fn tarball(&self, slot: &Slot) -> PathBuf {
         self.root.join(relative_tarball(slot))
     }
 
-    pub fn partial(&self, slot: &Slot, n: u64) -> PathBuf {
+    pub(crate) fn partial(&self, slot: &Slot, n: u64) -> PathBuf {
         let Slot { host, episode } = slot;
         self.incoming()
             .join(format!("{host}~{episode}~{n}{PARTIAL_ENDING}"))
     }
 
     /// Moves what we do not understand out of the way and keeps it; where it is now.
-    pub fn set_aside(&self, found: &Path) -> io::Result<PathBuf> {
+    pub(crate) fn set_aside(&self, found: &Path) -> io::Result<PathBuf> {
         let name = found.file_name().unwrap_or_default().to_string_lossy();
         let kept_as = self.free_in_quarantine(&name, |path| durable::rename_new(found, path))?;
         durable::sync_dir(&self.quarantine())?;
@@ -104,7 +104,7 @@ impl Layout {
     }
 
     /// A new file in quarantine/ for a copy of something. The caller fills and syncs it.
-    pub fn new_in_quarantine(&self, name: &str) -> io::Result<(PathBuf, File)> {
+    pub(crate) fn new_in_quarantine(&self, name: &str) -> io::Result<(PathBuf, File)> {
         let mut made = None;
         let path = self.free_in_quarantine(name, |path| {
             made = Some(durable::create_new(path)?);
@@ -140,13 +140,13 @@ impl Layout {
 }
 
 /// A tarball's path as receipts tell it: relative to `data_dir`.
-pub fn relative_tarball(slot: &Slot) -> String {
+pub(super) fn relative_tarball(slot: &Slot) -> String {
     let Slot { host, episode } = slot;
     format!("episodes/{host}/{episode}{TARBALL_ENDING}")
 }
 
 /// The slot of a name in incoming/; `None` for a name that we never give.
-pub fn slot_of_partial(name: &str) -> Option<Slot> {
+pub(super) fn slot_of_partial(name: &str) -> Option<Slot> {
     let (host, rest) = name.strip_suffix(PARTIAL_ENDING)?.split_once('~')?;
     let (episode, n) = rest.split_once('~')?;
     let counted = !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
@@ -157,7 +157,7 @@ pub fn slot_of_partial(name: &str) -> Option<Slot> {
 }
 
 /// The episode of a name in `episodes/<host>/`; `None` for a name that we never give.
-pub fn episode_of_tarball(name: &str) -> Option<EpisodeId> {
+pub(super) fn episode_of_tarball(name: &str) -> Option<EpisodeId> {
     EpisodeId::parse(name.strip_suffix(TARBALL_ENDING)?).ok()
 }
 

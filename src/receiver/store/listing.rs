@@ -11,7 +11,7 @@ use crate::owner;
 use crate::wire::Slot;
 
 /// Sorted, so that two runs say the same.
-pub fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
     let mut entries = fs::read_dir(dir)
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
         .map_err(|error| cannot_read(dir, &error))?;
@@ -19,7 +19,7 @@ pub fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
     Ok(entries)
 }
 
-pub fn host_of(entry: &DirEntry) -> Option<HostId> {
+pub(super) fn host_of(entry: &DirEntry) -> Option<HostId> {
     let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
     let name = entry.file_name();
     name.to_str()
@@ -27,7 +27,7 @@ pub fn host_of(entry: &DirEntry) -> Option<HostId> {
         .and_then(|name| HostId::parse(name).ok())
 }
 
-pub fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
+pub(super) fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
     let name = entry.file_name();
     let episode = name
@@ -40,7 +40,7 @@ pub fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
     })
 }
 
-pub fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot read {}: {error}", path.display()),
         owner::hint(error, "look at the disk (dmesg) and at who owns it (ls -l)"),

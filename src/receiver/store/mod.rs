@@ -29,23 +29,23 @@ mod writer;
 mod index;
 mod layout;
 mod listing;
-pub mod rows;
-pub mod sequence;
-pub mod store_dir;
+pub(crate) mod rows;
+pub(crate) mod sequence;
+pub(crate) mod store_dir;
 mod stored_file;
 
 // Whether it still is as it should be.
-pub mod backfill;
-pub mod condition;
+pub(crate) mod backfill;
+pub(crate) mod condition;
 mod pacer;
 mod recovery;
-pub mod scrub;
+pub(crate) mod scrub;
 mod watch;
 
 #[cfg(any(test, fuzzing))]
-pub mod fuzzed;
+pub(crate) mod fuzzed;
 #[cfg(any(test, fuzzing))]
-pub mod testing;
+pub(crate) mod testing;
 
 use std::ffi::CStr;
 use std::fmt;
@@ -65,10 +65,10 @@ use crate::receiver::stats::Stats;
 use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{events, owner};
 
-pub use self::committer::Finished;
-pub use self::space::Space;
-pub use self::standing::Standing;
-pub use self::upload::Upload;
+pub(crate) use self::committer::Finished;
+pub(crate) use self::space::Space;
+pub(crate) use self::standing::Standing;
+pub(crate) use self::upload::Upload;
 
 use self::buffers::Buffers;
 use self::commit_queue::CommitQueue;
@@ -81,11 +81,11 @@ use self::sequence::{IndexFinding, Sequence};
 use self::space::SpaceBudget;
 
 /// Where the index of a store lies, for those who only read it.
-pub fn index_path(data_dir: &Path) -> PathBuf {
+pub(crate) fn index_path(data_dir: &Path) -> PathBuf {
     Layout::new(data_dir).index()
 }
 
-pub fn quarantine_path(data_dir: &Path) -> PathBuf {
+pub(crate) fn quarantine_path(data_dir: &Path) -> PathBuf {
     Layout::new(data_dir).quarantine()
 }
 
@@ -96,7 +96,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const ATTRIBUTE: &CStr = c"user.cis490.receipt";
 
 /// The store of this process. Shared by all threads that serve; each call does disk I/O.
-pub struct Store {
+pub(crate) struct Store {
     layout: Layout,
     index: Arc<Index>,
     space_budget: Arc<SpaceBudget>,
@@ -112,7 +112,7 @@ pub struct Store {
 
 /// An episode that is on the disk.
 #[derive(Debug)]
-pub struct Published {
+pub(crate) struct Published {
     /// Its row.
     pub receipt: Receipt,
     /// Whether it came with this upload (201), or these bytes were here already (200).
@@ -121,7 +121,7 @@ pub struct Published {
 
 /// Why an upload was not stored. Nothing of it is left.
 #[derive(Debug)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// No room: the floor, the disk or a quota.
     Full,
     /// Other bytes are stored under this name.
@@ -158,7 +158,7 @@ impl Store {
     /// `seq_seen` is a number that a row had, by what is known outside the store: see
     /// [`Sequence::open`]. `config_path` is for the words to whoever named a folder that is no store. A fault that only
     /// a restart mends goes to `shutdown`.
-    pub fn open(
+    pub(crate) fn open(
         data_dir: &Path,
         min_free_bytes: u64,
         seq_seen: u64,
@@ -184,17 +184,17 @@ impl Store {
     }
 
     /// The receipt of a slot: its newest row.
-    pub fn receipt(&self, slot: &Slot) -> io::Result<Option<Receipt>> {
+    pub(crate) fn receipt(&self, slot: &Slot) -> io::Result<Option<Receipt>> {
         Ok(self.rows_of(slot)?.pop())
     }
 
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
-    pub fn has_room(&self, bytes: u64) -> io::Result<bool> {
+    pub(crate) fn has_room(&self, bytes: u64) -> io::Result<bool> {
         Ok(self.space()?.holds(bytes))
     }
 
     /// Takes the space for an upload, and makes its file in incoming/.
-    pub fn begin(
+    pub(crate) fn begin(
         self: &Arc<Self>,
         claim: Claim,
         place: Option<GatePlace>,
@@ -203,53 +203,53 @@ impl Store {
     }
 
     /// The committer's thread calls it between two batches.
-    pub fn ping(&self, pong: Pong) {
+    pub(crate) fn ping(&self, pong: Pong) {
         self.commit_queue.ping(pong);
     }
 
     /// How many episodes have a row.
-    pub fn episodes(&self) -> usize {
+    pub(crate) fn episodes(&self) -> usize {
         self.index.count()
     }
 
-    pub fn space(&self) -> io::Result<Space> {
+    pub(crate) fn space(&self) -> io::Result<Space> {
         self.space_budget.look()
     }
 
     /// Looks whether the store can be written, tries it if it could not be, and has the index looked
     /// at. Once a second, from a thread of its own.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         self.condition.look();
         self.condition.probe_if_due(Instant::now());
         self.commit_queue.look();
     }
 
     /// Why no upload is taken, as of the last look. An atomic load.
-    pub fn unwritable(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn unwritable(&self) -> Option<Arc<Unwritable>> {
         self.condition.unwritable()
     }
 
     /// The same, looked at now: after a fault. For plain threads only.
-    pub fn why_unwritable(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn why_unwritable(&self) -> Option<Arc<Unwritable>> {
         self.condition.look()
     }
 
     /// Why health says no. An atomic load or two.
-    pub fn unwell(&self) -> Option<Arc<Unwritable>> {
+    pub(crate) fn unwell(&self) -> Option<Arc<Unwritable>> {
         self.condition.unwell()
     }
 
     /// Rows that were lost, and that backfill has not brought back yet.
-    pub fn finding(&self) -> Option<&IndexFinding> {
+    pub(crate) fn finding(&self) -> Option<&IndexFinding> {
         self.finding.as_ref()
     }
 
     /// The end of this process: commits nothing more, and notes where the index ends.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.commit_queue.close(CLOSE_PATIENCE);
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         self.layout.root()
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// What may be caught up after a pause: a laptop that slept does not make up for the night.
 const CREDIT: Duration = Duration::from_secs(1);
 
-pub struct Pacer {
+pub(super) struct Pacer {
     bytes_per_second: Option<u64>,
     /// When the bytes so far may all have been read.
     due: Option<Instant>,
@@ -13,7 +13,7 @@ pub struct Pacer {
 
 impl Pacer {
     /// `None` waits never.
-    pub fn new(bytes_per_second: Option<u64>) -> Pacer {
+    pub(super) fn new(bytes_per_second: Option<u64>) -> Pacer {
         Pacer {
             bytes_per_second,
             due: None,
@@ -21,7 +21,7 @@ impl Pacer {
     }
 
     /// How long to wait now that `bytes` more were read.
-    pub fn pause(&mut self, bytes: u64, now: Instant) -> Duration {
+    pub(super) fn pause(&mut self, bytes: u64, now: Instant) -> Duration {
         let Some(rate) = self.bytes_per_second.filter(|&rate| rate > 0) else {
             return Duration::ZERO;
         };

@@ -21,7 +21,7 @@ use crate::{durable, events, owner};
 
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub(super) struct Recovered {
     /// Uploads that had their name when the last run ended.
     pub published: usize,
     /// Uploads that had not, and never were acknowledged.
@@ -32,7 +32,7 @@ pub struct Recovered {
 ///
 /// Errors: incoming/ cannot be read, or an episode that may have been acknowledged cannot be made
 /// sure of.
-pub fn recover(layout: &Layout, committer: &mut Committer) -> Result<Recovered, Failure> {
+pub(super) fn recover(layout: &Layout, committer: &mut Committer) -> Result<Recovered, Failure> {
     let mut recovered = Recovered::default();
     let left = fs::read_dir(layout.incoming()).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     for entry in left.map_err(|error| cannot("read", &layout.incoming(), &error))? {

@@ -10,11 +10,11 @@ use crate::wire::Receipt;
 const ROW_BYTES_MAX: usize = 64 << 10;
 
 /// The largest number of a row: what other programs keep in a signed integer.
-pub const SEQ_MAX: u64 = i64::MAX as u64;
+pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// One line, as far as it matters.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Where it begins in the file.
     pub offset: u64,
     /// Its length, the line break included.
@@ -27,14 +27,14 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// Whether it says nothing, as an editor or a merge by hand leaves some: no fault of anything.
-    pub fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.text
             .is_some_and(|text| text.iter().all(u8::is_ascii_whitespace))
     }
 }
 
 /// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
-pub fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
+pub(crate) fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(ROW_BYTES_MAX, FromStart { file, offset: 0 });
     let mut text = Vec::new();
     let mut offset = 0;
@@ -46,7 +46,7 @@ pub fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
 }
 
 /// The receipt that begins at `offset`; `None` if what is there is none.
-pub fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
+pub(crate) fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
     let mut reader = BufReader::with_capacity(2048, FromStart { file, offset });
     let mut text = Vec::new();
     let line = next_line(&mut reader, &mut text, offset)?;
@@ -54,12 +54,12 @@ pub fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
 }
 
 /// Errors say why the line is no receipt. A number that is too large is none.
-pub fn parse(line: &Line) -> Result<Receipt, String> {
+pub(crate) fn parse(line: &Line) -> Result<Receipt, String> {
     Ok(parse_numbered(line)?.0)
 }
 
 /// The receipt, and its number if that is too large to count.
-pub fn parse_numbered(line: &Line) -> Result<(Receipt, Option<u64>), String> {
+pub(crate) fn parse_numbered(line: &Line) -> Result<(Receipt, Option<u64>), String> {
     let Some(text) = line.text else {
         return Err(format!("a line of {} bytes is not a receipt", line.length));
     };

@@ -44,7 +44,7 @@ const NOTE_BYTES_MAX: u64 = 16 << 20;
 
 /// What is to be done.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Only what arrived since then.
     pub since: Option<SystemTime>,
     pub bytes_per_second: Option<u64>,
@@ -54,7 +54,7 @@ pub struct Wish {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The file's bytes are not those of its row.
     Rotten,
     /// The file cannot be read from end to end.
@@ -71,7 +71,7 @@ pub enum Kind {
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub kind: Kind,
     /// Relative to `data_dir`.
     pub path: String,
@@ -81,7 +81,7 @@ pub struct Finding {
 /// One pass over the store: `scrub.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// RFC 3339, as all times here.
     pub begun_at: String,
     /// `None` while it runs, and after it was ended in the middle.
@@ -97,7 +97,7 @@ pub struct Pass {
 }
 
 /// What happens, while it happens.
-pub enum News<'a> {
+pub(crate) enum News<'a> {
     /// So much is to be read.
     Begun {
         episodes: u64,
@@ -126,13 +126,13 @@ impl Pass {
     }
 
     /// The newest over the whole store, and the newest over what was new.
-    pub fn both(layout: &Layout) -> [Option<Pass>; 2] {
+    pub(crate) fn both(layout: &Layout) -> [Option<Pass>; 2] {
         [layout.scrub(), layout.scrub_since()].map(|path| Pass::read(&path))
     }
 
     /// The one to tell a person of: the newest over the whole store, unless one over what was new
     /// has found something that it has not seen.
-    pub fn to_tell(data_dir: &Path) -> Option<Pass> {
+    pub(crate) fn to_tell(data_dir: &Path) -> Option<Pass> {
         let [whole, new] = Pass::both(&Layout::new(data_dir));
         let is_settled = |new: &Pass| {
             whole.as_ref().is_some_and(|whole| {
@@ -146,7 +146,7 @@ impl Pass {
     }
 
     /// Whether nothing was found that a person must look at.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.found.keys().all(|kind| *kind == Kind::Odd)
     }
 
@@ -161,7 +161,7 @@ impl Pass {
 /// Reads the store. What is found is told, and is in the pass that comes back.
 ///
 /// Errors: the folder is no store, another scrub is at work, or the index cannot be read.
-pub fn scrub(
+pub(crate) fn scrub(
     data_dir: &Path,
     config_path: &Path,
     wish: &Wish,

@@ -30,7 +30,7 @@ const BYTES_MAX: u64 = 64 << 10;
 const NOTE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The file, as the committer keeps it.
-pub struct Sequence {
+pub(crate) struct Sequence {
     home: DataDir,
     path: PathBuf,
     /// What lies in the file.
@@ -57,7 +57,7 @@ struct Kept {
 
 /// Rows were lost, as far as can be told without reading every stored file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexFinding {
+pub(crate) struct IndexFinding {
     pub kind: IndexFault,
     /// RFC 3339.
     pub found_at: String,
@@ -67,14 +67,14 @@ pub struct IndexFinding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum IndexFault {
+pub(crate) enum IndexFault {
     IndexMissing,
     IndexShort,
 }
 
 impl IndexFault {
     /// As programs and logs name it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             IndexFault::IndexMissing => "index-missing",
             IndexFault::IndexShort => "index-short",
@@ -83,10 +83,10 @@ impl IndexFault {
 }
 
 /// What a person does about either.
-pub const INDEX_REMEDY: &str = "systemctl stop cis490-receiver, cis490 backfill, systemctl start cis490-receiver: it gives every stored file its row again";
+pub(crate) const INDEX_REMEDY: &str = "systemctl stop cis490-receiver, cis490 backfill, systemctl start cis490-receiver: it gives every stored file its row again";
 
 /// The finding that is kept in `data_dir`, if there is one. Reads only.
-pub fn finding(data_dir: &Path) -> Option<IndexFinding> {
+pub(crate) fn finding(data_dir: &Path) -> Option<IndexFinding> {
     let text = durable::read_regular(&Layout::new(data_dir).sequence(), BYTES_MAX).ok()?;
     let kept: Kept = serde_json::from_slice(&text).ok()?;
     kept.finding
@@ -98,7 +98,7 @@ impl Sequence {
     /// `seq_seen` a number that a row had, by what is known beside index and sequence; 0 for none.
     ///
     /// Errors: the file cannot be read, or what was found cannot be kept.
-    pub fn open(
+    pub(crate) fn open(
         home: &DataDir,
         layout: &Layout,
         was_there: bool,
@@ -145,13 +145,13 @@ impl Sequence {
         Ok(sequence)
     }
 
-    pub fn finding(&self) -> Option<&IndexFinding> {
+    pub(crate) fn finding(&self) -> Option<&IndexFinding> {
         self.kept.finding.as_ref()
     }
 
     /// Called before at most `rows` are appended: when this is `Ok`, the file on the disk says that
     /// their numbers may have been given.
-    pub fn reach(&mut self, rows: u64, tail: &Tail) -> io::Result<()> {
+    pub(crate) fn reach(&mut self, rows: u64, tail: &Tail) -> io::Result<()> {
         let next = tail.next_seq.saturating_add(rows);
         if next <= self.kept.next {
             return Ok(());
@@ -171,7 +171,7 @@ impl Sequence {
     }
 
     /// Notes the length of the index, once an hour if it has grown.
-    pub fn note_hourly(&mut self, tail: &Tail, now: Instant) {
+    pub(crate) fn note_hourly(&mut self, tail: &Tail, now: Instant) {
         let is_due = NOTE_EVERY <= now.saturating_duration_since(self.noted);
         if is_due && self.kept.index_bytes != tail.length {
             self.noted = now;
@@ -180,7 +180,7 @@ impl Sequence {
     }
 
     /// The last word before an end: no number is given after this.
-    pub fn note_end(&mut self, tail: &Tail) {
+    pub(crate) fn note_end(&mut self, tail: &Tail) {
         let is_noted = self.kept.next == tail.next_seq && self.kept.index_bytes == tail.length;
         // A store that nothing came to has no such file, and needs none.
         let is_new = tail.length == 0 && tail.next_seq <= 1 && self.kept.finding.is_none();
@@ -190,7 +190,7 @@ impl Sequence {
     }
 
     /// Every stored file has its row again.
-    pub fn settle(&mut self, tail: &Tail) {
+    pub(crate) fn settle(&mut self, tail: &Tail) {
         if self.kept.finding.take().is_some() {
             self.try_to_note(tail.next_seq, tail);
         }

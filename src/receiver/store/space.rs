@@ -16,7 +16,7 @@ use crate::{durable, sys};
 
 /// The disk as an operator sees it, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Space {
+pub(crate) struct Space {
     /// What an unprivileged user may still allocate.
     pub free: u64,
     /// The whole filesystem.
@@ -29,7 +29,7 @@ pub struct Space {
 
 impl Space {
     /// Whether `bytes` more leave the floor as it is.
-    pub fn holds(&self, bytes: u64) -> bool {
+    pub(crate) fn holds(&self, bytes: u64) -> bool {
         let taken = self.reserved.saturating_add(bytes);
         self.free.saturating_sub(taken) > self.floor
     }
@@ -37,7 +37,7 @@ impl Space {
 
 /// Shared by all uploads of one store.
 #[derive(Debug)]
-pub struct SpaceBudget {
+pub(super) struct SpaceBudget {
     dir: PathBuf,
     floor: u64,
     reserved: AtomicU64,
@@ -45,7 +45,7 @@ pub struct SpaceBudget {
 }
 
 impl SpaceBudget {
-    pub fn new(dir: &Path, floor: u64) -> SpaceBudget {
+    pub(super) fn new(dir: &Path, floor: u64) -> SpaceBudget {
         SpaceBudget {
             dir: dir.to_owned(),
             floor,
@@ -54,7 +54,7 @@ impl SpaceBudget {
         }
     }
 
-    pub fn look(&self) -> io::Result<Space> {
+    pub(super) fn look(&self) -> io::Result<Space> {
         // First: what is written between the two is counted twice for an instant, and never not at all.
         let reserved = self.reserved.load(Ordering::SeqCst);
         let sys::DiskBytes { free, total } = sys::disk_bytes(&self.dir)?;
@@ -69,7 +69,7 @@ impl SpaceBudget {
     /// Takes `bytes` for a file that allocates them when it is written.
     ///
     /// Errors: `StorageFull` when the floor would be crossed.
-    pub fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<Reservation> {
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> io::Result<Reservation> {
         let _turn = lock(&self.turn);
         if !self.look()?.holds(bytes) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -90,7 +90,7 @@ impl SpaceBudget {
     ///
     /// Errors: `StorageFull` when the floor would be crossed, before `make` is called; else those
     /// of the calls. A file that was made is the caller's to remove.
-    pub fn take<F>(self: &Arc<Self>, bytes: u64, make: F) -> io::Result<(File, Reservation)>
+    pub(super) fn take<F>(self: &Arc<Self>, bytes: u64, make: F) -> io::Result<(File, Reservation)>
     where
         F: FnOnce() -> io::Result<File>,
     {
@@ -118,14 +118,14 @@ fn is_unsupported(error: &io::Error) -> bool {
 /// What one upload still has coming that is not allocated: a body in one block, or any where the
 /// filesystem allocates only when written to. Dropping it gives the rest back.
 #[derive(Debug)]
-pub struct Reservation {
+pub(super) struct Reservation {
     space_budget: Arc<SpaceBudget>,
     bytes: u64,
 }
 
 impl Reservation {
     /// `written` more bytes are on the filesystem, which counts them itself now.
-    pub fn keep(&mut self, written: u64) {
+    pub(super) fn keep(&mut self, written: u64) {
         let kept = written.min(self.bytes);
         self.bytes -= kept;
         self.space_budget.reserved.fetch_sub(kept, Ordering::SeqCst);

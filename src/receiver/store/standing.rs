@@ -17,7 +17,7 @@ use crate::wire::{Receipt, Slot};
 
 /// What stands under a name.
 #[derive(Debug)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// These bytes: row and file are there, and the file has the row's size.
     Stored(Box<Receipt>),
     /// Other bytes: by the row, by the file where rows differ, or by the size of a file without a row.
@@ -28,7 +28,7 @@ pub enum Standing {
 
 impl Store {
     /// What stands under the claim's name. Reads the file where rows differ, so for plain threads only.
-    pub fn standing(&self, claim: &Claim) -> io::Result<Standing> {
+    pub(crate) fn standing(&self, claim: &Claim) -> io::Result<Standing> {
         let rows = self.rows_of(&claim.slot)?;
         let file_bytes = self.file_bytes(&claim.slot)?;
         if rows.is_empty() {

@@ -26,11 +26,11 @@ const MARKER_BYTES_MAX: u64 = 4096;
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The name of the file that we try links and attributes with.
-pub const PROBE: &str = ".probe";
+pub(crate) const PROBE: &str = ".probe";
 
 /// What [`make`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Made {
+pub(crate) enum Made {
     /// It was a store before.
     Already,
     /// A folder with other things in it became one.
@@ -39,7 +39,7 @@ pub enum Made {
 }
 
 /// Makes `root` a store, or completes one. Doing it twice is as doing it once.
-pub fn make(root: &Path) -> Result<Made, Failure> {
+pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
     let layout = Layout::new(root);
     if layout.marker().exists() {
         check_marker(&layout, Path::new(""))?;
@@ -67,7 +67,7 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
 }
 
 /// As `mkdir -p`, and the names stay.
-pub fn make_with_parents(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_with_parents(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub fn make_with_parents(dir: &Path) -> io::Result<()> {
 /// Goes in: the lock, which lasts as long as it is kept.
 ///
 /// `config_path` is for the command that a person types to make the folder a store.
-pub fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
+pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take(layout.root(), &layout.lock(), LOCK_PATIENCE);
@@ -86,7 +86,7 @@ pub fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure>
 }
 
 /// Goes in to change nothing: a lock that is not there is not made.
-pub fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
+pub(crate) fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take_as_it_is(layout.root(), &layout.lock(), LOCK_PATIENCE);
@@ -104,17 +104,17 @@ fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
 }
 
 /// Whether the folder is a store that this program knows; nothing is locked or changed.
-pub fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
+pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
     check_marker(&Layout::new(data_dir), config_path)
 }
 
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
-pub fn is_in_use(data_dir: &Path) -> Option<bool> {
+pub(crate) fn is_in_use(data_dir: &Path) -> Option<bool> {
     FolderLock::is_taken(data_dir, &Layout::new(data_dir).lock())
 }
 
 /// Goes in only to read, beside whoever works there: one such reader at a time.
-pub fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
+pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     check_marker(layout, config_path)?;
     // The marker is there for good, and nobody else locks it.
     let marker = durable::open_regular(&layout.marker())
@@ -176,7 +176,7 @@ fn init_command(config_path: &Path, data_dir: &Path) -> String {
 
 /// Tries what the store is built on. A filesystem without hard links is refused; one without
 /// attributes is named; a full one is no reason not to start.
-pub fn probe(layout: &Layout) -> Result<(), Failure> {
+pub(crate) fn probe(layout: &Layout) -> Result<(), Failure> {
     let (from, to) = (layout.incoming().join(PROBE), layout.episodes().join(PROBE));
     match try_links(layout, &from, &to) {
         Err(error) if !durable::is_full(&error) => Err(why_not(layout, &error)),

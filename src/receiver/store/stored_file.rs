@@ -16,7 +16,7 @@ use crate::wire::{Receipt, Slot};
 use crate::{clock, durable, episode, sys};
 
 /// A file whose every byte was read.
-pub struct Examined {
+pub(super) struct Examined {
     pub file: File,
     pub identity: FileIdentity,
     pub bytes: u64,
@@ -24,7 +24,7 @@ pub struct Examined {
 }
 
 /// Reads a file from end to end; `None` if there is none. `progress` hears of every block's bytes.
-pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<Examined>> {
+pub(super) fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<Examined>> {
     let file = match durable::open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
@@ -54,14 +54,14 @@ pub fn examine(path: &Path, mut progress: impl FnMut(u64)) -> io::Result<Option<
 }
 
 /// The receipt that the file carries, if it is one of this slot and of as many bytes.
-pub fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
+pub(super) fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
     let bytes = file.metadata()?.len();
     let receipt = own_receipt(file, slot)?;
     Ok(receipt.filter(|receipt| receipt.bytes == Some(bytes)))
 }
 
 /// The same, whatever has become of the file's bytes since it was written.
-pub fn own_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
+pub(super) fn own_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
     let Some(text) = sys::get_xattr(file, ATTRIBUTE)? else {
         return Ok(None);
     };
@@ -71,7 +71,7 @@ pub fn own_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
 
 /// The digest of the receipt that the file carries, if its bytes have another: a stored file never
 /// changes, so these are damaged.
-pub fn lost_digest(
+pub(super) fn lost_digest(
     file: &File,
     slot: &Slot,
     found: Sha256Digest,
@@ -83,7 +83,7 @@ pub fn lost_digest(
 }
 
 /// A row made by reading a file.
-pub struct Row {
+pub(super) struct Row {
     pub receipt: Receipt,
     /// Why its commit is not known, if it had to be read from the tarball and is not there.
     pub commit_unknown: Option<ReadError>,
@@ -91,7 +91,7 @@ pub struct Row {
 
 /// The row of a file that was read and has none: what it carries if that speaks of these bytes,
 /// else what can be seen. The time is then that of the last writing, the best that is known.
-pub fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Row> {
+pub(super) fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Row> {
     let carried = carried_receipt(&examined.file, slot)?;
     if let Some(receipt) = carried.filter(|receipt| receipt.sha256 == examined.sha256) {
         return Ok(Row {

@@ -34,7 +34,7 @@ use crate::{clock, durable, events};
 /// How often we look again at a name that keeps changing before that is our fault.
 const LOOKS_MAX: u32 = 8;
 
-pub struct Upload {
+pub(crate) struct Upload {
     store: Arc<Store>,
     claim: Claim,
     place: Option<GatePlace>,
@@ -92,13 +92,13 @@ impl Upload {
     }
 
     /// Bytes of the body that are still to come.
-    pub fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         self.claim.bytes - self.received
     }
 
     /// Room for bytes that are about to be read from the socket: never more than the body still
     /// has, and empty only when it is complete. May wait for memory that other uploads hold.
-    pub fn buffer(&mut self) -> Result<&mut [u8], StoreError> {
+    pub(crate) fn buffer(&mut self) -> Result<&mut [u8], StoreError> {
         let wanted = self.next_block_bytes();
         let missing = usize::try_from(self.missing()).unwrap_or(usize::MAX);
         let block = match self.filling.take() {
@@ -114,7 +114,7 @@ impl Upload {
     }
 
     /// The first `count` bytes of [`Upload::buffer`] were filled.
-    pub fn advance(&mut self, count: usize) -> Result<(), StoreError> {
+    pub(crate) fn advance(&mut self, count: usize) -> Result<(), StoreError> {
         let Some(block) = &self.filling else {
             return Ok(());
         };
@@ -134,13 +134,13 @@ impl Upload {
     ///
     /// To be called when a short wait has brought no bytes, not after every read: what the block
     /// holds is written as it is.
-    pub fn rest(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn rest(&mut self) -> Result<(), StoreError> {
         self.hand_over()
     }
 
     /// Checks length and digest, and stores the episode. When this is `Ok`, the file, its name and
     /// its row are on the disk.
-    pub fn publish(mut self) -> Result<(Published, Finished), StoreError> {
+    pub(crate) fn publish(mut self) -> Result<(Published, Finished), StoreError> {
         self.hand_over()?;
         self.writer
             .finish()

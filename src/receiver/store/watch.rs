@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 /// Errors say what was done to it.
-pub fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
+pub(super) fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
     let cannot = |error: io::Error| format!("it cannot be read: {error}");
     let ours = open.metadata().map_err(cannot)?;
     match FileIdentity::at(path).map_err(cannot)? {

@@ -28,18 +28,18 @@ const LARGE_BODY_BYTES: u64 = 4 << 20;
 const WAITING_BLOCKS: usize = 1;
 
 /// Whether a body of this length is written behind, in large blocks.
-pub fn is_large(body_bytes: u64) -> bool {
+pub(super) fn is_large(body_bytes: u64) -> bool {
     body_bytes >= LARGE_BODY_BYTES
 }
 
 /// Whether a body of this length comes in one block and is written when all of it is here, unless its
 /// sender is slow.
-pub fn is_written_at_once(body_bytes: u64) -> bool {
+pub(super) fn is_written_at_once(body_bytes: u64) -> bool {
     body_bytes <= SMALL_BYTES as u64
 }
 
 /// Whether each block of such a body is hashed when the disk has begun to write it.
-pub fn is_hashed_behind(body_bytes: u64) -> bool {
+pub(super) fn is_hashed_behind(body_bytes: u64) -> bool {
     !is_large(body_bytes) && !is_written_at_once(body_bytes)
 }
 
@@ -47,7 +47,7 @@ const _: () = assert!((SMALL_BYTES as u64) < LARGE_BODY_BYTES);
 const _: () = assert!(LARGE_BYTES.is_multiple_of(ALIGNED_BYTES));
 
 /// Where blocks go.
-pub enum Writer {
+pub(super) enum Writer {
     Here(Sink),
     Behind {
         blocks: SyncSender<Filled>,
@@ -58,13 +58,13 @@ pub enum Writer {
 }
 
 /// A block and the part of it that counts.
-pub struct Filled {
+pub(super) struct Filled {
     pub block: Block,
     pub length: usize,
 }
 
 impl Filled {
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.block.as_slice()[..self.length]
     }
 }
@@ -73,7 +73,7 @@ impl Writer {
     /// For a body of `body_bytes` into the new, empty `file` at `path`.
     ///
     /// Errors: the system gave no thread.
-    pub fn new(
+    pub(super) fn new(
         file: Arc<File>,
         path: &Path,
         body_bytes: u64,
@@ -105,7 +105,7 @@ impl Writer {
 
     /// Writes a block and gives it back, or hands it over to be written. An error may be of an
     /// earlier one.
-    pub fn write(&mut self, filled: Filled) -> io::Result<Option<Filled>> {
+    pub(super) fn write(&mut self, filled: Filled) -> io::Result<Option<Filled>> {
         match self {
             Writer::Here(sink) => {
                 if sink.write_at_once(&filled)? {
@@ -129,7 +129,7 @@ impl Writer {
     }
 
     /// Waits until all that was handed over is written.
-    pub fn finish(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         match std::mem::replace(self, Writer::Broken) {
             Writer::Behind { blocks, thread } => {
                 drop(blocks);
@@ -150,7 +150,7 @@ fn open_direct(path: &Path) -> io::Result<File> {
 }
 
 /// The file, and how far it is written.
-pub struct Sink {
+pub(super) struct Sink {
     file: Arc<File>,
     /// The same file, past the page cache; `None` where that does not work.
     direct: Option<File>,

@@ -32,13 +32,13 @@ pub type Kept = HashMap<CommitHash, Known>;
 
 /// What answers hold for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ground {
+pub(super) struct Ground {
     pub head: CommitHash,
     /// Whether the source that decides is failing: what git says meanwhile is not its answer.
     pub failing: bool,
 }
 
-pub struct Beyond {
+pub(super) struct Beyond {
     ground: Option<Ground>,
     kept: HashMap<CommitHash, (Known, Instant)>,
     /// Commits that are to be asked about, with those who wait for it.
@@ -47,7 +47,7 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    pub fn new() -> Beyond {
+    pub(super) fn new() -> Beyond {
         Beyond {
             ground: None,
             kept: HashMap::new(),
@@ -58,7 +58,7 @@ impl Beyond {
 
     /// Forgets what no longer holds: whether there was a change. `still_older`: the new head is a
     /// descendant of the one before.
-    pub fn stand_on(&mut self, ground: Ground, still_older: bool) -> bool {
+    pub(super) fn stand_on(&mut self, ground: Ground, still_older: bool) -> bool {
         let before = self.ground.replace(ground);
         if before == Some(ground) {
             return false;
@@ -70,11 +70,11 @@ impl Beyond {
     }
 
     /// The head that the answers hold for.
-    pub fn head(&self) -> Option<CommitHash> {
+    pub(super) fn head(&self) -> Option<CommitHash> {
         self.ground.map(|ground| ground.head)
     }
 
-    pub fn kept(&self, commit: &CommitHash) -> Option<Known> {
+    pub(super) fn kept(&self, commit: &CommitHash) -> Option<Known> {
         let (known, told) = self.kept.get(commit)?;
         let holds = match known {
             Known::Older | Known::Elsewhere => true,
@@ -85,7 +85,7 @@ impl Beyond {
     }
 
     /// For those who only read.
-    pub fn all_kept(&self) -> Arc<Kept> {
+    pub(super) fn all_kept(&self) -> Arc<Kept> {
         let known = self
             .kept
             .iter()
@@ -95,7 +95,7 @@ impl Beyond {
 
     /// Lets a request wait until its commit was asked about. In a line that is full it is told at
     /// once that nothing is known.
-    pub fn line_up(&mut self, question: Question, ended: Refreshed) {
+    pub(super) fn line_up(&mut self, question: Question, ended: Refreshed) {
         let commit = question.commit;
         if let Some((_, waiting)) = self.line.iter_mut().find(|(known, _)| *known == commit) {
             waiting.retain(|(one, _)| one.asked.elapsed() < ASK_PATIENCE);
@@ -108,17 +108,17 @@ impl Beyond {
     }
 
     /// When the next commit is to be asked about; `None` if none waits.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         (!self.line.is_empty()).then_some(self.next)
     }
 
     /// The commit whose turn it is.
-    pub fn first(&self) -> Option<CommitHash> {
+    pub(super) fn first(&self) -> Option<CommitHash> {
         self.line.front().map(|(commit, _)| *commit)
     }
 
     /// The first of the line was asked about: everybody who waits for it hears the answer.
-    pub fn answered(&mut self, known: Known) {
+    pub(super) fn answered(&mut self, known: Known) {
         self.next = Instant::now() + INTERVAL;
         let Some((commit, waiting)) = self.line.pop_front() else {
             return;

@@ -24,7 +24,7 @@ const REWRITE_AFTER: Duration = Duration::from_secs(3600);
 const BYTES_MAX: u64 = 2 << 20;
 
 /// The file, and what it must be about.
-pub struct WindowFile {
+pub(super) struct WindowFile {
     path: PathBuf,
     /// The folder as it is at start; `None` if it cannot be looked at: then nothing is written.
     home: Option<DataDir>,
@@ -73,7 +73,7 @@ impl Content {
 }
 
 /// What an earlier run knew.
-pub struct Memory {
+pub(super) struct Memory {
     pub window: Window,
     /// By the wall clock, which may be wrong.
     pub age: Duration,
@@ -81,7 +81,7 @@ pub struct Memory {
 }
 
 impl WindowFile {
-    pub fn new(data_dir: &Path, config: &GateConfig, git: &LocalGit) -> WindowFile {
+    pub(super) fn new(data_dir: &Path, config: &GateConfig, git: &LocalGit) -> WindowFile {
         let part = |text: &Option<String>| text.clone().unwrap_or_default();
         let repository = match &config.forgejo_url {
             Some(_) => format!("{}/{}", part(&config.repo_owner), part(&config.repo_name)),
@@ -102,7 +102,7 @@ impl WindowFile {
     }
 
     /// `None` if there is no file, or none of this branch.
-    pub fn load(&mut self, size: u32) -> Option<Memory> {
+    pub(super) fn load(&mut self, size: u32) -> Option<Memory> {
         let content = match self.read() {
             Ok(content) => content?,
             Err(error) => {
@@ -125,14 +125,14 @@ impl WindowFile {
     }
 
     /// As [`WindowFile::load`], for one that only looks: without a word in the log.
-    pub fn peek(&self, size: u32) -> Option<Memory> {
+    pub(super) fn peek(&self, size: u32) -> Option<Memory> {
         let content = self.read().ok()??;
         (content.origin == self.origin).then(|| content.memory(size))?
     }
 
     /// Keeps a window that a source has just confirmed, if that is news enough to be written. What
     /// was withdrawn changes only with the window.
-    pub fn keep(&mut self, window: &Window, withdrawn: &Withdrawn) {
+    pub(super) fn keep(&mut self, window: &Window, withdrawn: &Withdrawn) {
         let is_there = |written: &Written| {
             written.commits == window.commits() && written.at.elapsed() < REWRITE_AFTER
         };

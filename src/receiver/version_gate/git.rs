@@ -26,7 +26,7 @@ const LINE_BYTES_MAX: u64 = 80;
 const CHATTER_BYTES_MAX: u64 = 64 << 10;
 
 /// A branch of a repository on this machine.
-pub struct LocalGit {
+pub(super) struct LocalGit {
     /// Absolute. The checkout or its `.git`.
     path: PathBuf,
     configured: bool,
@@ -34,7 +34,7 @@ pub struct LocalGit {
 }
 
 /// What `git log` told.
-pub struct Listing {
+pub(super) struct Listing {
     /// Newest first, at least one.
     pub commits: Vec<CommitHash>,
     /// The ref that they were listed from.
@@ -42,7 +42,7 @@ pub struct Listing {
 }
 
 impl LocalGit {
-    pub fn new(config: &GateConfig) -> LocalGit {
+    pub(super) fn new(config: &GateConfig) -> LocalGit {
         let configured = config.local_repo_path.as_deref();
         let path = configured.unwrap_or(Path::new(DEFAULT_REPOSITORY));
         LocalGit {
@@ -54,12 +54,12 @@ impl LocalGit {
     }
 
     /// The configured path, or the default where it exists now: it may be cloned later.
-    pub fn path(&self) -> Option<&Path> {
+    pub(super) fn path(&self) -> Option<&Path> {
         (self.configured || self.path.exists()).then_some(&self.path)
     }
 
     /// The newest `size` commits of the branch. Runs git, up to its timeout.
-    pub fn list(&self, size: u32) -> Result<Listing, Trouble> {
+    pub(super) fn list(&self, size: u32) -> Result<Listing, Trouble> {
         let remote = format!("refs/remotes/origin/{}", self.branch);
         let local = format!("refs/heads/{}", self.branch);
         self.log(remote, size)
@@ -70,7 +70,7 @@ impl LocalGit {
     }
 
     /// Whether the listed branch includes `commit`, however far back. Runs git unless it is listed.
-    pub fn includes(&self, listing: &Listing, commit: CommitHash) -> bool {
+    pub(super) fn includes(&self, listing: &Listing, commit: CommitHash) -> bool {
         let commit_text = commit.to_string();
         let ask = [
             "merge-base",
@@ -86,7 +86,7 @@ impl LocalGit {
 
     /// What the repository knows of a commit that the window below `head` lacks. It is the only
     /// source here, so what it lacks was never pushed; but a shallow one cannot say so.
-    pub fn known(&self, commit: CommitHash, head: CommitHash) -> Known {
+    pub(super) fn known(&self, commit: CommitHash, head: CommitHash) -> Known {
         match self.is_ancestor(commit, head) {
             Some(true) => Known::Older,
             Some(false) => Known::Elsewhere,
@@ -97,7 +97,7 @@ impl LocalGit {
 
     /// Whether `commit` is surely an ancestor of the window's head, by a repository that may be
     /// behind it: then its own newest commit must be one that the window has.
-    pub fn knows_as_older(&self, commit: CommitHash, window: &Window) -> bool {
+    pub(super) fn knows_as_older(&self, commit: CommitHash, window: &Window) -> bool {
         match self.is_ancestor(commit, window.head()) {
             Some(is_ancestor) => is_ancestor,
             None => self.list(1).is_ok_and(|listing| {

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Until a head is listed that Forgejo has and cannot list yet.
 const NOT_YET_INTERVAL: Duration = Duration::from_secs(1);
 
-pub struct Refresher {
+pub(super) struct Refresher {
     knowledge: Arc<Knowledge>,
     calls: Receiver<Call>,
     sources: Sources,
@@ -47,7 +47,7 @@ struct Schedule {
 }
 
 impl Refresher {
-    pub fn new(
+    pub(super) fn new(
         knowledge: Arc<Knowledge>,
         calls: Receiver<Call>,
         sources: Sources,
@@ -66,7 +66,7 @@ impl Refresher {
     }
 
     /// Until the gate is gone.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         let mut schedule = Schedule::at_start();
         while self.wait(&schedule) {
             let began = Instant::now();

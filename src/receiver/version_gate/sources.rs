@@ -19,7 +19,7 @@ const NOT_YET_MAX: Duration = Duration::from_secs(30);
 
 /// How a refresh ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(super) enum Ended {
     /// A source told the window, or that ours still holds.
     Done,
     /// None did: the window is the one that we had.
@@ -29,7 +29,7 @@ pub enum Ended {
 }
 
 /// Where windows come from, and what was told about those that are in trouble.
-pub struct Sources {
+pub(super) struct Sources {
     forgejo: Option<Forgejo>,
     git: LocalGit,
     /// The head whose list is our window, all of it Forgejo's. `None` after a start and after a
@@ -47,7 +47,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub fn new(forgejo: Option<Forgejo>, git: LocalGit, withdrawn: Withdrawn) -> Sources {
+    pub(super) fn new(forgejo: Option<Forgejo>, git: LocalGit, withdrawn: Withdrawn) -> Sources {
         Sources {
             forgejo,
             git,
@@ -62,13 +62,13 @@ impl Sources {
         }
     }
 
-    pub fn withdrawn(&self) -> &Withdrawn {
+    pub(super) fn withdrawn(&self) -> &Withdrawn {
         &self.withdrawn
     }
 
     /// Asks the sources once, in their order, and makes what they say known. `early` is called when
     /// the newest commits are in the window and the whole list is still on its way.
-    pub fn refresh(&mut self, knowledge: &Knowledge, early: &mut dyn FnMut()) -> Ended {
+    pub(super) fn refresh(&mut self, knowledge: &Knowledge, early: &mut dyn FnMut()) -> Ended {
         let ended = match self.ask_forgejo(knowledge, early) {
             None => self.ask_git(knowledge),
             Some(Ok(answer)) => self.forgejo_answered(answer, knowledge),
@@ -83,14 +83,19 @@ impl Sources {
     }
 
     /// Whether a source may tell more of a commit than that the window lacks it.
-    pub fn may_tell_known(&self, knowledge: &Knowledge) -> bool {
+    pub(super) fn may_tell_known(&self, knowledge: &Knowledge) -> bool {
         let forgejo_is_well = self.forgejo.is_some() && !knowledge.is_failing();
         knowledge.enabled() && (forgejo_is_well || self.git.path().is_some())
     }
 
     /// What a source knows of a commit that the window lacks. Asks Forgejo; git where there is no
     /// Forgejo, or Forgejo cannot be asked: then only that the commit is older is certain.
-    pub fn known(&mut self, commit: CommitHash, window: &Window, knowledge: &Knowledge) -> Known {
+    pub(super) fn known(
+        &mut self,
+        commit: CommitHash,
+        window: &Window,
+        knowledge: &Knowledge,
+    ) -> Known {
         if window.position(&commit).is_some() {
             return Known::Unknown; // it was pushed meanwhile: whoever waits looks again
         }

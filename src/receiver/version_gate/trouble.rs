@@ -56,13 +56,13 @@ pub fn failing_words(failing: &Failing) -> String {
 
 /// What was told about one source and is not over yet.
 #[derive(Default)]
-pub struct Told {
+pub(super) struct Told {
     at: HashMap<&'static str, Instant>,
 }
 
 impl Told {
     /// Whether to tell this sort now: it is new, or it was told long ago. Marks it as told.
-    pub fn is_due(&mut self, kind: &'static str, now: Instant) -> bool {
+    pub(super) fn is_due(&mut self, kind: &'static str, now: Instant) -> bool {
         let due = self
             .at
             .get(kind)
@@ -74,7 +74,7 @@ impl Told {
     }
 
     /// The source is well. True if it was in trouble, so that the end is told once too.
-    pub fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         let was = !self.at.is_empty();
         self.at.clear();
         was

@@ -15,11 +15,11 @@ const COMMITS_MAX: usize = 1000;
 /// In the order of their withdrawal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Withdrawn(Vec<CommitHash>);
+pub(super) struct Withdrawn(Vec<CommitHash>);
 
 impl Withdrawn {
     /// Forgejo's window replaces ours.
-    pub fn note(&mut self, ours: &Window, forgejos: &Window) {
+    pub(super) fn note(&mut self, ours: &Window, forgejos: &Window) {
         let is_there = |commit: &CommitHash| forgejos.position(commit).is_some();
         self.0.retain(|commit| !is_there(commit)); // pushed again
         // Where nothing is shared, a long push may have left them behind: then they are older than
@@ -30,7 +30,7 @@ impl Withdrawn {
     }
 
     /// Whether a listing, newest first, has any of them on top of `head`.
-    pub fn returns_in(&self, newest_first: &[CommitHash], head: CommitHash) -> bool {
+    pub(super) fn returns_in(&self, newest_first: &[CommitHash], head: CommitHash) -> bool {
         let withdrawn: HashSet<&CommitHash> = self.0.iter().collect();
         let mut newer = newest_first.iter().take_while(|commit| **commit != head);
         newer.any(|commit| withdrawn.contains(commit))

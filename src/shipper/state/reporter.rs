@@ -20,14 +20,14 @@ const FIRST_AFTER: Duration = Duration::from_millis(500);
 
 /// How far an upload is: what the sending thread adds to.
 #[derive(Default)]
-pub struct Sent {
+pub(crate) struct Sent {
     bytes: AtomicU64,
     is_over: Mutex<bool>,
     ended: Condvar,
 }
 
 impl Sent {
-    pub fn set(&self, bytes: u64) {
+    pub(crate) fn set(&self, bytes: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
@@ -61,7 +61,7 @@ impl Drop for EndsWith<'_> {
 }
 
 /// Writes `state.json` at an interval while an upload runs.
-pub struct Reporter<W> {
+pub(crate) struct Reporter<W> {
     /// The rest of the file.
     pub state: State,
     pub uploading: Uploading,
@@ -74,7 +74,11 @@ pub struct Reporter<W> {
 impl<W: FnMut(&State) -> io::Result<()> + Send> Reporter<W> {
     /// Runs `send`, and writes the file from a thread beside it. Also returns when the file was last
     /// written, if it was.
-    pub fn beside<T>(mut self, sent: &Sent, send: impl FnOnce() -> T) -> (T, Option<Instant>) {
+    pub(crate) fn beside<T>(
+        mut self,
+        sent: &Sent,
+        send: impl FnOnce() -> T,
+    ) -> (T, Option<Instant>) {
         thread::scope(|scope| {
             let report = move || self.report(sent);
             // If no thread can be had, the upload runs all the same, without reports.

@@ -44,7 +44,7 @@ const LOOK_BYTES: usize = HEAD_BYTES_MAX + 1024;
 const SHOWN_BYTES: usize = 80;
 
 /// One connection's account of what was handed over.
-pub struct Intake {
+pub(crate) struct Intake {
     stage: AtomicU8,
     /// What is still to be handed over of a head that was found good.
     left: AtomicU64,
@@ -59,7 +59,7 @@ pub struct Intake {
 }
 
 /// Why what came is no request.
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     pub refusal: Refusal,
     /// How it begins, for the log.
     pub begins: String,
@@ -88,7 +88,7 @@ enum Follows {
 }
 
 impl Intake {
-    pub fn new() -> Intake {
+    pub(crate) fn new() -> Intake {
         Intake {
             stage: AtomicU8::new(Stage::Waiting as u8),
             left: AtomicU64::new(0),
@@ -104,7 +104,7 @@ impl Intake {
 /// Everything here but the deadlines' questions is called in the connection's coroutine alone.
 impl Connection {
     /// Gives may_minihttp what it may read now. `WouldBlock` if that is nothing, 0 for the end.
-    pub fn give(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    pub(crate) fn give(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         let stage = self.intake.stage.load(Ordering::Relaxed);
         if self.is_dead() || stage == Stage::Over as u8 {
             return Ok(0);
@@ -242,7 +242,7 @@ impl Connection {
     }
 
     /// The request was answered, its body taken: the next one may come.
-    pub fn expect_a_head(&self) {
+    pub(crate) fn expect_a_head(&self) {
         let follows = self.intake.follows.load(Ordering::Relaxed);
         self.enter_stage(Stage::Waiting);
         let is_unknown = follows == Follows::Unknown as u8;
@@ -257,23 +257,23 @@ impl Connection {
     }
 
     /// What came last, if it is no request: it is to be answered when the service is dropped.
-    pub fn unreadable(&self) -> Option<Unreadable> {
+    pub(crate) fn unreadable(&self) -> Option<Unreadable> {
         lock(&self.intake.unreadable).take()
     }
 
     /// Whether the answers to earlier requests are known to have left.
-    pub fn answers_had_left(&self) -> bool {
+    pub(crate) fn answers_had_left(&self) -> bool {
         self.intake.answers_have_left.load(Ordering::Relaxed)
     }
 
     /// For how long a head has been under way.
-    pub fn head_age(&self) -> Option<Duration> {
+    pub(crate) fn head_age(&self) -> Option<Duration> {
         let since_ms = self.intake.head_since_ms.load(Ordering::Relaxed);
         (since_ms > 0).then(|| Duration::from_millis(now_ms().saturating_sub(since_ms)))
     }
 
     /// Wakes the crate if something waits for earlier answers to leave: they may have left by now.
-    pub fn look_again(&self) {
+    pub(crate) fn look_again(&self) {
         if self.intake.waits.load(Ordering::Relaxed) {
             sys::wake_reader(self.socket());
         }

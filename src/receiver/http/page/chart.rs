@@ -11,7 +11,7 @@ const HOURS: u64 = 48;
 /// Height of the chart, which is stretched to the width of the page.
 const HEIGHT: u64 = 64;
 
-pub fn section(scene: &Scene) -> String {
+pub(super) fn section(scene: &Scene) -> String {
     let now_hour = scene.now_s / HOUR_S;
     let first = now_hour.saturating_sub(HOURS - 1);
     let heaps: Vec<_> = (first..=now_hour)

@@ -17,7 +17,7 @@ const GONE_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// The state of a host, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub(super) enum State {
     Bad,
     Warn,
     Well,
@@ -25,7 +25,7 @@ pub enum State {
 }
 
 impl State {
-    pub fn class(self) -> &'static str {
+    pub(super) fn class(self) -> &'static str {
         match self {
             State::Bad => "b",
             State::Warn => "w",
@@ -37,7 +37,7 @@ impl State {
 
 /// Where the commit of a host's last episode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     At(u32),
     Outside,
     /// The gate knows no commits yet, or the episode names none.
@@ -46,7 +46,7 @@ pub enum Place {
 
 /// One host and its conditions.
 #[derive(Debug)]
-pub struct Host<'a> {
+pub(super) struct Host<'a> {
     pub name: &'a str,
     pub stats: &'a HostStats,
     pub place: Place,
@@ -68,7 +68,7 @@ pub struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    pub fn of(name: &'a str, stats: &'a HostStats, scene: &Scene) -> Host<'a> {
+    pub(super) fn of(name: &'a str, stats: &'a HostStats, scene: &Scene) -> Host<'a> {
         let last_at_s = stats.last.and_then(|last| last.at_s);
         let silence = Ago::of(last_at_s, scene.now_s).past();
         let refused_at_s = stats
@@ -212,7 +212,7 @@ fn amount(episodes: u64, bytes: u64) -> String {
 }
 
 /// All hosts, those with problems first. Names that were only refused come after the others.
-pub fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]) -> Vec<Host<'a>> {
+pub(super) fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]) -> Vec<Host<'a>> {
     let known = scene.books.hosts.iter();
     let known = known.map(|(name, stats)| Host::of(name.as_str(), stats, scene));
     let unknown_hosts = unknown_hosts
@@ -247,7 +247,7 @@ fn natural(name: &str) -> String {
 }
 
 /// The table with as many rows as fit into `bytes_max`, and how many were left out.
-pub fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
+pub(super) fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
     let mut table = String::from("<section><h2>Hosts</h2>\n");
     if hosts.is_empty() {
         return table

@@ -11,7 +11,7 @@ use crate::names::CommitHash;
 ///
 /// Characters that show nothing or turn the direction of the line could hide or disguise what else
 /// stands in it: they are shown as a box.
-pub fn escape(text: &str, chars_max: usize) -> String {
+pub(super) fn escape(text: &str, chars_max: usize) -> String {
     let mut safe = String::new();
     for (place, character) in text.chars().enumerate() {
         if place == chars_max {
@@ -40,14 +40,14 @@ fn is_deceptive(character: char) -> bool {
 }
 
 /// A commit as its first eight digits.
-pub fn commit(commit: Option<&CommitHash>) -> String {
+pub(super) fn commit(commit: Option<&CommitHash>) -> String {
     match commit {
         None => "<i>unknown</i>".to_owned(),
         Some(commit) => format!("<code>{}</code>", short(commit)),
     }
 }
 
-pub fn short(commit: &CommitHash) -> String {
+pub(super) fn short(commit: &CommitHash) -> String {
     let mut digits = commit.to_string();
     digits.truncate(8);
     digits
@@ -55,7 +55,7 @@ pub fn short(commit: &CommitHash) -> String {
 
 /// How long ago something was, or how far ahead.
 #[derive(Clone, Copy)]
-pub enum Ago {
+pub(super) enum Ago {
     Past(Duration),
     /// By a clock that was ahead, or is behind now.
     Future(Duration),
@@ -63,7 +63,7 @@ pub enum Ago {
 }
 
 impl Ago {
-    pub fn of(at_s: Option<u64>, now_s: u64) -> Ago {
+    pub(super) fn of(at_s: Option<u64>, now_s: u64) -> Ago {
         match at_s {
             None => Ago::Unknown,
             Some(at_s) if at_s <= now_s => Ago::Past(Duration::from_secs(now_s - at_s)),
@@ -71,7 +71,7 @@ impl Ago {
         }
     }
 
-    pub fn past(self) -> Option<Duration> {
+    pub(super) fn past(self) -> Option<Duration> {
         match self {
             Ago::Past(time) => Some(time),
             _ => None,
@@ -90,12 +90,12 @@ impl fmt::Display for Ago {
 }
 
 /// `1 episode`, `2 episodes`, `12 345 episodes`.
-pub fn counted(count: u64, noun: &str) -> String {
+pub(super) fn counted(count: u64, noun: &str) -> String {
     human::counted(human::count(count), noun)
 }
 
 /// Some names, and how many more there are.
-pub fn names<'a>(all: impl Iterator<Item = Cow<'a, str>>, shown_max: usize) -> String {
+pub(super) fn names<'a>(all: impl Iterator<Item = Cow<'a, str>>, shown_max: usize) -> String {
     let mut all = all.peekable();
     let shown: Vec<Cow<str>> = all.by_ref().take(shown_max).collect();
     let more = all.count();

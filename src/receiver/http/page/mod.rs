@@ -40,7 +40,7 @@ use crate::refusal::{self, Kind};
 use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
-pub const BYTES_MAX: usize = 30_000;
+pub(super) const BYTES_MAX: usize = 30_000;
 
 /// How often the browser refreshes the page.
 const RENEW_S: u32 = 20;
@@ -50,19 +50,19 @@ const CSS: &str = include_str!("page.css");
 
 /// A text that was made a moment ago.
 #[derive(Default)]
-pub struct Kept(ArcSwapOption<(Instant, String)>);
+pub(super) struct Kept(ArcSwapOption<(Instant, String)>);
 
 impl Kept {
     const FRESH: Duration = Duration::from_secs(1);
 
     /// The text, unless it is too old. No lock, so a coroutine may ask.
-    pub fn fresh(&self) -> Option<Vec<u8>> {
+    pub(super) fn fresh(&self) -> Option<Vec<u8>> {
         let kept = self.0.load();
         let (made, text) = &**kept.as_ref()?;
         (made.elapsed() < Self::FRESH).then(|| text.clone().into_bytes())
     }
 
-    pub fn keep(&self, text: String) -> Vec<u8> {
+    pub(super) fn keep(&self, text: String) -> Vec<u8> {
         let bytes = text.clone().into_bytes();
         self.0.store(Some(Arc::new((Instant::now(), text))));
         bytes
@@ -70,7 +70,7 @@ impl Kept {
 }
 
 /// What the page is about, at one moment.
-pub struct Scene {
+pub(super) struct Scene {
     pub now_s: u64,
     pub gate: GateScene,
     pub space: Option<Space>,
@@ -90,7 +90,7 @@ pub struct Scene {
     pub silent_after: Duration,
 }
 
-pub struct GateScene {
+pub(super) struct GateScene {
     pub enabled: bool,
     /// The configured window.
     pub size: u32,
@@ -105,7 +105,7 @@ pub struct GateScene {
 }
 
 impl GateScene {
-    pub fn place(&self, commit: &CommitHash) -> Place {
+    pub(super) fn place(&self, commit: &CommitHash) -> Place {
         match &self.window {
             None => Place::Unknown,
             Some(window) => window.position(commit).map_or(Place::Outside, Place::At),
@@ -114,7 +114,7 @@ impl GateScene {
 
     /// The name of a refusal by what is known by now: one of its commit is judged again. `None` if
     /// that gets in.
-    pub fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
+    pub(super) fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
         let reason = refused.reason.as_str();
         if !refusal::is_about_the_commit(reason) {
             return Some(reason);
@@ -136,7 +136,7 @@ impl GateScene {
 }
 
 /// The page as it is now.
-pub fn html(shared: &Shared) -> String {
+pub(super) fn html(shared: &Shared) -> String {
     let gate = &shared.gate;
     let window = gate.window();
     page(&Scene {
@@ -166,7 +166,7 @@ pub fn html(shared: &Shared) -> String {
 }
 
 /// No script runs and nothing is loaded; the only style is ours, known by its hash.
-pub fn content_security_policy() -> &'static str {
+pub(super) fn content_security_policy() -> &'static str {
     static LINE: LazyLock<String> = LazyLock::new(|| {
         let hash = base64(&Sha256::digest(CSS));
         format!(

@@ -9,7 +9,7 @@ use crate::human;
 const UPLOADS_BYTES_MAX: usize = 4000;
 const REFUSALS_BYTES_MAX: usize = 5000;
 
-pub fn uploads(scene: &Scene) -> String {
+pub(super) fn uploads(scene: &Scene) -> String {
     let rows = scene.books.uploads.iter().rev().map(|row| {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
         format!(
@@ -30,7 +30,7 @@ pub fn uploads(scene: &Scene) -> String {
     )
 }
 
-pub fn refusals(scene: &Scene) -> String {
+pub(super) fn refusals(scene: &Scene) -> String {
     let rows = scene.books.refusals.iter().rev().map(|refused| {
         let who = match &refused.host {
             Some(host) => host.to_string(),

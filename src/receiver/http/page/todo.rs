@@ -24,7 +24,7 @@ const CLOCK_MIN_S: u64 = 1_767_225_600; // 2026-01-01
 const AHEAD_MIN: Duration = Duration::from_secs(300);
 
 /// One problem or warning. Both texts are HTML.
-pub struct Todo {
+pub(super) struct Todo {
     pub state: State,
     pub what: String,
     pub remedy: String,
@@ -46,7 +46,7 @@ fn warn(what: impl Into<String>, remedy: impl Into<String>) -> Todo {
 }
 
 /// All problems and warnings, worst first.
-pub fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
+pub(super) fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     let mut all: Vec<Todo> = Vec::new();
     all.extend(stopping(scene));
     all.extend(gate(scene, hosts));
@@ -308,7 +308,7 @@ fn capital(text: &str) -> String {
 }
 
 /// The headline, and the list.
-pub fn section(todos: &[Todo]) -> String {
+pub(super) fn section(todos: &[Todo]) -> String {
     let count = |state| todos.iter().filter(|todo| todo.state == state).count();
     let mut section = format!(
         "<section class={}><h1>{}</h1>\n",
@@ -332,7 +332,7 @@ pub fn section(todos: &[Todo]) -> String {
 }
 
 /// The worst of all.
-pub fn state(todos: &[Todo]) -> State {
+pub(super) fn state(todos: &[Todo]) -> State {
     todos
         .iter()
         .map(|todo| todo.state)
@@ -340,7 +340,7 @@ pub fn state(todos: &[Todo]) -> State {
         .unwrap_or(State::Well)
 }
 
-pub fn headline(bad: usize, warn: usize) -> String {
+pub(super) fn headline(bad: usize, warn: usize) -> String {
     let problems = human::counted(bad, "problem");
     let warnings = human::counted(warn, "warning");
     match (bad, warn) {

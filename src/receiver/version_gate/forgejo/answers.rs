@@ -10,15 +10,15 @@ use crate::names::CommitHash;
 
 /// The one member of a commit that counts: its parents, tree and message hold hashes too.
 #[derive(Deserialize)]
-pub struct Commit {
+pub(super) struct Commit {
     #[serde(default)]
     sha: Option<Value>,
 }
 
 /// Go writes an empty list as `null` too.
-pub type Page = Option<Vec<Option<Commit>>>;
+pub(super) type Page = Option<Vec<Option<Commit>>>;
 
-pub fn commits_of(page: Page) -> Vec<CommitHash> {
+pub(super) fn commits_of(page: Page) -> Vec<CommitHash> {
     let sha = |commit: Commit| hash(commit.sha.as_ref());
     page.into_iter()
         .flatten()
@@ -28,7 +28,7 @@ pub fn commits_of(page: Page) -> Vec<CommitHash> {
 }
 
 /// By prefix: `main` brings `maintenance` along. Some versions answer one match bare.
-pub fn head_of_refs(answer: &Value, wanted: &str) -> Option<CommitHash> {
+pub(super) fn head_of_refs(answer: &Value, wanted: &str) -> Option<CommitHash> {
     let refs = answer
         .as_array()
         .map_or(std::slice::from_ref(answer), Vec::as_slice);
@@ -37,13 +37,13 @@ pub fn head_of_refs(answer: &Value, wanted: &str) -> Option<CommitHash> {
         .find_map(|one| hash(one.pointer("/object/sha")))
 }
 
-pub fn head_of_branch(answer: &Value) -> Option<CommitHash> {
+pub(super) fn head_of_branch(answer: &Value) -> Option<CommitHash> {
     hash(answer.pointer("/commit/id"))
 }
 
 /// What `GET /repos/{owner}/{name}` says that bears on the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
+pub(crate) struct Repository {
     pub empty: bool,
     pub default_branch: Option<String>,
     /// False: the token's user may see the repository, and not its code.
@@ -53,7 +53,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    pub fn of(answer: &Value) -> Repository {
+    pub(crate) fn of(answer: &Value) -> Repository {
         let is = |pointer: &str| answer.pointer(pointer).and_then(Value::as_bool);
         let branch = answer.get("default_branch").and_then(Value::as_str);
         Repository {
@@ -75,7 +75,7 @@ struct Words {
 }
 
 /// Any status but 200, 401 and redirects.
-pub fn fault_of_status(status: u16, body: &[u8]) -> Fault {
+pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
     // `null` is what a list of commits answers where nothing is called so.
     let words: Option<Words> = serde_json::from_slice::<Option<Words>>(body)
         .ok()
@@ -100,7 +100,7 @@ pub fn fault_of_status(status: u16, body: &[u8]) -> Fault {
     }
 }
 
-pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).map_err(|error| match breaks_off(bytes) {
         true => Fault::CutOff(bytes.len()),
         false => Fault::Odd(format!("{error}, in {}", begins(bytes))),

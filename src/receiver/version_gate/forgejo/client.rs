@@ -25,7 +25,7 @@ use crate::tls::{self, Trust};
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One request, from its name lookup to the last byte of its answer.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status line and headers.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
@@ -35,7 +35,7 @@ const _: () = assert!(HEADERS_BYTES_MAX < INPUT_BUFFER_BYTES);
 /// Of an error's body. Forgejo's own have a few hundred bytes.
 const ERROR_BYTES_MAX: u64 = 8 << 10;
 
-pub struct Client {
+pub(super) struct Client {
     agent: Agent,
     /// `http://HOST/api/v1/repos/OWNER/NAME`.
     repository_url: String,
@@ -44,7 +44,7 @@ pub struct Client {
 
 impl Client {
     /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
-    pub fn new(config: &GateConfig, url: &str) -> Result<Client, Failure> {
+    pub(super) fn new(config: &GateConfig, url: &str) -> Result<Client, Failure> {
         let url = &with_plain_scheme(url);
         let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
         let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
@@ -62,13 +62,13 @@ impl Client {
     }
 
     /// The body of a 200 at this path below the repository.
-    pub fn get(&mut self, path: &str, bytes_max: u64) -> Result<Vec<u8>, Fault> {
+    pub(super) fn get(&mut self, path: &str, bytes_max: u64) -> Result<Vec<u8>, Fault> {
         self.get_within(path, bytes_max, CALL_TIMEOUT)
     }
 
     /// As [`Client::get`], waiting no longer than this. A token file that holds another token than
     /// the one which was refused is tried at once.
-    pub fn get_within(
+    pub(super) fn get_within(
         &mut self,
         path: &str,
         bytes_max: u64,
@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// What the words of a fault depend on.
-    pub fn context<'a>(&'a self, branch: &'a str) -> Context<'a> {
+    pub(super) fn context<'a>(&'a self, branch: &'a str) -> Context<'a> {
         Context {
             repository_url: &self.repository_url,
             branch,

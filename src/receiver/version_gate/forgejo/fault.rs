@@ -10,14 +10,14 @@ const QUOTED_CHARS_MAX: usize = 200;
 const RESTART: &str = "then systemctl restart cis490-receiver";
 
 /// As much of a server's words as fits a log line, without control characters.
-pub fn quotable(text: &str) -> String {
+pub(super) fn quotable(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(QUOTED_CHARS_MAX).map(printable).collect()
 }
 
 /// How one request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     Tls(tls::Fault),
     /// Refused, reset, cut short, or no such host.
     Unreachable(String),
@@ -69,7 +69,7 @@ pub enum Fault {
 
 /// Where the token is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenFrom {
+pub(super) enum TokenFrom {
     Nowhere,
     Key,
     File,
@@ -78,7 +78,7 @@ pub enum TokenFrom {
 
 /// What the words depend on.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub(super) struct Context<'a> {
     pub repository_url: &'a str,
     pub branch: &'a str,
     pub token: TokenFrom,
@@ -86,7 +86,7 @@ pub struct Context<'a> {
 
 impl Fault {
     /// A redirect. A path without host stays within this Forgejo: something was renamed.
-    pub fn moved(status: u16, location: &str) -> Fault {
+    pub(super) fn moved(status: u16, location: &str) -> Fault {
         let within = location.starts_with('/') && !location.starts_with("//");
         let named = location.split_once("/api/v1/repos/").map(|(_, rest)| rest);
         let mut parts = named.unwrap_or("").split(['/', '?']);
@@ -108,12 +108,12 @@ impl Fault {
     }
 
     /// Whether another token may fare better.
-    pub fn is_about_the_token(&self) -> bool {
+    pub(super) fn is_about_the_token(&self) -> bool {
         matches!(self, Fault::Unauthorized | Fault::Forbidden(_))
     }
 
     /// Whether the other way to ask for the head may fare better: versions differ in these.
-    pub fn is_of_this_route(&self) -> bool {
+    pub(super) fn is_of_this_route(&self) -> bool {
         matches!(
             self,
             Fault::NotFound { .. }
@@ -127,17 +127,17 @@ impl Fault {
     }
 
     /// Whether it says no more than "not here".
-    pub fn is_not_found(&self) -> bool {
+    pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Fault::NotFound { .. } | Fault::NoCommit)
     }
 
     /// Whether the repository itself tells what this means.
-    pub fn needs_the_repository(&self) -> bool {
+    pub(super) fn needs_the_repository(&self) -> bool {
         self.is_not_found() || matches!(self, Fault::NoBranch(_))
     }
 
     /// In words for the operator.
-    pub fn trouble(&self, context: &Context) -> Trouble {
+    pub(super) fn trouble(&self, context: &Context) -> Trouble {
         let (kind, what, remedy) = self.words(context);
         let from = format!("{} branch {}", context.repository_url, context.branch);
         Trouble::new(kind, format!("{what} (asked {from})"), remedy)

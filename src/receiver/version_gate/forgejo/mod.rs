@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use answers::Repository;
+pub(super) use answers::Repository;
 #[cfg(any(test, fuzzing))]
 pub use answers::fuzzed_answers;
 
@@ -37,7 +37,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(120);
 const KNOWN_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What Forgejo gives at most unless its administrator says otherwise.
-pub const PAGE_COMMITS: u32 = 50;
+pub(super) const PAGE_COMMITS: u32 = 50;
 /// So many are asked for at once; fewer, from the beginning, where their messages are too long.
 const PAGE_LIMITS: [u32; 3] = [PAGE_COMMITS, 5, 1];
 /// A page of commits without their files, long messages included.
@@ -53,7 +53,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const WHAT_COUNTS: &str = "stat=false&verification=false&files=false";
 
 /// One branch of one repository on one Forgejo.
-pub struct Forgejo {
+pub(super) struct Forgejo {
     client: Client,
     branch: String,
     /// By which the head was told last.
@@ -89,7 +89,7 @@ struct Finding {
 }
 
 /// How a listing failed.
-pub enum Unlisted {
+pub(super) enum Unlisted {
     /// Forgejo has the head and cannot list it yet: ask again after a second.
     NotYet(Trouble),
     Failed(Trouble),
@@ -99,7 +99,7 @@ impl Forgejo {
     /// `None` if no Forgejo is configured.
     ///
     /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
-    pub fn new(config: &GateConfig) -> Result<Option<Forgejo>, Failure> {
+    pub(super) fn new(config: &GateConfig) -> Result<Option<Forgejo>, Failure> {
         let Some(url) = &config.forgejo_url else {
             return Ok(None);
         };
@@ -113,7 +113,7 @@ impl Forgejo {
     }
 
     /// The branch's head: one small request while all is well, and while a trouble lasts.
-    pub fn head(&mut self) -> Result<CommitHash, Trouble> {
+    pub(super) fn head(&mut self) -> Result<CommitHash, Trouble> {
         match self.poll() {
             Ok(head) => {
                 self.finding = None;
@@ -124,7 +124,11 @@ impl Forgejo {
     }
 
     /// The newest `size` commits that `head` can reach, newest first; fewer if there are no more.
-    pub fn list(&mut self, head: CommitHash, size: u32) -> Result<Vec<CommitHash>, Unlisted> {
+    pub(super) fn list(
+        &mut self,
+        head: CommitHash,
+        size: u32,
+    ) -> Result<Vec<CommitHash>, Unlisted> {
         self.pages(head, size).map_err(|fault| match fault {
             Fault::Status(409) => Unlisted::NotYet(self.trouble(&Fault::NotListedYet)),
             fault => Unlisted::Failed(self.trouble(&fault)),
@@ -132,7 +136,7 @@ impl Forgejo {
     }
 
     /// The newest of the commits that `head` can reach and `known_head` cannot: one page of them.
-    pub fn newer(
+    pub(super) fn newer(
         &mut self,
         head: CommitHash,
         known_head: CommitHash,
@@ -145,13 +149,13 @@ impl Forgejo {
     /// What the repository knows of a commit that the window below `head` lacks.
     ///
     /// Errors: it could not be asked within a second and a half, or does not tell.
-    pub fn known(&mut self, commit: CommitHash, head: CommitHash) -> Result<Known, Trouble> {
+    pub(super) fn known(&mut self, commit: CommitHash, head: CommitHash) -> Result<Known, Trouble> {
         self.ask_known(commit, head)
             .map_err(|fault| self.trouble(&fault))
     }
 
     /// What it says of the repository as a whole, for `doctor`.
-    pub fn repository(&mut self) -> Result<Repository, Trouble> {
+    pub(super) fn repository(&mut self) -> Result<Repository, Trouble> {
         self.ask_repository().map_err(|fault| self.trouble(&fault))
     }
 
