@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -380,18 +380,22 @@ pub(crate) fn terminal_columns(file: &impl AsRawFd) -> Option<u16> {
 
 // --- sockets ---
 
-/// A socket of our own on the connection behind `fd`, which somebody else owns and closes.
+/// A socket of our own beside the socket `fd`, which somebody else owns and closes. Any number may be
+/// asked for: the kernel says in the same step whether it is open, and a look at the new descriptor
+/// whether it is a TCP socket.
 ///
-/// The caller vouches that `fd` is open now: may_minihttp hands it to `new_service` before the
-/// connection's coroutine starts.
+/// Errors: the number is not open, is no TCP socket, or there is no descriptor left.
 pub(crate) fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
-    if fd < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    // SAFETY: plain integers; a number that is not open is an EBADF.
+    let number = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
     }
-    // SAFETY: the borrow lasts for this call only, during which the accept loop keeps `fd` open;
-    // a closed descriptor would be an EBADF from fcntl, not undefined behaviour.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    Ok(TcpStream::from(borrowed.try_clone_to_owned()?))
+    // SAFETY: the call has just made this descriptor, and nobody else knows of it.
+    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(number) });
+    // What is no TCP socket has no such option.
+    socket.nodelay()?;
+    Ok(socket)
 }
 
 /// Ends the connection behind `fd`, which somebody else owns and closes. The way out when there is
@@ -860,6 +864,29 @@ mod tests {
         });
         assert_eq!(given_way.join().unwrap(), (before + 5).min(19));
         assert_eq!(nice(), before);
+    }
+
+    #[test]
+    fn only_an_open_tcp_socket_is_duplicated() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = here.peer_addr().unwrap();
+        let ours = dup_socket(here.as_raw_fd()).unwrap();
+        drop(here);
+        assert_eq!(ours.peer_addr().unwrap(), peer);
+        let (unix, _other) = UnixStream::pair().unwrap();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = File::open("/dev/null").unwrap();
+        // The last number is beyond what a process may have open.
+        for number in [
+            unix.as_raw_fd(),
+            udp.as_raw_fd(),
+            file.as_raw_fd(),
+            -1,
+            i32::MAX,
+        ] {
+            assert!(dup_socket(number).is_err(), "{number}");
+        }
     }
 
     #[test]

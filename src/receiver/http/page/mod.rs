@@ -37,7 +37,6 @@ use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
 use crate::refusal::{self, Kind};
-use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
 pub(super) const BYTES_MAX: usize = 30_000;
@@ -151,11 +150,11 @@ pub(super) fn html(shared: &Shared) -> String {
             beyond: gate.beyond(),
             remediation: gate.facts().remediation,
         },
-        space: *lock(&shared.space),
+        space: shared.space.load().as_deref().copied(),
         unwritable: shared.store.unwell(),
         index: shared.store.finding().cloned(),
         books: shared.stats.look(),
-        connections: shared.connections.load(Ordering::Acquire),
+        connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
         draining: shared.draining.load(Ordering::Acquire),
         up: shared.began_here.elapsed(),

@@ -12,7 +12,6 @@ pub(super) mod intake;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::RawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -50,9 +49,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The guard of the connection that somebody else holds open as `fd`.
-    pub(super) fn guard(fd: RawFd) -> io::Result<Connection> {
-        let socket = sys::dup_socket(fd)?;
+    /// The guard of the connection that `socket` is a handle of, beside may_minihttp's own.
+    ///
+    /// Errors: the socket takes no options, so it is no TCP connection.
+    pub(super) fn guard(socket: TcpStream) -> io::Result<Connection> {
         socket.set_nodelay(true)?;
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let peer = socket.peer_addr().unwrap_or(unknown).ip().to_canonical();
@@ -184,7 +184,6 @@ pub(super) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -192,7 +191,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
-        (client, Connection::guard(socket.as_raw_fd()).unwrap())
+        (client, Connection::guard(socket).unwrap())
     }
 
     /// Our own `100 Continue` was once taken for an answer that may_minihttp still has to write.

@@ -21,9 +21,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Phase};
-use super::fair_limiter::{FairLimiter, Permit};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, ShutdownHandle};
+use crate::receiver::http::fair_limiter::{FairLimiter, Permit};
 use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -175,7 +175,9 @@ impl Closing {
             return true;
         }
         match self.connection.socket().write(&self.unwritten) {
-            Ok(written) => drop(self.unwritten.drain(..written)),
+            Ok(written) => {
+                self.unwritten.drain(..written);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
