@@ -37,7 +37,7 @@ pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(
 
 fn look(shared: &Shared) {
     shared.store.look();
-    // The disk that is there now is another one, of which nobody asks.
+    // The disk that is there instead is not the store's: its figures mean nothing here.
     let is_away = shared
         .store
         .unwritable()

@@ -54,7 +54,7 @@ impl<'a> Field<'a> {
         self.is_repeated = self.value.replace(value).is_some();
     }
 
-    /// The value; the words for a 400 if there is more than one.
+    /// The value; if there is more than one, the text for a 400.
     fn once(&self, name: &str) -> Result<Option<&'a [u8]>, String> {
         if self.is_repeated {
             return Err(format!(
@@ -190,7 +190,7 @@ impl<'a> Head<'a> {
             .map_err(|bad| Refusal::BadHead(format!("{}: {bad}", wire::SHA256_HEADER)))
     }
 
-    /// The commit of the code that made the episode; the words of an error go into a 400.
+    /// The commit of the code that made the episode; the text of an error goes into a 400.
     pub(super) fn commit(&self) -> Result<CommitHash, String> {
         let value = self.commit.once(wire::COMMIT_HEADER)?;
         let value =
@@ -243,7 +243,7 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     })
 }
 
-/// A header value as text for grammar and messages; what is not UTF-8 fails every grammar.
+/// A header value as text for grammar and messages; a value that is not UTF-8 fails every grammar.
 fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(256)]).into_owned()
 }

@@ -7,8 +7,8 @@ use crate::human::counted;
 use crate::receiver::critical_thread::Pong;
 
 impl Server {
-    /// Asks the threads that all requests share; each calls what `pong` makes for its name. The
-    /// names.
+    /// Asks the threads that all requests share: each calls the function that `pong` makes for its name.
+    /// Returns the names.
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "committer", "gate-timer"];
         let [blocking, committer, gate_timer] = parts.map(pong);
@@ -18,7 +18,8 @@ impl Server {
         parts.to_vec()
     }
 
-    /// So many connections that a new one is closed without an answer, which is a sign of life too.
+    /// Whether there are so many connections that a new one is closed without an answer, which is a sign
+    /// of life too.
     pub(crate) fn is_crowded(&self) -> bool {
         self.shared.guard.is_crowded()
     }

@@ -1,4 +1,4 @@
-//! The HTTP room: who asks, in which order a request is judged, and what is answered.
+//! The HTTP room: in which order a request is judged, and how it is answered.
 //!
 //! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `upload`, and it waits
 //!    on a channel.
@@ -166,7 +166,7 @@ impl OwnAddress {
     /// connection. std's listener, which does not, finds out whether the port is free; a name of the
     /// address in the kernel's own space, which only one process can have, keeps it until may
     /// listens. To be asked before any program is started: one between its fork and its exec holds our
-    /// descriptors too, this listener's among them, and may would be told that the port is taken.
+    /// descriptors too, this listener's among them, and the kernel would refuse the port to may.
     ///
     /// Errors: another program has the address, or this machine has none such.
     pub(super) fn take(listen: SocketAddr) -> Result<OwnAddress, Failure> {
@@ -211,7 +211,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 impl Server {
-    /// The end: nothing more is stored, and the next start can tell whether the index was touched.
+    /// Closes the store: nothing more is stored, and the next start can see whether the index was touched.
     pub(super) fn close(&self) {
         self.shared.store.close();
     }
@@ -221,7 +221,7 @@ impl Server {
         self.shared.uploads.running()
     }
 
-    /// Refuses what is new from now on.
+    /// From now on new uploads are refused.
     pub(super) fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
         self.shared.guard.hurry();
@@ -273,7 +273,7 @@ fn panic_if_asked(path: &str) {
     assert!(at.as_deref() != Ok(path), "asked for by CIS490_PANIC_AT");
 }
 
-/// What is shipped has no such thing.
+/// The shipped program cannot be made to panic in this way.
 #[cfg(not(any(debug_assertions, feature = "faults")))]
 fn panic_if_asked(_: &str) {}
 
@@ -362,7 +362,7 @@ impl Exchange<'_> {
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
     }
 
-    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been taken.
+    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been received.
     fn note_refused_upload(
         self,
         slot: Option<&Slot>,
@@ -404,10 +404,10 @@ impl Exchange<'_> {
         let place = self.shared.asking.take(self.peer());
         let _place = place.map_err(|_| Refusal::GateBusy)?;
         let (sender, refreshed) = may::sync::mpsc::channel();
-        let tell = move |heard| {
-            let _ = sender.send(heard); // nobody waits any longer: too late
+        let report = move |heard| {
+            let _ = sender.send(heard); // an error: the coroutine has given up waiting
         };
-        let asked = gate.ask(commit, Box::new(tell));
+        let asked = gate.ask(commit, Box::new(report));
         match gate.look_again(commit, asked, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
             SecondLook::Admitted(position) => Ok(position),
             SecondLook::NotInWindow(known) => Err(self.not_in_window(commit, Some(known))),

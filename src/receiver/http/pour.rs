@@ -7,8 +7,8 @@
 //!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
 //!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
 //!    there, past the page cache;
-//! 2. by the kernel, from the block into the page cache: bodies between these, what a slow sender
-//!    leaves of a block, and what is no whole block or page in its place.
+//! 2. by the kernel, from the block into the page cache: bodies between these, the part of a block
+//!    that a slow sender has filled, and every part that is no whole block or page.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use crate::receiver::store::{Finished, Published, StoreError, Upload};
 
 /// How long an upload keeps its buffer while nothing comes: a gap between two packets is no stall.
 const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
-/// How long, over many such gaps, a peer may keep us waiting with one buffer: peers that trickle
-/// would else hold all the memory that fast ones wait for.
+/// How long, over many such gaps, a peer may keep us waiting with one buffer: without that, peers that
+/// trickle would hold all the memory that fast ones wait for.
 const BUFFER_WAITED_MAX: Duration = Duration::from_millis(250);
 /// How long a body that is read and forgotten may take.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use crate::events;
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
-/// How much of a probe's body is taken.
+/// How much of a probe's body is read.
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
 impl Exchange<'_> {

@@ -88,7 +88,7 @@ impl Exchange<'_> {
         })
     }
 
-    /// What stands under the name, the gate, the size, the space, room for one more.
+    /// In this order: the episode that has the name, the gate, the size, the space, the permit.
     fn judge_claim(self, claim: Claim, if_match: Option<&[u8]>) -> Result<Judged, Refusal> {
         if !self.is_probe
             && if_match.is_none()
@@ -102,7 +102,7 @@ impl Exchange<'_> {
             }));
         }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
-        if if_match.is_some_and(|wanted| !is_matched(wanted, &standing)) {
+        if if_match.is_some_and(|if_match| !is_matched(if_match, &standing)) {
             return Err(Refusal::PreconditionFailed(claim.slot));
         }
         if let Standing::Stored(receipt) = standing {
@@ -133,9 +133,9 @@ impl Exchange<'_> {
         }))
     }
 
-    /// The short way of an upload that nothing in memory speaks against: its body thread asks the
-    /// store, and so nobody waits for a clerk. What the store may still say (200, 409, 507) stands in
-    /// the same order there. Any other upload goes the long way.
+    /// The short way of an upload that is admitted by all that is in memory: its body thread asks the
+    /// store, so that its coroutine need not wait for a clerk. The thread's answers (200, 409, 507) come
+    /// in the same order as here. Any other upload goes the long way.
     fn judge_in_memory(self, claim: &Claim) -> Option<(Option<GatePlace>, Permit)> {
         let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
             return None;

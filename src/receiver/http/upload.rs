@@ -32,7 +32,8 @@ pub(super) struct BodyTask {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
-    /// The peer sends unasked. Else it waits for what the coroutine says upon `BodyEvent::Ready`.
+    /// The peer sends unasked. Otherwise it waits for the `100 Continue` that the coroutine writes upon
+    /// `BodyEvent::Ready`.
     pub may_come: bool,
 }
 
@@ -170,7 +171,7 @@ impl Uploads {
             .map_err(|refusal| self.explained(refusal))
     }
 
-    /// What is stored under the name already, if that settles it.
+    /// The episode that has the name already, if it is the claim's own.
     fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Option<Published>, Refusal> {
         match self.store.standing(claim) {
             Ok(Standing::Free) => Ok(None),
@@ -198,7 +199,8 @@ impl Uploads {
     }
 }
 
-/// The disk could not be asked about an episode: why, as far as a look tells. For plain threads only.
+/// The refusal for an episode that the disk could not be asked about: with the cause, as far as a look
+/// at the disk finds one. For plain threads only.
 pub(super) fn lookup_failed(
     store: &Store,
     slot: &Slot,

@@ -130,7 +130,7 @@ impl Guard {
         self.connection_table.open()
     }
 
-    /// So many connections that a new one is closed without an answer.
+    /// Whether there are so many connections that a new one is closed without an answer.
     pub(super) fn is_crowded(&self) -> bool {
         self.connections() >= self.open_max()
     }
@@ -140,8 +140,9 @@ impl Guard {
     }
 
     /// Uploads that have not been answered yet. An answer that may_minihttp was given counts as
-    /// written: its coroutine writes it at once. A request is counted before it is judged: whoever
-    /// has made [`Answers::answer`] refuse sees here every request that was judged before.
+    /// written: its coroutine writes it at once. A request is counted before it is judged: a
+    /// caller that has made [`Answers::answer`] refuse uploads sees here every upload that was admitted
+    /// before.
     pub(super) fn unanswered(&self) -> u32 {
         self.answering.load(Ordering::SeqCst)
     }

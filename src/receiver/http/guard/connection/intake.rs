@@ -1,4 +1,5 @@
-//! What may_minihttp reads: one whole head at a time, and nothing that it could not parse.
+//! The intake hands may_minihttp one whole request head at a time, and nothing that the crate could
+//! not parse.
 //!
 //! The crate reads all that lies in the socket. It drops all of it if the peer's FIN came along, it writes
 //! no answer before every request that it has read is answered, and it prints a line of its own about a
@@ -14,8 +15,8 @@
 //!    written on our own socket: none overtakes another, none is sent twice, and none waits for a later
 //!    request.
 //! 3. The peer's end is handed over when all that came before it was answered.
-//! 4. What is no head is never handed over. The crate reads an end instead, and the service answers
-//!    when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
+//! 4. Bytes that are no head are never handed over. The crate reads an end instead, and the service
+//!    answers when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
 //!
 //! A small upload costs three reads (the look, the head, the body) and one question about the
 //! connection's counters. Without this module it was two reads and ten such questions. Deep pipelines
@@ -38,18 +39,18 @@ use crate::sys;
 /// How much of a connection is looked at: a head of the largest size, and a little more, so that one
 /// which is too large is seen to be.
 const LOOK_BYTES: usize = HEAD_BYTES_MAX + 1024;
-/// How much of what is no request is shown in the log.
+/// How many bytes of a head that cannot be parsed are shown in the log.
 const SHOWN_BYTES: usize = 80;
 
 /// One connection's account of what was handed over.
 pub(crate) struct Intake {
     stage: AtomicU8,
-    /// What is still to be handed over of a head that was found good.
+    /// Bytes of a head that was found good which are still to be handed over.
     left: AtomicU64,
     follows: AtomicU8,
     /// When the first bytes of a head were seen whose end has not come; 0 for none.
     head_since_ms: AtomicU64,
-    /// Something is here, and waits until the answers before it have left.
+    /// A request is here, or the peer's end, and waits until the answers before it have left.
     waits: AtomicBool,
     /// They had left when the last head was handed over, as the kernel said.
     answers_have_left: AtomicBool,
@@ -72,7 +73,7 @@ enum Stage {
 #[repr(u8)]
 enum Follows {
     Nothing,
-    /// Another request, or the peer's end: nobody else will wake the crate for it.
+    /// Another request, or the peer's end: we have to wake the crate for it.
     More,
     /// There may be more than was looked at.
     Unknown,
@@ -232,7 +233,7 @@ impl Connection {
         Ok(counters.map(|counters| counters.peer_has_ended))
     }
 
-    /// The request was answered, its body taken: the next one may come.
+    /// The request was answered and its body read: the next request may come.
     pub(crate) fn expect_a_head(&self) {
         let follows = self.intake.follows.load(Ordering::Relaxed);
         self.enter_stage(Stage::Waiting);
@@ -247,7 +248,7 @@ impl Connection {
         self.intake.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    /// What came last, if it is no request: it is to be answered when the service is dropped.
+    /// The last bytes, if they are no request: they are to be answered when the service is dropped.
     pub(crate) fn unreadable(&self) -> Option<Unreadable> {
         lock(&self.intake.unreadable).take()
     }
@@ -304,7 +305,7 @@ fn judge(bytes: &[u8]) -> Judged {
     }
 }
 
-/// Only to tell a body from the next request. A length that is odd ends the connection anyway.
+/// Only to know where the next request begins. A length that is odd ends the connection anyway.
 fn stated_length(fields: &[httparse::Header]) -> u64 {
     let mut lengths = fields
         .iter()
