@@ -232,11 +232,12 @@ mod tests {
         let table = ConnectionTable::new(1);
         let over = ConnectionTable::enter(&table, Some(Arc::clone(&connection)));
         assert_eq!(table.wait_for_connections().len(), 1);
+        let alive = || lock(&table.members).alive().count();
         connection.end();
-        assert_eq!((lock(&table.members).alive().count(), table.open()), (0, 1));
+        assert_eq!((alive(), table.open()), (0, 1));
         let mut without_socket = ConnectionTable::enter(&table, None);
         assert!(!without_socket.has_place());
-        assert_eq!((lock(&table.members).alive().count(), table.open()), (0, 2));
+        assert_eq!((alive(), table.open()), (0, 2));
         drop((over, without_socket));
         assert_eq!((table.open(), Arc::strong_count(&connection)), (0, 1));
     }
