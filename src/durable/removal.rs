@@ -13,7 +13,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::sys;
+use crate::sys::{self, Open};
 
 /// A directory, whatever its name is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     let mut steps: Vec<Step> = Vec::new();
     loop {
         if let Some(name) = remove_up_to_a_directory(&here)? {
-            let below = named(&name, sys::open_dir_at(&here, &name))?;
+            let below = named(&name, sys::open_at(&here, &name, Open::Directory))?;
             if identity(&below)?.device != device {
                 return Err(other(&name, "something is mounted there"));
             }
@@ -51,7 +51,10 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
         let Some(step) = steps.pop() else {
             return fs::remove_dir(path);
         };
-        let above = named(&step.name, sys::open_dir_at(&here, OsStr::new("..")))?;
+        let above = named(
+            &step.name,
+            sys::open_at(&here, OsStr::new(".."), Open::Directory),
+        )?;
         if identity(&above)? != step.from {
             return Err(other(&step.name, "it was moved while it was being removed"));
         }
