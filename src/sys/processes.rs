@@ -70,7 +70,7 @@ pub(crate) fn run_when_idle() {
 /// 21 ms at its 99th percentile (`just bench health`), and 3 ms so. It cannot be undone without a
 /// privilege.
 pub(crate) fn give_way() {
-    // On Linux it is the calling thread's, whatever POSIX says.
+    // On Linux each thread has its own nice value, though POSIX gives the process one.
     let _ = process::nice(5);
 }
 

@@ -36,8 +36,8 @@ pub(crate) fn shut_down(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
-/// Makes the last close of this connection a reset, which the peer sees at once, whatever the
-/// peer is doing. The bytes that the peer has not read by then are lost to it.
+/// Makes the last close of this connection a reset, which the peer sees at once: while it reads, writes
+/// or waits. The bytes that the peer has not read by then are lost to it.
 pub(crate) fn reset_on_close(socket: &TcpStream) {
     // A failure leaves an orderly close.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));

@@ -13,7 +13,7 @@ pub(crate) struct TcpCounters {
     pub written: u64,
     /// The peer sends no more: its FIN is here, though it may still lie behind unread bytes.
     pub peer_has_ended: bool,
-    /// Nothing goes either way any more: a reset came. What had come before it can still be read.
+    /// Nothing goes either way any more: a reset came. Bytes that had come before it can still be read.
     pub is_closed: bool,
 }
 
