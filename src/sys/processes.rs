@@ -9,6 +9,8 @@ use std::process::{Child, Command};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 
+use super::check;
+
 /// Has the kernel kill the process that `command` will start when this one ends, however it ends.
 pub(crate) fn ends_with_us(command: &mut Command) {
     let ask_kernel = || {
@@ -76,24 +78,32 @@ pub(crate) fn give_way() {
 
 /// Raises the limit on open files to at least `wanted`, or as far as the hard limit allows; the limit
 /// that now holds.
+///
+/// Errors: a filter of system calls forbids it.
 pub(crate) fn raise_file_limit(wanted: u64) -> io::Result<u64> {
-    let limit = process::getrlimit(Resource::Nofile);
-    let current = files(limit.current);
-    if current >= wanted {
-        return Ok(current);
+    let limit = file_limit()?;
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
     }
-    let raised = wanted.min(files(limit.maximum));
+    let raised = wanted.min(limit.rlim_max);
     let limit = Rlimit {
         current: Some(raised),
-        ..limit
+        maximum: (limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max),
     };
     process::setrlimit(Resource::Nofile, limit)?;
     Ok(raised)
 }
 
-/// A limit as a number: none is the largest.
-fn files(limit: Option<u64>) -> u64 {
-    limit.unwrap_or(u64::MAX)
+/// rustix has this call too, but takes it for one that cannot fail: where a filter of system calls
+/// forbids it, that limit would be any number.
+fn file_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for one rlimit, alive over the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    Ok(limit)
 }
 
 #[cfg(test)]
