@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Entry};
 use super::backoff::Backoff;
-use super::bell::Bell;
+use super::client::{ReceiverClient, Upload};
 use super::config::Config;
 use super::holds::Holds;
 use super::moves::{self, Judge, Why};
@@ -21,7 +21,7 @@ use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
 use super::state::reporter::Sent;
 use super::state::{self, StateFile, Trouble};
-use super::transport::{Receiver, Upload};
+use super::wakeup::Wakeup;
 use super::{Mode, Outcome, retention};
 use crate::durable;
 use crate::episode;
@@ -43,9 +43,9 @@ pub(super) struct NoRoom {
 pub(super) struct Shipper {
     pub config: Config,
     pub root: Root,
-    pub receiver: Receiver,
+    pub receiver: ReceiverClient,
     pub mode: Mode,
-    pub bell: Bell,
+    pub wakeup: Wakeup,
 
     pub backlog: Backlog,
     pub holds: Holds,
@@ -81,8 +81,8 @@ impl Shipper {
     pub(super) fn new(
         config: Config,
         root: Root,
-        receiver: Receiver,
-        bell: Bell,
+        receiver: ReceiverClient,
+        wakeup: Wakeup,
         mode: Mode,
     ) -> Shipper {
         let state = StateFile::open(
@@ -114,16 +114,16 @@ impl Shipper {
             root,
             state,
             mode,
-            bell,
+            wakeup,
         }
     }
 
     pub(super) fn run(mut self) -> Outcome {
         self.look();
         service::ready(&self.how_it_goes());
-        while !self.bell.stop.is_set() {
+        while !self.wakeup.stop.is_set() {
             service::alive();
-            if self.bell.take_reload() {
+            if self.wakeup.take_reload() {
                 self.reload();
             }
             if self.next_scan <= Instant::now() {
@@ -168,7 +168,7 @@ impl Shipper {
     /// SIGHUP: reads the token and the CA again, and makes everything that waits due now.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match Receiver::new(&self.config, self.bell.stop.clone()) {
+        match ReceiverClient::new(&self.config, self.wakeup.stop.clone()) {
             Ok(receiver) => self.receiver = receiver,
             Err(failure) => events::shipper_trouble(&failure),
         }
@@ -315,7 +315,7 @@ impl Shipper {
         // Work that is due and did not move waits for another of these times, or for the next scan.
         let first = wakes.into_iter().flatten().filter(|at| *at > now).min();
         let until = first.map_or(self.next_scan, |at| at.min(self.next_scan));
-        self.bell.wait_until(until);
+        self.wakeup.wait_until(until);
     }
 
     /// Takes one episode as far as it goes.
