@@ -221,9 +221,8 @@ impl Shipper {
     /// A finished episode that this process has not seen.
     fn meet(&mut self, id: &EpisodeId, identity: Identity) {
         service::alive();
-        let bytes = queue::tree_bytes(&self.root.episodes().join(id.as_str()));
         self.backlog
-            .insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
+            .insert(id.clone(), Entry::new(identity, Instant::now()));
         if let Err(error) = self.adopt_tarball(id, identity) {
             self.defer(id, None, &format!("cannot look at its tarball: {error}"));
         }
@@ -245,12 +244,13 @@ impl Shipper {
         Ok(())
     }
 
-    /// Learns the commit; an episode that can never be packed goes to refused/.
+    /// Learns the commit and the size; an episode that can never be packed goes to refused/.
     fn read_meta(&mut self, id: &EpisodeId) {
         match episode::inspect(&self.root.episodes().join(id.as_str())) {
-            Ok(meta) => {
+            Ok(found) => {
                 if let Some(entry) = self.backlog.get_mut(id) {
-                    entry.meta = Some(meta);
+                    entry.meta = Some(found.meta);
+                    entry.bytes = found.bytes;
                 }
             }
             Err(unfit) => match unfit.reason() {
@@ -325,7 +325,8 @@ impl Shipper {
             .get(id)
             .is_some_and(|entry| entry.meta.is_none())
         {
-            self.read_meta(id);
+            // Its size is known only now, so its turn may be later: the loop chooses anew.
+            return self.read_meta(id);
         }
         self.drop_outdated_tarball(id);
         if self

@@ -239,8 +239,8 @@ fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
 pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
     let mut moved = Vec::new();
     for (id, identity) in queue::scan(root, &mut Told::silent())?.finished {
-        let meta = episode::inspect(&root.episodes().join(id.as_str()));
-        if !meta.is_ok_and(|meta| meta.commit == commit) {
+        let found = episode::inspect(&root.episodes().join(id.as_str()));
+        if !found.is_ok_and(|found| found.meta.commit == commit) {
             continue;
         }
         let why = "set aside by hand: the receiver does not take this commit";
