@@ -184,7 +184,7 @@ impl Socket {
         }
     }
 
-    /// Reads what is there of the final answer, waiting up to `timeout`. 0 is the end.
+    /// Reads the bytes of the final answer that have arrived, waiting up to `timeout`. 0 is the end.
     pub(super) fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         let begun = Instant::now();
         loop {
