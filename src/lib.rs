@@ -40,6 +40,12 @@
 //! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
 //! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
 //! | set aside | moved to refused/: these bytes always get the same answer | `shipper::moves` |
+//! | receiver client | asks the receiver over HTTP, with a connection for each request | `shipper::client` |
+//! | early response | an answer that comes before the body is sent: it ends the sending | `shipper::socket` |
+//! | interim response | a 1xx answer: passed over, since the final one follows | `shipper::interim` |
+//! | ureq transport | a socket of ours as ureq's `Transport` | `shipper::ureq_transport` |
+//! | wakeup | how a signal wakes the loop that rests | `shipper::wakeup` |
+//! | stop | the flag that everything that waits reads: the shipper is to end | `shipper::stop` |
 //! | prefetch | packing the next episode while one is sent | `shipper::prefetch` |
 
 #![deny(unreachable_pub)]

@@ -211,8 +211,8 @@ fn each_network_crate_has_its_place() {
         "ureq is the business of the two that ask other servers, and of TLS",
         &["ureq"],
         &[
-            "src/shipper/transport.rs",
-            "src/shipper/line.rs",
+            "src/shipper/client.rs",
+            "src/shipper/ureq_transport.rs",
             "src/receiver/version_gate/forgejo/client.rs",
             "src/tls",
         ],

@@ -11,7 +11,7 @@ use super::side::Side;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::shipper::probe::{self, Entry};
-use crate::shipper::{Receiver, Stop, config as shipper};
+use crate::shipper::{ReceiverClient, Stop, config as shipper};
 use crate::terminal::say;
 use crate::wire::Problem;
 
@@ -79,7 +79,7 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
 /// The service runs, or systemctl had said so. Whether the receiver is there is another machine's
 /// affair, and no reason to call the installation a failure.
 fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
-    let receiver = Receiver::new(config, Stop::default())?;
+    let receiver = ReceiverClient::new(config, Stop::default())?;
     let url = &config.receiver_url;
     match probe::send(config, &receiver).map(|probe| probe.entry()) {
         Ok(Entry::Open) => say!(
