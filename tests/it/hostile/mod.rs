@@ -8,4 +8,5 @@ mod drains;
 mod ends;
 mod heads;
 mod pipelines;
+mod segments;
 mod tarballs;
