@@ -9,7 +9,13 @@
 
 mod chain;
 mod counting;
+#[path = "../it/dice.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod dice;
 mod floors;
+#[path = "../it/git.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod git;
 mod ground;
 mod inside;
 mod load;

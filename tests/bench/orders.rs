@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Instant;
 
 use crate::Plan;
+use crate::dice::noise;
 use crate::ground::Ground;
-use crate::load::noise;
 use crate::report::{Series, short, spread};
 
 const BODY_BYTES: usize = 64 << 10;
@@ -33,8 +33,7 @@ pub fn run(plan: &Plan) {
         return;
     }
     println!("\norder: the calls on files of 64 KiB uploads, no server, uploads/s");
-    let mut memory = vec![0; BODY_BYTES + PAGE_BYTES];
-    noise(&mut memory, 7);
+    let memory = noise(7, BODY_BYTES + PAGE_BYTES);
     let begin = memory.as_ptr().align_offset(PAGE_BYTES);
     let body = &memory[begin..][..BODY_BYTES];
     for (threads, count) in [(1, 400), (8, 1600), (32, 3200)] {

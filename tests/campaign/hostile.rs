@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::dice::Dice;
 use crate::world::World;
 use crate::{memory_kib, pipelines, tarballs};
 
@@ -109,17 +110,16 @@ fn slowhttptest(world: &World, mode: &str) -> Option<Child> {
 pub fn rows_of_requests() {
     let began = Instant::now();
     let mut seen = pipelines::Seen::default();
-    let mut seed = 0x1234_5678_9abc_u64;
+    let mut seeds = Dice::new(490);
     let mut peak_kib = 0;
     while began.elapsed() < Duration::from_secs(60) {
         let world = World::new();
-        let run = pipelines::run(&world, seed, 400);
+        let run = pipelines::run(&world, seeds.next(), 400);
         peak_kib = peak_kib.max(memory_kib(&world, "VmHWM:"));
         assert!(!world.log().contains("panic"), "{world}");
         seen.connections += run.connections;
         seen.requests += run.requests;
         seen.answers += run.answers;
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005) | 1;
     }
     println!(
         "rows: {} connections, {} requests, {} answers, each its own request's; {peak_kib} KiB at the peak",

@@ -23,6 +23,11 @@ mod dice;
 #[path = "../it/forgejo/mod.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod forgejo;
+#[path = "../it/git.rs"]
+mod git;
+#[path = "../it/here.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod here;
 mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
@@ -37,6 +42,8 @@ mod pipelines;
 #[expect(unused_imports, reason = "the short runs use the rest")]
 mod power;
 mod power_cuts;
+#[path = "../it/program.rs"]
+mod program;
 mod real_forgejo;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
@@ -50,7 +57,7 @@ mod syscalls;
 #[path = "../it/hostile/tarballs.rs"]
 mod tarballs;
 #[path = "../it/world.rs"]
-#[expect(dead_code, reason = "the black-box tests use the rest")]
+#[expect(dead_code, unused_imports, reason = "the black-box tests use the rest")]
 mod world;
 
 use std::fs;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::program;
 use crate::world::{TempDir, cis490, is_emulated};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,9 +148,7 @@ fn a_demo_that_is_stopped_takes_its_receiver_with_it() {
             .unwrap();
         let port = port_once_serving(&mut demo);
         slow_git.wait_until_called(&mut demo);
-        let id = demo.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.unwrap().success());
+        program::signal(demo.id(), signal);
         let status = demo.wait().unwrap();
         assert_eq!((status.code(), status.signal()), expected, "SIG{signal}");
         let begun = Instant::now();

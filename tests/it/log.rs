@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::client::{Client, Put};
+use crate::program::signal;
 use crate::world::{TempDir, World, cis490};
 
 /// The name in `event=NAME`, which must stand first.
@@ -195,14 +196,7 @@ fn it_goes_on_when_nobody_reads_the_log() {
         client.send(request).unwrap();
         assert_eq!(client.answer().unwrap().status, 404);
     }
-    let pid = receiver.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", "TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(receiver.id(), "TERM");
     assert_eq!(receiver.wait().unwrap().code(), Some(0));
 }
 

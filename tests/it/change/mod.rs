@@ -172,7 +172,7 @@ impl Lab {
         forgejo.state().page_cap = PAGE;
         let checkout = TempDir::new();
         if sources == Sources::ForgejoAndGit {
-            crate::repository::git(checkout.path(), &["init", "-q"]);
+            crate::git::git(checkout.path(), &["init", "-q"]);
             project.checkout = Some(checkout.path().to_owned());
             project.pull();
         }

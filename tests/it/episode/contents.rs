@@ -229,6 +229,8 @@ fn a_block_stored_as_it_is_leaves_nothing_for_the_next_to_build_on() {
 
 /// Two blocks of 255 values, of which every second is a bit more frequent, in two random orders;
 /// and in the first one repetition, far from where it was seen.
+///
+/// The orders are by a generator of their own: most orders make no unlucky block, and these do.
 fn unlucky_blocks(frequent: usize) -> Vec<u8> {
     let rest = (128 << 10) - frequent;
     let count = |value: usize| match value % 2 {

@@ -14,6 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cis490::episode::{self, PackError, Packed};
 
+use crate::dice;
 use crate::world::TempDir;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -70,16 +71,9 @@ fn write(dir: &Path, name: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         .unwrap();
 }
 
-/// Bytes that no compressor makes smaller.
+/// Bytes that no compressor makes smaller, others for each length.
 fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ bytes as u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..bytes).map(|_| next()).collect()
+    dice::noise(bytes as u64, bytes)
 }
 
 /// Packs as `ep` into `tarball`.

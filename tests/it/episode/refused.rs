@@ -12,6 +12,7 @@ use std::process::Command;
 use cis490::episode::{self, PackError, Unfit, inspect};
 
 use super::{Folder, META, noise, pack, write};
+use crate::here::mkfifo;
 
 #[test]
 fn what_is_neither_file_nor_directory_is_named() {
@@ -38,7 +39,7 @@ fn what_is_neither_file_nor_directory_is_named() {
             |dir| drop(UnixListener::bind(dir.join("odd")).unwrap()),
             "odd\" is a socket",
         ),
-        ("a fifo", |dir| fifo(&dir.join("odd")), "odd\" is a fifo"),
+        ("a fifo", |dir| mkfifo(&dir.join("odd")), "odd\" is a fifo"),
         (
             "meta.json a link",
             |dir| {
@@ -51,7 +52,7 @@ fn what_is_neither_file_nor_directory_is_named() {
             "meta.json a fifo",
             |dir| {
                 fs::remove_file(dir.join("meta.json")).unwrap();
-                fifo(&dir.join("meta.json"));
+                mkfifo(&dir.join("meta.json"));
             },
             "meta.json\" is a fifo",
         ),
@@ -73,11 +74,6 @@ fn what_is_neither_file_nor_directory_is_named() {
     let target = folder.episode("target");
     symlink(&target, folder.join("link")).unwrap();
     assert!(!inspect(&folder.join("link")).unwrap_err().is_passing());
-}
-
-fn fifo(path: &Path) {
-    let made = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success());
 }
 
 #[test]
@@ -180,7 +176,7 @@ fn a_file_that_changes_under_our_hands_is_an_error_that_passes() {
         }),
         ("becomes a fifo", |path| {
             fs::remove_file(path).unwrap();
-            fifo(path);
+            mkfifo(path);
         }),
     ];
     for (name, change) in cases {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::recorded::Recorded;
 use super::{Request, State};
-use crate::repository::{git, git_command};
+use crate::git::{git, git_command};
 
 const API: &str = "/api/v1/repos/";
 const OWNER: &str = "lab";

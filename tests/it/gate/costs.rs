@@ -8,6 +8,7 @@ use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed};
 
 use super::{Gate, config_for, eventually};
 use crate::forgejo::{Forgejo, Mood};
+use crate::git::git_with_input;
 use crate::repository::Repository;
 use crate::world::TempDir;
 
@@ -145,12 +146,7 @@ fn branches_that_begin_alike_do_not_cost_a_second_request_at_each_poll() {
     let many: String = (0..6000)
         .map(|n| format!("create refs/heads/main-{n:04} {head}\n"))
         .collect();
-    let script = repository.path().join("refs");
-    std::fs::write(&script, many).unwrap();
-    let updated = crate::repository::git_command(repository.path(), &["update-ref", "--stdin"])
-        .stdin(std::fs::File::open(&script).unwrap())
-        .status();
-    assert!(updated.unwrap().success());
+    git_with_input(repository.path(), &["update-ref", "--stdin"], &many);
     let forgejo = Forgejo::serve(repository.path());
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());

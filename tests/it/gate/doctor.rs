@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::door::Lab;
 use crate::forgejo::Mood;
+use crate::git::git;
 use crate::operator::{doctor, told};
-use crate::repository::git;
 use crate::world::TempDir;
 
 /// A receiver and its Forgejo, a token in a file, and a checkout of the project.

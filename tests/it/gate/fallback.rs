@@ -9,7 +9,8 @@ use cis490::wire::Source;
 
 use super::{Gate, config_for, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Repository, git, log};
+use crate::git::git;
+use crate::repository::{Repository, log};
 use crate::world::TempDir;
 
 /// A Forgejo and a checkout of what it serves, refreshed every second.

@@ -10,7 +10,8 @@ use cis490::wire::Known;
 
 use super::{DEADLINE, Gate, config_for, config_for_git, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Repository, git};
+use crate::git::git;
+use crate::repository::Repository;
 use crate::world::TempDir;
 
 fn ask(gate: &Gate, commit: &CommitHash) -> Heard {

@@ -1,7 +1,7 @@
 //! Requests that are framed oddly, or stand in a row; and the answers that close.
 
-use super::counters_are_told;
 use crate::client::sha256;
+use crate::here::has_tcp_info;
 use crate::world::World;
 
 #[test]
@@ -160,7 +160,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_request_behind_an_upload_is_answered() {
-    if !counters_are_told("a request behind an upload") {
+    if !has_tcp_info("a request behind an upload") {
         return;
     }
     let world = World::new();
@@ -195,7 +195,7 @@ fn a_refused_body_is_never_a_request() {
 /// Once, an answer that had not left yet was lost with the connection.
 #[test]
 fn a_refusal_leaves_behind_the_answers_before_it() {
-    if !counters_are_told("a refusal leaves behind the answers before it") {
+    if !has_tcp_info("a refusal leaves behind the answers before it") {
         return;
     }
     let world = World::new();
@@ -224,7 +224,7 @@ fn expect_is_honoured_after_the_judgement() {
     assert_eq!(client.answer().unwrap().status, 100);
     client.send(&expecting.body).unwrap();
     assert_eq!(client.answer().unwrap().status, 201);
-    if counters_are_told("100 Continue on a reused connection") {
+    if has_tcp_info("100 Continue on a reused connection") {
         let second = expecting.clone().episode("second");
         client.send(&second.head()).unwrap();
         assert_eq!(client.answer().unwrap().status, 100);

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use super::counters_are_told;
 use crate::client::Client;
+use crate::here::has_tcp_info;
 use crate::world::{World, is_emulated};
 
 #[test]
@@ -30,7 +30,7 @@ fn idle_and_dripping_connections_are_ended() {
     assert_eq!(expecting.answer().unwrap().status, 100);
     assert_eq!(expecting.answer().unwrap().status, 408);
     assert!(expecting.is_closed());
-    if counters_are_told("a dripping head is ended") {
+    if has_tcp_info("a dripping head is ended") {
         assert!(
             drips(
                 &mut world.client(),

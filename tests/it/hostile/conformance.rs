@@ -11,7 +11,7 @@ use Want::{Ends, Goes};
 
 use super::heads::{Want, comes_to};
 use crate::client::{Answer, sha256};
-use crate::guard::counters_are_told;
+use crate::here::has_tcp_info;
 use crate::world::World;
 
 struct Case {
@@ -256,7 +256,7 @@ fn all(commit: &str) -> Vec<Case> {
 
 #[test]
 fn each_section_is_kept() {
-    if !counters_are_told("each section is kept") {
+    if !has_tcp_info("each section is kept") {
         return;
     }
     let world = World::new();

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::guard::counters_are_told;
+use crate::here::has_tcp_info;
 use crate::world::World;
 
 const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
@@ -14,7 +14,7 @@ const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
 /// The second half of a head and the end of its client may come between any two steps of the receiver's.
 #[test]
 fn a_head_in_two_pieces_with_the_end_behind_it_is_answered() {
-    if !counters_are_told("a head in two pieces with the end behind it") {
+    if !has_tcp_info("a head in two pieces with the end behind it") {
         return;
     }
     let world = World::new();
@@ -39,7 +39,7 @@ fn a_head_in_two_pieces_with_the_end_behind_it_is_answered() {
 /// A reset behind half a head held its place and two descriptors until the head's time was over.
 #[test]
 fn a_reset_behind_half_a_head_gives_its_place_back() {
-    if !counters_are_told("a reset behind half a head") {
+    if !has_tcp_info("a reset behind half a head") {
         return;
     }
     let world = World::with("head_timeout_seconds = 600\nidle_timeout_seconds = 600\n");

@@ -4,14 +4,14 @@
 use std::net::Shutdown;
 
 use crate::client::Client;
-use crate::guard::counters_are_told;
+use crate::here::has_tcp_info;
 use crate::world::World;
 
 /// What stands in one segment, and the answers that are due for it: all of them, in order, up to one
 /// that ends the connection.
 #[test]
 fn all_of_one_segment_is_answered_in_order() {
-    if !counters_are_told("all of one segment is answered in order") {
+    if !has_tcp_info("all of one segment is answered in order") {
         return;
     }
     let world = World::new();
@@ -93,7 +93,7 @@ fn check_row(world: &World, bytes: &str, want: &[u16], with_end: bool) {
 /// Once, the answer to a request waited until an upload behind it had ended.
 #[test]
 fn answers_leave_before_a_body_is_waited_for() {
-    if !counters_are_told("answers leave before a body is waited for") {
+    if !has_tcp_info("answers leave before a body is waited for") {
         return;
     }
     let world = World::new();

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::here::is_root;
 use crate::world::{TempDir, cis490};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -190,11 +191,10 @@ fn hurry(root: &Path, unit: &str) {
 }
 
 fn machine(test: &str, prepare: impl FnOnce(&Path)) -> Option<Machine> {
-    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    let machine = match is_root {
-        true => Machine::boot(prepare),
-        false => Err("needs root".to_owned()),
-    };
+    if !is_root(test) {
+        return None;
+    }
+    let machine = Machine::boot(prepare);
     machine.inspect_err(|why| skip!("{test}: {why}")).ok()
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{doctor, ended, finding, run, told};
 use crate::client::sha256;
+use crate::here::can_mount;
 use crate::lab::Lab;
 use crate::world::{TempDir, World, cis490, is_emulated, own_address};
 
@@ -128,11 +129,7 @@ fn doctor_says_what_is_wrong_on_a_receiver_and_what_to_do() {
 
 #[test]
 fn doctor_on_a_full_disk_says_so_and_leaves_nothing() {
-    let can = Command::new("unshare")
-        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
-        .output();
-    if !can.is_ok_and(|output| output.status.success()) {
-        skip!("doctor_on_a_full_disk: no mounts in a namespace here");
+    if !can_mount("doctor_on_a_full_disk_says_so_and_leaves_nothing") {
         return;
     }
     let dir = TempDir::new();

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::Lab;
-use super::browser::in_path;
+use crate::here::find;
 use crate::world::{TempDir, World};
 
 fn promtool(test: &str, args: &[&str], input: &str) -> Option<Output> {
-    let Some(program) = in_path("promtool") else {
+    let Some(program) = find("promtool") else {
         skip!("{test}: there is no promtool (Debian: prometheus)");
         return None;
     };

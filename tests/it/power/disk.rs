@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Dice;
 use super::volatile::{self, VolatileDisk};
 use crate::client::PATIENCE;
+use crate::dice::Dice;
 use crate::world::TempDir;
 
 /// How the power goes.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use super::Dice;
+use crate::dice::Dice;
 
 const BLOCK: usize = 4096;
 const WRITE_MAX: usize = 1 << 20;

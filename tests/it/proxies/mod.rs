@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use self::proxy::{KINDS, Kind, Proxy, put_in};
 use crate::client::sha256;
+use crate::here::has;
 use crate::lab::{Ended, Lab, noise};
 use crate::operator::{doctor, told};
 use crate::world::World;
@@ -368,8 +369,7 @@ const CHROMIUM: [&str; 17] = [
 
 #[test]
 fn a_browsers_headers_pass_every_proxy() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        skip!("a_browsers_headers_pass_every_proxy: no curl here");
+    if !has("a_browsers_headers_pass_every_proxy", "curl") {
         return;
     }
     let world = World::new();

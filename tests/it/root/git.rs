@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{USER, give, is_root, open_dir, run_with, set_mode};
-use crate::repository::{Repository, git, git_command};
+use crate::git::{git, git_command};
+use crate::repository::Repository;
 use crate::world::{TempDir, World};
 
 /// A repository whose configuration names programs wherever git would run one.

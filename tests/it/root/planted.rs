@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{USER, Victims, give, is_root, mkfifo, open_dir, run, wait};
+use super::{USER, Victims, give, is_root, open_dir, run, wait};
 use crate::client::{Client, Put};
+use crate::here::mkfifo;
+use crate::program::signal;
 use crate::world::{TempDir, World, cis490};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -237,9 +239,7 @@ fn serve(stage: &Stage, what: &str) -> String {
                 .unwrap_or_else(|| panic!("{what}: no answer\n{log}"));
             log += &format!("{} {}\n", put.path, answer.status);
         }
-        let pid = child.id().to_string();
-        let stopped = std::process::Command::new("kill").arg(&pid).status();
-        assert!(stopped.unwrap().success());
+        signal(child.id(), "TERM");
         break;
     }
     wait(&mut child, what);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{USER, give, is_root, open_dir, run, set_mode, wait};
 use crate::client::{Put, sha256};
+use crate::program::signal;
 use crate::world::{World, cis490};
 
 /// What the kernel says of a process.
@@ -279,10 +280,7 @@ fn a_token_that_only_root_can_read_is_read_before() {
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(status(shipper.id(), "Uid:"), four_times(USER));
-    let kill = std::process::Command::new("kill")
-        .arg(shipper.id().to_string())
-        .status();
-    assert!(kill.unwrap().success());
+    signal(shipper.id(), "TERM");
     wait(&mut shipper, "ship");
     assert!(
         said().contains(&format!("event=secret_of_root file={file:?}")),

@@ -119,7 +119,7 @@ fn host_status_says(host: &LabHost, words: &[&str]) {
 fn clone_at(repository: &Repository, commit: &str) -> crate::world::TempDir {
     let clone = crate::world::TempDir::new();
     let url = format!("file://{}", repository.path().display());
-    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
-    crate::repository::git(clone.path(), &["checkout", "-q", commit]);
+    crate::git::git(clone.path(), &["clone", "-q", &url, "."]);
+    crate::git::git(clone.path(), &["checkout", "-q", commit]);
     clone
 }

@@ -316,7 +316,7 @@ fn on_its_fallback_the_gate_says_so_too() {
     let clone = crate::world::TempDir::new();
     let mut lab = Lab::stopped(4, "window = 3\nrefresh_seconds = 1");
     let url = format!("file://{}", lab.repository.path().display());
-    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
+    crate::git::git(clone.path(), &["clone", "-q", &url, "."]);
     let path = lab.world.config_path();
     let text = std::fs::read_to_string(&path).unwrap();
     let checkout = format!("{:?}", clone.path());
