@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -146,13 +145,14 @@ fn a_demo_that_is_stopped_takes_its_receiver_with_it() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let port = port_once_serving(&mut demo);
+        wait_until_serving(&mut demo);
         slow_git.wait_until_called(&mut demo);
+        let receiver = receiver_of(&demo);
         program::signal(demo.id(), signal);
         let status = demo.wait().unwrap();
         assert_eq!((status.code(), status.signal()), expected, "SIG{signal}");
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        while lives(receiver) {
             assert!(
                 begun.elapsed() < PATIENCE,
                 "the receiver lives on after SIG{signal}"
@@ -212,8 +212,8 @@ exec git \"$@\"
     }
 }
 
-/// Reads what the demo says until its receiver takes uploads; the port of that.
-fn port_once_serving(demo: &mut Child) -> u16 {
+/// Reads what the demo says until its receiver takes uploads.
+fn wait_until_serving(demo: &mut Child) {
     let mut said = String::new();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     for line in &mut lines {
@@ -222,10 +222,24 @@ fn port_once_serving(demo: &mut Child) -> u16 {
         if said.contains("it accepts uploads") {
             // Goes on being read, so that the demo does not end for want of a listener.
             thread::spawn(move || lines.count());
-            let (_, port) = said.split_once("127.0.0.1:").expect(&said);
-            let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
-            return digits.parse().unwrap();
+            return;
         }
     }
     panic!("the demo ended before its receiver served:\n{said}");
+}
+
+/// The demo's child that receives.
+fn receiver_of(demo: &Child) -> u32 {
+    let children = program::children(demo.id());
+    let receives = |pid: &u32| {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split('\0').nth(1) == Some("receive")
+    };
+    let receiver = children.iter().copied().find(receives);
+    receiver.unwrap_or_else(|| panic!("none of {children:?} receives"))
+}
+
+/// Whether a process runs. Its port would say less: another test may have that by now.
+fn lives(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }

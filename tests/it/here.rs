@@ -61,7 +61,8 @@ pub fn is_root(test: &str) -> bool {
     is_root
 }
 
-/// Where a program lies: in a folder of PATH, or in one that only root's PATH has.
+/// Where a program lies: in a folder of PATH, or in one where Debian keeps servers and which only root's
+/// PATH has.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let of_root = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);

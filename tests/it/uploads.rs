@@ -158,7 +158,9 @@ fn each_answer_of_the_table() {
         .collect();
     assert_eq!(episodes, ["ep-1", "just", "empty"], "{world}");
     assert_eq!(world.names("episodes/lab-1").len(), 3, "{world}");
-    assert!(world.names("incoming").is_empty(), "{world}");
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
     assert_eq!(world.stored("lab-1", "ep-1").unwrap(), good.body);
 }
 

@@ -15,11 +15,13 @@ use crate::world::TempDir;
 /// Polls are one second apart; twelve of them are what the usual configuration asks in a minute.
 const POLLS: usize = 3;
 
-/// Requests in the time of [`POLLS`].
-fn requests_of_polls(forgejo: &Forgejo) -> usize {
-    let before = forgejo.requests().len();
+/// The requests in the time of [`POLLS`], and how many polls that time really had: on a busy machine it
+/// is longer.
+fn requests_of_polls(forgejo: &Forgejo) -> (usize, usize) {
+    let (before, began) = (forgejo.requests().len(), Instant::now());
     thread::sleep(Duration::from_millis(1000 * POLLS as u64));
-    forgejo.requests().len() - before
+    let asked = forgejo.requests().len() - before;
+    (asked, began.elapsed().as_secs() as usize)
 }
 
 /// 12 requests a minute at an interval of 5 s, idle and while the repository is missing; on the way
@@ -44,10 +46,10 @@ fn a_poll_is_one_request_whether_all_is_well_or_not() {
             let way_in = &way_in[way_in.len() - 3..];
             assert_eq!(way_in, ["/git/refs/heads/main", "/branches/main", ""]);
         }
-        let asked = requests_of_polls(&forgejo);
+        let (asked, polls) = requests_of_polls(&forgejo);
         assert!(
-            (POLLS - 1..=POLLS + 1).contains(&asked),
-            "{asked} requests in {POLLS} polls, hidden: {hidden}"
+            (POLLS - 1..=polls + 1).contains(&asked),
+            "{asked} requests in {polls} polls, hidden: {hidden}"
         );
     }
 }
@@ -61,9 +63,9 @@ fn a_flood_of_unknown_commits_is_two_requests_a_second() {
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let (before, began) = (forgejo.requests().len(), Instant::now());
-    let seconds = 3;
     let mut n = 0_u64;
-    while began.elapsed() < Duration::from_secs(seconds) {
+    // For three seconds; on a busy machine for as long as a flood takes.
+    while began.elapsed() < Duration::from_secs(3) || n <= 500 {
         n += 1;
         let commit = CommitHash::parse(&format!("{n:040x}")).unwrap();
         assert_eq!(gate.look(&commit), Look::NotInWindow);
@@ -72,8 +74,7 @@ fn a_flood_of_unknown_commits_is_two_requests_a_second() {
     }
     let all = forgejo.requests().len() - before;
     let about_commits = forgejo.questions_about_commits().len();
-    let most = seconds as usize + 1;
-    assert!(n > 500, "{n}");
+    let most = began.elapsed().as_secs() as usize + 1;
     assert!((2..=most).contains(&about_commits), "{about_commits}");
     assert!(all - about_commits <= most, "{all} {about_commits}");
 }

@@ -25,15 +25,22 @@ fn ask(gate: &Gate, commit: &CommitHash) -> Heard {
     heard.recv_timeout(DEADLINE).unwrap()
 }
 
-/// The same until a source has told: on a loaded machine the first question may not be answered in time,
-/// and its answer is kept for the next.
+/// The same until a source has answered: on a loaded machine the first question may not be answered in
+/// time, and its answer is kept for the next.
 fn ask_until_told(gate: &Gate, commit: &CommitHash) -> Heard {
+    ask_and_count_the_late(gate, commit).0
+}
+
+/// The same, and how many questions were not answered in time.
+fn ask_and_count_the_late(gate: &Gate, commit: &CommitHash) -> (Heard, usize) {
     let give_up_at = Instant::now() + DEADLINE;
+    let mut late = 0;
     loop {
         let heard = ask(gate, commit);
         if heard.known != Known::Unknown || give_up_at <= Instant::now() {
-            return heard;
+            return (heard, late);
         }
+        late += 1;
     }
 }
 
@@ -95,16 +102,20 @@ fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
         (world.other_branch, Known::Elsewhere, 4),
         (world.taken_back, Known::Elsewhere, 5),
     ];
+    // Each that is late is asked again, with the question about `not=` at the most.
+    let mut again = 0;
     for (commit, known, questions) in cases {
         for _ in 0..2 {
-            let heard = ask_until_told(&gate, &commit);
+            let (heard, late) = ask_and_count_the_late(&gate, &commit);
+            again += 2 * late;
             assert_eq!(
                 (heard.ended, heard.known),
                 (Refreshed::Done, known),
                 "{commit}"
             );
             let asked = world.forgejo.questions_about_commits();
-            assert_eq!(asked.len(), questions, "{asked:#?}");
+            let allowed = questions..=questions + again;
+            assert!(allowed.contains(&asked.len()), "{allowed:?}: {asked:#?}");
             for one in asked {
                 assert_eq!(one.query("not"), Some(head.as_str()));
             }
@@ -130,10 +141,12 @@ fn a_server_that_passes_over_not_is_not_believed() {
         (heard.ended, heard.known),
         (Refreshed::Done, Known::Unknown)
     );
-    let told = logged(&["WARN event=gate_cannot_tell", &world.forgejo.url]);
-    assert_eq!(told.len(), 1, "{told:#?}");
+    let told = || logged(&["WARN event=gate_cannot_tell", &world.forgejo.url]);
+    eventually("the line", || !told().is_empty());
+    assert_eq!(told().len(), 1, "{:#?}", told());
     // What is not there is not there.
-    assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
+    let heard = ask_until_told(&gate, &unknown_host());
+    assert_eq!(heard.known, Known::NeverPushed);
 }
 
 #[test]
@@ -149,7 +162,8 @@ fn git_tells_where_it_is_the_only_source() {
         (world.other_branch, Known::Elsewhere),
         (unknown_host(), Known::NeverPushed),
     ] {
-        assert_eq!(ask(&gate, &commit).known, known, "{commit}");
+        let heard = ask_until_told(&gate, &commit);
+        assert_eq!(heard.known, known, "{commit}");
     }
     // A shallow one cannot say that a commit was never pushed.
     git(clone.path(), &["fetch", "-q", "--depth", "3"]);
@@ -195,7 +209,8 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
         // It comes back: the right word is told then.
         world.forgejo.set_mood(Mood::Well);
         eventually("no trouble", || !gate.last_failed());
-        assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
+        let heard = ask_until_told(&gate, &unknown_host());
+        assert_eq!(heard.known, Known::NeverPushed);
     }
 }
 
@@ -219,5 +234,6 @@ fn a_question_about_a_commit_that_is_not_answered_is_unknown() {
         "the branch is told all the while"
     );
     world.forgejo.set_mood(Mood::Well);
-    assert_eq!(ask(&gate, &world.taken_back).known, Known::Elsewhere);
+    let heard = ask_until_told(&gate, &world.taken_back);
+    assert_eq!(heard.known, Known::Elsewhere);
 }

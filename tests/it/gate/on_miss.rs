@@ -85,7 +85,8 @@ fn many_misses_are_one_refresh() {
         assert_eq!(judge(&gate, &unknown_host()), NEVER_PUSHED);
     }
     let asked = forgejo.requests().len() - before;
-    assert!(asked <= 4, "{asked} requests in three seconds");
+    let seconds = began.elapsed().as_secs() as usize;
+    assert!(asked <= seconds + 1, "{asked} requests in {seconds} s");
 }
 
 #[test]
@@ -100,16 +101,16 @@ fn only_a_refresh_that_began_after_the_question_counts() {
     let (sender, receiver) = mpsc::channel();
     let first = sender.clone();
     let head = repository.head();
+    let began = Instant::now();
     gate.ask(&head, Box::new(move |_| first.send("first").unwrap()));
     eventually("the first refresh", || before < forgejo.requests().len());
     gate.ask(&head, Box::new(move |_| sender.send("second").unwrap()));
     forgejo.set_mood(Mood::Well);
     assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("first"));
-    assert_eq!(
-        forgejo.requests().len(),
-        before + 1,
-        "the second has not begun"
-    );
+    // A second after the first it may begin; on a busy machine we may look that late.
+    let has_begun = forgejo.requests().len() > before + 1;
+    let may_have = Duration::from_secs(1) <= began.elapsed();
+    assert!(!has_begun || may_have, "the second has not begun");
     assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("second"));
     assert_eq!(forgejo.requests().len(), before + 2);
 }

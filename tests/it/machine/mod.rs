@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::here::is_root;
+use crate::program::children;
 use crate::world::{TempDir, cis490};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -166,14 +167,6 @@ fn make_root(root: &Path) {
     ] {
         fs::write(root.join("etc").join(file), text).unwrap();
     }
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
 }
 
 fn enter(leader: u32, words: &[&str]) -> Output {

@@ -15,16 +15,8 @@ use crate::world::{TempDir, World, cis490, is_emulated, own_address};
 
 #[test]
 fn doctor_finds_a_running_receiver_well() {
-    let mut world = World::prepared("");
-    // An address that the configuration names: with port 0 nobody but the receiver knows which it took.
-    let address = own_address();
-    let text = fs::read_to_string(world.config_path()).unwrap();
-    fs::write(
-        world.config_path(),
-        text.replace("127.0.0.1:0", &address.to_string()),
-    )
-    .unwrap();
-    world.start();
+    // A port that the configuration names: of port 0 nobody but the receiver knows which it took.
+    let world = World::with(&format!("listen = \"{}\"\n", own_address()));
     let (code, report) = doctor(&world.config_path(), &[]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["side"], "receiver");
@@ -164,8 +156,10 @@ fn doctor_on_a_full_disk_says_so_and_leaves_nothing() {
 #[test]
 fn doctor_on_a_lab_host_tries_the_way_to_the_receiver() {
     let token = "a-token-of-lab-1";
+    // An address of its own: when it is gone, no receiver of another test answers there.
     let world = World::with(&format!(
-        "[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"{}\"\n",
+        "listen = \"{}\"\n[[host]]\nid = \"lab-1\"\ntoken_sha256 = \"{}\"\n",
+        own_address(),
         sha256(token.as_bytes())
     ));
     let url = format!("http://{}", world.address());
@@ -221,7 +215,8 @@ fn doctor_of_a_host_that_speaks_tls_to_a_receiver_says_what_to_write() {
     let lab = Lab::new(&format!("https://{}", world.address()));
     let (code, report) = doctor(&lab.config().display().to_string(), &[]);
     if told(&report, "receiver", "fail", "").contains("does not speak TLS") {
-        return println!("skipped: doctor_of_a_host_that_speaks_tls...: this build has no TLS");
+        let test = "doctor_of_a_host_that_speaks_tls_to_a_receiver_says_what_to_write";
+        return skip!("{test}: this build has no TLS");
     }
     assert_eq!(code, 2);
     let words = told(&report, "receiver", "fail", "http://");

@@ -11,16 +11,10 @@ use crate::world::{World, own_address};
 
 #[test]
 fn status_of_a_receiver_in_words_and_in_literal_members() {
-    let mut world = World::prepared(
-        "[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n",
-    );
     let address = own_address();
-    let text = fs::read_to_string(world.config_path()).unwrap();
-    fs::write(
-        world.config_path(),
-        text.replace("127.0.0.1:0", &address.to_string()),
-    )
-    .unwrap();
+    let mut world = World::prepared(&format!(
+        "listen = \"{address}\"\n[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n"
+    ));
     let config = world.config_path();
     let (code, out, _) = run(&["status", "--config", &config]);
     assert_eq!(code, 0);
@@ -74,14 +68,11 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
 /// A host that was refused a minute ago is not one that never came.
 #[test]
 fn status_of_a_receiver_shows_who_is_refused_and_what_to_do() {
-    let mut world = World::prepared(
-        "[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-3\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n",
-    );
-    world.start();
+    let mut world = World::with(&format!(
+        "listen = \"{}\"\n[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-3\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-9\"\naddress = \"10.8.0.9\"\n",
+        own_address()
+    ));
     let config = world.config_path();
-    let text = fs::read_to_string(&config).unwrap();
-    let address = format!("{}\"", world.address());
-    fs::write(&config, text.replace("127.0.0.1:0\"", &address)).unwrap();
     let old = world.good().path("/v1/episodes/lab-3/ep-1");
     assert_eq!(world.put(&old.commit(world.too_old())).status, 412);
     assert_eq!(world.put(&world.good()).status, 201);

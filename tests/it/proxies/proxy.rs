@@ -204,7 +204,6 @@ fn without_lines(config: &str, with: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// Debian keeps servers where not everybody looks.
 impl Proxy {
     fn wait_until_it_listens(&mut self) {
         let until = Instant::now() + PATIENCE;

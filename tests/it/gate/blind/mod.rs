@@ -42,6 +42,16 @@ fn wait_for_failing(lab: &Lab, kind: Option<&str>) {
     });
 }
 
+/// Waits until so many refusals are in the file, which `status` and `refusals` read: the page has each
+/// of them before.
+fn wait_for_refusals(lab: &Lab, count: usize) {
+    let file = lab.world.data_dir().join("refusals.jsonl");
+    lab.world.wait_until("the refusals are written", |_| {
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        kept.lines().count() == count
+    });
+}
+
 fn page(lab: &Lab) -> String {
     lab.world.get("/").body
 }
@@ -104,6 +114,7 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
     }
     assert!(html.contains("repo_name ="), "{html}");
 
+    wait_for_refusals(&lab, 1);
     let status = told(&lab, &["status"]);
     assert!(
         status.contains("\nGATE          its source has not reported the newest commits"),
@@ -129,7 +140,9 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
         (refused("gate-cannot-tell"), refused("not-in-window")),
         (1.0, 0.0)
     );
-    assert!(metric(&lab, "cis490_gate_source_failing_seconds ") >= 1.0);
+    lab.world.wait_until("it has failed for a second", |_| {
+        metric(&lab, "cis490_gate_source_failing_seconds ") >= 1.0
+    });
     assert_eq!(
         metric(&lab, "cis490_gate_source_failing_kind{kind=\"renamed\"} "),
         1.0
@@ -193,6 +206,7 @@ fn each_412_says_what_is_true_of_its_commit() {
         );
         assert_eq!(problem.get("failing_seconds"), None, "{problem}");
     }
+    wait_for_refusals(&lab, rows.len());
     let refusals = told(&lab, &["refusals"]);
     for (host, _, _, name, _, remedy) in rows {
         let line = format!("412 {name}: {host}\n       ");
@@ -243,6 +257,7 @@ fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
     for untrue in ["Out of date", "out of date", "xpiring", PASTE] {
         assert!(!html.contains(untrue), "{untrue}\n{html}");
     }
+    wait_for_refusals(&lab, 1);
     let status = told(&lab, &["status"]);
     assert!(!status.contains("OUT OF DATE"), "{status}");
     assert!(
@@ -290,6 +305,7 @@ fn a_newer_attempt_has_its_own_words() {
     for untrue in ["Out of date", "out of date", PASTE] {
         assert!(!html.contains(untrue), "{untrue}\n{html}");
     }
+    wait_for_refusals(&lab, 2);
     let status = told(&lab, &["status"]);
     assert!(!status.contains("OUT OF DATE"), "{status}");
     for words in [
