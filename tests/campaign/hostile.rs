@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::dice::Dice;
 use crate::world::World;
-use crate::{memory_kib, pipelines, tarballs};
+use crate::{pipelines, tarballs};
 
 /// The address of the well-behaved host: slowhttptest connects from 127.0.0.1.
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -55,7 +55,7 @@ pub fn slow_peers() {
             ms(waits.len() / 2),
             ms(waits.len() - 1),
             cpu * 100.0,
-            memory_kib(&world, "VmHWM:")
+            world.memory_kib("VmHWM:")
         );
         assert_eq!(world.rows().len(), waits.len(), "a slow upload was stored");
         world.wait_until("the slow uploads are gone", |world| {
@@ -115,7 +115,7 @@ pub fn rows_of_requests() {
     while began.elapsed() < Duration::from_secs(60) {
         let world = World::new();
         let run = pipelines::run(&world, seeds.next(), 400);
-        peak_kib = peak_kib.max(memory_kib(&world, "VmHWM:"));
+        peak_kib = peak_kib.max(world.memory_kib("VmHWM:"));
         assert!(!world.log().contains("panic"), "{world}");
         seen.connections += run.connections;
         seen.requests += run.requests;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
 use crate::here::{TempDir, mkfifo};
-use crate::program::{cis490, signal};
+use crate::process::signal;
+use crate::program::cis490;
 
 /// Signals were blocked for all commands, and those that do not wait for them could not be stopped.
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::program;
+use crate::process;
 use crate::world::{TempDir, cis490, is_emulated};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -148,7 +148,7 @@ fn a_demo_that_is_stopped_takes_its_receiver_with_it() {
         wait_until_serving(&mut demo);
         slow_git.wait_until_called(&mut demo);
         let receiver = receiver_of(&demo);
-        program::signal(demo.id(), signal);
+        process::signal(demo.id(), signal);
         let status = demo.wait().unwrap();
         assert_eq!((status.code(), status.signal()), expected, "SIG{signal}");
         let begun = Instant::now();
@@ -230,7 +230,7 @@ fn wait_until_serving(demo: &mut Child) {
 
 /// The demo's child that receives.
 fn receiver_of(demo: &Child) -> u32 {
-    let children = program::children(demo.id());
+    let children = process::children(demo.id());
     let receives = |pid: &u32| {
         let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.split('\0').nth(1) == Some("receive")

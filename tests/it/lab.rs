@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
 use crate::dice;
-use crate::program::signal;
+use crate::process::signal;
 use crate::world::{TempDir, cis490};
 
 /// A lab host: a root, a configuration.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use crate::client::{Client, Put};
-use crate::program::signal;
+use crate::process::signal;
 use crate::world::{TempDir, World, cis490};
 
 /// The name in `event=NAME`, which must stand first.

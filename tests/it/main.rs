@@ -37,6 +37,7 @@ mod page;
 mod panics;
 mod power;
 mod probe;
+mod process;
 mod program;
 #[cfg(feature = "tls")]
 mod proxies;

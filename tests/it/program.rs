@@ -1,7 +1,6 @@
 //! The program under test: the debug build beside the tests, unless `CIS490_BIN` names another one.
 
 use std::env;
-use std::fs;
 use std::process::Command;
 
 /// A command that runs the program under test.
@@ -15,28 +14,6 @@ pub fn cis490() -> Command {
         }
         Err(_) => Command::new(program),
     }
-}
-
-/// Sends a signal, by its name, to a process that has not been waited for; its end is not waited for.
-pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
-/// The processes that a process, by any of its threads, has started and not waited for.
-pub fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let threads = threads.into_iter().flatten().flatten();
-    let texts = threads.map(|thread| fs::read_to_string(thread.path().join("children")));
-    texts
-        .flat_map(|text| {
-            let words = text.unwrap_or_default();
-            let pids = words.split_whitespace().filter_map(|pid| pid.parse().ok());
-            pids.collect::<Vec<u32>>()
-        })
-        .collect()
 }
 
 /// Whether a runner like qemu runs the program: slowly, and without all of the kernel.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, wait_until};
-use crate::program::signal;
+use crate::process::signal;
 use crate::world::{TempDir, World, cis490, is_emulated};
 
 /// Runs the words after the first on a terminal of their own, says their process, and closes the

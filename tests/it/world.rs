@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client, PATIENCE, Put};
 pub use crate::here::{TempDir, own_address};
-use crate::program::signal;
+use crate::process::{self, signal};
 pub use crate::program::{cis490, has_steps, is_emulated, is_release_build};
 pub use crate::repository::Repo;
 
@@ -255,12 +255,17 @@ impl World {
 
     /// User and system time of the process, in clock ticks (of 10 ms, as a rule).
     pub fn cpu_ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
-        [fields[12], fields[13]]
-            .iter()
-            .map(|ticks| ticks.parse::<u64>().unwrap())
-            .sum()
+        process::cpu_ticks(self.pid())
+    }
+
+    /// A field of the process in /proc/PID/status that is in kB, such as `VmHWM:`.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        process::count(self.pid(), field)
+    }
+
+    /// How many descriptors the process has open.
+    pub fn open_files(&self) -> usize {
+        process::open_files(self.pid())
     }
 
     /// kill -9.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cis490::names::CommitHash;
 use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed};
 
-use super::{Gate, config_for, eventually};
+use super::{Gate, config_for, eventually, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::git::git_with_input;
 use crate::repository::Repository;
@@ -58,8 +58,7 @@ fn a_poll_is_one_request_whether_all_is_well_or_not() {
 /// question about a commit a second (60).
 #[test]
 fn a_flood_of_unknown_commits_is_two_requests_a_second() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let (before, began) = (forgejo.requests().len(), Instant::now());
@@ -82,8 +81,7 @@ fn a_flood_of_unknown_commits_is_two_requests_a_second() {
 /// The list of a large window takes many pages. What is new is admitted by the first request.
 #[test]
 fn a_large_window_admits_what_is_new_at_once() {
-    let repository = Repository::new(260);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(260);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.window = 250;
@@ -119,8 +117,7 @@ fn a_large_window_admits_what_is_new_at_once() {
 /// A force-push while a large list is on its way: what was taken back is known as that afterwards.
 #[test]
 fn what_a_force_push_takes_back_of_a_large_window_is_gone_with_its_list() {
-    let repository = Repository::new(80);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(80);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let old = repository.log("main", 3);

@@ -12,6 +12,8 @@ use crate::git::git;
 use crate::operator::{doctor, told};
 use crate::world::TempDir;
 
+const RESTART: &str = "systemctl restart cis490-receiver";
+
 /// A receiver and its Forgejo, a token in a file, and a checkout of the project.
 struct World {
     lab: Lab,
@@ -119,12 +121,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
     told(&report, "forgejo", "ok", "");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains("(unauthorized)"), "{words}");
 
     // In the file that the receiver knows: it reads that again, and doctor waits for it.
@@ -142,12 +139,7 @@ fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
     world.change("[version_gate]\n", "[version_gate]\nbranch = \"release\"\n");
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&world.lab.head()), "{words}");
     world.change("branch = \"release\"\n", "");
     world.change("window = 3", "window = 4");
@@ -177,12 +169,7 @@ fn a_receiver_that_follows_a_branch_on_top_of_ours_is_told_to_be_restarted() {
     world.change("branch = \"dev\"\n", "");
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&dev) && words.contains(&main), "{words}");
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::served;
 use crate::client::Put;
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
@@ -29,8 +30,7 @@ impl Lab {
     }
 
     pub(super) fn stopped(commits: u64, gate: &str) -> Lab {
-        let repository = Repository::new(commits);
-        let forgejo = Forgejo::serve(repository.path());
+        let (repository, forgejo) = served(commits);
         let config = format!(
             "[version_gate]\nforgejo_url = {:?}\nrepo_owner = \"lab\"\nrepo_name = \"cis490\"\nlocal_repo_path = \"/nonexistent/cis490\"\n{gate}\n",
             forgejo.url

@@ -8,7 +8,7 @@ use cis490::receiver::config::{GateConfig, Secret};
 use cis490::receiver::version_gate::Refreshed;
 use cis490::wire::Failing;
 
-use super::{Gate, config_for, eventually, logged};
+use super::{Gate, config_for, eventually, logged, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -190,8 +190,7 @@ fn the_second_routes_404_hides_nothing() {
         (Mood::Recorded("refs-main"), "no-branch"),
         (Mood::Recorded("500-commits-object-missing"), "server-error"),
     ] {
-        let repository = Repository::new(2);
-        let forgejo = Forgejo::serve(repository.path());
+        let (_repository, forgejo) = served(2);
         {
             let mut state = forgejo.state();
             state.mood = refs;
@@ -210,8 +209,7 @@ fn the_second_routes_404_hides_nothing() {
 /// Right after the first push refs have the head, and the rest still says "empty".
 #[test]
 fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     forgejo.state().lags = true;
     let data = TempDir::new();
     let gate = Gate::start(&config_for(&forgejo), data.path());
@@ -230,8 +228,7 @@ fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
 
 #[test]
 fn long_messages_are_asked_for_in_smaller_pages() {
-    let repository = Repository::new(12);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(12);
     // 12 MB in one page, 5 in the next.
     forgejo.state().message_bytes = 1_000_000;
     let data = TempDir::new();
@@ -249,8 +246,7 @@ fn long_messages_are_asked_for_in_smaller_pages() {
     );
 
     // Not even one commit fits.
-    let repository = Repository::new(1);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(1);
     forgejo.state().message_bytes = 9 << 20;
     let data = TempDir::new();
     let gate = Gate::start(&config_for(&forgejo), data.path());
@@ -262,8 +258,7 @@ fn long_messages_are_asked_for_in_smaller_pages() {
 /// `MAX_RESPONSE_ITEMS = 0`.
 #[test]
 fn a_list_without_a_commit_is_not_taken_for_a_login_page() {
-    let repository = Repository::new(2);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(2);
     forgejo.state().mood_for = "/commits?";
     forgejo.set_mood(Mood::Text("[]\n".to_owned()));
     let data = TempDir::new();
@@ -277,8 +272,7 @@ fn a_list_without_a_commit_is_not_taken_for_a_login_page() {
 /// Forgejo says 401; somebody makes a token and puts it in the file, as the log says.
 #[test]
 fn a_token_that_is_put_in_the_file_is_taken_without_a_restart() {
-    let repository = Repository::new(2);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(2);
     forgejo.state().token = Some("the-new-token".to_owned());
     let data = TempDir::new();
     let mut config = config_for(&forgejo);

@@ -9,7 +9,7 @@ use cis490::receiver::version_gate::{Look, Refreshed};
 use cis490::wire::Source;
 use serde_json::{Value, json};
 
-use super::{Gate, config_for, config_for_git, eventually};
+use super::{Gate, config_for, config_for_git, eventually, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -202,8 +202,7 @@ fn it_is_cut_to_a_smaller_window_and_completed_for_a_larger_one() {
 
 #[test]
 fn it_is_written_when_the_window_changes_and_not_at_every_refresh() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let file = data.path().join("window.json");
     let gate = Gate::loaded(&config_for(&forgejo), data.path());

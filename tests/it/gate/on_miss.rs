@@ -8,9 +8,8 @@ use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
 
 use cis490::wire::Known;
 
-use super::{DEADLINE, Gate, config_for, eventually};
-use crate::forgejo::{Forgejo, Mood};
-use crate::repository::Repository;
+use super::{DEADLINE, Gate, config_for, eventually, served};
+use crate::forgejo::Mood;
 use crate::world::TempDir;
 
 /// What a request does.
@@ -36,8 +35,7 @@ fn unknown_host() -> CommitHash {
 
 #[test]
 fn a_push_that_is_asked_for_at_once_is_admitted() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     for _ in 0..3 {
@@ -55,8 +53,7 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
 
 #[test]
 fn many_misses_are_one_refresh() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let before = forgejo.requests().len();
@@ -91,8 +88,7 @@ fn many_misses_are_one_refresh() {
 
 #[test]
 fn only_a_refresh_that_began_after_the_question_counts() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     // A refresh that has read the old head and is still on its way back.
@@ -117,8 +113,7 @@ fn only_a_refresh_that_began_after_the_question_counts() {
 
 #[test]
 fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 60;
@@ -149,8 +144,7 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
 
 #[test]
 fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 2;
@@ -174,8 +168,7 @@ fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
 
 #[test]
 fn a_disabled_gate_still_loads_its_window() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.enabled = false;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::thread;
 
+use super::all_but_a_byte;
 use crate::client::Client;
 use crate::world::World;
 
@@ -10,12 +11,7 @@ use crate::world::World;
 fn a_stopping_receiver_finishes_what_is_under_way() {
     let mut world = World::new();
     let put = world.good().body(&[7; 1000]);
-    let bytes = put.bytes();
-    let mut under_way = world.client();
-    under_way.send(&bytes[..bytes.len() - 1]).unwrap();
-    world.wait_until("it is under way", |world| {
-        world.names("incoming").len() == 1
-    });
+    let (mut under_way, last_byte) = all_but_a_byte(&world, &put);
     world.signal("TERM");
     world.wait_until("it drains", |world| world.log().contains("event=draining"));
     let late = world.put(&put.clone().episode("late"));
@@ -25,7 +21,7 @@ fn a_stopping_receiver_finishes_what_is_under_way() {
         "{late:?}"
     );
     assert_eq!(world.get("/v1/health").status, 503);
-    under_way.send(&bytes[bytes.len() - 1..]).unwrap();
+    under_way.send(&last_byte).unwrap();
     assert_eq!(under_way.answer().unwrap().status, 201);
     assert_eq!(world.wait_for_end(), Some(0), "{world}");
     assert_eq!(world.rows().len(), 1);

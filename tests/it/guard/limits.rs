@@ -1,10 +1,10 @@
 //! Limits of time, memory and number, for peers that are slow, silent, endless or many.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
+use super::all_but_a_byte;
 use crate::client::Client;
 use crate::here::has_tcp_info;
 use crate::world::{World, is_emulated};
@@ -95,16 +95,9 @@ fn heads_without_end_are_refused_and_take_no_memory() {
     });
     // Under an emulator most of it is the emulator's own.
     let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
-    let peak = peak_kib(&world);
+    let peak = world.memory_kib("VmHWM:");
     assert!(peak < most_kib, "{peak} KiB");
     assert_eq!(world.get("/v1/health").status, 200);
-}
-
-fn peak_kib(world: &World) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let mut lines = status.lines();
-    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
@@ -120,7 +113,7 @@ fn a_peer_that_asks_and_never_reads_is_ended() {
     assert!(ended, "ten million requests were taken and no answer read");
     // Under an emulator most of it is the emulator's own.
     let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };
-    let peak = peak_kib(&world);
+    let peak = world.memory_kib("VmHWM:");
     assert!(peak < most_kib, "{peak} KiB");
 }
 
@@ -128,12 +121,7 @@ fn a_peer_that_asks_and_never_reads_is_ended() {
 fn uploads_are_capped() {
     let world = World::with("max_uploads = 1\n");
     let put = world.good().body(&[7; 1000]);
-    let bytes = put.bytes();
-    let mut first = world.client();
-    first.send(&bytes[..bytes.len() - 1]).unwrap();
-    world.wait_until("the first is under way", |world| {
-        world.names("incoming").len() == 1
-    });
+    let (mut first, last_byte) = all_but_a_byte(&world, &put);
 
     let answer = world.put(&put.clone().episode("second"));
     assert_eq!(
@@ -141,7 +129,7 @@ fn uploads_are_capped() {
         (503, Some("10")),
         "{answer:?}"
     );
-    first.send(&bytes[bytes.len() - 1..]).unwrap();
+    first.send(&last_byte).unwrap();
     assert_eq!(first.answer().unwrap().status, 201);
     world.wait_until("there is room again", |world| {
         world
@@ -155,12 +143,7 @@ fn uploads_are_capped() {
 fn connections_are_capped() {
     let world = World::with("max_connections = 1\n");
     let put = world.good().body(&[7; 1000]);
-    let bytes = put.bytes();
-    let mut first = world.client();
-    first.send(&bytes[..bytes.len() - 1]).unwrap();
-    world.wait_until("the first is under way", |world| {
-        world.names("incoming").len() == 1
-    });
+    let (mut first, last_byte) = all_but_a_byte(&world, &put);
     let mut beyond = world.client();
     beyond
         .send(b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n")
@@ -172,7 +155,7 @@ fn connections_are_capped() {
     );
     assert!(beyond.is_closed());
 
-    first.send(&bytes[bytes.len() - 1..]).unwrap();
+    first.send(&last_byte).unwrap();
     assert_eq!(first.answer().unwrap().status, 201);
     assert_eq!(world.get("/v1/health").status, 200);
 }

@@ -1,7 +1,6 @@
 //! Many peers at once that are slow on purpose, and what they can take from others: nothing, as
 //! long as the others come from elsewhere; and of their own address no more than their share.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -207,12 +206,7 @@ fn few_descriptors_are_no_fault() {
     world.limit_files(300);
     world.start();
     assert!(world.log().contains("event=few_files limit=300"), "{world}");
-    let open_files = |world: &World| {
-        fs::read_dir(format!("/proc/{}/fd", world.pid()))
-            .unwrap()
-            .count()
-    };
-    let before = open_files(&world);
+    let before = world.open_files();
     let crowd: Vec<Client> = (0..400).map(|_| world.client()).collect();
     for n in 0..4 {
         assert_eq!(
@@ -221,13 +215,13 @@ fn few_descriptors_are_no_fault() {
             "{world}"
         );
     }
-    assert!(open_files(&world) < 290, "{}", open_files(&world));
+    assert!(world.open_files() < 290, "{}", world.open_files());
     let ticks = world.cpu_ticks();
     thread::sleep(Duration::from_secs(1));
     let spent = world.cpu_ticks() - ticks;
     assert!(spent < 50, "{spent} ticks of 10 ms in a second: it spins");
     drop(crowd);
-    world.wait_until("all are closed", |world| open_files(world) <= before + 2);
+    world.wait_until("all are closed", |world| world.open_files() <= before + 2);
     assert_eq!(world.put(&world.good().episode("after")).status, 201);
 }
 

@@ -1,6 +1,5 @@
 //! Peers that end in the middle of a head, or right behind it.
 
-use std::fs;
 use std::hint;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -43,19 +42,14 @@ fn a_reset_behind_half_a_head_gives_its_place_back() {
         return;
     }
     let world = World::with("head_timeout_seconds = 600\nidle_timeout_seconds = 600\n");
-    let open_files = |world: &World| {
-        fs::read_dir(format!("/proc/{}/fd", world.pid()))
-            .unwrap()
-            .count()
-    };
     assert_eq!(world.get("/v1/health").status, 200);
-    let before = open_files(&world);
+    let before = world.open_files();
     let mut crowd: Vec<Client> = (0..50).map(|_| world.client()).collect();
     for client in &mut crowd {
         client.send(&GET[..10]).unwrap();
     }
-    world.wait_until("all are open", |world| open_files(world) >= before + 100);
+    world.wait_until("all are open", |world| world.open_files() >= before + 100);
     crowd.into_iter().for_each(Client::reset);
-    world.wait_until("all are closed", |world| open_files(world) <= before + 2);
+    world.wait_until("all are closed", |world| world.open_files() <= before + 2);
     assert_eq!(world.get("/v1/health").status, 200);
 }

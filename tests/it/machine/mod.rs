@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::here::is_root;
-use crate::program::children;
+use crate::process::children;
 use crate::world::{TempDir, cis490};
 
 const PATIENCE: Duration = Duration::from_secs(120);

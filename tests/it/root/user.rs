@@ -9,17 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{USER, give, is_root, open_dir, run, set_mode, wait};
 use crate::client::{Put, sha256};
-use crate::program::signal;
+use crate::process::{signal, status};
 use crate::world::{World, cis490};
 
-/// What the kernel says of a process.
-fn status(pid: u32, name: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace()
-        .skip(1)
-        .collect::<Vec<_>>()
-        .join(" ")
+/// Makes a store as root.
+fn make_store(data_dir: &str) {
+    let ended = run(&["init", "--config", "x", "--data-dir", data_dir]);
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 /// Real, effective, saved and of files.
@@ -127,10 +123,7 @@ fn what_root_left_in_the_users_folder_is_said_so() {
     let dir = open_dir();
     let data = dir.path().join("data");
     let data_dir = data.to_str().unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data);
     let index = data.join("index.jsonl");
     fs::write(&index, "").unwrap();
@@ -154,10 +147,7 @@ fn a_folder_that_a_third_could_exchange_is_refused_in_words() {
     let data = above.join("data");
     let data_dir = data.to_str().unwrap();
     fs::create_dir(&above).unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data);
     std::os::unix::fs::chown(&above, Some(USER + 1), None).unwrap();
     for words in [
@@ -217,10 +207,7 @@ fn a_folder_of_another_within_roots_own_is_refused_in_words() {
     let dir = open_dir();
     let data = dir.path().join("data");
     let data_dir = data.to_str().unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data.join("episodes"));
     for words in [&["backfill"][..], &["backfill", "--dry-run"]] {
         let ended = run(&[words, &["--data-dir", data_dir]].concat());
