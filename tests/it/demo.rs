@@ -1,4 +1,4 @@
-//! `cis490 demo`: the story that it tells is true, and nothing that it starts outlives it.
+//! `cis490 demo`: the story that it prints is true, and nothing that it starts outlives it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -42,7 +42,7 @@ fn is_empty(place: &TempDir) -> bool {
 }
 
 #[test]
-fn the_demo_tells_its_story_and_leaves_a_folder() {
+fn the_demo_prints_its_story_and_leaves_a_folder() {
     if is_run_by_another() {
         return;
     }
@@ -177,7 +177,7 @@ impl SlowGit {
         let dir = TempDir::new();
         let path = std::env::var("PATH").unwrap();
         let at = dir.path().display();
-        // It ends when the test's folder is gone, whoever has started it.
+        // Its wait ends when the test's folder is gone, also after the death of the demo that started it.
         let script = format!(
             "#!/bin/sh
 PATH='{path}'

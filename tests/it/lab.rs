@@ -62,7 +62,7 @@ impl Lab {
         lab
     }
 
-    /// From now on its receiver is another.
+    /// From now on the lab host's receiver is another.
     pub fn point_at(&self, url: &str) {
         let text = fs::read_to_string(self.config()).unwrap();
         let line = text.lines().next().unwrap().to_owned();
@@ -163,7 +163,7 @@ impl Lab {
         self.run(&["ship", "--once"], &[])
     }
 
-    /// Ships until it is told to stop.
+    /// Ships until it is stopped.
     pub fn ship(&self) -> Shipper<'_> {
         self.ship_with(&[])
     }

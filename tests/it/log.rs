@@ -1,4 +1,4 @@
-//! The log as an interface: each line is known to the manual, and looks as its reader wants it.
+//! The log as an interface: each line is known to the manual, and looks as its reader needs it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -174,7 +174,7 @@ fn the_lines_to_paste_keep_their_level_in_the_journal() {
 
 /// Before, a log line that nobody read any more ended the thread that wrote it.
 #[test]
-fn it_goes_on_when_nobody_reads_the_log() {
+fn the_receiver_goes_on_when_nobody_reads_the_log() {
     let world = World::prepared("");
     let mut receiver = cis490()
         .args(["receive", "--config", &world.config_path()])

@@ -1,5 +1,5 @@
-//! `receive` and `ship` run by hand: they end with their terminal, and a second one is told who is
-//! there. As a service SIGHUP means something else, which other tests see.
+//! `receive` and `ship` run by hand: they end with their terminal, and a second one names the first.
+//! As a service SIGHUP means something else, which other tests see.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -108,7 +108,7 @@ fn a_shipper_by_hand_ends_with_its_terminal() {
     };
     wait_until("it runs", || lines("event=shipper_started") == 1, &lab);
 
-    // Whoever comes second is told who is there, and to end that one: no service is meant.
+    // The second one names the first, and says how to end it: no service is meant.
     let second = lab.run(&["ship", "--once"], &[]);
     assert_eq!(second.code, 1, "{second}");
     let pid = terminal.pid;
@@ -158,10 +158,10 @@ fn a_receiver_by_hand_ends_with_its_terminal() {
     );
 }
 
-/// Who writes `nohup` wants it to outlive the terminal.
+/// A person who writes `nohup` means the shipper to outlive the terminal.
 #[test]
-fn nohup_keeps_it_running() {
-    if !has_terminals("nohup_keeps_it_running") {
+fn nohup_keeps_a_shipper_running_without_its_terminal() {
+    if !has_terminals("nohup_keeps_a_shipper_running_without_its_terminal") {
         return;
     }
     let lab = Lab::new("http://127.0.0.1:1");

@@ -165,7 +165,7 @@ fn each_answer_of_the_table() {
 }
 
 #[test]
-fn a_refused_commit_is_told_what_to_paste() {
+fn the_answer_to_a_refused_commit_has_the_lines_to_paste() {
     let world = World::new();
     let remediation = "cd /opt/cis490 && sudo -u cis490 git pull origin main\n\
                        sudo /opt/cis490/scripts/install-lab-host.sh\n\
@@ -224,7 +224,7 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
-fn the_gate_tells_its_window() {
+fn the_gate_serves_its_window() {
     let world = World::new();
     let gate = world.get("/v1/gate").json();
     let newest: Vec<_> = world

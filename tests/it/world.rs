@@ -179,7 +179,8 @@ impl World {
         text
     }
 
-    /// Starts the receiver and waits until it listens. Panics if it ends instead.
+    /// Starts the receiver and waits until it listens, and until its gate has the repository's window.
+    /// Panics if it ends instead.
     pub fn start(&mut self) {
         // The port that it found free may be taken by a client of another test before it listens.
         for _ in 0..3 {
@@ -378,7 +379,7 @@ impl World {
         names
     }
 
-    /// Waits until `done` says so.
+    /// Waits until `done` is true.
     pub fn wait_until(&self, what: &str, done: impl Fn(&World) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self) {

@@ -1,5 +1,5 @@
 //! The lab's project as it changes: pushes, force-pushes, renames. What the branch holds is kept
-//! here by parentage; git is told, never asked.
+//! here by parentage; git is changed, never asked.
 
 use std::fs;
 use std::path::PathBuf;

@@ -103,7 +103,7 @@ fn progress_ends_at_the_total() {
     );
 }
 
-/// Packs in a process of its own, whose largest size the kernel tells.
+/// Packs in a process of its own, whose largest size the kernel knows.
 #[test]
 fn memory_stays_small_whatever_the_size() {
     const ROLE: &str = "CIS490_TEST_PACK_IN";

@@ -133,7 +133,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
 
 /// The configuration names another branch since; the receiver follows the old one.
 #[test]
-fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
+fn doctor_says_restart_to_a_receiver_that_follows_another_branch() {
     let mut world = World::running(false);
     world.lab.repository.commit("release", 1);
     world.change("[version_gate]\n", "[version_gate]\nbranch = \"release\"\n");
@@ -158,7 +158,7 @@ fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
 /// The branch that the receiver still follows has the other's head, so that a look for it in the
 /// window finds it.
 #[test]
-fn a_receiver_that_follows_a_branch_on_top_of_ours_is_told_to_be_restarted() {
+fn doctor_says_restart_to_a_receiver_that_follows_a_branch_on_top_of_ours() {
     let mut world = World::stopped(false);
     let main = world.lab.head();
     world.lab.repository.git(&["branch", "dev", "main"]);
@@ -258,7 +258,7 @@ fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {
 }
 
 #[test]
-fn a_mirror_and_an_archived_repository_are_told() {
+fn a_mirror_and_an_archived_repository_are_reported() {
     let world = World::stopped(false);
     for (mirror, archived, words, remedy) in [
         (true, false, "every 8 h", "name the original"),
@@ -281,7 +281,7 @@ fn a_mirror_and_an_archived_repository_are_told() {
 
 /// Doctor's own question, in each state of the repository, with nothing else to go by.
 #[test]
-fn the_exit_status_says_whether_a_source_tells_the_branch() {
+fn the_exit_status_says_whether_a_source_has_the_branch() {
     let world = World::stopped(false);
     type Change = fn(&mut crate::forgejo::State);
     let states: [(Change, i32, &str); 8] = [

@@ -87,7 +87,7 @@ impl Lab {
 }
 
 #[test]
-fn the_window_is_told_and_judged_by() {
+fn the_window_is_served_and_judges_uploads() {
     let lab = Lab::new(9, "window = 5\nrefresh_seconds = 3600");
     let (world, commits) = (&lab.world, lab.commits());
 
@@ -145,7 +145,7 @@ fn the_window_is_told_and_judged_by() {
 }
 
 #[test]
-fn a_short_history_is_told_with_the_configured_window() {
+fn a_short_history_is_served_with_the_configured_window() {
     let lab = Lab::new(
         2,
         "refresh_seconds = 3600\nremediation = \"git pull\\nmake\"",

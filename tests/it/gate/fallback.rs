@@ -77,7 +77,7 @@ fn at_start_git_stands_in_and_forgejo_takes_over_when_it_is_back() {
 }
 
 #[test]
-fn a_checkout_that_nobody_has_pulled_does_not_throw_out_what_forgejo_told() {
+fn a_checkout_that_nobody_has_pulled_does_not_throw_out_forgejos_commits() {
     let world = World::new(10, &[]);
     world.repository.commit("main", 3);
     let gate = world.gate(5);

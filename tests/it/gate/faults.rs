@@ -1,5 +1,5 @@
-//! What is wrong with a source, told from Forgejo's real answers: kind, words, and what to do. By the
-//! state of the repository and the token that is configured.
+//! What is wrong with a source, by Forgejo's real answers: kind, words, and what to do; for each state of
+//! the repository and each token.
 
 use std::fs;
 use std::path::Path;
@@ -152,7 +152,7 @@ fn rows() -> [Row; 32] {
 }
 
 #[test]
-fn each_state_of_the_repository_is_told_by_its_name_with_what_helps() {
+fn each_state_of_the_repository_is_named_with_what_helps() {
     for (state, token, kind, what, remedy, effect) in rows() {
         let failing = failing(state, token);
         let case = format!("{state:?} {token:?}: {failing:#?}");
@@ -208,7 +208,7 @@ fn the_second_routes_404_hides_nothing() {
 
 /// Right after the first push refs have the head, and the rest still says "empty".
 #[test]
-fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
+fn a_first_push_is_admitted_when_it_can_be_listed_and_no_fault_is_logged() {
     let (repository, forgejo) = served(3);
     forgejo.state().lags = true;
     let data = TempDir::new();
@@ -303,7 +303,7 @@ fn a_token_that_is_put_in_the_file_is_taken_without_a_restart() {
 }
 
 #[test]
-fn a_trouble_that_becomes_another_is_told_as_that() {
+fn a_fault_that_becomes_another_is_reported_as_that() {
     let repository = Repository::empty();
     let forgejo = Forgejo::serve(repository.path());
     forgejo.state().hides_repository = true;

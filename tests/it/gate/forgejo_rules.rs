@@ -289,7 +289,7 @@ fn a_url_may_have_a_path_and_a_slash_at_its_end() {
     let gate = Gate::start(&config, data.path());
     assert_eq!(gate.refresh(), Refreshed::Failed);
     let last = forgejo.requests().pop().unwrap();
-    // The wrong path answers without Forgejo's JSON: one request tells that.
+    // The wrong path answers without Forgejo's JSON: one request shows that.
     assert_eq!(last.target, "/git/api/v1/repos/lab/cis490/branches/main");
 }
 

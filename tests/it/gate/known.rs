@@ -90,7 +90,7 @@ impl World {
 }
 
 #[test]
-fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
+fn forgejo_says_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
     let world = World::new();
     let data = TempDir::new();
     let gate = Gate::loaded(&world.config(), data.path());
@@ -150,7 +150,7 @@ fn a_server_that_passes_over_not_is_not_believed() {
 }
 
 #[test]
-fn git_tells_where_it_is_the_only_source() {
+fn git_says_what_a_commit_is_where_it_is_the_only_source() {
     let world = World::new();
     let clone = world.clone();
     let mut config = config_for_git(clone.path());
@@ -176,7 +176,7 @@ fn git_tells_where_it_is_the_only_source() {
 
 /// While Forgejo is away a commit may be newer than all that is known; git may know it as older.
 #[test]
-fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
+fn while_forgejo_is_away_only_a_commit_that_git_knows_as_older_is_called_older() {
     let world = World::new();
     let clone = world.clone();
     for behind in [false, true] {
@@ -206,7 +206,7 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
         }
         let failing = gate.facts().failing.unwrap();
         assert_eq!(failing.kind, "proxy");
-        // It comes back: the right word is told then.
+        // Forgejo comes back: now the answer says what is true.
         world.forgejo.set_mood(Mood::Well);
         eventually("no trouble", || !gate.last_failed());
         let heard = ask_until_told(&gate, &unknown_host());
@@ -214,8 +214,8 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
     }
 }
 
-/// Forgejo tells the branch and does not answer about a commit: its host hears that nothing is known,
-/// and not something that may be untrue.
+/// Forgejo lists the branch and does not answer about a commit: the lab host is answered that nothing is
+/// known of the commit, and not something that may be untrue.
 #[test]
 fn a_question_about_a_commit_that_is_not_answered_is_unknown() {
     let world = World::new();

@@ -88,7 +88,7 @@ fn a_packed_one_and_one_with_sha256_hashes() {
 }
 
 #[test]
-fn a_shallow_one_tells_what_it_has() {
+fn a_shallow_repository_serves_the_commits_that_it_has() {
     let origin = Repository::new(30);
     let shallow = clone(&origin, &["--depth", "4"]);
     assert_eq!(
@@ -178,7 +178,7 @@ fn a_failure_keeps_the_window_and_a_replaced_repository_replaces_it() {
 }
 
 #[test]
-fn one_that_is_pushed_to_while_it_is_read_tells_whole_histories() {
+fn a_repository_that_is_pushed_to_while_it_is_read_gives_whole_histories() {
     let repository = Repository::new(5);
     let mut config = config_for_git(repository.path());
     config.window = 5;
@@ -217,9 +217,9 @@ fn one_that_is_pushed_to_while_it_is_read_tells_whole_histories() {
 }
 
 #[test]
-fn one_that_belongs_to_another_user_is_read_all_the_same() {
+fn a_repository_of_another_user_is_read_all_the_same() {
     let repository = Repository::new(3);
-    if !is_root("one_that_belongs_to_another_user_is_read_all_the_same") {
+    if !is_root("a_repository_of_another_user_is_read_all_the_same") {
         return;
     }
     let wanted = repository.log("main", 3);

@@ -148,7 +148,7 @@ fn listen_to_the_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_boxed_logger(Box::new(Log)).unwrap();
-        // More than the program tells: what a dependency says must not hold the token either.
+        // More than the program logs: what a dependency logs must not hold the token either.
         log::set_max_level(log::LevelFilter::Debug);
     });
 }

@@ -107,7 +107,7 @@ fn odd_framing_is_refused_and_closes() {
 }
 
 #[test]
-fn what_is_no_request_is_told_so() {
+fn bytes_that_are_no_request_are_answered_with_a_problem() {
     let world = World::new();
     let many = format!("GET /v1/health HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(17));
     let cases = [

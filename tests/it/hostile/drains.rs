@@ -28,8 +28,8 @@ fn a_client_that_sends_all_of_a_huge_body_reads_its_refusal() {
     assert!(client.is_closed());
 }
 
-/// What is no body, or comes too slowly, is drained for a while and no longer. (No body is as fast as
-/// the second receiver wants it.)
+/// Bytes that are no body, or come too slowly, are drained for a while and no longer. (No body is as
+/// fast as the second receiver demands.)
 #[test]
 fn draining_is_bounded() {
     let block = vec![7; 1 << 20];

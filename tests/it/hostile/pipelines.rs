@@ -1,8 +1,8 @@
 //! Requests in a row on one connection, cut into pieces at random, good ones and refused ones mixed:
 //! each answer belongs to its request, in order, and what stands behind a refusal is nothing.
 //!
-//! The model: each request gets its answer, up to the first that closes the connection, whatever stands
-//! behind it and whether or not the client's end comes along.
+//! The model: each request gets its answer, up to the first that closes the connection. What stands
+//! behind that one makes no difference, nor does the client's end.
 
 use std::collections::BTreeMap;
 use std::net::Shutdown;
@@ -25,7 +25,7 @@ struct Due {
     stores: Option<(String, Vec<u8>)>,
 }
 
-/// What was seen, for whoever wants figures.
+/// What was seen, for the figures of the campaign.
 #[derive(Default)]
 pub struct Seen {
     pub connections: u32,
@@ -208,7 +208,7 @@ fn a_body(dice: &mut Dice) -> Vec<u8> {
         2 => dice.below(70_000),
         _ => dice.below(300_000),
     };
-    // Full of requests, should anybody take it for some.
+    // Full of requests, for a receiver that takes a body for some.
     let line = b"GET /v1/episodes/lab-1/inner HTTP/1.1\r\nHost: pi\r\n\r\n";
     line.iter().copied().cycle().take(bytes as usize).collect()
 }

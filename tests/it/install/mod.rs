@@ -106,7 +106,7 @@ fn a_folder_becomes_a_receiver_and_twice_is_as_once() {
 
 /// What starts it follows its folder to another disk.
 #[test]
-fn it_is_started_by_the_disks_of_its_folder_and_by_no_other() {
+fn the_receiver_is_started_by_the_disks_of_its_folder_and_by_no_other() {
     let image = Image::new();
     let units = "etc/systemd/system";
     let wanted_by = || {
@@ -146,7 +146,7 @@ fn it_is_started_by_the_disks_of_its_folder_and_by_no_other() {
 }
 
 #[test]
-fn a_shipper_is_told_its_receiver_and_takes_its_hostname() {
+fn a_shipper_needs_its_receivers_url_and_takes_its_hostname() {
     let image = Image::new();
     let (code, out, err) = image.run("install shipper");
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
@@ -185,7 +185,7 @@ fn a_shipper_is_told_its_receiver_and_takes_its_hostname() {
 }
 
 #[test]
-fn a_configuration_that_is_there_is_left_alone_and_its_difference_told() {
+fn an_existing_configuration_is_left_alone_and_its_differences_are_printed() {
     let image = Image::new();
     fs::create_dir(image.at("etc/cis490")).unwrap();
     let config = "data_dir = \"/mnt/disk/store\"\nmax_uploads = 8\n[version_gate]\nauth_token = \"sesame\"\n";

@@ -1,4 +1,4 @@
-//! What `install` says is so, also of what the service could not use or see.
+//! What `install` says is true, also of what the service could not use or see.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use crate::world::cis490;
 
 /// What is there already, and what an image lacks, in true words.
 #[test]
-fn what_install_says_is_so() {
+fn what_install_says_is_true() {
     let image = Image::new();
     // A dry run says each folder once, and at its end what it was.
     let planned = image.good("install receiver --dry-run");
@@ -139,7 +139,7 @@ fn a_folder_that_a_unit_cannot_name_is_a_bad_value() {
     );
 }
 
-/// A person sees it, the service does not: both who installs and who asks doctor hear so.
+/// A person can see the folder and the service cannot: `install` and `doctor` say so.
 #[test]
 fn what_the_service_cannot_see_is_named() {
     let image = Image::new();

@@ -43,7 +43,7 @@ fn a_disk_that_comes_late_or_again_has_its_service_with_it() {
     assert!(!good && said.contains("dependency"), "{said}");
     assert_eq!(state(&machine), "inactive");
 
-    // The disk comes, by whatever hand.
+    // The disk is mounted by somebody's command, and not by systemd.
     machine.good(&mount);
     machine.wait_until("its disk has it started", |machine| {
         state(machine) == "active"

@@ -45,8 +45,8 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
         gate.contains(r#""source":"git""#) && gate.contains(&head),
         "{gate}"
     );
-    // It tells so in time; what it told first may be older than its window.
-    machine.wait_until("it tells that it takes uploads", |machine| {
+    // The status that it sent first may be older than its window.
+    machine.wait_until("its status says that it takes uploads", |machine| {
         let told = machine.show(receiver, "StatusText");
         told.contains("accepts uploads on 0.0.0.0:8490")
     });

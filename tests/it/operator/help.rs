@@ -1,4 +1,4 @@
-//! Help, completions, manual pages, and what is said of a slip on the command line.
+//! Help, completions, manual pages, and the error for a slip on the command line.
 
 use std::fs;
 use std::process::Command;

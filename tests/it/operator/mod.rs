@@ -39,7 +39,7 @@ fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {subject} in {report:#}"))
 }
 
-/// What it found, after it was asserted that it says `verdict` with a remedy that has `remedy` in it.
+/// What doctor found of a subject. Panics unless the verdict is this one, with `remedy` in what to do.
 pub fn told(report: &Value, subject: &str, verdict: &str, remedy: &str) -> String {
     let one = finding(report, subject);
     assert_eq!(one["verdict"], verdict, "{report:#}");

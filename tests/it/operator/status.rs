@@ -154,7 +154,7 @@ fn the_members_of_a_lab_hosts_status_are_a_promise() {
 
 /// Before, episodes of two commits that came in turns were a change each time.
 #[test]
-fn the_early_warning_is_told_once_a_change_of_each_commit() {
+fn the_early_warning_comes_once_for_each_change_of_a_commits_place() {
     // Of a window of 15 a fifth is near its end.
     let mut world = World::prepared(
         "[version_gate]\nwindow = 15\nrefresh_seconds = 1\nlocal_repo_path = \"REPOSITORY\"\n",

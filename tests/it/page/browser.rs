@@ -185,7 +185,7 @@ impl Browser {
         fs::write(file, from_base64(picture["data"].as_str().unwrap())).unwrap();
     }
 
-    /// Everything that went wrong since the page was opened, as the console would tell.
+    /// Everything that went wrong since the page was opened, as the console would show it.
     pub fn complaints(&self) -> Vec<String> {
         let is_one = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Network.loadingFailed") => true,

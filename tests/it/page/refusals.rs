@@ -83,7 +83,7 @@ fn a_store_without_a_refusal_has_none() {
 }
 
 #[test]
-fn what_is_in_the_file_never_keeps_the_receiver_from_serving() {
+fn a_damaged_file_of_refusals_never_keeps_the_receiver_from_serving() {
     let mut lab = Lab::with_trouble();
     lab.world.kill();
     let file = lab.world.data_dir().join("refusals.jsonl");

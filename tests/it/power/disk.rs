@@ -110,7 +110,7 @@ impl Disk {
         self.dir.path().join("mount")
     }
 
-    /// The power goes: whatever uses the disk meets errors, and nothing reaches it any more.
+    /// The power goes: each use of the disk is an error, and nothing reaches it any more.
     ///
     /// Where the disk is of our own making, one in three dies first: for a while it takes no write.
     pub fn cut(&self, dice: &mut Dice) {

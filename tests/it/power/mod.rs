@@ -22,7 +22,7 @@ pub const fn kind(filesystem: &'static str, loss: Loss) -> Kind {
     Kind { filesystem, loss }
 }
 
-/// A disk, or a word that there is none here.
+/// A disk. `None` where there is none, and a line that says so.
 pub fn disk(what: &str, kind: Kind) -> Option<Disk> {
     match Disk::new(kind) {
         Ok(disk) => Some(disk),

@@ -41,7 +41,7 @@ enum Power {
 
 struct Cells {
     power: Power,
-    /// What is there whatever happens.
+    /// What a power cut leaves.
     kept: Blocks,
     /// Written since the last flush.
     cached: Blocks,
@@ -213,7 +213,7 @@ impl Words {
     }
 }
 
-/// What is said to one request; nothing to those that want no answer.
+/// The answer to one request; `None` to those that expect no answer.
 fn answer(opcode: u32, node: u64, body: &[u8], cells: &mut Cells) -> Option<Result<Vec<u8>, i32>> {
     let long = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
     let word = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap());

@@ -341,7 +341,7 @@ fn a_proxy_that_loses_a_header_sets_nothing_aside() {
         let refused = format!("reason={reason}");
         assert_eq!(world.log().matches(&refused).count(), 3, "{world}");
     }
-    // Whoever sends no commit is told what to paste.
+    // The answer to an upload without a commit has the lines to paste.
     let answer = world.put(&world.good().no_commit());
     assert!(answer.json()["remediation"].as_str().is_some());
 }

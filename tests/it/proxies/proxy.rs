@@ -1,5 +1,5 @@
 //! A real nginx, Caddy or HAProxy as a child in a temporary folder, with the very configuration that
-//! `etc/` has: only addresses and paths are put in, and what a test wants beside it.
+//! `etc/` has: only addresses and paths are put in, and what a test needs besides.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -51,15 +51,15 @@ impl Kind {
         }
     }
 
-    /// Says that a test is skipped if this machine does not have the program, or runs ours in an
-    /// emulator: that does not tell TCP_INFO, so a closing answer on a connection that a proxy has used
-    /// before ends hard, and is slow.
+    /// Whether the test can run: this machine has the proxy, and our program gets TCP_INFO. Without that
+    /// a closing answer on a connection that a proxy has used before ends hard, and is slow. If not, says
+    /// that the test is skipped.
     pub fn is_here(self, test: &str) -> bool {
         has_tcp_info(test) && has(test, self.program())
     }
 
     /// The proxy in front of `behind`, which may be more than a receiver's address where the kind
-    /// knows such. `change` does to the configuration what a test wants.
+    /// knows such. `change` is what a test does to the configuration.
     pub fn start(
         self,
         is_tls: bool,
@@ -104,7 +104,7 @@ impl Kind {
     }
 
     /// The site in a whole configuration that needs nothing outside the folder. It lingers for long:
-    /// whoever waits for its end is seen.
+    /// a shipper that waits for the end of the connection is seen.
     fn nginx(self, dir: &Path, site: &str) -> String {
         let dir = dir.display();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

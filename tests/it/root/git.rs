@@ -112,7 +112,7 @@ impl Trap {
 }
 
 #[test]
-fn a_repositorys_configuration_starts_no_program_whoever_asks() {
+fn a_repositorys_configuration_starts_no_program_for_any_command() {
     let trap = Trap::new();
     trap.check();
     let repo = trap.repo();
@@ -164,7 +164,7 @@ fn a_repositorys_configuration_starts_no_program_whoever_asks() {
     }
     assert_receiver_springs_none(world, &trap);
     // And root asks as the user whose repository it is.
-    if !is_root("a_repositorys_configuration_starts_no_program_whoever_asks") {
+    if !is_root("a_repositorys_configuration_starts_no_program_for_any_command") {
         return;
     }
     give(&repo);

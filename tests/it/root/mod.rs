@@ -1,5 +1,5 @@
-//! Root's commands on a folder of somebody else, who means harm: whatever he plants there acts with
-//! his own rights and no others. As root alone; others skip these.
+//! Root's commands on a folder of another user, who means harm: what he plants there acts with his own
+//! rights and no others. Only root can run these tests; other users skip them.
 
 mod git;
 mod install;
@@ -34,7 +34,7 @@ pub fn is_root(test: &str) -> bool {
     here::is_root(test)
 }
 
-/// A temporary folder that the user can pass through, whatever the umask.
+/// A temporary folder that the user can pass through under every umask.
 pub fn open_dir() -> TempDir {
     let dir = TempDir::new();
     set_mode(dir.path(), 0o755);

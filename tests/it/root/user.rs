@@ -114,10 +114,10 @@ fn commands_of_root_leave_all_to_the_folders_user() {
     assert_eq!(made(&dir.path().join("new/data")), 0);
 }
 
-/// What an earlier version left there as root is told from a folder that is not there.
+/// A file that an earlier version left there as root is named: it is not taken for a missing one.
 #[test]
-fn what_root_left_in_the_users_folder_is_said_so() {
-    if !is_root("what_root_left_in_the_users_folder_is_said_so") {
+fn a_file_that_root_left_in_the_users_folder_is_named() {
+    if !is_root("a_file_that_root_left_in_the_users_folder_is_named") {
         return;
     }
     let dir = open_dir();
@@ -358,7 +358,8 @@ fn an_inner_folder_that_another_could_exchange_is_refused_in_words() {
     refused("backfill", &receiver, "it is a symbolic link");
 }
 
-/// Whoever may write the configuration names root's secret as a token, and a receiver of his own.
+/// Somebody who may write the configuration could name root's secret as a token, and a receiver of his
+/// own.
 #[test]
 fn a_configuration_that_others_may_write_has_root_read_no_secret() {
     if !is_root("a_configuration_that_others_may_write_has_root_read_no_secret") {

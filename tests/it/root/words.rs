@@ -26,8 +26,8 @@ fn run_as_another(arguments: &[&str]) -> Ended {
 
 /// As `install` makes them: 0750, and the configuration readable or not.
 #[test]
-fn a_plain_user_is_told_to_use_sudo_and_nothing_worse() {
-    if !is_root("a_plain_user_is_told_to_use_sudo_and_nothing_worse") {
+fn a_plain_user_gets_the_hint_to_use_sudo_and_no_worse_one() {
+    if !is_root("a_plain_user_gets_the_hint_to_use_sudo_and_no_worse_one") {
         return;
     }
     let dir = open_dir();

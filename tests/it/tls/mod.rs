@@ -136,7 +136,7 @@ fn an_episode_stays_while_the_receivers_certificate_is_not_good() {
 }
 
 #[test]
-fn a_receiver_that_speaks_no_tls_is_told_as_that() {
+fn a_receiver_that_speaks_no_tls_is_named_as_that() {
     let world = World::new();
     let (lab, _ca) = lab(
         &format!("https://{}", world.address()),

@@ -11,7 +11,7 @@ use crate::repository::Repository;
 
 /// The shipper holds the commit, says what is true, and says the next thing when that is known.
 #[test]
-fn the_lab_host_is_told_the_same_and_is_let_in_by_itself() {
+fn the_lab_host_logs_the_same_and_is_let_in_by_itself() {
     let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
     let host = LabHost::new(&format!("http://{}", lab.world.address()));
     lab.forgejo.set_mood(Mood::Close);
@@ -61,7 +61,7 @@ fn the_lab_host_is_told_the_same_and_is_let_in_by_itself() {
 /// A commit that was never pushed, unknown while the gate is blind: the right words come once, when
 /// the gate sees again.
 #[test]
-fn the_right_words_are_told_when_the_gate_sees_again() {
+fn the_right_words_are_logged_when_the_gate_sees_again() {
     let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
     let host = LabHost::new(&format!("http://{}", lab.world.address()));
     lab.forgejo.set_mood(Mood::Close);

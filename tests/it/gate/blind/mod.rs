@@ -64,7 +64,7 @@ fn metric(lab: &Lab, name: &str) -> f64 {
 
 /// The repository is renamed, somebody pushes, a lab host pulls and sends.
 #[test]
-fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
+fn an_up_to_date_host_is_not_called_out_of_date() {
     let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
     let world = &lab.world;
     assert_eq!(world.get("/v1/gate").json()["failing"], Value::Null);
@@ -266,7 +266,7 @@ fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
     );
     assert!(status.contains("nothing on the lab host"), "{status}");
 
-    // The gate sees again: its commit gets in, whatever its last upload was.
+    // The gate sees again: the host's commit gets in, however old its last upload is.
     lab.forgejo.state().renamed_to = None;
     wait_for_failing(&lab, None);
     world.wait_until("the page is well", |_| !page(&lab).contains("for the gate"));
