@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::Plan;
+use crate::dice::noise;
 use crate::ground::Ground;
-use crate::load::noise;
 use crate::report::spread;
 
 pub fn run(plan: &Plan) {
@@ -16,8 +16,7 @@ pub fn run(plan: &Plan) {
     let ground = Ground::new(plan);
     let mib = plan.scaled(1 << 30) >> 20;
     let source = ground.path().join("source");
-    let mut bytes = vec![0; mib << 20];
-    noise(&mut bytes, 1);
+    let bytes = noise(1, mib << 20);
     fs::write(&source, &bytes).expect("room for the source");
     let mb = bytes.len() as f64 / 1e6;
     drop(bytes);

@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Plan;
+use crate::dice::noise;
 use crate::fuse;
-use crate::load::noise;
 use crate::servers::target_dir;
 use crate::slow_disk::SlowDisk;
 
@@ -175,8 +175,7 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     }
     println!("filling {}, once", path.display());
     let mut image = File::create(path)?;
-    let mut block = vec![0; 8 << 20];
-    noise(&mut block, 4);
+    let block = noise(4, 8 << 20);
     for _ in 0..bytes / block.len() as u64 {
         image.write_all(&block)?;
     }

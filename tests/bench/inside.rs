@@ -3,8 +3,6 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +15,7 @@ use cis490::receiver::version_gate::{Look, VersionGate};
 
 use crate::Plan;
 use crate::counting;
+use crate::git::git;
 use crate::ground::Ground;
 use crate::load::{Body, Connection, Payload};
 use crate::process;
@@ -111,17 +110,6 @@ fn check(gate: &VersionGate, commit: &CommitHash, checks: usize) -> u64 {
         assert!(matches!(gate.look(black_box(commit)), Look::Admitted(_)));
     }
     counting::by_this_thread() - before
-}
-
-fn git(dir: &Path, args: &[&str]) -> String {
-    let ran = Command::new("git")
-        .current_dir(dir)
-        .args(["-c", "user.name=lab", "-c", "user.email=lab@localhost"])
-        .args(args)
-        .output()
-        .expect("git runs");
-    assert!(ran.status.success(), "git {args:?}: {ran:?}");
-    String::from_utf8_lossy(&ran.stdout).into_owned()
 }
 
 /// Uploads a small and a large body to a receiver in this process: its allocations must not grow with

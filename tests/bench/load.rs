@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::dice::noise;
 use crate::servers::Running;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,30 +25,7 @@ pub struct Payload(Vec<u8>);
 
 impl Payload {
     pub fn new(bytes: usize) -> Payload {
-        let mut payload = vec![0; bytes];
-        noise(&mut payload, 490);
-        Payload(payload)
-    }
-}
-
-/// A xorshift generator of pseudo-random numbers: the same ones for the same state, which is not 0.
-pub struct Xorshift(pub u64);
-
-impl Xorshift {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
-/// Fills `bytes` with incompressible ones: the same ones for the same seed.
-pub fn noise(bytes: &mut [u8], seed: u64) {
-    let mut random = Xorshift(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    for part in bytes.chunks_mut(8) {
-        let number = random.next().wrapping_mul(0x2545_F491_4F6C_DD1D);
-        part.copy_from_slice(&number.to_le_bytes()[..part.len()]);
+        Payload(noise(490, bytes))
     }
 }
 

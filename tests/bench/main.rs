@@ -9,9 +9,15 @@
 
 mod chain;
 mod counting;
+#[path = "../it/dice.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod dice;
 mod floors;
 #[path = "../it/power/fuse.rs"]
 mod fuse;
+#[path = "../it/git.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod git;
 mod ground;
 mod inside;
 mod load;

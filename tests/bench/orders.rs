@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Instant;
 
 use crate::Plan;
+use crate::dice::noise;
 use crate::ground::{DiskKind, Ground};
-use crate::load::noise;
 use crate::report::{Series, short, spread};
 
 const BODY_BYTES: usize = 64 << 10;
@@ -32,8 +32,7 @@ pub fn run(plan: &Plan) {
     if !plan.wants("order") {
         return;
     }
-    let mut memory = vec![0; BODY_BYTES + PAGE_BYTES];
-    noise(&mut memory, 7);
+    let memory = noise(7, BODY_BYTES + PAGE_BYTES);
     let begin = memory.as_ptr().align_offset(PAGE_BYTES);
     let body = &memory[begin..][..BODY_BYTES];
     println!("\norder: the calls on files of 64 KiB uploads, no server, uploads/s");

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use cis490::episode;
 
 use crate::Plan;
+use crate::dice::{Dice, noise};
 use crate::ground::Ground;
-use crate::load::{Xorshift, noise};
 use crate::process;
 use crate::report::{Goal, median, spread, verdict};
 
@@ -29,7 +29,7 @@ pub fn run(plan: &Plan) {
         ("CSV of floats", csv(bytes)),
         ("binary samples", samples(bytes)),
         // CPU time is counted in ticks of 10 ms, and these are packed in few of them.
-        ("incompressible", random(4 * bytes)),
+        ("incompressible", noise(3, 4 * bytes)),
     ];
     for (name, data) in kinds {
         measure(plan, &ground.fresh(), name, &data);
@@ -101,21 +101,21 @@ fn measure(plan: &Plan, dir: &Path, name: &str, data: &[u8]) {
 
 /// Random walks of eight values, the same in every run.
 struct Walk {
-    random: Xorshift,
+    dice: Dice,
     values: [f64; 8],
 }
 
 impl Walk {
     fn new() -> Walk {
         Walk {
-            random: Xorshift(490),
+            dice: Dice::new(490),
             values: [0.0; 8],
         }
     }
 
     /// From 0 to 1.
     fn random(&mut self) -> f64 {
-        (self.random.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.dice.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     fn step(&mut self, width: f64) -> [f64; 8] {
@@ -182,10 +182,4 @@ fn samples(bytes: usize) -> Vec<u8> {
     }
     out.truncate(bytes);
     out
-}
-
-fn random(bytes: usize) -> Vec<u8> {
-    let mut random = vec![0; bytes];
-    noise(&mut random, 3);
-    random
 }

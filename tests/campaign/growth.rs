@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::client::{Client, Put};
-use crate::memory_kib;
 use crate::world::World;
 
 /// New episodes of one step.
@@ -27,9 +26,9 @@ type Request<'a> = dyn Fn(usize) -> Vec<u8> + Sync + 'a;
 pub fn of_the_receiver() {
     let world = World::new();
     let step = |count: usize, what: &str, status: u16, request: &Request| -> u64 {
-        let before_kib = memory_kib(&world, "RssAnon:");
+        let before_kib = world.memory_kib("RssAnon:");
         ask_all(&world, count, status, request);
-        let after_kib = memory_kib(&world, "RssAnon:");
+        let after_kib = world.memory_kib("RssAnon:");
         let grown_kib = after_kib.saturating_sub(before_kib);
         let each = grown_kib as f64 * 1024.0 / count as f64;
         println!("growth: {count} {what}: {before_kib} to {after_kib} KiB, {each:.1} bytes each");
@@ -80,14 +79,14 @@ pub fn of_the_receiver() {
         assert!(grown_kib <= NOISE_KIB, "{what}: memory grows");
     }
     broken_connections(&world);
-    let before_kib = memory_kib(&world, "RssAnon:");
+    let before_kib = world.memory_kib("RssAnon:");
     broken_connections(&world);
-    let grown_kib = memory_kib(&world, "RssAnon:").saturating_sub(before_kib);
+    let grown_kib = world.memory_kib("RssAnon:").saturating_sub(before_kib);
     println!("growth: {REQUESTS} uploads broken off: {grown_kib} KiB more the second time");
     assert!(grown_kib <= NOISE_KIB, "broken connections: memory grows");
     println!(
         "growth: {} KiB of memory at the peak, {} episodes stored",
-        memory_kib(&world, "VmHWM:"),
+        world.memory_kib("VmHWM:"),
         world.rows().len()
     );
 }

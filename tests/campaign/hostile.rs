@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
+use crate::dice::Dice;
 use crate::world::World;
-use crate::{memory_kib, pipelines, tarballs};
+use crate::{pipelines, tarballs};
 
 /// The address of the well-behaved host: slowhttptest connects from 127.0.0.1.
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -54,7 +55,7 @@ pub fn slow_peers() {
             ms(waits.len() / 2),
             ms(waits.len() - 1),
             cpu * 100.0,
-            memory_kib(&world, "VmHWM:")
+            world.memory_kib("VmHWM:")
         );
         assert_eq!(world.rows().len(), waits.len(), "a slow upload was stored");
         world.wait_until("the slow uploads are gone", |world| {
@@ -109,17 +110,16 @@ fn slowhttptest(world: &World, mode: &str) -> Option<Child> {
 pub fn rows_of_requests() {
     let began = Instant::now();
     let mut seen = pipelines::Seen::default();
-    let mut seed = 0x1234_5678_9abc_u64;
+    let mut seeds = Dice::new(490);
     let mut peak_kib = 0;
     while began.elapsed() < Duration::from_secs(60) {
         let world = World::new();
-        let run = pipelines::run(&world, seed, 400);
-        peak_kib = peak_kib.max(memory_kib(&world, "VmHWM:"));
+        let run = pipelines::run(&world, seeds.next(), 400);
+        peak_kib = peak_kib.max(world.memory_kib("VmHWM:"));
         assert!(!world.log().contains("panic"), "{world}");
         seen.connections += run.connections;
         seen.requests += run.requests;
         seen.answers += run.answers;
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005) | 1;
     }
     println!(
         "rows: {} connections, {} requests, {} answers, each its own request's; {peak_kib} KiB at the peak",

@@ -23,6 +23,11 @@ mod dice;
 #[path = "../it/forgejo/mod.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod forgejo;
+#[path = "../it/git.rs"]
+mod git;
+#[path = "../it/here.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod here;
 mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;
@@ -37,6 +42,11 @@ mod pipelines;
 #[expect(unused_imports, reason = "the short runs use the rest")]
 mod power;
 mod power_cuts;
+#[path = "../it/process.rs"]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+mod process;
+#[path = "../it/program.rs"]
+mod program;
 mod real_forgejo;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
@@ -50,10 +60,9 @@ mod syscalls;
 #[path = "../it/hostile/tarballs.rs"]
 mod tarballs;
 #[path = "../it/world.rs"]
-#[expect(dead_code, reason = "the black-box tests use the rest")]
+#[expect(dead_code, unused_imports, reason = "the black-box tests use the rest")]
 mod world;
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -160,7 +169,7 @@ fn upload_until(world: &World, over: &AtomicBool, sender: u64, bytes: usize) {
 /// 64 uploads at the same time: each sends its last byte when all have begun.
 fn many_uploads_at_once() {
     let world = World::new();
-    let idle_kib = memory_kib(&world, "VmRSS:");
+    let idle_kib = world.memory_kib("VmRSS:");
     let puts: Vec<_> = (0..64)
         .map(|n| {
             world
@@ -197,7 +206,7 @@ fn many_uploads_at_once() {
         assert_eq!(client.answer().unwrap().status, 201);
     }
     let took_s = began.elapsed().as_secs_f64();
-    let peak_kib = memory_kib(&world, "VmHWM:");
+    let peak_kib = world.memory_kib("VmHWM:");
     println!(
         "uploads: 64 of 16 MiB at once in {took_s:.1} s; memory {idle_kib} KiB before, {peak_kib} KiB at the peak"
     );
@@ -209,10 +218,10 @@ fn many_uploads_at_once() {
 
 fn an_idle_receiver() {
     let world = World::new();
-    let before = cpu_ticks(&world);
+    let before = world.cpu_ticks();
     thread::sleep(Duration::from_secs(20));
-    let ticks = cpu_ticks(&world) - before;
-    let kib = memory_kib(&world, "VmRSS:");
+    let ticks = world.cpu_ticks() - before;
+    let kib = world.memory_kib("VmRSS:");
     println!("idle: {ticks} ticks of 10 ms in 20 s (git is asked every second), {kib} KiB");
 }
 
@@ -226,31 +235,9 @@ fn a_peer_that_ends_and_does_not_read() {
     let mut client = world.client();
     client.send(&world.good().no_commit().bytes()).unwrap();
     client.0.shutdown(std::net::Shutdown::Write).unwrap();
-    let before = cpu_ticks(&world);
+    let before = world.cpu_ticks();
     thread::sleep(Duration::from_secs(4));
-    let ticks = cpu_ticks(&world) - before;
+    let ticks = world.cpu_ticks() - before;
     println!("half-closed: {ticks} ticks of 10 ms in 4 s");
     assert!(ticks < 100, "the closer spins");
-}
-
-/// A field of the receiver's /proc/PID/status that is in kB.
-fn memory_kib(world: &World, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// User and system time of the receiver, in ticks of 10 ms.
-fn cpu_ticks(world: &World) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", world.pid())).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::Put;
-use crate::repository::{Repository, git_command};
+use crate::git::git_command;
+use crate::repository::Repository;
 use crate::world::{World, cis490};
 
 const STRANGER: &str = "5555555555555555555555555555555555555555";

@@ -1,4 +1,4 @@
-//! An HTTP client of literal bytes: it sends what it is told, however wrong, and reads answers.
+//! An HTTP client of literal bytes: it sends the bytes that it is given, however wrong, and reads answers.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -66,7 +66,7 @@ impl Client {
         socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Sends bytes; a peer that has closed already is no error here, its answer tells.
+    /// Sends bytes. The caller may ignore the error of a peer that has closed already: its answer says why.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
@@ -186,7 +186,7 @@ impl Put {
         self
     }
 
-    /// What Content-Length says, whatever the body has.
+    /// A Content-Length that is not the body's.
     pub fn length(mut self, length: &str) -> Put {
         self.length = Some(length.to_owned());
         self

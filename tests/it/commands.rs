@@ -1,20 +1,21 @@
 //! What holds for every command that a person types.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
-use crate::world::{TempDir, cis490};
+use crate::here::{TempDir, mkfifo};
+use crate::process::signal;
+use crate::program::cis490;
 
 /// Signals were blocked for all commands, and those that do not wait for them could not be stopped.
 #[test]
 fn a_command_that_takes_long_ends_on_a_signal() {
     let dir = TempDir::new();
     let fifo = dir.path().join("never-written");
-    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
-    assert!(made.success());
+    mkfifo(&fifo);
     for command in ["status", "requeue", "backfill"] {
         let mut child = cis490()
             .args([command, "--config", fifo.to_str().unwrap()])
@@ -30,8 +31,7 @@ fn a_command_that_takes_long_ends_on_a_signal() {
                 break status;
             }
             assert!(Instant::now() < until, "{command} goes on after SIGTERM");
-            let pid = child.id().to_string();
-            let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+            signal(child.id(), "TERM");
             thread::sleep(Duration::from_millis(10));
         };
         assert_eq!(ended.signal(), Some(15), "{command}: {ended}");

@@ -5,10 +5,17 @@ use std::time::Duration;
 
 /// The seed that was asked for, or a new one.
 pub fn seed() -> u64 {
-    match std::env::var("CIS490_SEED") {
-        Ok(text) => text.parse().expect("CIS490_SEED is a whole number"),
-        Err(_) => RandomState::new().hash_one(0) >> 16,
-    }
+    asked_seed().unwrap_or_else(|| RandomState::new().hash_one(0) >> 16)
+}
+
+/// The seed that was asked for, or `usual`.
+pub fn seed_or(usual: u64) -> u64 {
+    asked_seed().unwrap_or(usual)
+}
+
+fn asked_seed() -> Option<u64> {
+    let text = std::env::var("CIS490_SEED").ok()?;
+    Some(text.parse().expect("CIS490_SEED is a whole number"))
 }
 
 /// Splitmix64: short, and good enough for a choice.
@@ -16,12 +23,16 @@ pub fn seed() -> u64 {
 pub struct Dice(u64);
 
 impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
     /// One of several from the same seed, each with throws of its own.
     pub fn of(seed: u64, number: u64) -> Dice {
         Dice(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -49,4 +60,18 @@ impl Dice {
     pub fn wait(&mut self, least_ms: u64, most_ms: u64) -> Duration {
         Duration::from_millis(least_ms + self.below(most_ms - least_ms + 1))
     }
+
+    /// Fills `bytes` with others that no compressor makes smaller.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(8) {
+            part.copy_from_slice(&self.next().to_le_bytes()[..part.len()]);
+        }
+    }
+}
+
+/// Bytes that no compressor makes smaller: others for each seed, the same in every run.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    Dice::new(seed).fill(&mut noise);
+    noise
 }

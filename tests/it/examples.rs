@@ -35,7 +35,7 @@ fn the_receivers_example_has_every_key() {
     }
 }
 
-/// The keys that the code knows, as the error on an unknown one tells them.
+/// The keys that the code knows, as the error on an unknown one lists them.
 fn keys_of(text: &str) -> Vec<String> {
     let error = toml::from_str::<Config>(text).unwrap_err().to_string();
     let (_, expected) = error.split_once("expected").expect(&error);

@@ -136,7 +136,7 @@ fn a_filesystem_without_fallocate_keeps_its_floor() {
     world.start();
     stores_small_and_large(&world);
     let free = free_bytes(&disk.root());
-    // Two at once, of which each alone would fit: one is promised the room, the other is told no.
+    // Two at once, of which each alone would fit: one is promised the room, the other is refused.
     let too_much = free / 10 * 6;
     let head = |name: &str| {
         let put = sample(0).episode(name).length(&too_much.to_string());

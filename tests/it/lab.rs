@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
+use crate::dice;
+use crate::process::signal;
 use crate::world::{TempDir, cis490};
 
 /// A lab host: a root, a configuration.
@@ -60,7 +62,7 @@ impl Lab {
         lab
     }
 
-    /// From now on its receiver is another.
+    /// From now on the lab host's receiver is another.
     pub fn point_at(&self, url: &str) {
         let text = fs::read_to_string(self.config()).unwrap();
         let line = text.lines().next().unwrap().to_owned();
@@ -161,7 +163,7 @@ impl Lab {
         self.run(&["ship", "--once"], &[])
     }
 
-    /// Ships until it is told to stop.
+    /// Ships until it is stopped.
     pub fn ship(&self) -> Shipper<'_> {
         self.ship_with(&[])
     }
@@ -248,9 +250,7 @@ impl Shipper<'_> {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        signal(self.pid(), name);
     }
 
     /// SIGTERM, and its exit status.
@@ -290,14 +290,5 @@ pub fn wait_until(what: &str, done: impl Fn() -> bool, world: &impl fmt::Display
 
 /// Bytes that do not compress, the same in every run.
 pub fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut noise = Vec::with_capacity(bytes + 8);
-    while noise.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        noise.extend_from_slice(&state.to_le_bytes());
-    }
-    noise.truncate(bytes);
-    noise
+    dice::noise(490, bytes)
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::client::Put;
+use crate::here::can_mount;
 use crate::lab::{Lab, noise};
 use crate::syscalls::can_trace;
 use crate::world::{World, cis490, is_emulated};
@@ -102,8 +103,7 @@ fn a_disk_without_inodes_refuses_and_leaves_nothing() {
 }
 
 fn fill(options: &'static str, sizes: &[usize]) {
-    if !can_mount() {
-        skip!("a tmpfs with {options}: no user namespaces here");
+    if !can_mount(&format!("a tmpfs with {options}")) {
         return;
     }
     let mut world = World::prepared(GATE_OFF);
@@ -159,8 +159,7 @@ fn a_lab_host_without_inodes_keeps_its_episodes() {
 /// Three episodes on a tmpfs with these options, which `fill` fills up: once before the very first
 /// run, once after it.
 fn ship_from(options: &str, fill: &str, bytes: usize) {
-    if !can_mount() {
-        skip!("shipping from a tmpfs with {options}: no user namespaces here");
+    if !can_mount(&format!("shipping from a tmpfs with {options}")) {
         return;
     }
     let world = World::with(GATE_OFF);
@@ -210,11 +209,4 @@ fn ship_from(options: &str, fill: &str, bytes: usize) {
     let hinted = !log.contains("cannot lock") || log.contains("hint: make room on that disk");
     assert!(hinted, "{options}\n{log}");
     assert_eq!(world.rows().len(), 3, "{options}\n{log}\n{world}");
-}
-
-fn can_mount() -> bool {
-    let tried = std::process::Command::new("unshare")
-        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
-        .output();
-    tried.is_ok_and(|output| output.status.success())
 }

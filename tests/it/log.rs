@@ -1,11 +1,12 @@
-//! The log as an interface: each line is known to the manual, and looks as its reader wants it.
+//! The log as an interface: each line is known to the manual, and looks as its reader needs it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::client::{Client, Put};
+use crate::process::signal;
 use crate::world::{TempDir, World, cis490};
 
 /// The name in `event=NAME`, which must stand first.
@@ -173,7 +174,7 @@ fn the_lines_to_paste_keep_their_level_in_the_journal() {
 
 /// Before, a log line that nobody read any more ended the thread that wrote it.
 #[test]
-fn it_goes_on_when_nobody_reads_the_log() {
+fn the_receiver_goes_on_when_nobody_reads_the_log() {
     let world = World::prepared("");
     let mut receiver = cis490()
         .args(["receive", "--config", &world.config_path()])
@@ -195,14 +196,7 @@ fn it_goes_on_when_nobody_reads_the_log() {
         client.send(request).unwrap();
         assert_eq!(client.answer().unwrap().status, 404);
     }
-    let pid = receiver.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", "TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(receiver.id(), "TERM");
     assert_eq!(receiver.wait().unwrap().code(), Some(0));
 }
 

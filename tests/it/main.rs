@@ -18,7 +18,9 @@ mod examples;
 mod filesystems;
 mod forgejo;
 mod gate;
+mod git;
 mod guard;
+mod here;
 mod hostile;
 mod install;
 mod kills;
@@ -35,6 +37,8 @@ mod page;
 mod panics;
 mod power;
 mod probe;
+mod process;
+mod program;
 #[cfg(feature = "tls")]
 mod proxies;
 mod repository;

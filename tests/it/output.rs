@@ -100,7 +100,7 @@ fn commands_that_only_print_end_quietly_or_with_words() {
     }
 }
 
-/// `check` ends with 2 if the commit is refused, whatever becomes of its words.
+/// `check` ends with 2 if the commit is refused, also where its words cannot be written.
 #[test]
 fn an_exit_status_that_says_something_stays() {
     let world = World::new();

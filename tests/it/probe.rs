@@ -78,7 +78,9 @@ fn a_probe_is_judged_as_an_upload_and_leaves_nothing() {
         assert_eq!(heard.body.trim() == r#"{"probe":true}"#, is_probe, "{name}");
     }
     assert_eq!(world.names("episodes/lab-1"), ["ep-1.tar.zst"], "{world}");
-    assert_eq!(world.names("incoming"), [""; 0], "{world}");
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
     assert_eq!(world.rows().len(), 1);
     assert_eq!(counted(&world), before);
     let log = world.log();

@@ -1,5 +1,5 @@
-//! `receive` and `ship` run by hand: they end with their terminal, and a second one is told who is
-//! there. As a service SIGHUP means something else, which other tests see.
+//! `receive` and `ship` run by hand: they end with their terminal, and a second one names the first.
+//! As a service SIGHUP means something else, which other tests see.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, wait_until};
+use crate::process::signal;
 use crate::world::{TempDir, World, cis490, is_emulated};
 
 /// Runs the words after the first on a terminal of their own, says their process, and closes the
@@ -29,7 +30,7 @@ print(os.waitstatus_to_exitcode(status), flush=True)
 
 struct Terminal {
     python: Child,
-    pid: String,
+    pid: u32,
     answers: BufReader<std::process::ChildStdout>,
 }
 
@@ -48,14 +49,13 @@ impl Terminal {
         answers.read_line(&mut pid).unwrap();
         Terminal {
             python,
-            pid: pid.trim().to_owned(),
+            pid: pid.trim().parse().unwrap(),
             answers,
         }
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid]).status();
-        assert!(sent.unwrap().success());
+        signal(self.pid, name);
     }
 
     /// Closes the terminal; the exit status of the command.
@@ -70,7 +70,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = Command::new("kill")
-            .args(["-9", &self.pid])
+            .args(["-9", &self.pid.to_string()])
             .stderr(Stdio::null())
             .status();
         let _ = self.python.kill();
@@ -108,10 +108,10 @@ fn a_shipper_by_hand_ends_with_its_terminal() {
     };
     wait_until("it runs", || lines("event=shipper_started") == 1, &lab);
 
-    // Whoever comes second is told who is there, and to end that one: no service is meant.
+    // The second one names the first, and says how to end it: no service is meant.
     let second = lab.run(&["ship", "--once"], &[]);
     assert_eq!(second.code, 1, "{second}");
-    let pid = &terminal.pid;
+    let pid = terminal.pid;
     let named = format!("is at work in {}: process {pid}, ", lab.root().display());
     assert!(second.log.contains(&named), "{second}");
     assert!(second.log.contains(" ship --config "), "{second}");
@@ -158,10 +158,10 @@ fn a_receiver_by_hand_ends_with_its_terminal() {
     );
 }
 
-/// Who writes `nohup` wants it to outlive the terminal.
+/// A person who writes `nohup` means the shipper to outlive the terminal.
 #[test]
-fn nohup_keeps_it_running() {
-    if !has_terminals("nohup_keeps_it_running") {
+fn nohup_keeps_a_shipper_running_without_its_terminal() {
+    if !has_terminals("nohup_keeps_a_shipper_running_without_its_terminal") {
         return;
     }
     let lab = Lab::new("http://127.0.0.1:1");
@@ -175,14 +175,13 @@ fn nohup_keeps_it_running() {
         log.matches(words).count()
     };
     wait_until("it runs", || lines("event=shipper_started") == 1, &lab);
-    let pid = terminal.pid.clone();
+    let pid = terminal.pid;
     let hung_up = std::thread::spawn(move || terminal.close());
     wait_until(
         "it hears the hang-up",
         || lines("event=shipper_reloading") == 1,
         &lab,
     );
-    let stopped = Command::new("kill").args(["-s", "TERM", &pid]).status();
-    assert!(stopped.unwrap().success());
+    signal(pid, "TERM");
     assert_eq!(hung_up.join().unwrap(), 0, "{lab}");
 }

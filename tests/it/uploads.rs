@@ -158,12 +158,14 @@ fn each_answer_of_the_table() {
         .collect();
     assert_eq!(episodes, ["ep-1", "just", "empty"], "{world}");
     assert_eq!(world.names("episodes/lab-1").len(), 3, "{world}");
-    assert!(world.names("incoming").is_empty(), "{world}");
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
     assert_eq!(world.stored("lab-1", "ep-1").unwrap(), good.body);
 }
 
 #[test]
-fn a_refused_commit_is_told_what_to_paste() {
+fn the_answer_to_a_refused_commit_has_the_lines_to_paste() {
     let world = World::new();
     let remediation = "cd /opt/cis490 && sudo -u cis490 git pull origin main\n\
                        sudo /opt/cis490/scripts/install-lab-host.sh\n\
@@ -222,7 +224,7 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
-fn the_gate_tells_its_window() {
+fn the_gate_serves_its_window() {
     let world = World::new();
     let gate = world.get("/v1/gate").json();
     let newest: Vec<_> = world

@@ -249,7 +249,7 @@ fn the_shipper_beats_while_it_rests_and_stops_when_its_loop_is_stuck() {
     if may_freeze("the_shipper_beats_while_it_rests_and_stops_when_its_loop_is_stuck") {
         let frozen = Frozen::freeze(shipper.pid()).unwrap();
         manager.heard();
-        // Nothing tells of a silence but the silence: five beats' time.
+        // The silence itself is what is tested: for five beats' time.
         thread::sleep(Duration::from_millis(500));
         assert_eq!(manager.heard(), [""; 0]);
         drop(frozen);

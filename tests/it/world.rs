@@ -1,223 +1,22 @@
 //! One receiver in a temporary world of its own: a folder, a git repository that gates it, a
 //! process. A failing test prints the tree on disk and the log through `Display`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client, PATIENCE, Put};
+pub use crate::here::{TempDir, own_address};
+use crate::process::{self, signal};
+pub use crate::program::{cis490, has_steps, is_emulated, is_release_build};
+pub use crate::repository::Repo;
 
 /// The window that worlds are configured with; their repository has two commits more.
 pub const WINDOW: usize = 3;
-
-/// A command that runs the program under test.
-pub fn cis490() -> Command {
-    let program = std::env::var("CIS490_BIN").unwrap_or(env!("CARGO_BIN_EXE_cis490").to_owned());
-    match std::env::var("CIS490_RUNNER") {
-        Ok(runner) => {
-            let mut command = Command::new(runner);
-            command.arg(program);
-            command
-        }
-        Err(_) => Command::new(program),
-    }
-}
-
-/// Whether a runner like qemu runs the program: slowly, and without all of the kernel.
-pub fn is_emulated() -> bool {
-    std::env::var_os("CIS490_RUNNER").is_some()
-}
-
-/// Whether the program is a release build, as one that is named by `CIS490_BIN` always is.
-pub fn is_release_build() -> bool {
-    !cfg!(debug_assertions) || std::env::var_os("CIS490_BIN").is_some()
-}
-
-/// Whether the program can be told to crash or fail at a durable step, which a release build has
-/// none of. If not, says that the test is skipped.
-pub fn has_steps(test: &str) -> bool {
-    let has = !is_release_build();
-    if !has {
-        skip!("{test}: a release build has no durable steps to stop at");
-    }
-    has
-}
-
-/// A free port on an address of this machine that no other test uses, for a server that opens its port
-/// by itself: on a shared address somebody else could have the port by then.
-pub fn own_address() -> SocketAddr {
-    static COUNT: AtomicU16 = AtomicU16::new(0);
-    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let process = 1 + (std::process::id() % 250) as u8;
-    let any = TcpListener::bind((Ipv4Addr::new(127, process, high, low), 0)).unwrap();
-    any.local_addr().unwrap()
-}
-
-/// A folder that goes away with its owner.
-pub struct TempDir(PathBuf);
-
-impl TempDir {
-    pub fn new() -> TempDir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("cis490-it-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        TempDir(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A real git repository, whose commits are the same in every run.
-pub struct Repo {
-    pub dir: PathBuf,
-    /// Oldest first.
-    pub commits: Vec<String>,
-}
-
-impl Repo {
-    pub fn new(dir: &Path, commits: usize) -> Repo {
-        let made = made_once(commits);
-        for (path, bytes) in &made.files {
-            let path = dir.join(path);
-            match bytes {
-                Some(bytes) => fs::write(path, bytes).unwrap(),
-                None => fs::create_dir_all(path).unwrap(),
-            }
-        }
-        Repo {
-            dir: dir.to_owned(),
-            commits: made.commits.clone(),
-        }
-    }
-
-    /// Makes one more commit; its hash.
-    pub fn commit(&mut self) -> String {
-        let message = format!("commit {}", self.commits.len());
-        self.git(&["commit", "-q", "--allow-empty", "-m", &message]);
-        let hash = self.git(&["rev-parse", "HEAD"]).trim().to_owned();
-        self.commits.push(hash.clone());
-        hash
-    }
-
-    /// Runs git in the repository, untouched by whoever runs the test; what it printed.
-    pub fn git(&self, args: &[&str]) -> String {
-        let output = git_in(&self.dir, args).output().expect("git runs");
-        assert!(
-            output.status.success(),
-            "git {args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    pub fn head(&self) -> &str {
-        self.commits.last().unwrap()
-    }
-}
-
-fn git_in(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command
-        .current_dir(dir)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .args(args);
-    for who in ["AUTHOR", "COMMITTER"] {
-        command
-            .env(format!("GIT_{who}_NAME"), "lab")
-            .env(format!("GIT_{who}_EMAIL"), "lab@localhost")
-            .env(format!("GIT_{who}_DATE"), "2026-01-01T00:00:00Z");
-    }
-    command
-}
-
-/// The files of a repository, by their paths in its folder; a folder has no bytes.
-struct Made {
-    files: Vec<(PathBuf, Option<Vec<u8>>)>,
-    /// Oldest first.
-    commits: Vec<String>,
-}
-
-/// A repository of so many commits. Git makes it once in a run of the tests, and each world gets a
-/// copy: hundreds of git processes and thousands of files took longer than the tests themselves.
-fn made_once(commits: usize) -> Arc<Made> {
-    static MADE: Mutex<BTreeMap<usize, Arc<Made>>> = Mutex::new(BTreeMap::new());
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = made
-        .entry(commits)
-        .or_insert_with(|| Arc::new(make(commits)));
-    Arc::clone(made)
-}
-
-fn make(commits: usize) -> Made {
-    let dir = TempDir::new();
-    let run = |args: &[&str], input: &str| {
-        let mut git = git_in(dir.path(), args);
-        git.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut git = git.spawn().expect("git runs");
-        git.stdin
-            .take()
-            .unwrap()
-            .write_all(input.as_bytes())
-            .unwrap();
-        let output = git.wait_with_output().unwrap();
-        assert!(output.status.success(), "git {args:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    run(&["init", "-q", "-b", "main", "--template="], "");
-    let who = "committer lab <lab@localhost> 1767225600 +0000";
-    let script = (0..commits).map(|number| {
-        let message = format!("commit {number}\n");
-        let bytes = message.len();
-        format!("commit refs/heads/main\n{who}\ndata {bytes}\n{message}\n")
-    });
-    let script: String = script.collect();
-    run(
-        &["-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"],
-        &script,
-    );
-    let log = run(&["rev-list", "--reverse", "main"], "");
-    let mut files = Vec::new();
-    gather(dir.path(), Path::new(""), &mut files);
-    Made {
-        files,
-        commits: log.lines().map(str::to_owned).collect(),
-    }
-}
-
-/// Folders come before what is in them.
-fn gather(root: &Path, dir: &Path, files: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
-    files.push((dir.to_owned(), None));
-    for entry in fs::read_dir(root.join(dir)).unwrap() {
-        let entry = entry.unwrap();
-        let path = dir.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            gather(root, &path, files);
-        } else {
-            files.push((path, Some(fs::read(entry.path()).unwrap())));
-        }
-    }
-}
 
 /// One receiver and what belongs to it.
 pub struct World {
@@ -380,7 +179,8 @@ impl World {
         text
     }
 
-    /// Starts the receiver and waits until it listens. Panics if it ends instead.
+    /// Starts the receiver and waits until it listens, and until its gate has the repository's window.
+    /// Panics if it ends instead.
     pub fn start(&mut self) {
         // The port that it found free may be taken by a client of another test before it listens.
         for _ in 0..3 {
@@ -456,12 +256,17 @@ impl World {
 
     /// User and system time of the process, in clock ticks (of 10 ms, as a rule).
     pub fn cpu_ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
-        [fields[12], fields[13]]
-            .iter()
-            .map(|ticks| ticks.parse::<u64>().unwrap())
-            .sum()
+        process::cpu_ticks(self.pid())
+    }
+
+    /// A field of the process in /proc/PID/status that is in kB, such as `VmHWM:`.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        process::count(self.pid(), field)
+    }
+
+    /// How many descriptors the process has open.
+    pub fn open_files(&self) -> usize {
+        process::open_files(self.pid())
     }
 
     /// kill -9.
@@ -474,9 +279,7 @@ impl World {
 
     /// Sends a signal by its name, without waiting for what comes of it.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        signal(self.pid(), name);
     }
 
     /// SIGTERM, and the exit status it ends with; `None` after a signal.
@@ -576,7 +379,7 @@ impl World {
         names
     }
 
-    /// Waits until `done` says so.
+    /// Waits until `done` is true.
     pub fn wait_until(&self, what: &str, done: impl Fn(&World) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self) {

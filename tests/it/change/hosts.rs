@@ -1,4 +1,4 @@
-//! Lab hosts that upload without rest, with commits of every sort, and note what they were told.
+//! Lab hosts that upload without rest, with commits of every sort, and note each answer.
 
 use std::net::SocketAddr;
 use std::sync::RwLock;
@@ -47,7 +47,7 @@ impl Scene {
     }
 }
 
-/// What one host has to tell in the end.
+/// What one host has seen in the end.
 #[derive(Default)]
 pub struct Diary {
     pub seen: Vec<Seen>,

@@ -32,7 +32,7 @@ const HOSTS: usize = 20;
 const GRACE: Duration = Duration::from_secs(5);
 const BOUND: Duration = Duration::from_secs(1).saturating_add(GRACE);
 
-/// Who tells the gate what was pushed.
+/// Where the gate reads what was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
     Forgejo,
@@ -110,7 +110,7 @@ pub fn run(sources: Sources, seed: u64, rounds: u32) -> Told {
     let mut lab = Lab::new(sources, seed);
     let scene = lab.scene.clone();
     let diaries: Vec<hosts::Diary> = thread::scope(|scope| {
-        // Ends the hosts whatever becomes of the rest.
+        // Ends the hosts also after a panic.
         let _over = Over(&scene.over);
         let hosts: Vec<_> = (0..HOSTS)
             .map(|host| {
@@ -150,7 +150,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// The receiver, its sources, and whoever changes them.
+/// The receiver, its sources, and the thread that changes them.
 struct Lab {
     sources: Sources,
     scene: Arc<Scene>,
@@ -172,7 +172,7 @@ impl Lab {
         forgejo.state().page_cap = PAGE;
         let checkout = TempDir::new();
         if sources == Sources::ForgejoAndGit {
-            crate::repository::git(checkout.path(), &["init", "-q"]);
+            crate::git::git(checkout.path(), &["init", "-q"]);
             project.checkout = Some(checkout.path().to_owned());
             project.pull();
         }

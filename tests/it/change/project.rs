@@ -1,12 +1,13 @@
 //! The lab's project as it changes: pushes, force-pushes, renames. What the branch holds is kept
-//! here by parentage; git is told, never asked.
+//! here by parentage; git is changed, never asked.
 
 use std::fs;
 use std::path::PathBuf;
 
 use super::WINDOW;
 use crate::dice::Dice;
-use crate::repository::{Repository, git_command};
+use crate::git::git_with_input;
+use crate::repository::Repository;
 
 const MAIN: &str = "refs/heads/main";
 
@@ -101,13 +102,7 @@ impl Project {
             false => format!("create {MAIN} {head}\ndelete refs/heads/trunk\n"),
         };
         let script = format!("start\n{script}commit\n");
-        let path = self.repository.path().join("script");
-        fs::write(&path, script).unwrap();
-        let status = git_command(self.repository.path(), &["update-ref", "--stdin"])
-            .stdin(fs::File::open(&path).unwrap())
-            .stdout(std::process::Stdio::null())
-            .status();
-        assert!(status.unwrap().success());
+        git_with_input(self.repository.path(), &["update-ref", "--stdin"], &script);
     }
 
     /// The repository of the local git, moved out of its sight or back.
@@ -127,7 +122,7 @@ impl Project {
         if let Some(checkout) = &self.checkout {
             let from = self.repository.path().display().to_string();
             let refspec = format!("+{MAIN}:refs/remotes/origin/main");
-            crate::repository::git(checkout, &["fetch", "-q", &from, &refspec]);
+            crate::git::git(checkout, &["fetch", "-q", &from, &refspec]);
         }
     }
 

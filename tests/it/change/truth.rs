@@ -249,7 +249,7 @@ impl Truth {
         longest.max(until.saturating_sub(at))
     }
 
-    /// What happened around an answer, for whoever reads the failure.
+    /// What happened around an answer, for the reader of a failure.
     fn story(&self, seen: &Seen) -> String {
         let near = |at: Moment| at + 4 * self.bound > seen.asked && at < seen.answered + self.bound;
         let mut lines: Vec<(Moment, String)> = Vec::new();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::recorded::Recorded;
 use super::{Request, State};
-use crate::repository::{git, git_command};
+use crate::git::{git, git_command};
 
 const API: &str = "/api/v1/repos/";
 const OWNER: &str = "lab";
@@ -151,10 +151,12 @@ fn resolve(revision: &str, state: &State) -> Option<String> {
 }
 
 fn commits(request: &Request, state: &State) -> Answer {
-    if is_empty(state) {
+    let head = resolve(request.query("sha").unwrap_or("main"), state);
+    // Only without a head is git asked whether there is anything at all.
+    if state.lags || (head.is_none() && is_empty(state)) {
         return recorded("409-empty-commits");
     }
-    let Some(head) = resolve(request.query("sha").unwrap_or("main"), state) else {
+    let Some(head) = head else {
         return recorded("commits-sha-none");
     };
     let number = |key, otherwise| {
@@ -169,24 +171,13 @@ fn commits(request: &Request, state: &State) -> Answer {
         number("page", 1)
     };
     let not = request.query("not").filter(|_| !state.passes_over_not);
-    let not = not.map(|not| format!("^{not}"));
-    let mut range = vec![head.as_str()];
-    range.extend(not.as_deref());
-    let count = |arguments: &[&str]| {
-        let total = git(
-            &state.repository,
-            &[&["rev-list", "--count"], arguments, &["--"]].concat(),
-        );
-        total.parse::<usize>().unwrap()
-    };
-    let total = count(&range);
-    let (skip, most) = (
-        format!("--skip={}", (page - 1) * limit),
-        format!("-n{limit}"),
-    );
-    let format = ["log", "--format=%H%x09%P%x09%s", &skip, &most];
-    let log = git(&state.repository, &[&format, &range[..], &["--"]].concat());
-    let mut elements: Vec<Value> = log.lines().map(|line| commit(line, state)).collect();
+    let mut histories = state.histories.borrow_mut();
+    let history = histories
+        .entry((head, not.map(str::to_owned)))
+        .or_insert_with_key(|(head, not)| history(head, not.as_deref(), state));
+    let total = history.len();
+    let shown = history.iter().skip((page - 1) * limit).take(limit);
+    let mut elements: Vec<Value> = shown.map(|line| commit(line, state)).collect();
     if state.nulls && !elements.is_empty() {
         elements.insert(0, Value::Null);
         elements.insert(1, json!({"sha": null, "parents": null}));
@@ -208,6 +199,18 @@ fn commits(request: &Request, state: &State) -> Answer {
         headers += &format!("Link: <{base}{API}{OWNER}/{NAME}/commits?page=2>; rel=\"next\"\r\n");
     }
     (status, headers, body)
+}
+
+/// The commits from `head` on that `not` does not have, a line each: hash, parents, subject. Those of one
+/// commit are always the same, so they are listed once: a process for each page would be slow on a busy
+/// machine.
+fn history(head: &str, not: Option<&str>, state: &State) -> Vec<String> {
+    let not = not.map(|not| format!("^{not}"));
+    let mut words = vec!["log", "--format=%H%x09%P%x09%s", head];
+    words.extend(not.as_deref());
+    words.push("--");
+    let log = git(&state.repository, &words);
+    log.lines().map(str::to_owned).collect()
 }
 
 /// Hashes that do not count stand before and after the one that does.

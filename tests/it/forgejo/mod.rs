@@ -7,6 +7,8 @@
 mod api;
 mod recorded;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -78,7 +80,11 @@ pub struct State {
     /// Elements that are null or lack a hash, among the commits.
     pub nulls: bool,
     pub requests: Vec<Request>,
+    histories: RefCell<Histories>,
 }
+
+/// What was listed: by a head and what was left out, the lines of its commits.
+type Histories = HashMap<(String, Option<String>), Vec<String>>;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -133,6 +139,7 @@ impl Forgejo {
             repeats_first_page: false,
             nulls: false,
             requests: Vec::new(),
+            histories: RefCell::default(),
         }));
         let shared = state.clone();
         thread::spawn(move || {

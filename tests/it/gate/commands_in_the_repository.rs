@@ -2,10 +2,11 @@
 //! its history counts as it was pushed.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use super::{Gate, config_for_git};
-use crate::repository::{Repository, git_command};
+use crate::git::git_command;
+use crate::here::mkfifo;
+use crate::repository::Repository;
 use crate::world::TempDir;
 
 #[test]
@@ -98,19 +99,11 @@ fn a_program_that_hangs_in_gits_place_is_not_waited_for_by_requests() {
     let repository = Repository::new(2);
     let config = repository.path().join(".git/config");
     std::fs::remove_file(&config).unwrap();
-    make_pipe(&config);
+    mkfifo(&config);
     let data = TempDir::new();
     let gate = Gate::start(&config_for_git(repository.path()), data.path());
     let ended = gate.refresh();
     assert_eq!(ended, cis490::receiver::version_gate::Refreshed::Failed);
     let path = repository.path().to_str().unwrap().to_owned();
     assert_eq!(super::logged(&["kind=git-timeout", &path]).len(), 1);
-}
-
-fn make_pipe(path: &Path) {
-    let made = std::process::Command::new("mkfifo")
-        .arg(path)
-        .status()
-        .unwrap();
-    assert!(made.success());
 }

@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use super::door::Lab;
 use crate::forgejo::Mood;
+use crate::git::git;
 use crate::operator::{doctor, told};
-use crate::repository::git;
 use crate::world::TempDir;
+
+const RESTART: &str = "systemctl restart cis490-receiver";
 
 /// A receiver and its Forgejo, a token in a file, and a checkout of the project.
 struct World {
@@ -119,12 +121,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
     told(&report, "forgejo", "ok", "");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains("(unauthorized)"), "{words}");
 
     // In the file that the receiver knows: it reads that again, and doctor waits for it.
@@ -136,18 +133,13 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
 
 /// The configuration names another branch since; the receiver follows the old one.
 #[test]
-fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
+fn doctor_says_restart_to_a_receiver_that_follows_another_branch() {
     let mut world = World::running(false);
     world.lab.repository.commit("release", 1);
     world.change("[version_gate]\n", "[version_gate]\nbranch = \"release\"\n");
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&world.lab.head()), "{words}");
     world.change("branch = \"release\"\n", "");
     world.change("window = 3", "window = 4");
@@ -166,7 +158,7 @@ fn a_receiver_that_follows_something_else_is_told_to_be_restarted() {
 /// The branch that the receiver still follows has the other's head, so that a look for it in the
 /// window finds it.
 #[test]
-fn a_receiver_that_follows_a_branch_on_top_of_ours_is_told_to_be_restarted() {
+fn doctor_says_restart_to_a_receiver_that_follows_a_branch_on_top_of_ours() {
     let mut world = World::stopped(false);
     let main = world.lab.head();
     world.lab.repository.git(&["branch", "dev", "main"]);
@@ -177,12 +169,7 @@ fn a_receiver_that_follows_a_branch_on_top_of_ours_is_told_to_be_restarted() {
     world.change("branch = \"dev\"\n", "");
     let (code, report) = world.doctor();
     assert_eq!(code, 2, "{report:#}");
-    let words = told(
-        &report,
-        "running",
-        "fail",
-        "systemctl restart cis490-receiver",
-    );
+    let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&dev) && words.contains(&main), "{words}");
 }
 
@@ -271,7 +258,7 @@ fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {
 }
 
 #[test]
-fn a_mirror_and_an_archived_repository_are_told() {
+fn a_mirror_and_an_archived_repository_are_reported() {
     let world = World::stopped(false);
     for (mirror, archived, words, remedy) in [
         (true, false, "every 8 h", "name the original"),
@@ -294,7 +281,7 @@ fn a_mirror_and_an_archived_repository_are_told() {
 
 /// Doctor's own question, in each state of the repository, with nothing else to go by.
 #[test]
-fn the_exit_status_says_whether_a_source_tells_the_branch() {
+fn the_exit_status_says_whether_a_source_has_the_branch() {
     let world = World::stopped(false);
     type Change = fn(&mut crate::forgejo::State);
     let states: [(Change, i32, &str); 8] = [

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::served;
 use crate::client::Put;
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
@@ -29,8 +30,7 @@ impl Lab {
     }
 
     pub(super) fn stopped(commits: u64, gate: &str) -> Lab {
-        let repository = Repository::new(commits);
-        let forgejo = Forgejo::serve(repository.path());
+        let (repository, forgejo) = served(commits);
         let config = format!(
             "[version_gate]\nforgejo_url = {:?}\nrepo_owner = \"lab\"\nrepo_name = \"cis490\"\nlocal_repo_path = \"/nonexistent/cis490\"\n{gate}\n",
             forgejo.url
@@ -87,7 +87,7 @@ impl Lab {
 }
 
 #[test]
-fn the_window_is_told_and_judged_by() {
+fn the_window_is_served_and_judges_uploads() {
     let lab = Lab::new(9, "window = 5\nrefresh_seconds = 3600");
     let (world, commits) = (&lab.world, lab.commits());
 
@@ -145,7 +145,7 @@ fn the_window_is_told_and_judged_by() {
 }
 
 #[test]
-fn a_short_history_is_told_with_the_configured_window() {
+fn a_short_history_is_served_with_the_configured_window() {
     let lab = Lab::new(
         2,
         "refresh_seconds = 3600\nremediation = \"git pull\\nmake\"",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cis490::receiver::version_gate::{Look, Refreshed};
 
-use super::{Gate, config_for, eventually, logged};
+use super::{Gate, config_for, eventually, logged, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -78,8 +78,7 @@ fn every_failure_is_named_with_its_remedy_and_the_window_stays() {
 
 #[test]
 fn a_list_that_fails_keeps_the_window_too_and_is_tried_again() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 1;

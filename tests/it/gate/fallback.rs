@@ -9,7 +9,8 @@ use cis490::wire::Source;
 
 use super::{Gate, config_for, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Repository, git, log};
+use crate::git::git;
+use crate::repository::{Repository, log};
 use crate::world::TempDir;
 
 /// A Forgejo and a checkout of what it serves, refreshed every second.
@@ -76,7 +77,7 @@ fn at_start_git_stands_in_and_forgejo_takes_over_when_it_is_back() {
 }
 
 #[test]
-fn a_checkout_that_nobody_has_pulled_does_not_throw_out_what_forgejo_told() {
+fn a_checkout_that_nobody_has_pulled_does_not_throw_out_forgejos_commits() {
     let world = World::new(10, &[]);
     world.repository.commit("main", 3);
     let gate = world.gate(5);
@@ -228,8 +229,9 @@ fn what_a_force_push_took_back_does_not_return_with_an_old_checkout() {
     world.forgejo.set_mood(Mood::Status(502));
     world.repository.commit("main", 1);
     world.pull();
-    eventually("git again", || {
-        gate.state().source == Some(Source::GitFallback)
+    // It may have looked at the checkout before that had the last push.
+    eventually("git again, with the last push", || {
+        let source = gate.state().source;
+        source == Some(Source::GitFallback) && gate.look(&old[0]) == Look::Admitted(2)
     });
-    assert_eq!(gate.look(&old[0]), Look::Admitted(2));
 }

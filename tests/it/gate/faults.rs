@@ -1,5 +1,5 @@
-//! What is wrong with a source, told from Forgejo's real answers: kind, words, and what to do. By the
-//! state of the repository and the token that is configured.
+//! What is wrong with a source, by Forgejo's real answers: kind, words, and what to do; for each state of
+//! the repository and each token.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use cis490::receiver::config::{GateConfig, Secret};
 use cis490::receiver::version_gate::Refreshed;
 use cis490::wire::Failing;
 
-use super::{Gate, config_for, eventually, logged};
+use super::{Gate, config_for, eventually, logged, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -98,281 +98,62 @@ fn configure(config: &mut GateConfig, token: Token, dir: &Path) {
     }
 }
 
-#[test]
-fn each_state_of_the_repository_is_told_by_its_name_with_what_helps() {
+/// State, token, kind, what it says, what to do, what makes that take effect or "".
+type Row = (
+    State,
+    Token,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+#[rustfmt::skip] // a row a line
+fn rows() -> [Row; 32] {
     use State::*;
     use Token::{File, Key, Revoked};
     const SCOPE: &str = "403-scope-missing";
     const SIGN_IN: &str = "403-require-signin-view-anonymous";
     const CUT: &str = "commits-200-cut-json-year-10000";
-    // State, token, kind, what it says, what to do, what makes that take effect or "".
-    type Row = (
-        State,
-        Token,
-        &'static str,
-        &'static str,
-        &'static str,
-        &'static str,
-    );
-    let rows: [Row; 32] = [
-        (
-            Hidden,
-            Token::None,
-            "not-found",
-            "private or not there",
-            "set auth_token_file",
-            RESTART,
-        ),
-        (
-            Hidden,
-            Key,
-            "no-access",
-            "the token's user has no access",
-            "Collaborators",
-            RESTART,
-        ),
-        (
-            Hidden,
-            File,
-            "no-access",
-            "limited to public or to other",
-            "Collaborators",
-            READ_AGAIN,
-        ),
-        (
-            Hidden,
-            Revoked,
-            "unauthorized",
-            "unknown or revoked",
-            "make a token",
-            READ_AGAIN,
-        ),
-        (
-            NoOwner,
-            Token::None,
-            "no-owner",
-            "no user or organisation",
-            "set repo_owner",
-            RESTART,
-        ),
-        (
-            NoOwner,
-            File,
-            "no-owner",
-            "no user or organisation",
-            "set repo_owner",
-            RESTART,
-        ),
-        (
-            Empty,
-            Token::None,
-            "empty-repository",
-            "exists and is empty",
-            "push the branch main",
-            "",
-        ),
-        (
-            Empty,
-            Key,
-            "empty-repository",
-            "exists and is empty",
-            "push the branch main",
-            "",
-        ),
-        (
-            Empty,
-            File,
-            "empty-repository",
-            "exists and is empty",
-            "push the branch main",
-            "",
-        ),
-        (
-            NoBranch,
-            Token::None,
-            "no-branch",
-            "default branch is \"trunk\"",
-            "set branch = \"trunk\"",
-            RESTART,
-        ),
-        (
-            NoBranch,
-            File,
-            "no-branch",
-            "no branch \"master\"",
-            "push the branch master",
-            RESTART,
-        ),
-        (
-            CodeOff,
-            Token::None,
-            "code-unit-off",
-            "its code may not be read",
-            "switch Code on",
-            "",
-        ),
-        (
-            CodeOff,
-            File,
-            "code-unit-off",
-            "its code may not be read",
-            "access to the code",
-            "",
-        ),
-        (
-            Renamed,
-            Token::None,
-            "renamed",
-            "lab/robots now",
-            "repo_name = \"robots\"",
-            RESTART,
-        ),
-        (
-            Renamed,
-            File,
-            "renamed",
-            "renamed or transferred",
-            "repo_owner = \"lab\"",
-            RESTART,
-        ),
-        (
-            OwnerRenamed,
-            Token::None,
-            "owner-renamed",
-            "called new-lab now",
-            "repo_owner = \"new-lab\"",
-            RESTART,
-        ),
-        (
-            OwnerRenamed,
-            File,
-            "owner-renamed",
-            "called new-lab now",
-            "repo_owner = \"new-lab\"",
-            RESTART,
-        ),
-        (
-            WrongPath,
-            Token::None,
-            "not-the-api",
-            "404 page not found",
-            "http://HOST/git",
-            RESTART,
-        ),
-        (
-            WrongPath,
-            File,
-            "not-the-api",
-            "404 page not found",
-            "forgejo_url",
-            RESTART,
-        ),
-        (
-            Recorded(SCOPE),
-            Token::None,
-            "scope-missing",
-            "[read:repository]",
-            "set auth_token_file",
-            RESTART,
-        ),
-        (
-            Recorded(SCOPE),
-            Key,
-            "scope-missing",
-            "[read:repository]",
-            "set it as auth_token",
-            RESTART,
-        ),
-        (
-            Recorded(SCOPE),
-            File,
-            "scope-missing",
-            "[read:repository]",
-            "put it in auth_token_file",
-            READ_AGAIN,
-        ),
-        (
-            Recorded(SIGN_IN),
-            Token::None,
-            "sign-in-required",
-            "Only signed in user",
-            "set auth_token_file",
-            RESTART,
-        ),
-        (
-            Recorded("403-must-change-password"),
-            File,
-            "password-to-change",
-            "You must change your password",
-            "change the password",
-            "",
-        ),
-        (
-            Recorded("403-account-prohibited"),
-            File,
-            "account-disabled",
-            "prohibited from signing in",
-            "enable the account",
-            "",
-        ),
-        (
-            Recorded("403-two-factor-required"),
-            File,
-            "two-factor-required",
-            "two-factor",
-            "enable two-factor",
-            "",
-        ),
-        (
-            Recorded("500-repository-folder-missing"),
-            Token::None,
-            "server-error",
-            "on its own disk",
-            "git fsck",
-            "",
-        ),
-        (
-            Recorded("502-nginx-forgejo-stopped"),
-            Token::None,
-            "proxy",
-            "in Forgejo's place",
-            "runs behind it",
-            RESTART,
-        ),
-        (
-            Recorded("301-transferred-refs"),
-            Token::None,
-            "renamed",
-            "laborg/totransfer now",
-            "repo_owner = \"laborg\"",
-            RESTART,
-        ),
-        (
-            Recorded("301-renamed-subpath"),
-            Token::None,
-            "renamed",
-            "lab/renamed now",
-            "repo_name = \"renamed\"",
-            RESTART,
-        ),
-        (
-            Recorded("307-owner-renamed-refs"),
-            Token::None,
-            "owner-renamed",
-            "called orgb now",
-            "repo_owner = \"orgb\"",
-            RESTART,
-        ),
-        (
-            Recorded(CUT),
-            Token::None,
-            "cut-off",
-            "year 10000",
-            "journalctl -u forgejo",
-            "",
-        ),
-    ];
-    for (state, token, kind, what, remedy, effect) in rows {
+    [
+        (Hidden, Token::None, "not-found", "private or not there", "set auth_token_file", RESTART),
+        (Hidden, Key, "no-access", "the token's user has no access", "Collaborators", RESTART),
+        (Hidden, File, "no-access", "limited to public or to other", "Collaborators", READ_AGAIN),
+        (Hidden, Revoked, "unauthorized", "unknown or revoked", "make a token", READ_AGAIN),
+        (NoOwner, Token::None, "no-owner", "no user or organisation", "set repo_owner", RESTART),
+        (NoOwner, File, "no-owner", "no user or organisation", "set repo_owner", RESTART),
+        (Empty, Token::None, "empty-repository", "exists and is empty", "push the branch main", ""),
+        (Empty, Key, "empty-repository", "exists and is empty", "push the branch main", ""),
+        (Empty, File, "empty-repository", "exists and is empty", "push the branch main", ""),
+        (NoBranch, Token::None, "no-branch", "default branch is \"trunk\"", "set branch = \"trunk\"", RESTART),
+        (NoBranch, File, "no-branch", "no branch \"master\"", "push the branch master", RESTART),
+        (CodeOff, Token::None, "code-unit-off", "its code may not be read", "switch Code on", ""),
+        (CodeOff, File, "code-unit-off", "its code may not be read", "access to the code", ""),
+        (Renamed, Token::None, "renamed", "lab/robots now", "repo_name = \"robots\"", RESTART),
+        (Renamed, File, "renamed", "renamed or transferred", "repo_owner = \"lab\"", RESTART),
+        (OwnerRenamed, Token::None, "owner-renamed", "called new-lab now", "repo_owner = \"new-lab\"", RESTART),
+        (OwnerRenamed, File, "owner-renamed", "called new-lab now", "repo_owner = \"new-lab\"", RESTART),
+        (WrongPath, Token::None, "not-the-api", "404 page not found", "http://HOST/git", RESTART),
+        (WrongPath, File, "not-the-api", "404 page not found", "forgejo_url", RESTART),
+        (Recorded(SCOPE), Token::None, "scope-missing", "[read:repository]", "set auth_token_file", RESTART),
+        (Recorded(SCOPE), Key, "scope-missing", "[read:repository]", "set it as auth_token", RESTART),
+        (Recorded(SCOPE), File, "scope-missing", "[read:repository]", "put it in auth_token_file", READ_AGAIN),
+        (Recorded(SIGN_IN), Token::None, "sign-in-required", "Only signed in user", "set auth_token_file", RESTART),
+        (Recorded("403-must-change-password"), File, "password-to-change", "You must change your password", "change the password", ""),
+        (Recorded("403-account-prohibited"), File, "account-disabled", "prohibited from signing in", "enable the account", ""),
+        (Recorded("403-two-factor-required"), File, "two-factor-required", "two-factor", "enable two-factor", ""),
+        (Recorded("500-repository-folder-missing"), Token::None, "server-error", "on its own disk", "git fsck", ""),
+        (Recorded("502-nginx-forgejo-stopped"), Token::None, "proxy", "in Forgejo's place", "runs behind it", RESTART),
+        (Recorded("301-transferred-refs"), Token::None, "renamed", "laborg/totransfer now", "repo_owner = \"laborg\"", RESTART),
+        (Recorded("301-renamed-subpath"), Token::None, "renamed", "lab/renamed now", "repo_name = \"renamed\"", RESTART),
+        (Recorded("307-owner-renamed-refs"), Token::None, "owner-renamed", "called orgb now", "repo_owner = \"orgb\"", RESTART),
+        (Recorded(CUT), Token::None, "cut-off", "year 10000", "journalctl -u forgejo", ""),
+    ]
+}
+
+#[test]
+fn each_state_of_the_repository_is_named_with_what_helps() {
+    for (state, token, kind, what, remedy, effect) in rows() {
         let failing = failing(state, token);
         let case = format!("{state:?} {token:?}: {failing:#?}");
         assert_eq!(failing.kind, kind, "{case}");
@@ -409,8 +190,7 @@ fn the_second_routes_404_hides_nothing() {
         (Mood::Recorded("refs-main"), "no-branch"),
         (Mood::Recorded("500-commits-object-missing"), "server-error"),
     ] {
-        let repository = Repository::new(2);
-        let forgejo = Forgejo::serve(repository.path());
+        let (_repository, forgejo) = served(2);
         {
             let mut state = forgejo.state();
             state.mood = refs;
@@ -428,9 +208,8 @@ fn the_second_routes_404_hides_nothing() {
 
 /// Right after the first push refs have the head, and the rest still says "empty".
 #[test]
-fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+fn a_first_push_is_admitted_when_it_can_be_listed_and_no_fault_is_logged() {
+    let (repository, forgejo) = served(3);
     forgejo.state().lags = true;
     let data = TempDir::new();
     let gate = Gate::start(&config_for(&forgejo), data.path());
@@ -449,8 +228,7 @@ fn a_first_push_is_admitted_when_it_can_be_listed_and_no_trouble_is_told() {
 
 #[test]
 fn long_messages_are_asked_for_in_smaller_pages() {
-    let repository = Repository::new(12);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(12);
     // 12 MB in one page, 5 in the next.
     forgejo.state().message_bytes = 1_000_000;
     let data = TempDir::new();
@@ -468,8 +246,7 @@ fn long_messages_are_asked_for_in_smaller_pages() {
     );
 
     // Not even one commit fits.
-    let repository = Repository::new(1);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(1);
     forgejo.state().message_bytes = 9 << 20;
     let data = TempDir::new();
     let gate = Gate::start(&config_for(&forgejo), data.path());
@@ -481,8 +258,7 @@ fn long_messages_are_asked_for_in_smaller_pages() {
 /// `MAX_RESPONSE_ITEMS = 0`.
 #[test]
 fn a_list_without_a_commit_is_not_taken_for_a_login_page() {
-    let repository = Repository::new(2);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(2);
     forgejo.state().mood_for = "/commits?";
     forgejo.set_mood(Mood::Text("[]\n".to_owned()));
     let data = TempDir::new();
@@ -496,8 +272,7 @@ fn a_list_without_a_commit_is_not_taken_for_a_login_page() {
 /// Forgejo says 401; somebody makes a token and puts it in the file, as the log says.
 #[test]
 fn a_token_that_is_put_in_the_file_is_taken_without_a_restart() {
-    let repository = Repository::new(2);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(2);
     forgejo.state().token = Some("the-new-token".to_owned());
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
@@ -528,7 +303,7 @@ fn a_token_that_is_put_in_the_file_is_taken_without_a_restart() {
 }
 
 #[test]
-fn a_trouble_that_becomes_another_is_told_as_that() {
+fn a_fault_that_becomes_another_is_reported_as_that() {
     let repository = Repository::empty();
     let forgejo = Forgejo::serve(repository.path());
     forgejo.state().hides_repository = true;

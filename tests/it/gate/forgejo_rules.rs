@@ -6,7 +6,7 @@ use cis490::receiver::critical_thread::ShutdownHandle;
 use cis490::receiver::version_gate::{Look, Refreshed, VersionGate};
 use cis490::wire::Source;
 
-use super::{Gate, LINES, config_for, eventually, is_admitted};
+use super::{Gate, LINES, config_for, eventually, is_admitted, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -56,8 +56,7 @@ fn the_window_is_filled_across_pages_that_are_capped() {
 
 #[test]
 fn a_quiet_refresh_costs_one_small_request() {
-    let repository = Repository::new(60);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(60);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let before = forgejo.requests().len();
@@ -82,8 +81,7 @@ fn a_quiet_refresh_costs_one_small_request() {
 
 #[test]
 fn the_gate_follows_a_push_and_a_rewound_branch() {
-    let repository = Repository::new(5);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(5);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.window = 3;
@@ -195,8 +193,7 @@ fn a_tag_of_the_branchs_name_changes_nothing() {
 
 #[test]
 fn only_a_commits_own_hash_counts() {
-    let repository = Repository::new(4);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(4);
     forgejo.state().nulls = true;
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
@@ -226,8 +223,7 @@ fn only_a_commits_own_hash_counts() {
 
 #[test]
 fn a_server_that_repeats_itself_is_not_asked_for_ever() {
-    let repository = Repository::new(60);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(60);
     forgejo.state().repeats_first_page = true;
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
@@ -282,8 +278,7 @@ fn the_token_goes_to_forgejo_and_nowhere_else() {
 
 #[test]
 fn a_url_may_have_a_path_and_a_slash_at_its_end() {
-    let repository = Repository::new(2);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(2);
     let mut config = config_for(&forgejo);
     config.forgejo_url = Some(format!("{}/", forgejo.url));
     let data = TempDir::new();
@@ -294,7 +289,7 @@ fn a_url_may_have_a_path_and_a_slash_at_its_end() {
     let gate = Gate::start(&config, data.path());
     assert_eq!(gate.refresh(), Refreshed::Failed);
     let last = forgejo.requests().pop().unwrap();
-    // The wrong path answers without Forgejo's JSON: one request tells that.
+    // The wrong path answers without Forgejo's JSON: one request shows that.
     assert_eq!(last.target, "/git/api/v1/repos/lab/cis490/branches/main");
 }
 

@@ -10,7 +10,8 @@ use cis490::wire::Known;
 
 use super::{DEADLINE, Gate, config_for, config_for_git, eventually, logged};
 use crate::forgejo::{Forgejo, Mood};
-use crate::repository::{Repository, git};
+use crate::git::git;
+use crate::repository::Repository;
 use crate::world::TempDir;
 
 fn ask(gate: &Gate, commit: &CommitHash) -> Heard {
@@ -24,15 +25,22 @@ fn ask(gate: &Gate, commit: &CommitHash) -> Heard {
     heard.recv_timeout(DEADLINE).unwrap()
 }
 
-/// The same until a source has told: on a loaded machine the first question may not be answered in time,
-/// and its answer is kept for the next.
+/// The same until a source has answered: on a loaded machine the first question may not be answered in
+/// time, and its answer is kept for the next.
 fn ask_until_told(gate: &Gate, commit: &CommitHash) -> Heard {
+    ask_and_count_the_late(gate, commit).0
+}
+
+/// The same, and how many questions were not answered in time.
+fn ask_and_count_the_late(gate: &Gate, commit: &CommitHash) -> (Heard, usize) {
     let give_up_at = Instant::now() + DEADLINE;
+    let mut late = 0;
     loop {
         let heard = ask(gate, commit);
         if heard.known != Known::Unknown || give_up_at <= Instant::now() {
-            return heard;
+            return (heard, late);
         }
+        late += 1;
     }
 }
 
@@ -82,7 +90,7 @@ impl World {
 }
 
 #[test]
-fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
+fn forgejo_says_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
     let world = World::new();
     let data = TempDir::new();
     let gate = Gate::loaded(&world.config(), data.path());
@@ -94,16 +102,20 @@ fn forgejo_tells_what_a_commit_is_in_one_request_and_the_answer_is_kept() {
         (world.other_branch, Known::Elsewhere, 4),
         (world.taken_back, Known::Elsewhere, 5),
     ];
+    // Each that is late is asked again, with the question about `not=` at the most.
+    let mut again = 0;
     for (commit, known, questions) in cases {
         for _ in 0..2 {
-            let heard = ask_until_told(&gate, &commit);
+            let (heard, late) = ask_and_count_the_late(&gate, &commit);
+            again += 2 * late;
             assert_eq!(
                 (heard.ended, heard.known),
                 (Refreshed::Done, known),
                 "{commit}"
             );
             let asked = world.forgejo.questions_about_commits();
-            assert_eq!(asked.len(), questions, "{asked:#?}");
+            let allowed = questions..=questions + again;
+            assert!(allowed.contains(&asked.len()), "{allowed:?}: {asked:#?}");
             for one in asked {
                 assert_eq!(one.query("not"), Some(head.as_str()));
             }
@@ -129,14 +141,16 @@ fn a_server_that_passes_over_not_is_not_believed() {
         (heard.ended, heard.known),
         (Refreshed::Done, Known::Unknown)
     );
-    let told = logged(&["WARN event=gate_cannot_tell", &world.forgejo.url]);
-    assert_eq!(told.len(), 1, "{told:#?}");
+    let told = || logged(&["WARN event=gate_cannot_tell", &world.forgejo.url]);
+    eventually("the line", || !told().is_empty());
+    assert_eq!(told().len(), 1, "{:#?}", told());
     // What is not there is not there.
-    assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
+    let heard = ask_until_told(&gate, &unknown_host());
+    assert_eq!(heard.known, Known::NeverPushed);
 }
 
 #[test]
-fn git_tells_where_it_is_the_only_source() {
+fn git_says_what_a_commit_is_where_it_is_the_only_source() {
     let world = World::new();
     let clone = world.clone();
     let mut config = config_for_git(clone.path());
@@ -148,7 +162,8 @@ fn git_tells_where_it_is_the_only_source() {
         (world.other_branch, Known::Elsewhere),
         (unknown_host(), Known::NeverPushed),
     ] {
-        assert_eq!(ask(&gate, &commit).known, known, "{commit}");
+        let heard = ask_until_told(&gate, &commit);
+        assert_eq!(heard.known, known, "{commit}");
     }
     // A shallow one cannot say that a commit was never pushed.
     git(clone.path(), &["fetch", "-q", "--depth", "3"]);
@@ -161,7 +176,7 @@ fn git_tells_where_it_is_the_only_source() {
 
 /// While Forgejo is away a commit may be newer than all that is known; git may know it as older.
 #[test]
-fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
+fn while_forgejo_is_away_only_a_commit_that_git_knows_as_older_is_called_older() {
     let world = World::new();
     let clone = world.clone();
     for behind in [false, true] {
@@ -191,15 +206,16 @@ fn while_forgejo_is_away_only_what_git_knows_as_older_is_told_as_that() {
         }
         let failing = gate.facts().failing.unwrap();
         assert_eq!(failing.kind, "proxy");
-        // It comes back: the right word is told then.
+        // Forgejo comes back: now the answer says what is true.
         world.forgejo.set_mood(Mood::Well);
         eventually("no trouble", || !gate.last_failed());
-        assert_eq!(ask(&gate, &unknown_host()).known, Known::NeverPushed);
+        let heard = ask_until_told(&gate, &unknown_host());
+        assert_eq!(heard.known, Known::NeverPushed);
     }
 }
 
-/// Forgejo tells the branch and does not answer about a commit: its host hears that nothing is known,
-/// and not something that may be untrue.
+/// Forgejo lists the branch and does not answer about a commit: the lab host is answered that nothing is
+/// known of the commit, and not something that may be untrue.
 #[test]
 fn a_question_about_a_commit_that_is_not_answered_is_unknown() {
     let world = World::new();
@@ -218,5 +234,6 @@ fn a_question_about_a_commit_that_is_not_answered_is_unknown() {
         "the branch is told all the while"
     );
     world.forgejo.set_mood(Mood::Well);
-    assert_eq!(ask(&gate, &world.taken_back).known, Known::Elsewhere);
+    let heard = ask_until_told(&gate, &world.taken_back);
+    assert_eq!(heard.known, Known::Elsewhere);
 }

@@ -1,6 +1,6 @@
 //! Real repositories in every shape a lab has them, and no Forgejo.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,9 @@ use cis490::receiver::version_gate::{Look, Refreshed};
 use cis490::wire::Source;
 
 use super::{Gate, config_for_git, eventually, is_admitted, logged};
-use crate::repository::{Repository, git, git_command, log};
+use crate::git::{git, git_command};
+use crate::here::is_root;
+use crate::repository::{Repository, log};
 use crate::world::TempDir;
 
 /// The window of a gate that has only this repository.
@@ -86,7 +88,7 @@ fn a_packed_one_and_one_with_sha256_hashes() {
 }
 
 #[test]
-fn a_shallow_one_tells_what_it_has() {
+fn a_shallow_repository_serves_the_commits_that_it_has() {
     let origin = Repository::new(30);
     let shallow = clone(&origin, &["--depth", "4"]);
     assert_eq!(
@@ -176,7 +178,7 @@ fn a_failure_keeps_the_window_and_a_replaced_repository_replaces_it() {
 }
 
 #[test]
-fn one_that_is_pushed_to_while_it_is_read_tells_whole_histories() {
+fn a_repository_that_is_pushed_to_while_it_is_read_gives_whole_histories() {
     let repository = Repository::new(5);
     let mut config = config_for_git(repository.path());
     config.window = 5;
@@ -215,10 +217,9 @@ fn one_that_is_pushed_to_while_it_is_read_tells_whole_histories() {
 }
 
 #[test]
-fn one_that_belongs_to_another_user_is_read_all_the_same() {
+fn a_repository_of_another_user_is_read_all_the_same() {
     let repository = Repository::new(3);
-    if std::fs::metadata(repository.path()).unwrap().uid() != 0 {
-        skip!("one_that_belongs_to_another_user needs root to give a folder away");
+    if !is_root("a_repository_of_another_user_is_read_all_the_same") {
         return;
     }
     let wanted = repository.log("main", 3);

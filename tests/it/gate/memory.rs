@@ -9,7 +9,7 @@ use cis490::receiver::version_gate::{Look, Refreshed};
 use cis490::wire::Source;
 use serde_json::{Value, json};
 
-use super::{Gate, config_for, config_for_git, eventually};
+use super::{Gate, config_for, config_for_git, eventually, served};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::TempDir;
@@ -160,7 +160,7 @@ fn a_damaged_memory_is_no_memory() {
             "{what}"
         );
     }
-    // A folder in its place is told and changes nothing, not even when it is to be written.
+    // A folder in the file's place is logged and changes nothing, not even when the file is to be written.
     fs::remove_file(world.file()).unwrap();
     fs::create_dir(world.file()).unwrap();
     world.forgejo.set_mood(Mood::Well);
@@ -178,7 +178,7 @@ fn a_damaged_memory_is_no_memory() {
 }
 
 #[test]
-fn it_is_cut_to_a_smaller_window_and_completed_for_a_larger_one() {
+fn the_memory_is_cut_to_a_smaller_window_and_completed_for_a_larger_one() {
     let world = World::remembering(60);
     let mut config = world.config();
     config.window = 7;
@@ -201,14 +201,13 @@ fn it_is_cut_to_a_smaller_window_and_completed_for_a_larger_one() {
 }
 
 #[test]
-fn it_is_written_when_the_window_changes_and_not_at_every_refresh() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+fn the_memory_is_written_when_the_window_changes_and_not_at_every_refresh() {
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let file = data.path().join("window.json");
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     eventually("window.json", || file.exists());
-    // Each writing makes a new file, so its number tells.
+    // Each writing makes a new file, with a new inode number.
     let number = || fs::metadata(&file).unwrap().ino();
     let modified = || fs::metadata(&file).unwrap().modified().unwrap();
     let before = (number(), modified());

@@ -27,6 +27,7 @@ use cis490::receiver::critical_thread::{ShutdownHandle, StopReason};
 use cis490::receiver::version_gate::{Heard, Look, Refreshed, VersionGate};
 
 use crate::forgejo::Forgejo;
+use crate::repository::Repository;
 
 /// Longer than anything honest takes, on a machine that does other things too.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -81,6 +82,13 @@ impl Drop for Gate {
             panic!("the gate stopped the receiver: {stop:?}");
         }
     }
+}
+
+/// A repository with so many commits on `main`, and a stand-in Forgejo that serves it.
+fn served(commits: u64) -> (Repository, Forgejo) {
+    let repository = Repository::new(commits);
+    let forgejo = Forgejo::serve(repository.path());
+    (repository, forgejo)
 }
 
 /// As the stand-in serves it. Refreshes only when asked, after the first; no local repository.
@@ -140,7 +148,7 @@ fn listen_to_the_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_boxed_logger(Box::new(Log)).unwrap();
-        // More than the program tells: what a dependency says must not hold the token either.
+        // More than the program logs: what a dependency logs must not hold the token either.
         log::set_max_level(log::LevelFilter::Debug);
     });
 }

@@ -8,9 +8,8 @@ use cis490::receiver::version_gate::{ASK_PATIENCE, Look, Refreshed, SecondLook};
 
 use cis490::wire::Known;
 
-use super::{DEADLINE, Gate, config_for, eventually};
-use crate::forgejo::{Forgejo, Mood};
-use crate::repository::Repository;
+use super::{DEADLINE, Gate, config_for, eventually, served};
+use crate::forgejo::Mood;
 use crate::world::TempDir;
 
 /// What a request does.
@@ -36,8 +35,7 @@ fn unknown_host() -> CommitHash {
 
 #[test]
 fn a_push_that_is_asked_for_at_once_is_admitted() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     for _ in 0..3 {
@@ -55,8 +53,7 @@ fn a_push_that_is_asked_for_at_once_is_admitted() {
 
 #[test]
 fn many_misses_are_one_refresh() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (_repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     let before = forgejo.requests().len();
@@ -85,13 +82,13 @@ fn many_misses_are_one_refresh() {
         assert_eq!(judge(&gate, &unknown_host()), NEVER_PUSHED);
     }
     let asked = forgejo.requests().len() - before;
-    assert!(asked <= 4, "{asked} requests in three seconds");
+    let seconds = began.elapsed().as_secs() as usize;
+    assert!(asked <= seconds + 1, "{asked} requests in {seconds} s");
 }
 
 #[test]
 fn only_a_refresh_that_began_after_the_question_counts() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let gate = Gate::loaded(&config_for(&forgejo), data.path());
     // A refresh that has read the old head and is still on its way back.
@@ -100,24 +97,23 @@ fn only_a_refresh_that_began_after_the_question_counts() {
     let (sender, receiver) = mpsc::channel();
     let first = sender.clone();
     let head = repository.head();
+    let began = Instant::now();
     gate.ask(&head, Box::new(move |_| first.send("first").unwrap()));
     eventually("the first refresh", || before < forgejo.requests().len());
     gate.ask(&head, Box::new(move |_| sender.send("second").unwrap()));
     forgejo.set_mood(Mood::Well);
     assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("first"));
-    assert_eq!(
-        forgejo.requests().len(),
-        before + 1,
-        "the second has not begun"
-    );
+    // A second after the first it may begin; on a busy machine we may look that late.
+    let has_begun = forgejo.requests().len() > before + 1;
+    let may_have = Duration::from_secs(1) <= began.elapsed();
+    assert!(!has_begun || may_have, "the second has not begun");
     assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("second"));
     assert_eq!(forgejo.requests().len(), before + 2);
 }
 
 #[test]
 fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 60;
@@ -148,8 +144,7 @@ fn a_source_that_hangs_is_a_wait_and_then_a_412_on_what_we_know() {
 
 #[test]
 fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.refresh_seconds = 2;
@@ -173,8 +168,7 @@ fn after_a_failure_a_miss_waits_for_the_next_refresh_if_it_is_near() {
 
 #[test]
 fn a_disabled_gate_still_loads_its_window() {
-    let repository = Repository::new(3);
-    let forgejo = Forgejo::serve(repository.path());
+    let (repository, forgejo) = served(3);
     let data = TempDir::new();
     let mut config = config_for(&forgejo);
     config.enabled = false;

@@ -1,13 +1,12 @@
 //! Many peers at once that are slow on purpose, and what they can take from others: nothing, as
 //! long as the others come from elsewhere; and of their own address no more than their share.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::client::{Client, PATIENCE};
 use crate::forgejo::{Forgejo, Mood};
 use crate::repository::Repository;
 use crate::world::World;
@@ -112,6 +111,8 @@ fn waiting_for_the_gate_leaves_connections_to_other_addresses() {
         world.get("/v1/gate").json()["loaded"] == true
     });
     forgejo.set_mood(Mood::Hang);
+    let before = forgejo.requests().len();
+    let asked = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
     let ask = format!(
         "GET /v1/gate/{} HTTP/1.1\r\nHost: pi\r\n\r\n",
@@ -122,15 +123,22 @@ fn waiting_for_the_gate_leaves_connections_to_other_addresses() {
             scope.spawn(|| {
                 let mut client = world.client();
                 while !over.load(Ordering::Relaxed) {
-                    if client.send(ask.as_bytes()).is_err() || client.answer().is_none() {
+                    let is_sent = client.send(ask.as_bytes()).is_ok();
+                    asked.fetch_add(usize::from(is_sent), Ordering::Relaxed);
+                    if !is_sent || client.answer().is_none() {
                         client = world.client();
                     }
                     thread::sleep(Duration::from_millis(20));
                 }
             });
         }
-        thread::sleep(Duration::from_millis(500)); // until all of them are waiting
-        let asked = (0..30).map(|_| {
+        let until = Instant::now() + PATIENCE;
+        let all_wait = || 8 <= asked.load(Ordering::Relaxed) && before < forgejo.requests().len();
+        while !all_wait() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let did_wait = all_wait();
+        let health = (0..30).map(|_| {
             thread::sleep(Duration::from_millis(50));
             let mut client = Client::connect_from(world.address(), ELSEWHERE);
             client
@@ -138,8 +146,9 @@ fn waiting_for_the_gate_leaves_connections_to_other_addresses() {
                 .unwrap();
             client.answer().map(|answer| answer.status)
         });
-        let told: Vec<_> = asked.collect();
+        let told: Vec<_> = health.collect();
         over.store(true, Ordering::Relaxed);
+        assert!(did_wait, "they did not wait\n{world}");
         assert!(
             told.iter().all(|status| *status == Some(200)),
             "{told:?}\n{world}"
@@ -197,12 +206,7 @@ fn few_descriptors_are_no_fault() {
     world.limit_files(300);
     world.start();
     assert!(world.log().contains("event=few_files limit=300"), "{world}");
-    let open_files = |world: &World| {
-        fs::read_dir(format!("/proc/{}/fd", world.pid()))
-            .unwrap()
-            .count()
-    };
-    let before = open_files(&world);
+    let before = world.open_files();
     let crowd: Vec<Client> = (0..400).map(|_| world.client()).collect();
     for n in 0..4 {
         assert_eq!(
@@ -211,13 +215,13 @@ fn few_descriptors_are_no_fault() {
             "{world}"
         );
     }
-    assert!(open_files(&world) < 290, "{}", open_files(&world));
+    assert!(world.open_files() < 290, "{}", world.open_files());
     let ticks = world.cpu_ticks();
     thread::sleep(Duration::from_secs(1));
     let spent = world.cpu_ticks() - ticks;
     assert!(spent < 50, "{spent} ticks of 10 ms in a second: it spins");
     drop(crowd);
-    world.wait_until("all are closed", |world| open_files(world) <= before + 2);
+    world.wait_until("all are closed", |world| world.open_files() <= before + 2);
     assert_eq!(world.put(&world.good().episode("after")).status, 201);
 }
 

@@ -1,12 +1,11 @@
 //! Peers that end in the middle of a head, or right behind it.
 
-use std::fs;
 use std::hint;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::guard::counters_are_told;
+use crate::here::has_tcp_info;
 use crate::world::World;
 
 const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
@@ -14,7 +13,7 @@ const GET: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
 /// The second half of a head and the end of its client may come between any two steps of the receiver's.
 #[test]
 fn a_head_in_two_pieces_with_the_end_behind_it_is_answered() {
-    if !counters_are_told("a head in two pieces with the end behind it") {
+    if !has_tcp_info("a head in two pieces with the end behind it") {
         return;
     }
     let world = World::new();
@@ -39,23 +38,18 @@ fn a_head_in_two_pieces_with_the_end_behind_it_is_answered() {
 /// A reset behind half a head held its place and two descriptors until the head's time was over.
 #[test]
 fn a_reset_behind_half_a_head_gives_its_place_back() {
-    if !counters_are_told("a reset behind half a head") {
+    if !has_tcp_info("a reset behind half a head") {
         return;
     }
     let world = World::with("head_timeout_seconds = 600\nidle_timeout_seconds = 600\n");
-    let open_files = |world: &World| {
-        fs::read_dir(format!("/proc/{}/fd", world.pid()))
-            .unwrap()
-            .count()
-    };
     assert_eq!(world.get("/v1/health").status, 200);
-    let before = open_files(&world);
+    let before = world.open_files();
     let mut crowd: Vec<Client> = (0..50).map(|_| world.client()).collect();
     for client in &mut crowd {
         client.send(&GET[..10]).unwrap();
     }
-    world.wait_until("all are open", |world| open_files(world) >= before + 100);
+    world.wait_until("all are open", |world| world.open_files() >= before + 100);
     crowd.into_iter().for_each(Client::reset);
-    world.wait_until("all are closed", |world| open_files(world) <= before + 2);
+    world.wait_until("all are closed", |world| world.open_files() <= before + 2);
     assert_eq!(world.get("/v1/health").status, 200);
 }

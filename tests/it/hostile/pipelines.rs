@@ -1,8 +1,8 @@
 //! Requests in a row on one connection, cut into pieces at random, good ones and refused ones mixed:
 //! each answer belongs to its request, in order, and what stands behind a refusal is nothing.
 //!
-//! The model: each request gets its answer, up to the first that closes the connection, whatever stands
-//! behind it and whether or not the client's end comes along.
+//! The model: each request gets its answer, up to the first that closes the connection. What stands
+//! behind that one makes no difference, nor does the client's end.
 
 use std::collections::BTreeMap;
 use std::net::Shutdown;
@@ -10,23 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Answer, Client, sha256};
+use crate::dice::Dice;
 use crate::world::World;
-
-/// A generator of numbers that are the same for the same seed.
-pub struct Seeded(pub u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-}
 
 /// One request and what is due for it.
 struct Due {
@@ -40,7 +25,7 @@ struct Due {
     stores: Option<(String, Vec<u8>)>,
 }
 
-/// What was seen, for whoever wants figures.
+/// What was seen, for the figures of the campaign.
 #[derive(Default)]
 pub struct Seen {
     pub connections: u32,
@@ -51,11 +36,11 @@ pub struct Seen {
 /// Runs `connections` of them; panics where something came out wrong.
 pub fn run(world: &World, seed: u64, connections: u32) -> Seen {
     let mut seen = Seen::default();
-    let mut random = Seeded(seed);
+    let mut dice = Dice::new(seed);
     // What may be stored, and whether it was acknowledged.
     let mut may_be_stored = BTreeMap::new();
     for number in 0..connections {
-        let row = a_row(world, &mut random, &format!("{seed:x}-{number}"));
+        let row = a_row(world, &mut dice, &format!("{seed:x}-{number}"));
         let mut ended = false;
         for due in &row {
             if let Some((episode, body)) = due.stores.as_ref().filter(|_| !ended) {
@@ -63,7 +48,7 @@ pub fn run(world: &World, seed: u64, connections: u32) -> Seen {
             }
             ended |= due.ends;
         }
-        let answers = talk(world, &mut random, &row);
+        let answers = talk(world, &mut dice, &row);
         check(&row, &answers, seed, number, world);
         for (due, answer) in row.iter().zip(&answers) {
             if let Some((episode, _)) = due.stores.as_ref().filter(|_| answer.status == 201) {
@@ -125,11 +110,11 @@ fn check(row: &[Due], answers: &[Answer], seed: u64, number: u32, world: &World)
 }
 
 /// A row of requests, in every other one none that ends the connection.
-fn a_row(world: &World, random: &mut Seeded, name: &str) -> Vec<Due> {
-    let may_end = random.below(2) == 0;
+fn a_row(world: &World, dice: &mut Dice, name: &str) -> Vec<Due> {
+    let may_end = dice.below(2) == 0;
     let mut row = Vec::new();
-    for place in 0..1 + random.below(8) {
-        let due = one(world, random, &format!("{name}-{place}"));
+    for place in 0..1 + dice.below(8) {
+        let due = one(world, dice, &format!("{name}-{place}"));
         if may_end || !due.ends {
             row.push(due);
         }
@@ -137,7 +122,7 @@ fn a_row(world: &World, random: &mut Seeded, name: &str) -> Vec<Due> {
     row
 }
 
-fn one(world: &World, random: &mut Seeded, name: &str) -> Due {
+fn one(world: &World, dice: &mut Dice, name: &str) -> Due {
     let due = |bytes: Vec<u8>, status, says: String, ends| Due {
         bytes,
         status,
@@ -146,8 +131,8 @@ fn one(world: &World, random: &mut Seeded, name: &str) -> Due {
         stores: None,
     };
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pi\r\n\r\n").into_bytes();
-    let good = world.good().episode(name).body(&a_body(random));
-    match random.below(16) {
+    let good = world.good().episode(name).body(&a_body(dice));
+    match dice.below(16) {
         0..=4 => {
             let body = good.body.clone();
             let mut due = due(good.bytes(), 201, format!("\"episode\":\"{name}\""), false);
@@ -173,7 +158,7 @@ fn one(world: &World, random: &mut Seeded, name: &str) -> Due {
             false,
         ),
         9..=10 => {
-            let place = random.below(3) as usize;
+            let place = dice.below(3) as usize;
             let commit = &world.repo.commits[world.repo.commits.len() - 1 - place];
             let says = format!("\"position\":{}", place + 1);
             due(get(&format!("/v1/gate/{commit}")), 200, says, false)
@@ -216,34 +201,34 @@ fn one(world: &World, random: &mut Seeded, name: &str) -> Due {
     }
 }
 
-fn a_body(random: &mut Seeded) -> Vec<u8> {
-    let bytes = match random.below(4) {
-        0 => random.below(3),
-        1 => random.below(3000),
-        2 => random.below(70_000),
-        _ => random.below(300_000),
+fn a_body(dice: &mut Dice) -> Vec<u8> {
+    let bytes = match dice.below(4) {
+        0 => dice.below(3),
+        1 => dice.below(3000),
+        2 => dice.below(70_000),
+        _ => dice.below(300_000),
     };
-    // Full of requests, should anybody take it for some.
+    // Full of requests, for a receiver that takes a body for some.
     let line = b"GET /v1/episodes/lab-1/inner HTTP/1.1\r\nHost: pi\r\n\r\n";
     line.iter().copied().cycle().take(bytes as usize).collect()
 }
 
 /// Sends the row in pieces while the answers are read; all that came.
-fn talk(world: &World, random: &mut Seeded, row: &[Due]) -> Vec<Answer> {
+fn talk(world: &World, dice: &mut Dice, row: &[Due]) -> Vec<Answer> {
     let bytes: Vec<u8> = row.iter().flat_map(|due| due.bytes.clone()).collect();
     let mut pieces = Vec::new();
     let mut left = &bytes[..];
-    let whole = random.below(4) == 0;
+    let whole = dice.below(4) == 0;
     while !left.is_empty() {
-        let most = [1, 40, 500, 40_000][random.below(4) as usize];
+        let most = [1, 40, 500, 40_000][dice.below(4) as usize];
         let cut = if whole {
             left.len()
         } else {
-            left.len().min(1 + random.below(most) as usize)
+            left.len().min(1 + dice.below(most) as usize)
         };
         let (piece, rest) = left.split_at(cut);
-        let pause_us = if random.below(8) == 0 {
-            random.below(3000)
+        let pause_us = if dice.below(8) == 0 {
+            dice.below(3000)
         } else {
             0
         };
@@ -254,7 +239,7 @@ fn talk(world: &World, random: &mut Seeded, row: &[Due]) -> Vec<Answer> {
             break;
         }
     }
-    let half_closes = random.below(2) == 0;
+    let half_closes = dice.below(2) == 0;
     let mut client = world.client();
     let mut sender = Client(client.0.try_clone().unwrap());
     thread::scope(|scope| {
@@ -277,9 +262,7 @@ fn talk(world: &World, random: &mut Seeded, row: &[Due]) -> Vec<Answer> {
 
 #[test]
 fn each_answer_of_a_row_is_its_own_requests() {
-    if crate::world::is_emulated() {
-        // A connection that is used again closes hard then, and takes answers along.
-        skip!("each answer of a row: qemu-user does not tell TCP_INFO");
+    if !crate::here::has_tcp_info("each_answer_of_a_row_is_its_own_requests") {
         return;
     }
     let world = World::new();

@@ -59,7 +59,7 @@ impl Road {
         Road { address, shared }
     }
 
-    /// Whoever comes is turned away without a word.
+    /// From now on each connection is accepted and closed without a word.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::world::TempDir;
+use crate::here::{TempDir, find, mkfifo};
 
 /// Chromium on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,17 +29,11 @@ const FLAGS: &str = "--headless --no-sandbox --disable-gpu --disable-quic --no-f
 
 /// The program, or a word that `test` is skipped for want of it.
 pub fn program_for(test: &str) -> Option<PathBuf> {
-    let found = PROGRAMS.iter().find_map(|name| in_path(name));
+    let found = PROGRAMS.iter().find_map(|name| find(name));
     if found.is_none() {
         skip!("{test}: there is no chromium (Debian: chromium-headless-shell)");
     }
     found
-}
-
-pub fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut files = std::env::split_paths(&path).map(|dir| dir.join(name));
-    files.find(|file| file.is_file())
 }
 
 pub struct Browser {
@@ -60,7 +54,7 @@ impl Browser {
         let dir = TempDir::new();
         let [commands, answers] = ["commands", "answers"].map(|name| dir.path().join(name));
         for pipe in [&commands, &answers] {
-            assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+            mkfifo(pipe);
         }
         let profile = dir.path().join("profile");
         let script = format!(
@@ -191,7 +185,7 @@ impl Browser {
         fs::write(file, from_base64(picture["data"].as_str().unwrap())).unwrap();
     }
 
-    /// Everything that went wrong since the page was opened, as the console would tell.
+    /// Everything that went wrong since the page was opened, as the console would show it.
     pub fn complaints(&self) -> Vec<String> {
         let is_one = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Network.loadingFailed") => true,

@@ -10,7 +10,7 @@ use crate::client::Put;
 use crate::world::World;
 
 #[test]
-fn it_is_one_page_that_brings_nothing_along() {
+fn the_page_is_one_file_that_loads_nothing_else() {
     let world = World::new();
     let answer = world.get("/");
     assert_eq!(answer.status, 200);
@@ -29,7 +29,7 @@ fn it_is_one_page_that_brings_nothing_along() {
 }
 
 #[test]
-fn it_says_what_is_wrong_and_what_to_do() {
+fn the_page_says_what_is_wrong_and_what_to_do() {
     let lab = Lab::with_trouble();
     let page = lab.world.get("/").body;
     for text in [
@@ -64,7 +64,7 @@ fn it_says_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
-fn it_is_the_same_after_a_restart() {
+fn the_page_is_the_same_after_a_restart() {
     let mut lab = Lab::with_trouble();
     let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-1/today");
     assert_eq!(lab.world.put(&put).status, 201);
@@ -155,7 +155,7 @@ fn a_hundred_hosts_with_the_longest_names_fit() {
 }
 
 #[test]
-fn the_disk_at_its_floor_and_a_clock_that_went_back_are_told() {
+fn a_disk_at_its_floor_and_a_clock_that_went_back_are_shown() {
     let mut lab = Lab::new("");
     lab.uploads("lab-1", 1, 3, 100, 10);
     let config = fs::read_to_string(lab.world.config_path()).unwrap();
@@ -180,7 +180,7 @@ fn the_disk_at_its_floor_and_a_clock_that_went_back_are_told() {
 }
 
 #[test]
-fn a_gate_without_window_on_its_fallback_or_switched_off_is_told() {
+fn a_gate_without_window_on_its_fallback_or_switched_off_is_shown() {
     let world = World::with(
         "[version_gate]\nlocal_repo_path = \"/nonexistent/cis490\"\nrefresh_seconds = 1\n",
     );
@@ -217,7 +217,7 @@ fn a_gate_without_window_on_its_fallback_or_switched_off_is_told() {
 }
 
 #[test]
-fn a_configured_host_that_was_never_heard_of_is_told() {
+fn a_configured_host_that_never_uploaded_is_named() {
     let world = World::with(
         "[[host]]\nid = \"lab-1\"\naddress = \"127.0.0.1\"\n[[host]]\nid = \"lab-2\"\naddress = \"127.0.0.9\"\n",
     );

@@ -51,8 +51,8 @@ fn url(world: &World) -> String {
 }
 
 #[test]
-fn it_looks_right_at_two_widths_in_light_and_dark() {
-    let Some(program) = program_for("it_looks_right_at_two_widths_in_light_and_dark") else {
+fn the_page_looks_right_at_two_widths_in_light_and_dark() {
+    let Some(program) = program_for("the_page_looks_right_at_two_widths_in_light_and_dark") else {
         return;
     };
     let lab = Lab::with_trouble();
@@ -94,8 +94,8 @@ fn it_looks_right_at_two_widths_in_light_and_dark() {
 }
 
 #[test]
-fn it_renews_itself_without_script() {
-    let Some(program) = program_for("it_renews_itself_without_script") else {
+fn the_page_renews_itself_without_script() {
+    let Some(program) = program_for("the_page_renews_itself_without_script") else {
         return;
     };
     let world = World::new();

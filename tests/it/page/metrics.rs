@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::Lab;
-use super::browser::in_path;
+use crate::here::find;
 use crate::world::{TempDir, World};
 
 fn promtool(test: &str, args: &[&str], input: &str) -> Option<Output> {
-    let Some(program) = in_path("promtool") else {
+    let Some(program) = find("promtool") else {
         skip!("{test}: there is no promtool (Debian: prometheus)");
         return None;
     };
@@ -63,7 +63,7 @@ fn promtool_finds_nothing_to_say_of_the_metrics() {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn each_event_is_counted() {
     let world = World::new();
     let good = world.good();
     assert_eq!(world.put(&good).status, 201);
@@ -161,7 +161,7 @@ fn what_happens_is_counted() {
 
 /// Invented names must not become labels without end.
 #[test]
-fn labels_are_bounded_whoever_sends() {
+fn labels_are_bounded_for_any_sender() {
     let world = World::new();
     for number in 0..400 {
         let put = world.good().path(&format!("/v1/episodes/h-{number}/x"));
@@ -206,7 +206,7 @@ fn the_example_alerts_fire_when_they_should() {
     assert_good(&output);
 }
 
-/// The names that the alerts watch are names that we tell.
+/// The names that the alerts watch are names of our metrics.
 #[test]
 fn the_example_alerts_watch_what_there_is() {
     let lab = Lab::with_trouble();

@@ -123,8 +123,9 @@ impl Lab {
             let answer = lab.world.put(&Put::sample(&commit).path(path));
             assert!(matches!(answer.status, 400 | 412), "{answer:?}");
         }
-        // The newest is the last on the page, which is kept for a second.
+        // The newest is the last on the page, which is kept for a second, and in the file.
         lab.wait_for_text("swing-0026");
+        lab.wait_for_refusal("swing-0026");
         lab
     }
 
@@ -152,6 +153,15 @@ impl Lab {
         }
         lab.wait_for_text("&lt;!--");
         lab
+    }
+
+    /// Waits until the file of refusals has this text: the page has it before.
+    fn wait_for_refusal(&self, text: &str) {
+        let file = self.world.data_dir().join("refusals.jsonl");
+        self.world.wait_until("the refusal is written", |_| {
+            let kept = fs::read(&file).unwrap_or_default();
+            String::from_utf8_lossy(&kept).contains(text)
+        });
     }
 
     /// Waits until the page has this text.

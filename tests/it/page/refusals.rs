@@ -83,7 +83,7 @@ fn a_store_without_a_refusal_has_none() {
 }
 
 #[test]
-fn what_is_in_the_file_never_keeps_the_receiver_from_serving() {
+fn a_damaged_file_of_refusals_never_keeps_the_receiver_from_serving() {
     let mut lab = Lab::with_trouble();
     lab.world.kill();
     let file = lab.world.data_dir().join("refusals.jsonl");
@@ -95,6 +95,7 @@ fn what_is_in_the_file_never_keeps_the_receiver_from_serving() {
     let put = Put::sample(&lab.commit(116)).path("/v1/episodes/lab-7/another");
     assert_eq!(lab.world.put(&put).status, 412);
     lab.wait_for_text("another");
+    lab.wait_for_refusal("another");
     let shown = lab
         .world
         .run(&["refusals", "--config", &lab.world.config_path()]);

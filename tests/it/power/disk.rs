@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Dice;
 use super::fuse;
 use super::volatile::VolatileDisk;
 use crate::client::PATIENCE;
+use crate::dice::Dice;
 use crate::world::TempDir;
 
 /// How the power goes.
@@ -111,7 +111,7 @@ impl Disk {
         self.dir.path().join("mount")
     }
 
-    /// The power goes: whatever uses the disk meets errors, and nothing reaches it any more.
+    /// The power goes: each use of the disk is an error, and nothing reaches it any more.
     ///
     /// Where the disk is of our own making, one in three dies first: for a while it takes no write.
     pub fn cut(&self, dice: &mut Dice) {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Dice, Disk, Kind, Loss, disk, kind, noise, seed};
+use super::{Disk, Kind, Loss, disk, kind, seed};
 use crate::client::{Client, Put, sha256};
+use crate::dice::{Dice, noise};
 use crate::world::World;
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";

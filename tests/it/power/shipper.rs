@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Dice, Disk, Kind, Loss, disk, kind, noise, seed};
+use super::{Disk, Kind, Loss, disk, kind, seed};
 use crate::client::PATIENCE;
+use crate::dice::{Dice, noise};
 use crate::world::{TempDir, World, cis490};
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::Dice;
 use super::fuse::{Backing, EIO, FuseDisk};
+use crate::dice::Dice;
 
 const BLOCK: usize = 4096;
 
@@ -27,7 +27,7 @@ enum Power {
 
 struct Cells {
     power: Power,
-    /// What is there whatever happens.
+    /// What a power cut leaves.
     kept: Blocks,
     /// Written since the last flush.
     cached: Blocks,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use self::proxy::{KINDS, Kind, Proxy, put_in};
 use crate::client::sha256;
+use crate::here::has;
 use crate::lab::{Ended, Lab, noise};
 use crate::operator::{doctor, told};
 use crate::world::World;
@@ -340,7 +341,7 @@ fn a_proxy_that_loses_a_header_sets_nothing_aside() {
         let refused = format!("reason={reason}");
         assert_eq!(world.log().matches(&refused).count(), 3, "{world}");
     }
-    // Whoever sends no commit is told what to paste.
+    // The answer to an upload without a commit has the lines to paste.
     let answer = world.put(&world.good().no_commit());
     assert!(answer.json()["remediation"].as_str().is_some());
 }
@@ -368,8 +369,7 @@ const CHROMIUM: [&str; 17] = [
 
 #[test]
 fn a_browsers_headers_pass_every_proxy() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        skip!("a_browsers_headers_pass_every_proxy: no curl here");
+    if !has("a_browsers_headers_pass_every_proxy", "curl") {
         return;
     }
     let world = World::new();

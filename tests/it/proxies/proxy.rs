@@ -1,8 +1,6 @@
 //! A real nginx, Caddy or HAProxy as a child in a temporary folder, with the very configuration that
-//! `etc/` has: only addresses and paths are put in, and what a test wants beside it.
+//! `etc/` has: only addresses and paths are put in, and what a test needs besides.
 
-use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::PATIENCE;
+use crate::here::{TempDir, find, has, has_tcp_info, own_address};
 use crate::tls::authority::Authority;
-use crate::world::{TempDir, is_emulated, own_address};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -53,23 +51,15 @@ impl Kind {
         }
     }
 
-    /// Says that a test is skipped if this machine does not have the program, or runs ours in an
-    /// emulator: that does not tell TCP_INFO, so a closing answer on a connection that a proxy has used
-    /// before ends hard, and is slow.
+    /// Whether the test can run: this machine has the proxy, and our program gets TCP_INFO. Without that
+    /// a closing answer on a connection that a proxy has used before ends hard, and is slow. If not, says
+    /// that the test is skipped.
     pub fn is_here(self, test: &str) -> bool {
-        if is_emulated() {
-            skip!("{test}: qemu-user does not tell TCP_INFO");
-            return false;
-        }
-        let is_here = find(self.program()).is_some();
-        if !is_here {
-            skip!("{test}: no {} here", self.program());
-        }
-        is_here
+        has_tcp_info(test) && has(test, self.program())
     }
 
     /// The proxy in front of `behind`, which may be more than a receiver's address where the kind
-    /// knows such. `change` does to the configuration what a test wants.
+    /// knows such. `change` is what a test does to the configuration.
     pub fn start(
         self,
         is_tls: bool,
@@ -114,7 +104,7 @@ impl Kind {
     }
 
     /// The site in a whole configuration that needs nothing outside the folder. It lingers for long:
-    /// whoever waits for its end is seen.
+    /// a shipper that waits for the end of the connection is seen.
     fn nginx(self, dir: &Path, site: &str) -> String {
         let dir = dir.display();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -212,17 +202,6 @@ pub fn put_in(config: &str, old: &str, new: &str) -> String {
 fn without_lines(config: &str, with: &str) -> String {
     let lines = config.lines().filter(|line| !line.contains(with));
     lines.map(|line| format!("{line}\n")).collect()
-}
-
-/// Debian keeps servers where not everybody looks.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    let mut folders = env::split_paths(&path).chain(usual);
-    folders.find_map(|folder| {
-        let file = folder.join(OsStr::new(program));
-        file.is_file().then_some(file)
-    })
 }
 
 impl Proxy {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{USER, give, is_root, open_dir, run_with, set_mode};
-use crate::repository::{Repository, git, git_command};
+use crate::git::{git, git_command};
+use crate::repository::Repository;
 use crate::world::{TempDir, World};
 
 /// A repository whose configuration names programs wherever git would run one.
@@ -111,7 +112,7 @@ impl Trap {
 }
 
 #[test]
-fn a_repositorys_configuration_starts_no_program_whoever_asks() {
+fn a_repositorys_configuration_starts_no_program_for_any_command() {
     let trap = Trap::new();
     trap.check();
     let repo = trap.repo();
@@ -163,7 +164,7 @@ fn a_repositorys_configuration_starts_no_program_whoever_asks() {
     }
     assert_receiver_springs_none(world, &trap);
     // And root asks as the user whose repository it is.
-    if !is_root("a_repositorys_configuration_starts_no_program_whoever_asks") {
+    if !is_root("a_repositorys_configuration_starts_no_program_for_any_command") {
         return;
     }
     give(&repo);

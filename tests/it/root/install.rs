@@ -176,7 +176,7 @@ fn a_configuration_that_others_may_write_is_refused() {
     image.good();
 }
 
-/// Whoever could put another folder there would have root hand over that.
+/// A user who could put another folder there would have root hand that one over.
 #[test]
 fn a_folder_below_one_of_the_user_is_refused() {
     if !is_root("a_folder_below_one_of_the_user_is_refused") {

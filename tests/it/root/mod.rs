@@ -1,5 +1,5 @@
-//! Root's commands on a folder of somebody else, who means harm: whatever he plants there acts with
-//! his own rights and no others. As root alone; others skip these.
+//! Root's commands on a folder of another user, who means harm: what he plants there acts with his own
+//! rights and no others. Only root can run these tests; other users skip them.
 
 mod git;
 mod install;
@@ -11,10 +11,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::here;
 use crate::world::{TempDir, cis490, is_emulated};
 
 /// The service's user: no account of this machine has the number.
@@ -30,16 +31,10 @@ pub fn is_root(test: &str) -> bool {
         skip!("{test}: an emulator has a thread of its own");
         return false;
     }
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let has_all_users = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) && has_all_users;
-    if !is_root {
-        skip!("{test}: needs root");
-    }
-    is_root
+    here::is_root(test)
 }
 
-/// A temporary folder that the user can pass through, whatever the umask.
+/// A temporary folder that the user can pass through under every umask.
 pub fn open_dir() -> TempDir {
     let dir = TempDir::new();
     set_mode(dir.path(), 0o755);
@@ -168,9 +163,4 @@ fn picture(dir: &Path) -> String {
         }
     }
     text
-}
-
-pub fn mkfifo(path: &Path) {
-    let made = Command::new("mkfifo").arg(path).status().unwrap();
-    assert!(made.success());
 }

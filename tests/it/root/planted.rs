@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{USER, Victims, give, is_root, mkfifo, open_dir, run, wait};
+use super::{USER, Victims, give, is_root, open_dir, run, wait};
 use crate::client::{Client, Put};
+use crate::here::mkfifo;
+use crate::process::signal;
 use crate::world::{TempDir, World, cis490};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -99,6 +101,15 @@ impl Stage {
         }
     }
 
+    /// Plants, and runs the command, which must change nothing of root's.
+    fn survives(&self, command: &str, plant: Plant, names: Names) {
+        self.plant(plant, names);
+        let said = self.run(command);
+        let what = format!("{command} with {plant:?} as {names:?}\n{said}");
+        self.victims.assert_untouched(&what);
+        assert!(!said.contains("panic"), "{what}");
+    }
+
     fn run(&self, command: &str) -> String {
         let mut words: Vec<&str> = command.split(' ').collect();
         words.extend(["--config", &self.config]);
@@ -177,11 +188,7 @@ fn nothing_planted_in_a_store_acts_with_roots_rights() {
             let stage = Stage::new(RECEIVER, fill_store);
             for command in commands {
                 // Each command may have put things right for the next.
-                stage.plant(plant, names);
-                let said = stage.run(command);
-                let what = format!("{command} with {plant:?} as {names:?}\n{said}");
-                stage.victims.assert_untouched(&what);
-                assert!(!said.contains("panic"), "{what}");
+                stage.survives(command, plant, names);
             }
         }
     }
@@ -237,9 +244,7 @@ fn serve(stage: &Stage, what: &str) -> String {
                 .unwrap_or_else(|| panic!("{what}: no answer\n{log}"));
             log += &format!("{} {}\n", put.path, answer.status);
         }
-        let pid = child.id().to_string();
-        let stopped = std::process::Command::new("kill").arg(&pid).status();
-        assert!(stopped.unwrap().success());
+        signal(child.id(), "TERM");
         break;
     }
     wait(&mut child, what);
@@ -305,11 +310,7 @@ fn nothing_planted_in_a_queue_acts_with_roots_rights() {
         for plant in PLANTS {
             for command in commands {
                 let stage = Stage::new(&config, fill_queue);
-                stage.plant(plant, names);
-                let said = stage.run(command);
-                let what = format!("{command} with {plant:?} as {names:?}\n{said}");
-                stage.victims.assert_untouched(&what);
-                assert!(!said.contains("panic"), "{what}");
+                stage.survives(command, plant, names);
             }
         }
     }
@@ -329,9 +330,7 @@ fn nothing_planted_acts_with_a_doctors_rights() {
     ] {
         for plant in [Plant::Link, Plant::Fifo] {
             let stage = Stage::new(config, fill);
-            for name in names {
-                plant.put(&stage.folder.join(name), &stage.victims);
-            }
+            stage.plant(plant, names);
             let said = stage.run("doctor --repo /nonexistent");
             stage.victims.assert_untouched(&said);
         }

@@ -9,16 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::{USER, give, is_root, open_dir, run, set_mode, wait};
 use crate::client::{Put, sha256};
+use crate::process::{signal, status};
 use crate::world::{World, cis490};
 
-/// What the kernel says of a process.
-fn status(pid: u32, name: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace()
-        .skip(1)
-        .collect::<Vec<_>>()
-        .join(" ")
+/// Makes a store as root.
+fn make_store(data_dir: &str) {
+    let ended = run(&["init", "--config", "x", "--data-dir", data_dir]);
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 /// Real, effective, saved and of files.
@@ -117,19 +114,16 @@ fn commands_of_root_leave_all_to_the_folders_user() {
     assert_eq!(made(&dir.path().join("new/data")), 0);
 }
 
-/// What an earlier version left there as root is told from a folder that is not there.
+/// A file that an earlier version left there as root is named: it is not taken for a missing one.
 #[test]
-fn what_root_left_in_the_users_folder_is_said_so() {
-    if !is_root("what_root_left_in_the_users_folder_is_said_so") {
+fn a_file_that_root_left_in_the_users_folder_is_named() {
+    if !is_root("a_file_that_root_left_in_the_users_folder_is_named") {
         return;
     }
     let dir = open_dir();
     let data = dir.path().join("data");
     let data_dir = data.to_str().unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data);
     let index = data.join("index.jsonl");
     fs::write(&index, "").unwrap();
@@ -153,10 +147,7 @@ fn a_folder_that_a_third_could_exchange_is_refused_in_words() {
     let data = above.join("data");
     let data_dir = data.to_str().unwrap();
     fs::create_dir(&above).unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data);
     std::os::unix::fs::chown(&above, Some(USER + 1), None).unwrap();
     for words in [
@@ -216,10 +207,7 @@ fn a_folder_of_another_within_roots_own_is_refused_in_words() {
     let dir = open_dir();
     let data = dir.path().join("data");
     let data_dir = data.to_str().unwrap();
-    assert_eq!(
-        run(&["init", "--config", "x", "--data-dir", data_dir]).code,
-        0
-    );
+    make_store(data_dir);
     give(&data.join("episodes"));
     for words in [&["backfill"][..], &["backfill", "--dry-run"]] {
         let ended = run(&[words, &["--data-dir", data_dir]].concat());
@@ -279,10 +267,7 @@ fn a_token_that_only_root_can_read_is_read_before() {
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(status(shipper.id(), "Uid:"), four_times(USER));
-    let kill = std::process::Command::new("kill")
-        .arg(shipper.id().to_string())
-        .status();
-    assert!(kill.unwrap().success());
+    signal(shipper.id(), "TERM");
     wait(&mut shipper, "ship");
     assert!(
         said().contains(&format!("event=secret_of_root file={file:?}")),
@@ -373,7 +358,8 @@ fn an_inner_folder_that_another_could_exchange_is_refused_in_words() {
     refused("backfill", &receiver, "it is a symbolic link");
 }
 
-/// Whoever may write the configuration names root's secret as a token, and a receiver of his own.
+/// Somebody who may write the configuration could name root's secret as a token, and a receiver of his
+/// own.
 #[test]
 fn a_configuration_that_others_may_write_has_root_read_no_secret() {
     if !is_root("a_configuration_that_others_may_write_has_root_read_no_secret") {

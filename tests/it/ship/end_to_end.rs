@@ -1,9 +1,7 @@
 //! The shipper and the real receiver.
 
-use std::fs;
-
 use super::{Lab, noise};
-use crate::world::World;
+use crate::world::{World, own_address};
 
 fn lab_of(world: &World) -> Lab {
     Lab::with(&format!("http://{}", world.address()), "scan_seconds = 1")
@@ -72,16 +70,8 @@ fn check_agrees_with_the_gate() {
 
 #[test]
 fn both_sides_are_killed_again_and_again_and_nothing_is_missing() {
-    let mut world = World::prepared("");
-    world.start();
     // The port is kept over restarts, so that the shipper finds the receiver again.
-    let address = world.address();
-    let config = fs::read_to_string(world.config_path()).unwrap();
-    fs::write(
-        world.config_path(),
-        config.replace("127.0.0.1:0", &address.to_string()),
-    )
-    .unwrap();
+    let mut world = World::with(&format!("listen = \"{}\"\n", own_address()));
     let lab = lab_of(&world);
     let ids: Vec<String> = (0..40).map(|n| format!("ep-{n:02}")).collect();
     for (n, id) in ids.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The shipper as a service: signals, waits, a receiver that comes and goes.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::stub::{Reply, Stub, answer, problem};
 use super::{A, B, Lab, noise, wait_until};
+use crate::here::own_address;
 
 #[test]
 fn it_ships_what_comes_and_ends_on_sigterm() {
@@ -102,9 +102,7 @@ fn sighup_asks_about_what_is_held_and_reads_the_token_again() {
 #[test]
 fn a_receiver_that_is_away_is_waited_for() {
     // A port that nobody listens on, and that somebody takes later.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = own_address();
     let lab = Lab::with(&format!("http://{address}"), "scan_seconds = 1");
     lab.episode("ep-1", A);
     let shipper = lab.ship();

@@ -18,7 +18,7 @@ use crate::dice::{self, Dice};
 use crate::lab::{Lab, Shipper};
 use crate::world::{World, own_address};
 use load::{Direct, Recorder};
-use pulse::{Series, cpu_seconds};
+use pulse::Series;
 
 /// Commits that get in. Episodes are made by the newest half of them, so that few fall out while
 /// they wait.
@@ -424,8 +424,8 @@ impl Driver<'_> {
             bytes,
             pushes: self.pushes,
             restarts: self.restarts,
-            receiver_cpu_s: cpu_seconds(world.pid()),
-            receiver_peak_kib: pulse::field(world.pid(), "VmHWM:"),
+            receiver_cpu_s: world.cpu_ticks() as f64 / 100.0,
+            receiver_peak_kib: world.memory_kib("VmHWM:"),
             receiver: self.receiver,
             shippers: self.shippers,
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::process;
 use crate::world::is_emulated;
 
 /// At one rest, the least of many looks over three seconds: git may be asked just then, or the gate
@@ -87,10 +88,10 @@ pub fn look(pids: &[u32], series: &mut [&mut Series]) {
 impl Pulse {
     fn of(pid: u32) -> Pulse {
         Pulse {
-            memory_kib: field(pid, "VmRSS:"),
-            anonymous_kib: field(pid, "RssAnon:"),
+            memory_kib: process::count(pid, "VmRSS:"),
+            anonymous_kib: process::count(pid, "RssAnon:"),
             descriptors: descriptors(pid),
-            threads: field(pid, "Threads:"),
+            threads: process::count(pid, "Threads:"),
         }
     }
 
@@ -119,27 +120,4 @@ fn descriptors(pid: u32) -> Vec<String> {
     };
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     entries.map(|entry| name(entry.unwrap().path())).collect()
-}
-
-/// A number of /proc/PID/status.
-pub fn field(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// User and system time; a tick is 10 ms.
-pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks = |n: usize| fields[n].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / 100.0
 }

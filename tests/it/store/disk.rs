@@ -9,6 +9,7 @@ use std::thread;
 
 use super::{GATE_OFF, prepared, sample};
 use crate::client::Answer;
+use crate::here::can_mount;
 use crate::order::Steps;
 use crate::world::{World, cis490, has_steps, is_emulated};
 
@@ -309,12 +310,8 @@ fn as_nobody(test: &str) -> Option<World> {
 /// There is room for bytes, and none for names.
 #[test]
 fn a_disk_without_inodes_is_named() {
-    let can_mount = Command::new("unshare")
-        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
-        .output()
-        .is_ok_and(|tried| tried.status.success());
-    if !can_mount {
-        return skip!("a_disk_without_inodes_is_named: no user namespaces here");
+    if !can_mount("a_disk_without_inodes_is_named") {
+        return;
     }
     let mut world = prepared();
     world.mount_at_start("size=8m,nr_inodes=40");

@@ -5,6 +5,7 @@ use std::thread;
 
 use super::{body, check_one_episode, prepared, sample};
 use crate::client::Put;
+use crate::here::can_mount;
 use crate::order::Steps;
 use crate::world::has_steps;
 
@@ -157,8 +158,7 @@ fn a_failed_sync_of_the_index_ends_the_process_unanswered() {
 /// The disk fills up for real, down to the last block, in a mount of its own.
 #[test]
 fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
-    if !can_mount() {
-        skip!("a_disk_that_is_really_full_is_507_and_leaves_nothing: no user namespaces here");
+    if !can_mount("a_disk_that_is_really_full_is_507_and_leaves_nothing") {
         return;
     }
     let mut world = prepared();
@@ -193,13 +193,6 @@ fn a_disk_that_is_really_full_is_507_and_leaves_nothing() {
     world.wait_until("incoming/ is empty", |world| {
         world.names("incoming").is_empty()
     });
-}
-
-fn can_mount() -> bool {
-    let tried = std::process::Command::new("unshare")
-        .args(["-Umr", "mount", "-t", "tmpfs", "none", "/mnt"])
-        .output();
-    tried.is_ok_and(|output| output.status.success())
 }
 
 /// A host's directory that was moved away by hand, while the receiver runs, is made again, and its

@@ -61,7 +61,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The command that runs a program with the fault on these paths. `log` tells of the fault.
+    /// The command that runs a program with the fault on these paths. The fault is reported in `log`.
     fn command(&self, paths: &[String], log: &Path) -> Vec<String> {
         let mut words = strace(self.calls, paths);
         if self.kills() {
@@ -155,7 +155,8 @@ pub fn whole_log(log: &Path, process: u32) -> String {
     }
 }
 
-/// The faults, of all that a run can meet whose clean calls `log` tells, whose numbers are wanted.
+/// The faults that a run can meet, by its clean calls in `log`; of these, the ones whose number `wanted`
+/// picks.
 fn faults(log: &str, wanted: impl Fn(usize) -> bool) -> Vec<Fault> {
     let all = all_faults(log).into_iter().enumerate();
     all.filter(|(number, _)| wanted(*number))

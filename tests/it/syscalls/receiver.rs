@@ -149,7 +149,7 @@ fn check_status(fault: &Fault, status: Option<u16>, world: &World) {
     let fine: &[Option<u16>] = match fault {
         fault if fault.kills() => &[None, Some(201)],
         fault if fault.what.contains("delay") => &[Some(201)],
-        // A sync that cannot be done is a fault of the disk, whatever it says; and no system says of
+        // A sync that fails is a fault of the disk, whichever error it has; and no system says of
         // statfs that it has no room.
         _ if is_sync || fault.is_of("statfs") => &[None, Some(500), Some(507), Some(201)],
         // Of a directory that cannot be opened to be synced, too: the process ends into recovery, and

@@ -17,8 +17,9 @@ use authority::{Authority, Shows};
 
 const COMMIT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// Every way in which a certificate is not good, what the log says of it, and what to do.
-const REFUSED: [(Shows, &str, &str, &str); 4] = [
+/// Every way in which a certificate is not good, what the log says of it, and what to do. A good one is
+/// of a CA that its client does not trust.
+const REFUSED: [(Shows, &str, &str, &str); 5] = [
     (
         Shows::Expired,
         "certificate-expired",
@@ -42,6 +43,12 @@ const REFUSED: [(Shows, &str, &str, &str); 4] = [
         "certificate-of-a-ca",
         "the server shows a CA's own certificate",
         "make a certificate for the server",
+    ),
+    (
+        Shows::Good,
+        "certificate-unknown-ca",
+        "the certificate is vouched for by no CA that we trust",
+        "name the CA's certificate in ca_file",
     ),
 ];
 
@@ -108,17 +115,13 @@ fn doctor_tries_the_way_and_the_token_by_https() {
 fn an_episode_stays_while_the_receivers_certificate_is_not_good() {
     let stub = Stub::new([Reply::Store]);
     let authority = Authority::new("lab CA");
-    let unknown = (
-        Shows::Good,
-        "certificate-unknown-ca",
-        "the certificate is vouched for by no CA that we trust",
-        "name the CA's certificate in ca_file",
-    );
-    for (shows, _, what, remedy) in REFUSED.into_iter().chain([unknown]) {
+    for (shows, _, what, remedy) in REFUSED {
         let port = front::serve(authority.server(shows), address(&stub.url));
-        let trusted = match shows {
-            Shows::Good => &Authority::new("another CA"),
-            _ => &authority,
+        let another = Authority::new("another CA");
+        let trusted = if shows == Shows::Good {
+            &another
+        } else {
+            &authority
         };
         let (lab, _ca) = lab(&format!("https://127.0.0.1:{port}"), trusted);
         lab.episode("ep-1", COMMIT);
@@ -133,7 +136,7 @@ fn an_episode_stays_while_the_receivers_certificate_is_not_good() {
 }
 
 #[test]
-fn a_receiver_that_speaks_no_tls_is_told_as_that() {
+fn a_receiver_that_speaks_no_tls_is_named_as_that() {
     let world = World::new();
     let (lab, _ca) = lab(
         &format!("https://{}", world.address()),
@@ -277,16 +280,12 @@ fn the_gate_follows_forgejo_by_https() {
 #[test]
 fn the_gate_says_why_forgejos_certificate_is_not_good() {
     let authority = Authority::new("lab CA");
-    let unknown = (
-        Shows::Good,
-        "certificate-unknown-ca",
-        "the certificate is vouched for by no CA that we trust",
-        "name the CA's certificate in ca_file",
-    );
-    for (shows, kind, what, remedy) in REFUSED.into_iter().chain([unknown]) {
-        let trusted = match shows {
-            Shows::Good => &Authority::new("another CA"),
-            _ => &authority,
+    for (shows, kind, what, remedy) in REFUSED {
+        let another = Authority::new("another CA");
+        let trusted = if shows == Shows::Good {
+            &another
+        } else {
+            &authority
         };
         let (world, forgejo, _dir) = gated_by(shows, &authority, trusted);
         world.wait_until("the log has it", |world| world.log().contains(kind));

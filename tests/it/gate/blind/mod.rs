@@ -1,16 +1,15 @@
 //! A gate that cannot look says so of itself: no host is called out of date by one that cannot know,
 //! on the wire, the page, in `status`, `refusals`, `check`, the metrics and the shipper's log.
 
+mod hosts;
+
 use std::process::Output;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::door::Lab;
-use crate::client::{PATIENCE, Put};
+use crate::client::Put;
 use crate::forgejo::Mood;
-use crate::lab::Lab as LabHost;
-use crate::repository::Repository;
+use crate::gate::door::Lab;
 use crate::world::cis490;
 
 const STRANGER: &str = "5555555555555555555555555555555555555555";
@@ -43,6 +42,16 @@ fn wait_for_failing(lab: &Lab, kind: Option<&str>) {
     });
 }
 
+/// Waits until so many refusals are in the file, which `status` and `refusals` read: the page has each
+/// of them before.
+fn wait_for_refusals(lab: &Lab, count: usize) {
+    let file = lab.world.data_dir().join("refusals.jsonl");
+    lab.world.wait_until("the refusals are written", |_| {
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        kept.lines().count() == count
+    });
+}
+
 fn page(lab: &Lab) -> String {
     lab.world.get("/").body
 }
@@ -55,7 +64,7 @@ fn metric(lab: &Lab, name: &str) -> f64 {
 
 /// The repository is renamed, somebody pushes, a lab host pulls and sends.
 #[test]
-fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
+fn an_up_to_date_host_is_not_called_out_of_date() {
     let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
     let world = &lab.world;
     assert_eq!(world.get("/v1/gate").json()["failing"], Value::Null);
@@ -105,6 +114,7 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
     }
     assert!(html.contains("repo_name ="), "{html}");
 
+    wait_for_refusals(&lab, 1);
     let status = told(&lab, &["status"]);
     assert!(
         status.contains("\nGATE          its source has not reported the newest commits"),
@@ -130,7 +140,9 @@ fn a_host_that_is_up_to_date_is_not_told_that_it_is_not() {
         (refused("gate-cannot-tell"), refused("not-in-window")),
         (1.0, 0.0)
     );
-    assert!(metric(&lab, "cis490_gate_source_failing_seconds ") >= 1.0);
+    lab.world.wait_until("it has failed for a second", |_| {
+        metric(&lab, "cis490_gate_source_failing_seconds ") >= 1.0
+    });
     assert_eq!(
         metric(&lab, "cis490_gate_source_failing_kind{kind=\"renamed\"} "),
         1.0
@@ -194,6 +206,7 @@ fn each_412_says_what_is_true_of_its_commit() {
         );
         assert_eq!(problem.get("failing_seconds"), None, "{problem}");
     }
+    wait_for_refusals(&lab, rows.len());
     let refusals = told(&lab, &["refusals"]);
     for (host, _, _, name, _, remedy) in rows {
         let line = format!("412 {name}: {host}\n       ");
@@ -244,6 +257,7 @@ fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
     for untrue in ["Out of date", "out of date", "xpiring", PASTE] {
         assert!(!html.contains(untrue), "{untrue}\n{html}");
     }
+    wait_for_refusals(&lab, 1);
     let status = told(&lab, &["status"]);
     assert!(!status.contains("OUT OF DATE"), "{status}");
     assert!(
@@ -252,7 +266,7 @@ fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
     );
     assert!(status.contains("nothing on the lab host"), "{status}");
 
-    // The gate sees again: its commit gets in, whatever its last upload was.
+    // The gate sees again: the host's commit gets in, however old its last upload is.
     lab.forgejo.state().renamed_to = None;
     wait_for_failing(&lab, None);
     world.wait_until("the page is well", |_| !page(&lab).contains("for the gate"));
@@ -291,6 +305,7 @@ fn a_newer_attempt_has_its_own_words() {
     for untrue in ["Out of date", "out of date", PASTE] {
         assert!(!html.contains(untrue), "{untrue}\n{html}");
     }
+    wait_for_refusals(&lab, 2);
     let status = told(&lab, &["status"]);
     assert!(!status.contains("OUT OF DATE"), "{status}");
     for words in [
@@ -317,7 +332,7 @@ fn on_its_fallback_the_gate_says_so_too() {
     let clone = crate::world::TempDir::new();
     let mut lab = Lab::stopped(4, "window = 3\nrefresh_seconds = 1");
     let url = format!("file://{}", lab.repository.path().display());
-    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
+    crate::git::git(clone.path(), &["clone", "-q", &url, "."]);
     let path = lab.world.config_path();
     let text = std::fs::read_to_string(&path).unwrap();
     let checkout = format!("{:?}", clone.path());
@@ -344,121 +359,6 @@ fn on_its_fallback_the_gate_says_so_too() {
     );
     let status = told(&lab, &["status"]);
     assert!(status.contains("the local repository is used"), "{status}");
-}
-
-/// The shipper holds the commit, says what is true, and says the next thing when that is known.
-#[test]
-fn the_lab_host_is_told_the_same_and_is_let_in_by_itself() {
-    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
-    let host = LabHost::new(&format!("http://{}", lab.world.address()));
-    lab.forgejo.set_mood(Mood::Close);
-    let fresh = lab.push();
-    wait_for_failing(&lab, Some("unreachable"));
-    host.episode("ep-1", &fresh);
-    let shipper = host.ship();
-    shipper.wait_until("the hold", || shipper.log().contains("event=held_unknown"));
-    let log = shipper.log();
-    let line = log
-        .lines()
-        .find(|line| line.contains("event=held_unknown"))
-        .unwrap();
-    assert!(line.contains("WARN"), "{line}");
-    assert!(
-        line.contains("nothing needs to be done on the lab host"),
-        "{line}"
-    );
-    assert!(!log.contains(PASTE), "{log}");
-    host_status_says(
-        &host,
-        &["WAITS FOR THE GATE", "Do nothing here", "may be newer"],
-    );
-
-    let checkout = clone_at(&lab.repository, &fresh);
-    let check = host.run(&["check", "--repo", checkout.path().to_str().unwrap()], &[]);
-    assert_eq!(check.code, 1, "{check}");
-    assert!(check.log.contains("the receiver cannot say"), "{check}");
-    assert!(!check.out.contains("refused"), "{check}");
-    let doctor = host.run(
-        &["doctor", "--repo", checkout.path().to_str().unwrap()],
-        &[],
-    );
-    assert!(doctor.out.contains("warn  code"), "{doctor}");
-
-    lab.forgejo.set_mood(Mood::Well);
-    shipper.signal("HUP");
-    shipper.wait_until("it is sent", || shipper.log().contains("event=shipped"));
-    assert!(
-        shipper.log().contains("event=released"),
-        "{}",
-        shipper.log()
-    );
-    assert_eq!(shipper.log().matches("event=held").count(), 1);
-}
-
-/// A commit that was never pushed, unknown while the gate is blind: the right words come once, when
-/// the gate sees again.
-#[test]
-fn the_right_words_are_told_when_the_gate_sees_again() {
-    let lab = Lab::new(4, "window = 3\nrefresh_seconds = 1");
-    let host = LabHost::new(&format!("http://{}", lab.world.address()));
-    lab.forgejo.set_mood(Mood::Close);
-    wait_for_failing(&lab, Some("unreachable"));
-    host.episode("ep-1", STRANGER);
-    host.episode("ep-2", &lab.commits()[3]);
-    let first = host.ship_once();
-    assert_eq!(
-        (first.code, first.count("event=held_unknown")),
-        (3, 2),
-        "{first}"
-    );
-    assert_eq!(first.count("ERROR"), 0, "{first}");
-    lab.forgejo.set_mood(Mood::Well);
-    wait_for_failing(&lab, None);
-    let second = host.ship_once();
-    assert_eq!(second.code, 3, "{second}");
-    assert_eq!(second.count("event=held commit="), 2, "{second}");
-    assert_eq!(second.count("was never pushed"), 1, "{second}");
-    assert_eq!(
-        second.count(&format!("\n    cd /opt/cis490 && sudo -u cis490 {PASTE}\n")),
-        1,
-        "{second}"
-    );
-    host_status_says(
-        &host,
-        &["Push the commit", "HELD", "Episodes already held stay held"],
-    );
-    let third = host.ship_once();
-    assert_eq!((third.code, third.count("event=held")), (3, 0), "{third}");
-    // Pushed at last.
-    lab.forgejo.set_mood(Mood::Close);
-    wait_for_failing(&lab, Some("unreachable"));
-    let fourth = host.ship_once();
-    assert_eq!(
-        fourth.count("event=held_unknown"),
-        1,
-        "older stays older: {fourth}"
-    );
-}
-
-/// Waits for it: the log has its line a moment before `state.json` has the hold.
-fn host_status_says(host: &LabHost, words: &[&str]) {
-    let give_up_at = Instant::now() + PATIENCE;
-    loop {
-        let status = host.run(&["status"], &[]);
-        assert_eq!(status.code, 0, "{status}");
-        if words.iter().all(|word| status.out.contains(word)) {
-            return;
-        }
-        assert!(Instant::now() < give_up_at, "{words:?}\n{status}");
-    }
-}
-
-fn clone_at(repository: &Repository, commit: &str) -> crate::world::TempDir {
-    let clone = crate::world::TempDir::new();
-    let url = format!("file://{}", repository.path().display());
-    crate::repository::git(clone.path(), &["clone", "-q", &url, "."]);
-    crate::repository::git(clone.path(), &["checkout", "-q", commit]);
-    clone
 }
 
 /// Only a source that is silent has not answered.

@@ -1,9 +1,12 @@
 //! `cis490 install` into a folder, as anybody: what is put where, and what is left alone.
 
+mod words;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::here::user;
 use crate::world::{TempDir, cis490};
 
 /// A folder that stands for a machine.
@@ -82,9 +85,9 @@ fn a_folder_becomes_a_receiver_and_twice_is_as_once() {
     assert_eq!(mode(&image.at("usr/local/bin/cis490")), 0o755);
     assert_eq!(mode(&image.at("etc/cis490")), 0o750);
     assert_eq!(mode(&image.at("etc/cis490/receiver.toml")), 0o640);
-    let example = include_str!("../../etc/receiver.toml.example");
+    let example = include_str!("../../../etc/receiver.toml.example");
     assert_eq!(image.read("etc/cis490/receiver.toml"), example);
-    let unit = include_str!("../../systemd/cis490-receiver.service");
+    let unit = include_str!("../../../systemd/cis490-receiver.service");
     let unit_path = "etc/systemd/system/cis490-receiver.service";
     assert_eq!(image.read(unit_path), unit);
     let wants = image.at("etc/systemd/system/multi-user.target.wants/cis490-receiver.service");
@@ -103,7 +106,7 @@ fn a_folder_becomes_a_receiver_and_twice_is_as_once() {
 
 /// What starts it follows its folder to another disk.
 #[test]
-fn it_is_started_by_the_disks_of_its_folder_and_by_no_other() {
+fn the_receiver_is_started_by_the_disks_of_its_folder_and_by_no_other() {
     let image = Image::new();
     let units = "etc/systemd/system";
     let wanted_by = || {
@@ -143,7 +146,7 @@ fn it_is_started_by_the_disks_of_its_folder_and_by_no_other() {
 }
 
 #[test]
-fn a_shipper_is_told_its_receiver_and_takes_its_hostname() {
+fn a_shipper_needs_its_receivers_url_and_takes_its_hostname() {
     let image = Image::new();
     let (code, out, err) = image.run("install shipper");
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
@@ -182,7 +185,7 @@ fn a_shipper_is_told_its_receiver_and_takes_its_hostname() {
 }
 
 #[test]
-fn a_configuration_that_is_there_is_left_alone_and_its_difference_told() {
+fn an_existing_configuration_is_left_alone_and_its_differences_are_printed() {
     let image = Image::new();
     fs::create_dir(image.at("etc/cis490")).unwrap();
     let config = "data_dir = \"/mnt/disk/store\"\nmax_uploads = 8\n[version_gate]\nauth_token = \"sesame\"\n";
@@ -279,7 +282,7 @@ fn root_makes_the_user_and_sets_the_owners() {
     for file in ["etc/group", "etc/shadow", "etc/gshadow"] {
         fs::write(image.at(file), "").unwrap();
     }
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+    if user() != 0 {
         let out = image.good("install receiver");
         assert!(out.contains("only root can make it"), "{out}");
         return skip!("the rest of {test}: needs root");
@@ -310,170 +313,4 @@ fn root_makes_the_user_and_sets_the_owners() {
     let before = image.tree();
     image.good("install receiver");
     assert_eq!(image.tree(), before);
-}
-
-/// What is there already, and what an image lacks, in true words.
-#[test]
-fn what_install_says_is_so() {
-    let image = Image::new();
-    // A dry run says each folder once, and at its end what it was.
-    let planned = image.good("install receiver --dry-run");
-    let last = planned.lines().last().unwrap();
-    assert_eq!(last, "This was a dry run: nothing was changed.");
-    for folder in ["etc/systemd/", "etc/systemd/system/"] {
-        let line = format!("would make  {}", image.at(folder).display());
-        let count = planned
-            .lines()
-            .filter(|said| said.trim() == line.trim())
-            .count();
-        assert_eq!(count, 1, "{folder}\n{planned}");
-    }
-    image.good("install receiver");
-    let again = image.good("install receiver");
-    assert!(
-        again.contains("receiver.toml; it says what the example says"),
-        "{again}"
-    );
-    assert!(!again.contains("differs"), "{again}");
-    // There is no user in an image without etc/passwd.
-    let out = image.good("uninstall receiver");
-    assert!(!out.contains("the user cis490"), "{out}");
-    let passwd = "cis490:x:991:991::/var/lib/cis490:/usr/sbin/nologin\n";
-    fs::write(image.at("etc/passwd"), passwd).unwrap();
-    let out = image.good("uninstall receiver");
-    assert!(
-        out.contains("the user cis490, which another program may use too"),
-        "{out}"
-    );
-
-    let nameless = Image::new();
-    fs::write(nameless.at("etc/hostname"), "\n").unwrap();
-    let (code, _, err) = nameless.run(SHIPPER);
-    assert_eq!(code, 1);
-    let named = format!("{} is empty", nameless.at("etc/hostname").display());
-    assert!(
-        err.contains(&named) && err.contains("--host-id lab-1"),
-        "{err}"
-    );
-    fs::remove_file(nameless.at("etc/hostname")).unwrap();
-    let (code, _, err) = nameless.run(SHIPPER);
-    assert_eq!(code, 1);
-    let named = format!("cannot read {}", nameless.at("etc/hostname").display());
-    assert!(
-        err.contains(&named) && err.contains("--host-id lab-1"),
-        "{err}"
-    );
-}
-
-/// A relative folder is as good as an absolute one, for useradd too.
-#[test]
-fn an_image_may_be_named_from_where_one_stands() {
-    let image = Image::new();
-    fs::write(image.at("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
-    for file in ["etc/group", "etc/shadow", "etc/gshadow"] {
-        fs::write(image.at(file), "").unwrap();
-    }
-    let folder = image.dir.path();
-    let output = cis490()
-        .current_dir(folder.parent().unwrap())
-        .args(["install", "receiver", "--root"])
-        .arg(folder.file_name().unwrap())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{output:?}");
-    assert!(!said.contains("absolute"), "{said}");
-    assert!(image.at("var/lib/cis490/cis490-store").exists());
-}
-
-/// Without systemd, and as anybody, a dry run of this machine says what would be done.
-#[test]
-fn a_dry_run_of_this_machine_needs_no_systemd() {
-    let output = cis490()
-        .args(["install", "shipper", "--dry-run", "--host-id", "lab-1"])
-        .args(["--receiver-url", "http://10.8.0.1:8490"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if Path::new("/etc/cis490").exists() {
-        return skip!("a_dry_run_of_this_machine_needs_no_systemd: cis490 is installed here");
-    }
-    assert!(output.status.success(), "{output:?}");
-    assert!(
-        said.contains("would make  /etc/cis490/shipper.toml"),
-        "{said}"
-    );
-    assert!(
-        said.ends_with("This was a dry run: nothing was changed.\n"),
-        "{said}"
-    );
-}
-
-/// What would break out of a unit's line is no folder of ours.
-#[test]
-fn a_folder_that_a_unit_cannot_name_is_a_bad_value() {
-    let image = Image::new();
-    image.good("install receiver");
-    let config = image.at("etc/cis490/receiver.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    for folder in [
-        "/srv/a\\\"b",
-        "/srv/a'b",
-        "/srv/a\\\\b",
-        "/srv/50%",
-        "/srv/a\\nExecStart=/x",
-        "relative",
-    ] {
-        fs::write(&config, text.replace("/var/lib/cis490", folder)).unwrap();
-        let before = image.tree();
-        let (code, _, err) = image.run("install receiver");
-        assert_eq!(code, 1, "{folder}: {err}");
-        assert!(
-            err.contains("data_dir accepts an absolute path without quotes"),
-            "{folder}: {err}"
-        );
-        assert_eq!(image.tree(), before, "{folder}");
-    }
-    fs::write(&config, text).unwrap();
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
-    let (code, _, err) = image.run("install receiver");
-    assert_eq!(code, 1, "{err}");
-    assert!(
-        err.contains("may be written by everybody on this machine"),
-        "{err}"
-    );
-}
-
-/// A person sees it, the service does not: both who installs and who asks doctor hear so.
-#[test]
-fn what_the_service_cannot_see_is_named() {
-    let image = Image::new();
-    image.good("install receiver");
-    let config = image.at("etc/cis490/receiver.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    for (path, words) in [
-        ("/home/lab/cis490", "below /home (ProtectHome=true"),
-        ("~/cis490", "~ has no meaning here"),
-    ] {
-        let line = format!("local_repo_path = {path:?}");
-        fs::write(
-            &config,
-            text.replace("#local_repo_path = \"/opt/cis490\"", &line),
-        )
-        .unwrap();
-        let said = image.good("install receiver");
-        assert!(
-            said.contains("version_gate.local_repo_path") && said.contains(words),
-            "{said}"
-        );
-        let asked = cis490()
-            .args(["doctor", "--json", "--config", config.to_str().unwrap()])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-        assert!(
-            said.contains("local_repo_path") && said.contains(words),
-            "{said}"
-        );
-    }
 }
