@@ -41,7 +41,8 @@ impl Owner {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
     pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
-        let (mut of_receiver, mut of_lab_host) = (0, 0);
+        let mut of_receiver = 0;
+        let mut of_lab_host = 0;
         for key in keys {
             match key {
                 "data_dir" | "listen" | "version_gate" | "host" => of_receiver += 1,

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::git::{self, Fault};
 use crate::mounts::{self, Mount};
+use crate::version::VERSION;
 use crate::{clock, config, durable, human, owner, sys, wire};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,10 +108,11 @@ pub(crate) fn clock() -> Finding {
 
 pub(crate) fn versions() -> Finding {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let (version, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let kernel = kernel.trim();
+    let arch = std::env::consts::ARCH;
     Finding::ok(
         "version",
-        format!("cis490 {version}, {arch}, Linux {}", kernel.trim()),
+        format!("cis490 {VERSION}, {arch}, Linux {kernel}"),
     )
 }
 
@@ -314,7 +316,8 @@ fn syncs(file: &mut File) -> Finding {
     };
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-    let (p50, p99) = (at(50), at(99));
+    let p50 = at(50);
+    let p99 = at(99);
     let found = format!(
         "p50 {}, p99 {} over {} syncs of 4 KiB",
         millis(p50),
@@ -322,15 +325,17 @@ fn syncs(file: &mut File) -> Finding {
         times.len()
     );
     let faster = "a USB SSD needs a tenth of an SD card's time; concurrent uploads share a sync, so a slow disk still works";
-    match (p50, p99) {
-        (_, p99) if p99 >= SYNC_HANGS => Finding::warn(
+    if p99 >= SYNC_HANGS {
+        return Finding::warn(
             "fsync",
             format!("{found}: the disk stalls"),
             format!("look at its health (dmesg, smartctl); {faster}"),
-        ),
-        (p50, _) if p50 >= SYNC_SLOW => Finding::warn("fsync", format!("{found}: slow"), faster),
-        _ => Finding::ok("fsync", found),
+        );
     }
+    if p50 >= SYNC_SLOW {
+        return Finding::warn("fsync", format!("{found}: slow"), faster);
+    }
+    Finding::ok("fsync", found)
 }
 
 fn time_syncs(file: &mut File) -> io::Result<Vec<Duration>> {

@@ -77,7 +77,9 @@ fn spelled(script: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     for step in script.chunks_exact(3) {
-        let (kind, a, b) = (step[0] % 8, usize::from(step[1]), usize::from(step[2]));
+        let kind = step[0] % 8;
+        let a = usize::from(step[1]);
+        let b = usize::from(step[2]);
         match kind {
             0 | 1 => out.extend_from_slice(&step[1..]),
             2 => out.extend(std::iter::repeat_n(step[2], 1 + a * a)),

@@ -192,7 +192,8 @@ impl Walk {
         };
         let mut to_come: Vec<OsString> = names_of(&path);
         let (mut here, _) = look(Path::new("/"))?;
-        let (mut parts, mut links) = (Vec::new(), 0);
+        let mut parts = Vec::new();
+        let mut links = 0;
         while let Some(name) = to_come.pop() {
             if name == ".." {
                 let above = here.path.parent().unwrap_or(Path::new("/")).to_owned();

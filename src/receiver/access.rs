@@ -108,7 +108,9 @@ mod tests {
             rule("by-token", None, Some("sesame")),
             rule("by-both", Some("10.0.0.3"), Some("open")),
         ]);
-        let (second, third, other) = ("10.0.0.2", "10.0.0.3", "10.0.0.9");
+        let second = "10.0.0.2";
+        let third = "10.0.0.3";
+        let other = "10.0.0.9";
         for (host, peer, header, want) in [
             ("by-address", second, None, 0),
             ("by-address", "::ffff:10.0.0.2", None, 0),

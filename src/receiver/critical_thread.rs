@@ -62,14 +62,12 @@ pub fn spawn_critical(
             ));
         }
     };
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(guarded)
-        .map(drop)
-        .map_err(|error| {
-            Failure::new(
-                format!("cannot start the {name} thread: {error}"),
-                "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-            )
-        })
+    let started = thread::Builder::new().name(name.to_owned()).spawn(guarded);
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
+            format!("cannot start the {name} thread: {error}"),
+            "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+        )),
+    }
 }

@@ -69,7 +69,8 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
-    let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
+    let drain_s = config.drain_seconds;
+    let data_dir = config.data_dir.clone();
     let refusals = refusals::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(config, store, gate, stats, refusals, &shutdown)?;
     listen_for_signals(&shutdown)?;
@@ -147,8 +148,7 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     let at_most = |most: u64, value: u32| u32::try_from(most).unwrap_or(u32::MAX).min(value);
     config.max_connections = at_most(connections, config.max_connections);
     config.max_uploads = at_most((connections / 2).max(1), config.max_uploads);
-    let (connections, uploads) = (config.max_connections, config.max_uploads);
-    events::few_files(limit, wanted, connections, uploads);
+    events::few_files(limit, wanted, config.max_connections, config.max_uploads);
     Ok(config)
 }
 
@@ -165,12 +165,13 @@ fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
     let started = thread::Builder::new()
         .name("signals".to_owned())
         .spawn(listen);
-    started.map(drop).map_err(|error| {
-        Failure::new(
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
             format!("cannot start the signals thread: {error}"),
             "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-        )
-    })
+        )),
+    }
 }
 
 /// What the head of an upload states. Parsed, and not yet believed.

@@ -323,7 +323,8 @@ mod tests {
         for number in 0..10_000 {
             log.append(&refused(number, [10, 0, 0, 1])).unwrap();
         }
-        let (newest, before) = (bytes_of(&folder, FILE), bytes_of(&folder, FILE_BEFORE));
+        let newest = bytes_of(&folder, FILE);
+        let before = bytes_of(&folder, FILE_BEFORE);
         assert!(
             newest <= FILE_BYTES_MAX && before <= FILE_BYTES_MAX,
             "{newest} {before}"
@@ -372,8 +373,9 @@ mod tests {
     fn one_peer_cannot_wash_the_others_out() {
         let began = Instant::now();
         let mut pace = Pace::new(began);
-        let (loud, quiet) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let admitted = (0..1000).filter(|_| pace.admit(loud, began).is_some());
+        let loud = [10, 0, 0, 1].into();
+        let quiet = [10, 0, 0, 2].into();
+        let admitted = (0..1000).filter_map(|_| pace.admit(loud, began));
         assert_eq!(admitted.count(), LINES_OF_PEER_MAX as usize);
         assert_eq!(
             pace.admit(quiet, began),
@@ -398,8 +400,8 @@ mod tests {
             log.append(&refused(number, [10, 0, 0, 1])).unwrap();
         }
         assert_eq!(seq_seen(folder.path()), 70);
-        let (newest, before) = (folder.path().join(FILE), folder.path().join(FILE_BEFORE));
-        fs::rename(newest, before).unwrap();
+        let newest = folder.path().join(FILE);
+        fs::rename(newest, folder.path().join(FILE_BEFORE)).unwrap();
         assert_eq!(seq_seen(folder.path()), 70);
     }
 

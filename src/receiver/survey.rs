@@ -122,9 +122,10 @@ impl Refused {
         let at_s = clock::parse_rfc3339(&refused.at);
         Refused {
             seconds: at_s.map(|at_s| now_s.saturating_sub(at_s)),
-            remedy: match is_accepted_now {
-                true => None,
-                false => what_to_do(&refused.reason),
+            remedy: if is_accepted_now {
+                None
+            } else {
+                what_to_do(&refused.reason)
             },
             at: refused.at,
             status: refused.status,
@@ -392,17 +393,19 @@ impl Survey {
     /// Hosts whose newest commit is no longer in the window. None while the gate cannot look: what
     /// they have now may be newer than what it knows.
     pub(crate) fn out_of_date(&self) -> Vec<&HostId> {
-        match self.is_failing() {
-            true => Vec::new(),
-            false => self.outside(),
+        if self.is_failing() {
+            Vec::new()
+        } else {
+            self.outside()
         }
     }
 
     /// Hosts whose newest commit is not in the window that a gate knows which cannot look.
     pub(crate) fn not_known(&self) -> Vec<&HostId> {
-        match self.is_failing() {
-            true => self.outside(),
-            false => Vec::new(),
+        if self.is_failing() {
+            self.outside()
+        } else {
+            Vec::new()
         }
     }
 

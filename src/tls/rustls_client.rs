@@ -121,7 +121,8 @@ impl Session {
 
     /// Writes sealed bytes, as many as the socket takes now.
     pub fn push(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        self.0.write_tls(socket).map(drop)
+        self.0.write_tls(socket)?;
+        Ok(())
     }
 
     /// Reads what the socket has now. 0 is its end.

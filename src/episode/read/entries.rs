@@ -150,14 +150,15 @@ impl<R: Read> Entries<R> {
             match &record.key[..] {
                 b"path" => {
                     let path = self.read_value(value_bytes)?;
-                    // An empty value takes back what was said before.
-                    extended.name = Some(path).filter(|path| !path.is_empty());
+                    // An empty value withdraws the path that an earlier record gave.
+                    extended.name = if path.is_empty() { None } else { Some(path) };
                 }
                 b"size" => {
                     let size = self.read_value(value_bytes)?;
-                    extended.bytes = match size.is_empty() {
-                        true => None,
-                        false => Some(parse(&size).ok_or(BAD_RECORD)?),
+                    extended.bytes = if size.is_empty() {
+                        None
+                    } else {
+                        Some(parse(&size).ok_or(BAD_RECORD)?)
                     };
                 }
                 _ => self.skip(value_bytes)?,
@@ -180,9 +181,11 @@ impl<R: Read> Entries<R> {
             }
         }
         let bytes: u64 = parse(&digits).ok_or(BAD_RECORD)?;
+        if bytes > bytes_max {
+            return Err(BAD_RECORD);
+        }
         let mut left = bytes
             .checked_sub(digits.len() as u64 + 1)
-            .filter(|_| bytes <= bytes_max)
             .ok_or(BAD_RECORD)?;
         let mut key = Vec::new();
         // The newline is no part of the key.
@@ -276,7 +279,8 @@ impl Header {
     /// Whether its checksum is that of its bytes: their sum, its own field counted as blanks. Old
     /// programs added them up as signed numbers.
     fn is_whole(&self) -> bool {
-        let (mut unsigned, mut signed) = (0i64, 0i64);
+        let mut unsigned = 0i64;
+        let mut signed = 0i64;
         for (i, &byte) in self.0.iter().enumerate() {
             let byte = if (148..156).contains(&i) { b' ' } else { byte };
             unsigned += i64::from(byte);
@@ -299,9 +303,10 @@ impl Header {
         let name = until_nul(&self.0[..100]);
         let prefix = until_nul(&self.0[345..500]);
         let is_posix = &self.0[257..263] == b"ustar\0";
-        match is_posix && !prefix.is_empty() {
-            true => [prefix, b"/", name].concat(),
-            false => name.to_vec(),
+        if is_posix && !prefix.is_empty() {
+            [prefix, b"/", name].concat()
+        } else {
+            name.to_vec()
         }
     }
 
@@ -357,7 +362,9 @@ fn is_meta_name(name: &[u8]) -> bool {
         return false;
     }
     let mut parts = name.split(|&b| b == b'/').filter(|&part| part != b".");
-    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    let first = parts.next();
+    let second = parts.next();
+    let third = parts.next();
     let meta = Some(META_NAME.as_bytes());
     match second {
         None => first == meta,

@@ -142,11 +142,11 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
     let state = settled(config, state, knows);
     // Somebody may have pushed since doctor looked. Else the receiver follows a branch that has the
     // head and is not ours.
-    let newest = match state.head_commit == Some(head) {
-        true => None,
-        false => head_now(&config.version_gate),
+    let head = if state.head_commit == Some(head) {
+        head
+    } else {
+        head_now(&config.version_gate).unwrap_or(head)
     };
-    let head = newest.unwrap_or(head);
     let is_there = |state: &GateState| state.failing.is_none() && state.head_commit == Some(head);
     let state = settled(config, state, is_there);
     if let Some(failing) = &state.failing {
@@ -165,16 +165,16 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
     let known = state
         .head_commit
         .map_or("none".to_owned(), |head| head.to_string());
-    match is_there(&state) {
-        true => Finding::ok("running", format!("the receiver's head is {known} too")),
-        false => Finding::fail(
-            "running",
-            format!(
-                "the running receiver's head is {known}, and doctor found {head}: it asks another Forgejo, repository or branch than the configuration names"
-            ),
-            RESTART,
-        ),
+    if is_there(&state) {
+        return Finding::ok("running", format!("the receiver's head is {known} too"));
     }
+    Finding::fail(
+        "running",
+        format!(
+            "the running receiver's head is {known}, and doctor found {head}: it asks another Forgejo, repository or branch than the configuration names"
+        ),
+        RESTART,
+    )
 }
 
 /// Nobody answered doctor either.

@@ -109,7 +109,8 @@ impl LocalGit {
 
     /// `None` if it lacks one of the two, or cannot be asked.
     fn is_ancestor(&self, commit: CommitHash, of: CommitHash) -> Option<bool> {
-        let (commit, of) = (commit.to_string(), of.to_string());
+        let commit = commit.to_string();
+        let of = of.to_string();
         let output = self
             .git(&["merge-base", "--is-ancestor", &commit, &of], 0)
             .ok()?;
@@ -170,7 +171,8 @@ impl LocalGit {
     }
 
     fn hangs(&self) -> Trouble {
-        let (path, wait_s) = (self.path.display(), GIT_TIMEOUT.as_secs());
+        let path = self.path.display();
+        let wait_s = GIT_TIMEOUT.as_secs();
         Trouble::new(
             "git-timeout",
             format!("git did not end within {wait_s} s in {path}"),

@@ -216,9 +216,10 @@ impl Schedule {
     }
 
     fn begin(&self, nobody_asked: bool) -> Instant {
-        match nobody_asked || self.last == Refreshed::Failed {
-            true => self.due,
-            false => self.asked.min(self.due),
+        if nobody_asked || self.last == Refreshed::Failed {
+            self.due
+        } else {
+            self.asked.min(self.due)
         }
     }
 

@@ -56,9 +56,10 @@ pub fn try_sources(config: &GateConfig, ours: &Ours) -> Result<Vec<Tried>, Failu
         let told = try_forgejo(&mut forgejo, config.window);
         tried.push(Tried {
             name: "forgejo",
-            beware: match told.is_ok() {
-                true => beware(&mut forgejo),
-                false => Vec::new(),
+            beware: if told.is_ok() {
+                beware(&mut forgejo)
+            } else {
+                Vec::new()
             },
             told,
         });

@@ -42,11 +42,9 @@ impl Trouble {
 /// What is wrong with a source that is failing, to go on after its name: that it has not answered is
 /// said only of one that has not.
 pub fn failing_words(failing: &Failing) -> String {
-    let (kind, span) = (
-        &failing.kind,
-        human::span(Duration::from_secs(failing.seconds)),
-    );
-    match kind.as_str() {
+    let kind = failing.kind.as_str();
+    let span = human::span(Duration::from_secs(failing.seconds));
+    match kind {
         "unreachable" | "timeout" | "git-timeout" => {
             format!("has not answered for {span} ({kind})")
         }

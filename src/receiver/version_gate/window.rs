@@ -101,12 +101,12 @@ mod tests {
 
     /// Commits whose first bytes are all alike, the worst case for the table, or spread.
     fn commits(count: usize, alike: bool) -> Vec<CommitHash> {
-        let text = |n: usize| match alike {
-            true => format!("{:0>40}", format!("{n:x}")),
-            false => format!(
-                "{:0<40}",
-                format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-            ),
+        let text = |n: usize| {
+            if alike {
+                return format!("{n:0>40x}");
+            }
+            let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            format!("{:0<40}", format!("{spread:016x}"))
         };
         (0..count)
             .map(|n| CommitHash::parse(&text(n)).unwrap())
@@ -163,7 +163,8 @@ mod tests {
                     .map(|_| random.one_of(&known))
                     .collect()
             };
-            let (ours, git) = (list(120), list(60));
+            let ours = list(120);
+            let git = list(60);
             let size = 1 + (seed as u32 * 7) % 50;
             let model = |lists: [&[CommitHash]; 2]| {
                 let mut model: Vec<CommitHash> = Vec::new();

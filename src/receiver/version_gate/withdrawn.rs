@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn what_is_pushed_again_is_forgotten_and_the_rest_has_a_bound() {
         let mut withdrawn = Withdrawn::default();
-        let (long, cut) = (window([5, 4, 3]), window([3]));
+        let long = window([5, 4, 3]);
+        let cut = window([3]);
         withdrawn.note(&long, &cut);
         assert!(withdrawn.returns_in(&commits([5, 4, 3]), commit(3)));
         withdrawn.note(&cut, &long);

@@ -91,9 +91,10 @@ pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
         (404, Some(words)) => {
             let no_owner = words.message.as_deref() == Some("GetUserByName");
             let names_a_branch = |error: &String| error.starts_with("branch does not exist");
-            match words.errors.iter().flatten().any(names_a_branch) {
-                true => Fault::NoBranch(None),
-                false => Fault::NotFound { no_owner },
+            if words.errors.iter().flatten().any(names_a_branch) {
+                Fault::NoBranch(None)
+            } else {
+                Fault::NotFound { no_owner }
             }
         }
         (status, _) => Fault::Status(status),
@@ -101,9 +102,12 @@ pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| match breaks_off(bytes) {
-        true => Fault::CutOff(bytes.len()),
-        false => Fault::Odd(format!("{error}, in {}", begins(bytes))),
+    serde_json::from_slice(bytes).map_err(|error| {
+        if breaks_off(bytes) {
+            Fault::CutOff(bytes.len())
+        } else {
+            Fault::Odd(format!("{error}, in {}", begins(bytes)))
+        }
     })
 }
 

@@ -46,8 +46,12 @@ impl Client {
     /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
     pub(super) fn new(config: &GateConfig, url: &str) -> Result<Client, Failure> {
         let url = &with_plain_scheme(url);
-        let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
-        let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
+        let trust = tls::trust_for(
+            "version_gate.forgejo_url",
+            url,
+            "version_gate.ca_file",
+            config.ca_file.as_deref(),
+        )?;
         let repository_url = format!(
             "{}/api/v1/repos/{}/{}",
             url.trim_end_matches('/'),

@@ -205,9 +205,10 @@ impl Forgejo {
         } else {
             of_other
         };
-        let meant = match worse.needs_the_repository() {
-            true => explained(worse, repository.unwrap_or_else(|| self.ask_repository())),
-            false => worse,
+        let meant = if worse.needs_the_repository() {
+            explained(worse, repository.unwrap_or_else(|| self.ask_repository()))
+        } else {
+            worse
         };
         self.finding = lasts.then(|| Finding {
             met,
@@ -264,7 +265,8 @@ impl Forgejo {
         limit: u32,
         give_up_at: Instant,
     ) -> Result<Vec<CommitHash>, Fault> {
-        let (mut commits, mut seen) = (Vec::new(), HashSet::new());
+        let mut commits = Vec::new();
+        let mut seen = HashSet::new();
         // Each round adds a commit or is the last, which bounds the rounds.
         for page in 1_u64.. {
             let before = commits.len();
