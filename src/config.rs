@@ -2,15 +2,13 @@
 //! is allowed. What the keys are is each side's own `config.rs`.
 
 pub(crate) mod mistake;
+mod secret;
 pub(crate) mod values;
-
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
@@ -18,29 +16,30 @@ use toml::de::DeTable;
 use crate::failure::Failure;
 use crate::human;
 use crate::owner;
-use crate::sys;
+
+pub(crate) use self::secret::{CREDENTIAL_STORE, check_may_name_secrets, read_secret, secret_path};
 
 /// A type that a configuration is read into.
 pub(crate) trait Settings: DeserializeOwned {
     /// Whose configuration it is; `None` if it may be of either side.
-    const OWNER: Option<Owner>;
+    const SIDE: Option<ConfigSide>;
 }
 
 impl Settings for toml::Table {
-    const OWNER: Option<Owner> = None;
+    const SIDE: Option<ConfigSide> = None;
 }
 
 /// The side whose configuration a file is. The keys that one side has and the other has not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum ConfigSide {
     Receiver,
     LabHost,
 }
 
-impl Owner {
+impl ConfigSide {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
-    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<ConfigSide> {
         let mut of_receiver = 0;
         let mut of_lab_host = 0;
         for key in keys {
@@ -54,16 +53,16 @@ impl Owner {
             return None;
         }
         Some(if of_receiver >= of_lab_host {
-            Owner::Receiver
+            ConfigSide::Receiver
         } else {
-            Owner::LabHost
+            ConfigSide::LabHost
         })
     }
 
     fn file(self) -> &'static str {
         match self {
-            Owner::Receiver => "a receiver's configuration (receiver.toml)",
-            Owner::LabHost => "a lab host's configuration (shipper.toml)",
+            ConfigSide::Receiver => "a receiver's configuration (receiver.toml)",
+            ConfigSide::LabHost => "a lab host's configuration (shipper.toml)",
         }
     }
 }
@@ -100,8 +99,8 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
-        let found = Owner::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
-        match (found, T::OWNER) {
+        let found = ConfigSide::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
+        match (found, T::SIDE) {
             (Some(found), Some(wanted)) if found != wanted => {
                 of_the_other_side(path, found, wanted)
             }
@@ -110,10 +109,10 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     })
 }
 
-fn of_the_other_side(path: &Path, found: Owner, wanted: Owner) -> Failure {
+fn of_the_other_side(path: &Path, found: ConfigSide, wanted: ConfigSide) -> Failure {
     let default = match wanted {
-        Owner::Receiver => "/etc/cis490/receiver.toml",
-        Owner::LabHost => "/etc/cis490/shipper.toml",
+        ConfigSide::Receiver => "/etc/cis490/receiver.toml",
+        ConfigSide::LabHost => "/etc/cis490/shipper.toml",
     };
     Failure::new(
         format!(
@@ -226,33 +225,6 @@ pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> 
     (for_root && by_group).then(|| format!("the group {}", found.gid()))
 }
 
-/// An error if root would read `secrets` because a configuration says so that somebody else may write:
-/// he would have them sent wherever he likes.
-pub(crate) fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
-    if secrets.is_empty() || sys::effective_user() != 0 {
-        return Ok(());
-    }
-    let (why, remedy) = match owner::owner_of(path) {
-        // That it cannot be looked at is reported by whoever reads it.
-        Ok(owner::Owner::Root) | Err(owner::Unsafe::Io { .. }) => return Ok(()),
-        Ok(owner::Owner::User { uid }) => (
-            format!("the user {} may write it", owner::name_of(uid)),
-            format!(
-                "read what is in it, then: sudo chown root {0} && sudo chmod go-w {0}; or run it as that user",
-                path.display()
-            ),
-        ),
-        Err(owner::Unsafe::Open { words, remedy }) => (words, remedy),
-    };
-    Err(Failure::new(
-        format!(
-            "root reads no file that {} names as a token or a certificate: {why}",
-            path.display()
-        ),
-        remedy,
-    ))
-}
-
 /// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.
 pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     // Their units have ProtectHome=true.
@@ -269,67 +241,5 @@ pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     })
 }
 
-/// Where systemd looks for a credential by its name.
-pub(crate) const CREDENTIAL_STORE: &str = "/etc/credstore";
-
-/// The secret in a file, without the line break at its end. A relative path is looked up in
-/// systemd's `$CREDENTIALS_DIRECTORY` when there is one; else it is a file here, or a credential in
-/// [`CREDENTIAL_STORE`], which root can read.
-///
-/// Errors name the file and never its content.
-pub(crate) fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
-    if looks_like_a_secret(file) {
-        return Err(Failure::new(
-            format!("{key} holds what looks like a token itself, and it must name a file"),
-            "put the token alone into a file that only the service's user may read, and name that",
-        ));
-    }
-    let path = secret_path(file);
-    let bytes = owner::read_secret(&path).map_err(|error| {
-        Failure::new(
-            format!("cannot read {key} {}: {error}", path.display()),
-            "the file holds the token alone, readable by the user that runs cis490",
-        )
-    })?;
-    let text = decoded(bytes).map_err(|encoding| {
-        Failure::new(
-            format!("{key} {} is {encoding}", path.display()),
-            "save it as UTF-8 or plain ASCII: one token on one line",
-        )
-    })?;
-    let secret = text.trim();
-    let visible = |b: u8| b.is_ascii_graphic();
-    if secret.is_empty() || secret.len() > 4096 || !secret.bytes().all(visible) {
-        return Err(Failure::new(
-            format!("{key} {} holds no token", path.display()),
-            "the file holds one token of visible ASCII on one line",
-        ));
-    }
-    Ok(secret.to_owned())
-}
-
-/// Whether somebody wrote the token where its file's name belongs: `cis490 token` and Forgejo make
-/// 40 and more hex digits.
-fn looks_like_a_secret(file: &Path) -> bool {
-    let name = file.as_os_str().as_encoded_bytes();
-    name.len() >= 32 && name.iter().all(u8::is_ascii_hexdigit)
-}
-
-/// Where the secret of a key is read from: see [`read_secret`].
-pub(crate) fn secret_path(file: &Path) -> PathBuf {
-    secret_path_in(
-        file,
-        std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-    )
-}
-
-/// A person's command has no credentials directory; the store that systemd fills it from is there
-/// for root.
-fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
-    match credentials {
-        _ if file.is_absolute() => file.to_owned(),
-        Some(dir) => dir.join(file),
-        None if file.exists() => file.to_owned(),
-        None => Path::new(CREDENTIAL_STORE).join(file),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 //! | slot | where one episode lives: its host and its name | `wire` |
 //! | receipt | what the receiver answers for a stored episode | `wire` |
 //! | outcome | what the shipper does after an answer, by its status and name | `wire` |
-//! | refusal | how the receiver says no; `refusal` has what all of a kind have in common | `receiver::refusal` |
+//! | refusal | one answer of the receiver that says no; what all refusals of a kind have in common is in `refusal_table`, and the file of refused uploads is `receiver::refusal_log` | `receiver::refusal` |
 //! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
 //! | finding | one thing that a person should know or do, with its remedy | `doctor` |
 //! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |
@@ -52,7 +52,7 @@ mod shipper;
 
 // What they have agreed on.
 pub mod names;
-mod refusal;
+mod refusal_table;
 pub mod wire;
 
 // What both are made of: episodes, files, other programs.

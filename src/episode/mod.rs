@@ -19,12 +19,14 @@ mod read;
 mod scan;
 mod tar_stream;
 mod tree;
+mod unfit;
 
 pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta};
-pub use tree::{Unfit, inspect, meta_of};
+pub use tree::{inspect, meta_of};
+pub use unfit::Unfit;
 
 /// The file that finishes an episode: the recorder writes it last.
 pub const META_NAME: &str = "meta.json";

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use tar::{EntryType, Header};
 
 use super::contents::{Contents, Tally};
-use super::tree::{Found, MetaFile, Unfit, Walk};
+use super::tree::{Found, MetaFile, Walk};
+use super::unfit::Unfit;
 
 const BLOCK_BYTES: usize = 512;
 

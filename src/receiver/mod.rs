@@ -11,7 +11,7 @@ pub(crate) mod doctor;
 mod http;
 mod liveness;
 pub(crate) mod refusal;
-pub(crate) mod refusals;
+pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
 pub(crate) mod stats;
 pub(crate) mod store;
@@ -60,7 +60,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
-        refusals::seq_seen(&config.data_dir),
+        refusal_log::seq_seen(&config.data_dir),
         &shutdown,
         config_path,
         Arc::clone(&stats),
@@ -71,7 +71,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
     let drain_s = config.drain_seconds;
     let data_dir = config.data_dir.clone();
-    let refusals = refusals::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
+    let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(config, store, gate, stats, refusals, &shutdown)?;
     listen_for_signals(&shutdown)?;
     liveness::start(server.clone(), &shutdown)?;

@@ -1,5 +1,5 @@
-//! Every way the receiver says no, with what the answer says of this one request. What all of a kind
-//! have in common (status, name, title, what to do) is in the table in `src/refusal.rs`.
+//! Every way the receiver says no, with what its answer says about this one request. What all refusals
+//! of a kind have in common (status, name, title, what to do) is in `src/refusal_table.rs`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::events::Refused;
 use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
-use crate::refusal::{Entry, Kind};
+use crate::refusal_table::{Entry, Kind};
 use crate::wire::{self, Failing, Known, Problem, Slot};
 
 /// What a 412 and a commit's 400 tell besides the words.

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::config::Config;
-use super::refusals;
+use super::refusal_log;
 use super::refused_upload::RefusedUpload;
 use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
 use super::store::scrub::Pass;
@@ -19,7 +19,7 @@ use super::store::sequence::{self, IndexFinding};
 use super::store::{index_path, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
-use crate::refusal::{is_about_the_commit, what_to_do};
+use crate::refusal_table::{is_about_the_commit, what_to_do};
 use crate::wire::{Failing, GateState, Problem, Receipt};
 use crate::{clock, doctor, durable, owner, sys, wire};
 
@@ -179,7 +179,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
     };
     // Before the index: what is stored meanwhile ends a refusal. Where they cannot be read, `cis490
     // refusals` says why; the rest is as true without them.
-    let refusals = refusals::read(&config.data_dir).unwrap_or_default();
+    let refusals = refusal_log::read(&config.data_dir).unwrap_or_default();
     let mut tally = Tally::of(config).map_err(cannot)?;
     tally.enter_refusals(refusals);
     Ok(Survey {
@@ -260,7 +260,7 @@ pub(crate) fn gate(config: &Config) -> Option<GateState> {
 }
 
 /// Asks the receiver of this configuration.
-pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
+pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::PlainAnswer> {
     let ip = match config.listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

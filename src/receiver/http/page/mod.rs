@@ -36,7 +36,7 @@ use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
-use crate::refusal::{self, Kind};
+use crate::refusal_table::{self, Kind};
 use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
@@ -116,7 +116,7 @@ impl GateScene {
     /// that gets in.
     pub(super) fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
         let reason = refused.reason.as_str();
-        if !refusal::is_about_the_commit(reason) {
+        if !refusal_table::is_about_the_commit(reason) {
             return Some(reason);
         }
         if !self.enabled {

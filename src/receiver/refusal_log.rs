@@ -55,21 +55,21 @@ pub(crate) enum Ending {
 }
 
 /// The coroutines' end: telling never blocks.
-pub(crate) struct Teller {
+pub(crate) struct RefusalSender {
     endings: SyncSender<Ending>,
-    untold: AtomicU64,
+    dropped: AtomicU64,
 }
 
-impl Teller {
-    pub(crate) fn tell(&self, ending: Ending) {
+impl RefusalSender {
+    pub(crate) fn send(&self, ending: Ending) {
         if self.endings.try_send(ending).is_err() {
-            self.untold.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Endings that the thread had no room for. They are missing in the figures of hosts.
-    pub(crate) fn untold(&self) -> u64 {
-        self.untold.load(Ordering::Relaxed)
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn start(
     data_dir: &Path,
     stats: Arc<Stats>,
     shutdown: &ShutdownHandle,
-) -> Result<Teller, Failure> {
+) -> Result<RefusalSender, Failure> {
     let (endings, heard) = mpsc::sync_channel(WAITING_MAX);
     let mut log = Log::new(data_dir);
     critical_thread::spawn_critical("refusals", shutdown, move || {
@@ -94,9 +94,9 @@ pub(crate) fn start(
             }
         }
     })?;
-    Ok(Teller {
+    Ok(RefusalSender {
         endings,
-        untold: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
     })
 }
 
