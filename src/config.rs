@@ -1,5 +1,5 @@
 //! Reading a TOML configuration so that every mistake is reported in words: file, key, value and what
-//! is allowed. What the keys are is each side's own `config.rs`.
+//! is allowed. The keys themselves are in each side's own `config.rs`.
 
 pub(crate) mod mistake;
 mod secret;
@@ -21,7 +21,7 @@ pub(crate) use self::secret::{CREDENTIAL_STORE, check_may_name_secrets, read_sec
 
 /// A type that a configuration is read into.
 pub(crate) trait Settings: DeserializeOwned {
-    /// Whose configuration it is; `None` if it may be of either side.
+    /// The side whose configuration it is; `None` if it may be of either side.
     const SIDE: Option<ConfigSide>;
 }
 
@@ -67,18 +67,18 @@ impl ConfigSide {
     }
 }
 
-/// Reads and parses a file whose unknown keys are errors. `flag_hint` is the hint when there is no
-/// file at all.
+/// Reads and parses a configuration. Unknown keys are errors. `flag_hint` is the hint when the file
+/// does not exist.
 ///
-/// Errors: it cannot be read, or is not right; the words show no secret.
+/// Errors: the file cannot be read, or has a mistake. The words show no secret.
 pub(crate) fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
     parse(&read(path, flag_hint)?, path)
 }
 
 /// The text of a configuration.
 ///
-/// Errors: it cannot be read, or is no UTF-8; `flag_hint` is what to do where its own error has no
-/// remedy.
+/// Errors: the file cannot be read, or is not UTF-8. `flag_hint` is the remedy for an error that has
+/// no remedy of its own.
 pub(crate) fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
     let bytes = owner::read_kept(path).map_err(|error| {
         Failure::new(
@@ -94,7 +94,7 @@ pub(crate) fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
     })
 }
 
-/// As [`load`], from a text that was read already.
+/// As [`load`], for a text that was read already.
 pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
@@ -129,7 +129,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The text without a byte order mark, which some editors write.
 ///
-/// Errors: what it is instead of UTF-8.
+/// Errors: the encoding, which is not UTF-8.
 fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
     let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     // UTF-16 without a mark has a NUL in each ASCII character.
@@ -143,7 +143,7 @@ fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
     }
 }
 
-/// A value that parsed and is not allowed. `allowed` goes on after "KEY accepts".
+/// The error for a value that is not allowed. `allowed` follows the words "KEY accepts".
 pub(crate) fn bad_value(
     path: &Path,
     key: &str,
@@ -153,7 +153,7 @@ pub(crate) fn bad_value(
     not_allowed(path, key, value, format!("{key} accepts {allowed}"))
 }
 
-/// A value that is right by itself, beside another key that excludes it; `hint` is what to do.
+/// The error for a value that another key excludes. `hint` is what to do.
 pub(crate) fn not_allowed(
     path: &Path,
     key: &str,
@@ -169,7 +169,7 @@ pub(crate) fn not_allowed(
     Failure::new(format!("{}: {words}", path.display()), hint)
 }
 
-/// A URL with its scheme as programs write it: `HTTP://` means the same, and is compared as `http://`.
+/// A URL with its scheme in lower case: `HTTP://` means the same as `http://`.
 pub(crate) fn with_plain_scheme(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
@@ -177,7 +177,7 @@ pub(crate) fn with_plain_scheme(url: &str) -> String {
     }
 }
 
-/// An error unless `value` lies between the two, both included.
+/// An error unless `value` is from `least` to `most`, both included.
 pub(crate) fn in_range(
     path: &Path,
     key: &str,
@@ -196,8 +196,8 @@ pub(crate) fn in_range(
     ))
 }
 
-/// An error unless `folder` is an absolute path that stands unchanged in a unit of systemd, in a
-/// shell and on a terminal. `install` writes it into a unit that root runs.
+/// An error unless `folder` is an absolute path that needs no quoting in a unit of systemd, in a shell
+/// and on a terminal. `install` writes it into a unit that root runs.
 pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
     let is_odd = |c: char| c.is_control() || "\"'\\%".contains(c);
     let is_plain = folder.to_str().is_some_and(|text| !text.contains(is_odd));
@@ -212,8 +212,8 @@ pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), 
     ))
 }
 
-/// Who besides root may write a configuration that root acts on, in words; `None` if nobody may.
-/// Somebody who is not root acts for himself: then only what everybody may write is named.
+/// Who besides root may write a configuration that root acts on, in words; `None` if nobody may. With
+/// `for_root` false, for a user's own configuration, only write access for everybody counts.
 pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
     if found.mode() & 0o002 != 0 {
         return Some("everybody on this machine".to_owned());
@@ -225,7 +225,7 @@ pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> 
     (for_root && by_group).then(|| format!("the group {}", found.gid()))
 }
 
-/// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.
+/// Why the services that `install` makes cannot see a folder, with the remedy; `None` if they can.
 pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     // Their units have ProtectHome=true.
     const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];

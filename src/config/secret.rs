@@ -9,14 +9,14 @@ use crate::failure::Failure;
 use crate::owner;
 use crate::sys;
 
-/// An error if root would read `secrets` because a configuration says so that somebody else may write:
-/// he would have them sent wherever he likes.
+/// An error if root would read `secrets` for a configuration that another user may write: that user
+/// could then have root's secrets sent to any address.
 pub(crate) fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
     if secrets.is_empty() || sys::effective_user() != 0 {
         return Ok(());
     }
     let (why, remedy) = match owner::owner_of(path) {
-        // That it cannot be looked at is reported by whoever reads it.
+        // The code that reads the configuration reports that it cannot be looked at.
         Ok(owner::Owner::Root) | Err(owner::Unsafe::Io { .. }) => return Ok(()),
         Ok(owner::Owner::User { uid }) => (
             format!("the user {} may write it", owner::name_of(uid)),
@@ -36,11 +36,11 @@ pub(crate) fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result
     ))
 }
 
-/// Where systemd looks for a credential by its name.
+/// The folder in which systemd looks for a credential by its name.
 pub(crate) const CREDENTIAL_STORE: &str = "/etc/credstore";
 
-/// The secret in a file, without the line break at its end. A relative path is looked up in
-/// systemd's `$CREDENTIALS_DIRECTORY` when there is one; else it is a file here, or a credential in
+/// The secret in a file, without the line break at its end. A relative path is looked up in systemd's
+/// `$CREDENTIALS_DIRECTORY` if that is set; else in the current folder, and then in
 /// [`CREDENTIAL_STORE`], which root can read.
 ///
 /// Errors name the file and never its content.
@@ -75,14 +75,14 @@ pub(crate) fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
     Ok(secret.to_owned())
 }
 
-/// Whether somebody wrote the token where its file's name belongs: `cis490 token` and Forgejo make
-/// 40 and more hex digits.
+/// Whether somebody seems to have written the token in place of its file's name: the tokens of
+/// `cis490 token` and of Forgejo have 40 hex digits or more.
 fn looks_like_a_secret(file: &Path) -> bool {
     let name = file.as_os_str().as_encoded_bytes();
     name.len() >= 32 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Where the secret of a key is read from: see [`read_secret`].
+/// The file that the secret of a key is read from: see [`read_secret`].
 pub(crate) fn secret_path(file: &Path) -> PathBuf {
     secret_path_in(
         file,
@@ -90,8 +90,8 @@ pub(crate) fn secret_path(file: &Path) -> PathBuf {
     )
 }
 
-/// A person's command has no credentials directory; the store that systemd fills it from is there
-/// for root.
+/// A command that a person types has no credentials directory. Root can read the store from which
+/// systemd fills that directory.
 pub(super) fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
     match credentials {
         _ if file.is_absolute() => file.to_owned(),

@@ -6,9 +6,9 @@ use super::*;
 use crate::owner::account::is_whole;
 use crate::receiver::store::testing::Folder;
 
-/// Whoever could make what a path names and is not there, through a link of his to nowhere too.
+/// A user who owns a part of the path, or a link to nowhere on it, could make the missing folder.
 #[test]
-fn a_missing_folder_is_of_whoever_could_make_it() {
+fn a_missing_folder_belongs_to_the_user_who_could_make_it() {
     let folder = Folder::new("owner-missing");
     let at = |path: &str| folder.path().join(path);
     for dir in ["his", "roots", "thirds", "open"] {
@@ -17,7 +17,7 @@ fn a_missing_folder_is_of_whoever_could_make_it() {
     if chown(at("his"), Some(4711), Some(0)).is_err()
         || !is_whole(&fs::read_to_string("/proc/self/uid_map").unwrap())
     {
-        eprintln!("skipped: a_missing_folder_is_of_whoever_could_make_it: needs root");
+        eprintln!("skipped: a_missing_folder_belongs_to_the_user_who_could_make_it: needs root");
         return;
     }
     chown(at("thirds"), Some(4712), Some(4712)).unwrap();
@@ -47,7 +47,7 @@ fn a_missing_folder_is_of_whoever_could_make_it() {
     assert!(look("open/link").contains("everybody on this machine may write"));
 }
 
-/// Whoever may exchange a part of the path decides what root would work on.
+/// A user who may replace a part of the path decides on which folder root would work.
 #[test]
 fn a_path_that_others_could_exchange_is_refused() {
     let folder = Folder::new("owner-path");
