@@ -236,7 +236,7 @@ pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     let is_below = |home: &&&str| folder.starts_with(home) || real.starts_with(home);
     HIDDEN.iter().find(is_below).map(|home| {
         format!(
-            "the service does not see what is below {home} (ProtectHome=true in its unit): move it, for example to /srv or /opt"
+            "the service cannot see anything below {home} (ProtectHome=true in its unit): move it, for example to /srv or /opt"
         )
     })
 }

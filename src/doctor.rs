@@ -92,7 +92,7 @@ pub(crate) fn clock() -> Finding {
     if clock::unix_seconds(now) < PROGRAM_AGE_S {
         return Finding::fail(
             "clock",
-            format!("it says {time}, which cannot be right"),
+            format!("the clock says {time}, which cannot be right"),
             set_it,
         );
     }

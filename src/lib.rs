@@ -50,12 +50,12 @@ pub mod commands;
 pub mod receiver;
 mod shipper;
 
-// What they have agreed on.
+// What both sides have agreed on.
 pub mod names;
 mod refusal_table;
 pub mod wire;
 
-// What both are made of: episodes, files, other programs.
+// What both sides use: episodes, files, other programs, the system.
 mod child;
 mod durable;
 pub mod episode;
@@ -68,7 +68,7 @@ mod sync;
 mod sys;
 pub mod tls;
 
-// What they are told, and how they speak to people and to systemd.
+// Configuration, log, and everything else that people and systemd read.
 pub mod clock;
 mod config;
 mod doctor;

@@ -66,7 +66,7 @@ fn room(dir: &Path, floor: u64) -> Finding {
             return Finding::fail(
                 "disk",
                 format!("cannot read the free space of {}: {error}", dir.display()),
-                "is its disk mounted, and may this user look there?",
+                "check that its disk is mounted, and that this user may look there",
             );
         }
     };

@@ -148,7 +148,7 @@ impl fmt::Display for PackError {
         match self {
             PackError::Unfit(unfit) => unfit.fmt(f),
             PackError::Io(error) => write!(f, "cannot write the tarball: {error}"),
-            PackError::Stopped => f.write_str("packing was ended before its end"),
+            PackError::Stopped => f.write_str("packing was stopped"),
         }
     }
 }

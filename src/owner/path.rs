@@ -308,7 +308,10 @@ pub(super) fn open_to_others(part: &Part) -> Unsafe {
     let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
         ("everybody on this machine".to_owned(), "go-w")
     } else if part.has_list {
-        ("whoever its access list (getfacl) names".to_owned(), "g-w")
+        (
+            "every user whom its access list (getfacl) names".to_owned(),
+            "g-w",
+        )
     } else {
         (format!("the group {}", part.gid), "g-w")
     };

@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(host(&books, "a").today(NOW_S).episodes, 3);
         assert_eq!(books.hour(NOW_S / HOUR_S).episodes, 2);
         assert_eq!(books.hour(NOW_S / HOUR_S - 1).episodes, 1);
-        // A row that tells no time, or an odd one, counts all the same.
+        // A row without a time, or with an odd one, counts too.
         books.enter(row(6, "a/6", "yesterday", '6'), NOW_S);
         assert_eq!(books.all.episodes, 6);
     }

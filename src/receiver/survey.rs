@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::config::Config;
+use super::config::{Config, own_address};
 use super::refusal_log;
 use super::refused_upload::RefusedUpload;
 use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
@@ -263,12 +262,7 @@ pub(crate) fn gate(config: &Config) -> Option<GateState> {
 ///
 /// Errors: no connection, or what answers does not speak HTTP.
 pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::PlainAnswer> {
-    let ip = match config.listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, config.listen.port());
+    let address = own_address(config.listen);
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     doctor::ask(address, &head)
 }

@@ -44,7 +44,7 @@ fn what_is_no_json_is_said_with_its_place() {
         ("[]", 1, 1, "an object was expected"),
         ("\"text\"", 1, 1, "an object was expected"),
         ("\0\0\0\0", 1, 1, "a NUL byte"),
-        ("{} {}", 1, 4, "more behind"),
+        ("{} {}", 1, 4, "more after"),
         ("{", 1, 2, "ends too early"),
         ("{\"a\"", 1, 5, "ends too early"),
         ("{\"a\":", 1, 6, "ends too early"),
@@ -131,7 +131,7 @@ fn wide_encodings_are_named() {
     }
 }
 
-/// Whatever serde_json accepts is accepted, with the same member in it.
+/// Every text that serde_json accepts is accepted, with the same member in it.
 #[test]
 fn nothing_that_is_json_is_refused() {
     let bytes = |seed: u64| {

@@ -43,7 +43,7 @@ impl EncodingTable {
         EncodingTable { codes }
     }
 
-    /// Encodes one stream (section 4.2.2). Its bytes; `None` if it does not fit.
+    /// Encodes one stream (section 4.2.2). Returns its length in bytes; `None` if it does not fit.
     pub fn encode(&self, literals: &[u8], buffer: &mut [u8]) -> Option<usize> {
         let mut writer = BitWriter::new(buffer);
         // From the last literal to the first, since a decoder reads backwards. Four codes fit between

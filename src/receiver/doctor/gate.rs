@@ -30,7 +30,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     if !gate.enabled {
         findings.push(Finding::warn(
             "gate",
-            "enabled = false: episodes of any commit are taken",
+            "enabled = false: episodes of any commit are accepted",
             format!("set it to true once you do more than collect, then {RESTART}"),
         ));
     }
@@ -160,7 +160,7 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
                 failing.detail
             ),
             format!(
-                "it goes by what it read when it started, a token or a key of [version_gate] that was changed since: {RESTART}"
+                "the receiver has the token and the keys of [version_gate] from its start, and they were changed since: {RESTART}"
             ),
         );
     }
@@ -193,7 +193,7 @@ fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
         ),
         None => Finding::fail(
             "running",
-            "the running receiver's source answers, and not doctor's: they go by different configurations",
+            "the running receiver's source answers and doctor's does not: they use different configurations",
             format!(
                 "compare the configuration with what the receiver was started with; then {RESTART}"
             ),

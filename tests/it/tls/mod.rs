@@ -111,7 +111,7 @@ fn an_episode_stays_while_the_receivers_certificate_is_not_good() {
     let unknown = (
         Shows::Good,
         "certificate-unknown-ca",
-        "the certificate is vouched for by no CA that we trust",
+        "the certificate is not signed by any CA that is trusted here",
         "name the CA's certificate in ca_file",
     );
     for (shows, _, what, remedy) in REFUSED.into_iter().chain([unknown]) {
@@ -280,7 +280,7 @@ fn the_gate_says_why_forgejos_certificate_is_not_good() {
     let unknown = (
         Shows::Good,
         "certificate-unknown-ca",
-        "the certificate is vouched for by no CA that we trust",
+        "the certificate is not signed by any CA that is trusted here",
         "name the CA's certificate in ca_file",
     );
     for (shows, kind, what, remedy) in REFUSED.into_iter().chain([unknown]) {

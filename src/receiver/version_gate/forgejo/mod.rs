@@ -320,7 +320,7 @@ impl Forgejo {
             Err(Fault::NoCommit) => Ok(Known::NeverPushed),
             Ok(Some(_)) if self.obeys_not(head)? => Ok(Known::Elsewhere),
             Ok(Some(_)) => Err(Fault::Odd(
-                "it does not obey not= in a list of commits".to_owned(),
+                "the server ignores not= in a list of commits".to_owned(),
             )),
             Err(fault) => Err(fault),
         }

@@ -54,7 +54,7 @@ pub(super) fn of(fault: &Fault, context: &Context) -> Words {
         Fault::NoCommit => (
             "no-commit",
             "Forgejo answered 404: it does not know the commit that it named a moment before".to_owned(),
-            format!("nothing, it is asked again; if it lasts, {see_the_log}"),
+            format!("nothing: the question is repeated automatically; if it lasts, {see_the_log}"),
         ),
         Fault::Empty => (
             "empty-repository",
@@ -69,7 +69,7 @@ pub(super) fn of(fault: &Fault, context: &Context) -> Words {
         ),
         Fault::NotListedYet => (
             "not-listed-yet",
-            "Forgejo names the branch's head and says that the repository is empty: it has not worked off the first push".to_owned(),
+            "Forgejo names the branch's head and says that the repository is empty: it has not yet processed the first push".to_owned(),
             format!("find out what keeps its queue busy, such as a large push ({see_the_log}); it is asked again automatically"),
         ),
         Fault::Status(409) => (
@@ -128,7 +128,7 @@ fn unauthorized(token: TokenFrom) -> Words {
     ("unauthorized", what.to_owned(), make_a_token(token))
 }
 
-/// 403 is one of five, told by its message. A new token helps against the first alone.
+/// A 403 has one of five reasons, which its message names. A new token helps against the first alone.
 fn forbidden(message: Option<&str>, token: TokenFrom) -> Words {
     let said = message.unwrap_or("");
     let its_user = "as the token's user, in a browser";
@@ -154,7 +154,7 @@ fn forbidden(message: Option<&str>, token: TokenFrom) -> Words {
     };
     let what = match message {
         Some(message) => format!("Forgejo answered 403 and says {message:?}"),
-        None => "the answer is 403, without words of Forgejo's".to_owned(),
+        None => "the answer is 403, without a message of Forgejo's".to_owned(),
     };
     (kind, what, remedy)
 }
@@ -206,7 +206,7 @@ fn no_branch(default: Option<&str>, branch: &str) -> Words {
     )
 }
 
-/// What makes a new token count depends on where it is read from.
+/// The remedy for a token that does not do. How a new one takes effect depends on where it is read from.
 fn make_a_token(token: TokenFrom) -> String {
     let make = "make a token that may read the repository (read:repository)";
     match token {
