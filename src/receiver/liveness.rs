@@ -39,22 +39,22 @@ pub(super) fn start(server: Server, shutdown: &ShutdownHandle) -> Result<(), Fai
     let Some(interval) = service::beat_interval() else {
         return Ok(());
     };
-    let mut heart = Heart {
+    let mut heartbeat = Heartbeat {
         server,
         interval,
         cannot_connect: false,
     };
-    spawn_critical("heartbeat", shutdown, move || heart.run())
+    spawn_critical("heartbeat", shutdown, move || heartbeat.run())
 }
 
-struct Heart {
+struct Heartbeat {
     server: Server,
     interval: Duration,
     /// The log says already that the receiver cannot connect to itself.
     cannot_connect: bool,
 }
 
-impl Heart {
+impl Heartbeat {
     fn run(&mut self) {
         let mut last_beat = Instant::now();
         loop {

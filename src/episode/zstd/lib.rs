@@ -79,7 +79,7 @@ pub struct Compressor {
     damage: Option<fn(&mut [u8])>,
 }
 
-/// What a Compressed_Block leaves for the next one to build on.
+/// The tables and repeat offsets that the next Compressed_Block may use again.
 #[derive(Clone)]
 struct CarriedState {
     repeat_offsets: RepeatOffsets,

@@ -99,7 +99,7 @@ impl RepeatOffsets {
     }
 }
 
-/// How a decoder comes by the table of a symbol type (section 3.1.1.3.2.1).
+/// Where a decoder has the table of a symbol type from (section 3.1.1.3.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionMode {
     /// Predefined_Mode: the default distribution.

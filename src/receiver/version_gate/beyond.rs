@@ -23,7 +23,7 @@ const LINE_MAX: usize = 64;
 const KEPT_MAX: usize = 1000;
 /// How long "never pushed" is kept: somebody may push the commit to another branch, and the head stays.
 const NEVER_PUSHED_HOLDS: Duration = Duration::from_secs(60);
-/// How long no other question is asked after one that failed.
+/// How long a question that failed is not repeated.
 const UNKNOWN_HOLDS: Duration = Duration::from_secs(10);
 
 /// What a source has answered about commits, for one head.

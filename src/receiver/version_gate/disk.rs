@@ -124,14 +124,14 @@ impl WindowFile {
         Some(memory)
     }
 
-    /// As [`WindowFile::load`], for one that only looks: without a word in the log.
+    /// As [`WindowFile::load`], without a line in the log.
     pub(super) fn peek(&self, size: u32) -> Option<EarlierWindow> {
         let content = self.read().ok()??;
         (content.origin == self.origin).then(|| content.earlier_window(size))?
     }
 
-    /// Keeps a window that a source has just confirmed, if that is news enough to be written. What
-    /// was withdrawn changes only with the window.
+    /// Writes a window that a source has just confirmed, if it has changed or the file is an hour old. The
+    /// withdrawn commits change only with the window.
     pub(super) fn keep(&mut self, window: &Window, withdrawn: &Withdrawn) {
         let is_there = |written: &Written| {
             written.commits == window.commits() && written.at.elapsed() < REWRITE_AFTER
@@ -139,7 +139,7 @@ impl WindowFile {
         if self.written.as_ref().is_some_and(is_there) {
             return;
         }
-        // Marked before it is done: a disk that is full would be tried every five seconds.
+        // Noted before the write: a full disk would otherwise be tried at every refresh.
         self.written = Some(Written {
             commits: window.commits().to_vec(),
             at: Instant::now(),

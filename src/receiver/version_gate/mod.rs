@@ -14,8 +14,8 @@ mod beyond;
 mod disk;
 mod forgejo;
 mod git;
-mod refresher;
 mod sources;
+mod timer_thread;
 mod trouble;
 mod window;
 mod withdrawn;
@@ -39,8 +39,8 @@ pub use window::Window;
 use self::disk::WindowFile;
 use self::forgejo::Forgejo;
 use self::git::LocalGit;
-use self::refresher::Refresher;
 use self::sources::Sources;
+use self::timer_thread::TimerThread;
 use self::withdrawn::Withdrawn;
 use crate::events;
 use crate::failure::Failure;
@@ -151,8 +151,8 @@ impl VersionGate {
         let (calls, inbox) = mpsc::channel();
         let interval = Duration::from_secs(config.refresh_seconds);
         let sources = Sources::new(forgejo, git, withdrawn);
-        let refresher = Refresher::new(knowledge.clone(), inbox, sources, file, interval);
-        spawn_critical("gate-timer", shutdown, move || refresher.run())?;
+        let timer = TimerThread::new(knowledge.clone(), inbox, sources, file, interval);
+        spawn_critical("gate-timer", shutdown, move || timer.run())?;
         Ok(Arc::new(VersionGate {
             knowledge,
             remediation: config.remediation.clone(),

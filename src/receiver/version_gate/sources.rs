@@ -1,4 +1,4 @@
-//! The sources of the window. The rules between them are in the header of `refresher.rs`.
+//! The sources of the window. The rules between them are in the header of `timer_thread.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

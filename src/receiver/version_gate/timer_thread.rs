@@ -1,4 +1,4 @@
-//! The timer thread: the only one that asks the sources, and the only writer of the window.
+//! The timer thread: the only thread that asks the sources, and the only one that changes the window.
 //!
 //! 1. A refresh begins when the interval is over, or when a request asks: at most one a second, and
 //!    after a failure not before the interval is over.
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The interval while Forgejo names a head that it cannot list yet.
 const NOT_YET_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) struct Refresher {
+pub(super) struct TimerThread {
     knowledge: Arc<Knowledge>,
     calls: Receiver<Call>,
     sources: Sources,
@@ -47,15 +47,15 @@ struct Schedule {
     last: Refreshed,
 }
 
-impl Refresher {
+impl TimerThread {
     pub(super) fn new(
         knowledge: Arc<Knowledge>,
         calls: Receiver<Call>,
         sources: Sources,
         file: WindowFile,
         interval: Duration,
-    ) -> Refresher {
-        Refresher {
+    ) -> TimerThread {
+        TimerThread {
             knowledge,
             calls,
             sources,
