@@ -10,7 +10,9 @@
 //! | slot | where one episode lives: its host and its name | `wire` |
 //! | receipt | what the receiver answers for a stored episode | `wire` |
 //! | outcome | what the shipper does after an answer, by its status and name | `wire` |
-//! | refusal | one answer of the receiver that says no; what all refusals of a kind have in common is in `refusal_table`, and the file of refused uploads is `receiver::refusal_log` | `receiver::refusal` |
+//! | refusal | an answer of the receiver that says no, with the data of its request | `receiver::refusal` |
+//! | refusal table | what all refusals of one kind have in common: status, title, what to do | `refusal_table` |
+//! | refusal log | the file of the newest refused uploads, `refusals.jsonl` | `receiver::refusal_log` |
 //! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
 //! | finding | one thing that a person should know or do, with its remedy | `doctor` |
 //! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |

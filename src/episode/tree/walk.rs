@@ -232,7 +232,8 @@ mod tests {
         assert_eq!(found(&mut walk), "ep/z/");
         assert_eq!(found(&mut walk), "the end");
 
-        // The directory is moved out of the episode: `..` leads to another directory than the walk came from.
+        // The directory is moved out of the episode: `..` leads to another directory than the one that
+        // the walk came from.
         fs::remove_file(dir.join("a")).unwrap();
         fs::rename(dir.join("aside"), dir.join("a")).unwrap();
         let mut walk = Walk::new(&episode, b"ep".to_vec()).unwrap();

@@ -96,7 +96,8 @@ impl Distribution {
         Some(cost)
     }
 
-    /// Writes the FSE_Table_Description (section 4.1.1). Returns its length in bytes; `None` if it does not fit.
+    /// Writes the FSE_Table_Description (section 4.1.1). Returns its length in bytes; `None` if it does
+    /// not fit.
     pub fn write_description(&self, buffer: &mut [u8]) -> Option<usize> {
         let mut writer = BitWriter::new(buffer);
         writer.add(u64::from(self.accuracy_log - ACCURACY_LOG_MIN), 4);

@@ -250,7 +250,8 @@ fn write_four_streams(literals: &[u8], table: &EncodingTable, buffer: &mut [u8])
 }
 
 /// Reads the section into `literals`. `table` is that of the last tree that was described, and
-/// becomes that of the one that is described here. Returns the section's length in bytes; `None` if it is malformed.
+/// becomes that of the one that is described here. Returns the section's length in bytes; `None` if it
+/// is malformed.
 pub fn read_section(
     bytes: &[u8],
     table: &mut Option<DecodingTable>,

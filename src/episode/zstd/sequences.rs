@@ -142,8 +142,8 @@ impl Table {
     }
 }
 
-/// Writes the section. `tables` become those of this block. Returns the section's length in bytes; `None` if it does
-/// not fit, after which `tables` are of no use.
+/// Writes the section. `tables` become those of this block. Returns the section's length in bytes;
+/// `None` if it does not fit, and then `tables` are of no use.
 pub fn write_section(
     sequences: &[Sequence],
     tables: &mut Tables,
