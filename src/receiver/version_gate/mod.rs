@@ -14,6 +14,7 @@ mod beyond;
 mod disk;
 mod forgejo;
 mod git;
+mod knowledge;
 mod sources;
 mod timer_thread;
 mod trouble;
@@ -24,11 +25,8 @@ pub mod source_check;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
-
-use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use beyond::Kept;
 #[cfg(any(test, fuzzing))]
@@ -39,6 +37,7 @@ pub use window::Window;
 use self::disk::WindowFile;
 use self::forgejo::Forgejo;
 use self::git::LocalGit;
+use self::knowledge::Knowledge;
 use self::sources::Sources;
 use self::timer_thread::TimerThread;
 use self::withdrawn::Withdrawn;
@@ -236,12 +235,12 @@ impl VersionGate {
     }
 
     pub fn enabled(&self) -> bool {
-        self.knowledge.enabled
+        self.knowledge.enabled()
     }
 
     /// The number of commits that the configuration admits.
     pub fn configured_window(&self) -> u32 {
-        self.knowledge.size
+        self.knowledge.size()
     }
 
     /// The time since a source last confirmed the window; `None` without a window.
@@ -275,140 +274,4 @@ impl VersionGate {
             failing: self.failing(),
         }
     }
-}
-
-/// Why the source that decides is failing, and since when.
-struct Blind {
-    trouble: Trouble,
-    since: Instant,
-}
-
-/// What the gate knows: read by every request, written by the timer thread alone.
-struct Knowledge {
-    enabled: bool,
-    size: u32,
-    window: ArcSwapOption<Window>,
-    /// When a source last confirmed the window, in milliseconds since `start`: negative for a window of
-    /// an earlier run. It is not a part of the window, so that a confirmation replaces nothing.
-    confirmed_ms: AtomicI64,
-    /// When the last refresh began that a source has answered, by the same clock.
-    refreshed_ms: AtomicI64,
-    /// The trouble of the source that decides.
-    failing: ArcSwapOption<Blind>,
-    beyond: ArcSwap<Kept>,
-    /// Zero of the clock of this struct.
-    start: Instant,
-}
-
-impl Knowledge {
-    fn new(config: &GateConfig) -> Knowledge {
-        Knowledge {
-            enabled: config.enabled,
-            size: config.window,
-            window: ArcSwapOption::empty(),
-            confirmed_ms: AtomicI64::new(0),
-            refreshed_ms: AtomicI64::new(i64::MIN),
-            failing: ArcSwapOption::empty(),
-            beyond: ArcSwap::default(),
-            start: Instant::now(),
-        }
-    }
-
-    fn enabled(&self) -> bool {
-        self.enabled
-    }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn window(&self) -> Option<Arc<Window>> {
-        self.window.load_full()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        self.window.load().as_ref()?;
-        let age_ms = self.now_ms() - self.confirmed_ms.load(Ordering::Acquire);
-        Some(Duration::from_millis(age_ms.max(0).unsigned_abs()))
-    }
-
-    /// Puts a window of an earlier run in place.
-    fn remember(&self, window: Window, age: Duration) {
-        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
-        self.confirmed_ms
-            .store(self.now_ms() - age_ms, Ordering::Release);
-        log_window(&window, self.size, age);
-        self.window.store(Some(Arc::new(window)));
-    }
-
-    /// Notes that a source has confirmed the window.
-    fn confirm(&self) {
-        self.confirmed_ms.store(self.now_ms(), Ordering::Release);
-    }
-
-    /// Puts a window that a source has answered with in place; it may be equal to the present one.
-    fn take(&self, window: Window) {
-        self.confirm();
-        let is_ours = |ours: &Arc<Window>| ours.is_same(&window);
-        if !self.window.load().as_ref().is_some_and(is_ours) {
-            log_window(&window, self.size, Duration::ZERO);
-            self.window.store(Some(Arc::new(window)));
-        }
-    }
-
-    /// Notes that a source has answered the refresh that began then.
-    fn refreshed(&self, began: Instant) {
-        self.refreshed_ms
-            .store(self.ms_of(began), Ordering::Release);
-    }
-
-    fn was_refreshed_since(&self, asked: Instant) -> bool {
-        self.ms_of(asked) < self.refreshed_ms.load(Ordering::Acquire)
-    }
-
-    fn set_failing(&self, trouble: &Trouble) {
-        let before = self.failing.load();
-        let since = before
-            .as_ref()
-            .map_or_else(Instant::now, |before| before.since);
-        if before
-            .as_ref()
-            .is_none_or(|before| before.trouble != *trouble)
-        {
-            let trouble = trouble.clone();
-            self.failing.store(Some(Arc::new(Blind { trouble, since })));
-        }
-    }
-
-    fn set_well(&self) {
-        if self.failing.load().is_some() {
-            self.failing.store(None);
-        }
-    }
-
-    fn is_failing(&self) -> bool {
-        self.failing.load().is_some()
-    }
-
-    fn failing(&self) -> Option<Failing> {
-        self.failing.load().as_ref().map(|blind| Failing {
-            kind: blind.trouble.kind.to_owned(),
-            seconds: blind.since.elapsed().as_secs(),
-            detail: format!("{}; {}", blind.trouble.what, blind.trouble.remedy),
-        })
-    }
-
-    fn ms_of(&self, moment: Instant) -> i64 {
-        let since = moment.saturating_duration_since(self.start);
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
-    }
-
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
-    }
-}
-
-fn log_window(window: &Window, configured: u32, age: Duration) {
-    let commits = window.commits().len();
-    events::gate_window(window.source(), &window.head(), commits, configured, age);
 }

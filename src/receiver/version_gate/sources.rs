@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Knowledge;
 use super::forgejo::{Forgejo, PAGE_COMMITS, Unlisted};
 use super::git::LocalGit;
+use super::knowledge::Knowledge;
 use super::trouble::{LastReports, Trouble};
 use super::window::Window;
 use super::withdrawn::Withdrawn;

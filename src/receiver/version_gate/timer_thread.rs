@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use super::beyond::{Beyond, Ground};
 use super::disk::WindowFile;
+use super::knowledge::Knowledge;
 use super::sources::{Ended, Sources};
-use super::{ASK_PATIENCE, Call, Heard, Knowledge, Question, Refreshed};
+use super::{ASK_PATIENCE, Call, Heard, Question, Refreshed};
 use crate::wire::Known;
 
 /// The least time between the beginnings of two refreshes, however many requests ask.
