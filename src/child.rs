@@ -1,4 +1,5 @@
-//! Running a program that may hang, flood or fork: bounded in time and output, and gone afterwards.
+//! Running another program with limits on its time and its output. The program and every process that it
+//! has started are ended afterwards.
 
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// Of what a program says on stderr, so much is read.
+/// The most that is read of a program's stderr.
 const STDERR_BYTES_MAX: u64 = 64 << 10;
-/// Between two looks whether a program that has closed its output has ended too.
+/// The pause between two checks whether a program that has closed its output has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 pub(crate) struct Output {
     pub status: ExitStatus,
-    /// At most as many bytes as were allowed; a program that writes more ends by SIGPIPE.
+    /// At most as many bytes as were allowed. A program that writes more is ended by SIGPIPE.
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
 
-/// Runs a program to its end, without input. `None` if it had not ended in time and was killed,
-/// with all that it had started.
+/// Runs a program to its end, without input. `None` if it did not end in time and was killed, with every
+/// process that it has started.
 ///
 /// Errors: the program could not be started.
 pub(crate) fn run(
@@ -30,7 +31,7 @@ pub(crate) fn run(
     timeout: Duration,
 ) -> io::Result<Option<Output>> {
     let give_up_at = Instant::now() + timeout;
-    // So that what it starts can be killed with it.
+    // So that every process that it starts can be killed with it.
     sys::in_own_session(command);
     command
         .stdin(Stdio::null())
@@ -53,7 +54,7 @@ pub(crate) fn run(
     }))
 }
 
-/// Reads on a thread of its own: two pipes cannot both be waited for by one that only reads.
+/// Reads a pipe on a thread of its own: one thread that reads one pipe would not empty the other.
 fn read_aside(
     pipe: Option<impl Read + Send + 'static>,
     bytes_max: u64,
@@ -62,10 +63,10 @@ fn read_aside(
     let read = move || {
         let mut bytes = Vec::new();
         if let Some(pipe) = pipe {
-            // What was read before an error counts; the exit status tells the rest.
+            // The bytes before an error count; the exit status shows whether the program failed.
             let _ = pipe.take(bytes_max).read_to_end(&mut bytes);
         }
-        let _ = sender.send(bytes); // nobody waits any longer: too late
+        let _ = sender.send(bytes); // fails if the time is up and the caller has gone on
     };
     thread::Builder::new()
         .name("child-pipe".to_owned())
@@ -73,7 +74,8 @@ fn read_aside(
     Ok(receiver)
 }
 
-/// A process and all that it started. Dropping it ends them, unless it was seen to end.
+/// A process and every process that it has started. Dropping this kills them, unless
+/// [`Group::wait_until`] has seen the first one end.
 struct Group(Option<Child>);
 
 impl Group {
@@ -89,11 +91,11 @@ impl Group {
         })
     }
 
-    /// `None` if it still runs at that time.
+    /// `None` if the process still runs at that time.
     fn wait_until(mut self, give_up_at: Instant) -> io::Result<Option<ExitStatus>> {
         while let Some(child) = &mut self.0 {
             if let Some(status) = child.try_wait()? {
-                self.0 = None; // its number may be another's from now on
+                self.0 = None; // another process may get its number from now on
                 return Ok(Some(status));
             }
             if give_up_at <= Instant::now() {
@@ -128,7 +130,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     #[test]
-    fn both_outputs_and_the_status_are_told() {
+    fn both_outputs_and_the_status_are_returned() {
         let output = run(&mut shell("echo out; echo err >&2; exit 3"), 100, LONG)
             .unwrap()
             .unwrap();

@@ -26,7 +26,9 @@ pub fn http_date(time: SystemTime) -> String {
     let unix_s = unix_seconds(time);
     let days = unix_s / DAY_S;
     let (year, month, day) = civil_from_days(days);
-    let (hour, minute, second) = (unix_s / 3600 % 24, unix_s / 60 % 60, unix_s % 60);
+    let hour = unix_s / 3600 % 24;
+    let minute = unix_s / 60 % 60;
+    let second = unix_s % 60;
     let weekday = DAYS[(days % 7) as usize];
     let month = MONTHS[(month as usize - 1) % 12];
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")

@@ -1,16 +1,14 @@
 //! Reading a TOML configuration so that every mistake is reported in words: file, key, value and what
-//! is allowed. What the keys are is each side's own `config.rs`.
+//! is allowed. The keys themselves are in each side's own `config.rs`.
 
 pub(crate) mod mistake;
+mod secret;
 pub(crate) mod values;
-
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
@@ -18,30 +16,32 @@ use toml::de::DeTable;
 use crate::failure::Failure;
 use crate::human;
 use crate::owner;
-use crate::sys;
+
+pub(crate) use self::secret::{CREDENTIAL_STORE, check_may_name_secrets, read_secret, secret_path};
 
 /// A type that a configuration is read into.
 pub(crate) trait Settings: DeserializeOwned {
-    /// Whose configuration it is; `None` if it may be of either side.
-    const OWNER: Option<Owner>;
+    /// The side whose configuration it is; `None` if it may be of either side.
+    const SIDE: Option<ConfigSide>;
 }
 
 impl Settings for toml::Table {
-    const OWNER: Option<Owner> = None;
+    const SIDE: Option<ConfigSide> = None;
 }
 
 /// The side whose configuration a file is. The keys that one side has and the other has not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum ConfigSide {
     Receiver,
     LabHost,
 }
 
-impl Owner {
+impl ConfigSide {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
-    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
-        let (mut of_receiver, mut of_lab_host) = (0, 0);
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<ConfigSide> {
+        let mut of_receiver = 0;
+        let mut of_lab_host = 0;
         for key in keys {
             match key {
                 "data_dir" | "listen" | "version_gate" | "host" => of_receiver += 1,
@@ -53,32 +53,32 @@ impl Owner {
             return None;
         }
         Some(if of_receiver >= of_lab_host {
-            Owner::Receiver
+            ConfigSide::Receiver
         } else {
-            Owner::LabHost
+            ConfigSide::LabHost
         })
     }
 
     fn file(self) -> &'static str {
         match self {
-            Owner::Receiver => "a receiver's configuration (receiver.toml)",
-            Owner::LabHost => "a lab host's configuration (shipper.toml)",
+            ConfigSide::Receiver => "a receiver's configuration (receiver.toml)",
+            ConfigSide::LabHost => "a lab host's configuration (shipper.toml)",
         }
     }
 }
 
-/// Reads and parses a file whose unknown keys are errors. `flag_hint` is the hint when there is no
-/// file at all.
+/// Reads and parses a configuration. Unknown keys are errors. `flag_hint` is the hint when the file
+/// does not exist.
 ///
-/// Errors: it cannot be read, or is not right; the words show no secret.
+/// Errors: the file cannot be read, or has a mistake. The words show no secret.
 pub(crate) fn load<T: Settings>(path: &Path, flag_hint: &str) -> Result<T, Failure> {
     parse(&read(path, flag_hint)?, path)
 }
 
 /// The text of a configuration.
 ///
-/// Errors: it cannot be read, or is no UTF-8; `flag_hint` is what to do where its own error has no
-/// remedy.
+/// Errors: the file cannot be read, or is not UTF-8. `flag_hint` is the remedy for an error that has
+/// no remedy of its own.
 pub(crate) fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
     let bytes = owner::read_kept(path).map_err(|error| {
         Failure::new(
@@ -94,13 +94,13 @@ pub(crate) fn read(path: &Path, flag_hint: &str) -> Result<String, Failure> {
     })
 }
 
-/// As [`load`], from a text that was read already.
+/// As [`load`], for a text that was read already.
 pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
-        let found = Owner::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
-        match (found, T::OWNER) {
+        let found = ConfigSide::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
+        match (found, T::SIDE) {
             (Some(found), Some(wanted)) if found != wanted => {
                 of_the_other_side(path, found, wanted)
             }
@@ -109,10 +109,10 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     })
 }
 
-fn of_the_other_side(path: &Path, found: Owner, wanted: Owner) -> Failure {
+fn of_the_other_side(path: &Path, found: ConfigSide, wanted: ConfigSide) -> Failure {
     let default = match wanted {
-        Owner::Receiver => "/etc/cis490/receiver.toml",
-        Owner::LabHost => "/etc/cis490/shipper.toml",
+        ConfigSide::Receiver => "/etc/cis490/receiver.toml",
+        ConfigSide::LabHost => "/etc/cis490/shipper.toml",
     };
     Failure::new(
         format!(
@@ -129,7 +129,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The text without a byte order mark, which some editors write.
 ///
-/// Errors: what it is instead of UTF-8.
+/// Errors: the encoding, which is not UTF-8.
 fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
     let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     // UTF-16 without a mark has a NUL in each ASCII character.
@@ -143,7 +143,7 @@ fn decoded(bytes: Vec<u8>) -> Result<String, &'static str> {
     }
 }
 
-/// A value that parsed and is not allowed. `allowed` goes on after "KEY accepts".
+/// The error for a value that is not allowed. `allowed` follows the words "KEY accepts".
 pub(crate) fn bad_value(
     path: &Path,
     key: &str,
@@ -153,7 +153,7 @@ pub(crate) fn bad_value(
     not_allowed(path, key, value, format!("{key} accepts {allowed}"))
 }
 
-/// A value that is right by itself, beside another key that excludes it; `hint` is what to do.
+/// The error for a value that another key excludes. `hint` is what to do.
 pub(crate) fn not_allowed(
     path: &Path,
     key: &str,
@@ -169,7 +169,7 @@ pub(crate) fn not_allowed(
     Failure::new(format!("{}: {words}", path.display()), hint)
 }
 
-/// A URL with its scheme as programs write it: `HTTP://` means the same, and is compared as `http://`.
+/// A URL with its scheme in lower case: `HTTP://` means the same as `http://`.
 pub(crate) fn with_plain_scheme(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
@@ -177,7 +177,7 @@ pub(crate) fn with_plain_scheme(url: &str) -> String {
     }
 }
 
-/// An error unless `value` lies between the two, both included.
+/// An error unless `value` is from `least` to `most`, both included.
 pub(crate) fn in_range(
     path: &Path,
     key: &str,
@@ -196,8 +196,8 @@ pub(crate) fn in_range(
     ))
 }
 
-/// An error unless `folder` is an absolute path that stands unchanged in a unit of systemd, in a
-/// shell and on a terminal. `install` writes it into a unit that root runs.
+/// An error unless `folder` is an absolute path that needs no quoting in a unit of systemd, in a shell
+/// and on a terminal. `install` writes it into a unit that root runs.
 pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
     let is_odd = |c: char| c.is_control() || "\"'\\%".contains(c);
     let is_plain = folder.to_str().is_some_and(|text| !text.contains(is_odd));
@@ -212,8 +212,8 @@ pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), 
     ))
 }
 
-/// Who besides root may write a configuration that root acts on, in words; `None` if nobody may.
-/// Somebody who is not root acts for himself: then only what everybody may write is named.
+/// Who besides root may write a configuration that root acts on, in words; `None` if nobody may. With
+/// `for_root` false, for a user's own configuration, only write access for everybody counts.
 pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> {
     if found.mode() & 0o002 != 0 {
         return Some("everybody on this machine".to_owned());
@@ -225,34 +225,7 @@ pub(crate) fn other_writers(found: &Metadata, for_root: bool) -> Option<String> 
     (for_root && by_group).then(|| format!("the group {}", found.gid()))
 }
 
-/// An error if root would read `secrets` because a configuration says so that somebody else may write:
-/// he would have them sent wherever he likes.
-pub(crate) fn check_may_name_secrets(path: &Path, secrets: &[PathBuf]) -> Result<(), Failure> {
-    if secrets.is_empty() || sys::effective_user() != 0 {
-        return Ok(());
-    }
-    let (why, remedy) = match owner::owner_of(path) {
-        // That it cannot be looked at is reported by whoever reads it.
-        Ok(owner::Owner::Root) | Err(owner::Unsafe::Io { .. }) => return Ok(()),
-        Ok(owner::Owner::User { uid }) => (
-            format!("the user {} may write it", owner::name_of(uid)),
-            format!(
-                "read what is in it, then: sudo chown root {0} && sudo chmod go-w {0}; or run it as that user",
-                path.display()
-            ),
-        ),
-        Err(owner::Unsafe::Open { words, remedy }) => (words, remedy),
-    };
-    Err(Failure::new(
-        format!(
-            "root reads no file that {} names as a token or a certificate: {why}",
-            path.display()
-        ),
-        remedy,
-    ))
-}
-
-/// Why the services that `install` makes cannot see a folder, and what to do; `None` if they can.
+/// Why the services that `install` makes cannot see a folder, with the remedy; `None` if they can.
 pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     // Their units have ProtectHome=true.
     const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
@@ -263,72 +236,10 @@ pub(crate) fn hidden_from_service(folder: &Path) -> Option<String> {
     let is_below = |home: &&&str| folder.starts_with(home) || real.starts_with(home);
     HIDDEN.iter().find(is_below).map(|home| {
         format!(
-            "the service does not see what is below {home} (ProtectHome=true in its unit): move it, for example to /srv or /opt"
+            "the service cannot see anything below {home} (ProtectHome=true in its unit): move it, for example to /srv or /opt"
         )
     })
 }
 
-/// Where systemd looks for a credential by its name.
-pub(crate) const CREDENTIAL_STORE: &str = "/etc/credstore";
-
-/// The secret in a file, without the line break at its end. A relative path is looked up in
-/// systemd's `$CREDENTIALS_DIRECTORY` when there is one; else it is a file here, or a credential in
-/// [`CREDENTIAL_STORE`], which root can read.
-///
-/// Errors name the file and never its content.
-pub(crate) fn read_secret(key: &str, file: &Path) -> Result<String, Failure> {
-    if looks_like_a_secret(file) {
-        return Err(Failure::new(
-            format!("{key} holds what looks like a token itself, and it must name a file"),
-            "put the token alone into a file that only the service's user may read, and name that",
-        ));
-    }
-    let path = secret_path(file);
-    let bytes = owner::read_secret(&path).map_err(|error| {
-        Failure::new(
-            format!("cannot read {key} {}: {error}", path.display()),
-            "the file holds the token alone, readable by the user that runs cis490",
-        )
-    })?;
-    let text = decoded(bytes).map_err(|encoding| {
-        Failure::new(
-            format!("{key} {} is {encoding}", path.display()),
-            "save it as UTF-8 or plain ASCII: one token on one line",
-        )
-    })?;
-    let secret = text.trim();
-    let visible = |b: u8| b.is_ascii_graphic();
-    if secret.is_empty() || secret.len() > 4096 || !secret.bytes().all(visible) {
-        return Err(Failure::new(
-            format!("{key} {} holds no token", path.display()),
-            "the file holds one token of visible ASCII on one line",
-        ));
-    }
-    Ok(secret.to_owned())
-}
-
-/// Whether somebody wrote the token where its file's name belongs: `cis490 token` and Forgejo make
-/// 40 and more hex digits.
-fn looks_like_a_secret(file: &Path) -> bool {
-    let name = file.as_os_str().as_encoded_bytes();
-    name.len() >= 32 && name.iter().all(u8::is_ascii_hexdigit)
-}
-
-/// Where the secret of a key is read from: see [`read_secret`].
-pub(crate) fn secret_path(file: &Path) -> PathBuf {
-    secret_path_in(
-        file,
-        std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-    )
-}
-
-/// A person's command has no credentials directory; the store that systemd fills it from is there
-/// for root.
-fn secret_path_in(file: &Path, credentials: Option<PathBuf>) -> PathBuf {
-    match credentials {
-        _ if file.is_absolute() => file.to_owned(),
-        Some(dir) => dir.join(file),
-        None if file.exists() => file.to_owned(),
-        None => Path::new(CREDENTIAL_STORE).join(file),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A failure in words, for the person who typed the command.
 //!
-//! Both texts begin in lower case and have no full stop. The error says what happened, and to what;
-//! the hint says what to do now. Both go to stderr, so that stdout has the output alone.
+//! The error says what happened, and to what; the hint says what to do now. Both begin in lower case and
+//! have no full stop. Both go to stderr, so that stdout has only the output.
 
 use std::fmt;
 

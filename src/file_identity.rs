@@ -1,4 +1,4 @@
-//! Which file a name leads to: two names with one identity are one file.
+//! The identity of a file. Two names with the same identity are names of the same file.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -20,7 +20,7 @@ impl FileIdentity {
         }
     }
 
-    /// `None` if there is no file. A link is what it is, not what it leads to.
+    /// The identity of the file at `path`; `None` if there is none. A link is not followed.
     pub(crate) fn at(path: &Path) -> io::Result<Option<FileIdentity>> {
         match fs::symlink_metadata(path) {
             Ok(metadata) => Ok(Some(FileIdentity::of(&metadata))),

@@ -1,9 +1,9 @@
-//! One program a folder: the lock of a store, and of a lab host's queue.
+//! The lock of a store, and of a lab host's queue: only one process works in a folder.
 //!
-//! Both the file `lock` in the folder and the folder itself are locked (`flock`). The file is what
-//! people and earlier versions know; the folder cannot be unlinked while somebody works in it, so
-//! that a `lock` that was removed lets nobody in beside the one who has it. Where a filesystem cannot
-//! lock a folder (NFS), the file alone counts.
+//! Both the file `lock` in the folder and the folder itself are locked (`flock`). People and earlier
+//! versions know the file. But the file can be removed while a process holds its lock; the folder
+//! cannot, so that no second process gets in. Where a filesystem cannot lock a folder (NFS), the file
+//! alone counts.
 
 pub(crate) mod holder;
 
@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use crate::durable;
 
-/// Between two tries for a lock that somebody has.
+/// The pause between two tries for a lock that another process holds.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// The right to work in a folder, for as long as it is kept.
+/// The right to work in a folder. Dropping it gives the right back.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    /// `None` where there was no such file and none was to be made.
+    /// `None` if there was no such file and none was to be made.
     _file: Option<File>,
     _folder: File,
 }
@@ -29,7 +29,7 @@ pub(crate) struct FolderLock {
 /// Why there is no lock.
 #[derive(Debug)]
 pub(crate) enum NoLock {
-    /// Another process has it, and kept it longer than the patience; [`holder::refused`] names it.
+    /// Another process held the lock for longer than `patience`; [`holder::refused`] names that process.
     Taken,
     Io(io::Error),
 }
@@ -41,8 +41,10 @@ impl From<io::Error> for NoLock {
 }
 
 impl FolderLock {
-    /// Locks `folder`, whose lock file is made if it is not there; waits for somebody who has it only
-    /// as long as `patience`: `status` and `doctor` have it for an instant, when they look.
+    /// Locks `folder`, and makes its lock file if there is none. Waits for another holder at most
+    /// `patience`, since `status` and `doctor` hold the lock for an instant.
+    ///
+    /// Errors: see [`NoLock`].
     pub(crate) fn take(
         folder: &Path,
         lock: &Path,
@@ -51,7 +53,7 @@ impl FolderLock {
         FolderLock::lock(folder, Some(open_or_make(lock)?), patience)
     }
 
-    /// The same for one who changes nothing: a lock file that is not there stays so.
+    /// As [`FolderLock::take`], for a caller that changes nothing: no lock file is made.
     pub(crate) fn take_as_it_is(
         folder: &Path,
         lock: &Path,
@@ -68,7 +70,7 @@ impl FolderLock {
         }
         match wait_for(&folder, give_up_at) {
             Err(NoLock::Taken) => return Err(NoLock::Taken),
-            // A filesystem without locks on folders. The file's lock is had by now.
+            // The filesystem has no locks on folders; if there is a file, its lock is held by now.
             Err(NoLock::Io(error)) if file.is_none() => return Err(NoLock::Io(error)),
             Ok(()) | Err(NoLock::Io(_)) => {}
         }
@@ -78,7 +80,7 @@ impl FolderLock {
         })
     }
 
-    /// Whether somebody has it now; `None` if that cannot be seen.
+    /// Whether a process holds the lock now; `None` if this user cannot see that.
     pub(crate) fn is_taken(folder: &Path, lock: &Path) -> Option<bool> {
         let file = open_if_there(lock).ok()?;
         let folder = durable::open_dir(folder).ok()?;
@@ -111,7 +113,7 @@ fn wait_for(file: &File, give_up_at: Instant) -> Result<(), NoLock> {
     }
 }
 
-/// A lock file that root has left can be read and not written: flock needs no more.
+/// A lock file that root has left may be readable only. That is enough for flock.
 fn open_or_make(lock: &Path) -> io::Result<File> {
     let made = durable::open_regular_with(lock, File::options().write(true).create(true));
     match made {
@@ -150,7 +152,7 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         assert_eq!(is_taken(), Some(true));
         assert!(matches!(take(), Err(NoLock::Taken)));
-        // The folder's lock still says who has it.
+        // The folder's own lock still shows the holder.
         let words = holder::refused(folder.path(), &lock).to_string();
         let holder = format!("process {}", std::process::id());
         assert!(words.contains(&holder), "{words}");

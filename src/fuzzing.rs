@@ -1,6 +1,6 @@
-//! Every place where bytes of a stranger are read, as a function of bytes that panics where
-//! something that must hold does not. No part of the program: built for tests, which replay
-//! `tests/fuzz/corpus`, and with `--cfg fuzzing` for the fuzz targets, which look for more.
+//! Every place where the program reads bytes from outside, as a function of bytes. The function panics
+//! if a rule that must hold is broken. This is not part of the program: it is built for the tests, which
+//! replay `tests/fuzz/corpus`, and with `--cfg fuzzing` for the fuzz targets, which look for new inputs.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
 /// The name of a target and of its folder in the corpus, and what it calls.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 8] = [
     ("request_head", request_head),
     ("ids", ids),
@@ -73,11 +73,11 @@ pub fn configuration(bytes: &[u8]) {
         format!("{before}{line}{behind}"),
         format!("data_dir = \"/d\"\n[version_gate]{line}{text}"),
     ] {
-        let told = [
+        let errors = [
             config::parse::<crate::receiver::config::Config>(&text, path).err(),
             config::parse::<crate::shipper::config::Config>(&text, path).err(),
         ];
-        for failure in told.iter().flatten() {
+        for failure in errors.iter().flatten() {
             assert!(!failure.to_string().contains(TOKEN), "{failure}");
         }
     }

@@ -1,11 +1,10 @@
-//! git on a repository that somebody else may have made: the one place that starts it.
+//! Running git on a repository that somebody else may have made. No other file starts git.
 //!
-//! 1. git gets a clean environment and no configuration but the repository's own. What of that could
-//!    start a program is switched off: nothing is fetched, signed, paged, compared or hooked.
-//! 2. Root runs it as the user that the repository belongs to. So whatever a configuration makes a
-//!    git do that we did not think of, a file that it includes among them, it does with its owner's
-//!    rights.
-//! 3. It is bounded in time and output, and all that it has started ends with it.
+//! 1. git gets a clean environment and only the repository's own configuration. The settings of it that
+//!    start programs are switched off: nothing is fetched, signed, paged, compared or hooked.
+//! 2. Root runs git as the repository's owner. So a setting that we did not think of, or a file that the
+//!    configuration includes, acts with the rights of that owner only.
+//! 3. git has limits on its time and output, and every process that it has started ends with it.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +21,8 @@ use crate::failure::Failure;
 use crate::owner::{self, Owner};
 use crate::sys;
 
-/// What a repository's configuration may say and git does not heed here: the command line wins.
+/// Settings that start programs or the network. The command line overrides the repository's
+/// configuration.
 const SWITCHED_OFF: [&str; 13] = [
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
@@ -44,13 +44,14 @@ const SWITCHED_OFF: [&str; 13] = [
 pub(crate) enum Fault {
     /// The program cannot be started.
     Missing(io::Error),
-    /// It had not ended within the time, and was killed.
+    /// git did not end in time, and was killed.
     TimedOut,
-    /// Root cannot tell whose repository it is.
+    /// Root cannot say whose repository it is.
     Unsafe(Failure),
 }
 
-/// Runs git on the repository at `path`, a checkout or its `.git`, to its end. Nothing is written.
+/// Runs git to its end on the repository at `path`, which is a checkout or its `.git`. `arguments` is a
+/// command that only reads.
 pub(crate) fn run(
     path: &Path,
     arguments: &[&str],
@@ -76,7 +77,7 @@ pub(crate) fn run(
     end(child::run(&mut command, stdout_bytes_max, timeout))
 }
 
-/// What `git --version` prints.
+/// The output of `git --version`.
 pub(crate) fn version(timeout: Duration) -> Result<Output, Fault> {
     const LINE_BYTES_MAX: u64 = 256;
     end(child::run(
@@ -94,7 +95,7 @@ fn end(ended: io::Result<Option<Output>>) -> Result<Output, Fault> {
     }
 }
 
-/// git with no user, no system settings, no prompt, no network.
+/// A git without settings of user or system, without prompts and without network.
 fn command() -> Command {
     let search_path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     let mut command = Command::new("git");
@@ -115,7 +116,7 @@ fn command() -> Command {
     command
 }
 
-/// Root's git is its owner's, in the repository of somebody else.
+/// If root runs this process, git runs as the repository's owner.
 fn as_its_owner(command: &mut Command, repository: &Path) -> Result<(), Fault> {
     if sys::effective_user() != 0 {
         return Ok(());
@@ -123,19 +124,19 @@ fn as_its_owner(command: &mut Command, repository: &Path) -> Result<(), Fault> {
     match owner_of(repository) {
         Ok(Owner::Root) => Ok(()),
         Ok(Owner::User { uid }) => {
-            // Without any other group: std clears root's.
+            // std also clears root's other groups.
             command.uid(uid).gid(owner::group_of(uid));
             Ok(())
         }
-        // git says what is missing.
+        // git itself reports what is missing.
         Err(owner::Unsafe::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(why) => Err(Fault::Unsafe(owner::refusal(repository, &why))),
     }
 }
 
-/// Who may change what git reads there: who may exchange its `.git`; where that is a worktree's file of
-/// root's, the owner of the folder that the file names; or, in a folder of root's, the owner of its
-/// configuration.
+/// The user who may change what git reads in the repository. That is the owner of its `.git`. If root
+/// owns that and it is a worktree's file, it is the owner of the folder that the file names; if root
+/// owns that folder too, it is the owner of the configuration in it.
 fn owner_of(repository: &Path) -> Result<Owner, owner::Unsafe> {
     let of_itself = owner::owner_or_maker(repository)?;
     if of_itself != Owner::Root {

@@ -16,9 +16,9 @@ pub(crate) struct Histogram<const N: usize> {
 
 /// A histogram at one moment. Its buckets are cumulative, as in the exposition format of Prometheus.
 pub(crate) struct Reading {
-    /// An upper bound in milliseconds, and how many durations were at most that.
+    /// Each upper bound in milliseconds, with the number of durations that were not longer.
     pub buckets: Vec<(u64, u64)>,
-    /// All durations.
+    /// The number of all durations.
     pub count: u64,
     pub sum: Duration,
 }

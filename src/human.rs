@@ -1,5 +1,5 @@
-//! Amounts, times and counts as people read them, on a terminal and on the page alike, and amounts
-//! and names as people write them.
+//! Amounts, times and counts as people read them, on a terminal and on the page; and amounts and names
+//! as people write them.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(crate) fn without_user(text: &str) -> String {
     if rest.starts_with('/') {
         return text.to_owned();
     }
-    // By RFC 3986 an `@` behind a slash is the path's; but then the password may have the slash.
+    // By RFC 3986 an `@` after a slash belongs to the path. But people write passwords with a slash.
     match rest.rfind('@') {
         Some(at) => format!("{scheme}***{}", &rest[at..]),
         None => text.to_owned(),
@@ -97,7 +97,7 @@ pub(crate) fn ago(time: Duration) -> String {
     }
 }
 
-/// Without the smaller unit where there is none of it.
+/// In two units; in the large one alone if the small amount is 0.
 fn in_two_units(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     match small {
         0 => format!("{large} {large_unit}"),
@@ -118,8 +118,8 @@ pub(crate) fn count(count: u64) -> String {
     text
 }
 
-/// What was most likely meant: the known name that takes the fewest slips to `unknown`, or of which
-/// it is the beginning; `None` if nothing is near.
+/// The known name that a person most likely meant: the one with the fewest slips between it and
+/// `unknown`, or one that begins with `unknown`. `None` if no name is near.
 pub(crate) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips_max = unknown.trim_start_matches('-').chars().count().div_ceil(3);
     let measured = known.map(|name| {
@@ -130,9 +130,11 @@ pub(crate) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -
     (slips <= slips_max).then_some(name)
 }
 
-/// How many letters must be added, left out, changed or swapped with their neighbour.
+/// How many letters must be added, left out, changed or swapped with a neighbour to get from one text to
+/// the other.
 fn slips(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let from: Vec<char> = from.chars().collect();
+    let to: Vec<char> = to.chars().collect();
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
     for i in 1..=from.len() {
         let mut row = vec![i];

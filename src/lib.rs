@@ -10,7 +10,9 @@
 //! | slot | where one episode lives: its host and its name | `wire` |
 //! | receipt | what the receiver answers for a stored episode | `wire` |
 //! | outcome | what the shipper does after an answer, by its status and name | `wire` |
-//! | refusal | how the receiver says no; `refusal` has what all of a kind have in common | `receiver::refusal` |
+//! | refusal | an answer of the receiver that says no, with the data of its request | `receiver::refusal` |
+//! | refusal table | what all refusals of one kind have in common: status, title, what to do | `refusal_table` |
+//! | refusal log | the file of the newest refused uploads, `refusals.jsonl` | `receiver::refusal_log` |
 //! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
 //! | finding | one thing that a person should know or do, with its remedy | `doctor` |
 //! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |
@@ -22,7 +24,7 @@
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
 //! | committer | where an upload becomes a stored episode: name and row, both on the disk | `receiver::store::committer` |
-//! | commit queue | whose turn it is to commit | `receiver::store::commit_queue` |
+//! | commit queue | the uploads that wait to become stored episodes; one thread at a time commits them | `receiver::store::commit_queue` |
 //! | quarantine | the folder for what lies in the store and is not as the program made it: kept, and not served | `receiver::store::layout` |
 //! | request head | the request line and the headers | `receiver::http::head` |
 //! | guard | what stands between the HTTP crate and the rest: requests and answers go through it | `receiver::http::guard` |
@@ -57,12 +59,12 @@ pub mod commands;
 pub mod receiver;
 mod shipper;
 
-// What they have agreed on.
+// What both sides have agreed on.
 pub mod names;
-mod refusal;
+mod refusal_table;
 pub mod wire;
 
-// What both are made of: episodes, files, other programs.
+// What both sides use: episodes, files, other programs, the system.
 mod child;
 mod durable;
 pub mod episode;
@@ -75,7 +77,7 @@ mod sync;
 mod sys;
 pub mod tls;
 
-// What they are told, and how they speak to people and to systemd.
+// Configuration, log, and everything else that people and systemd read.
 pub mod clock;
 mod config;
 mod doctor;

@@ -1,4 +1,4 @@
-//! The commands a person types, and one match.
+//! The entry point. The commands are in `commands`.
 
 use std::process::ExitCode;
 

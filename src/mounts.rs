@@ -1,30 +1,30 @@
-//! Which mount a path is on, and whether that takes writes: read from /proc/self/mountinfo, since a
-//! filesystem that ext4 has shut for writing after an error (`emergency_ro`) shows it there alone.
+//! The mount that a path is on, and whether it is read-only. Both are read from /proc/self/mountinfo:
+//! only there a filesystem that ext4 has made read-only after an error shows it (`emergency_ro`).
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// What a person does about a disk that is read-only. Changing its owner never helps.
+/// What a person does about a read-only disk. Changing its owner does not help.
 pub(crate) const READ_ONLY_REMEDY: &str = "a disk goes read-only after an error of its own: dmesg says which; stop the service, umount and fsck the disk, replace an SD card that fails; after that, or if it was mounted so by hand: mount -o remount,rw";
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// Where it is mounted.
+    /// The folder where the filesystem is mounted.
     pub point: PathBuf,
     /// The filesystem's type: `ext4`.
     pub kind: String,
-    /// Those of the mount, then those of the filesystem.
+    /// The options of the mount, then those of the filesystem.
     pub options: String,
 }
 
-/// Options that say that nothing can be written.
+/// Options of a mount that cannot be written.
 const READ_ONLY: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
 
 impl Mount {
-    /// The mount that a path is on; `None` if there is no such path, or it cannot be seen.
+    /// The mount that a path is on; `None` if there is no such path, or this user cannot see it.
     pub(crate) fn of(path: &Path) -> Option<Mount> {
         let path = path.canonicalize().ok()?;
         let text = fs::read("/proc/self/mountinfo").ok()?;
@@ -59,7 +59,7 @@ impl Mount {
         })
     }
 
-    /// The option by which nothing can be written, if there is one.
+    /// The option that makes the mount read-only, if there is one.
     pub(crate) fn read_only(&self) -> Option<&str> {
         self.options
             .split(',')

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not the name it should be: what it was, and what is allowed.
+/// Why a text is not a right name: the text, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadName {
     what: &'static str,
@@ -63,13 +63,13 @@ impl HostId {
     }
 }
 
-/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, not ending in what is ours on disk.
+/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EpisodeId(String);
 
 impl EpisodeId {
-    /// Endings of our own files: an episode so named could be taken for one of them.
+    /// The endings of our own files: an episode with such a name could be taken for one of them.
     const RESERVED_ENDINGS: [&str; 3] = [".json", ".zst", ".partial"];
 
     pub fn parse(text: &str) -> Result<EpisodeId, BadName> {
@@ -122,7 +122,7 @@ impl CommitHash {
         })
     }
 
-    /// The first eight bytes: spread evenly by themselves, as a hash of a hash need not be.
+    /// The first eight bytes. A commit is a hash, so they are spread evenly and need no hashing.
     pub const fn first_bytes(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.bytes;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
@@ -168,7 +168,7 @@ impl fmt::Display for Sha256Digest {
     }
 }
 
-/// The conversions that all four need: from and into text, for serde, argh and format strings.
+/// The conversions that all four types need: from and into text, for serde, argh and format strings.
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl FromStr for $name {
@@ -192,7 +192,7 @@ macro_rules! textual {
 }
 textual!(HostId, EpisodeId, CommitHash, Sha256Digest);
 
-/// For those that hold their text, showing it is handing it over.
+/// `Display` of the types that hold their text.
 macro_rules! shown_as_text {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -204,7 +204,7 @@ macro_rules! shown_as_text {
 }
 shown_as_text!(HostId, EpisodeId);
 
-/// For those that hold bytes, `{:?}` is the hex too: a list of byte values helps nobody.
+/// `Display` and `Debug` of the types that hold bytes: both are hex digits.
 macro_rules! debug_as_hex {
     ($($name:ident),*) => {$(
         impl fmt::Debug for $name {
@@ -235,7 +235,8 @@ fn hex_decode(text: &str, out: &mut [u8]) -> bool {
     true
 }
 
-/// In one piece: a formatter for each byte took one in a hundred of a small upload's time.
+/// The digits are written in one call: a formatter for each byte took one percent of a small upload's
+/// time.
 fn hex_encode(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [0; 64];
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {

@@ -1,15 +1,15 @@
-//! Root works in nobody's folder as root. A command that root runs on a folder of somebody else
-//! reads its configuration and secrets, and then becomes that user, for good.
+//! Root does not work as root in the folder of another user. A command that root runs on such a folder
+//! reads its configuration and secrets, and then the process becomes that user, for good.
 //!
-//! 1. Whose a folder is counts only if nobody but root and that user can put another folder in its
-//!    place. So each part of its path is looked at, through every link, before it is entered.
-//! 2. After that the user may plant what he likes: it acts with his own rights and no others.
-//! 3. A secret that only root can read is read before ([`Kept`]), since nothing can be read with
-//!    root's rights afterwards. A new one then takes a restart.
+//! 1. The owner of a folder counts only if nobody but root and that user can put another folder in its
+//!    place. So each part of its path, through every link, is checked before the folder is entered.
+//! 2. After that the user may put anything into the folder: the process has only his rights.
+//! 3. A secret that only root can read is read before the change ([`Kept`]), since nothing can be read
+//!    with root's rights afterwards. A new secret then takes effect with a restart.
 //!
-//! In a user namespace (`unshare -r`, a container of an ordinary user) root is root over the users
-//! of that namespace alone. Files of all others have one stand-in for an owner there: they count as
-//! root's, for they are as far out of reach.
+//! In a user namespace (`unshare -r`, a container of an ordinary user) root is root over the users of
+//! that namespace alone. The files of all other users have one substitute owner there. They count as
+//! root's files, since the users of the namespace can change neither.
 
 use std::fs;
 use std::io;
@@ -36,25 +36,26 @@ use self::path::{Part, Walk, open_to_others};
 /// The user whom root has become in this process.
 static BECAME: OnceLock<u32> = OnceLock::new();
 
-/// What root has become for a folder's sake.
+/// The user that root has become, to work in a folder.
 #[derive(Debug)]
 pub(crate) struct Became {
     pub uid: u32,
     pub gid: u32,
-    /// Secrets that the user cannot read: what root read of them is used until the process ends.
+    /// Secrets that the user cannot read. What root has read of them is used until the process ends.
     pub unreadable: Vec<PathBuf>,
 }
 
-/// Before a folder is touched: where root runs this and the folder belongs to somebody else, the
-/// process becomes that user. `secrets` are files to be read before. `None` if it stays who it is.
-/// That there is no such folder is for others to report: who could make it counts then.
+/// To be called before a folder is touched: if root runs this process and the folder belongs to another
+/// user, the process becomes that user. `secrets` are files that are read before. `None` if the process
+/// keeps its user. For a missing folder the user who could make it counts; the caller reports that it
+/// is missing.
 ///
-/// Errors: the folder's path is open to others, or the system does not let us.
+/// Errors: others may write to the folder's path, or the system does not allow the change.
 pub(crate) fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, Failure> {
     if sys::effective_user() != 0 {
         return Ok(None);
     }
-    // Whoever may make a missing folder could do so before it is looked for again.
+    // A user who may make a missing folder could do so before the caller looks for it again.
     match owner_or_maker(folder) {
         Ok(Owner::Root) => Ok(None),
         Ok(Owner::User { uid }) => become_user(folder, uid, secrets).map(Some),
@@ -62,15 +63,18 @@ pub(crate) fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, 
     }
 }
 
-/// After [`enter`]: that root, if this still is root, works within its own folder in no folder that
-/// somebody else could exchange: not one that was restored from a backup with its old owner, nor one
-/// that is open to others, nor a link. `side` is what `cis490 install` makes of the folder's owner.
+/// To be called after [`enter`]. If the process is still root's, it checks `folders`, which lie in
+/// root's own folder, since somebody else could replace one that was restored from a backup with its
+/// old owner, one that others may write to, or a link. `side` is the argument of `cis490 install` that
+/// gives the folder to its user.
+///
+/// Errors: one of the folders is such a one.
 pub(crate) fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
     for folder in folders {
-        // That it is missing is for others to report.
+        // The caller reports a missing folder.
         let Ok(found) = folder.symlink_metadata() else {
             continue;
         };
@@ -106,8 +110,10 @@ pub(crate) fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure
     Ok(())
 }
 
-/// As `mkdir -p`, and the names stay; with whose rights is decided anew for each part, as [`enter`]
-/// does, and last of all for the folder itself.
+/// Makes `folder` and all that is missing above it with `make_dir`, which also syncs. Before each part,
+/// and at the end for the folder itself, the process becomes the owner as with [`enter`].
+///
+/// Errors: as [`enter`]; or a part cannot be made.
 pub(crate) fn enter_new(
     folder: &Path,
     make_dir: impl Fn(&Path) -> io::Result<()>,
@@ -134,7 +140,8 @@ pub(crate) fn enter_new(
     Ok(became.or(enter(folder, &[])?))
 }
 
-/// Root's own sticky folder, such as /tmp, is one to make something in, though not one to work in.
+/// As [`enter`], for a folder in which another is made: root's own sticky folder, such as /tmp, is
+/// allowed here.
 fn enter_to_make_in(above: &Path) -> Result<Option<Became>, Failure> {
     if sys::effective_user() != 0 {
         return Ok(None);
@@ -165,7 +172,7 @@ fn become_user(folder: &Path, uid: u32, secrets: &[&Path]) -> Result<Became, Fai
             ),
         )
     };
-    // The C library changes every thread; that there is only one makes sure of it.
+    // The C library changes the user of every thread. With a single thread nothing can go wrong there.
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(cannot(format!("the program has {threads} threads already")));
@@ -190,7 +197,7 @@ fn is_readable(file: &Path) -> bool {
     !opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// The words for a folder that root does not enter.
+/// The error for a folder that root does not enter.
 pub(crate) fn refusal(folder: &Path, why: &Unsafe) -> Failure {
     match why {
         Unsafe::Io { path, error } => Failure::new(
@@ -204,7 +211,8 @@ pub(crate) fn refusal(folder: &Path, why: &Unsafe) -> Failure {
     }
 }
 
-/// What to do about a file or folder that cannot be had: the error's own remedy where it has one.
+/// What to do about a file or folder that cannot be opened or made: the remedy for this kind of error,
+/// or `otherwise`.
 pub(crate) fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => match BECAME.get() {
@@ -224,7 +232,7 @@ pub(crate) fn hint(error: &io::Error, otherwise: impl Into<String>) -> String {
     }
 }
 
-/// The same for a file outside the folder, such as a configuration that is read again.
+/// As [`hint`], for a file outside the folder, such as a configuration that is read again.
 pub(crate) fn hint_to_read(error: &io::Error, otherwise: impl Into<String>) -> String {
     match BECAME.get() {
         Some(uid) if error.kind() == io::ErrorKind::PermissionDenied => format!(

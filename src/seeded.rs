@@ -1,5 +1,5 @@
-//! Pseudo-random numbers that are the same in every run, for tests that try many cases against a
-//! model. For nothing that has to be secret.
+//! Pseudo-random numbers that are the same in every run, for tests that compare many cases with a
+//! model. They are not secret.
 
 /// A xorshift generator: each seed has a sequence of its own.
 pub(crate) struct Seeded(u64);

@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long a send may wait for a systemd that is busy: the work must not.
+/// The longest wait for a systemd that is busy: the work must not wait for it.
 const SEND_WAIT: Duration = Duration::from_secs(1);
 /// Beats in the time after which systemd, without a beat, ends this process.
 const BEATS: u32 = 4;
 
-/// The manager that started this process and wants notifications.
+/// The manager that started this process and accepts notifications.
 fn manager() -> Option<&'static Manager> {
     static MANAGER: OnceLock<Option<Manager>> = OnceLock::new();
     MANAGER
@@ -239,7 +239,7 @@ mod tests {
         let manager = Manager::at("@cis490-nobody-is-here".as_ref(), None).unwrap();
         let sent = manager.socket.send_to_addr(b"READY=1", &manager.address);
         assert!(sent.is_err(), "nobody listens");
-        // No panic.
+        // Each of these calls must not panic.
         manager.say("READY=1");
     }
 

@@ -14,7 +14,7 @@ use crate::sys;
 const READABLE_COLUMNS: usize = 100;
 /// A narrower terminal breaks lines itself.
 const COLUMNS_MIN: usize = 40;
-/// For a file or a pipe.
+/// The width for a file or a pipe.
 const COLUMNS_WITHOUT_TERMINAL: usize = 80;
 
 /// Prints a line of output, with the arguments of `format!`. Output that cannot be written never
@@ -25,7 +25,7 @@ macro_rules! say {
     };
 }
 
-/// Prints a line to stderr, with the arguments of `format!`; if it cannot be written it is lost.
+/// Prints a line to stderr, with the arguments of `format!`. If it cannot be written, it is lost.
 macro_rules! warn_user {
     ($($words:tt)*) => {
         $crate::terminal::warn_line(format_args!($($words)*))
@@ -37,13 +37,13 @@ pub(crate) use {say, warn_user};
 /// Why stdout accepts no more: the first error, after which nothing is written.
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
-/// Prints a line of output. The first that cannot be written is the last that is tried, and
-/// [`lost_output`] then knows why: the work goes on, since it may be in the middle of a change.
+/// Prints a line of output. After the first line that cannot be written no other is tried, and
+/// [`lost_output`] gives the reason. The work goes on, since it may be in the middle of a change.
 pub(crate) fn say_line(words: fmt::Arguments<'_>) {
     write_out(&format!("{words}\n"));
 }
 
-/// Prints a line to stderr, or loses it.
+/// Prints a line to stderr. An error is ignored.
 pub(crate) fn warn_line(words: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{words}\n").as_bytes());
 }
@@ -59,13 +59,13 @@ fn write_out(text: &str) {
     }
 }
 
-/// Whether nobody reads the output any more: a command that only prints can end.
+/// Whether output was lost: a command that only prints can then end.
 pub(crate) fn is_closed() -> bool {
     LOST.get().is_some()
 }
 
-/// What the person must know of output that was lost. A reader that has gone away (`| head`) has
-/// had enough, which is no fault.
+/// The failure to report if output was lost. A reader that has closed the pipe (`| head`) is not a
+/// failure.
 pub(crate) fn lost_output() -> Option<Failure> {
     let error = LOST.get()?;
     (error.kind() != ErrorKind::BrokenPipe).then(|| {

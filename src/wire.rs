@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{BadName, CommitHash, EpisodeId, HostId, Sha256Digest};
 
-/// The port a receiver listens on unless told otherwise.
+/// The port that a receiver listens on by default.
 pub const DEFAULT_PORT: u16 = 8490;
 
 pub const EPISODES_PATH: &str = "/v1/episodes/";
@@ -28,8 +28,8 @@ pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
 /// `X-Cis490-Probe: 1` on a PUT: it is judged as ever, and nothing is stored, counted or shown.
 pub const PROBE_HEADER: &str = "X-Cis490-Probe";
 
-/// With fewer commits than this until a commit falls out of a window of so many, its operator is told
-/// to update: 20, or a fifth of a window of less than a hundred. Its head always has more.
+/// A lab host is warned when its commit has fewer commits than this until it falls out of a window of
+/// `window` commits: 20, or a fifth of a window of less than a hundred. The head always has more.
 pub const fn remaining_low(window: u32) -> u32 {
     const OF_A_LARGE_WINDOW: u32 = 20;
     let fifth = window / 5;
@@ -51,7 +51,7 @@ pub const PRECONDITION_FAILED: &str = "urn:cis490:problem:precondition-failed";
 /// The longest answer body a sender reads. A gate answer of 10000 commits of 64 digits fits.
 pub const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// Where one episode lives: its host and its name.
+/// The name of one episode in the store: its host and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
     pub host: HostId,
@@ -83,15 +83,15 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Where a window of commits is known from.
+/// The source of a window of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Forgejo's API.
     Forgejo,
-    /// The local repository, no Forgejo being configured.
+    /// The local repository, since no Forgejo is configured.
     Git,
-    /// The local repository, Forgejo having failed.
+    /// The local repository, since Forgejo has failed.
     GitFallback,
     /// `window.json`, from an earlier run.
     Disk,
@@ -108,7 +108,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What the receiver knows of a commit that its window lacks: the member `known` of a 412.
+/// The member `known` of a 412: what the receiver knows of a commit that its window lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Known {
@@ -129,13 +129,13 @@ pub enum Known {
 pub struct Failing {
     /// The kind of fault, such as `not-found` or `refused`.
     pub kind: String,
-    /// Since the first refresh that failed.
+    /// Seconds since the first refresh that failed.
     pub seconds: u64,
     /// What happened, and what to do, in words.
     pub detail: String,
 }
 
-/// What the gate knew when it admitted an upload.
+/// The state of the gate when it admitted an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatePlace {
     /// 1 is the head; `None` for a commit that only a disabled gate let in.
@@ -144,13 +144,13 @@ pub struct GatePlace {
     pub source: Option<Source>,
 }
 
-/// What the receiver answers for a stored episode, and its row of `index.jsonl`.
+/// The receiver's answer for a stored episode, and its row of `index.jsonl`.
 ///
 /// Reading needs only `host`, `episode` and `sha256`; a row from an older version may lack the
 /// rest, and a member that is there but odd counts as absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The order of arrival, from 1. Times are told, `seq` decides.
+    /// The order of arrival, from 1. `received_at` may be wrong, so only `seq` decides about order.
     #[serde(default, deserialize_with = "lenient")]
     pub seq: Option<u64>,
     pub host: HostId,
@@ -158,7 +158,7 @@ pub struct Receipt {
     #[serde(default, deserialize_with = "lenient")]
     pub bytes: Option<u64>,
     pub sha256: Sha256Digest,
-    /// The commit of the code that made the episode; null where nobody knows.
+    /// The commit of the code that made the episode; null where it is not known.
     #[serde(default, deserialize_with = "lenient")]
     pub commit: Option<CommitHash>,
     #[serde(default, deserialize_with = "lenient")]
@@ -210,13 +210,13 @@ pub struct Problem {
     /// The configured number of commits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u32>,
-    /// How old the receiver's knowledge is.
+    /// Seconds since a source last confirmed the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
-    /// On a 412: what the receiver knows of the commit. An older receiver says nothing of it.
+    /// On a 412: what the receiver knows of the commit. An older receiver does not have this member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<Known>,
-    /// On a 412 of a gate that cannot look at its source: since when.
+    /// On a 412 of a gate that cannot ask its source: for how long it has not been able to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_seconds: Option<u64>,
     /// Shell lines to paste, with newlines.
@@ -224,17 +224,17 @@ pub struct Problem {
     pub remediation: Option<String>,
 }
 
-/// How the kinds of our problems begin.
+/// The beginning of `type` in our problems.
 pub const PROBLEM_KIND: &str = "urn:cis490:problem:";
 
 impl Problem {
-    /// The name of a problem of ours; `None` for anybody else's.
+    /// The name of one of our problems; `None` for a problem of another program.
     pub fn name(&self) -> Option<&str> {
         self.kind.strip_prefix(PROBLEM_KIND)
     }
 }
 
-/// What answers a request with [`PROBE_HEADER`] that would have been let in.
+/// The answer to a request with [`PROBE_HEADER`] that would have been accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// True.
@@ -253,14 +253,15 @@ pub struct GateState {
     pub window: u32,
     /// Newest first.
     pub commits: Vec<CommitHash>,
-    /// Since a source last confirmed it.
+    /// Seconds since a source last confirmed it.
     pub age_seconds: Option<u64>,
     /// Why the source cannot be asked now; `None` while it can.
     #[serde(default)]
     pub failing: Option<Failing>,
 }
 
-/// `GET /v1/gate/{commit}`, when it would get in. When not, the answer is a [`Problem`] (412).
+/// The answer of `GET /v1/gate/{commit}` for a commit that would be accepted. For any other commit the
+/// answer is a [`Problem`] (412).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateVerdict {
     pub allowed: bool,

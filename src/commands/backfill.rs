@@ -11,7 +11,7 @@ use crate::events::logger;
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
-use crate::receiver::refusals;
+use crate::receiver::refusal_log;
 use crate::receiver::store::backfill::{News, Task, backfill};
 use crate::terminal::{say, warn_user};
 
@@ -57,7 +57,7 @@ impl Backfill {
         };
         let summary = backfill(
             &data_dir,
-            refusals::seq_seen(&data_dir),
+            refusal_log::seq_seen(&data_dir),
             &self.config,
             task,
             &mut |news| teller.hear(news),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::side::Side;
-use crate::doctor::{self, Finding, Verdict};
+use crate::doctor::{self, Finding, Severity};
 use crate::failure::Failure;
 use crate::terminal::{Paint, columns, one_line, print, wrapped};
 use crate::{receiver, shipper};
@@ -53,7 +53,7 @@ impl Doctor {
         };
         findings.extend(doctor::writers(&path));
         findings.extend(doctor::hidden_folders(&folders));
-        let worst = findings.iter().map(|finding| finding.verdict).max();
+        let worst = findings.iter().map(|finding| finding.severity).max();
         let text = match self.json {
             true => json(name, &findings)?,
             false => {
@@ -64,7 +64,7 @@ impl Doctor {
             }
         };
         let printed = print(&text);
-        if worst == Some(Verdict::Fail) {
+        if worst == Some(Severity::Fail) {
             return Ok(ExitCode::from(EXIT_FAILS));
         }
         printed.map(|()| ExitCode::SUCCESS)
@@ -79,13 +79,13 @@ fn json(side: &str, findings: &[Finding]) -> Result<String, Failure> {
 }
 
 fn line(finding: &Finding, paint: Paint) -> String {
-    let verdict = match finding.verdict {
-        Verdict::Ok => paint.good("ok  "),
-        Verdict::Warn => paint.warning("warn"),
-        Verdict::Fail => paint.bad("fail"),
+    let severity = match finding.severity {
+        Severity::Ok => paint.good("ok  "),
+        Severity::Warn => paint.warning("warn"),
+        Severity::Fail => paint.bad("fail"),
     };
     let found = wrapped(&one_line(&finding.found), INDENT, columns());
-    let mut text = format!("{verdict}  {:10}  {}", finding.subject, found.trim_start());
+    let mut text = format!("{severity}  {:10}  {}", finding.subject, found.trim_start());
     if !finding.remedy.is_empty() {
         let remedy = format!("do: {}", one_line(&finding.remedy));
         text += &wrapped(&remedy, INDENT, columns());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{Owner, absolute, owner_of, the_one_there};
+use super::side::{ConfigSide, absolute, owner_of, the_one_there};
 use crate::durable;
 use crate::failure::Failure;
 use crate::owner;
@@ -57,8 +57,8 @@ fn make_configured(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
         None => the_one_there()?,
     };
     match owner_of(&path)? {
-        Owner::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
-        Owner::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
+        ConfigSide::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
+        ConfigSide::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
     }
 }
 

@@ -14,9 +14,9 @@ use crate::human::counted;
 use crate::names::HostId;
 use crate::owner;
 use crate::receiver::config::{Config, DEFAULT_PATH};
-use crate::receiver::refusals;
+use crate::receiver::refusal_log;
 use crate::receiver::refused_upload::RefusedUpload;
-use crate::refusal::what_to_do;
+use crate::refusal_table::what_to_do;
 use crate::terminal::{self, Paint, one_line};
 
 /// show the uploads that this receiver has refused, and what to do. It keeps the newest few thousand;
@@ -55,7 +55,7 @@ impl Refusals {
             None => Config::load(&self.config)?.data_dir,
         };
         side::enter(&data_dir, &[])?;
-        let mut kept = refusals::read(&data_dir).map_err(|error| {
+        let mut kept = refusal_log::read(&data_dir).map_err(|error| {
             Failure::new(
                 format!(
                     "cannot read the refusals in {}: {error}",

@@ -1,7 +1,7 @@
 //! What each refusal means for the person who sees it: `cis490 help refusals`.
 
 use crate::failure::Failure;
-use crate::refusal::{ENTRIES, Entry};
+use crate::refusal_table::{ENTRIES, Entry};
 use crate::terminal::{Paint, columns, wrapped};
 
 /// All of them, or the one that is named by its reason or status.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::Failure;
 use crate::{config, events, owner, receiver, shipper};
 
-pub(super) use crate::config::Owner;
+pub(super) use crate::config::ConfigSide;
 
 pub(super) enum Side {
     Receiver(Box<receiver::config::Config>),
@@ -22,8 +22,12 @@ impl Side {
             None => the_one_there()?,
         };
         let side = match owner_of(&path)? {
-            Owner::Receiver => Side::Receiver(Box::new(receiver::config::Config::load(&path)?)),
-            Owner::LabHost => Side::LabHost(Box::new(shipper::config::Config::load(&path, None)?)),
+            ConfigSide::Receiver => {
+                Side::Receiver(Box::new(receiver::config::Config::load(&path)?))
+            }
+            ConfigSide::LabHost => {
+                Side::LabHost(Box::new(shipper::config::Config::load(&path, None)?))
+            }
         };
         Ok((path, side))
     }
@@ -46,13 +50,13 @@ impl Side {
 /// Whose configuration a file is.
 ///
 /// Errors: it cannot be read, or is of neither side.
-pub(super) fn owner_of(path: &Path) -> Result<Owner, Failure> {
+pub(super) fn owner_of(path: &Path) -> Result<ConfigSide, Failure> {
     let text = config::read(
         path,
         "name the file with --config FILE; etc/receiver.toml.example and etc/shipper.toml.example are ones to begin with",
     )?;
     let keys: toml::Table = config::parse(&text, path)?;
-    Owner::of(keys.keys().map(String::as_str)).ok_or_else(|| {
+    ConfigSide::of(keys.keys().map(String::as_str)).ok_or_else(|| {
         Failure::new(
             format!(
                 "{} is neither a receiver's configuration nor a lab host's",

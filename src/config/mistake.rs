@@ -14,14 +14,14 @@ use toml::de::{DeTable, DeValue};
 use crate::failure::Failure;
 use crate::human::{self, nearest};
 
-/// How a message of our own `Deserialize` functions begins: what the key accepts follows.
+/// The beginning of a message of our own `Deserialize` functions. The accepted values follow it.
 pub(crate) const ACCEPTS: &str = "accepts ";
 
 const SHOWN_CHARS_MAX: usize = 120;
-/// A longer name of a key is more likely a secret that was pasted.
+/// A key with a longer name is more likely a secret that was pasted.
 const KEY_CHARS_MAX: usize = 40;
 
-/// The text is not TOML.
+/// The error for a text that is not TOML.
 pub(crate) fn of_syntax(text: &str, path: &Path, error: &toml::de::Error) -> Failure {
     Failure::new(
         format!(
@@ -34,7 +34,7 @@ pub(crate) fn of_syntax(text: &str, path: &Path, error: &toml::de::Error) -> Fai
     )
 }
 
-/// The text is TOML, and not what the program reads.
+/// The error for a text that is TOML and not a right configuration.
 pub(crate) fn of_content(
     text: &str,
     path: &Path,
@@ -58,7 +58,7 @@ pub(crate) fn of_content(
     }
 }
 
-/// `line 3, column 7: `, or nothing if the place is not known.
+/// `line 3, column 7: `, or an empty text if the place is not known.
 fn place(text: &str, span: Option<Range<usize>>) -> String {
     let Some(before) = span.and_then(|span| text.get(..span.start.min(text.len()))) else {
         return String::new();
@@ -92,7 +92,7 @@ fn unknown_key(place: &str, keys: &[String], message: &str) -> Failure {
     )
 }
 
-/// The names of the fields, which serde's message lists. They are the program's own.
+/// The names of the known keys, which serde's message lists.
 fn known_keys(message: &str) -> impl Iterator<Item = &str> {
     let listed = message
         .rsplit_once("`, expected ")
@@ -100,7 +100,7 @@ fn known_keys(message: &str) -> impl Iterator<Item = &str> {
     listed.split('`').skip(1).step_by(2)
 }
 
-/// The key that serde misses.
+/// The key that is missing, if serde's message says that one is.
 fn missing(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
 }
@@ -146,24 +146,30 @@ fn wrong_value(
             format!("{key} accepts {}", secret_allowed(keys)),
         );
     }
-    let shown = shown_value(value, source);
-    let error = match &shown {
+    let error = match shown_value(value, source) {
         Some(shown) => format!("{place}{key} = {shown} is not allowed"),
         None => format!("{place}{key} is not allowed; its value is not shown"),
     };
-    let allowed = match (message.strip_prefix(ACCEPTS), expected) {
-        (Some(allowed), _) => allowed.to_owned(),
-        (None, Some(expected)) => in_words(expected).to_owned(),
-        // Words of our own names, which repeat the value: "x" is not a host id (1-63 of ...).
-        (None, None) => match message.rsplit_once(" (") {
-            Some((_, allowed)) => allowed.trim_end_matches(')').to_owned(),
-            None => "what etc/*.toml.example shows".to_owned(),
-        },
-    };
+    let allowed = allowed_words(message, expected);
     Failure::new(error, format!("{key} accepts {allowed}"))
 }
 
-/// serde's words for a type, as a person calls it.
+/// The values that a key accepts, from serde's message or from ours.
+fn allowed_words<'a>(message: &'a str, expected: Option<&'a str>) -> &'a str {
+    if let Some(allowed) = message.strip_prefix(ACCEPTS) {
+        return allowed;
+    }
+    if let Some(expected) = expected {
+        return in_words(expected);
+    }
+    // The message of a name's type repeats the value: "x" is not a host id (1-63 of ...).
+    match message.rsplit_once(" (") {
+        Some((_, allowed)) => allowed.trim_end_matches(')'),
+        None => "what etc/*.toml.example shows",
+    }
+}
+
+/// A type in plain words, from serde's words for it.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, without quotes",
@@ -187,7 +193,7 @@ fn secret_allowed(keys: &[String]) -> &'static str {
     }
 }
 
-/// Whether a value of this key must never be shown. The name of a secret's file may.
+/// Whether a value of this key must never be shown. The name of a secret's file may be shown.
 fn is_secret(keys: &[String]) -> bool {
     let words = ["token", "secret", "password"];
     keys.iter()
@@ -203,8 +209,8 @@ fn shown_value(value: &DeValue<'_>, source: &str) -> Option<String> {
     }
 }
 
-/// Whether a value of a known key that is no secret can be repeated: a quote that is missing makes
-/// one swallow the lines that follow, and a token with them.
+/// Whether the value of a known key that is no secret can be shown. After a missing quote a value may
+/// contain the lines that follow it, and a token in them.
 pub(crate) fn may_be_shown(value: &str) -> bool {
     let swallowed = |word| value.contains(word) && value.contains('=');
     let is_odd = value.chars().any(char::is_control) || value.contains("\\n");
@@ -212,7 +218,7 @@ pub(crate) fn may_be_shown(value: &str) -> bool {
     !is_odd && !is_long && !["token", "secret", "password"].into_iter().any(swallowed)
 }
 
-/// `version_gate.window`; names that are no bare keys are quoted.
+/// A key as TOML writes it, such as `version_gate.window`. A name that is not a bare key is quoted.
 fn shown_key(keys: &[String]) -> String {
     let is_bare = |key: &str| {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
@@ -228,14 +234,14 @@ fn shown_key(keys: &[String]) -> String {
     keys.iter().map(shown).collect::<Vec<_>>().join(".")
 }
 
-/// What stands at a place of the file.
+/// What the parser's error points at.
 enum Found<'a, 'i> {
     Key,
     Value(&'a DeValue<'i>, Range<usize>),
 }
 
-/// The key whose name (or, if no name is wanted, whose innermost value) is at that byte, with those
-/// of the tables around it.
+/// The key whose name is at byte `at`, after the keys of the tables around it. With `wants_name` false,
+/// the key whose innermost value is there.
 fn locate<'a, 'i>(
     table: &'a DeTable<'i>,
     at: usize,

@@ -1,8 +1,10 @@
 //! Mistakes in a configuration, and what is accepted; never a secret.
 
+use super::secret::secret_path_in;
 use super::*;
 use crate::receiver::config::Config;
 use std::fs;
+use std::path::PathBuf;
 
 fn error_of(text: &str) -> String {
     let parsed = parse::<Config>(text, Path::new("receiver.toml"));

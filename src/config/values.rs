@@ -1,4 +1,4 @@
-//! Values of a configuration that people write in more than one way: sizes, addresses.
+//! Values of a configuration that people write in more than one form: sizes and addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +14,7 @@ const ADDRESS: &str = "one IP address, such as \"10.8.0.11\"";
 
 /// A number of bytes: `8589934592` or `"8GiB"`, by [`human::parse_bytes`].
 ///
-/// Errors: it is neither.
+/// Errors: the value is neither.
 pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Size;
     impl Visitor<'_> for Size {
@@ -37,7 +37,7 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
 
 /// As [`size`], for a key that may be left out.
 ///
-/// Errors: it is no size.
+/// Errors: the value is not a size.
 pub(crate) fn optional_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
@@ -46,7 +46,7 @@ pub(crate) fn optional_size<'de, D: Deserializer<'de>>(
 
 /// Where to listen, by [`parse_listen`].
 ///
-/// Errors: it is no address with a port.
+/// Errors: the value is not an address with a port.
 pub(crate) fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_listen(&text).ok_or_else(|| D::Error::custom(format!("{ACCEPTS}{LISTEN}")))
@@ -80,7 +80,7 @@ pub(crate) fn count_option(text: &str) -> Result<usize, String> {
 
 /// The address of one lab host.
 ///
-/// Errors: it is none, or a network.
+/// Errors: the value is not an address, or is a network.
 pub(crate) fn address<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<IpAddr>, D::Error> {

@@ -1,5 +1,5 @@
-//! What an episode's directory consists of, in few words: to see whether it is still what was packed, with no
-//! file read.
+//! A digest of an episode's directory, made without reading a file: it shows whether the directory is
+//! still the one that was packed.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,12 +8,15 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::META_NAME;
-use super::tree::{Episode, Unfit, Walk};
+use super::tree::{Episode, Walk};
+use super::unfit::Unfit;
 use crate::names::Sha256Digest;
 
-/// What the episode in `dir` consists of, as far as names, sizes, times and the executable bits of its
-/// files tell. Reads no file. Equal to that of a tarball made of it ([`super::Packed`]) for as long as
-/// nothing in it changes, wherever it is moved.
+/// The contents of the episode in `dir`: names, sizes, times and the executable bits of its files. No
+/// file is read. The result is equal to the `contents` of the tarball made of it ([`super::Packed`])
+/// until something in the directory changes; moving the directory does not count.
+///
+/// Errors: the directory or something in it cannot be looked at, or is neither file nor directory.
 pub fn contents(dir: &Path) -> Result<Contents, Unfit> {
     let episode = Episode::open(dir)?;
     let mut tally = Tally::new(&episode.look_at_meta()?);
@@ -25,7 +28,7 @@ pub fn contents(dir: &Path) -> Result<Contents, Unfit> {
     Ok(tally.contents())
 }
 
-/// All files and directories of an episode, in few words.
+/// All files and directories of an episode, summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// Of each entry's name, and of each file's size, time and executable bit.
@@ -38,8 +41,9 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Whether there is more now than `then`, or anything newer: a power cut takes away, and does not
-    /// add. Less, and with it something older, is not seen: that is for somebody who knows of a cut.
+    /// Whether there is more now than `then`, or anything newer. A power cut only takes away: after a
+    /// cut, a directory for which this is true was changed by somebody. What was taken away or became
+    /// older is not seen here.
     pub fn has_more_than(&self, then: &Contents) -> bool {
         self.entries > then.entries || self.bytes > then.bytes || self.newest_ns > then.newest_ns
     }
@@ -65,13 +69,13 @@ impl Tally {
         tally
     }
 
-    /// The next one of a [`Walk`]. Of directories only the name counts: their times change when a
-    /// person looks into them with an editor.
+    /// Adds the next entry of a [`Walk`]. Only the name of a directory counts: its time changes when a
+    /// person opens an editor in it.
     pub(super) fn add(&mut self, name: &[u8], metadata: &Metadata) {
         let below_root = name.iter().position(|&byte| byte == b'/').unwrap_or(0);
         self.entries += 1;
         self.hasher.update(&name[below_root..]);
-        // No name has a NUL.
+        // A name has no NUL, so a NUL ends it unmistakably.
         self.hasher.update([0, u8::from(metadata.is_dir())]);
         if metadata.is_file() {
             let is_executable = metadata.permissions().mode() & 0o100 != 0;

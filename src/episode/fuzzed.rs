@@ -1,5 +1,5 @@
-//! What must hold for every tarball, and for whatever is packed; for tests and the fuzz targets
-//! alone.
+//! What must hold for every tarball, every `meta.json` and every input of the compressor. Only for tests
+//! and the fuzz targets.
 
 use std::io::Read;
 
@@ -8,25 +8,25 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::{read, scan};
 
-/// Enough for the match finder to lose what is before its window.
+/// Large enough that the beginning of an input leaves the match finder's window.
 const INPUT_BYTES_MAX: usize = 3 << 20;
 
-/// Reads `bytes` as a tar.zst, and as the tar in one: an answer or a word, in bounded time.
+/// Reads `bytes` as a tar.zst, and as a plain tar. Each ends in bounded time, with a meta or an error.
 pub fn tarball(bytes: &[u8]) {
     const LOOKED_AT: u64 = 4 << 20;
-    for told in [
+    for found in [
         read::read_meta_within(bytes, LOOKED_AT),
         read::meta_in_tar(bytes),
     ] {
-        if let Err(error) = told {
+        if let Err(error) = found {
             let words = error.to_string();
             assert!(!words.is_empty() && words.len() < 1000);
         }
     }
 }
 
-/// Looks for a member in a recorder's JSON: what serde_json accepts is accepted, with the same member
-/// in it, and whatever is not is refused in words, but for the constants of Python's.
+/// Looks for a member in a recorder's JSON. What serde_json accepts is accepted, with the same member in
+/// it. Anything else is refused in words, except for the constants of Python's `json`.
 pub fn meta(bytes: &[u8]) {
     const NAME: &str = "code_version";
     let found = scan::member(bytes, NAME);
@@ -43,7 +43,7 @@ pub fn meta(bytes: &[u8]) {
     }
 }
 
-/// Compresses what the script in `bytes` spells; the frame must decode to it.
+/// Compresses the input that the script in `bytes` describes. The frame must decode to the same input.
 pub fn compressor(bytes: &[u8]) {
     let input = spelled(bytes);
     let mut compressor = Compressor::new();
@@ -71,13 +71,15 @@ pub fn compressor(bytes: &[u8]) {
     assert!(decoded == input, "the frame decodes to other bytes");
 }
 
-/// Large inputs from small scripts: bytes as they are, runs of one byte, noise, and matches at any
-/// offset, three bytes of script a step.
+/// Makes large inputs from small scripts. Three bytes of script are one step: some plain bytes, a run of
+/// one byte, noise, or a match at any offset.
 fn spelled(script: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     for step in script.chunks_exact(3) {
-        let (kind, a, b) = (step[0] % 8, usize::from(step[1]), usize::from(step[2]));
+        let kind = step[0] % 8;
+        let a = usize::from(step[1]);
+        let b = usize::from(step[2]);
         match kind {
             0 | 1 => out.extend_from_slice(&step[1..]),
             2 => out.extend(std::iter::repeat_n(step[2], 1 + a * a)),

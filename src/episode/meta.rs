@@ -1,4 +1,4 @@
-//! `meta.json`: the recorder's file, of which we need `code_version` alone.
+//! `meta.json`: the recorder's file. This program reads only its `code_version`.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::scan::{self, Fault};
 use crate::names::{BadName, CommitHash};
 
-/// The largest `meta.json`, in bytes: it is held in memory, on both sides.
+/// The largest `meta.json`, in bytes. Both sides hold it in memory.
 pub const META_BYTES_MAX: u64 = 1 << 20;
 
-/// What an episode says of the code that made it.
+/// The code that made an episode, by its `meta.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     pub commit: CommitHash,
@@ -19,7 +19,9 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Reads `code_version.commit` and `code_version.dirty`; all other members are the recorder's.
+    /// Reads `code_version.commit` and `code_version.dirty`; all other members are ignored.
+    ///
+    /// Errors: the commit is missing or malformed, or the bytes are not a JSON object.
     pub fn parse(json: &[u8]) -> Result<Meta, BadMeta> {
         let found = scan::member(json, "code_version").map_err(BadMeta::of_fault)?;
         let code_version = found.ok_or(BadMeta::NoCommit)?;
@@ -30,35 +32,35 @@ impl Meta {
             })?,
             _ => return Err(BadMeta::NoCommit),
         };
-        // It is recorded and never judged, so an odd value is as good as none.
+        // `dirty` is recorded and never judged, so any other value counts as none.
         let dirty = code_version.get("dirty").and_then(Value::as_bool);
         Ok(Meta { commit, dirty })
     }
 }
 
-/// What `git describe` and `git log --oneline` print of a commit.
+/// Whether the text is the beginning of a hash, as `git describe` and `git log --oneline` print it.
 fn is_part_of_a_hash(text: &str) -> bool {
     (4..40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Why a `meta.json` does not say which code made the episode. No waiting fixes it.
+/// Why a `meta.json` does not say which code made the episode. A person must fix it.
 #[derive(Debug)]
 pub enum BadMeta {
     TooLarge,
-    /// It is text, in an encoding of this name.
+    /// It is text in this encoding, which is not UTF-8.
     Encoding(&'static str),
-    /// Where it is no JSON, counted from 1, and why.
+    /// It is not JSON at this line and column, both counted from 1.
     Json {
         line: usize,
         column: usize,
         what: String,
     },
-    /// `code_version.commit` is absent or no text.
+    /// `code_version.commit` is missing, or not a text.
     NoCommit,
-    /// The first digits of a commit.
+    /// It has only the first digits of a commit.
     HalfCommit(String),
     Commit(BadName),
-    /// `code_version` is there again, in this line.
+    /// `code_version` is there twice, the second time in this line.
     TwoCommits {
         line: usize,
     },
@@ -73,7 +75,7 @@ impl BadMeta {
         }
     }
 
-    /// For programs: one word for what a person must fix.
+    /// For programs: the name of what a person must fix.
     pub fn reason(&self) -> &'static str {
         match self {
             BadMeta::TooLarge => "meta-too-large",

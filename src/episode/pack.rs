@@ -14,28 +14,29 @@ use sha2::{Digest, Sha256};
 use super::contents::Contents;
 use super::meta::Meta;
 use super::tar_stream::TarStream;
-use super::tree::{Episode, Unfit, Walk, survey};
+use super::tree::{Episode, Walk, inspect_open};
+use super::unfit::Unfit;
 use crate::events;
 use crate::names::Sha256Digest;
 
-/// A tarball that was written, and is not yet on the disk: the sync is the caller's.
+/// A tarball that was written and not yet synced: the caller syncs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed {
     pub bytes: u64,
     pub sha256: Sha256Digest,
     pub meta: Meta,
-    /// Of what it was made from: see [`super::contents`].
+    /// The contents of the directory that it was made of: see [`super::contents`].
     pub contents: Contents,
 }
 
 /// Writes the tar.zst of `dir` to `out`, an empty file; its entries are named `<id>/...`.
 ///
 /// The bytes depend on the directory's content alone, wherever and whenever it is packed.
-/// `progress` hears how many bytes of the episode's files were read, and how many there are, and
-/// may end it.
+/// `progress` is called with the bytes of the episode's files that were read so far, and with the
+/// bytes of all its files; if it breaks, the packing ends.
 ///
 /// Errors: what is unfit in `dir`; what went wrong with `out`, a full disk as `StorageFull`.
-/// `out` then holds rubbish.
+/// After an error the content of `out` is of no use.
 pub fn pack(
     dir: &Path,
     id: &str,
@@ -43,9 +44,9 @@ pub fn pack(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
     let episode = Episode::open(dir)?;
-    let survey = survey(&episode)?;
+    let inspected = inspect_open(&episode)?;
     let walk = Walk::new(&episode, id.as_bytes().to_vec())?;
-    let mut tar = TarStream::new(id, &survey.meta, walk);
+    let mut tar = TarStream::new(id, &inspected.meta_file, walk);
     let mut drain = Drain::new(out);
     let mut compressor = Compressor::new();
     drain.write(&Compressor::frame_header())?;
@@ -56,7 +57,7 @@ pub fn pack(
         let (header, content) = compressor.block(filled, is_last);
         drain.write(&header)?;
         drain.write(content)?;
-        if progress(tar.bytes_read, survey.bytes).is_break() {
+        if progress(tar.bytes_read, inspected.bytes).is_break() {
             return Err(PackError::Stopped);
         }
         if is_last {
@@ -70,12 +71,12 @@ pub fn pack(
     Ok(Packed {
         bytes: drain.bytes,
         sha256: Sha256Digest::from_bytes(drain.hasher.finalize().into()),
-        meta: survey.meta.meta,
+        meta: inspected.meta_file.meta,
         contents: tar.contents(),
     })
 }
 
-/// Reads until `buffer` is full or the tar is at its end. The bytes that were read.
+/// Reads until `buffer` is full or the tar is at its end. Returns how many bytes were read.
 fn fill(tar: &mut TarStream, buffer: &mut [u8]) -> Result<usize, Unfit> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -116,7 +117,7 @@ pub enum PackError {
     Unfit(Unfit),
     /// Writing the tarball failed.
     Io(io::Error),
-    /// `progress` has ended it.
+    /// `progress` has ended the packing.
     Stopped,
 }
 
@@ -133,7 +134,7 @@ impl From<io::Error> for PackError {
 }
 
 impl PackError {
-    /// Whether the same directory may be packed later. What is not passing wants a person.
+    /// Whether the same directory may be packed later. Otherwise a person must change it.
     pub fn is_passing(&self) -> bool {
         match self {
             PackError::Unfit(unfit) => unfit.is_passing(),
@@ -147,7 +148,7 @@ impl fmt::Display for PackError {
         match self {
             PackError::Unfit(unfit) => unfit.fmt(f),
             PackError::Io(error) => write!(f, "cannot write the tarball: {error}"),
-            PackError::Stopped => f.write_str("packing was ended before its end"),
+            PackError::Stopped => f.write_str("packing was stopped"),
         }
     }
 }

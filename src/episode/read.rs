@@ -1,13 +1,13 @@
-//! Reading a tarball that anybody may have made, for the one thing in it that we want to know.
+//! Reading a tarball that any program may have made, to find its `meta.json`.
 //!
 //! 1. Nothing is unpacked, and a name in the archive names nothing on our disk.
 //! 2. No number in the archive decides how much is allocated: the window, a long name and
-//!    `meta.json` have their limits, and so has the whole of what is looked at.
+//!    `meta.json` have their limits, and so has the number of bytes that are read in all.
 //! 3. The first regular file called `meta.json` or `<directory>/meta.json` counts. A link or a
 //!    device of that name, one deeper down, and one whose path is absolute or has `..` do not.
 //!
-//! The road not taken is the tar crate's: its `Archive` reads long names without a limit, looks into
-//! the sparse maps that we only want to step over, and its `Header` finds fault with unused fields.
+//! The road not taken is the tar crate. Its `Archive` reads long names without a limit and parses sparse
+//! maps, which are only skipped here; its `Header` rejects odd values in fields that nobody uses.
 
 mod entries;
 mod frames;
@@ -25,13 +25,15 @@ use frames::Frames;
 const LOOKED_AT_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads the `code_version` from the `meta.json` of a tar.zst.
+///
+/// Errors: there is no `meta.json` within the limits, or it does not name the commit.
 pub fn read_meta(tarball: impl Read) -> Result<Meta, ReadError> {
     read_meta_within(tarball, LOOKED_AT_BYTES_MAX)
 }
 
 pub(super) fn read_meta_within(tarball: impl Read, bytes_max: u64) -> Result<Meta, ReadError> {
-    // The decoder holds itself to its format by assertions, and the bytes are a stranger's. A
-    // panic here would be a receiver that cannot recover, at every start.
+    // The decoder has assertions, and the bytes are from outside. A panic that is not caught here would
+    // end every start of the receiver in its recovery.
     panic::catch_unwind(AssertUnwindSafe(|| {
         let mut frames = Frames::new(tarball.take(bytes_max));
         let mut tar = (&mut frames).take(bytes_max);
@@ -42,7 +44,7 @@ pub(super) fn read_meta_within(tarball: impl Read, bytes_max: u64) -> Result<Met
             found => found,
         }
     }))
-    .unwrap_or(Err(ReadError::Damaged("the decoder gave up on it")))
+    .unwrap_or(Err(ReadError::Damaged("the decoder failed")))
 }
 
 pub(super) fn meta_in_tar(tar: impl Read) -> Result<Meta, ReadError> {
@@ -55,12 +57,12 @@ const BAD_HEADER: ReadError = ReadError::Damaged("a tar header in it is damaged"
 /// Why a tarball does not say which code made its episode.
 #[derive(Debug)]
 pub enum ReadError {
-    /// It cannot be read, or is no zstd that is read here.
+    /// It cannot be read, or is not a zstd file that this program can decode.
     Io(io::Error),
     Damaged(&'static str),
-    /// Its end was reached.
+    /// The archive has no `meta.json`.
     NoMeta,
-    /// As much was looked at as ever is.
+    /// The limit of bytes was reached before a `meta.json` was found.
     TooFar,
     Meta(BadMeta),
 }
@@ -82,7 +84,7 @@ impl fmt::Display for ReadError {
             ReadError::NoMeta => f.write_str("the tarball has no meta.json"),
             ReadError::TooFar => write!(
                 f,
-                "the tarball has no meta.json in its first {} MiB, and no more is looked at",
+                "the tarball has no meta.json in its first {} MiB, and no more of it is read",
                 LOOKED_AT_BYTES_MAX >> 20
             ),
             ReadError::Meta(bad) => write!(f, "the tarball's {bad}"),

@@ -1,22 +1,23 @@
-//! One member of a JSON object, found in a file that somebody else's program wrote.
+//! Finds one member of a JSON object in a file that another program wrote.
 //!
-//! 1. What is not asked for is passed over and not kept: no number of it is too large, no text of it
-//!    must be UTF-8, and no depth is too deep, since no call calls itself.
-//! 2. Outside the member `NaN`, `Infinity` and `-Infinity` pass, which are no JSON: Python's `json`
-//!    writes them for such floats. A byte order mark before the object passes too.
-//! 3. The time and the memory are at most those of the file: each byte is looked at once, and an
-//!    open bracket is one byte.
+//! 1. All other members are skipped and not kept. In them any number may be too large for a float, a
+//!    text need not be UTF-8, and brackets may be nested to any depth, since no function is recursive.
+//! 2. `NaN`, `Infinity` and `-Infinity` are accepted outside the member. They are not JSON, but Python's
+//!    `json` writes them for such floats. A byte order mark before the object is accepted too.
+//! 3. Time and memory are proportional to the file: each byte is read once, and an open bracket takes
+//!    one byte of memory.
 //!
-//! The road not taken is serde_json, which accepts neither of the two and calls all faults by one name.
+//! The road not taken is serde_json: it accepts neither the constants nor the mark, and does not
+//! distinguish the faults.
 
 use serde_json::Value;
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Why there is no member to be had. Lines and columns are counted from 1, columns in characters.
+/// Why the member cannot be read. Lines and columns are counted from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The bytes are text of this encoding, which is not UTF-8.
+    /// The bytes are text in this encoding, which is not UTF-8.
     Encoding(&'static str),
     NotJson {
         line: usize,
@@ -42,7 +43,8 @@ pub(super) fn member(json: &[u8], name: &str) -> Result<Option<Value>, Fault> {
     Scanner { json, at }.member(name)
 }
 
-/// UTF-16 and UTF-32, by their mark or by the NULs of their first character, which is ASCII.
+/// The name of UTF-16 or UTF-32, recognised by the mark or by the NULs of the first character, which is
+/// ASCII.
 fn wide_encoding(json: &[u8]) -> Option<&'static str> {
     match *json {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
@@ -67,7 +69,7 @@ impl Scanner<'_> {
         self.at += 1;
         let mut is_over = self.is_closed_by(b'}');
         while !is_over {
-            let key_at = self.pass_key()?;
+            let key_at = self.skip_key()?;
             let is_it = is_name(&self.json[key_at.0..key_at.1], name);
             if is_it && found.is_some() {
                 let (line, _) = self.place(key_at.0);
@@ -75,7 +77,7 @@ impl Scanner<'_> {
             }
             self.next();
             let begin = self.at;
-            self.pass_value(!is_it)?;
+            self.skip_value(!is_it)?;
             if is_it {
                 found = Some(self.parse(begin)?);
             }
@@ -83,11 +85,11 @@ impl Scanner<'_> {
         }
         match self.next() {
             None => Ok(found),
-            Some(_) => Err(self.not_json("there is more behind the object")),
+            Some(_) => Err(self.not_json("there is more after the object")),
         }
     }
 
-    /// What lies between `begin` and here, which was passed over, in all strictness.
+    /// Parses the bytes from `begin` to here, which were only skipped, by the strict rules of JSON.
     fn parse(&self, begin: usize) -> Result<Value, Fault> {
         serde_json::from_slice(&self.json[begin..self.at]).map_err(|error| {
             let (line, column) = self.place(begin);
@@ -104,9 +106,9 @@ impl Scanner<'_> {
         })
     }
 
-    /// Passes over one value of any depth, and is then right behind it.
-    fn pass_value(&mut self, with_constants: bool) -> Result<(), Fault> {
-        // What closes each bracket that is open.
+    /// Skips one value of any depth, up to its last byte.
+    fn skip_value(&mut self, with_constants: bool) -> Result<(), Fault> {
+        // The closing bracket of each bracket that is open.
         let mut closers = Vec::new();
         loop {
             match self.next() {
@@ -114,7 +116,7 @@ impl Scanner<'_> {
                     self.at += 1;
                     if !self.is_closed_by(b'}') {
                         closers.push(b'}');
-                        self.pass_key()?;
+                        self.skip_key()?;
                         continue;
                     }
                 }
@@ -125,7 +127,7 @@ impl Scanner<'_> {
                         continue;
                     }
                 }
-                _ => self.pass_scalar(with_constants)?,
+                _ => self.skip_scalar(with_constants)?,
             }
             loop {
                 let Some(&closer) = closers.last() else {
@@ -133,7 +135,7 @@ impl Scanner<'_> {
                 };
                 if !self.is_last(closer)? {
                     if closer == b'}' {
-                        self.pass_key()?;
+                        self.skip_key()?;
                     }
                     break;
                 }
@@ -142,7 +144,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn pass_scalar(&mut self, with_constants: bool) -> Result<(), Fault> {
+    fn skip_scalar(&mut self, with_constants: bool) -> Result<(), Fault> {
         let rest = &self.json[self.at..];
         let constant = ["NaN", "Infinity", "-Infinity"]
             .into_iter()
@@ -155,16 +157,16 @@ impl Scanner<'_> {
             return Ok(());
         }
         match self.next() {
-            Some(b'"') => self.pass_text(),
-            Some(b'-' | b'0'..=b'9') => self.pass_number(),
-            Some(b't') => self.pass_word("true"),
-            Some(b'f') => self.pass_word("false"),
-            Some(b'n') => self.pass_word("null"),
+            Some(b'"') => self.skip_text(),
+            Some(b'-' | b'0'..=b'9') => self.skip_number(),
+            Some(b't') => self.skip_word("true"),
+            Some(b'f') => self.skip_word("false"),
+            Some(b'n') => self.skip_word("null"),
             _ => Err(self.not_json("a value was expected")),
         }
     }
 
-    fn pass_word(&mut self, word: &str) -> Result<(), Fault> {
+    fn skip_word(&mut self, word: &str) -> Result<(), Fault> {
         if !self.json[self.at..].starts_with(word.as_bytes()) {
             return Err(self.not_json("a value was expected"));
         }
@@ -172,8 +174,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// From its quote to behind its other one.
-    fn pass_text(&mut self) -> Result<(), Fault> {
+    /// Skips a text, from its first quote to its last.
+    fn skip_text(&mut self) -> Result<(), Fault> {
         self.at += 1;
         loop {
             match self.json.get(self.at) {
@@ -181,7 +183,7 @@ impl Scanner<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => self.pass_escape()?,
+                Some(b'\\') => self.skip_escape()?,
                 Some(0..0x20) => {
                     return Err(self.not_json("a control character is in a text"));
                 }
@@ -191,7 +193,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn pass_escape(&mut self) -> Result<(), Fault> {
+    fn skip_escape(&mut self) -> Result<(), Fault> {
         self.at += 1;
         match self.json.get(self.at) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
@@ -208,18 +210,18 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn pass_number(&mut self) -> Result<(), Fault> {
-        self.pass_if(b"-");
-        let leading_zero = self.pass_if(b"0");
-        if self.pass_digits() == leading_zero {
+    fn skip_number(&mut self) -> Result<(), Fault> {
+        self.skip_if(b"-");
+        let leading_zero = self.skip_if(b"0");
+        if self.skip_digits() == leading_zero {
             return Err(self.not_json("a number is malformed"));
         }
-        if self.pass_if(b".") && !self.pass_digits() {
+        if self.skip_if(b".") && !self.skip_digits() {
             return Err(self.not_json("a number is malformed"));
         }
-        if self.pass_if(b"eE") {
-            self.pass_if(b"+-");
-            if !self.pass_digits() {
+        if self.skip_if(b"eE") {
+            self.skip_if(b"+-");
+            if !self.skip_digits() {
                 return Err(self.not_json("a number is malformed"));
             }
         }
@@ -227,7 +229,7 @@ impl Scanner<'_> {
     }
 
     /// True if there was at least one.
-    fn pass_digits(&mut self) -> bool {
+    fn skip_digits(&mut self) -> bool {
         let begin = self.at;
         while self.json.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
@@ -235,19 +237,19 @@ impl Scanner<'_> {
         self.at > begin
     }
 
-    fn pass_if(&mut self, one_of: &[u8]) -> bool {
+    fn skip_if(&mut self, one_of: &[u8]) -> bool {
         let is_there = self.json.get(self.at).is_some_and(|b| one_of.contains(b));
         self.at += usize::from(is_there);
         is_there
     }
 
-    /// Passes over a key and its colon. Returns where the key lies, its quotes included.
-    fn pass_key(&mut self) -> Result<(usize, usize), Fault> {
+    /// Skips a key and its colon. Returns where the key begins and ends, its quotes included.
+    fn skip_key(&mut self) -> Result<(usize, usize), Fault> {
         if self.next() != Some(b'"') {
             return Err(self.not_json("a key in quotes was expected"));
         }
         let begin = self.at;
-        self.pass_text()?;
+        self.skip_text()?;
         let end = self.at;
         if self.next() != Some(b':') {
             return Err(self.not_json("a colon was expected"));
@@ -256,7 +258,7 @@ impl Scanner<'_> {
         Ok((begin, end))
     }
 
-    /// Behind a value: passes over a comma (false), or over what closes the bracket (true).
+    /// After a value: skips a comma and returns false, or skips the closing bracket and returns true.
     fn is_last(&mut self, closer: u8) -> Result<bool, Fault> {
         let next = self.next();
         if next != Some(b',') && next != Some(closer) {
@@ -267,14 +269,14 @@ impl Scanner<'_> {
         Ok(next == Some(closer))
     }
 
-    /// Right behind a bracket: passes over the one that closes it, if that is next.
+    /// Right after an opening bracket: skips the closing bracket if that is next.
     fn is_closed_by(&mut self, closer: u8) -> bool {
         let is_closed = self.next() == Some(closer);
         self.at += usize::from(is_closed);
         is_closed
     }
 
-    /// The next byte that is no white space; `None` at the end.
+    /// The next byte that is not white space; `None` at the end. That byte is not skipped.
     fn next(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.json.get(self.at) {
             self.at += 1;
@@ -285,7 +287,7 @@ impl Scanner<'_> {
     fn not_json(&self, what: &str) -> Fault {
         let what = match self.json.get(self.at) {
             None => "it ends too early",
-            // What a power cut leaves of a file that was not synced.
+            // After a power cut, a file that was not synced may be full of NULs.
             Some(0) => "a NUL byte",
             Some(_) => what,
         };
@@ -321,188 +323,4 @@ fn is_name(quoted: &[u8], name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(json: &[u8]) -> Option<Value> {
-        member(json, "it").unwrap_or_else(|fault| {
-            panic!("{:?}: {fault:?}", String::from_utf8_lossy(json));
-        })
-    }
-
-    #[test]
-    fn the_member_is_found_wherever_it_is() {
-        let seven = Some(Value::from(7));
-        for json in [
-            &br#"{"it":7}"#[..],
-            b"\xef\xbb\xbf{\"it\":7}",
-            b"\r\n{\r\n\t\"a\": {},\r\n\"it\" : 7 \r\n}\r\n",
-            br#"{"a":[],"b":{},"c":[[],{}],"it":7}"#,
-            br#"{"a":{"it":8,"b":[{"it":9}]},"it":7,"\u0069\u0074\u0074":1}"#,
-            br#"{"\u0069t":7}"#,
-            br#"{"a":NaN,"b":[-Infinity,{"c":Infinity}],"it":7}"#,
-            br#"{"it":7,"a":1e999,"b":-0.0E-9,"c":true,"d":false,"e":null,"f":0}"#,
-            b"{\"a\":\"\xff\xfe\",\"\xc3\":1,\"it\":7}",
-            br#"{"a":"\ud800","b":"\"\\\/\b\f\n\r\t\u00e9","it":7}"#,
-        ] {
-            assert_eq!(found(json), seven, "{:?}", String::from_utf8_lossy(json));
-        }
-        for json in [
-            &b"{}"[..],
-            br#"{"its":7}"#,
-            br#"{"a":{"it":7}}"#,
-            br#"{"a":"it"}"#,
-        ] {
-            assert_eq!(found(json), None, "{:?}", String::from_utf8_lossy(json));
-        }
-    }
-
-    #[test]
-    fn what_is_no_json_is_said_with_its_place() {
-        let deep = "[".repeat(100_000);
-        for (json, line, column, words) in [
-            ("", 1, 1, "ends too early"),
-            (" \n ", 2, 2, "ends too early"),
-            ("[]", 1, 1, "an object was expected"),
-            ("\"text\"", 1, 1, "an object was expected"),
-            ("\0\0\0\0", 1, 1, "a NUL byte"),
-            ("{} {}", 1, 4, "more behind"),
-            ("{", 1, 2, "ends too early"),
-            ("{\"a\"", 1, 5, "ends too early"),
-            ("{\"a\":", 1, 6, "ends too early"),
-            ("{\"a\":1", 1, 7, "ends too early"),
-            ("{\"a\":1,}", 1, 8, "a key in quotes"),
-            ("{a:1}", 1, 2, "a key in quotes"),
-            ("{'a':1}", 1, 2, "a key in quotes"),
-            ("{\"a\" 1}", 1, 6, "a colon"),
-            ("{\"a\":[1 2]}", 1, 9, "a comma or ']'"),
-            ("{\"a\":{\"b\":1]}", 1, 12, "a comma or '}'"),
-            ("{\"a\":[1,]}", 1, 9, "a value"),
-            ("{\n  \"é\": \"ü\",\n  \"b\": oops\n}", 3, 8, "a value"),
-            ("{\"a\":nul}", 1, 6, "a value"),
-            ("{\"a\":nan}", 1, 6, "a value"),
-            ("{\"a\":-}", 1, 7, "a number"),
-            ("{\"a\":01}", 1, 8, "a number"),
-            ("{\"a\":1.}", 1, 8, "a number"),
-            ("{\"a\":1e+}", 1, 9, "a number"),
-            ("{\"a\":.5}", 1, 6, "a value"),
-            ("{\"a\": \"\u{1}\"}", 1, 8, "a control character"),
-            ("{\"a\":\"b\nc\"}", 1, 8, "a control character"),
-            ("{\"a\":\"\\x\"}", 1, 8, "a backslash"),
-            ("{\"a\":\"\\u12g4\"}", 1, 9, "four hexadecimal"),
-            ("{\"a\":\"b", 1, 8, "ends too early"),
-            ("{\"it\":{\"x\":NaN}}", 1, 12, "NaN is not JSON"),
-            ("{\"it\":\n[1,\n1e999]}", 3, 5, "number out of range"),
-            (&deep, 1, 1, "an object was expected"),
-            (&format!("{{\"a\":{deep}"), 1, 100_006, "ends too early"),
-        ] {
-            let Err(Fault::NotJson {
-                line: found_line,
-                column: found_column,
-                what,
-            }) = member(json.as_bytes(), "it")
-            else {
-                panic!("{json:.60} is accepted");
-            };
-            assert!(what.contains(words), "{json:.60}: {what}");
-            assert_eq!(
-                (found_line, found_column),
-                (line, column),
-                "{json:.60}: {what}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_member_that_is_there_twice_is_no_answer() {
-        for json in [
-            "{\"it\":7,\n\"it\":7}",
-            "{\"it\":null,\"a\":1,\n\"\\u0069t\":7}",
-        ] {
-            assert_eq!(member(json.as_bytes(), "it"), Err(Fault::Twice { line: 2 }));
-        }
-    }
-
-    #[test]
-    fn wide_encodings_are_named() {
-        let text = "{\"it\":7}";
-        let utf16 = |to: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to).collect::<Vec<u8>>();
-        let utf32 = |to: fn(u32) -> [u8; 4]| {
-            let points = text.chars().map(u32::from);
-            points.flat_map(to).collect::<Vec<u8>>()
-        };
-        for (bytes, name) in [
-            (utf16(u16::to_le_bytes), "UTF-16"),
-            (utf16(u16::to_be_bytes), "UTF-16"),
-            (
-                [&b"\xff\xfe"[..], &utf16(u16::to_le_bytes)].concat(),
-                "UTF-16",
-            ),
-            (
-                [&b"\xfe\xff"[..], &utf16(u16::to_be_bytes)].concat(),
-                "UTF-16",
-            ),
-            (utf32(u32::to_le_bytes), "UTF-32"),
-            (utf32(u32::to_be_bytes), "UTF-32"),
-            (
-                [&b"\xff\xfe\0\0"[..], &utf32(u32::to_le_bytes)].concat(),
-                "UTF-32",
-            ),
-        ] {
-            assert_eq!(member(&bytes, "it"), Err(Fault::Encoding(name)));
-        }
-    }
-
-    /// Whatever serde_json accepts is accepted, with the same member in it.
-    #[test]
-    fn nothing_that_is_json_is_refused() {
-        let bytes = |seed: u64| {
-            let mut random = crate::seeded::Seeded::new(seed);
-            let parts = [
-                "{",
-                "}",
-                "[",
-                "]",
-                ",",
-                ":",
-                "\"it\"",
-                "\"a\"",
-                "\"\\u0069t\"",
-                "1",
-                "-0",
-                "1.5e3",
-                "true",
-                "null",
-                " ",
-                "\n",
-                "\"\\n\"",
-                "{}",
-                "[]",
-                "\"it\":1",
-                "\"a\":2",
-            ];
-            let mut text = "{".to_owned();
-            for _ in 0..random.below(12) {
-                text += parts[random.below(parts.len() as u64) as usize];
-            }
-            text + "}"
-        };
-        let mut accepted = 0;
-        for seed in 0..50_000 {
-            let text = bytes(seed);
-            let Ok(Value::Object(object)) = serde_json::from_str::<Value>(&text) else {
-                assert!(
-                    member(text.as_bytes(), "it").is_err(),
-                    "{text}: accepted, and is no JSON"
-                );
-                continue;
-            };
-            accepted += 1;
-            match member(text.as_bytes(), "it") {
-                Ok(found) => assert_eq!(found.as_ref(), object.get("it"), "{text}"),
-                Err(fault) => assert!(matches!(fault, Fault::Twice { .. }), "{text}: {fault:?}"),
-            }
-        }
-        assert!(accepted > 100, "{accepted}");
-    }
-}
+mod tests;

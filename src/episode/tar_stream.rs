@@ -1,10 +1,10 @@
-//! The tar of an episode as something to read from: headers, files and padding are made when they
-//! are asked for, so that an episode of any size passes through without being held.
+//! The tar of an episode as a stream to read from. Headers, files and padding are made when they are
+//! read, so that memory does not depend on the size of the episode.
 //!
-//! GNU tar format. Of a file's own the content, the time and the executable bit are kept; owners,
-//! groups and device numbers are zero and modes are 644 or 755, as in git. Directories have the
-//! time of `meta.json`: their own changes as soon as somebody opens an editor in them, and the
-//! same episode would be other bytes.
+//! The format is GNU tar. Of a file its content, time and executable bit are kept; owners, groups and
+//! device numbers are zero and modes are 644 or 755, as in git. A directory has the time of `meta.json`:
+//! its own time changes when somebody opens an editor in it, and then the same episode would become
+//! other bytes.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use tar::{EntryType, Header};
 
 use super::contents::{Contents, Tally};
-use super::tree::{Found, MetaFile, Unfit, Walk};
+use super::tree::{Found, MetaFile, Walk};
+use super::unfit::Unfit;
 
 const BLOCK_BYTES: usize = 512;
 
@@ -22,7 +23,7 @@ const BLOCK_BYTES: usize = 512;
 const LONG_NAME: &[u8] = b"././@LongLink";
 
 pub(super) struct TarStream {
-    /// Made and not yet read: headers, `meta.json`, padding, and the two blocks at the end.
+    /// Bytes that were made and not yet read: headers, `meta.json`, padding, and the two blocks at the end.
     ready: io::Cursor<Vec<u8>>,
     /// The file whose content comes after `ready`.
     open: Option<OpenFile>,
@@ -38,13 +39,13 @@ pub(super) struct TarStream {
 struct OpenFile {
     file: File,
     path: PathBuf,
-    /// As it was when opened: the header has promised this size.
+    /// The metadata when the file was opened: the header has stated this size.
     opened_as: Metadata,
     left: u64,
 }
 
 impl TarStream {
-    /// `meta.json` of `root_name` comes first, then all that `walk` finds.
+    /// The tar of `root_name`: first its `meta.json`, then every entry of `walk`.
     pub(super) fn new(root_name: &str, meta: &MetaFile, walk: Walk) -> TarStream {
         let name = format!("{root_name}/{}", super::META_NAME);
         let bytes = meta.json.len() as u64;
@@ -68,7 +69,7 @@ impl TarStream {
         }
     }
 
-    /// Of all that was read, as [`super::contents`] would have it.
+    /// The contents of everything that was read: equal to those of [`super::contents`].
     pub(super) fn contents(self) -> Contents {
         self.tally.contents()
     }
@@ -109,7 +110,7 @@ impl TarStream {
         Ok(())
     }
 
-    /// The head of an entry; a file is left open for its content to follow.
+    /// Makes the header of an entry. A file is left open, since its content follows.
     fn begin(&mut self, found: Found) -> Result<Vec<u8>, Unfit> {
         if found.metadata.is_dir() {
             self.tally.add(&found.name, &found.metadata);
@@ -134,7 +135,8 @@ impl TarStream {
         Ok(head)
     }
 
-    /// Reads on in the open file; at its end closes it, leaves the padding ready and returns 0.
+    /// Reads from the open file. At its end the file is closed, its padding is made ready, and 0 is
+    /// returned.
     fn read_file(&mut self, buffer: &mut [u8]) -> Result<usize, Unfit> {
         let Some(open) = &mut self.open else {
             return Ok(0);
@@ -163,7 +165,7 @@ impl TarStream {
 }
 
 impl OpenFile {
-    /// What was read is what the file is, as far as its size and time tell.
+    /// An error if the size or time of the file has changed since it was opened.
     fn check_unchanged(&self) -> Result<(), Unfit> {
         let now = self
             .file
@@ -177,7 +179,7 @@ impl OpenFile {
     }
 }
 
-/// The header of an entry, before it the one that carries a name too long for it.
+/// The header of an entry. A name that is too long for it gets an entry of its own before it.
 fn entry_head(name: &[u8], kind: EntryType, mode: u32, time_s: u64, bytes: u64) -> Vec<u8> {
     let mut head = Vec::with_capacity(BLOCK_BYTES);
     if name.len() > Header::new_gnu().as_old().name.len() {

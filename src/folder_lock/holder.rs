@@ -15,11 +15,11 @@ struct Holder {
     pid: u32,
     /// Its command line; empty if it cannot be seen.
     command: String,
-    /// The systemd unit that it runs in, `cis490-receiver.service` say.
+    /// Our systemd unit that it runs in, such as `cis490-receiver.service`.
     unit: Option<String>,
 }
 
-/// The words for [`super::NoLock::Taken`]: a command cannot work in `folder`, since another process
+/// The error for [`super::NoLock::Taken`]: a command cannot work in `folder`, since another process
 /// holds its `lock`.
 pub(crate) fn refused(folder: &Path, lock: &Path) -> Failure {
     // The file may have been removed, or exchanged, since the holder locked it.
@@ -88,7 +88,7 @@ fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
             (is_exclusive && is_it(words.next()?)).then_some(pid)
         })
     };
-    // On btrfs and overlayfs a file's device is not the one that the kernel lists.
+    // On btrfs and overlayfs the kernel lists another device than the file's metadata has.
     holder(&|place| place == file)
         .or_else(|| holder(&|place| place.ends_with(&of_inode)).filter(|pid| is_cis490(*pid)))
 }
@@ -98,7 +98,7 @@ fn is_cis490(pid: u32) -> bool {
     name.trim().starts_with("cis490")
 }
 
-/// The unit of ours in the text of /proc/PID/cgroup.
+/// Our unit in the text of /proc/PID/cgroup.
 fn unit_in(cgroup: &str) -> Option<String> {
     let units = cgroup.lines().flat_map(|line| line.split('/'));
     let mut ours = units.filter(|unit| unit.starts_with("cis490") && unit.ends_with(".service"));

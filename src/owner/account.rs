@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-/// A line of /etc/passwd. A user of a directory service has none here.
+/// A user of /etc/passwd. The users of a directory service are not there.
 pub(super) struct Account {
     pub name: String,
     pub gid: u32,
@@ -23,14 +23,14 @@ impl Account {
         is_his.then_some(Account { name, gid })
     }
 
-    /// The groups that he is in besides his own: a recorder's, say.
+    /// The groups that the user is in besides his own, such as a recorder's.
     pub(super) fn more_groups(&self) -> Vec<u32> {
         let text = fs::read_to_string("/etc/group").unwrap_or_default();
         groups_of(&text, &self.name)
     }
 }
 
-/// The groups of a text like /etc/group that list the name.
+/// The numbers of the groups that list `name`, by the text of /etc/group.
 fn groups_of(text: &str, name: &str) -> Vec<u32> {
     let of_line = |line: &str| {
         let (group, members) = line.rsplit_once(':')?;
@@ -41,8 +41,8 @@ fn groups_of(text: &str, name: &str) -> Vec<u32> {
     text.lines().filter_map(of_line).collect()
 }
 
-/// A user's own group; without an account here, the one of his number. Never a folder's group: a folder
-/// of his that root made may have root's.
+/// A user's own group; for a user without an account here, the group of the same number. The group of
+/// his folder would be wrong: if root made the folder, it is root's group.
 pub(crate) fn group_of(uid: u32) -> u32 {
     Account::of(uid).map_or(uid, |account| account.gid)
 }
@@ -55,10 +55,10 @@ pub(crate) fn name_of(uid: u32) -> String {
     }
 }
 
-/// Whether a file's owner is root, or nobody of this namespace.
+/// Whether a file's owner is root, or the substitute for all users outside this user namespace.
 pub(super) fn is_root(id: u32) -> bool {
-    static STAND_IN: OnceLock<Option<u32>> = OnceLock::new();
-    let stand_in = STAND_IN.get_or_init(|| {
+    static SUBSTITUTE: OnceLock<Option<u32>> = OnceLock::new();
+    let substitute = SUBSTITUTE.get_or_init(|| {
         let all_are_here =
             fs::read_to_string("/proc/self/uid_map").map_or(true, |map| is_whole(&map));
         if all_are_here {
@@ -67,10 +67,10 @@ pub(super) fn is_root(id: u32) -> bool {
         let number = fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
         number.trim().parse().ok()
     });
-    id == 0 || *stand_in == Some(id)
+    id == 0 || *substitute == Some(id)
 }
 
-/// Whether a `uid_map` has every user there is, as the machine's own has.
+/// Whether a `uid_map` contains all user numbers, as outside of any user namespace.
 pub(super) fn is_whole(map: &str) -> bool {
     let words: Vec<&str> = map.split_whitespace().collect();
     words == ["0", "0", "4294967295"]

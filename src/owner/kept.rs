@@ -1,4 +1,4 @@
-//! What root read before it became a user who may not.
+//! Files that root has read before the process became a user who may not read them.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use crate::events;
 use crate::sync::lock;
 
-/// A secret that only root can read is told of so often at most, however often it is asked for.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// That a secret cannot be read again is logged at most this often, however often it is needed.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// A file that was read by root, for the user whom root has become.
 pub(super) struct Kept {
     path: PathBuf,
     bytes: Vec<u8>,
-    /// When it was used, or that was last told.
+    /// When the bytes were first used, or when the log last said that they may be old.
     used_at: Option<Instant>,
 }
 
@@ -38,17 +38,20 @@ impl Kept {
     }
 }
 
-/// A configuration's bytes: the file's; or, if root read it before it became a user who may not,
-/// what root read.
+/// The bytes of a configuration: those of the file; or, if this user may not read it, those that root
+/// has read before.
+///
+/// Errors: the file cannot be read, and root has not read it.
 pub(crate) fn read_kept(path: &Path) -> io::Result<Vec<u8>> {
     read_or(path, |_| ())
 }
 
-/// The same of a secret: that a new one is not read is told when it is asked for again.
+/// As [`read_kept`], for a secret. When an old one is used again, the log says that a new one would not
+/// be read.
 pub(crate) fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     read_or(path, |kept| {
-        let is_told = |at: &Instant| at.elapsed() < TELL_AGAIN;
-        if kept.used_at.as_ref().is_some_and(is_told) {
+        let is_recent = |at: &Instant| at.elapsed() < LOG_AGAIN;
+        if kept.used_at.as_ref().is_some_and(is_recent) {
             return;
         }
         if kept.used_at.is_some() {

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::account::{is_root, name_of};
 use crate::sys;
 
-/// As many links as the kernel follows.
+/// The most links in one path that the kernel follows.
 const LINKS_MAX: u32 = 40;
 const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
@@ -22,12 +22,12 @@ pub(crate) enum Owner {
     User { uid: u32 },
 }
 
-/// Why nobody can say whose a folder is.
+/// Why root cannot say whose a folder is.
 #[derive(Debug)]
 pub(crate) enum Unsafe {
     /// A part of the path cannot be looked at.
     Io { path: PathBuf, error: io::Error },
-    /// Somebody else may put another folder in its place, or root's own is open to others.
+    /// Somebody else may put another folder in its place, or others may write to root's own folder.
     Open { words: String, remedy: String },
 }
 
@@ -40,9 +40,10 @@ impl Unsafe {
     }
 }
 
-/// Whose `folder` is, as root must ask before it enters.
+/// Whose `folder` is. Root must know before it works there.
 ///
-/// Errors: it is not there; or others than root and its owner could exchange a part of its path.
+/// Errors: the folder does not exist; or somebody besides root and its owner could replace a part of its
+/// path.
 pub(crate) fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
     let walked = Walk::along(folder)?;
     let owner = walked.found.owner();
@@ -53,10 +54,10 @@ pub(crate) fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
     Ok(owner)
 }
 
-/// Whose a folder is that may be missing: of whoever could make it, in any part of its path that is
-/// there, a link to nowhere and the folder that holds the link among them.
+/// Whose a folder is that may be missing. A missing folder belongs to the user who could make it: the
+/// owner of a part of its path that exists, which may be a link to nowhere or the folder of that link.
 ///
-/// Errors: as [`owner_of`], but for a folder that is not there.
+/// Errors: as [`owner_of`], except that a missing folder is none.
 pub(crate) fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
     let mut walked = Walk::as_far_as_it_leads(folder)?;
     if walked.missing.is_none() {
@@ -71,21 +72,23 @@ pub(crate) fn owner_or_maker(folder: &Path) -> Result<Owner, Unsafe> {
             return Err(open_to_others(&nearest));
         }
     } else {
-        // Of the user's own folder only the owner counts: others act there with his rights.
+        // The mode of the user's own folder does not count: he decides who else writes there.
         walked.parts.push(Part { mode: 0, ..nearest });
     }
     walked.check(owner)?;
     Ok(owner)
 }
 
-/// That nobody but root can put another folder in the place of `folder`, or of the nearest part of
-/// its path that is there. What lies above `top`, the folder of a machine's image, is not asked.
+/// Checks that nobody but root can replace `folder`, or the nearest part of its path that exists. The
+/// parts above `top`, the folder of a machine's image, are not checked.
+///
+/// Errors: somebody could.
 pub(crate) fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsafe> {
     let is_there = |part: &&Path| part.symlink_metadata().is_ok();
     let nearest = folder.ancestors().find(is_there).unwrap_or(folder);
     let mut walked = Walk::along(nearest)?;
     if nearest != folder {
-        // Root makes the rest in it.
+        // Root will make the rest in this folder.
         walked.parts.push(walked.found.clone());
     }
     walked
@@ -94,16 +97,17 @@ pub(crate) fn check_path_is_roots(folder: &Path, top: &Path) -> Result<(), Unsaf
     walked.check(Owner::Root)
 }
 
-/// Somebody who could exchange a part of a path: owner, group and mode of one folder on the way.
+/// One folder or link of a path: its owner, group and mode show who could replace what lies in it.
 #[derive(Clone)]
 pub(super) struct Part {
     path: PathBuf,
     uid: u32,
     gid: u32,
     mode: u32,
-    /// The mode's bits of the group are a list's: of other users and groups too.
+    /// Whether the folder has an access list (POSIX ACL): then the group's bits of the mode are the mask
+    /// of that list, and other users and groups may write too.
     has_list: bool,
-    /// The owner of what lies next on the way, which a sticky folder protects.
+    /// The owner of the next part of the path. A sticky folder protects that part.
     next_uid: u32,
 }
 
@@ -119,6 +123,23 @@ impl Part {
         }
     }
 
+    /// Errors: nothing is at `path`, or it cannot be looked at.
+    fn at(path: &Path) -> Result<Part, Unsafe> {
+        match path.symlink_metadata() {
+            Ok(found) => Ok(Part::of(path, &found)),
+            Err(error) => Err(Unsafe::io(path, error)),
+        }
+    }
+
+    fn is_link(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFLNK
+    }
+
+    /// The path that this link names.
+    fn target(&self) -> Result<PathBuf, Unsafe> {
+        fs::read_link(&self.path).map_err(|error| Unsafe::io(&self.path, error))
+    }
+
     pub(super) fn owner(&self) -> Owner {
         if is_root(self.uid) {
             return Owner::Root;
@@ -130,8 +151,8 @@ impl Part {
         self.mode & STICKY != 0
     }
 
-    /// Whether all that is in it is root's and stays so, whoever may make names beside it: a disk
-    /// in memory has such a folder.
+    /// Whether everything in the folder belongs to root, and the sticky bit keeps others from replacing
+    /// it. The top folder of a filesystem in memory is such a one.
     fn is_roots_alone(&self) -> Result<bool, Unsafe> {
         let failed = |error| Unsafe::io(&self.path, error);
         if !self.is_sticky() {
@@ -146,15 +167,15 @@ impl Part {
         Ok(true)
     }
 
-    /// Whether others than its owner may make and remove names in it.
+    /// Whether somebody besides its owner may make and remove names in the folder.
     pub(super) fn is_open(&self) -> bool {
         let by_group = self.mode & GROUP_WRITES != 0 && (self.has_list || !is_root(self.gid));
         by_group || self.mode & OTHERS_WRITE != 0
     }
 }
 
-/// Whether a folder has a list of who may do what (POSIX ACL). One that cannot be looked at counts as one
-/// that has.
+/// Whether a folder has an access list (POSIX ACL). A folder that cannot be looked at counts as one that
+/// has.
 fn has_list(folder: &Path) -> bool {
     let opened = fs::OpenOptions::new()
         .read(true)
@@ -164,17 +185,19 @@ fn has_list(folder: &Path) -> bool {
     list.unwrap_or(true)
 }
 
-/// A path, followed part by part as the kernel does.
+/// A path that was followed part by part, as the kernel follows it.
 pub(super) struct Walk {
     parts: Vec<Part>,
-    /// The end of the path, or of that of it which is there.
+    /// The last part of the path that exists.
     pub found: Part,
-    /// The first part of the path that is not there, and what the system says of it.
+    /// The first part of the path that does not exist, with the system's error.
     missing: Option<(PathBuf, io::Error)>,
 }
 
 impl Walk {
-    /// Errors: a part of the path is not there, or cannot be looked at.
+    /// Follows the whole path.
+    ///
+    /// Errors: a part of the path does not exist, or cannot be looked at.
     pub(super) fn along(path: &Path) -> Result<Walk, Unsafe> {
         let mut walked = Walk::as_far_as_it_leads(path)?;
         match walked.missing.take() {
@@ -183,23 +206,22 @@ impl Walk {
         }
     }
 
+    /// Follows the path up to its first part that does not exist.
+    ///
+    /// Errors: a part of the path cannot be looked at, or there are too many links.
     fn as_far_as_it_leads(path: &Path) -> Result<Walk, Unsafe> {
         let path = std::path::absolute(path).map_err(|error| Unsafe::io(path, error))?;
-        let look = |path: &Path| {
-            path.symlink_metadata()
-                .map(|found| (Part::of(path, &found), found.is_symlink()))
-                .map_err(|error| Unsafe::io(path, error))
-        };
         let mut to_come: Vec<OsString> = names_of(&path);
-        let (mut here, _) = look(Path::new("/"))?;
-        let (mut parts, mut links) = (Vec::new(), 0);
+        let mut here = Part::at(Path::new("/"))?;
+        let mut parts = Vec::new();
+        let mut links = 0;
         while let Some(name) = to_come.pop() {
             if name == ".." {
                 let above = here.path.parent().unwrap_or(Path::new("/")).to_owned();
-                (here, _) = look(&above)?;
+                here = Part::at(&above)?;
                 continue;
             }
-            let (next, is_link) = match look(&here.path.join(&name)) {
+            let next = match Part::at(&here.path.join(&name)) {
                 Err(Unsafe::Io { path, error }) if is_missing(&error) => {
                     return Ok(Walk {
                         parts,
@@ -210,7 +232,7 @@ impl Walk {
                 looked => looked?,
             };
             here.next_uid = next.uid;
-            if !is_link {
+            if !next.is_link() {
                 parts.push(std::mem::replace(&mut here, next));
                 continue;
             }
@@ -219,15 +241,14 @@ impl Walk {
                 let error = io::Error::from_raw_os_error(libc::ELOOP);
                 return Err(Unsafe::io(&next.path, error));
             }
-            let target =
-                fs::read_link(&next.path).map_err(|error| Unsafe::io(&next.path, error))?;
+            let target = next.target()?;
             to_come.extend(names_of(&target));
-            let folder = if target.is_absolute() {
-                PathBuf::from("/")
+            let begin = if target.is_absolute() {
+                Part::at(Path::new("/"))?
             } else {
-                here.path.clone()
+                Part::at(&here.path)?
             };
-            parts.push(std::mem::replace(&mut here, look(&folder)?.0));
+            parts.push(std::mem::replace(&mut here, begin));
         }
         Ok(Walk {
             parts,
@@ -236,7 +257,7 @@ impl Walk {
         })
     }
 
-    /// An error if anybody but root and `owner` could exchange a part.
+    /// Errors: somebody besides root and `owner` could replace a part of the path.
     pub(super) fn check(&self, owner: Owner) -> Result<(), Unsafe> {
         let may =
             |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own } if own == uid);
@@ -287,7 +308,10 @@ pub(super) fn open_to_others(part: &Part) -> Unsafe {
     let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
         ("everybody on this machine".to_owned(), "go-w")
     } else if part.has_list {
-        ("whoever its access list (getfacl) names".to_owned(), "g-w")
+        (
+            "every user whom its access list (getfacl) names".to_owned(),
+            "g-w",
+        )
     } else {
         (format!("the group {}", part.gid), "g-w")
     };
@@ -300,143 +324,4 @@ pub(super) fn open_to_others(part: &Part) -> Unsafe {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
-
-    use super::super::account::is_whole;
-    use super::*;
-    use crate::receiver::store::testing::Folder;
-
-    /// Whoever could make what a path names and is not there, through a link of his to nowhere too.
-    #[test]
-    fn a_missing_folder_is_of_whoever_could_make_it() {
-        let folder = Folder::new("owner-missing");
-        let at = |path: &str| folder.path().join(path);
-        for dir in ["his", "roots", "thirds", "open"] {
-            fs::create_dir(at(dir)).unwrap();
-        }
-        if chown(at("his"), Some(4711), Some(0)).is_err()
-            || !is_whole(&fs::read_to_string("/proc/self/uid_map").unwrap())
-        {
-            eprintln!("skipped: a_missing_folder_is_of_whoever_could_make_it: needs root");
-            return;
-        }
-        chown(at("thirds"), Some(4712), Some(4712)).unwrap();
-        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o1777)).unwrap();
-        symlink(at("roots/none"), at("his/link")).unwrap();
-        symlink(at("roots/none"), at("roots/link")).unwrap();
-        symlink(at("thirds/none"), at("his/to-third")).unwrap();
-        symlink(at("his/link"), at("roots/through")).unwrap();
-        symlink(at("roots/none"), at("open/link")).unwrap();
-        let look = |path: &str| match owner_or_maker(&at(path)) {
-            Ok(Owner::Root) => "root".to_owned(),
-            Ok(Owner::User { uid }) => uid.to_string(),
-            Err(Unsafe::Io { error, .. }) => error.kind().to_string(),
-            Err(Unsafe::Open { words, .. }) => words,
-        };
-        assert_eq!(look("roots"), "root");
-        assert_eq!(look("roots/none"), "root");
-        assert_eq!(look("roots/link"), "root");
-        assert_eq!(look("his"), "4711");
-        assert_eq!(look("his/none/below"), "4711");
-        assert_eq!(look("his/link"), "4711");
-        assert_eq!(look("his/link/below"), "4711");
-        assert_eq!(look("roots/through"), "4711");
-        assert!(look("his/to-third").contains("belongs to the user"));
-        assert!(look("open/none").contains("everybody on this machine may write"));
-        std::os::unix::fs::lchown(at("open/link"), Some(4711), None).unwrap();
-        assert!(look("open/link").contains("everybody on this machine may write"));
-    }
-
-    /// Whoever may exchange a part of the path decides what root would work on.
-    #[test]
-    fn a_path_that_others_could_exchange_is_refused() {
-        let folder = Folder::new("owner-path");
-        let at = |path: &str| folder.path().join(path);
-        for dir in ["a", "a/b", "a/b/c", "other"] {
-            fs::create_dir(at(dir)).unwrap();
-        }
-        if chown(at("a/b/c"), Some(4711), Some(4711)).is_err()
-            || !is_whole(&fs::read_to_string("/proc/self/uid_map").unwrap())
-        {
-            eprintln!("skipped: a_path_that_others_could_exchange_is_refused: needs root");
-            return;
-        }
-        symlink("a/b", at("link")).unwrap();
-        symlink("../other", at("a/up")).unwrap();
-        let set = |path: &str, uid: u32, mode: u32| {
-            chown(at(path), Some(uid), Some(uid)).unwrap();
-            fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
-        };
-        let look = |path: &str| match owner_of(&at(path)) {
-            Ok(Owner::Root) => "root".to_owned(),
-            Ok(Owner::User { uid }) => uid.to_string(),
-            Err(Unsafe::Io { error, .. }) => error.kind().to_string(),
-            Err(Unsafe::Open { words, .. }) => words,
-        };
-        let his = |path: &str| assert_eq!(look(path), "4711", "{path}");
-        let refused = |path: &str, words: &str| {
-            let said = look(path);
-            assert!(said.contains(words), "{path}: {said}");
-        };
-        his("a/b/c");
-        his("link/c");
-        assert_eq!(look("a/b"), "root");
-        assert_eq!(look("a/up"), "root");
-        assert_eq!(look("a/none"), "entity not found");
-        set("a/b", 4711, 0o755);
-        his("a/b/c");
-        set("a/b", 4712, 0o755);
-        refused("a/b/c", "belongs to the user 4712");
-        refused("link/c", "belongs to the user 4712");
-        set("a/b", 0, 0o777);
-        refused("a/b/c", "everybody on this machine may write");
-        refused("a/b", "everybody on this machine may write");
-        set("a/b", 0, 0o1777);
-        his("a/b/c");
-        set("a/b/c", 4712, 0o755);
-        assert_eq!(look("a/b/c"), "4712");
-        set("a/b", 0, 0o755);
-        // A link of his, in a folder that is root's and sticky, is his to exchange.
-        set("a", 0, 0o1777);
-        std::os::unix::fs::lchown(at("a/up"), Some(4711), None).unwrap();
-        refused("a/up", "everybody on this machine may write");
-        set("other", 4711, 0o700);
-        his("a/up");
-        chown(at("a"), None, Some(4711)).unwrap();
-        set("a", 0, 0o755);
-        set("a/b/c", 0, 0o755);
-        assert_eq!(look("a/b/c"), "root");
-        chown(at("a/b"), None, Some(4711)).unwrap();
-        fs::set_permissions(at("a/b"), fs::Permissions::from_mode(0o775)).unwrap();
-        refused("a/b/c", "the group 4711 may write");
-        // A list of access (version 2): the owner, the user 4712, the group, the mask, all others.
-        set("a", 0, 0o755);
-        set("a/b", 0, 0o755);
-        fs::set_permissions(at("a/b/c"), fs::Permissions::from_mode(0o755)).unwrap();
-        chown(at("a/b/c"), Some(4711), None).unwrap();
-        his("a/b/c");
-        let mut list = 2u32.to_le_bytes().to_vec();
-        for (tag, may, id) in [
-            (0x01u16, 7u16, u32::MAX),
-            (0x02, 7, 4712),
-            (0x04, 5, u32::MAX),
-            (0x10, 7, u32::MAX),
-            (0x20, 5, u32::MAX),
-        ] {
-            list.extend(
-                [
-                    &tag.to_le_bytes()[..],
-                    &may.to_le_bytes(),
-                    &id.to_le_bytes(),
-                ]
-                .concat(),
-            );
-        }
-        let open = fs::File::open(at("a/b")).unwrap();
-        if sys::set_xattr(&open, c"system.posix_acl_access", &list).is_ok() {
-            refused("a/b/c", "access list");
-        }
-        set("a/b", 0, 0o755);
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! Who may upload (design, section 6): without `[[host]]` tables whoever reaches the port, else
-//! only those hosts, each only under its own name.
+//! Who may upload (design, section 6). Without `[[host]]` tables that is every peer that can reach the
+//! port; with them only those hosts, each only under its own name.
 //!
-//! An address proves the peer behind WireGuard, a token proves it elsewhere; a host with both
-//! needs both. Only digests of tokens are held, and they are compared in constant time.
+//! Behind WireGuard the address of a peer proves which host it is, elsewhere a token does; a host with
+//! both needs both. Only digests of tokens are held, and they are compared in constant time.
 
 use std::net::IpAddr;
 
@@ -21,12 +21,12 @@ impl Access {
         Access { rules }
     }
 
-    /// Whether anybody who reaches the port may upload.
+    /// Whether every peer that can reach the port may upload.
     pub(crate) fn is_open(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// Whether `peer` may upload as `host` with this `Authorization` header.
+    /// An error unless `peer` may upload as `host` with this `Authorization` header.
     pub(crate) fn judge(
         &self,
         host: &HostId,
@@ -56,7 +56,7 @@ impl Access {
             return Ok(());
         };
         let digest = token_digest(bearer_token(authorization).ok_or(Refusal::NoToken)?);
-        // Both are always compared, so that the time taken tells nothing.
+        // Both comparisons are always made, so that the time they take reveals nothing.
         match (same_digest(own, &digest), self.knows(&digest)) {
             (true, _) => Ok(()),
             (false, true) => Err(not_yours(NotYours::Token)),
@@ -64,14 +64,14 @@ impl Access {
         }
     }
 
-    /// Whether it is the token of any host.
+    /// Whether the digest is that of any host's token.
     fn knows(&self, digest: &Sha256Digest) -> bool {
         let known = self.rules.iter().filter_map(|rule| rule.token_sha256);
         known.fold(false, |found, one| found | same_digest(&one, digest))
     }
 }
 
-/// What `token_sha256` holds of a token.
+/// The digest of a token, as `token_sha256` has it.
 pub(crate) fn token_digest(token: &[u8]) -> Sha256Digest {
     Sha256Digest::from_bytes(Sha256::digest(token).into())
 }
@@ -82,7 +82,7 @@ fn same_digest(one: &Sha256Digest, other: &Sha256Digest) -> bool {
     std::hint::black_box(difference) == 0
 }
 
-/// The token of `Bearer <token>`; the scheme in any case, as RFC 9110 has it.
+/// The token of `Bearer <token>`. The scheme is matched in any case (RFC 9110).
 fn bearer_token(authorization: Option<&[u8]>) -> Option<&[u8]> {
     let (scheme, token) = authorization?.split_at_checked("bearer ".len())?;
     let token = token.trim_ascii();
@@ -108,7 +108,9 @@ mod tests {
             rule("by-token", None, Some("sesame")),
             rule("by-both", Some("10.0.0.3"), Some("open")),
         ]);
-        let (second, third, other) = ("10.0.0.2", "10.0.0.3", "10.0.0.9");
+        let second = "10.0.0.2";
+        let third = "10.0.0.3";
+        let other = "10.0.0.9";
         for (host, peer, header, want) in [
             ("by-address", second, None, 0),
             ("by-address", "::ffff:10.0.0.2", None, 0),

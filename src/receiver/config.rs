@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::{
-    self, Owner, Settings, bad_value, in_range, not_allowed, values, with_plain_scheme,
+    self, ConfigSide, Settings, bad_value, in_range, not_allowed, values, with_plain_scheme,
 };
 use crate::failure::Failure;
 use crate::names::{HostId, Sha256Digest};
@@ -18,7 +18,7 @@ pub const DEFAULT_PATH: &str = "/etc/cis490/receiver.toml";
 
 const GIB: u64 = 1 << 30;
 
-/// The paragraph a refused host's operator pastes, unless `remediation` says otherwise.
+/// The default of `remediation`: the lines that the operator of a refused host pastes.
 pub const DEFAULT_REMEDIATION: &str = "\
 cd /opt/cis490 && sudo -u cis490 git pull origin main
 sudo /opt/cis490/scripts/install-lab-host.sh
@@ -29,7 +29,7 @@ sudo systemctl restart cis490-orchestrator";
 pub struct Config {
     #[serde(default = "default_listen", deserialize_with = "values::listen")]
     pub listen: SocketAddr,
-    /// What holds data has no default: a typo must not begin an empty store.
+    /// The store. It has no default: a typo must not begin an empty store elsewhere.
     pub data_dir: PathBuf,
     #[serde(
         default = "default_max_episode_bytes",
@@ -53,7 +53,7 @@ pub struct Config {
     pub min_body_bytes_per_second: u64,
     #[serde(default = "default_drain_seconds")]
     pub drain_seconds: u64,
-    /// How long a host may send nothing before the status page says so.
+    /// A host that sends nothing for so long is shown as silent.
     #[serde(default = "default_silent_after_hours")]
     pub silent_after_hours: u64,
     #[serde(default)]
@@ -103,7 +103,7 @@ impl Default for GateConfig {
 }
 
 impl Settings for Config {
-    const OWNER: Option<Owner> = Some(Owner::Receiver);
+    const SIDE: Option<ConfigSide> = Some(ConfigSide::Receiver);
 }
 
 /// One lab host that may upload: `[[host]]`.
@@ -160,7 +160,8 @@ fn default_silent_after_hours() -> u64 {
     24
 }
 
-/// Where we reach ourselves: an unspecified address is every one of ours.
+/// The address at which this machine reaches its own receiver. For an unspecified address, which means
+/// every address of the machine, it is the loopback address.
 pub fn own_address(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -196,14 +197,15 @@ impl Config {
         std::iter::once(data).chain(repository).collect()
     }
 
-    /// The files beside the configuration that are read at the start, and may be root's alone.
+    /// The files, besides the configuration, that are read at start and that only root may be able to
+    /// read.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let gate = &self.version_gate;
         let token = gate.auth_token_file.as_deref().map(config::secret_path);
         token.into_iter().chain(gate.ca_file.clone()).collect()
     }
 
-    /// What serde cannot see: ranges, and keys that need or exclude each other.
+    /// Checks what serde cannot: ranges, and keys that need or exclude each other.
     fn check(&self, path: &Path) -> Result<(), Failure> {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("max_episode_bytes", self.max_episode_bytes, 1, 1 << 50)?;
@@ -324,7 +326,7 @@ impl GateConfig {
     }
 }
 
-/// The part of git's rules that keeps a name harmless in a URL and as an argument.
+/// Whether a branch has a name that is safe in a URL and as an argument: a part of git's own rules.
 fn is_branch_name(name: &str) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b"._-/+".contains(&b);
     (1..=200).contains(&name.len())

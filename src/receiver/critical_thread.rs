@@ -1,7 +1,7 @@
 //! Threads that all requests share: the process must not live on without one of them.
 //!
 //! A critical thread that panics or reports a fault ends the process with a non-zero status, and
-//! systemd restarts it into recovery. Nothing may hang on a dead thread.
+//! systemd restarts it into recovery. So no request waits for a thread that is dead.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc;
@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::failure::Failure;
 
-/// What a thread calls from its loop when it was asked for a sign of life. Must not block.
+/// A thread that was pinged calls this from its loop, to show that it is alive. Must not block.
 pub type Pong = Box<dyn FnOnce() + Send>;
 
 /// Why the receiver stops serving.
@@ -17,11 +17,12 @@ pub type Pong = Box<dyn FnOnce() + Send>;
 pub enum StopReason {
     /// SIGTERM or SIGINT: drain, then exit 0.
     Asked,
-    /// A fault that only a restart into recovery mends: exit 1 now.
+    /// A fault that only a restart into recovery can repair: exit 1 now.
     Fatal(Failure),
 }
 
-/// The one way to end the receiver, held by whoever may have to. `receiver::run` listens.
+/// The one way to end the receiver, held by each thread that may have to. `receiver::run` receives the
+/// reason.
 #[derive(Clone)]
 pub struct ShutdownHandle(mpsc::Sender<StopReason>);
 
@@ -40,14 +41,14 @@ impl ShutdownHandle {
     }
 
     fn send(&self, stop: StopReason) {
-        // Nobody listens only when the process is ending already.
+        // Sending fails only when `receiver::run` has returned, and then the process is ending.
         let _ = self.0.send(stop);
     }
 }
 
-/// Starts a thread whose panic is the end of the process.
+/// Starts a thread whose panic ends the process.
 ///
-/// Errors: the system gave no thread.
+/// Errors: the system could not start a thread.
 pub fn spawn_critical(
     name: &'static str,
     shutdown: &ShutdownHandle,
@@ -62,14 +63,12 @@ pub fn spawn_critical(
             ));
         }
     };
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(guarded)
-        .map(drop)
-        .map_err(|error| {
-            Failure::new(
-                format!("cannot start the {name} thread: {error}"),
-                "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-            )
-        })
+    let started = thread::Builder::new().name(name.to_owned()).spawn(guarded);
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
+            format!("cannot start the {name} thread: {error}"),
+            "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+        )),
+    }
 }

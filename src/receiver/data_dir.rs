@@ -1,5 +1,6 @@
-//! The folder of a store as it was when it was opened. Whoever writes a file of its own into it asks
-//! first whether it still is that one: a path leads to the disk below when the store's is unmounted.
+//! The folder of a store as it was when it was opened. Code that writes a file of its own into the
+//! folder first checks that the path still leads to the same folder: after an unmount of the store's
+//! disk, the path leads to the disk below the mount point.
 
 use std::fs::File;
 use std::io;
@@ -16,12 +17,13 @@ pub(super) const MARKER: &str = "cis490-store";
 pub(crate) struct DataDir {
     path: PathBuf,
     marker: Option<FileIdentity>,
-    /// Kept open, so that no other file gets its number.
+    /// The marker is kept open, so that no other file can get its inode number.
     _held: Option<Arc<File>>,
 }
 
 impl DataDir {
-    /// A folder without a marker stays a folder without one.
+    /// Opens the folder at `path`. A folder without a marker is the same folder only as long as it has
+    /// none.
     ///
     /// Errors: the marker cannot be opened.
     pub(crate) fn open(path: &Path) -> io::Result<DataDir> {
@@ -37,12 +39,14 @@ impl DataDir {
         })
     }
 
-    /// What the marker was when the folder was opened; `None` if it had none.
+    /// The marker's identity when the folder was opened; `None` if there was no marker.
     pub(crate) fn marker(&self) -> Option<FileIdentity> {
         self.marker
     }
 
-    /// Errors: another folder is there now, or none.
+    /// Checks that the path still leads to the folder that was opened.
+    ///
+    /// Errors: another folder or none is at the path now.
     pub(crate) fn check(&self) -> io::Result<()> {
         if FileIdentity::at(&self.path.join(MARKER))? == self.marker {
             return Ok(());

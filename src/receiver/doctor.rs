@@ -1,4 +1,4 @@
-//! `cis490 doctor` on the receiver: what it needs, tried one by one.
+//! `cis490 doctor` on the receiver: everything that the receiver needs, tried one by one.
 
 mod gate;
 
@@ -41,7 +41,7 @@ fn store(config: &Config, config_path: &Path) -> Vec<Finding> {
     findings
 }
 
-/// What keeps the store from being written, as the receiver itself looks.
+/// Why the store cannot be written, found as the receiver itself finds it.
 fn condition(config: &Config) -> Option<Finding> {
     let found = unwritable(&config.data_dir)?;
     if matches!(found, Unwritable::ReadOnly(_)) {
@@ -56,7 +56,7 @@ fn index(config: &Config) -> Option<Finding> {
     Some(Finding::fail("index", words, INDEX_REMEDY))
 }
 
-/// Either the receiver answers there, or it could listen there.
+/// Whether the receiver answers on its port, or else could listen on it.
 fn port(config: &Config) -> Finding {
     let listen = config.listen;
     match store_dir::is_in_use(&config.data_dir) {
@@ -145,7 +145,7 @@ fn access(config: &Config) -> Finding {
     }
 }
 
-/// A token that others can read protects nothing.
+/// A token that other users can read protects nothing.
 fn secrecy(config: &Config, config_path: &Path) -> Option<Finding> {
     let gate = &config.version_gate;
     let holder = match (&gate.auth_token, &gate.auth_token_file) {

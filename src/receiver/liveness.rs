@@ -1,13 +1,13 @@
-//! The proof that the receiver works, for systemd's watchdog. Nothing here keeps time alone: a beat
-//! is sent after a round in which all that every request needs has answered.
+//! The proof that the receiver works, for systemd's watchdog. No beat is sent by a timer alone: it
+//! follows a round in which every part that requests need has answered.
 //!
 //! 1. The shared threads (clerks, committer, gate timer) answer from their own loops, between two
-//!    pieces of work. Slow work delays them, and the unit's `WatchdogSec` is longer than any.
-//! 2. Connections to ourselves are answered by the accept loop and by the coroutines. may polls a
-//!    socket on the worker that its descriptor's number falls to. So several are held, one after
-//!    the other, and all must be answered: one worker that is stuck is found out.
-//! 3. Where we cannot connect to ourselves (a packet filter, an address that has gone) that part
-//!    proves nothing, and is no reason to be ended.
+//!    pieces of work. Slow work delays the answer, but never as long as the unit's `WatchdogSec`.
+//! 2. The receiver connects to itself: the accept loop and the coroutines answer. may polls a socket
+//!    on the worker that its descriptor's number selects. So a round opens several connections, keeps
+//!    them, and expects an answer on each: that shows a single worker that is stuck.
+//! 3. Where the receiver cannot connect to itself (a packet filter, an address that is gone), that
+//!    part of the round proves nothing, and the process must not be ended for it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,38 +22,39 @@ use crate::events;
 use crate::failure::Failure;
 use crate::service;
 
-/// Each takes three descriptors of ours, the accepted one between the others: a quiet receiver's
-/// fall to its two workers in turn.
+/// Connections of one round. Each takes three descriptors of this process, the accepted one between
+/// the others, so that in a quiet receiver the accepted ones fall to its two workers in turn.
 const PROBES: usize = 4;
-/// Until the question: a coroutine that finds it there at once need not wait on its worker.
+/// The pause before the question. A coroutine that found the question at once would not wait for its
+/// worker, and so would prove nothing about it.
 const BEFORE_QUESTION: Duration = Duration::from_millis(10);
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 const QUESTION: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: cis490-watchdog\r\n\r\n";
 const CONNECTIONS: &str = "connections";
 
-/// Starts to prove it, if systemd waits for that.
+/// Starts the rounds, if systemd has a watchdog for this process.
 ///
-/// Errors: the system gave no thread.
+/// Errors: the system could not start a thread.
 pub(super) fn start(server: Server, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     let Some(interval) = service::beat_interval() else {
         return Ok(());
     };
-    let mut heart = Heart {
+    let mut heartbeat = Heartbeat {
         server,
         interval,
         cannot_connect: false,
     };
-    spawn_critical("heartbeat", shutdown, move || heart.run())
+    spawn_critical("heartbeat", shutdown, move || heartbeat.run())
 }
 
-struct Heart {
+struct Heartbeat {
     server: Server,
     interval: Duration,
-    /// It was told that we cannot connect to ourselves.
+    /// The log says already that the receiver cannot connect to itself.
     cannot_connect: bool,
 }
 
-impl Heart {
+impl Heartbeat {
     fn run(&mut self) {
         let mut last_beat = Instant::now();
         loop {
@@ -70,13 +71,13 @@ impl Heart {
         }
     }
 
-    /// Asks all parts, and names those that had not answered by then.
+    /// Asks all parts, and returns the names of those that have not answered by the deadline.
     fn round(&mut self, deadline: Instant) -> Vec<&'static str> {
         let (sender, pongs) = mpsc::channel();
         let mut silent = self.server.ping(|part| {
             let sender = sender.clone();
             Box::new(move || {
-                // A round that is over hears no more.
+                // After the round nobody receives this.
                 let _ = sender.send(part);
             })
         });
@@ -122,7 +123,7 @@ impl Heart {
 
 fn is_answered(probe: &mut TcpStream, deadline: Instant) -> bool {
     thread::sleep(BEFORE_QUESTION);
-    // std refuses a timeout of nothing.
+    // std does not accept a timeout of zero.
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(1));
     let mut answer = [0; 2048];

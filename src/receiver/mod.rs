@@ -1,7 +1,7 @@
 //! `cis490 receive`: the Pi's side. Opens the store, recovers it, serves, drains.
 //!
-//! Three rooms that see each other only through the types of this file: `http` (who asks and what
-//! they are told), `version_gate` (which commits get in), `store` (what is on the disk).
+//! The three rooms are `http` (the requests and their answers), `version_gate` (which commits get in)
+//! and `store` (the disk). `http` sees the other two; they see neither `http` nor each other.
 
 pub(crate) mod access;
 pub mod config;
@@ -11,7 +11,7 @@ pub(crate) mod doctor;
 mod http;
 mod liveness;
 pub(crate) mod refusal;
-pub(crate) mod refusals;
+pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
 pub(crate) mod stats;
 pub(crate) mod store;
@@ -38,18 +38,19 @@ use crate::service;
 use crate::sys::{self, Signal};
 use crate::wire::Slot;
 
-/// Descriptors beside connections and uploads: logs, locks, the index, git's pipes, Forgejo.
+/// Descriptors for everything except connections and uploads: logs, locks, the index, git, Forgejo.
 const OTHER_FILES: u64 = 64;
-/// What a stop may take beyond the draining, until systemd thinks that it hangs.
+/// How much longer than the draining a stop may take before systemd kills the process.
 const SPARE_TIME: Duration = Duration::from_secs(20);
-/// Connections of a receiver that is short of descriptors, below which it is of no use.
+/// With descriptors for fewer connections than this, the receiver does not start.
 const CONNECTIONS_MIN: u64 = 8;
-/// How often a draining receiver looks whether it is done.
+/// How often a draining receiver checks whether all uploads are answered.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
-/// Opens, recovers, serves, and drains when it is asked to stop.
+/// Opens the store, recovers it, serves, and drains when the process is asked to stop.
 ///
-/// Errors: what kept it from starting, or the fault that ended it; a restart then recovers.
+/// Errors: what kept the receiver from starting, or the fault that ended it. After a fault a restart
+/// recovers the store.
 pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let mut config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
@@ -60,17 +61,18 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let store = Store::open(
         &config.data_dir,
         config.min_free_bytes,
-        refusals::seq_seen(&config.data_dir),
+        refusal_log::seq_seen(&config.data_dir),
         &shutdown,
         config_path,
         Arc::clone(&stats),
     )?;
-    // Kept to the end: until then no other receiver listens there.
+    // Kept until this function ends, so that no other receiver can listen on the address.
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
-    let (drain_s, data_dir) = (config.drain_seconds, config.data_dir.clone());
-    let refusals = refusals::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
+    let drain_s = config.drain_seconds;
+    let data_dir = config.data_dir.clone();
+    let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(config, store, gate, stats, refusals, &shutdown)?;
     listen_for_signals(&shutdown)?;
     liveness::start(server.clone(), &shutdown)?;
@@ -93,8 +95,9 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     ended
 }
 
-/// Lets the uploads under way be answered, up to `time`. A fault that comes meanwhile is as fatal
-/// as ever.
+/// Waits until the uploads under way are answered, for `time` at most.
+///
+/// Errors: the fault that a critical thread reported meanwhile.
 fn drain(
     server: &http::Server,
     stops: &mpsc::Receiver<StopReason>,
@@ -103,7 +106,7 @@ fn drain(
     server.begin_to_drain();
     let until = Instant::now() + time;
     loop {
-        // The wait comes first, so that an answer given just before has left.
+        // The wait comes first, so that an answer that was just counted has left the socket.
         if let Ok(StopReason::Fatal(failure)) = stops.recv_timeout(DRAIN_LOOK) {
             return Err(failure);
         }
@@ -115,17 +118,19 @@ fn drain(
     }
 }
 
-/// Descriptors that so many connections and uploads need, with as many connections in hand: without
-/// one left, the accept loop spins.
+/// The descriptors that so many connections and uploads need. Each connection is counted twice, as a
+/// reserve: when no descriptor is left, the accept loop spins.
 pub fn files_wanted(max_connections: u32, max_uploads: u32) -> u64 {
     let connections = u64::from(max_connections) + u64::from(http::TOLD_BEYOND_CAP);
-    // An upload holds its file twice at most: buffered and, for large bodies, direct.
+    // An upload opens its file twice at most: once buffered and, for a large body, once for direct writes.
     connections * http::FILES_PER_CONNECTION * 2 + u64::from(max_uploads) * 2 + OTHER_FILES
 }
 
-/// Raises the limit on open files to what the configuration needs. Where the system does not let
-/// us, fewer connections and uploads are served: without a descriptor for the next connection, the
-/// accept loop would spin.
+/// Raises the limit on open files to the number that the configuration needs. Where the system does
+/// not allow that, `max_connections` and `max_uploads` are lowered instead: without a descriptor for
+/// the next connection, the accept loop would spin.
+///
+/// Errors: the limit is too low to be of use.
 fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     let wanted = files_wanted(config.max_connections, config.max_uploads);
     let limit = sys::raise_file_limit(wanted).unwrap_or(0);
@@ -134,7 +139,7 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     }
     let beyond_cap = u64::from(http::TOLD_BEYOND_CAP) * http::FILES_PER_CONNECTION;
     let spare = limit.saturating_sub(OTHER_FILES + beyond_cap);
-    // Each with its descriptors, those of one that is just ending, and half an upload.
+    // Per connection: its descriptors, as many for one that is just closing, and one for half an upload.
     let connections = spare / (http::FILES_PER_CONNECTION * 2 + 1);
     if connections < CONNECTIONS_MIN {
         return Err(Failure::new(
@@ -147,8 +152,7 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     let at_most = |most: u64, value: u32| u32::try_from(most).unwrap_or(u32::MAX).min(value);
     config.max_connections = at_most(connections, config.max_connections);
     config.max_uploads = at_most((connections / 2).max(1), config.max_uploads);
-    let (connections, uploads) = (config.max_connections, config.max_uploads);
-    events::few_files(limit, wanted, connections, uploads);
+    events::few_files(limit, wanted, config.max_connections, config.max_uploads);
     Ok(config)
 }
 
@@ -158,26 +162,27 @@ fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
         loop {
             match sys::wait_signal() {
                 Signal::Stop => shutdown.asked(),
-                Signal::Reload => {} // the window is refreshed by itself; nothing else is reread
+                Signal::Reload => {} // the gate refreshes its window anyway, and nothing else is read again
             }
         }
     };
     let started = thread::Builder::new()
         .name("signals".to_owned())
         .spawn(listen);
-    started.map(drop).map_err(|error| {
-        Failure::new(
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
             format!("cannot start the signals thread: {error}"),
             "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-        )
-    })
+        )),
+    }
 }
 
-/// What the head of an upload states. Parsed, and not yet believed.
+/// What the request head of an upload states. It is parsed, and nothing of it is checked yet.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub slot: Slot,
-    /// `None` only when the gate is disabled and the header missing or odd.
+    /// `None` only where the gate is disabled and the header is missing or malformed.
     pub commit: Option<CommitHash>,
     pub dirty: bool,
     pub sha256: Sha256Digest,

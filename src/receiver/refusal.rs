@@ -1,5 +1,5 @@
-//! Every way the receiver says no, with what the answer says of this one request. What all of a kind
-//! have in common (status, name, title, what to do) is in the table in `src/refusal.rs`.
+//! Every way the receiver says no, with what its answer says about this one request. What all refusals
+//! of a kind have in common (status, name, title, what to do) is in `src/refusal_table.rs`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use crate::events::Refused;
 use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
-use crate::refusal::{Entry, Kind};
+use crate::refusal_table::{Entry, Kind};
 use crate::wire::{self, Failing, Known, Problem, Slot};
 
-/// What a 412 and a commit's 400 tell besides the words.
+/// The members that a 412 and a 400 for the commit have besides their words.
 #[derive(Clone, Debug)]
 pub struct GateFacts {
     pub head_commit: Option<CommitHash>,
@@ -18,11 +18,11 @@ pub struct GateFacts {
     pub window: u32,
     pub age_seconds: Option<u64>,
     pub remediation: String,
-    /// Why the gate cannot ask its source now.
+    /// Why the gate cannot ask its source now; `None` while it can.
     pub failing: Option<Failing>,
 }
 
-/// What kept a host from its own name.
+/// Why a peer may not upload under a host's name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NotYours {
     /// No [[host]] table has this name.
@@ -79,7 +79,7 @@ pub(crate) enum Refusal {
     MethodNotAllowed {
         allow: &'static str,
     },
-    /// A method that nobody knows, or that only a proxy has a use for.
+    /// A method that is not one of HTTP's, or that only a proxy uses.
     UnknownMethod(String),
     /// An https:// target on a connection without TLS.
     Misdirected,
@@ -91,7 +91,7 @@ pub(crate) enum Refusal {
     Taken(Slot),
     NotInWindow {
         commit: CommitHash,
-        /// `None` where nobody was asked: a disabled gate refuses only in its log.
+        /// `None` where no source was asked: a disabled gate refuses only in its log.
         known: Option<Known>,
         facts: Box<GateFacts>,
     },
@@ -117,24 +117,24 @@ pub(crate) enum Refusal {
     TooManyUploads {
         uploads_max: u32,
     },
-    /// What room is left is for other addresses.
+    /// The places that are left are for other addresses.
     TooManyUploadsOfYours {
         under_way: u32,
     },
     TooManyConnections,
     Draining,
     DiskFull,
-    /// The disk of the store takes no writes, or is gone: what is wrong, and what to do.
+    /// The disk of the store accepts no writes, or is gone: what is wrong, and what to do.
     StoreUnwritable {
         why: String,
         remedy: String,
     },
-    /// What `GET /v1/health` tells while the floor keeps uploads out.
+    /// The answer of `GET /v1/health` while less than `min_free_bytes` is free.
     DiskAtFloor,
 }
 
 impl Refusal {
-    /// As a log line names it.
+    /// The refusal as a log line shows it.
     pub(crate) fn as_event(&self) -> Refused<'static> {
         Refused {
             status: self.status(),
@@ -143,7 +143,7 @@ impl Refusal {
         }
     }
 
-    /// Which entry of the table it is.
+    /// The refusal's entry in the table of `src/refusal_table.rs`.
     pub(in crate::receiver) fn kind(&self) -> Kind {
         match self {
             Refusal::BadCommit { .. } => Kind::BadCommit,
@@ -182,7 +182,7 @@ impl Refusal {
         }
     }
 
-    /// What it has in common with all of its kind.
+    /// What this refusal has in common with all of its kind.
     fn entry(&self) -> &'static Entry {
         self.kind().entry()
     }
@@ -196,7 +196,7 @@ impl Refusal {
         self.entry().name
     }
 
-    /// When to come again, for what passes by itself.
+    /// The `Retry-After`, in seconds, of a refusal that passes by itself.
     pub(crate) fn retry_after_s(&self) -> Option<u32> {
         self.entry().retry_after_s
     }
@@ -233,7 +233,7 @@ impl Refusal {
         problem.head_commit = facts.head_commit;
         problem.window = Some(facts.window);
         problem.age_seconds = facts.age_seconds;
-        // The lines bring a host that is behind up to date: no other commit is helped by them.
+        // The lines bring a host that is behind up to date. For any other commit they are of no use.
         let helps = matches!(problem.known, Some(Known::Older) | None);
         problem.remediation = helps.then(|| facts.remediation.clone());
         problem
@@ -378,7 +378,7 @@ fn not_in_window(
     }
 }
 
-/// The 412 of a commit by what is known of it.
+/// The kind of a 412, by what is known of its commit.
 pub(in crate::receiver) fn kind_of(known: Known) -> Kind {
     match known {
         Known::Older => Kind::NotInWindow,

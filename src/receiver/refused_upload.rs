@@ -1,4 +1,4 @@
-//! One upload that was refused, as `refusals.jsonl`, the page and `cis490 refusals` know it.
+//! One upload that was refused, as `refusals.jsonl` keeps it and the page and `cis490 refusals` show it.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{CommitHash, EpisodeId, HostId};
 
-/// What is told of a text that came from outside.
+/// The most characters that are kept of a text from outside.
 pub(crate) const TEXT_CHARS_MAX: usize = 300;
 
 /// One refused upload: a line of the file.
@@ -14,7 +14,8 @@ pub(crate) const TEXT_CHARS_MAX: usize = 300;
 pub(crate) struct RefusedUpload {
     /// RFC 3339, UTC, by a clock that may be wrong.
     pub at: String,
-    /// The `seq` of the newest receipt at that moment: what orders refusals among uploads.
+    /// The `seq` of the newest receipt at that moment. It orders refusals among uploads, since a clock
+    /// may be wrong.
     #[serde(default)]
     pub after_seq: u64,
     pub peer: IpAddr,
@@ -31,7 +32,7 @@ pub(crate) struct RefusedUpload {
     /// The problem's name.
     pub reason: String,
     pub why: String,
-    /// Refusals since the line before that were only counted.
+    /// How many refusals since the line before were only counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }
@@ -41,7 +42,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl RefusedUpload {
-    /// As much of a text from outside as is kept.
+    /// The first [`TEXT_CHARS_MAX`] characters of a text from outside.
     pub(crate) fn shortened(text: &str) -> String {
         text.chars().take(TEXT_CHARS_MAX).collect()
     }

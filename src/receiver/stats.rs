@@ -1,16 +1,15 @@
-//! What a person wants to know of the data set: the figures of each host and hour, the newest
-//! uploads, and who was refused and why.
+//! The figures of each host and hour, the newest uploads, and which uploads were refused and why.
 //!
-//! 1. They come from the index: its rows in the one pass at start, then each row as the committer
-//!    adds it. So they are true across restarts, and cost a row one look-up.
-//! 2. Memory is bounded whatever is sent. Senders name their hosts themselves where no `[[host]]`
-//!    is configured; so only the configured names and the first [`HOSTS_MAX`] others of the index
-//!    have figures of their own, the rest are summed as one. By the index's order, these are the
-//!    same after every restart.
-//! 3. A time is the claim of a clock that may be wrong: rows are taken in the order of `seq`. Only a
-//!    row that is older than its host's last, as `backfill` adds it, does not become the last; but
-//!    it does where the last lies in the future.
-//! 4. Plain threads read and write them, for microseconds each; coroutines never do.
+//! 1. The figures come from the index: from all its rows at start, then from each row that the
+//!    committer adds. So they are right after a restart, and a row costs one look-up.
+//! 2. Memory is bounded, whatever senders do. Without `[[host]]` tables a sender may use any host
+//!    name. So only the configured names and the first [`HOSTS_MAX`] others of the index have figures
+//!    of their own, and the rest are summed up as one. The order of the index is fixed, so these are
+//!    the same names after every restart.
+//! 3. A time comes from a clock that may be wrong, so rows count in the order of `seq`. There is one
+//!    exception: a row that `backfill` has added, with an earlier time than its host's last row, does
+//!    not become the last row, unless the time of the last row lies in the future.
+//! 4. Plain threads read and write the figures under a lock, for microseconds; coroutines never do.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,22 +22,23 @@ use crate::names::{CommitHash, HostId};
 use crate::sync::lock;
 use crate::wire::Receipt;
 
-/// Names that are not configured and still have figures of their own.
+/// The most names that are not configured and have figures of their own.
 pub(crate) const HOSTS_MAX: usize = 256;
-/// Names that were only ever refused, of which the last refusal is kept.
+/// The most names without an upload whose last refusal is kept.
 pub(crate) const UNKNOWN_HOSTS_MAX: usize = 32;
-/// The newest uploads and refusals that are kept.
+/// How many of the newest uploads, and of the newest refusals, are kept.
 pub(crate) const NEWEST_MAX: usize = 10;
-/// Hours of which the uploads are kept. Far more than are shown: a clock that jumps makes hours too.
+/// The most hours whose uploads are kept. Far more than the page shows, since a clock that jumps
+/// adds hours too.
 const HOURS_MAX: usize = 1024;
 
 const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;
 
-/// The figures, shared by those who make them and those who show them.
+/// The figures, shared by the threads that count and the threads that show them.
 pub(crate) struct Stats {
     books: Mutex<StatsTables>,
-    /// [`StatsTables::last_seq`], for coroutines.
+    /// A copy of [`StatsTables::last_seq`] for coroutines, which must not wait for the lock.
     last_seq: AtomicU64,
 }
 
@@ -57,10 +57,10 @@ impl Totals {
 }
 
 impl std::iter::Sum for Totals {
-    fn sum<I: Iterator<Item = Totals>>(heaps: I) -> Totals {
-        heaps.fold(Totals::default(), |sum, heap| Totals {
-            episodes: sum.episodes.saturating_add(heap.episodes),
-            bytes: sum.bytes.saturating_add(heap.bytes),
+    fn sum<I: Iterator<Item = Totals>>(all: I) -> Totals {
+        all.fold(Totals::default(), |sum, one| Totals {
+            episodes: sum.episodes.saturating_add(one.episodes),
+            bytes: sum.bytes.saturating_add(one.bytes),
         })
     }
 }
@@ -69,17 +69,17 @@ impl std::iter::Sum for Totals {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Last {
     pub seq: u64,
-    /// Seconds since 1970, as the clock said; `None` where the row does not tell.
+    /// Seconds since 1970, by the receiver's clock; `None` where the row has no time.
     pub at_s: Option<u64>,
     pub commit: Option<CommitHash>,
 }
 
-/// What one host has brought.
+/// The figures of one host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostStats {
     pub all: Totals,
     pub last: Option<Last>,
-    /// The last refusal that was heard of, from this run or an earlier one.
+    /// The last refusal, of this run or an earlier one.
     pub refused: Option<Arc<RefusedUpload>>,
     /// Since this process began.
     pub stored: Totals,
@@ -89,7 +89,7 @@ pub(crate) struct HostStats {
 }
 
 impl HostStats {
-    /// Of a host that has stored nothing, and may have been refused.
+    /// The figures of a host that has stored nothing; with its refusal, if it was refused.
     pub(crate) fn of_unknown_host(refused: Option<Arc<RefusedUpload>>) -> HostStats {
         HostStats {
             refused,
@@ -97,7 +97,7 @@ impl HostStats {
         }
     }
 
-    /// Of the UTC day that `now_s` lies in.
+    /// What the host has stored in the UTC day of `now_s`, which is in seconds since 1970.
     pub(crate) fn today(&self, now_s: u64) -> Totals {
         self.days.of(now_s / DAY_S)
     }
@@ -128,12 +128,12 @@ impl HostStats {
     }
 }
 
-/// Whether a row is its host's last now, by the times of both: see this module's third rule.
+/// Whether a row becomes its host's last, by the times of the two rows: see rule 3 of this module.
 pub(crate) fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bool {
     at_s >= last_at_s || last_at_s.is_some_and(|last_at_s| now_s < last_at_s)
 }
 
-/// The sums of the latest few days. More than one, since a clock may jump to and fro.
+/// The sums of the latest three days by number. More than one, since a clock may jump to and fro.
 #[derive(Clone, Copy, Debug, Default)]
 struct Days([(u64, Totals); 3]);
 
@@ -158,15 +158,15 @@ impl Days {
 
     fn of(&self, day: u64) -> Totals {
         let found = self.0.iter().find(|(known, _)| *known == day);
-        found.map_or(Totals::default(), |(_, heap)| *heap)
+        found.map_or(Totals::default(), |(_, totals)| *totals)
     }
 }
 
-/// All figures, as they are at one moment.
+/// All figures at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StatsTables {
     pub hosts: HashMap<HostId, HostStats>,
-    /// Those of all names beyond [`HOSTS_MAX`], as one.
+    /// The figures of all names beyond [`HOSTS_MAX`], summed up.
     pub others: HostStats,
     /// Names that have no upload, with their last refusal; the latest is last.
     pub unknown_hosts: VecDeque<Arc<RefusedUpload>>,
@@ -196,7 +196,7 @@ impl StatsTables {
         self.hours.get(&hour).copied().unwrap_or_default()
     }
 
-    /// Enters a row of the index. `now_s` only tells a future from a past.
+    /// Counts a row of the index. `now_s` shows only whether a row's time lies in the future.
     pub(crate) fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
         let bytes = row.bytes.unwrap_or(0);
@@ -210,7 +210,7 @@ impl StatsTables {
         }
         if !self.hosts.contains_key(&row.host) && self.unconfigured < HOSTS_MAX {
             self.unconfigured += 1;
-            let refused = self.take_stranger(&row.host);
+            let refused = self.take_unknown_host(&row.host);
             let stats = HostStats::of_unknown_host(refused);
             self.hosts.insert(row.host.clone(), stats);
         }
@@ -220,13 +220,13 @@ impl StatsTables {
         host
     }
 
-    /// Enters a refusal of an earlier run or of this one.
+    /// Counts a refusal of this run or an earlier one.
     pub(crate) fn recall(&mut self, refused: Arc<RefusedUpload>) {
         match &refused.host {
             Some(host) => match self.hosts.get_mut(host) {
                 Some(stats) => stats.refused = Some(Arc::clone(&refused)),
                 None => {
-                    self.take_stranger(host);
+                    self.take_unknown_host(host);
                     push(
                         &mut self.unknown_hosts,
                         Arc::clone(&refused),
@@ -239,7 +239,7 @@ impl StatsTables {
         push(&mut self.refusals, refused, NEWEST_MAX);
     }
 
-    fn take_stranger(&mut self, host: &HostId) -> Option<Arc<RefusedUpload>> {
+    fn take_unknown_host(&mut self, host: &HostId) -> Option<Arc<RefusedUpload>> {
         let is_it = |one: &Arc<RefusedUpload>| one.host.as_ref() == Some(host);
         let place = self.unknown_hosts.iter().position(is_it)?;
         self.unknown_hosts.remove(place)
@@ -259,7 +259,7 @@ fn push<T>(queue: &mut VecDeque<T>, newest: T, length_max: usize) {
 }
 
 impl Stats {
-    /// Of an empty index. Hosts that are configured are there from the beginning.
+    /// The figures of an empty index. Configured hosts have theirs from the beginning.
     pub(crate) fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
         Arc::new(Stats {
             books: Mutex::new(StatsTables::new(configured)),
@@ -267,7 +267,7 @@ impl Stats {
         })
     }
 
-    /// For the one pass over the index at start.
+    /// Lets `pass` change the figures, such as the one pass over the index at start.
     pub(crate) fn fill<T>(&self, pass: impl FnOnce(&mut StatsTables) -> T) -> T {
         let mut books = self.open();
         let done = pass(&mut books);
@@ -279,7 +279,7 @@ impl Stats {
         lock(&self.books)
     }
 
-    /// These rows were added to the index, and are on the disk.
+    /// Counts rows that were added to the index and are on the disk.
     pub(crate) fn stored(&self, rows: impl Iterator<Item = Receipt>) {
         let now_s = clock::unix_seconds(SystemTime::now());
         self.fill(|books| {
@@ -290,17 +290,17 @@ impl Stats {
         });
     }
 
-    /// The largest `seq` of a row that is on the disk. An atomic load.
+    /// The largest `seq` of a row that is on the disk. Takes no lock.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
     }
 
-    /// An upload was answered with an earlier receipt, after `bytes` of its body.
+    /// Counts an upload that was answered with an earlier receipt, after `bytes` of its body.
     pub(crate) fn stored_already(&self, host: &HostId, bytes: u64) {
         self.open().of(Some(host)).stored_already.add(bytes);
     }
 
-    /// An upload was refused after `bytes` of its body.
+    /// Counts an upload that was refused after `bytes` of its body.
     pub(crate) fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
         let mut books = self.open();
         books.of(refused.host.as_ref()).refused_uploads.add(bytes);
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(host(&books, "a").today(NOW_S).episodes, 3);
         assert_eq!(books.hour(NOW_S / HOUR_S).episodes, 2);
         assert_eq!(books.hour(NOW_S / HOUR_S - 1).episodes, 1);
-        // A row that tells no time, or an odd one, counts all the same.
+        // A row without a time, or with an odd one, counts too.
         books.enter(row(6, "a/6", "yesterday", '6'), NOW_S);
         assert_eq!(books.all.episodes, 6);
     }

@@ -1,17 +1,16 @@
 //! What `cis490 status` shows of a receiver: read from its store, and asked of the running process.
-//! A lock is held only for the instant of a look, and nothing is changed.
+//! Nothing is changed; the store's lock is tried for an instant, to see whether a receiver has it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::config::Config;
-use super::refusals;
+use super::config::{Config, own_address};
+use super::refusal_log;
 use super::refused_upload::RefusedUpload;
 use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
 use super::store::scrub::Pass;
@@ -19,39 +18,39 @@ use super::store::sequence::{self, IndexFinding};
 use super::store::{index_path, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId};
-use crate::refusal::{is_about_the_commit, what_to_do};
+use crate::refusal_table::{is_about_the_commit, what_to_do};
 use crate::wire::{Failing, GateState, Problem, Receipt};
 use crate::{clock, doctor, durable, owner, sys, wire};
 
-/// A refusal that is older is no news any more, as on the page.
+/// An older refusal is not shown, as on the page.
 const REFUSAL_COUNTS_S: u64 = 30 * 86_400;
 
-/// Members are added, never renamed or removed: programs read them.
+/// The report of `cis490 status`. Members are added, never renamed or removed: programs read them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Survey {
     pub side: &'static str,
-    /// Whether a receiver works on it now; null if that cannot be seen.
+    /// Whether a receiver works in the store now; null if this user cannot see that.
     pub running: Option<bool>,
     pub listen: String,
     pub data_dir: String,
-    /// Null unless it runs and answers.
+    /// Null unless the receiver runs.
     pub health: Option<Health>,
     pub gate: Option<Gate>,
     pub disk: Disk,
     pub episodes: u64,
     pub bytes: u64,
-    /// In order of their silence, the longest last.
+    /// The host that was heard of last comes first.
     pub hosts: Vec<Host>,
     /// A host that sends nothing for so long is silent.
     pub silent_after_seconds: u64,
     /// A host with fewer remaining commits than this is about to fall out of the window.
     pub remaining_low: u32,
-    /// Lines of the index that are no receipts.
+    /// How many lines of the index are not receipts.
     pub unreadable_rows: u64,
-    /// Rows that were lost and that backfill has not brought back yet.
+    /// Set if rows are missing that backfill has not restored yet.
     pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
-    pub scrub: Option<Scrub>,
+    pub scrub: Option<LastScrub>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,7 +68,7 @@ pub(crate) struct Gate {
     pub window: u32,
     pub commits: usize,
     pub age_seconds: Option<u64>,
-    /// Why its source does not tell the newest commits; null while it does.
+    /// Why its source does not report the newest commits; null while it does.
     pub failing: Option<Failing>,
 }
 
@@ -86,21 +85,21 @@ pub(crate) struct Host {
     pub host: HostId,
     pub episodes: u64,
     pub bytes: u64,
-    /// RFC 3339; null where only old rows without a time are there, or none at all.
+    /// RFC 3339; null if the host has no row, or only old rows without a time.
     pub last_at: Option<String>,
     pub silent_seconds: Option<u64>,
     pub last_episode: Option<String>,
     pub commit: Option<CommitHash>,
-    /// Of that commit, 1 being the head; null if it is not in the window, or that is not known.
+    /// The position of that commit, 1 being the head; null if the window lacks it or is not known.
     pub position: Option<u32>,
-    /// Commits until it falls out.
+    /// How many more commits until it falls out of the window.
     pub remaining: Option<u32>,
     /// Its last upload that was refused; null if one was stored since.
-    pub refused: Option<Refused>,
+    pub refused: Option<OpenRefusal>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Refused {
+pub(crate) struct OpenRefusal {
     /// RFC 3339.
     pub at: String,
     pub seconds: Option<u64>,
@@ -112,19 +111,20 @@ pub(crate) struct Refused {
     pub remedy: Option<&'static str>,
 }
 
-impl Refused {
-    fn of(refused: RefusedUpload, gate: Option<&GateState>, now_s: u64) -> Refused {
+impl OpenRefusal {
+    fn of(refused: RefusedUpload, gate: Option<&GateState>, now_s: u64) -> OpenRefusal {
         let is_accepted_now = gate.is_some_and(|gate| {
             let is_in_it = |commit| gate.commits.contains(&commit);
             is_about_the_commit(&refused.reason)
                 && (!gate.enabled || refused.commit.is_some_and(is_in_it))
         });
         let at_s = clock::parse_rfc3339(&refused.at);
-        Refused {
+        OpenRefusal {
             seconds: at_s.map(|at_s| now_s.saturating_sub(at_s)),
-            remedy: match is_accepted_now {
-                true => None,
-                false => what_to_do(&refused.reason),
+            remedy: if is_accepted_now {
+                None
+            } else {
+                what_to_do(&refused.reason)
             },
             at: refused.at,
             status: refused.status,
@@ -135,14 +135,14 @@ impl Refused {
 }
 
 impl Host {
-    /// Whether its newest attempt was refused for its commit, which then says more than the last
+    /// Whether its newest upload was refused for its commit. Then that commit says more than the last
     /// commit that was stored.
     pub(crate) fn is_refused_for_its_commit(&self) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| is_about_the_commit(&refused.reason))
     }
 
-    /// Seconds since it was last heard of, by an upload that was stored or refused.
+    /// Seconds since its last upload, stored or refused.
     pub(crate) fn unheard_seconds(&self) -> Option<u64> {
         let refused_s = self.refused.as_ref().and_then(|refused| refused.seconds);
         [self.silent_seconds, refused_s].into_iter().flatten().min()
@@ -150,7 +150,7 @@ impl Host {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Scrub {
+pub(crate) struct LastScrub {
     pub begun_at: String,
     pub done_at: Option<String>,
     pub episodes: u64,
@@ -176,9 +176,9 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
             ),
         )
     };
-    // Before the index: what is stored meanwhile ends a refusal. Where they cannot be read, `cis490
-    // refusals` says why; the rest is as true without them.
-    let refusals = refusals::read(&config.data_dir).unwrap_or_default();
+    // Read before the index, so that an upload stored meanwhile still ends its host's refusal. If they
+    // cannot be read, `cis490 refusals` says why, and the rest of the report is right without them.
+    let refusals = refusal_log::read(&config.data_dir).unwrap_or_default();
     let mut tally = Tally::of(config).map_err(cannot)?;
     tally.enter_refusals(refusals);
     Ok(Survey {
@@ -201,7 +201,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
         gate: gate.map(Gate::from),
         in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
             .map_or(0, |entries| entries.count() as u64),
-        scrub: Pass::to_tell(&config.data_dir).map(Scrub::from),
+        scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
     })
 }
 
@@ -220,9 +220,9 @@ impl From<GateState> for Gate {
     }
 }
 
-impl From<Pass> for Scrub {
-    fn from(pass: Pass) -> Scrub {
-        Scrub {
+impl From<Pass> for LastScrub {
+    fn from(pass: Pass) -> LastScrub {
+        LastScrub {
             clean: pass.is_clean(),
             found: pass.found.values().copied().fold(0, u64::saturating_add),
             begun_at: pass.begun_at,
@@ -251,21 +251,18 @@ fn health(config: &Config) -> Health {
     }
 }
 
-/// What the receiver of this configuration says of its gate; `None` if it does not run, or is too
-/// old to say.
+/// The state of the running receiver's gate; `None` if the receiver does not run, or is too old to
+/// have this answer.
 pub(crate) fn gate(config: &Config) -> Option<GateState> {
     let answer = ask(config, wire::GATE_PATH).ok()?;
     serde_json::from_str(&answer.body).ok()
 }
 
-/// Asks the receiver of this configuration.
-pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::Answer> {
-    let ip = match config.listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let address = SocketAddr::new(ip, config.listen.port());
+/// Sends `GET path` to the receiver of this configuration.
+///
+/// Errors: no connection, or what answers does not speak HTTP.
+pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::PlainAnswer> {
+    let address = own_address(config.listen);
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     doctor::ask(address, &head)
 }
@@ -288,7 +285,7 @@ struct HostTally {
 }
 
 impl HostTally {
-    /// Its last refusal, if no upload was stored after it: as on the page.
+    /// The host's last refusal, if no upload was stored after it. The page has the same rule.
     fn take_open_refusal(&mut self, last_seq: u64) -> Option<RefusedUpload> {
         let stored_seq = self.newest.as_ref().and_then(|row| row.seq).unwrap_or(0);
         let refused = self.refused.take()?;
@@ -299,7 +296,7 @@ impl HostTally {
 impl Tally {
     fn of(config: &Config) -> io::Result<Tally> {
         let mut tally = Tally::default();
-        // A host that is allowed and never came is silent too.
+        // A host that is configured and never came is shown as silent.
         for rule in &config.hosts {
             tally.hosts.entry(rule.id.clone()).or_default();
         }
@@ -321,14 +318,15 @@ impl Tally {
                     host.newest = Some(row);
                 }
             }
-            // The last line may be one that is just being written.
+            // A last line without its newline may be one that is just being written.
             Err(_) if line.whole => tally.unreadable += 1,
             Err(_) => {}
         })?;
         Ok(tally)
     }
 
-    /// The newest refusal of each host, among them a few that have no upload.
+    /// Counts the newest refusal of each host, and of at most [`UNKNOWN_HOSTS_MAX`] hosts that have no
+    /// upload.
     fn enter_refusals(&mut self, oldest_first: Vec<RefusedUpload>) {
         let now_s = clock::unix_seconds(SystemTime::now());
         let mut unknown = 0;
@@ -378,31 +376,33 @@ impl Tally {
                     commit,
                     remaining: position.map(|p| config.version_gate.window.saturating_sub(p)),
                     position,
-                    refused: refused.map(|refused| Refused::of(refused, gate, now)),
+                    refused: refused.map(|refused| OpenRefusal::of(refused, gate, now)),
                 }
             })
             .collect();
-        // Those that never came are last of all.
+        // Hosts that never came are last.
         hosts.sort_by_key(|host| host.silent_seconds.unwrap_or(u64::MAX));
         hosts
     }
 }
 
 impl Survey {
-    /// Hosts whose newest commit is no longer in the window. None while the gate cannot look: what
-    /// they have now may be newer than what it knows.
+    /// Hosts whose newest commit is not in the window. Empty while the gate cannot ask its source,
+    /// since their commits may then be newer than the window.
     pub(crate) fn out_of_date(&self) -> Vec<&HostId> {
-        match self.is_failing() {
-            true => Vec::new(),
-            false => self.outside(),
+        if self.is_failing() {
+            Vec::new()
+        } else {
+            self.outside()
         }
     }
 
-    /// Hosts whose newest commit is not in the window that a gate knows which cannot look.
+    /// The same hosts, while the gate cannot ask its source; else empty.
     pub(crate) fn not_known(&self) -> Vec<&HostId> {
-        match self.is_failing() {
-            true => self.outside(),
-            false => Vec::new(),
+        if self.is_failing() {
+            self.outside()
+        } else {
+            Vec::new()
         }
     }
 
@@ -410,7 +410,8 @@ impl Survey {
         (self.gate.as_ref()).is_some_and(|gate| gate.failing.is_some())
     }
 
-    /// A host that was refused for its commit since then is shown as refused.
+    /// Hosts whose newest commit is not in the window. A host that was refused for its commit since
+    /// then is not among them: it is shown as refused.
     fn outside(&self) -> Vec<&HostId> {
         let is_known = (self.gate.as_ref()).is_some_and(|gate| gate.enabled && gate.loaded);
         let is_outside = |host: &&Host| {

@@ -31,7 +31,7 @@ pub(crate) fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
         }
     };
     let reached = reach(config, &receiver);
-    let is_there = reached.verdict != doctor::Verdict::Fail;
+    let is_there = reached.severity != doctor::Severity::Fail;
     findings.push(reached);
     if is_there {
         findings.extend(upload_path(config, &receiver));

@@ -13,7 +13,7 @@ use super::client::ReceiverClient;
 use super::config::Config;
 use super::socket::{EarlyResponse, Socket};
 use super::stop::Stop;
-use crate::doctor::Answer;
+use crate::doctor::PlainAnswer;
 use crate::wire::{self, GateState, Problem};
 
 /// For each of: connection, TLS handshake, sending, `100 Continue`, arrival, answer.
@@ -33,7 +33,7 @@ const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 #[derive(Debug)]
 pub(crate) struct Probe {
     /// `None`: small packets arrived, and not all of the full ones did.
-    answer: Option<Answer>,
+    answer: Option<PlainAnswer>,
     /// Whether the receiver asked for the body, and so got it.
     pub body_was_sent: bool,
     pub took: Duration,
@@ -83,7 +83,7 @@ pub(crate) fn send(config: &Config, receiver: &ReceiverClient) -> io::Result<Pro
     let arrived = has_arrived(&socket)?;
     let mtu = socket.path_mtu();
     let answer = if arrived {
-        Some(Answer::read(&heard(&mut socket))?)
+        Some(PlainAnswer::read(&heard(&mut socket))?)
     } else {
         None
     };
@@ -183,7 +183,7 @@ impl Probe {
     }
 }
 
-fn entry(answer: &Answer) -> Entry {
+fn entry(answer: &PlainAnswer) -> Entry {
     let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
     let problem = problem.filter(|problem| problem.name().is_some());
     let words = problem.as_ref().map_or_else(
@@ -207,7 +207,7 @@ mod tests {
     fn whether_a_host_may_upload_is_read_from_the_answer() {
         let entry_of = |status, kind: &str| {
             let body = format!(r#"{{"type":"{kind}","status":{status},"detail":"words"}}"#);
-            entry(&Answer { status, body })
+            entry(&PlainAnswer { status, body })
         };
         let ours = |status| entry_of(status, "urn:cis490:problem:x");
         let theirs = |status| entry_of(status, "about:blank");

@@ -1,4 +1,4 @@
-//! What `rustls_client` is in a build without TLS: nothing. No value of these types exists.
+//! The types of `rustls_client` in a build without TLS. They have no values.
 
 use std::convert::Infallible;
 use std::io::{self, Read, Write};

@@ -1,10 +1,10 @@
-//! TLS as a client speaks it, to Forgejo and to the receiver.
+//! TLS on the client's side, for connections to Forgejo and to the receiver.
 //!
 //! 1. With a `ca_file` its certificates alone are trusted; without one, those that the system trusts.
-//! 2. A certificate that is refused says why and what to do: on a Pi without a clock battery the
-//!    reason may well be this machine's clock.
-//! 3. Without the feature `tls` nothing here can be made: `absent` has the same names, for values
-//!    that do not exist, so that nobody else asks which build this is.
+//! 2. The error for a certificate that is refused says why, and what to do. On a Pi without a clock
+//!    battery the reason may well be this machine's clock.
+//! 3. In a build without the feature `tls`, `absent` has types of the same names and no values. So no
+//!    other module needs to know which build it is in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub use absent::{Session, Trust};
 /// Whether this build speaks TLS.
 pub const SPOKEN: bool = cfg!(feature = "tls");
 
-/// Where systems keep the certificates they trust.
+/// The files in which systems keep the certificates that they trust.
 const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -33,11 +33,12 @@ const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Why a TLS connection did not come about.
+/// Why a TLS connection failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// One word for the log.
+    /// The kind in one word, for the log.
     pub kind: &'static str,
+    /// What happened.
     pub what: String,
     /// What to do now.
     pub remedy: &'static str,
@@ -51,7 +52,7 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Whom to trust at `url`, which stands under `url_key`: `None` for one that is not `https://`.
+/// The CAs to trust at `url`, the value of `url_key`. `None` if the URL is not `https://`.
 ///
 /// Errors: a `ca_file` that cannot be read or holds no certificate; none given, and the system
 /// has none; a build without TLS.
@@ -67,7 +68,7 @@ pub fn trust_for(
     if !SPOKEN {
         return Err(Failure::new(
             format!("{url_key} = {url:?}: this build of cis490 does not speak TLS"),
-            "give an http:// address, on this machine or behind WireGuard, or take a build with TLS (cis490 --version tells)",
+            "give an http:// address, on this machine or behind WireGuard, or install a build with TLS (cis490 --version says which it is)",
         ));
     }
     let (file, pem) = match ca_file {

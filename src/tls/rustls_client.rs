@@ -1,4 +1,4 @@
-//! The only file that names rustls.
+//! TLS connections by rustls. No other file names rustls.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use ureq::typestate::AgentScope;
 use super::Fault;
 use crate::clock;
 
-/// The CAs of which one must vouch for the server.
+/// The CAs to trust: one of them must have signed the server's certificate.
 #[derive(Clone, Debug)]
 pub struct Trust {
     certificates: Arc<Vec<CertificateDer<'static>>>,
@@ -28,7 +28,9 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// From a PEM file's content. Other things in it (keys, text) are passed over.
+    /// Reads the certificates of a PEM file's content. Anything else in it (keys, text) is ignored.
+    ///
+    /// Errors: there is no certificate in it, or one is malformed.
     pub fn new(pem: &[u8]) -> Result<Trust, String> {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
@@ -37,7 +39,7 @@ impl Trust {
         for (i, certificate) in certificates.iter().enumerate() {
             roots
                 .add(certificate.clone())
-                .map_err(|error| format!("certificate {} is none: {error}", i + 1))?;
+                .map_err(|error| format!("certificate {} is malformed: {error}", i + 1))?;
         }
         if roots.is_empty() {
             return Err("there is no certificate in it".to_owned());
@@ -58,7 +60,7 @@ impl Trust {
         })
     }
 
-    /// The beginning of a connection to `host`: a name, or an address without brackets.
+    /// Begins a connection to `host`, which is a name or an address without brackets.
     pub fn session(&self, host: &str) -> io::Result<Session> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connection =
@@ -79,7 +81,7 @@ impl Trust {
         agent.tls_config(config)
     }
 
-    /// What TLS has against a connection that ureq made; `None` if it failed otherwise.
+    /// The TLS fault of a connection that ureq made; `None` if the connection failed for another reason.
     pub fn fault(error: &ureq::Error) -> Option<Fault> {
         match error {
             ureq::Error::Rustls(error) => Some(Fault::of(error)),
@@ -89,7 +91,7 @@ impl Trust {
     }
 }
 
-/// We never show a certificate of our own, so what signs with its key need not be in the program.
+/// This client has no certificate of its own, so the code that signs with a key is not in the program.
 #[derive(Debug)]
 struct NoKeys;
 
@@ -99,34 +101,37 @@ impl KeyProvider for NoKeys {
     }
 }
 
-/// One TLS connection without its socket. It never waits: the caller does, and pushes and pulls.
+/// One TLS connection without its socket. Nothing here waits: the caller waits for the socket, and then
+/// calls [`Session::push`] and [`Session::pull`].
 #[derive(Debug)]
 pub struct Session(ClientConnection);
 
 impl Session {
-    /// Until the server has proved who it is: then [`Session::seal`] is for its eyes alone.
+    /// True until the server has proved its identity. Only after that, [`Session::seal`] encrypts for that
+    /// server.
     pub fn is_shaking_hands(&self) -> bool {
         self.0.is_handshaking()
     }
 
-    /// Whether sealed bytes are here that belong on the socket.
+    /// Whether there are encrypted bytes to write to the socket.
     pub fn has_to_push(&self) -> bool {
         self.0.wants_write()
     }
 
-    /// Takes plain bytes to be pushed; how many there was room for.
+    /// Encrypts as many of the plain bytes as there is room for. Returns how many that were.
     pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.writer().write(bytes)
     }
 
-    /// Writes sealed bytes, as many as the socket takes now.
+    /// Writes encrypted bytes, as many as the socket accepts now.
     pub fn push(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        self.0.write_tls(socket).map(drop)
+        self.0.write_tls(socket)?;
+        Ok(())
     }
 
-    /// Reads what the socket has now. 0 is its end.
+    /// Reads the bytes that the socket has now. 0 is the end of the stream.
     ///
-    /// Errors: the socket's; a [`Fault`], about which the server is told as far as it listens.
+    /// Errors: the socket's; a [`Fault`], for which an alert is sent to the server if possible.
     pub fn pull(&mut self, socket: &mut (impl Read + Write)) -> io::Result<usize> {
         let read = self.0.read_tls(socket)?;
         if let Err(error) = self.0.process_new_packets() {
@@ -139,10 +144,11 @@ impl Session {
         Ok(read)
     }
 
-    /// Takes what the server has said. 0 is its end; `WouldBlock` means: nothing yet.
+    /// Takes decrypted bytes. 0 is the end of the stream; the error `WouldBlock` means that there are none
+    /// yet.
     ///
-    /// Errors: `UnexpectedEof` if the connection ended without TLS's own end (close_notify), so that
-    /// more may have been meant to come.
+    /// Errors: `UnexpectedEof` if the connection ended without TLS's own end (close_notify): the bytes may
+    /// be cut short.
     pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let taken = self.0.reader().read(buffer);
         taken.map_err(|error| match error.kind() {
@@ -194,7 +200,7 @@ impl Fault {
             ),
             Error::InvalidCertificate(CertificateError::UnknownIssuer) => (
                 "certificate-unknown-ca",
-                "the certificate is vouched for by no CA that we trust".to_owned(),
+                "the certificate is not signed by any CA that is trusted here".to_owned(),
                 "name the CA's certificate in ca_file",
             ),
             Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
@@ -208,25 +214,25 @@ impl Fault {
             }
             Error::InvalidCertificate(error) => (
                 "certificate",
-                format!("the certificate is not good: {error}"),
+                format!("the certificate is not valid: {error}"),
                 "renew the server's certificate",
             ),
             Error::InvalidMessage(_) => (
                 "not-tls",
-                "what answers there does not speak TLS".to_owned(),
-                "write http:// in place of https:// if it is meant to be plain: a receiver itself speaks http alone, and TLS is the business of a proxy in front of it",
+                "the server at that address does not speak TLS".to_owned(),
+                "write http:// in place of https:// if the server has no TLS: a receiver itself speaks only http, and a proxy in front of it can speak TLS",
             ),
             Error::AlertReceived(
                 alert @ (AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure),
             ) => (
                 "tls-version",
-                format!("the server speaks no TLS that we do ({alert:?})"),
+                format!("the server and this program have no version of TLS in common ({alert:?})"),
                 "it needs TLS 1.2 or 1.3",
             ),
             other => (
                 "tls",
                 format!("TLS failed: {other}"),
-                "see what the server's log says",
+                "read the server's log",
             ),
         };
         Fault { kind, what, remedy }

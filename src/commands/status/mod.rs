@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{self, Owner, owner_of, the_one_there};
+use super::side::{self, ConfigSide, owner_of, the_one_there};
 use crate::failure::Failure;
 use crate::receiver::config as receiver_config;
 use crate::shipper::config as lab_host_config;
@@ -71,21 +71,21 @@ impl Status {
         }
     }
 
-    fn enter(&self, owner: Owner, path: &Path) -> Result<(), Failure> {
+    fn enter(&self, owner: ConfigSide, path: &Path) -> Result<(), Failure> {
         let folder = match owner {
-            Owner::Receiver => receiver_config::Config::load(path)?.data_dir,
-            Owner::LabHost => lab_host_config::Config::load(path, self.root.clone())?.root,
+            ConfigSide::Receiver => receiver_config::Config::load(path)?.data_dir,
+            ConfigSide::LabHost => lab_host_config::Config::load(path, self.root.clone())?.root,
         };
         // With --watch the configuration is read again and again.
         side::enter(&folder, &[path])
     }
 
-    fn look(&self, owner: Owner, path: &Path) -> Result<String, Failure> {
+    fn look(&self, owner: ConfigSide, path: &Path) -> Result<String, Failure> {
         // Clear the screen once; later frames overwrite the one before.
         let begins = self.watch && !self.json && io::stdout().is_terminal();
         let text = match owner {
-            Owner::Receiver => receiver::look(path, self.json)?,
-            Owner::LabHost => lab_host::look(path, self.root.clone(), self.json)?,
+            ConfigSide::Receiver => receiver::look(path, self.json)?,
+            ConfigSide::LabHost => lab_host::look(path, self.root.clone(), self.json)?,
         };
         Ok(match begins {
             true => format!("\x1b[2J\x1b[H{text}"),

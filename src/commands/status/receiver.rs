@@ -10,7 +10,7 @@ use crate::receiver::config::Config;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::receiver::version_gate::failing_words;
-use crate::refusal::Kind;
+use crate::refusal_table::Kind;
 use crate::terminal::{Paint, one_line};
 
 pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {

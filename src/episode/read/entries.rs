@@ -1,8 +1,8 @@
 //! The entries of a tar, as GNU tar, bsdtar and Python's tarfile read them: v7, ustar, pax and GNU
 //! headers, up to the one entry that is looked for.
 //!
-//! Of a header only what is needed is read: the checksum, the name, the kind, and the size of a kind
-//! that has one. What else stands in it may be blank or odd.
+//! Only these fields of a header are read: the checksum, the name, the kind, and the size of a kind that
+//! has one. All other fields may be blank or odd.
 
 use std::io::{self, Read};
 
@@ -13,17 +13,18 @@ use super::{BAD_HEADER, ReadError};
 const BLOCK_BYTES: u64 = 512;
 type Block = [u8; BLOCK_BYTES as usize];
 
-/// The most bytes that say the name of one entry.
+/// The most bytes of one entry's name.
 const NAME_BYTES_MAX: u64 = 64 << 10;
 
-/// The digits of a pax record's length, and the keys that are read: longer ones are not ours.
+/// The most digits of a pax record's length, and the longest key that is compared: no key that is used
+/// here is longer.
 const LENGTH_DIGITS_MAX: usize = 20;
 const KEY_BYTES_MAX: usize = 16;
 
 /// The entries of an archive, one header after the other.
 pub(super) struct Entries<R> {
     stream: R,
-    /// The block that was read to see what it is, and is a header.
+    /// A header that was read ahead, to see whether the entry before it has a body.
     ahead: Option<Box<Block>>,
 }
 
@@ -90,7 +91,7 @@ impl<R: Read> Entries<R> {
         Ok(Some(Header(block)))
     }
 
-    /// `None` where the stream ends instead.
+    /// The next block; `None` at the end of the stream.
     fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
         let mut block = [0; BLOCK_BYTES as usize];
         match self.stream.read(&mut block[..1])? {
@@ -100,8 +101,8 @@ impl<R: Read> Entries<R> {
         Ok(Some(block))
     }
 
-    /// Links, devices and directories have no body, whatever their size says: some writers put there
-    /// what the link names. Only if no header follows is there a body after all.
+    /// Skips the body of a link, device or directory, which should have none whatever its size says:
+    /// some writers put the size of the link's target there. Only if no header follows is there a body.
     fn skip_odd_body(&mut self, stated_bytes: u64) -> Result<(), ReadError> {
         if stated_bytes == 0 {
             return Ok(());
@@ -125,7 +126,7 @@ impl<R: Read> Entries<R> {
         Ok(content)
     }
 
-    /// The content of an entry that describes the next one.
+    /// Reads the content of an entry that describes the next entry.
     fn read_description(&mut self, bytes: u64) -> Result<Vec<u8>, ReadError> {
         if bytes > NAME_BYTES_MAX {
             return Err(NAME_TOO_LONG);
@@ -136,8 +137,8 @@ impl<R: Read> Entries<R> {
         Ok(name)
     }
 
-    /// Takes `path` and `size` from records of the form `LENGTH KEY=VALUE\n`. The others, which may
-    /// carry megabytes of attributes, are stepped over.
+    /// Reads `path` and `size` from records of the form `LENGTH KEY=VALUE\n`. All others are skipped:
+    /// they may have megabytes of attributes.
     fn read_pax(&mut self, bytes: u64, extended: &mut Extended) -> Result<(), ReadError> {
         let mut left = bytes;
         while left > 0 {
@@ -150,14 +151,15 @@ impl<R: Read> Entries<R> {
             match &record.key[..] {
                 b"path" => {
                     let path = self.read_value(value_bytes)?;
-                    // An empty value takes back what was said before.
-                    extended.name = Some(path).filter(|path| !path.is_empty());
+                    // An empty value withdraws the path that an earlier record gave.
+                    extended.name = if path.is_empty() { None } else { Some(path) };
                 }
                 b"size" => {
                     let size = self.read_value(value_bytes)?;
-                    extended.bytes = match size.is_empty() {
-                        true => None,
-                        false => Some(parse(&size).ok_or(BAD_RECORD)?),
+                    extended.bytes = if size.is_empty() {
+                        None
+                    } else {
+                        Some(parse(&size).ok_or(BAD_RECORD)?)
                     };
                 }
                 _ => self.skip(value_bytes)?,
@@ -169,7 +171,7 @@ impl<R: Read> Entries<R> {
         self.skip(padded(bytes)? - bytes)
     }
 
-    /// Reads up to the value of a record, of which `bytes_max` bytes are there at most.
+    /// Reads a record up to its value. The record has at most `bytes_max` bytes.
     fn begin_record(&mut self, bytes_max: u64) -> Result<Record, ReadError> {
         let mut digits = Vec::new();
         loop {
@@ -180,12 +182,14 @@ impl<R: Read> Entries<R> {
             }
         }
         let bytes: u64 = parse(&digits).ok_or(BAD_RECORD)?;
+        if bytes > bytes_max {
+            return Err(BAD_RECORD);
+        }
         let mut left = bytes
             .checked_sub(digits.len() as u64 + 1)
-            .filter(|_| bytes <= bytes_max)
             .ok_or(BAD_RECORD)?;
         let mut key = Vec::new();
-        // The newline is no part of the key.
+        // The last byte of a record is its newline.
         while left > 1 && key.len() < KEY_BYTES_MAX {
             left -= 1;
             match self.read_byte()? {
@@ -221,7 +225,7 @@ impl<R: Read> Entries<R> {
         Ok(byte[0])
     }
 
-    /// The blocks between a GNU sparse file's header and its data: each says if one more follows.
+    /// Skips the blocks between a GNU sparse file's header and its data. Each says whether another follows.
     fn skip_sparse_maps(&mut self, header: &Header) -> Result<(), ReadError> {
         const FOLLOWED_BY_ONE_MORE: usize = 504;
         let mut more = header.has_sparse_map();
@@ -247,14 +251,14 @@ const NAME_TOO_LONG: ReadError = ReadError::Damaged("a name in it is longer than
 
 /// One record of an extended header, up to its value.
 struct Record {
-    /// Of all of it, its length and its newline included.
+    /// The bytes of the whole record, with its length and its newline.
     bytes: u64,
-    /// Empty if it is longer than any that is read.
+    /// Empty if the key is longer than [`KEY_BYTES_MAX`].
     key: Vec<u8>,
     value_bytes: u64,
 }
 
-/// What extension headers say of the entry that follows them, or of all that follow.
+/// The name and size that extension headers give to the next entry, or to all that follow.
 #[derive(Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -273,10 +277,11 @@ impl Extended {
 struct Header(Block);
 
 impl Header {
-    /// Whether its checksum is that of its bytes: their sum, its own field counted as blanks. Old
-    /// programs added them up as signed numbers.
+    /// Whether the checksum is right: the sum of all bytes, with the checksum's own field counted as
+    /// blanks. Old programs added up signed bytes.
     fn is_whole(&self) -> bool {
-        let (mut unsigned, mut signed) = (0i64, 0i64);
+        let mut unsigned = 0i64;
+        let mut signed = 0i64;
         for (i, &byte) in self.0.iter().enumerate() {
             let byte = if (148..156).contains(&i) { b' ' } else { byte };
             unsigned += i64::from(byte);
@@ -294,14 +299,15 @@ impl Header {
         number(&self.0[124..136]).ok_or(BAD_HEADER)
     }
 
-    /// The name, after the prefix that a POSIX header has.
+    /// The name, with the prefix that a POSIX header may have before it.
     fn name(&self) -> Vec<u8> {
         let name = until_nul(&self.0[..100]);
         let prefix = until_nul(&self.0[345..500]);
         let is_posix = &self.0[257..263] == b"ustar\0";
-        match is_posix && !prefix.is_empty() {
-            true => [prefix, b"/", name].concat(),
-            false => name.to_vec(),
+        if is_posix && !prefix.is_empty() {
+            [prefix, b"/", name].concat()
+        } else {
+            name.to_vec()
         }
     }
 
@@ -316,7 +322,7 @@ fn is_bodyless(kind: u8) -> bool {
     matches!(kind, b'1'..=b'6')
 }
 
-/// A file, as v7 and all later formats call one, or a contiguous one.
+/// A regular file in v7 and in all later formats, or a contiguous one.
 fn is_file(kind: u8) -> bool {
     matches!(kind, 0 | b'0' | b'7')
 }
@@ -351,13 +357,15 @@ fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// `meta.json` or `<directory>/meta.json`, `.` components aside.
+/// Whether a name is `meta.json` or `<directory>/meta.json`; components `.` do not count.
 fn is_meta_name(name: &[u8]) -> bool {
     if name.starts_with(b"/") {
         return false;
     }
     let mut parts = name.split(|&b| b == b'/').filter(|&part| part != b".");
-    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    let first = parts.next();
+    let second = parts.next();
+    let third = parts.next();
     let meta = Some(META_NAME.as_bytes());
     match second {
         None => first == meta,

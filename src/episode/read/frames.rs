@@ -1,4 +1,4 @@
-//! The content of zstd frames, one after the other; what is not content is skipped.
+//! The content of zstd frames, one frame after the other. Skippable frames are skipped.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,11 +6,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, FrameHeaderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// What `zstd --ultra -22` and `zstd --long` need, and what the zstd program itself decodes unless it
-/// is told to. The decoder allocates the window and 256 KiB, once for all frames, and the system gives
-/// it the pages that are written: as much as is decoded up to the `meta.json`. So ours, which has it
-/// first, costs a few blocks, and only an archive with 128 MiB of data before it costs all of them.
-/// One tarball is read at a time.
+/// The largest window: `zstd --ultra -22` and `zstd --long` need it, and the zstd program decodes no
+/// larger one by default. The decoder allocates the window and 256 KiB, once for all frames, but the
+/// system backs only the pages that are written. So one of our tarballs, whose `meta.json` comes first,
+/// costs a few blocks; only an archive with 128 MiB of data before its `meta.json` costs all. One
+/// tarball is read at a time.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;
 
 pub(super) struct Frames<R> {
@@ -19,10 +19,10 @@ pub(super) struct Frames<R> {
     within: bool,
 }
 
-/// A frame cannot be decoded, whole as it may be.
+/// Why an undamaged frame cannot be decoded here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// It refers back over so many bytes.
+    /// It needs a window of so many bytes.
     Window {
         bytes: u64,
     },
@@ -46,7 +46,7 @@ impl<R: Read> Frames<R> {
         self.source.get_ref()
     }
 
-    /// Goes to the next frame that has content; false if there is none.
+    /// Reads up to the next frame that has content; false if there is none.
     fn begin(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.source) {
@@ -122,7 +122,7 @@ impl fmt::Display for Unreadable {
                 WINDOW_BYTES_MAX >> 20
             ),
             Unreadable::Dictionary => {
-                f.write_str("it was packed with a dictionary, which is not here")
+                f.write_str("it needs a dictionary, which this program does not have")
             }
             Unreadable::NotZstd => f.write_str("it is not zstd"),
         }

@@ -24,8 +24,8 @@ pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(value)
 }
 
-/// Writes a bitstream into a buffer of a fixed size. A bitstream that does not fit is an answer of
-/// [`BitWriter::finish`], and no panic.
+/// Writes a bitstream into a buffer of a fixed size. [`BitWriter::finish`] reports a bitstream that does
+/// not fit; nothing panics.
 pub struct BitWriter<'a> {
     buffer: &'a mut [u8],
     /// Whole bytes that are in `buffer`.
@@ -74,7 +74,8 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Ends a bitstream that is read forwards. Its bytes; `None` if the buffer is too short.
+    /// Ends a bitstream that is read forwards. Returns its length in bytes; `None` if the buffer is too
+    /// short.
     pub fn finish(mut self) -> Option<usize> {
         self.flush();
         if self.is_full {
@@ -83,8 +84,8 @@ impl<'a> BitWriter<'a> {
         Some(self.bytes + usize::from(self.count > 0))
     }
 
-    /// Ends a bitstream that is read backwards, with the 1 that marks its last bit. Its bytes; `None`
-    /// if the buffer is too short.
+    /// Ends a bitstream that is read backwards, with the 1 that marks its last bit. Returns
+    /// its length in bytes; `None` if the buffer is too short.
     pub fn finish_marked(mut self) -> Option<usize> {
         self.add(1, 1);
         self.finish()
@@ -112,7 +113,7 @@ impl<'a> ForwardBitReader<'a> {
         value as u32
     }
 
-    /// The bytes that were read, the last of them perhaps in part; `None` if there were fewer.
+    /// How many bytes were read, the last one perhaps in part; `None` if more were read than there are.
     pub fn bytes_read(&self) -> Option<usize> {
         let bytes = self.bits_read.div_ceil(8);
         (bytes <= self.bytes.len()).then_some(bytes)
@@ -142,8 +143,8 @@ impl BitContainer {
     }
 }
 
-/// Reads a bitstream backwards. A read beyond its beginning gives zeros, and is an answer of
-/// [`BackwardBitReader::is_finished`].
+/// Reads a bitstream backwards. A read beyond its beginning gives zeros, and
+/// [`BackwardBitReader::is_finished`] reports it.
 pub struct BackwardBitReader<'a> {
     bytes: &'a [u8],
     /// Bits that were not read yet.

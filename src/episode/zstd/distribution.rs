@@ -1,5 +1,5 @@
-//! The distribution of an FSE table: the probability of each symbol, as a number of the table's
-//! states; and FSE_Table_Description, which tells a decoder of it (RFC 8878, section 4.1.1).
+//! The distribution of an FSE table: the probability of each symbol, as a number of the table's states.
+//! FSE_Table_Description is how it is written for a decoder (RFC 8878, section 4.1.1).
 
 use super::bits::{BitWriter, ForwardBitReader};
 
@@ -96,7 +96,8 @@ impl Distribution {
         Some(cost)
     }
 
-    /// Writes the FSE_Table_Description (section 4.1.1). Its bytes; `None` if it does not fit.
+    /// Writes the FSE_Table_Description (section 4.1.1). Returns its length in bytes; `None` if it does
+    /// not fit.
     pub fn write_description(&self, buffer: &mut [u8]) -> Option<usize> {
         let mut writer = BitWriter::new(buffer);
         writer.add(u64::from(self.accuracy_log - ACCURACY_LOG_MIN), 4);

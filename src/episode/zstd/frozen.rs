@@ -250,7 +250,8 @@ fn one_literal() -> Vec<Vec<u8>> {
     }
     bytes.resize(BLOCK_BYTES_MAX, 0);
     for number in 0..160 {
-        let (stretch, piece) = (number * 7 % 20, number / 20);
+        let stretch = number * 7 % 20;
+        let piece = number / 20;
         bytes.push(b'x');
         bytes.extend_from_slice(&noise[stretch * 120 + piece * 14 + 2..][..12]);
     }

@@ -9,7 +9,7 @@
 use super::bits::{BackwardBitReader, BitContainer, BitWriter};
 use super::distribution::{Distribution, SYMBOLS_MAX, TABLE_SIZE_MAX};
 
-/// The table with which symbols become bits.
+/// The table that turns symbols into bits.
 #[derive(Clone)]
 pub struct EncodingTable {
     accuracy_log: u32,
@@ -108,14 +108,14 @@ impl EncodingTable {
     }
 }
 
-/// The table with which bits become symbols (section 4.1).
+/// The table that turns bits into symbols (section 4.1).
 #[derive(Clone)]
 pub struct DecodingTable {
     accuracy_log: u32,
     states: [State; TABLE_SIZE_MAX],
 }
 
-/// What a state says: its symbol, and that the next state is the next Number_of_Bits and Baseline.
+/// A state of the table: its symbol, and the next state, which is Baseline and the next Number_of_Bits.
 #[derive(Clone, Copy, Default)]
 pub struct State {
     pub symbol: u8,
@@ -148,7 +148,7 @@ impl DecodingTable {
         }
     }
 
-    /// A table of one state, the same symbol for ever, for which nothing is read.
+    /// A table of one state, which repeats one symbol and reads no bits.
     pub fn rle(symbol: u8) -> DecodingTable {
         let mut states = [State::default(); TABLE_SIZE_MAX];
         states[0].symbol = symbol;

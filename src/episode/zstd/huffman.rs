@@ -26,7 +26,7 @@ pub fn count(bytes: &[u8]) -> Counts {
     std::array::from_fn(|i| parts.iter().map(|part| part[i]).sum())
 }
 
-/// The prefix codes with which bytes become bits.
+/// The table that turns bytes into bits, by prefix codes.
 pub struct EncodingTable {
     /// By byte: the code, and from bit 16 on its Number_of_Bits.
     codes: [u32; 256],
@@ -43,7 +43,7 @@ impl EncodingTable {
         EncodingTable { codes }
     }
 
-    /// Encodes one stream (section 4.2.2). Its bytes; `None` if it does not fit.
+    /// Encodes one stream (section 4.2.2). Returns its length in bytes; `None` if it does not fit.
     pub fn encode(&self, literals: &[u8], buffer: &mut [u8]) -> Option<usize> {
         let mut writer = BitWriter::new(buffer);
         // From the last literal to the first, since a decoder reads backwards. Four codes fit between
@@ -69,7 +69,7 @@ impl EncodingTable {
     }
 }
 
-/// The table with which bits become bytes.
+/// The table that turns bits into bytes.
 pub struct DecodingTable {
     /// By the next bits: the byte whose code they begin with, and from bit 8 on its Number_of_Bits.
     entries: Box<[u16; TABLE_SIZE]>,

@@ -1,5 +1,5 @@
-//! The Huffman tree of literals: the Number_of_Bits of each byte's code, and Huffman_Tree_Description,
-//! which tells a decoder of it (RFC 8878, section 4.2.1).
+//! The Huffman tree of literals: the Number_of_Bits of each byte's code. Huffman_Tree_Description is how
+//! it is written for a decoder (RFC 8878, section 4.2.1).
 
 use super::bits::{BackwardBitReader, BitWriter};
 use super::distribution::{Distribution, SYMBOLS_MAX};
@@ -80,8 +80,8 @@ impl Tree {
         })
     }
 
-    /// Writes the Huffman_Tree_Description (section 4.2.1.1). Its bytes; `None` if the format has
-    /// none for this tree, or it does not fit.
+    /// Writes the Huffman_Tree_Description (section 4.2.1.1). Returns its length in bytes; `None` if
+    /// the format has no description for this tree, or it does not fit.
     pub fn write_description(&self, buffer: &mut [u8]) -> Option<usize> {
         let weights = self.weights();
         // A decoder knows the last weight by the others.
@@ -163,17 +163,23 @@ impl Tree {
     }
 }
 
-/// Replaces ascending counts with the depth of each one's leaf in an optimal tree.
-///
-/// In place, by the algorithm of Moffat and Katajainen: first the sums of pairs, each replaced by
-/// the index of its parent when it is part of a sum itself; then the depths of inner nodes; then
-/// those of leaves.
+/// Replaces ascending counts with the depth of each one's leaf in an optimal tree. This is done in
+/// place, by the algorithm of Moffat and Katajainen.
 fn optimal_depths(counts: &mut [u32]) {
     let n = counts.len();
     if n < 2 {
         counts.fill(1);
         return;
     }
+    counts_to_parents(counts);
+    parents_to_inner_depths(counts);
+    inner_depths_to_leaf_depths(counts);
+}
+
+/// Adds up the two smallest nodes until one is left. The inner nodes are made in order, each over the
+/// place of a leaf that was used; a node that was used becomes the index of its parent.
+fn counts_to_parents(counts: &mut [u32]) {
+    let n = counts.len();
     let mut root = 0;
     let mut leaf = 0;
     for next in 0..n - 1 {
@@ -190,14 +196,24 @@ fn optimal_depths(counts: &mut [u32]) {
         }
         counts[next] = sum;
     }
+}
+
+/// Replaces the parent of each inner node with the node's depth, from the root down.
+fn parents_to_inner_depths(counts: &mut [u32]) {
+    let n = counts.len();
     counts[n - 2] = 0;
     for next in (0..n - 2).rev() {
         counts[next] = counts[counts[next] as usize] + 1;
     }
+}
+
+/// Replaces the depths of the inner nodes with those of the leaves, from the root down.
+fn inner_depths_to_leaf_depths(counts: &mut [u32]) {
+    let n = counts.len();
     let mut inner = n - 1;
     let mut at = n;
     let mut depth = 0;
-    // Nodes of this depth, of which the inner ones have two of the next.
+    // The nodes of this depth. Each inner one has two nodes of the next depth below it.
     let mut nodes = 1;
     while nodes > 0 {
         let mut inner_nodes = 0;

@@ -13,16 +13,16 @@
 //!     match_finder      which sequences a block becomes             the encoder's own choice
 //!     proof             decodes each compressed block again         3.1.1.3 to 3.1.1.5
 //!
-//! 1. The same bytes are the same frame, on every machine: nothing here is random or fractional.
+//! 1. The same bytes give the same frame on every machine: nothing here is random or fractional.
 //! 2. A Compressed_Block leaves only after `proof` has decoded it from its written bytes. One that
 //!    does not decode to its input leaves as a Raw_Block, without a copy that could differ.
 //! 3. A block that did not become a Compressed_Block leaves no trace: the tables and repeat offsets
 //!    that a decoder keeps are those of the last Compressed_Block, on both sides.
 //!
-//! Why our own: ruzstd's encoder, which lets us have our own match finder too, knows no repeat
-//! offsets and describes every table anew; on telemetry its frames were a fifth larger than those of
-//! `zstd -3` and took three times as long, and now and then no decoder could read one. ruzstd still
-//! does all other decoding.
+//! Why this program has its own encoder: ruzstd's encoder, even with a match finder of our own, has no
+//! repeat offsets and describes every table again. On telemetry its frames were a fifth larger than
+//! those of `zstd -3` and took three times as long, and some of them no decoder could read. All other
+//! decoding is still done by ruzstd.
 
 mod bits;
 mod distribution;
@@ -67,7 +67,7 @@ pub struct Compressor {
     filled: usize,
     match_finder: MatchFinder,
     content: BlockContent,
-    state: State,
+    state: CarriedState,
     decoder: BlockDecoder,
     checksum: XxHash64,
     /// The Compressed_Block that is being written.
@@ -79,9 +79,9 @@ pub struct Compressor {
     damage: Option<fn(&mut [u8])>,
 }
 
-/// What a Compressed_Block leaves for the next one to build on.
+/// The tables and repeat offsets that the next Compressed_Block may use again.
 #[derive(Clone)]
-struct State {
+struct CarriedState {
     repeat_offsets: RepeatOffsets,
     huffman_tree: Option<Tree>,
     fse_tables: Tables,
@@ -108,7 +108,7 @@ impl Compressor {
             filled: 0,
             match_finder: MatchFinder::new(),
             content: BlockContent::default(),
-            state: State {
+            state: CarriedState {
                 repeat_offsets: RepeatOffsets::INITIAL,
                 huffman_tree: None,
                 fse_tables: Tables::default(),
@@ -196,8 +196,8 @@ impl Compressor {
         }
     }
 
-    /// Writes a Compressed_Block (section 3.1.1.3), and decodes it again. Its bytes; `None` if the
-    /// block is to be a Raw_Block.
+    /// Writes a Compressed_Block (section 3.1.1.3), and decodes it again. Returns its length in bytes;
+    /// `None` if the block must be a Raw_Block.
     fn write_compressed(&mut self, begin: usize) -> Option<usize> {
         let mut next = self.state.clone();
         let history = &self.history[..self.filled];

@@ -111,7 +111,7 @@ pub fn are_incompressible(bytes: &[u8]) -> bool {
 }
 
 /// Writes the section. `tree` is the last tree that was described, and becomes the one that is
-/// described here. The section's bytes; `None` if it does not fit.
+/// described here. Returns the section's length in bytes; `None` if it does not fit.
 pub fn write_section(literals: &[u8], tree: &mut Option<Tree>, buffer: &mut [u8]) -> Option<usize> {
     if literals.len() < COMPRESSED_BYTES_MIN {
         return write_raw(literals, buffer);
@@ -144,7 +144,8 @@ fn write_rle(literals: &[u8], buffer: &mut [u8]) -> Option<usize> {
     Some(header + 1)
 }
 
-/// Literals_Section_Header of a raw or an RLE block (section 3.1.1.3.1.1). Its bytes.
+/// Literals_Section_Header of a raw or an RLE block (section 3.1.1.3.1.1).
+/// Returns its length in bytes.
 fn write_header(
     kind: LiteralsBlockType,
     regenerated_size: usize,
@@ -232,7 +233,8 @@ fn choose_tree(
     })
 }
 
-/// Jump_Table, then a stream of each quarter of the literals (section 3.1.1.3.1.6). Their bytes.
+/// Jump_Table, then a stream of each quarter of the literals (section 3.1.1.3.1.6).
+/// Returns their length in bytes.
 fn write_four_streams(literals: &[u8], table: &EncodingTable, buffer: &mut [u8]) -> Option<usize> {
     let mut end = JUMP_TABLE_BYTES;
     for (stream, quarter) in literals.chunks(literals.len().div_ceil(4)).enumerate() {
@@ -248,7 +250,8 @@ fn write_four_streams(literals: &[u8], table: &EncodingTable, buffer: &mut [u8])
 }
 
 /// Reads the section into `literals`. `table` is that of the last tree that was described, and
-/// becomes that of the one that is described here. The section's bytes; `None` if it is none.
+/// becomes that of the one that is described here. Returns the section's length in bytes; `None` if it
+/// is malformed.
 pub fn read_section(
     bytes: &[u8],
     table: &mut Option<DecodingTable>,
@@ -279,9 +282,7 @@ pub fn read_section(
             let end = header_fields.bytes() + compressed_size;
             let mut streams = bytes.get(header_fields.bytes()..end)?;
             if kind == LiteralsBlockType::Compressed {
-                let (tree, description_bytes) = Tree::read_description(streams)?;
-                *table = Some(DecodingTable::new(&tree));
-                streams = &streams[description_bytes..];
+                streams = read_tree(streams, table)?;
             }
             let table = table.as_ref()?;
             literals.resize(regenerated_size, 0);
@@ -293,6 +294,13 @@ pub fn read_section(
             Some(end)
         }
     }
+}
+
+/// Reads a Huffman_Tree_Description into `table`. Returns the streams after it.
+fn read_tree<'a>(bytes: &'a [u8], table: &mut Option<DecodingTable>) -> Option<&'a [u8]> {
+    let (tree, description_bytes) = Tree::read_description(bytes)?;
+    *table = Some(DecodingTable::new(&tree));
+    Some(&bytes[description_bytes..])
 }
 
 /// Regenerated_Size, and the bytes of the header (section 3.1.1.3.1.1).

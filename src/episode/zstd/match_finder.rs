@@ -96,8 +96,8 @@ impl MatchFinder {
         }
     }
 
-    /// Finds matches of `history[block..]` in all of `history`. The position of the literals after
-    /// the last match.
+    /// Finds matches of `history[block..]` in all of `history`. Returns the position of the literals
+    /// after the last match.
     pub fn find_matches(
         &mut self,
         history: &[u8],
@@ -150,8 +150,8 @@ impl MatchFinder {
         anchor
     }
 
-    /// Adds matches from `at` on at the second repeat offset, without literals between them: what
-    /// follows a match is often at the offset before. Where they end.
+    /// Adds matches from `at` on at the second repeat offset, without literals between them: the bytes
+    /// after a match often repeat at the offset before. Returns the position after the last one.
     #[inline(always)]
     fn add_repeats(
         &mut self,
@@ -219,7 +219,7 @@ impl MatchFinder {
         }
     }
 
-    /// So many literals have become so many bytes.
+    /// Notes that so many literals have become so many bytes, for the cost of the next block's literals.
     pub fn set_literal_cost(&mut self, literals: usize, bytes: usize) {
         if literals >= 1024 {
             self.literal_cost = (bytes * 8 * 16 / literals) as u32;

@@ -1,10 +1,10 @@
-//! Decoding each compressed block after it was written, before anybody else has to (RFC 8878,
-//! sections 3.1.1.3 to 3.1.1.5).
+//! Decodes each compressed block after it was written, and compares it with its input (RFC 8878, sections
+//! 3.1.1.3 to 3.1.1.5).
 //!
-//! An episode's directory is deleted in the end, and then its tarball is all there is. So each block
-//! is decoded from its bytes alone, with tables of this module's own, and compared with what went in:
-//! literals with literals, a match with the bytes that it stands for. Every decoder would get those
-//! bytes; here they need not be copied together, which is most of what decoding costs.
+//! An episode's directory is deleted in the end, and then its tarball is the only copy. So each block is
+//! decoded from its written bytes alone, with tables of this module's own. Literals are compared with
+//! literals, and a match with the bytes that it stands for. The decoded bytes are not copied into one
+//! buffer, which is most of the cost of a usual decoder.
 
 use super::bits::{BackwardBitReader, BitContainer, u32_at, u64_at};
 use super::distribution::Distribution;
@@ -57,7 +57,7 @@ impl BlockDecoder {
     }
 
     /// Reads Symbol_Compression_Modes, and the tables that they announce (section 3.1.1.3.2.1).
-    /// Their bytes.
+    /// Returns their length in bytes.
     fn read_tables(&mut self, bytes: &[u8]) -> Option<usize> {
         let modes = *bytes.first()?;
         let mut at = 1;
@@ -78,56 +78,104 @@ impl BlockDecoder {
         begin: usize,
     ) -> Option<()> {
         let literals = &self.literals[..];
-        let [literals_lengths, offsets, match_lengths] = &self.fse_tables;
-        let literals_lengths = literals_lengths.as_ref()?;
-        let offsets = offsets.as_ref()?;
-        let match_lengths = match_lengths.as_ref()?;
-        let baselines = SymbolType::ALL.map(Baselines::new);
-        let [
-            literals_length_baselines,
-            offset_baselines,
-            match_length_baselines,
-        ] = &baselines;
-        let mut reader = BackwardBitReader::new(bitstream)?;
-        let mut literals_length_state = literals_lengths.read_state(&mut reader);
-        let mut offset_state = offsets.read_state(&mut reader);
-        let mut match_length_state = match_lengths.read_state(&mut reader);
+        let mut reader = SequenceReader::new(&self.fse_tables, bitstream)?;
         let mut at = begin;
         let mut literals_used = 0;
         for left in (0..number).rev() {
-            // At most three times 16 bits: an offset that has more is not in the window.
-            let mut bits = reader.peek();
-            let offset_value = offset_baselines.read(offset_state, &mut bits)?;
-            let match_length = match_length_baselines.read(match_length_state, &mut bits)?;
-            let match_length = match_length as usize + MATCH_LENGTH_MIN;
-            let literals_length =
-                literals_length_baselines.read(literals_length_state, &mut bits)?;
-            let literals_length = literals_length as usize;
-            reader.skip_read(bits);
+            let sequence = reader.read()?;
+            let literals_length = sequence.literals_length;
             compare_bytes(literals, literals_used, history, at, literals_length)?;
             literals_used += literals_length;
             at += literals_length;
-            let offset = self.repeat_offsets.offset(offset_value, literals_length)? as usize;
+            let offset = self
+                .repeat_offsets
+                .offset(sequence.offset_value, literals_length)? as usize;
             if offset > WINDOW_BYTES {
                 return None;
             }
-            compare_bytes(history, at.checked_sub(offset)?, history, at, match_length)?;
-            at += match_length;
+            let source = at.checked_sub(offset)?;
+            compare_bytes(history, source, history, at, sequence.match_length)?;
+            at += sequence.match_length;
             if left > 0 {
-                let mut bits = reader.peek();
-                literals_length_state =
-                    literals_lengths.next_state(literals_length_state, &mut bits);
-                match_length_state = match_lengths.next_state(match_length_state, &mut bits);
-                offset_state = offsets.next_state(offset_state, &mut bits);
-                reader.skip_read(bits);
+                reader.advance();
             }
         }
         let is_rest_same = literals.get(literals_used..)? == history.get(at..)?;
-        (is_rest_same && reader.is_finished()).then_some(())
+        (is_rest_same && reader.bits.is_finished()).then_some(())
     }
 }
 
-/// Reads the table that a mode announces into `table`. The bytes of its description.
+/// The values of one sequence, as the bitstream has them.
+struct DecodedSequence {
+    literals_length: usize,
+    match_length: usize,
+    offset_value: u32,
+}
+
+/// Reads the bitstream of the sequences: a state of each symbol type leads from each sequence to the
+/// next one (section 3.1.1.3.2.1.2).
+struct SequenceReader<'a> {
+    /// In the order of [`SymbolType::ALL`], as the two below.
+    tables: [&'a DecodingTable; 3],
+    baselines: [Baselines; 3],
+    states: [State; 3],
+    bits: BackwardBitReader<'a>,
+}
+
+const LITERALS_LENGTH: usize = SymbolType::LiteralsLength as usize;
+const OFFSET: usize = SymbolType::Offset as usize;
+const MATCH_LENGTH: usize = SymbolType::MatchLength as usize;
+
+impl<'a> SequenceReader<'a> {
+    fn new(
+        tables: &'a [Option<DecodingTable>; 3],
+        bitstream: &'a [u8],
+    ) -> Option<SequenceReader<'a>> {
+        let [literals_lengths, offsets, match_lengths] = tables;
+        let tables = [
+            literals_lengths.as_ref()?,
+            offsets.as_ref()?,
+            match_lengths.as_ref()?,
+        ];
+        let mut bits = BackwardBitReader::new(bitstream)?;
+        Some(SequenceReader {
+            tables,
+            baselines: SymbolType::ALL.map(Baselines::new),
+            states: tables.map(|table| table.read_state(&mut bits)),
+            bits,
+        })
+    }
+
+    /// The sequence of the present states.
+    #[inline(always)]
+    fn read(&mut self) -> Option<DecodedSequence> {
+        // At most three times 16 bits: an offset that has more is not in the window.
+        let mut bits = self.bits.peek();
+        let offset_value = self.baselines[OFFSET].read(self.states[OFFSET], &mut bits)?;
+        let match_length =
+            self.baselines[MATCH_LENGTH].read(self.states[MATCH_LENGTH], &mut bits)?;
+        let literals_length =
+            self.baselines[LITERALS_LENGTH].read(self.states[LITERALS_LENGTH], &mut bits)?;
+        self.bits.skip_read(bits);
+        Some(DecodedSequence {
+            literals_length: literals_length as usize,
+            match_length: match_length as usize + MATCH_LENGTH_MIN,
+            offset_value,
+        })
+    }
+
+    /// Goes on to the states of the next sequence.
+    #[inline(always)]
+    fn advance(&mut self) {
+        let mut bits = self.bits.peek();
+        for kind in [LITERALS_LENGTH, MATCH_LENGTH, OFFSET] {
+            self.states[kind] = self.tables[kind].next_state(self.states[kind], &mut bits);
+        }
+        self.bits.skip_read(bits);
+    }
+}
+
+/// Reads the table that a mode announces into `table`. Returns the length of its description in bytes.
 fn read_table(
     kind: SymbolType,
     mode: CompressionMode,

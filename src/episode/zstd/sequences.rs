@@ -99,7 +99,7 @@ impl RepeatOffsets {
     }
 }
 
-/// How a decoder comes by the table of a symbol type (section 3.1.1.3.2.1).
+/// Where a decoder has the table of a symbol type from (section 3.1.1.3.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionMode {
     /// Predefined_Mode: the default distribution.
@@ -142,8 +142,8 @@ impl Table {
     }
 }
 
-/// Writes the section. `tables` become those of this block. The section's bytes; `None` if it does
-/// not fit, after which `tables` are of no use.
+/// Writes the section. `tables` become those of this block. Returns the section's length in bytes;
+/// `None` if it does not fit, and then `tables` are of no use.
 pub fn write_section(
     sequences: &[Sequence],
     tables: &mut Tables,
@@ -186,7 +186,7 @@ fn counts_of(sequences: &[Sequence]) -> [[u32; SYMBOLS_MAX]; 3] {
 }
 
 /// Puts the cheapest table of a symbol type into `table`, and writes what a decoder needs to have
-/// it. The mode, and the bytes written.
+/// it. Returns the mode, and how many bytes were written.
 fn choose_table(
     kind: SymbolType,
     counts: &[u32; SYMBOLS_MAX],
@@ -220,7 +220,7 @@ fn choose_table(
 }
 
 /// Writes the bitstream, from the last sequence to the first, since a decoder reads backwards
-/// (section 3.1.1.3.2.1.2). Its bytes.
+/// (section 3.1.1.3.2.1.2). Returns its length in bytes.
 fn write_bitstream(sequences: &[Sequence], tables: &Tables, buffer: &mut [u8]) -> Option<usize> {
     let (last, others) = sequences.split_last()?;
     let [literals_lengths, offsets, match_lengths] = &tables.0;
@@ -270,7 +270,7 @@ fn add_additional_bits(sequence: &Sequence, writer: &mut BitWriter) {
     writer.flush();
 }
 
-/// Number_of_Sequences (section 3.1.1.3.2.1). Its bytes.
+/// Writes Number_of_Sequences (section 3.1.1.3.2.1). Returns its length in bytes.
 fn write_number_of_sequences(number: usize, buffer: &mut [u8]) -> Option<usize> {
     let [low, high, ..] = number.to_le_bytes();
     let bytes: &[u8] = match number {

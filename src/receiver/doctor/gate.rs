@@ -1,6 +1,6 @@
-//! The version gate's part of `cis490 doctor`: each source asked by doctor itself, and the running
-//! receiver asked for its gate. A source that answers doctor is no comfort while the receiver, with
-//! an older configuration or token, cannot ask it.
+//! The version gate's part of `cis490 doctor`: doctor asks each source itself, and asks the running
+//! receiver for its gate. A source may answer doctor and not the receiver, which has the configuration
+//! and the token of its start.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,12 +11,14 @@ use crate::receiver::config::{Config, GateConfig};
 use crate::receiver::store::store_dir;
 use crate::receiver::survey;
 use crate::receiver::version_gate::failing_words;
-use crate::receiver::version_gate::source_check::{Ours, Told, Tried, head_now, try_sources};
+use crate::receiver::version_gate::source_check::{
+    Ours, SourceAnswer, Tried, head_now, try_sources,
+};
 use crate::wire::{self, GateState};
 
-/// A receiver that differs is given one refresh more, unless its interval is longer than this.
+/// A receiver that differs from doctor has the time of one more refresh to catch up, but at most this.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Beyond the interval, for the refresh itself.
+/// How long the refresh itself may take, after the interval.
 const REFRESH_TAKES: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -28,7 +30,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     if !gate.enabled {
         findings.push(Finding::warn(
             "gate",
-            "enabled = false: episodes of any commit are taken",
+            "enabled = false: episodes of any commit are accepted",
             format!("set it to true once you do more than collect, then {RESTART}"),
         ));
     }
@@ -67,27 +69,27 @@ fn running(config: &Config) -> Option<GateState> {
 }
 
 fn source(one: &Tried, all: &[Tried], ours: &Ours, gate: &GateConfig, took: &str) -> Vec<Finding> {
-    // Forgejo decides while it answers; else a checkout that is not older than what we have.
-    let newest = all.first().and_then(|first| first.told.as_ref().ok());
-    let counts = |tried: &Tried| tried.told.as_ref().is_ok_and(|told| told.stands_in);
-    let found = match (&one.told, newest) {
-        (Ok(told), Some(newest)) if told.head != newest.head => Finding::warn(
+    // Forgejo decides while it answers; else a checkout that is not older than the receiver's window.
+    let newest = all.first().and_then(|first| first.answer.as_ref().ok());
+    let counts = |tried: &Tried| tried.answer.as_ref().is_ok_and(|answer| answer.stands_in);
+    let found = match (&one.answer, newest) {
+        (Ok(answer), Some(newest)) if answer.head != newest.head => Finding::warn(
             one.name,
             format!(
                 "its head is {}, which differs from Forgejo's {}",
-                told.head, newest.head
+                answer.head, newest.head
             ),
             "set the checkout to what Forgejo has, regularly (git fetch, then git reset --hard): while Forgejo is away it counts only if it is not behind",
         ),
-        (Ok(told), None) if !told.stands_in => lags(one.name, told, ours),
-        (Ok(told), _) => Finding::ok(
+        (Ok(answer), None) if !answer.stands_in => lags(one.name, answer, ours),
+        (Ok(answer), _) => Finding::ok(
             one.name,
             format!(
                 "head {}, {} of {} commits, answered within {took}",
-                told.head, told.commits, gate.window
+                answer.head, answer.commits, gate.window
             ),
         ),
-        // With a second source that counts, one that fails is no reason why nothing comes in.
+        // With a second source that counts, uploads go on while this one fails.
         (Err(trouble), _) if all.iter().any(counts) => {
             Finding::warn(one.name, &trouble.what, &trouble.remedy)
         }
@@ -98,20 +100,20 @@ fn source(one: &Tried, all: &[Tried], ours: &Ours, gate: &GateConfig, took: &str
     std::iter::once(found).chain(beware).collect()
 }
 
-/// Forgejo does not tell, and the checkout is older than what the receiver knows.
-fn lags(name: &'static str, told: &Told, ours: &Ours) -> Finding {
+/// Forgejo does not answer, and the checkout is older than the receiver's window.
+fn lags(name: &'static str, answer: &SourceAnswer, ours: &Ours) -> Finding {
     let known = ours.head.map_or(String::new(), |head| format!(" {head}"));
     Finding::fail(
         name,
         format!(
             "its head is {}: it lacks the newest commit that the receiver knows{known}, or has what a force-push took back, so it is not used; no source reports new commits now",
-            told.head
+            answer.head
         ),
         "fix Forgejo, as said above; to have the checkout used meanwhile, fetch into it from a clone that has the branch (git fetch), and after a force-push set it to that (git reset --hard)",
     )
 }
 
-/// What the running receiver says, beside what doctor found with the same configuration.
+/// Compares the running receiver's gate with what doctor found by the configuration.
 fn of_running(config: &Config, state: GateState, tried: &[Tried]) -> Vec<Finding> {
     let gate = &config.version_gate;
     let mut findings = Vec::new();
@@ -125,28 +127,28 @@ fn of_running(config: &Config, state: GateState, tried: &[Tried]) -> Vec<Finding
             RESTART,
         ));
     }
-    findings.extend(tried.first().map(|first| match &first.told {
-        Ok(told) => agrees(config, state, told.head),
+    findings.extend(tried.first().map(|first| match &first.answer {
+        Ok(answer) => agrees(config, state, answer.head),
         Err(_) => shares_the_trouble(config, state),
     }));
     findings
 }
 
-/// Doctor's own question was answered: the receiver is to say the same.
+/// The source has answered doctor, so the receiver must report the same head.
 fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
     let knows = |state: &GateState| state.failing.is_none() && state.commits.contains(&head);
     if !knows(&state) {
-        // An upload of that commit would make the receiver look, and so does this question.
+        // This question makes the receiver ask its source, as an upload of that commit would.
         let _ = survey::ask(config, &format!("{}/{head}", wire::GATE_PATH));
     }
     let state = settled(config, state, knows);
-    // Somebody may have pushed since doctor looked. Else the receiver follows a branch that has the
-    // head and is not ours.
-    let newest = match state.head_commit == Some(head) {
-        true => None,
-        false => head_now(&config.version_gate),
+    // Somebody may have pushed since doctor asked. If not, the receiver follows another branch, which
+    // also has this commit.
+    let head = if state.head_commit == Some(head) {
+        head
+    } else {
+        head_now(&config.version_gate).unwrap_or(head)
     };
-    let head = newest.unwrap_or(head);
     let is_there = |state: &GateState| state.failing.is_none() && state.head_commit == Some(head);
     let state = settled(config, state, is_there);
     if let Some(failing) = &state.failing {
@@ -158,26 +160,26 @@ fn agrees(config: &Config, state: GateState, head: CommitHash) -> Finding {
                 failing.detail
             ),
             format!(
-                "it goes by what it read when it started, a token or a key of [version_gate] that was changed since: {RESTART}"
+                "the receiver has the token and the keys of [version_gate] from its start, and they were changed since: {RESTART}"
             ),
         );
     }
     let known = state
         .head_commit
         .map_or("none".to_owned(), |head| head.to_string());
-    match is_there(&state) {
-        true => Finding::ok("running", format!("the receiver's head is {known} too")),
-        false => Finding::fail(
-            "running",
-            format!(
-                "the running receiver's head is {known}, and doctor found {head}: it asks another Forgejo, repository or branch than the configuration names"
-            ),
-            RESTART,
-        ),
+    if is_there(&state) {
+        return Finding::ok("running", format!("the receiver's head is {known} too"));
     }
+    Finding::fail(
+        "running",
+        format!(
+            "the running receiver's head is {known}, and doctor found {head}: it asks another Forgejo, repository or branch than the configuration names"
+        ),
+        RESTART,
+    )
 }
 
-/// Nobody answered doctor either.
+/// The source does not answer doctor either.
 fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
     let state = settled(config, state, |state| state.failing.is_some());
     match &state.failing {
@@ -191,7 +193,7 @@ fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
         ),
         None => Finding::fail(
             "running",
-            "the running receiver's source answers, and not doctor's: they go by different configurations",
+            "the running receiver's source answers and doctor's does not: they use different configurations",
             format!(
                 "compare the configuration with what the receiver was started with; then {RESTART}"
             ),
@@ -199,7 +201,8 @@ fn shares_the_trouble(config: &Config, state: GateState) -> Finding {
     }
 }
 
-/// What the receiver says once it is as wanted, or has had the time of a refresh for it.
+/// Asks until the receiver's state is as wanted, or until one refresh must have ended. Returns the last
+/// state.
 fn settled(
     config: &Config,
     mut state: GateState,

@@ -117,7 +117,7 @@ impl PositionLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::ENTRIES;
+    use crate::refusal_table::ENTRIES;
 
     #[test]
     fn positions_are_told_against_the_configured_window() {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::histogram::Histogram;
 use crate::receiver::refusal::Refusal;
-use crate::refusal::ENTRIES;
+use crate::refusal_table::ENTRIES;
 
 const REASONS: usize = ENTRIES.len();
 

@@ -173,7 +173,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.counter(
         "cis490_refusals_dropped_total",
         "Refusals not recorded individually (rate-limited).",
-        shared.refusals.untold(),
+        shared.refusals.dropped(),
     );
     text.family(
         "cis490_upload_duration_seconds",

@@ -61,7 +61,7 @@ use super::access::Access;
 use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
-use super::refusals::{Ending, Teller};
+use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
 use super::stats::Stats;
 use super::store::{Space, Store};
@@ -91,7 +91,7 @@ struct Shared {
     /// As it was at the last look; `None` when that failed.
     space: ArcSwapOption<Space>,
     stats: Arc<Stats>,
-    refusals: Teller,
+    refusals: RefusalSender,
     counters: Counters,
     /// When this process began, as the clock said.
     began: SystemTime,
@@ -113,7 +113,7 @@ pub(super) fn start(
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     stats: Arc<Stats>,
-    refusals: Teller,
+    refusals: RefusalSender,
     shutdown: &ShutdownHandle,
 ) -> Result<Server, Failure> {
     let address = config.listen;
@@ -386,7 +386,7 @@ impl Exchange<'_> {
             left_out: 0,
         };
         let ending = Ending::Refused { refused, bytes };
-        self.shared.refusals.tell(ending);
+        self.shared.refusals.send(ending);
     }
 
     /// The commit's place in the window. A commit that is not there may be newer than what we

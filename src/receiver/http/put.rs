@@ -14,7 +14,7 @@ use crate::events;
 use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::refusals::Ending;
+use crate::receiver::refusal_log::Ending;
 use crate::receiver::store::{Published, Standing};
 use crate::receiver::version_gate::Look;
 use crate::wire::{GatePlace, Receipt, Slot};
@@ -231,7 +231,7 @@ impl Exchange<'_> {
     fn note_stored_already(self, host: &HostId, bytes: u64) {
         let host = host.clone();
         let ending = Ending::StoredAlready { host, bytes };
-        self.shared.refusals.tell(ending);
+        self.shared.refusals.send(ending);
     }
 
     fn receive(self, admitted: Admitted, framing: Framing) -> Reply {

@@ -1,12 +1,11 @@
 //! What is known of commits that the window lacks: older, on another branch, or never pushed.
 //!
-//! 1. The timer thread asks a source, about one commit a second at most. What it was told is kept
-//!    for as long as it holds: until the head moves, and of a commit that was never pushed for a
-//!    minute.
-//! 2. A request waits for the answer as it waits for a refresh. When its time is up before its
-//!    commit's turn has come, it is told `unknown`, and the commit stays in the line: the lab host
-//!    holds it, asks again within seconds, and is told then. Any other word might be untrue.
-//! 3. Line and memory are bounded, whatever is asked.
+//! 1. The timer thread asks a source about at most one commit a second. An answer is kept until the
+//!    head moves; "never pushed" is kept for a minute, since the commit may be pushed any time.
+//! 2. A request waits for the answer as it waits for a refresh. If its time is up before its commit was
+//!    asked about, its answer is `unknown`, since any other word might be wrong. The commit stays in
+//!    the line: the lab host holds the episode, asks again within seconds, and then gets the answer.
+//! 3. The line and the memory are bounded, whatever peers ask.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,32 +15,32 @@ use super::{ASK_PATIENCE, Heard, Question, Refreshed};
 use crate::names::CommitHash;
 use crate::wire::Known;
 
-/// Between two questions to a source.
+/// The least time between two questions to a source.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Commits in the line.
+/// The most commits in the line.
 const LINE_MAX: usize = 64;
-/// Answers that are kept.
+/// The most answers that are kept.
 const KEPT_MAX: usize = 1000;
-/// A commit that was never pushed may be pushed to another branch while the head stays.
+/// How long "never pushed" is kept: somebody may push the commit to another branch, and the head stays.
 const NEVER_PUSHED_HOLDS: Duration = Duration::from_secs(60);
-/// A question that failed is not asked again at once.
+/// How long a question that failed is not repeated.
 const UNKNOWN_HOLDS: Duration = Duration::from_secs(10);
 
-/// What was told of commits, below one head.
+/// What a source has answered about commits, for one head.
 pub type Kept = HashMap<CommitHash, Known>;
 
-/// What answers hold for.
+/// The conditions for which the answers hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ground {
     pub head: CommitHash,
-    /// Whether the source that decides is failing: what git says meanwhile is not its answer.
+    /// Whether the source that decides is failing. An answer of git meanwhile is not that source's.
     pub failing: bool,
 }
 
 pub(super) struct Beyond {
     ground: Option<Ground>,
     kept: HashMap<CommitHash, (Known, Instant)>,
-    /// Commits that are to be asked about, with those who wait for it.
+    /// The commits to ask about, each with the requests that wait for it.
     line: VecDeque<(CommitHash, Vec<(Question, Refreshed)>)>,
     next: Instant,
 }
@@ -56,8 +55,8 @@ impl Beyond {
         }
     }
 
-    /// Forgets what no longer holds: whether there was a change. `still_older`: the new head is a
-    /// descendant of the one before.
+    /// Forgets the answers that no longer hold. True if the conditions have changed. `still_older`: the
+    /// new head is a descendant of the one before, so that what was older still is.
     pub(super) fn stand_on(&mut self, ground: Ground, still_older: bool) -> bool {
         let before = self.ground.replace(ground);
         if before == Some(ground) {
@@ -75,16 +74,16 @@ impl Beyond {
     }
 
     pub(super) fn kept(&self, commit: &CommitHash) -> Option<Known> {
-        let (known, told) = self.kept.get(commit)?;
+        let (known, asked) = self.kept.get(commit)?;
         let holds = match known {
             Known::Older | Known::Elsewhere => true,
-            Known::NeverPushed => told.elapsed() < NEVER_PUSHED_HOLDS,
-            Known::Unknown => told.elapsed() < UNKNOWN_HOLDS,
+            Known::NeverPushed => asked.elapsed() < NEVER_PUSHED_HOLDS,
+            Known::Unknown => asked.elapsed() < UNKNOWN_HOLDS,
         };
         holds.then_some(*known)
     }
 
-    /// For those who only read.
+    /// A copy of all answers, for the threads that only read.
     pub(super) fn all_kept(&self) -> Arc<Kept> {
         let known = self
             .kept
@@ -93,8 +92,8 @@ impl Beyond {
         Arc::new(known.collect())
     }
 
-    /// Lets a request wait until its commit was asked about. In a line that is full it is told at
-    /// once that nothing is known.
+    /// Lets a request wait until its commit was asked about. If the line is full, its answer is at once
+    /// that nothing is known.
     pub(super) fn line_up(&mut self, question: Question, ended: Refreshed) {
         let commit = question.commit;
         if let Some((_, waiting)) = self.line.iter_mut().find(|(known, _)| *known == commit) {
@@ -107,7 +106,7 @@ impl Beyond {
         }
     }
 
-    /// When the next commit is to be asked about; `None` if none waits.
+    /// When to ask about the next commit; `None` if none waits.
     pub(super) fn due(&self) -> Option<Instant> {
         (!self.line.is_empty()).then_some(self.next)
     }
@@ -117,7 +116,8 @@ impl Beyond {
         self.line.front().map(|(commit, _)| *commit)
     }
 
-    /// The first of the line was asked about: everybody who waits for it hears the answer.
+    /// Keeps the answer about the first commit of the line, and gives it to all requests that wait for
+    /// that commit.
     pub(super) fn answered(&mut self, known: Known) {
         self.next = Instant::now() + INTERVAL;
         let Some((commit, waiting)) = self.line.pop_front() else {

@@ -1,7 +1,7 @@
 //! `window.json`: the last good window and when it was good, for a start without any source.
 //!
-//! It is a memory, never an authority: it is ignored if it is of another repository or branch or
-//! cannot be read, and a failure to write it costs nothing but that memory.
+//! The file is a memory, never an authority. It is ignored if it is of another repository or branch or
+//! cannot be read, and a failure to write it costs only that memory.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,27 +18,27 @@ use crate::receiver::data_dir::DataDir;
 use crate::wire::Source;
 use crate::{clock, durable, events};
 
-/// Without a change it is written this often at most: SD cards wear.
+/// A window that has not changed is written again after this time, and not before: SD cards wear.
 const REWRITE_AFTER: Duration = Duration::from_secs(3600);
 /// The largest window of the longest hashes, twice over.
 const BYTES_MAX: u64 = 2 << 20;
 
-/// The file, and what it must be about.
+/// The file, and the branch that it must be of.
 pub(super) struct WindowFile {
     path: PathBuf,
-    /// The folder as it is at start; `None` if it cannot be looked at: then nothing is written.
+    /// The folder as it was at start; `None` if it cannot be opened: then nothing is written.
     home: Option<DataDir>,
     origin: Origin,
     written: Option<Written>,
 }
 
-/// What lies in the file now, as far as we know.
+/// What this process has last written or read.
 struct Written {
     commits: Vec<CommitHash>,
     at: Instant,
 }
 
-/// Which branch of what a window is of.
+/// The repository and branch of a window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Origin {
     /// `None` where only a local repository is configured.
@@ -62,9 +62,9 @@ struct Content {
 }
 
 impl Content {
-    fn memory(&self, size: u32) -> Option<Memory> {
+    fn earlier_window(&self, size: u32) -> Option<EarlierWindow> {
         let now_s = clock::unix_seconds(SystemTime::now());
-        Some(Memory {
+        Some(EarlierWindow {
             window: Window::new(self.commits.iter().copied(), size, Source::Disk)?,
             age: Duration::from_secs(now_s.saturating_sub(self.good_at)),
             withdrawn: self.withdrawn.clone(),
@@ -72,8 +72,8 @@ impl Content {
     }
 }
 
-/// What an earlier run knew.
-pub(super) struct Memory {
+/// The window of an earlier run.
+pub(super) struct EarlierWindow {
     pub window: Window,
     /// By the wall clock, which may be wrong.
     pub age: Duration,
@@ -101,8 +101,8 @@ impl WindowFile {
         }
     }
 
-    /// `None` if there is no file, or none of this branch.
-    pub(super) fn load(&mut self, size: u32) -> Option<Memory> {
+    /// Reads the file; `None` if there is none, or it is of another branch.
+    pub(super) fn load(&mut self, size: u32) -> Option<EarlierWindow> {
         let content = match self.read() {
             Ok(content) => content?,
             Err(error) => {
@@ -114,7 +114,7 @@ impl WindowFile {
             events::gate_file_of_another(&self.path, &content.origin.branch);
             return None;
         }
-        let memory = content.memory(size)?;
+        let memory = content.earlier_window(size)?;
         self.written = Instant::now()
             .checked_sub(memory.age.min(REWRITE_AFTER))
             .map(|at| Written {
@@ -124,14 +124,14 @@ impl WindowFile {
         Some(memory)
     }
 
-    /// As [`WindowFile::load`], for one that only looks: without a word in the log.
-    pub(super) fn peek(&self, size: u32) -> Option<Memory> {
+    /// As [`WindowFile::load`], without a line in the log.
+    pub(super) fn peek(&self, size: u32) -> Option<EarlierWindow> {
         let content = self.read().ok()??;
-        (content.origin == self.origin).then(|| content.memory(size))?
+        (content.origin == self.origin).then(|| content.earlier_window(size))?
     }
 
-    /// Keeps a window that a source has just confirmed, if that is news enough to be written. What
-    /// was withdrawn changes only with the window.
+    /// Writes a window that a source has just confirmed, if it has changed or the file is an hour old. The
+    /// withdrawn commits change only with the window.
     pub(super) fn keep(&mut self, window: &Window, withdrawn: &Withdrawn) {
         let is_there = |written: &Written| {
             written.commits == window.commits() && written.at.elapsed() < REWRITE_AFTER
@@ -139,7 +139,7 @@ impl WindowFile {
         if self.written.as_ref().is_some_and(is_there) {
             return;
         }
-        // Marked before it is done: a disk that is full would be tried every five seconds.
+        // Noted before the write: a full disk would otherwise be tried at every refresh.
         self.written = Some(Written {
             commits: window.commits().to_vec(),
             at: Instant::now(),

@@ -1,10 +1,10 @@
 //! Source 2: a local repository, read by the `git` program.
 //!
-//! The repository belongs to somebody else, and its configuration may say anything. So:
-//! 1. `crate::git` starts it: nothing of that configuration starts a program.
-//! 2. Only `refs/remotes/origin/<branch>`, else `refs/heads/<branch>`: HEAD may be detached, and
-//!    a local branch beside the remote one may hold work that nobody pushed.
-//! 3. Only lines that are whole hashes count, and only of a git that ended well.
+//! The repository belongs to another user, and its configuration may have any settings. So:
+//! 1. `crate::git` starts git, so that no setting of that configuration starts a program.
+//! 2. Only `refs/remotes/origin/<branch>` is read, or `refs/heads/<branch>` if there is no remote one.
+//!    HEAD may be detached, and a local branch beside the remote one may have work that nobody pushed.
+//! 3. Only lines that are whole hashes count, and only if git ended without an error.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::wire::Known;
 
-/// Where the installer puts the checkout: used if nothing is configured and it is there.
+/// The folder where the installer puts the checkout. It is used if it exists and none is configured.
 const DEFAULT_REPOSITORY: &str = "/opt/cis490/.git";
 
-/// The slowest honest `git log`: a cold SD card that other programs are reading too.
+/// Longer than the slowest `git log`, on a cold SD card that other programs are reading too.
 const GIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A line of `git log --format=%H`, and room for chatter that does not count.
+/// The longest line of `git log --format=%H`, and room for other output, which is ignored.
 const LINE_BYTES_MAX: u64 = 80;
 const CHATTER_BYTES_MAX: u64 = 64 << 10;
 
@@ -33,7 +33,7 @@ pub(super) struct LocalGit {
     branch: String,
 }
 
-/// What `git log` told.
+/// The output of `git log`.
 pub(super) struct Listing {
     /// Newest first, at least one.
     pub commits: Vec<CommitHash>,
@@ -46,14 +46,14 @@ impl LocalGit {
         let configured = config.local_repo_path.as_deref();
         let path = configured.unwrap_or(Path::new(DEFAULT_REPOSITORY));
         LocalGit {
-            // An error means an empty path or no working directory: git will say the rest.
+            // An error means an empty path or no working directory. git will report it.
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             configured: configured.is_some(),
             branch: config.branch.clone(),
         }
     }
 
-    /// The configured path, or the default where it exists now: it may be cloned later.
+    /// The configured path, or the default if it exists now: the checkout may be cloned later.
     pub(super) fn path(&self) -> Option<&Path> {
         (self.configured || self.path.exists()).then_some(&self.path)
     }
@@ -109,7 +109,8 @@ impl LocalGit {
 
     /// `None` if it lacks one of the two, or cannot be asked.
     fn is_ancestor(&self, commit: CommitHash, of: CommitHash) -> Option<bool> {
-        let (commit, of) = (commit.to_string(), of.to_string());
+        let commit = commit.to_string();
+        let of = of.to_string();
         let output = self
             .git(&["merge-base", "--is-ancestor", &commit, &of], 0)
             .ok()?;
@@ -170,7 +171,8 @@ impl LocalGit {
     }
 
     fn hangs(&self) -> Trouble {
-        let (path, wait_s) = (self.path.display(), GIT_TIMEOUT.as_secs());
+        let path = self.path.display();
+        let wait_s = GIT_TIMEOUT.as_secs();
         Trouble::new(
             "git-timeout",
             format!("git did not end within {wait_s} s in {path}"),

@@ -1,20 +1,22 @@
-//! The version gate: which commits get in. It stops what out-of-date code has made, and is
-//! hygiene, not authentication: the commit is the sender's own claim.
+//! The version gate: it admits an upload only if its commit is in the window, and so keeps out episodes
+//! that out-of-date code has made. This is hygiene, not authentication: the commit is the sender's own
+//! claim.
 //!
 //! 1. A look is one atomic load and one search in a table: no lock, no allocation, no I/O.
-//! 2. Only the timer thread asks Forgejo or git. A request that finds its commit unknown may
-//!    [`ask`](VersionGate::ask) it to refresh, and waits for that at most [`ASK_PATIENCE`].
-//! 3. A window is replaced as a whole, by a source that answered well, and never by nothing.
-//!    "No window" is a wait (503), never "reject all".
-//! 4. A gate that cannot ask its source says so of itself: what it does not know is `unknown` then,
-//!    and not out of date.
+//! 2. Only the timer thread asks Forgejo or git. A request whose commit is unknown may
+//!    [`ask`](VersionGate::ask) that thread to refresh, and waits for that at most [`ASK_PATIENCE`].
+//! 3. A window is replaced as a whole, after a good answer of a source, and never by nothing. While
+//!    there is no window, uploads wait (503); they are not rejected.
+//! 4. While the gate cannot ask its source, its answers say so: a commit that it does not know is then
+//!    `unknown`, and not "out of date".
 
 mod beyond;
 mod disk;
 mod forgejo;
 mod git;
-mod refresher;
+mod knowledge;
 mod sources;
+mod timer_thread;
 mod trouble;
 mod window;
 mod withdrawn;
@@ -23,11 +25,8 @@ pub mod source_check;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
-
-use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use beyond::Kept;
 #[cfg(any(test, fuzzing))]
@@ -38,8 +37,9 @@ pub use window::Window;
 use self::disk::WindowFile;
 use self::forgejo::Forgejo;
 use self::git::LocalGit;
-use self::refresher::Refresher;
+use self::knowledge::Knowledge;
 use self::sources::Sources;
+use self::timer_thread::TimerThread;
 use self::withdrawn::Withdrawn;
 use crate::events;
 use crate::failure::Failure;
@@ -58,36 +58,36 @@ pub enum Look {
     /// Its position: 1 is the head.
     Admitted(u32),
     NotInWindow,
-    /// No source has told any window yet.
+    /// No source has answered with a window yet.
     NotLoaded,
 }
 
 /// How a refresh ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refreshed {
-    /// A source told the window, or that ours still holds.
+    /// A source has answered with a window, or that the head has not moved.
     Done,
-    /// None did: the window is the one that we had. Also when none will be asked in time.
+    /// No source has answered, and the window stays. Also if no source will be asked in time.
     Failed,
 }
 
-/// What a request whose commit was unknown is told after it has asked.
+/// The answer to a request that has asked because its commit was unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondLook {
     Admitted(u32),
-    /// 412, on the window that we have, and what else is known of the commit.
+    /// 412 by the window, with what else is known of the commit.
     NotInWindow(Known),
-    /// 503: the commit may be newer than what we know, and the source has not said.
+    /// 503: the commit may be newer than the window, and the source has not answered in time.
     Busy,
     /// 503: there is no window at all.
     NotLoaded,
 }
 
-/// What a request that has asked hears.
+/// What the timer thread passes to a request that has asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub ended: Refreshed,
-    /// Of its commit, if that is not in the window now.
+    /// What is known of its commit, if the window lacks it now.
     pub known: Known,
 }
 
@@ -97,7 +97,7 @@ impl Heard {
     }
 }
 
-/// Called on the timer thread with what there is to hear. Must not block.
+/// Called on the timer thread, with the answer. Must not block.
 pub type Ask = Box<dyn FnOnce(Heard) + Send>;
 
 /// A request that waits.
@@ -107,25 +107,27 @@ struct Question {
     done: Ask,
 }
 
-/// What the timer thread hears.
+/// A message to the timer thread.
 enum Call {
     Ask(Question),
-    /// Is it alive?
+    /// Asks whether the thread is alive.
     Ping(Pong),
 }
 
+/// The gate of a running receiver.
 pub struct VersionGate {
     knowledge: Arc<Knowledge>,
     remediation: String,
-    /// To the timer thread, which ends when this is gone.
+    /// The channel to the timer thread, which ends when this is dropped.
     calls: Sender<Call>,
 }
 
 impl VersionGate {
-    /// Takes the window of the last run from `data_dir` and starts the timer thread. Waits for no
-    /// source: whether any answers is seen later.
+    /// Loads the window of the last run from `data_dir` and starts the timer thread. Does not wait for a
+    /// source.
     ///
-    /// Errors: a token that cannot be read, an `https://` Forgejo, no thread to be had.
+    /// Errors: a token or a CA cannot be read; the URL is `https://` and this build has no TLS; the
+    /// system could not start a thread.
     pub fn start(
         config: &GateConfig,
         data_dir: &Path,
@@ -148,8 +150,8 @@ impl VersionGate {
         let (calls, inbox) = mpsc::channel();
         let interval = Duration::from_secs(config.refresh_seconds);
         let sources = Sources::new(forgejo, git, withdrawn);
-        let refresher = Refresher::new(knowledge.clone(), inbox, sources, file, interval);
-        spawn_critical("gate-timer", shutdown, move || refresher.run())?;
+        let timer = TimerThread::new(knowledge.clone(), inbox, sources, file, interval);
+        spawn_critical("gate-timer", shutdown, move || timer.run())?;
         Ok(Arc::new(VersionGate {
             knowledge,
             remediation: config.remediation.clone(),
@@ -157,7 +159,7 @@ impl VersionGate {
         }))
     }
 
-    /// One atomic load and one lookup: no lock, allocation or I/O.
+    /// Looks a commit up: one atomic load and one search, without lock, allocation or I/O.
     pub fn look(&self, commit: &CommitHash) -> Look {
         match &*self.knowledge.window.load() {
             None => Look::NotLoaded,
@@ -167,12 +169,12 @@ impl VersionGate {
         }
     }
 
-    /// Asks for one refresh that begins after now, and what is known of a commit that is not in the
-    /// window then. `done` hears both on the timer thread, which it must not block; at once, with
-    /// `Failed`, if the last refresh failed and none is due within [`ASK_PATIENCE`]. However many
-    /// ask, there is one refresh a second at most, and one question about a commit.
+    /// Asks for a refresh that begins after now, and what is known of the commit if the window lacks it
+    /// then. `done` is called with both on the timer thread, which it must not block. It is called at
+    /// once, with `Failed`, if the last refresh failed and none is due within [`ASK_PATIENCE`]. However
+    /// many requests ask, there is at most one refresh a second, and one question about a commit.
     ///
-    /// Gives the moment of the question, for [`VersionGate::look_again`].
+    /// Returns the moment of the question, for [`VersionGate::look_again`].
     pub fn ask(&self, commit: &CommitHash, done: Ask) -> Instant {
         let asked = Instant::now();
         let question = Question {
@@ -180,18 +182,18 @@ impl VersionGate {
             asked,
             done,
         };
-        // The thread is gone only when the process is ending: nobody waits for the answer.
+        // Sending fails only when the process is ending, and then nobody waits for the answer.
         let _ = self.calls.send(Call::Ask(question));
         asked
     }
 
-    /// The timer thread calls it between two refreshes.
+    /// The timer thread calls `pong` between two refreshes.
     pub fn ping(&self, pong: Pong) {
         let _ = self.calls.send(Call::Ping(pong)); // as above
     }
 
-    /// What a request is told that looked, asked and waited. `heard` is what it heard, `None` if it
-    /// heard nothing within [`ASK_PATIENCE`].
+    /// The answer to a request that has looked, asked and waited. `heard` is what the timer thread has
+    /// passed to it; `None` if nothing came within [`ASK_PATIENCE`].
     pub fn look_again(
         &self,
         commit: &CommitHash,
@@ -202,7 +204,7 @@ impl VersionGate {
             (Look::Admitted(position), _) => SecondLook::Admitted(position),
             (Look::NotLoaded, _) => SecondLook::NotLoaded,
             (Look::NotInWindow, Some(heard)) => SecondLook::NotInWindow(heard.known),
-            // The refresh was in time, and only the commit's own turn was not.
+            // The refresh was in time; only the question about this commit was not.
             (Look::NotInWindow, None)
                 if self.last_failed() || self.knowledge.was_refreshed_since(asked) =>
             {
@@ -218,12 +220,12 @@ impl VersionGate {
         self.knowledge.is_failing()
     }
 
-    /// Why, and for how long, that has been so.
+    /// Why the source that decides is failing, and for how long; `None` while it answers.
     pub fn failing(&self) -> Option<Failing> {
         self.knowledge.failing()
     }
 
-    /// What the sources were last heard to know of commits that are not in the window.
+    /// The sources' answers about commits that are not in the window.
     pub fn beyond(&self) -> Arc<Kept> {
         self.knowledge.beyond.load_full()
     }
@@ -233,15 +235,15 @@ impl VersionGate {
     }
 
     pub fn enabled(&self) -> bool {
-        self.knowledge.enabled
+        self.knowledge.enabled()
     }
 
-    /// How many commits are admitted, by the configuration.
+    /// The number of commits that the configuration admits.
     pub fn configured_window(&self) -> u32 {
-        self.knowledge.size
+        self.knowledge.size()
     }
 
-    /// Since a source last confirmed the window; `None` without one.
+    /// The time since a source last confirmed the window; `None` without a window.
     pub fn age(&self) -> Option<Duration> {
         self.knowledge.age()
     }
@@ -262,7 +264,7 @@ impl VersionGate {
         }
     }
 
-    /// What a refusal tells besides its words.
+    /// The members that a refusal by the gate has besides its words.
     pub fn facts(&self) -> GateFacts {
         GateFacts {
             head_commit: self.window().map(|window| window.head()),
@@ -272,140 +274,4 @@ impl VersionGate {
             failing: self.failing(),
         }
     }
-}
-
-/// Since when the source that decides cannot be asked, and why.
-struct Blind {
-    trouble: Trouble,
-    since: Instant,
-}
-
-/// What the gate knows: read by every request, written by the timer thread alone.
-struct Knowledge {
-    enabled: bool,
-    size: u32,
-    window: ArcSwapOption<Window>,
-    /// When a source last confirmed the window, in milliseconds of our own clock: before zero for
-    /// one from an earlier run. Beside the window, so that to confirm swaps nothing.
-    confirmed_ms: AtomicI64,
-    /// When the last refresh began that a source answered, by the same clock.
-    refreshed_ms: AtomicI64,
-    /// Of the source that decides.
-    failing: ArcSwapOption<Blind>,
-    beyond: ArcSwap<Kept>,
-    /// Where our own clock begins.
-    start: Instant,
-}
-
-impl Knowledge {
-    fn new(config: &GateConfig) -> Knowledge {
-        Knowledge {
-            enabled: config.enabled,
-            size: config.window,
-            window: ArcSwapOption::empty(),
-            confirmed_ms: AtomicI64::new(0),
-            refreshed_ms: AtomicI64::new(i64::MIN),
-            failing: ArcSwapOption::empty(),
-            beyond: ArcSwap::default(),
-            start: Instant::now(),
-        }
-    }
-
-    fn enabled(&self) -> bool {
-        self.enabled
-    }
-
-    fn size(&self) -> u32 {
-        self.size
-    }
-
-    fn window(&self) -> Option<Arc<Window>> {
-        self.window.load_full()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        self.window.load().as_ref()?;
-        let age_ms = self.now_ms() - self.confirmed_ms.load(Ordering::Acquire);
-        Some(Duration::from_millis(age_ms.max(0).unsigned_abs()))
-    }
-
-    /// A window from an earlier run.
-    fn remember(&self, window: Window, age: Duration) {
-        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
-        self.confirmed_ms
-            .store(self.now_ms() - age_ms, Ordering::Release);
-        log_window(&window, self.size, age);
-        self.window.store(Some(Arc::new(window)));
-    }
-
-    /// A source says that the window still holds.
-    fn confirm(&self) {
-        self.confirmed_ms.store(self.now_ms(), Ordering::Release);
-    }
-
-    /// A source tells a window, which may be the one that we have.
-    fn take(&self, window: Window) {
-        self.confirm();
-        let is_ours = |ours: &Arc<Window>| ours.is_same(&window);
-        if !self.window.load().as_ref().is_some_and(is_ours) {
-            log_window(&window, self.size, Duration::ZERO);
-            self.window.store(Some(Arc::new(window)));
-        }
-    }
-
-    /// A source answered a refresh that began then.
-    fn refreshed(&self, began: Instant) {
-        self.refreshed_ms
-            .store(self.ms_of(began), Ordering::Release);
-    }
-
-    fn was_refreshed_since(&self, asked: Instant) -> bool {
-        self.ms_of(asked) < self.refreshed_ms.load(Ordering::Acquire)
-    }
-
-    fn set_failing(&self, trouble: &Trouble) {
-        let before = self.failing.load();
-        let since = before
-            .as_ref()
-            .map_or_else(Instant::now, |before| before.since);
-        if before
-            .as_ref()
-            .is_none_or(|before| before.trouble != *trouble)
-        {
-            let trouble = trouble.clone();
-            self.failing.store(Some(Arc::new(Blind { trouble, since })));
-        }
-    }
-
-    fn set_well(&self) {
-        if self.failing.load().is_some() {
-            self.failing.store(None);
-        }
-    }
-
-    fn is_failing(&self) -> bool {
-        self.failing.load().is_some()
-    }
-
-    fn failing(&self) -> Option<Failing> {
-        self.failing.load().as_ref().map(|blind| Failing {
-            kind: blind.trouble.kind.to_owned(),
-            seconds: blind.since.elapsed().as_secs(),
-            detail: format!("{}; {}", blind.trouble.what, blind.trouble.remedy),
-        })
-    }
-
-    fn ms_of(&self, moment: Instant) -> i64 {
-        let since = moment.saturating_duration_since(self.start);
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
-    }
-
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
-    }
-}
-
-fn log_window(window: &Window, configured: u32, age: Duration) {
-    let commits = window.commits().len();
-    events::gate_window(window.source(), &window.head(), commits, configured, age);
 }

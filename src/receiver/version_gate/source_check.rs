@@ -1,4 +1,4 @@
-//! Each source asked once, beside the gate and without it: for `cis490 doctor`.
+//! Each source asked once, without the gate of a running receiver: for `cis490 doctor`.
 
 use std::path::Path;
 
@@ -11,23 +11,24 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 
-/// What one source answered.
+/// One source and its answer.
 pub struct Tried {
     pub name: &'static str,
-    pub told: Result<Told, Trouble>,
-    /// What is worth knowing of a source that answers.
+    pub answer: Result<SourceAnswer, Trouble>,
+    /// Warnings about a source that answers.
     pub beware: Vec<Trouble>,
 }
 
-pub struct Told {
+/// The answer of a source to doctor's question.
+pub struct SourceAnswer {
     pub head: CommitHash,
     /// How many of the wanted commits it has.
     pub commits: usize,
-    /// Of the local repository: whether it would count now if Forgejo did not answer.
+    /// Whether the source counts. A local repository counts only if it is not older than the window.
     pub stands_in: bool,
 }
 
-/// What the receiver knows, which a local repository must not be older than.
+/// The receiver's window, as far as a local repository is compared with it.
 #[derive(Default)]
 pub struct Ours {
     pub head: Option<CommitHash>,
@@ -35,7 +36,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// By `window.json`, and by the running receiver's own word if there is one.
+    /// From `window.json`, and from the head that the running receiver reports.
     pub fn of(config: &GateConfig, data_dir: &Path, running: Option<CommitHash>) -> Ours {
         let file = WindowFile::new(data_dir, config, &LocalGit::new(config));
         let memory = file.peek(config.window);
@@ -53,28 +54,29 @@ impl Ours {
 pub fn try_sources(config: &GateConfig, ours: &Ours) -> Result<Vec<Tried>, Failure> {
     let mut tried = Vec::new();
     if let Some(mut forgejo) = Forgejo::new(config)? {
-        let told = try_forgejo(&mut forgejo, config.window);
+        let answer = try_forgejo(&mut forgejo, config.window);
         tried.push(Tried {
             name: "forgejo",
-            beware: match told.is_ok() {
-                true => beware(&mut forgejo),
-                false => Vec::new(),
+            beware: if answer.is_ok() {
+                beware(&mut forgejo)
+            } else {
+                Vec::new()
             },
-            told,
+            answer,
         });
     }
     let git = LocalGit::new(config);
     if git.path().is_some() {
         tried.push(Tried {
             name: "local git",
-            told: try_git(&git, config.window, ours),
+            answer: try_git(&git, config.window, ours),
             beware: Vec::new(),
         });
     }
     Ok(tried)
 }
 
-/// The head that the source which decides has now. `None` if it does not tell.
+/// The head of the branch now, asked of the source that decides. `None` if it does not answer.
 pub fn head_now(config: &GateConfig) -> Option<CommitHash> {
     match Forgejo::new(config).ok()? {
         Some(mut forgejo) => forgejo.head().ok(),
@@ -85,35 +87,35 @@ pub fn head_now(config: &GateConfig) -> Option<CommitHash> {
     }
 }
 
-fn try_forgejo(forgejo: &mut Forgejo, window: u32) -> Result<Told, Trouble> {
+fn try_forgejo(forgejo: &mut Forgejo, window: u32) -> Result<SourceAnswer, Trouble> {
     let head = forgejo.head()?;
     let listed = forgejo.list(head, window);
     let commits = listed.map_err(|unlisted| match unlisted {
         Unlisted::NotYet(trouble) | Unlisted::Failed(trouble) => trouble,
     })?;
-    Ok(Told {
+    Ok(SourceAnswer {
         head,
         commits: commits.len(),
         stands_in: true,
     })
 }
 
-fn try_git(git: &LocalGit, window: u32, ours: &Ours) -> Result<Told, Trouble> {
+fn try_git(git: &LocalGit, window: u32, ours: &Ours) -> Result<SourceAnswer, Trouble> {
     let listing = git.list(window)?;
     let stands_in = ours.head.is_none_or(|head| {
         git.includes(&listing, head) && !ours.withdrawn.returns_in(&listing.commits, head)
     });
-    Ok(Told {
+    Ok(SourceAnswer {
         head: listing.commits[0],
         commits: listing.commits.len(),
         stands_in,
     })
 }
 
-/// A repository that tells its branch, and will not tell all that is pushed.
+/// Warnings about a repository that answers now, and may not get all that is pushed.
 fn beware(forgejo: &mut Forgejo) -> Vec<Trouble> {
     let Ok(repository) = forgejo.repository() else {
-        return Vec::new(); // an old version's; the branch is what counts
+        return Vec::new(); // an old version of Forgejo; the branch was answered, and that counts
     };
     let mut beware = Vec::new();
     if repository.mirror {

@@ -1,49 +1,49 @@
-//! The sources of the window, and the rules between them: see the header of `refresher.rs`.
+//! The sources of the window. The rules between them are in the header of `timer_thread.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Knowledge;
 use super::forgejo::{Forgejo, PAGE_COMMITS, Unlisted};
 use super::git::LocalGit;
-use super::trouble::{Told, Trouble};
+use super::knowledge::Knowledge;
+use super::trouble::{LastReports, Trouble};
 use super::window::Window;
 use super::withdrawn::Withdrawn;
 use crate::events;
 use crate::names::CommitHash;
 use crate::wire::{Known, Source};
 
-/// After a first push Forgejo has the head and cannot list it, for a second or two. Longer than
-/// this is a trouble.
+/// After the first push Forgejo names the head and cannot list it yet, for a second or two. If that
+/// lasts longer than this, it is a trouble.
 const NOT_YET_MAX: Duration = Duration::from_secs(30);
 
 /// How a refresh ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// A source told the window, or that ours still holds.
+    /// A source has answered with a window, or that the head has not moved.
     Done,
-    /// None did: the window is the one that we had.
+    /// No source has answered: the window stays.
     Failed,
-    /// The source is well, and can tell in a moment.
+    /// The source is well, and can answer in a moment.
     NotYet,
 }
 
-/// Where windows come from, and what was told about those that are in trouble.
+/// The sources, and which of their troubles were logged.
 pub(super) struct Sources {
     forgejo: Option<Forgejo>,
     git: LocalGit,
-    /// The head whose list is our window, all of it Forgejo's. `None` after a start and after a
-    /// fallback: then the next refresh lists even if the head has not moved.
+    /// The head that Forgejo has listed, if the whole window is that list. `None` after a start and
+    /// after a fallback: then the next refresh lists even if the head has not moved.
     listed: Option<CommitHash>,
-    /// Our window from before the newest commits were added to it, while the whole list is not here.
+    /// The window before the newest commits were added to it, until the whole list is here.
     whole: Option<Arc<Window>>,
-    /// Since when Forgejo has a head that it cannot list.
+    /// Since when Forgejo names a head that it cannot list.
     not_yet_since: Option<Instant>,
     withdrawn: Withdrawn,
-    told_forgejo: Told,
-    told_git: Told,
-    told_known: Told,
-    told_no_window: Told,
+    reported_forgejo: LastReports,
+    reported_git: LastReports,
+    reported_known: LastReports,
+    reported_no_window: LastReports,
 }
 
 impl Sources {
@@ -55,10 +55,10 @@ impl Sources {
             whole: None,
             not_yet_since: None,
             withdrawn,
-            told_forgejo: Told::default(),
-            told_git: Told::default(),
-            told_known: Told::default(),
-            told_no_window: Told::default(),
+            reported_forgejo: LastReports::default(),
+            reported_git: LastReports::default(),
+            reported_known: LastReports::default(),
+            reported_no_window: LastReports::default(),
         }
     }
 
@@ -66,8 +66,8 @@ impl Sources {
         &self.withdrawn
     }
 
-    /// Asks the sources once, in their order, and makes what they say known. `early` is called when
-    /// the newest commits are in the window and the whole list is still on its way.
+    /// Asks the sources once, in their order, and puts the answer into `knowledge`. `early` is called
+    /// when the newest commits are in the window and the whole list is not here yet.
     pub(super) fn refresh(&mut self, knowledge: &Knowledge, early: &mut dyn FnMut()) -> Ended {
         let ended = match self.ask_forgejo(knowledge, early) {
             None => self.ask_git(knowledge),
@@ -75,21 +75,21 @@ impl Sources {
             Some(Err(trouble)) => self.forgejo_failed(&trouble, knowledge),
         };
         if ended == Ended::Done {
-            self.told_no_window.is_over();
+            self.reported_no_window.is_over();
         } else if ended == Ended::Failed && knowledge.window().is_none() && knowledge.enabled() {
-            self.tell_no_window();
+            self.report_no_window();
         }
         ended
     }
 
-    /// Whether a source may tell more of a commit than that the window lacks it.
-    pub(super) fn may_tell_known(&self, knowledge: &Knowledge) -> bool {
+    /// Whether a source may be asked about a commit that the window lacks.
+    pub(super) fn can_say_more(&self, knowledge: &Knowledge) -> bool {
         let forgejo_is_well = self.forgejo.is_some() && !knowledge.is_failing();
         knowledge.enabled() && (forgejo_is_well || self.git.path().is_some())
     }
 
-    /// What a source knows of a commit that the window lacks. Asks Forgejo; git where there is no
-    /// Forgejo, or Forgejo cannot be asked: then only that the commit is older is certain.
+    /// Asks a source about a commit that the window lacks: Forgejo, or git where no Forgejo is
+    /// configured. While Forgejo fails git is asked too, but then only the answer "older" is certain.
     pub(super) fn known(
         &mut self,
         commit: CommitHash,
@@ -97,7 +97,7 @@ impl Sources {
         knowledge: &Knowledge,
     ) -> Known {
         if window.position(&commit).is_some() {
-            return Known::Unknown; // it was pushed meanwhile: whoever waits looks again
+            return Known::Unknown; // it was pushed meanwhile: the requests that wait look again
         }
         let has_git = self.git.path().is_some();
         match &mut self.forgejo {
@@ -105,11 +105,11 @@ impl Sources {
             Some(forgejo) if !knowledge.is_failing() => {
                 match forgejo.known(commit, window.head()) {
                     Ok(known) => {
-                        self.told_known.is_over();
+                        self.reported_known.is_over();
                         known
                     }
                     Err(trouble) => {
-                        if self.told_known.is_due(trouble.kind, Instant::now()) {
+                        if self.reported_known.is_due(trouble.kind, Instant::now()) {
                             events::gate_cannot_tell(&commit, &trouble.as_event());
                         }
                         Known::Unknown
@@ -126,10 +126,10 @@ impl Sources {
         &mut self,
         knowledge: &Knowledge,
         early: &mut dyn FnMut(),
-    ) -> Option<Result<Answer, Trouble>> {
+    ) -> Option<Result<ForgejoAnswer, Trouble>> {
         let forgejo = self.forgejo.as_mut()?;
         let head = match forgejo.head() {
-            Ok(head) if self.listed == Some(head) => return Some(Ok(Answer::Unmoved)),
+            Ok(head) if self.listed == Some(head) => return Some(Ok(ForgejoAnswer::Unmoved)),
             Ok(head) => head,
             Err(trouble) => return Some(Err(trouble)),
         };
@@ -139,30 +139,30 @@ impl Sources {
             && let Some(window) = with_the_newest(forgejo, head, &ours, size)
         {
             self.whole.get_or_insert(ours);
-            self.listed = None; // what we have is no list of Forgejo's, until the whole one is here
+            self.listed = None; // the window is not a list of Forgejo's until the whole list is here
             knowledge.take(window);
             early();
         }
         Some(match forgejo.list(head, size) {
             Ok(commits) => Window::new(commits, size, Source::Forgejo)
-                .map(Answer::Listed)
+                .map(ForgejoAnswer::Listed)
                 .ok_or_else(|| {
                     Trouble::new("empty", "Forgejo listed no commit", "push the branch")
                 }),
-            Err(Unlisted::NotYet(trouble)) => Ok(Answer::NotYet(trouble)),
+            Err(Unlisted::NotYet(trouble)) => Ok(ForgejoAnswer::NotYet(trouble)),
             Err(Unlisted::Failed(trouble)) => Err(trouble),
         })
     }
 
-    fn forgejo_answered(&mut self, answer: Answer, knowledge: &Knowledge) -> Ended {
+    fn forgejo_answered(&mut self, answer: ForgejoAnswer, knowledge: &Knowledge) -> Ended {
         let window = match answer {
-            Answer::NotYet(trouble) => return self.not_yet(&trouble, knowledge),
-            Answer::Unmoved => None,
-            Answer::Listed(window) => Some(window),
+            ForgejoAnswer::NotYet(trouble) => return self.not_yet(&trouble, knowledge),
+            ForgejoAnswer::Unmoved => None,
+            ForgejoAnswer::Listed(window) => Some(window),
         };
         self.not_yet_since = None;
         knowledge.set_well();
-        if self.told_forgejo.is_over() {
+        if self.reported_forgejo.is_over() {
             events::gate_source_back(Source::Forgejo);
         }
         match window {
@@ -183,34 +183,44 @@ impl Sources {
         if since.elapsed() >= NOT_YET_MAX {
             return self.failed(trouble, knowledge);
         }
-        // What was wrong before is over, an empty repository above all.
+        // Any earlier trouble is over, such as an empty repository.
         knowledge.set_well();
         Ended::NotYet
     }
 
     fn forgejo_failed(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
-        self.not_yet_since = None; // another outage: a 409 after it is a new one
+        self.not_yet_since = None; // this is another outage: a 409 after it begins anew
         self.failed(trouble, knowledge)
     }
 
     fn failed(&mut self, trouble: &Trouble, knowledge: &Knowledge) -> Ended {
-        tell(&mut self.told_forgejo, Source::Forgejo, trouble, knowledge);
+        report(
+            &mut self.reported_forgejo,
+            Source::Forgejo,
+            trouble,
+            knowledge,
+        );
         knowledge.set_failing(trouble);
         self.fall_back(knowledge)
     }
 
-    /// Forgejo has failed: git's commits, if they are not older than ours.
+    /// Forgejo has failed: takes git's commits, if they are not older than the window.
     fn fall_back(&mut self, knowledge: &Knowledge) -> Ended {
         match self.fallback_window(knowledge) {
             None => Ended::Failed,
             Some(Ok(window)) => {
-                self.told_git.is_over();
+                self.reported_git.is_over();
                 self.listed = None;
                 knowledge.take(window);
                 Ended::Done
             }
             Some(Err(trouble)) => {
-                tell(&mut self.told_git, Source::GitFallback, &trouble, knowledge);
+                report(
+                    &mut self.reported_git,
+                    Source::GitFallback,
+                    &trouble,
+                    knowledge,
+                );
                 Ended::Failed
             }
         }
@@ -241,11 +251,11 @@ impl Sources {
         }))
     }
 
-    /// No Forgejo is configured: git decides alone.
+    /// Asks git, which decides alone where no Forgejo is configured.
     fn ask_git(&mut self, knowledge: &Knowledge) -> Ended {
         let listed = match self.git.path() {
             Some(_) => self.git.list(knowledge.size()),
-            // Disabled, the gate needs none: "disable and collect" is no trouble.
+            // A disabled gate needs no source: "disable and collect" is not a trouble.
             None if !knowledge.enabled() => return Ended::Failed,
             None => Err(no_source()),
         };
@@ -254,38 +264,40 @@ impl Sources {
         match window {
             Ok(window) => {
                 knowledge.set_well();
-                if self.told_git.is_over() {
+                if self.reported_git.is_over() {
                     events::gate_source_back(Source::Git);
                 }
-                window.into_iter().for_each(|window| knowledge.take(window));
+                if let Some(window) = window {
+                    knowledge.take(window);
+                }
                 Ended::Done
             }
             Err(trouble) => {
                 knowledge.set_failing(&trouble);
-                tell(&mut self.told_git, Source::Git, &trouble, knowledge);
+                report(&mut self.reported_git, Source::Git, &trouble, knowledge);
                 Ended::Failed
             }
         }
     }
 
-    fn tell_no_window(&mut self) {
-        if self.told_no_window.is_due("no-window", Instant::now()) {
+    fn report_no_window(&mut self) {
+        if self.reported_no_window.is_due("no-window", Instant::now()) {
             events::gate_has_no_window();
         }
     }
 }
 
-/// What Forgejo says in one refresh.
-enum Answer {
+/// The answer of Forgejo in one refresh.
+enum ForgejoAnswer {
     /// The head is the one that was listed last.
     Unmoved,
     Listed(Window),
-    /// It has a head that it cannot list yet.
+    /// Forgejo names a head that it cannot list yet.
     NotYet(Trouble),
 }
 
-/// Our window with what is new on top of it: one page, before all pages are listed. `None` if
-/// nothing is new, or it cannot be told: the list tells why.
+/// The window with the newest commits on top of it, of one page, before all pages are listed. `None`
+/// if there is nothing new, or if the question fails: the listing that follows then reports why.
 fn with_the_newest(
     forgejo: &mut Forgejo,
     head: CommitHash,
@@ -311,8 +323,8 @@ fn no_source() -> Trouble {
     )
 }
 
-fn tell(told: &mut Told, source: Source, trouble: &Trouble, knowledge: &Knowledge) {
-    if told.is_due(trouble.kind, Instant::now()) {
+fn report(last: &mut LastReports, source: Source, trouble: &Trouble, knowledge: &Knowledge) {
+    if last.is_due(trouble.kind, Instant::now()) {
         events::gate_refresh_failed(source, &trouble.as_event(), knowledge.age());
     }
 }
@@ -324,7 +336,7 @@ mod tests {
     use super::*;
     use crate::receiver::config::GateConfig;
 
-    /// A first push is worked off in a second or two; a queue that is busy may take minutes.
+    /// Forgejo processes a first push in a second or two; with a busy queue it may take minutes.
     #[test]
     fn a_head_that_cannot_be_listed_is_a_trouble_only_after_half_a_minute() {
         let config = GateConfig {

@@ -1,4 +1,4 @@
-//! What goes wrong with a source, in words for the operator, and how often to say it.
+//! What is wrong with a source, in words for the operator, and how often the log repeats it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use crate::events::SourceFault;
 use crate::human;
 use crate::wire::Failing;
 
-/// A trouble that lasts is told again after this long, not every five seconds.
+/// A trouble that lasts is logged again after this time, not at each refresh.
 const REPEAT_AFTER: Duration = Duration::from_secs(600);
 
-/// Why a source did not tell the window.
+/// Why a source did not answer with the commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// One word for each sort, by which repetitions are known.
+    /// The kind in one word, by which a repetition is recognised.
     pub kind: &'static str,
     /// What happened, to what.
     pub what: String,
@@ -39,14 +39,12 @@ impl Trouble {
     }
 }
 
-/// What is wrong with a source that is failing, to go on after its name: that it has not answered is
-/// said only of one that has not.
+/// What is wrong with a source that is failing, in words that follow its name. "Has not answered" is
+/// said only of a source that was silent.
 pub fn failing_words(failing: &Failing) -> String {
-    let (kind, span) = (
-        &failing.kind,
-        human::span(Duration::from_secs(failing.seconds)),
-    );
-    match kind.as_str() {
+    let kind = failing.kind.as_str();
+    let span = human::span(Duration::from_secs(failing.seconds));
+    match kind {
         "unreachable" | "timeout" | "git-timeout" => {
             format!("has not answered for {span} ({kind})")
         }
@@ -54,26 +52,26 @@ pub fn failing_words(failing: &Failing) -> String {
     }
 }
 
-/// What was told about one source and is not over yet.
+/// The troubles of one source that were logged and are not over yet.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct LastReports {
     at: HashMap<&'static str, Instant>,
 }
 
-impl Told {
-    /// Whether to tell this sort now: it is new, or it was told long ago. Marks it as told.
+impl LastReports {
+    /// Whether to log this kind now: it is new, or was logged long ago. Counts it as logged now.
     pub(super) fn is_due(&mut self, kind: &'static str, now: Instant) -> bool {
         let due = self
             .at
             .get(kind)
-            .is_none_or(|&told| now.duration_since(told) >= REPEAT_AFTER);
+            .is_none_or(|&logged| now.duration_since(logged) >= REPEAT_AFTER);
         if due {
             self.at.insert(kind, now);
         }
         due
     }
 
-    /// The source is well. True if it was in trouble, so that the end is told once too.
+    /// Notes that the source is well. True if it was in trouble: then the end is logged too, once.
     pub(super) fn is_over(&mut self) -> bool {
         let was = !self.at.is_empty();
         self.at.clear();
@@ -102,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_trouble_is_told_once_in_ten_minutes() {
-        let mut told = Told::default();
+    fn a_lasting_trouble_is_logged_once_in_ten_minutes() {
+        let mut told = LastReports::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!told.is_over());
         assert!(told.is_due("timeout", at(0)));
         assert!(!told.is_due("timeout", at(5)));
-        assert!(told.is_due("unreachable", at(10)), "another sort is news");
+        assert!(told.is_due("unreachable", at(10)), "another kind is news");
         assert!(!told.is_due("timeout", at(599)));
         assert!(told.is_due("timeout", at(600)));
         assert!(told.is_over());

@@ -1,7 +1,7 @@
 //! The window: the commits that get in, newest first, and a table that finds one at once.
 //!
-//! A window is never empty and never changes: the gate swaps whole windows. So an empty answer of
-//! a source can by its type never become "reject all".
+//! A window is never empty and never changes: the gate replaces it by another. So the type itself
+//! keeps an empty answer of a source from becoming "reject all".
 
 use std::collections::HashSet;
 
@@ -12,14 +12,14 @@ use crate::wire::Source;
 #[derive(Debug)]
 pub struct Window {
     commits: Box<[CommitHash]>,
-    /// Open addressing by a commit's own first bytes, at most half full. A place holds the
-    /// commit's position, 0 being free.
+    /// A hash table with open addressing, at most half full; the hash is a commit's own first bytes.
+    /// Each place holds a commit's position, or 0 if it is free.
     places: Box<[u32]>,
     source: Source,
 }
 
 impl Window {
-    /// The first `size` different ones of `newest_first`; `None` if there are none.
+    /// A window of the first `size` different commits of `newest_first`; `None` if there are none.
     pub fn new(
         newest_first: impl IntoIterator<Item = CommitHash>,
         size: u32,
@@ -49,14 +49,15 @@ impl Window {
         })
     }
 
-    /// A local repository's list when Forgejo has failed: what it lists, then ours that it lacks,
-    /// so that a shallow checkout does not shrink the window.
+    /// The window while Forgejo fails: the local repository's list, then those of our commits that it
+    /// lacks, so that a shallow checkout does not shrink the window.
     pub fn fallback(git: &[CommitHash], ours: Option<&Window>, size: u32) -> Option<Window> {
         let ours = ours.map_or(&[][..], Window::commits);
         Window::new(git.iter().chain(ours).copied(), size, Source::GitFallback)
     }
 
-    /// 1 is the head. No allocation; the table is half empty, so a search ends soon.
+    /// The position of a commit, 1 being the head. Allocates nothing; since half of the table is empty,
+    /// a search is short.
     pub fn position(&self, commit: &CommitHash) -> Option<u32> {
         let mut place = first_place(commit, self.places.len());
         loop {
@@ -83,7 +84,7 @@ impl Window {
         self.source
     }
 
-    /// Whether swapping one for the other would change nothing that anybody can see.
+    /// Whether both windows give the same answers to everybody.
     pub fn is_same(&self, other: &Window) -> bool {
         self.source == other.source && self.commits == other.commits
     }
@@ -101,12 +102,12 @@ mod tests {
 
     /// Commits whose first bytes are all alike, the worst case for the table, or spread.
     fn commits(count: usize, alike: bool) -> Vec<CommitHash> {
-        let text = |n: usize| match alike {
-            true => format!("{:0>40}", format!("{n:x}")),
-            false => format!(
-                "{:0<40}",
-                format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
-            ),
+        let text = |n: usize| {
+            if alike {
+                return format!("{n:0>40x}");
+            }
+            let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            format!("{:0<40}", format!("{spread:016x}"))
         };
         (0..count)
             .map(|n| CommitHash::parse(&text(n)).unwrap())
@@ -152,7 +153,7 @@ mod tests {
         assert_eq!(merged.source(), Source::GitFallback);
     }
 
-    /// Any lists, with repetitions and of any length, against the plainest model of a window.
+    /// Lists with repetitions and of any length, compared with a plain model of a window.
     #[test]
     fn a_window_is_its_list_without_repetition_cut_to_size() {
         for seed in 0..300 {
@@ -163,7 +164,8 @@ mod tests {
                     .map(|_| random.one_of(&known))
                     .collect()
             };
-            let (ours, git) = (list(120), list(60));
+            let ours = list(120);
+            let git = list(60);
             let size = 1 + (seed as u32 * 7) % 50;
             let model = |lists: [&[CommitHash]; 2]| {
                 let mut model: Vec<CommitHash> = Vec::new();

@@ -1,6 +1,6 @@
-//! Commits that Forgejo has taken back by a force-push. A branch that was only cut leaves a head
-//! that a checkout from before the cut includes, as if the checkout were ahead: these tell them
-//! apart when Forgejo fails.
+//! Commits that were taken back by a force-push, as Forgejo's lists show. If a force-push only cuts the
+//! end of a branch, a checkout from before the push includes the new head, and so seems to be ahead of
+//! it. When Forgejo fails, this list shows that such a checkout is out of date.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::window::Window;
 use crate::names::CommitHash;
 
-/// Of more than these, the oldest are forgotten.
+/// The most commits that are kept; the oldest are forgotten.
 const COMMITS_MAX: usize = 1000;
 
 /// In the order of their withdrawal.
@@ -18,18 +18,18 @@ const COMMITS_MAX: usize = 1000;
 pub(super) struct Withdrawn(Vec<CommitHash>);
 
 impl Withdrawn {
-    /// Forgejo's window replaces ours.
+    /// Notes the commits of our window that are missing in Forgejo's new one.
     pub(super) fn note(&mut self, ours: &Window, forgejos: &Window) {
         let is_there = |commit: &CommitHash| forgejos.position(commit).is_some();
         self.0.retain(|commit| !is_there(commit)); // pushed again
-        // Where nothing is shared, a long push may have left them behind: then they are older than
-        // the new head, where `returns_in` does not look.
+        // If the two windows share no commit, a long push may have left ours behind. Then our commits
+        // are older than the new head, and `returns_in` does not look there.
         let gone = ours.commits().iter().take_while(|commit| !is_there(commit));
         self.0.extend(gone);
         self.0.drain(..self.0.len().saturating_sub(COMMITS_MAX));
     }
 
-    /// Whether a listing, newest first, has any of them on top of `head`.
+    /// Whether a listing, newest first, has any of these commits before `head`.
     pub(super) fn returns_in(&self, newest_first: &[CommitHash], head: CommitHash) -> bool {
         let withdrawn: HashSet<&CommitHash> = self.0.iter().collect();
         let mut newer = newest_first.iter().take_while(|commit| **commit != head);
@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn what_is_pushed_again_is_forgotten_and_the_rest_has_a_bound() {
         let mut withdrawn = Withdrawn::default();
-        let (long, cut) = (window([5, 4, 3]), window([3]));
+        let long = window([5, 4, 3]);
+        let cut = window([3]);
         withdrawn.note(&long, &cut);
         assert!(withdrawn.returns_in(&commits([5, 4, 3]), commit(3)));
         withdrawn.note(&cut, &long);

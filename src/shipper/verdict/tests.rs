@@ -5,7 +5,7 @@ use std::io;
 
 use super::*;
 use crate::names::{CommitHash, Sha256Digest};
-use crate::refusal::{self, Fate};
+use crate::refusal_table::{self, Fate};
 use crate::shipper::client::Unreached;
 use crate::wire::Slot;
 
@@ -58,7 +58,7 @@ fn name(verdict: &Verdict) -> String {
 /// The manual of refusals says what becomes of an episode, and this table does it.
 #[test]
 fn each_refusal_does_with_the_episode_what_its_manual_says() {
-    for entry in refusal::ENTRIES {
+    for entry in refusal_table::ENTRIES {
         let verdict = verdict_on(Ok(&ours(entry.status, entry.name)));
         let fate = match &verdict {
             Verdict::Held(_) => Fate::Held,

@@ -47,7 +47,7 @@ const REFUSED: [(Shows, &str, &str, &str); 5] = [
     (
         Shows::Good,
         "certificate-unknown-ca",
-        "the certificate is vouched for by no CA that we trust",
+        "the certificate is not signed by any CA that is trusted here",
         "name the CA's certificate in ca_file",
     ),
 ];
@@ -152,7 +152,7 @@ fn a_receiver_that_speaks_no_tls_is_named_as_that() {
     let hung_up = ended.log.contains("hung up during the TLS handshake");
     assert!(told || hung_up, "{ended}");
     assert!(
-        ended.log.contains("a receiver itself speaks http alone"),
+        ended.log.contains("a receiver itself speaks only http"),
         "{ended}"
     );
 }
@@ -203,7 +203,9 @@ fn without_a_ca_file_the_system_says_whom_to_trust() {
     lab.episode("ep-1", COMMIT);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 1, "{ended}");
-    let refused = ended.log.contains("by no CA that we trust");
+    let refused = ended
+        .log
+        .contains("not signed by any CA that is trusted here");
     let none = ended.log.contains("this system has no CA certificates");
     assert!(refused || none, "{ended}");
     assert_eq!(stub.lines(), [""; 0]);
@@ -243,7 +245,9 @@ fn a_new_ca_file_counts_after_a_reload() {
     lab.episode("ep-1", COMMIT);
     let shipper = lab.ship();
     shipper.wait_until("the certificate is refused", || {
-        shipper.log().contains("by no CA that we trust")
+        shipper
+            .log()
+            .contains("not signed by any CA that is trusted here")
     });
     authority.write(ca.path());
     shipper.signal("HUP");

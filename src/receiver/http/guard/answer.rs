@@ -130,7 +130,7 @@ fn reason(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::ENTRIES;
+    use crate::refusal_table::ENTRIES;
 
     #[test]
     fn every_refusal_has_its_reason_phrase() {

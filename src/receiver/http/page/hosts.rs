@@ -9,7 +9,7 @@ use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
 use crate::receiver::stats::{HOSTS_MAX, HostStats};
-use crate::refusal::{self, Kind, what_to_do};
+use crate::refusal_table::{self, Kind, what_to_do};
 use crate::wire::remaining_low;
 
 /// A host that has sent nothing for so long is listed last, and is no warning any more.
@@ -90,7 +90,7 @@ impl<'a> Host<'a> {
         let waits_for_gate = is_for(Kind::GateCannotTell);
         let is_stale = match reason {
             Some(_) if is_for(Kind::NotInWindow) || is_for(Kind::BadCommit) => true,
-            Some(reason) if refusal::is_about_the_commit(reason) => false,
+            Some(reason) if refusal_table::is_about_the_commit(reason) => false,
             // Of a commit that was never stored, a gate that is blind cannot know this.
             _ if attempted != stored && scene.gate.failing.is_some() => false,
             _ => code_place == Place::Outside,

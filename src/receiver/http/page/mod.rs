@@ -36,7 +36,7 @@ use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
-use crate::refusal::{self, Kind};
+use crate::refusal_table::{self, Kind};
 use crate::wire::{Failing, Source};
 
 pub(super) const BYTES_MAX: usize = 30_000;
@@ -115,7 +115,7 @@ impl GateScene {
     /// the commit now. `None` if the commit is accepted now.
     pub(super) fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
         let reason = refused.reason.as_str();
-        if !refusal::is_about_the_commit(reason) {
+        if !refusal_table::is_about_the_commit(reason) {
             return Some(reason);
         }
         if !self.enabled {

@@ -12,7 +12,7 @@ use crate::human;
 use crate::receiver::stats::Totals;
 use crate::receiver::store::sequence::INDEX_REMEDY;
 use crate::receiver::version_gate::failing_words;
-use crate::refusal::what_to_do;
+use crate::refusal_table::what_to_do;
 use crate::wire::Source;
 
 const NAMES_MAX: usize = 8;

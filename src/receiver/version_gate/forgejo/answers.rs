@@ -1,4 +1,4 @@
-//! What Forgejo's answers mean: pure functions of status and bytes. Real answers are kept in
+//! The meaning of Forgejo's answers: pure functions of status and bytes. Real answers are kept in
 //! `tests/it/forgejo/answers/`.
 
 use serde::Deserialize;
@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::fault::{Fault, quotable};
 use crate::names::CommitHash;
 
-/// The one member of a commit that counts: its parents, tree and message hold hashes too.
+/// The one member of a commit that counts. Its parents, tree and message have hashes too.
 #[derive(Deserialize)]
 pub(super) struct Commit {
     #[serde(default)]
     sha: Option<Value>,
 }
 
-/// Go writes an empty list as `null` too.
+/// A page of commits; `None` since Go may write an empty list as `null`.
 pub(super) type Page = Option<Vec<Option<Commit>>>;
 
 pub(super) fn commits_of(page: Page) -> Vec<CommitHash> {
@@ -27,7 +27,8 @@ pub(super) fn commits_of(page: Page) -> Vec<CommitHash> {
         .collect()
 }
 
-/// By prefix: `main` brings `maintenance` along. Some versions answer one match bare.
+/// The head in an answer of all references that begin like `wanted`: `main` brings `maintenance` along.
+/// Some versions answer a single match without the array.
 pub(super) fn head_of_refs(answer: &Value, wanted: &str) -> Option<CommitHash> {
     let refs = answer
         .as_array()
@@ -41,12 +42,12 @@ pub(super) fn head_of_branch(answer: &Value) -> Option<CommitHash> {
     hash(answer.pointer("/commit/id"))
 }
 
-/// What `GET /repos/{owner}/{name}` says that bears on the gate.
+/// The members of `GET /repos/{owner}/{name}` that matter to the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Repository {
     pub empty: bool,
     pub default_branch: Option<String>,
-    /// False: the token's user may see the repository, and not its code.
+    /// False if the token's user may see the repository but not its code.
     pub has_code: bool,
     pub mirror: bool,
     pub archived: bool,
@@ -69,15 +70,15 @@ impl Repository {
 /// The body of an error of Forgejo's own.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Words {
+struct ErrorBody {
     message: Option<String>,
     errors: Option<Vec<String>>,
 }
 
-/// Any status but 200, 401 and redirects.
+/// The fault of any status but 200, 401 and redirects.
 pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
-    // `null` is what a list of commits answers where nothing is called so.
-    let words: Option<Words> = serde_json::from_slice::<Option<Words>>(body)
+    // A list of commits answers `null` where the commit does not exist.
+    let words: Option<ErrorBody> = serde_json::from_slice::<Option<ErrorBody>>(body)
         .ok()
         .map(Option::unwrap_or_default);
     match (status, words) {
@@ -91,9 +92,10 @@ pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
         (404, Some(words)) => {
             let no_owner = words.message.as_deref() == Some("GetUserByName");
             let names_a_branch = |error: &String| error.starts_with("branch does not exist");
-            match words.errors.iter().flatten().any(names_a_branch) {
-                true => Fault::NoBranch(None),
-                false => Fault::NotFound { no_owner },
+            if words.errors.iter().flatten().any(names_a_branch) {
+                Fault::NoBranch(None)
+            } else {
+                Fault::NotFound { no_owner }
             }
         }
         (status, _) => Fault::Status(status),
@@ -101,14 +103,17 @@ pub(super) fn fault_of_status(status: u16, body: &[u8]) -> Fault {
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| match breaks_off(bytes) {
-        true => Fault::CutOff(bytes.len()),
-        false => Fault::Odd(format!("{error}, in {}", begins(bytes))),
+    serde_json::from_slice(bytes).map_err(|error| {
+        if breaks_off(bytes) {
+            Fault::CutOff(bytes.len())
+        } else {
+            Fault::Odd(format!("{error}, in {}", begins(bytes)))
+        }
     })
 }
 
-/// Whether something that begins as JSON does not end as it. Forgejo's answer with a date that it
-/// cannot write has a hole there too, so the parser's own word is not enough.
+/// Whether an answer begins as JSON and does not end as JSON. The parser's error is not enough: an
+/// answer of Forgejo's may also be broken in its middle, at a date that Forgejo cannot write.
 fn breaks_off(bytes: &[u8]) -> bool {
     match bytes.trim_ascii() {
         [b'[', .., b']'] | [b'{', .., b'}'] => false,
@@ -127,7 +132,7 @@ fn hash(value: Option<&Value>) -> Option<CommitHash> {
     CommitHash::parse(value?.as_str()?).ok()
 }
 
-/// Reads `bytes` as each of Forgejo's answers: commits or a fault in words that fit a log line.
+/// Reads `bytes` as each of Forgejo's answers. Each gives commits, or a fault whose words fit a log line.
 #[cfg(any(test, fuzzing))]
 pub fn fuzzed_answers(bytes: &[u8]) {
     use super::fault::{Context, TokenFrom};

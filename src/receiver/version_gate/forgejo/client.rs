@@ -29,10 +29,10 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Status line and headers.
 const HEADERS_BYTES_MAX: usize = 16 << 10;
-/// What is read at once. Headers that fill it would pass for a connection that broke.
+/// The read buffer. ureq would report headers that fill it as a broken connection.
 const INPUT_BUFFER_BYTES: usize = 32 << 10;
 const _: () = assert!(HEADERS_BYTES_MAX < INPUT_BUFFER_BYTES);
-/// Of an error's body. Forgejo's own have a few hundred bytes.
+/// The most that is read of an error's body. Forgejo's own have a few hundred bytes.
 const ERROR_BYTES_MAX: u64 = 8 << 10;
 
 pub(super) struct Client {
@@ -46,8 +46,12 @@ impl Client {
     /// Errors: an `https://` URL where this build speaks no TLS; a token or a CA that cannot be read.
     pub(super) fn new(config: &GateConfig, url: &str) -> Result<Client, Failure> {
         let url = &with_plain_scheme(url);
-        let (url_key, ca_key) = ("version_gate.forgejo_url", "version_gate.ca_file");
-        let trust = tls::trust_for(url_key, url, ca_key, config.ca_file.as_deref())?;
+        let trust = tls::trust_for(
+            "version_gate.forgejo_url",
+            url,
+            "version_gate.ca_file",
+            config.ca_file.as_deref(),
+        )?;
         let repository_url = format!(
             "{}/api/v1/repos/{}/{}",
             url.trim_end_matches('/'),
@@ -66,8 +70,8 @@ impl Client {
         self.get_within(path, bytes_max, CALL_TIMEOUT)
     }
 
-    /// As [`Client::get`], waiting no longer than this. A token file that holds another token than
-    /// the one which was refused is tried at once.
+    /// As [`Client::get`], waiting no longer than `timeout`. If the token was refused and the token file
+    /// holds another one by now, the request is sent again with that one.
     pub(super) fn get_within(
         &mut self,
         path: &str,
@@ -83,7 +87,7 @@ impl Client {
         }
     }
 
-    /// What the words of a fault depend on.
+    /// The context that the words of a fault depend on.
     pub(super) fn context<'a>(&'a self, branch: &'a str) -> Context<'a> {
         Context {
             repository_url: &self.repository_url,
@@ -113,7 +117,7 @@ impl Client {
     fn refused(&self, status: u16, body: &[u8]) -> Fault {
         let fault = answers::fault_of_status(status, body);
         match (&fault, &self.credential.token) {
-            // It never has been seen to; but what is quoted goes to the log.
+            // Forgejo has never been seen to repeat the token here, but the message goes to the log.
             (Fault::Forbidden(Some(message)), Some(token)) if message.contains(token.as_str()) => {
                 Fault::Forbidden(None)
             }
@@ -122,7 +126,7 @@ impl Client {
     }
 }
 
-/// The token, and where it is from.
+/// The token, and the file that it is from.
 struct Credential {
     /// Never logged.
     token: Option<String>,
@@ -151,8 +155,8 @@ impl Credential {
         }
     }
 
-    /// Whether the file holds another token now, which is ours from here on. A file that cannot be
-    /// read changes nothing: the refusal that led here is told with what to do about the file.
+    /// Reads the token file again. True if it holds another token, which is used from now on. A file
+    /// that cannot be read changes nothing: the refusal of the old token is reported, with its remedy.
     fn read_again(&mut self) -> bool {
         let Some(file) = &self.file else {
             return false;
@@ -189,8 +193,8 @@ fn agent(trust: Option<&Trust>) -> Agent {
         .timeout_resolve(Some(RESOLVE_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_global(Some(CALL_TIMEOUT))
-        // A kept connection may die unseen between two refreshes, and a failure would be told
-        // where there is none; a new one costs next to nothing.
+        // A kept connection may break unnoticed between two refreshes, and the next request would then
+        // report a failure of Forgejo. A new connection costs next to nothing.
         .max_idle_connections(0)
         .max_response_header_size(HEADERS_BYTES_MAX)
         .input_buffer_size(INPUT_BUFFER_BYTES)

@@ -1,11 +1,12 @@
 //! Source 1: Forgejo's API.
 //!
-//! 1. A page is capped at 50 whatever `limit` says, so a short page is not the end: an empty one is.
-//! 2. From the first page on, `sha` is the head that was polled, not the branch: a push in between
-//!    cannot shift the pages, and a tag of the branch's name cannot take its place.
-//! 3. A poll is one request. Only the first one that fails asks the other route too, and the
-//!    repository itself, since 404 alone tells nothing; then one request goes on until it is over.
-//!    What the other route met in passing is never kept: it is asked until it tells more.
+//! 1. Forgejo gives at most 50 commits a page, whatever `limit` says. So a short page is not the end of
+//!    the list: an empty page is.
+//! 2. From the first page on, `sha` is the head that was polled, and not the branch. So a push in
+//!    between cannot shift the pages, and a tag with the branch's name cannot be taken for it.
+//! 3. A poll is one request. The first poll that fails also asks the other route and the repository,
+//!    since a 404 alone does not show the cause. While that trouble lasts, a poll is one request again.
+//!    A fault of the other route that passes by itself is not kept: the next poll asks again.
 
 mod answers;
 mod client;
@@ -31,23 +32,23 @@ use crate::names::CommitHash;
 use crate::receiver::config::GateConfig;
 use crate::wire::Known;
 
-/// All pages of one listing: 200 of them, for the largest window, on a Pi that is busy.
+/// The longest time for all pages of one listing: on a busy Pi the largest window has 200 of them.
 const LIST_TIMEOUT: Duration = Duration::from_secs(120);
-/// A request waits for what is known of its commit, so the question must end before it gives up.
+/// The longest question about one commit. It must end before the request that waits for it gives up.
 const KNOWN_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What Forgejo gives at most unless its administrator says otherwise.
+/// The most commits that Forgejo puts on a page, unless its administrator has changed that.
 pub(super) const PAGE_COMMITS: u32 = 50;
-/// So many are asked for at once; fewer, from the beginning, where their messages are too long.
+/// The `limit`s that are tried. If a page is too large to read, the listing begins again with the next.
 const PAGE_LIMITS: [u32; 3] = [PAGE_COMMITS, 5, 1];
-/// A page of commits without their files, long messages included.
+/// The largest page of commits that is read. Files are not listed; messages may be long.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
-/// The branch's head, or all branches whose names begin like it.
+/// The largest answer to the question for the head. It has all branches whose names begin like this one.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
-/// From this on, the branch alone is asked for: less work for Forgejo than all that begin like it.
+/// After an answer longer than this, the next poll takes the route that answers with one branch alone.
 const HEAD_BYTES_LONG: usize = 32 << 10;
 const REPOSITORY_BYTES_MAX: u64 = 256 << 10;
-/// While a trouble lasts, the other route and the repository are asked again this often.
+/// While a trouble lasts, the other route and the repository are asked again after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const WHAT_COUNTS: &str = "stat=false&verification=false&files=false";
@@ -56,14 +57,14 @@ const WHAT_COUNTS: &str = "stat=false&verification=false&files=false";
 pub(super) struct Forgejo {
     client: Client,
     branch: String,
-    /// By which the head was told last.
+    /// The route that has last answered with the head.
     route: Route,
-    finding: Option<Finding>,
-    /// Whether the server obeys `not=`; `None` until that was tried.
+    diagnosis: Option<Diagnosis>,
+    /// Whether the server obeys `not=`; `None` until that was tested.
     obeys_not: Option<bool>,
 }
 
-/// Two ways to ask for the head. Versions differ in both.
+/// The two ways to ask for the head. Forgejo's versions differ in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Ref,
@@ -79,11 +80,11 @@ impl Route {
     }
 }
 
-/// What a fault of the poll turned out to mean.
-struct Finding {
-    /// As the poll met it.
+/// The cause of a poll's fault, as far as it is known.
+struct Diagnosis {
+    /// The fault of the poll.
     met: Fault,
-    /// As the other route and the repository explain it.
+    /// The fault that the other route and the repository have shown to be the cause.
     meant: Fault,
     looked: Instant,
 }
@@ -107,16 +108,16 @@ impl Forgejo {
             client: Client::new(config, url)?,
             branch: config.branch.clone(),
             route: Route::Ref,
-            finding: None,
+            diagnosis: None,
             obeys_not: None,
         }))
     }
 
-    /// The branch's head: one small request while all is well, and while a trouble lasts.
+    /// The branch's head. This is one small request while Forgejo is well, and while a trouble lasts.
     pub(super) fn head(&mut self) -> Result<CommitHash, Trouble> {
         match self.poll() {
             Ok(head) => {
-                self.finding = None;
+                self.diagnosis = None;
                 Ok(head)
             }
             Err(fault) => Err(self.trouble(&fault)),
@@ -148,13 +149,13 @@ impl Forgejo {
 
     /// What the repository knows of a commit that the window below `head` lacks.
     ///
-    /// Errors: it could not be asked within a second and a half, or does not tell.
+    /// Errors: Forgejo did not answer within a second and a half, or its answer does not say.
     pub(super) fn known(&mut self, commit: CommitHash, head: CommitHash) -> Result<Known, Trouble> {
         self.ask_known(commit, head)
             .map_err(|fault| self.trouble(&fault))
     }
 
-    /// What it says of the repository as a whole, for `doctor`.
+    /// What Forgejo says of the repository as a whole, for `doctor`.
     pub(super) fn repository(&mut self) -> Result<Repository, Trouble> {
         self.ask_repository().map_err(|fault| self.trouble(&fault))
     }
@@ -164,57 +165,77 @@ impl Forgejo {
     }
 
     fn poll(&mut self) -> Result<CommitHash, Fault> {
-        let mut repository = None;
-        let is_due = (self.finding.as_ref())
-            .is_some_and(|finding| finding.looked.elapsed() >= LOOK_AGAIN_AFTER);
-        if let Some(finding) = &self.finding
-            && is_due
-            && finding.met.needs_the_repository()
-        {
-            repository = Some(self.ask_repository());
-            if let (Some(Err(fault)), Some(finding)) = (&repository, &mut self.finding)
-                && *fault == finding.meant
-            {
-                finding.looked = Instant::now();
-                return Err(fault.clone());
-            }
-        }
+        let is_due = (self.diagnosis.as_ref())
+            .is_some_and(|diagnosis| diagnosis.looked.elapsed() >= LOOK_AGAIN_AFTER);
+        let repository = if is_due {
+            self.ask_repository_again()?
+        } else {
+            None
+        };
         let met = match self.head_by(self.route) {
             Err(fault) if fault.is_of_this_route() => fault,
             head_or_fault => return head_or_fault,
         };
-        if let Some(finding) = &self.finding
-            && finding.met == met
+        if let Some(diagnosis) = &self.diagnosis
+            && diagnosis.met == met
             && !is_due
         {
-            return Err(finding.meant.clone());
+            return Err(diagnosis.meant.clone());
         }
         let other = self.route.other();
-        let of_other = match self.head_by(other) {
+        match self.head_by(other) {
             Ok(head) => {
                 self.route = other;
-                return Ok(head);
+                Ok(head)
             }
-            Err(fault) => fault,
+            Err(of_other) => Err(self.diagnose(met, of_other, repository)),
+        }
+    }
+
+    /// Asks for the repository first, if the last diagnosis depended on it. `None` if it did not.
+    ///
+    /// Errors: the fault of the last diagnosis, which the repository's answer has confirmed.
+    fn ask_repository_again(&mut self) -> Result<Option<Result<Repository, Fault>>, Fault> {
+        let meant = match &self.diagnosis {
+            Some(diagnosis) if diagnosis.met.needs_the_repository() => diagnosis.meant.clone(),
+            _ => return Ok(None),
         };
-        // What passes by itself on the other route is no finding: the next poll asks it again.
+        let repository = self.ask_repository();
+        if let (Err(fault), Some(diagnosis)) = (&repository, &mut self.diagnosis)
+            && *fault == meant
+        {
+            diagnosis.looked = Instant::now();
+            return Err(meant);
+        }
+        Ok(Some(repository))
+    }
+
+    /// The fault that explains both routes' faults, by the repository where that helps.
+    fn diagnose(
+        &mut self,
+        met: Fault,
+        of_other: Fault,
+        repository: Option<Result<Repository, Fault>>,
+    ) -> Fault {
+        // A fault of the other route that passes by itself is not kept: the next poll asks it again.
         let lasts = of_other.is_of_this_route();
-        // "Not here" says less than what was met first, unless that said no more.
+        // "Not found" says less than the fault of the first route, unless that one said no more.
         let worse = if of_other.needs_the_repository() && !met.is_not_found() {
             met.clone()
         } else {
             of_other
         };
-        let meant = match worse.needs_the_repository() {
-            true => explained(worse, repository.unwrap_or_else(|| self.ask_repository())),
-            false => worse,
+        let meant = if worse.needs_the_repository() {
+            explained(worse, repository.unwrap_or_else(|| self.ask_repository()))
+        } else {
+            worse
         };
-        self.finding = lasts.then(|| Finding {
+        self.diagnosis = lasts.then(|| Diagnosis {
             met,
             meant: meant.clone(),
             looked: Instant::now(),
         });
-        Err(meant)
+        meant
     }
 
     fn head_by(&mut self, route: Route) -> Result<CommitHash, Fault> {
@@ -264,7 +285,8 @@ impl Forgejo {
         limit: u32,
         give_up_at: Instant,
     ) -> Result<Vec<CommitHash>, Fault> {
-        let (mut commits, mut seen) = (Vec::new(), HashSet::new());
+        let mut commits = Vec::new();
+        let mut seen = HashSet::new();
         // Each round adds a commit or is the last, which bounds the rounds.
         for page in 1_u64.. {
             let before = commits.len();
@@ -298,7 +320,7 @@ impl Forgejo {
             Err(Fault::NoCommit) => Ok(Known::NeverPushed),
             Ok(Some(_)) if self.obeys_not(head)? => Ok(Known::Elsewhere),
             Ok(Some(_)) => Err(Fault::Odd(
-                "it does not obey not= in a list of commits".to_owned(),
+                "the server ignores not= in a list of commits".to_owned(),
             )),
             Err(fault) => Err(fault),
         }
@@ -318,8 +340,8 @@ impl Forgejo {
         Ok(commits_of(page).first().copied())
     }
 
-    /// A server of before 2023 passes over `not=`, and would put every commit elsewhere: one that
-    /// finds something beyond the head itself is none to believe.
+    /// Whether the server obeys `not=`. A server of before 2023 ignores it, and would put every commit
+    /// on another branch. Such a server finds commits that the head can reach and the head cannot.
     fn obeys_not(&mut self, head: CommitHash) -> Result<bool, Fault> {
         if let Some(obeys) = self.obeys_not {
             return Ok(obeys);
@@ -330,14 +352,14 @@ impl Forgejo {
     }
 }
 
-/// What "not here" means, by what is known of the repository.
+/// The cause of "not found", by the repository's answer.
 fn explained(fault: Fault, repository: Result<Repository, Fault>) -> Fault {
     match repository {
         Ok(repository) if repository.empty => Fault::Empty,
         Ok(repository) if !repository.has_code => Fault::CodeOff,
         Ok(repository) => Fault::NoBranch(repository.default_branch),
         Err(of_repository) if of_repository.is_not_found() => of_repository,
-        // It could not be asked: what was met stands.
+        // The repository could not be asked: the fault stays as it is.
         Err(_) => fault,
     }
 }

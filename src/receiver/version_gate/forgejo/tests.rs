@@ -93,8 +93,8 @@ impl Server {
 
 fn wait_a_minute(forgejo: &mut Forgejo) -> bool {
     let before = Instant::now().checked_sub(LOOK_AGAIN_AFTER);
-    if let (Some(finding), Some(before)) = (&mut forgejo.finding, before) {
-        finding.looked = before;
+    if let (Some(diagnosis), Some(before)) = (&mut forgejo.diagnosis, before) {
+        diagnosis.looked = before;
         return true;
     }
     false

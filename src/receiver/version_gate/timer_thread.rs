@@ -1,12 +1,13 @@
-//! The timer thread: the only one that asks the sources, and the only writer of the window.
+//! The timer thread: the only thread that asks the sources, and the only one that changes the window.
 //!
 //! 1. A refresh begins when the interval is over, or when a request asks: at most one a second, and
-//!    not before the interval is over if the last one failed.
-//! 2. Who asked before a refresh began is answered by it; who asked later waits for the next.
-//! 3. A refresh that fails or brings nothing keeps the window that we have.
-//! 4. Forgejo decides while it answers. When it fails, git is asked in the same refresh, and counts
-//!    only if it is not older than what we have and has nothing that Forgejo took back.
-//! 5. Between two refreshes it asks about the commits that requests wait for: see `beyond.rs`.
+//!    after a failure not before the interval is over.
+//! 2. A request that asked before a refresh began is answered after it; one that asked later waits for
+//!    the next refresh.
+//! 3. A refresh that fails or finds no commit leaves the window as it is.
+//! 4. Forgejo decides while it answers. When it fails, git is asked in the same refresh. Git's list
+//!    counts only if it is not older than the window and has nothing that Forgejo took back.
+//! 5. Between two refreshes the thread asks about the commits that requests wait for: see `beyond.rs`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,19 +15,20 @@ use std::time::{Duration, Instant};
 
 use super::beyond::{Beyond, Ground};
 use super::disk::WindowFile;
+use super::knowledge::Knowledge;
 use super::sources::{Ended, Sources};
-use super::{ASK_PATIENCE, Call, Heard, Knowledge, Question, Refreshed};
+use super::{ASK_PATIENCE, Call, Heard, Question, Refreshed};
 use crate::wire::Known;
 
-/// Between the beginnings of two refreshes, whoever asks.
+/// The least time between the beginnings of two refreshes, however many requests ask.
 const ASKED_INTERVAL: Duration = Duration::from_secs(1);
-/// After one that outlasted the whole interval: a source that hangs is left alone a while.
+/// The pause after a refresh that took longer than the interval, for a source that is slow.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Until a head is listed that Forgejo has and cannot list yet.
+/// The interval while Forgejo names a head that it cannot list yet.
 const NOT_YET_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) struct Refresher {
+pub(super) struct TimerThread {
     knowledge: Arc<Knowledge>,
     calls: Receiver<Call>,
     sources: Sources,
@@ -39,22 +41,22 @@ pub(super) struct Refresher {
 
 /// When the next refresh may begin.
 struct Schedule {
-    /// By the interval.
+    /// By the interval alone.
     due: Instant,
-    /// For one that a request asks for.
+    /// If a request asks.
     asked: Instant,
     last: Refreshed,
 }
 
-impl Refresher {
+impl TimerThread {
     pub(super) fn new(
         knowledge: Arc<Knowledge>,
         calls: Receiver<Call>,
         sources: Sources,
         file: WindowFile,
         interval: Duration,
-    ) -> Refresher {
-        Refresher {
+    ) -> TimerThread {
+        TimerThread {
             knowledge,
             calls,
             sources,
@@ -65,7 +67,7 @@ impl Refresher {
         }
     }
 
-    /// Until the gate is gone.
+    /// Refreshes until the gate is dropped.
     pub(super) fn run(mut self) {
         let mut schedule = Schedule::at_start();
         while self.wait(&schedule) {
@@ -87,7 +89,7 @@ impl Refresher {
                     }
                 }
                 Ended::Failed => self.answer(Refreshed::Failed),
-                // They wait for the next one. Who has given up hears nothing.
+                // The requests wait for the next refresh, except those that have given up.
                 Ended::NotYet => self
                     .waiting
                     .retain(|one| one.asked.elapsed() < ASK_PATIENCE),
@@ -108,7 +110,8 @@ impl Refresher {
         }
     }
 
-    /// Waits until a refresh is to begin, and asks about commits meanwhile. False if the gate is gone.
+    /// Waits until the next refresh must begin, and asks about commits meanwhile. False if the gate was
+    /// dropped.
     fn wait(&mut self, schedule: &Schedule) -> bool {
         loop {
             let begin = schedule.begin(self.waiting.is_empty());
@@ -124,7 +127,7 @@ impl Refresher {
             match self.calls.recv_timeout(begin.min(of_beyond) - now) {
                 Ok(Call::Ping(pong)) => pong(),
                 Ok(Call::Ask(question)) if schedule.is_hopeless() => {
-                    self.tell_what_is_known(question, Refreshed::Failed);
+                    self.answer_one(question, Refreshed::Failed);
                 }
                 Ok(Call::Ask(question)) => self.waiting.push(question),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -133,7 +136,7 @@ impl Refresher {
         }
     }
 
-    /// Who has asked by now is answered by the refresh that begins now.
+    /// Collects all requests that have asked by now: the refresh that begins now answers them.
     fn hear_all(&mut self) -> bool {
         for call in self.calls.try_iter() {
             match call {
@@ -146,20 +149,21 @@ impl Refresher {
 
     fn answer(&mut self, ended: Refreshed) {
         for question in std::mem::take(&mut self.waiting) {
-            self.tell_what_is_known(question, ended);
+            self.answer_one(question, ended);
         }
     }
 
-    /// At once if that is known, or no source can tell; else when the commit's turn has come.
-    fn tell_what_is_known(&mut self, question: Question, ended: Refreshed) {
+    /// Answers a request after a refresh: at once if something is known of its commit or no source can
+    /// be asked about it; else the request waits until its commit was asked about.
+    fn answer_one(&mut self, question: Question, ended: Refreshed) {
         let is_outside = self
             .knowledge
             .window()
             .is_some_and(|window| window.position(&question.commit).is_none());
-        let may_tell = self.sources.may_tell_known(&self.knowledge);
+        let can_say_more = self.sources.can_say_more(&self.knowledge);
         match self.beyond.kept(&question.commit) {
             Some(known) => (question.done)(Heard::of(ended, known)),
-            None if is_outside && may_tell => self.beyond.line_up(question, ended),
+            None if is_outside && can_say_more => self.beyond.line_up(question, ended),
             None => (question.done)(Heard::of(ended, Known::Unknown)),
         }
     }
@@ -173,7 +177,7 @@ impl Refresher {
         self.publish_beyond();
     }
 
-    /// What was told of commits holds below the head that it was told for.
+    /// Forgets the answers about commits that held only for the head before this one.
     fn stand(&mut self) {
         let Some(window) = self.knowledge.window() else {
             return;
@@ -194,7 +198,7 @@ impl Refresher {
     }
 }
 
-/// While a long list is on its way, the newest commits are in the window already.
+/// Answers the requests whose commits are among the newest, before the whole list is here.
 fn answer_the_admitted(waiting: &mut Vec<Question>, knowledge: &Knowledge) {
     let Some(window) = knowledge.window() else {
         return;
@@ -216,13 +220,14 @@ impl Schedule {
     }
 
     fn begin(&self, nobody_asked: bool) -> Instant {
-        match nobody_asked || self.last == Refreshed::Failed {
-            true => self.due,
-            false => self.asked.min(self.due),
+        if nobody_asked || self.last == Refreshed::Failed {
+            self.due
+        } else {
+            self.asked.min(self.due)
         }
     }
 
-    /// Whether a request that asks now would wait in vain.
+    /// Whether a request that asks now would give up before the next refresh.
     fn is_hopeless(&self) -> bool {
         self.last == Refreshed::Failed && Instant::now() + ASK_PATIENCE < self.due
     }

@@ -1,11 +1,11 @@
-//! `refusals.jsonl`: which uploads were refused, for a person who asks why. The newest lines only.
+//! `refusals.jsonl`: the newest uploads that were refused, for a person who asks why.
 //!
-//! 1. Coroutines hand refusals over without waiting; one thread writes them. When it cannot follow,
-//!    what is too much is counted and forgotten, never queued.
-//! 2. The file is bounded: full, it becomes `refusals.1.jsonl`, in the place of the one before. And
-//!    it grows slowly whatever peers do, so that none of them can wash the others out or wear the
-//!    disk: beyond so many lines in a while, a peer's refusals are only counted.
-//! 3. Nothing here is synced. A power cut may cost the last lines; one that is torn is skipped.
+//! 1. Coroutines send refusals without waiting; one thread writes them. A refusal that finds the
+//!    thread's queue full is counted and dropped.
+//! 2. The file is bounded: a full one becomes `refusals.1.jsonl` and replaces the one before. And it
+//!    grows slowly: after so many lines in a period, further refusals of a peer are only counted. So
+//!    no peer can push out the lines of the others or wear the disk.
+//! 3. Nothing here is synced. A power cut may cost the last lines; a torn line is skipped.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,23 +27,23 @@ use crate::failure::Failure;
 use crate::names::HostId;
 use crate::{durable, events};
 
-/// The newest lines, and those before.
+/// The file of the newest lines, and the full one before it.
 const FILE: &str = "refusals.jsonl";
 const FILE_BEFORE: &str = "refusals.1.jsonl";
-/// Each of the two files has at most this.
+/// The most that each of the two files holds.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What waits for the thread at most. A line is under 1 KiB.
+/// The most endings that wait for the thread. A line of the file is under 1 KiB.
 const WAITING_MAX: usize = 256;
 
-/// Lines in a period, of one peer and of all.
+/// The most lines in a period: of one peer, and of all.
 const LINES_OF_PEER_MAX: u32 = 60;
 const LINES_MAX: u32 = 600;
 const PERIOD: Duration = Duration::from_secs(600);
 
 /// How an upload ended that left no new row.
 pub(crate) enum Ending {
-    /// After `bytes` of its body.
+    /// It was refused after `bytes` of its body.
     Refused {
         refused: RefusedUpload,
         bytes: u64,
@@ -54,31 +54,33 @@ pub(crate) enum Ending {
     },
 }
 
-/// The coroutines' end: telling never blocks.
-pub(crate) struct Teller {
+/// The coroutines' end of the queue. Sending never blocks.
+pub(crate) struct RefusalSender {
     endings: SyncSender<Ending>,
-    untold: AtomicU64,
+    dropped: AtomicU64,
 }
 
-impl Teller {
-    pub(crate) fn tell(&self, ending: Ending) {
+impl RefusalSender {
+    pub(crate) fn send(&self, ending: Ending) {
         if self.endings.try_send(ending).is_err() {
-            self.untold.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Endings that the thread had no room for. They are missing in the figures of hosts.
-    pub(crate) fn untold(&self) -> u64 {
-        self.untold.load(Ordering::Relaxed)
+    /// How many endings found the queue full. They are missing in the figures of their hosts.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// Starts the thread that writes the file in `data_dir` and enters what it hears into `stats`.
+/// Starts the thread that writes the file in `data_dir` and counts each ending in `stats`.
+///
+/// Errors: the system could not start a thread.
 pub(crate) fn start(
     data_dir: &Path,
     stats: Arc<Stats>,
     shutdown: &ShutdownHandle,
-) -> Result<Teller, Failure> {
+) -> Result<RefusalSender, Failure> {
     let (endings, heard) = mpsc::sync_channel(WAITING_MAX);
     let mut log = Log::new(data_dir);
     critical_thread::spawn_critical("refusals", shutdown, move || {
@@ -94,9 +96,9 @@ pub(crate) fn start(
             }
         }
     })?;
-    Ok(Teller {
+    Ok(RefusalSender {
         endings,
-        untold: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
     })
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn start(
 pub(crate) fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
     let mut text = Vec::new();
     for file in open_both(data_dir)?.into_iter().flatten() {
-        // Twice what we write: a bound is a bound, whoever made the file.
+        // Twice what this module writes: a file of another program must not fill the memory.
         file.take(2 * FILE_BYTES_MAX).read_to_end(&mut text)?;
         text.push(b'\n');
     }
@@ -116,19 +118,19 @@ pub(crate) fn read(data_dir: &Path) -> io::Result<Vec<RefusedUpload>> {
         .collect())
 }
 
-/// The largest number that a refusal in `data_dir` says a row had, for a store that has lost its own
-/// count; 0 if there is none. One that no row can have is passed over.
+/// The largest `after_seq` of the refusals in `data_dir`, for a store that has lost its own count; 0 if
+/// there is none. A number that no row can have is ignored.
 pub(crate) fn seq_seen(data_dir: &Path) -> u64 {
-    // What cannot be read is said by the thread that reads it again.
+    // The thread that reads the file again reports a file that cannot be read.
     let kept = read(data_dir).unwrap_or_default();
     let seen = kept.iter().map(|one| one.after_seq);
     seen.filter(|seq| *seq <= SEQ_MAX).max().unwrap_or(0)
 }
 
-/// The file before and the newest, without missing what changes places in between.
+/// Opens the file before and the newest one, so that a rotation between the two opens loses no line.
 fn open_both(data_dir: &Path) -> io::Result<[Option<File>; 2]> {
-    // A rotation falls between the two opens once. Who finds one file under both names every time
-    // has met a hard link, which makes lines count twice and no more.
+    // A rotation can fall between the two opens once or twice. If both names lead to one file at every
+    // try, somebody has made a hard link: then its lines are read twice, which does no harm.
     const TRIES: u32 = 10;
     let mut tries = 0;
     loop {
@@ -153,15 +155,15 @@ fn open_if_there(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The writer's side.
+/// The files as the thread writes them.
 struct Log {
     data_dir: PathBuf,
-    /// The folder as it is at start: a disk that is mounted below it gets nothing.
+    /// The folder as it was at start: if another disk is at its path now, nothing is written.
     home: io::Result<DataDir>,
     /// The newest file and its length.
     file: Option<(File, u64)>,
     pace: Pace,
-    /// The last write failed: said once, not for every line.
+    /// The last write failed. The log says so once, not for every line.
     in_trouble: bool,
 }
 
@@ -180,7 +182,8 @@ impl Log {
         match read(&self.data_dir) {
             Ok(kept) => stats.fill(|books| {
                 for mut one in kept {
-                    // The index may have been begun anew since: no row of the future was before it.
+                    // The index may have been made again since, with fewer rows: no refusal came after a
+                    // row that is not yet there.
                     one.after_seq = one.after_seq.min(books.last_seq);
                     books.recall(Arc::new(one));
                 }
@@ -233,7 +236,8 @@ impl Log {
         }
     }
 
-    /// The newest file and its length. What a crash has torn is ended, so that the next line is whole.
+    /// Opens the newest file; returns it with its length. A line that a crash has torn gets its newline,
+    /// so that the next line is whole.
     fn open(&self) -> io::Result<(File, u64)> {
         let path = self.data_dir.join(FILE);
         let mut options = File::options();
@@ -250,11 +254,12 @@ impl Log {
     }
 }
 
-/// How fast the file may grow.
+/// Limits how fast the file grows.
 struct Pace {
     began: Instant,
     lines: u32,
-    /// Lines of each peer. Only those that have a line have an entry, so [`LINES_MAX`] bounds it.
+    /// Lines of each peer in this period. Only a peer with a line has an entry, so there are at most
+    /// [`LINES_MAX`].
     by_peer: HashMap<IpAddr, u32>,
     left_out: u64,
 }
@@ -269,7 +274,7 @@ impl Pace {
         }
     }
 
-    /// Whether this peer may have a line now: how many refusals were left out before it.
+    /// `None` if this peer gets no line now; else how many refusals were left out since the last line.
     fn admit(&mut self, peer: IpAddr, now: Instant) -> Option<u64> {
         if now.duration_since(self.began) >= PERIOD {
             self.began = now;
@@ -323,7 +328,8 @@ mod tests {
         for number in 0..10_000 {
             log.append(&refused(number, [10, 0, 0, 1])).unwrap();
         }
-        let (newest, before) = (bytes_of(&folder, FILE), bytes_of(&folder, FILE_BEFORE));
+        let newest = bytes_of(&folder, FILE);
+        let before = bytes_of(&folder, FILE_BEFORE);
         assert!(
             newest <= FILE_BYTES_MAX && before <= FILE_BYTES_MAX,
             "{newest} {before}"
@@ -347,7 +353,7 @@ mod tests {
         assert_eq!(kept[0].after_seq, 7);
     }
 
-    /// A store that was begun anew, or an index that was made again with fewer rows, beside the old file.
+    /// The file is older than the index: the store is new, or its index was made again with fewer rows.
     #[test]
     fn a_refusal_from_before_a_shorter_index_is_over_with_the_next_upload() {
         let folder = Folder::new("refusals-newer");
@@ -372,14 +378,15 @@ mod tests {
     fn one_peer_cannot_wash_the_others_out() {
         let began = Instant::now();
         let mut pace = Pace::new(began);
-        let (loud, quiet) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let admitted = (0..1000).filter(|_| pace.admit(loud, began).is_some());
+        let loud = [10, 0, 0, 1].into();
+        let quiet = [10, 0, 0, 2].into();
+        let admitted = (0..1000).filter_map(|_| pace.admit(loud, began));
         assert_eq!(admitted.count(), LINES_OF_PEER_MAX as usize);
         assert_eq!(
             pace.admit(quiet, began),
             Some(1000 - u64::from(LINES_OF_PEER_MAX))
         );
-        // However many addresses it has.
+        // A peer with many addresses cannot do it either.
         let of_many =
             (0..5000u32).filter(|n| pace.admit(IpAddr::from(n.to_be_bytes()), began).is_some());
         assert!(of_many.count() < LINES_MAX as usize);
@@ -398,8 +405,8 @@ mod tests {
             log.append(&refused(number, [10, 0, 0, 1])).unwrap();
         }
         assert_eq!(seq_seen(folder.path()), 70);
-        let (newest, before) = (folder.path().join(FILE), folder.path().join(FILE_BEFORE));
-        fs::rename(newest, before).unwrap();
+        let newest = folder.path().join(FILE);
+        fs::rename(newest, folder.path().join(FILE_BEFORE)).unwrap();
         assert_eq!(seq_seen(folder.path()), 70);
     }
 

@@ -1,8 +1,8 @@
-//! Every refusal, once: how the receiver says no, what that means and what to do about it. Answers,
-//! the log, metrics, `cis490 help refusals`, `cis490 refusals` and the status page all read this table.
+//! The table of refusals: each way in which the receiver says no, what it means and what to do about it.
+//! Answers, the log, metrics, `cis490 help refusals`, `cis490 refusals` and the status page read it.
 //!
 //! A refusal with its data (`Refusal::TooLarge { bytes, .. }`) and the words that need the data are
-//! in `src/receiver/refusal.rs`. A new one gets an entry here and a variant there: the compiler
+//! in `src/receiver/refusal.rs`. A new refusal gets an entry here and a variant there: the compiler
 //! reports a variant without an entry, and an entry that no variant uses.
 
 /// What all refusals of one kind have in common.
@@ -12,18 +12,18 @@ pub(crate) struct Entry {
     pub name: &'static str,
     /// The status of the answer.
     pub status: u16,
-    /// The `Retry-After` of the answer, in seconds, for what passes by itself.
+    /// The `Retry-After` of the answer, in seconds; `None` for a refusal that does not pass by itself.
     pub retry_after_s: Option<u32>,
     /// The `title` of the answer.
     pub title: &'static str,
-    /// What happened, and to which request.
+    /// What happened, to which request.
     pub meaning: &'static str,
     /// What happens to the episode meanwhile.
     pub episode: Fate,
     /// What the reader of the manual does, on the lab host or on the receiver.
     pub to_do: &'static str,
-    /// What the maintainer does about an upload that was refused so, in a line; `None` for what
-    /// passes by itself or is the sender's to fix.
+    /// What the maintainer does about an upload with this refusal, in a line; `None` if it passes by
+    /// itself or the sender must fix it.
     pub maintainer: Option<&'static str>,
 }
 
@@ -38,12 +38,12 @@ pub(crate) enum Fate {
     Held,
     /// It is compared with its digest, and then sent or packed again.
     Checked,
-    /// No shipper is answered so.
+    /// No shipper gets this answer.
     Unaffected,
 }
 
 impl Fate {
-    /// As a sentence.
+    /// The fate as a sentence.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Fate::Waits => "It stays on the lab host and is sent again automatically.",
@@ -73,7 +73,7 @@ impl Kind {
         &ENTRIES[self.index()]
     }
 
-    /// Its place in [`ENTRIES`].
+    /// The index of the entry in [`ENTRIES`].
     pub(crate) fn index(self) -> usize {
         self as usize
     }
@@ -83,7 +83,7 @@ impl Kind {
     }
 }
 
-/// Whether a refusal of this name is the gate's word on a commit.
+/// Whether the refusal with this name is the gate's answer about a commit.
 pub(crate) fn is_about_the_commit(reason: &str) -> bool {
     const KINDS: [Kind; 5] = [
         Kind::NotInWindow,
@@ -95,8 +95,8 @@ pub(crate) fn is_about_the_commit(reason: &str) -> bool {
     KINDS.iter().any(|kind| kind.name() == reason)
 }
 
-/// What the maintainer does about an upload that was refused for this reason; `None` for what passes
-/// by itself or is the sender's to fix, and for a reason that this version does not know.
+/// What the maintainer does about an upload that was refused for this reason. `None` if it passes by
+/// itself or the sender must fix it, and for a reason that this version does not know.
 pub(crate) fn what_to_do(reason: &str) -> Option<&'static str> {
     let entry = ENTRIES.iter().find(|entry| entry.name == reason)?;
     entry.maintainer
@@ -120,13 +120,13 @@ macro_rules! refusals {
         to_do: $to_do:literal,
         $(maintainer: $maintainer:literal,)?
     })*) => {
-        /// Which refusal: one for each entry.
+        /// The kind of a refusal: one for each entry of the table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind {
             $($kind),*
         }
 
-        /// Every refusal there is, by status.
+        /// The table, in the order of the statuses.
         pub(crate) const ENTRIES: &[Entry] = &[$(Entry {
             name: $name,
             status: $status,

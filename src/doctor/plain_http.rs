@@ -1,0 +1,45 @@
+//! One request in plain HTTP, for a check that looks at the status and the body of the answer alone.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::wire;
+
+/// The longest wait for each of: the connection, the sending, the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The parts of an HTTP answer that doctor looks at.
+#[derive(Debug)]
+pub(crate) struct PlainAnswer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl PlainAnswer {
+    /// Errors: the text is not an HTTP answer.
+    pub(crate) fn read(text: &[u8]) -> io::Result<PlainAnswer> {
+        let text = String::from_utf8_lossy(text);
+        let status = text.get(9..12).and_then(|digits| digits.parse().ok());
+        let status = status
+            .ok_or_else(|| io::Error::other("the server that answers does not speak HTTP"))?;
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok(PlainAnswer {
+            status,
+            body: body.to_owned(),
+        })
+    }
+}
+
+/// Sends a request in plain HTTP to the server at `address`; `head` is the whole request.
+///
+/// Errors: no connection, or what answers does not speak HTTP.
+pub(crate) fn ask(address: SocketAddr, head: &str) -> io::Result<PlainAnswer> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
+    let mut text = Vec::new();
+    let _ = stream.take(wire::ANSWER_BYTES_MAX).read_to_end(&mut text);
+    PlainAnswer::read(&text)
+}
