@@ -23,24 +23,24 @@ use crate::sys;
 /// A type that a configuration is read into.
 pub(crate) trait Settings: DeserializeOwned {
     /// Whose configuration it is; `None` if it may be of either side.
-    const OWNER: Option<Owner>;
+    const SIDE: Option<Side>;
 }
 
 impl Settings for toml::Table {
-    const OWNER: Option<Owner> = None;
+    const SIDE: Option<Side> = None;
 }
 
 /// The side whose configuration a file is. The keys that one side has and the other has not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum Side {
     Receiver,
     LabHost,
 }
 
-impl Owner {
+impl Side {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
-    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Owner> {
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Side> {
         let (mut of_receiver, mut of_lab_host) = (0, 0);
         for key in keys {
             match key {
@@ -53,16 +53,16 @@ impl Owner {
             return None;
         }
         Some(if of_receiver >= of_lab_host {
-            Owner::Receiver
+            Side::Receiver
         } else {
-            Owner::LabHost
+            Side::LabHost
         })
     }
 
     fn file(self) -> &'static str {
         match self {
-            Owner::Receiver => "a receiver's configuration (receiver.toml)",
-            Owner::LabHost => "a lab host's configuration (shipper.toml)",
+            Side::Receiver => "a receiver's configuration (receiver.toml)",
+            Side::LabHost => "a lab host's configuration (shipper.toml)",
         }
     }
 }
@@ -99,8 +99,8 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
-        let found = Owner::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
-        match (found, T::OWNER) {
+        let found = Side::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
+        match (found, T::SIDE) {
             (Some(found), Some(wanted)) if found != wanted => {
                 of_the_other_side(path, found, wanted)
             }
@@ -109,10 +109,10 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     })
 }
 
-fn of_the_other_side(path: &Path, found: Owner, wanted: Owner) -> Failure {
+fn of_the_other_side(path: &Path, found: Side, wanted: Side) -> Failure {
     let default = match wanted {
-        Owner::Receiver => "/etc/cis490/receiver.toml",
-        Owner::LabHost => "/etc/cis490/shipper.toml",
+        Side::Receiver => "/etc/cis490/receiver.toml",
+        Side::LabHost => "/etc/cis490/shipper.toml",
     };
     Failure::new(
         format!(

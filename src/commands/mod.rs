@@ -1,35 +1,39 @@
-//! What a person types: a file for each command, and the one match that starts it.
+//! The command line: a file or a folder for each command, and the one match that starts it. `cli/` has
+//! what the commands share. No other part of the program imports a command.
 
-mod backfill;
+mod cli;
+
+// Every day.
 mod check;
-mod chosen;
-mod completions;
-mod demo;
+mod receive;
+mod ship;
+mod status;
+
+// When something is wrong.
+mod backfill;
 mod doctor;
 mod explain;
-mod init;
-mod install;
-mod line;
-mod man;
-mod progress;
-mod receive;
 mod refusals;
-mod refusals_manual;
-mod report;
 mod requeue;
 mod resend;
 mod scrub;
 mod set_aside;
-mod ship;
-mod side;
-mod status;
+
+// Setting up.
+mod demo;
+mod init;
+mod install;
 mod token;
+
+mod completions;
+mod man;
 
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use self::report::report;
+use self::cli::command_line;
+use self::cli::report::report;
 use crate::failure::Failure;
 use crate::sys;
 use crate::terminal::{self, say};
@@ -72,17 +76,18 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it handles SIGTERM and SIGINT itself. The others just end, which is safe at any
-    /// instant: each of their moves is a single rename or an append that recovery understands.
-    fn hears_signals(&self) -> bool {
+    /// Whether the command handles SIGTERM and SIGINT itself. The kernel ends every other command at
+    /// once, which is safe: each change is a single rename, or an append that recovery understands.
+    fn handles_signals(&self) -> bool {
         use Command::{Check, Demo, Receive, Ship};
         matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
     }
 }
 
-/// Runs the command line. Exit status 0, or 1 on failure; a command's `--help` names any other.
+/// Runs the command that the command line names. The exit status is 0, or 1 on failure; a command's
+/// `--help` names any other.
 pub fn run() -> ExitCode {
-    let line: Cis490 = match line::parse() {
+    let line = match command_line::parse() {
         Ok(line) => line,
         Err(done) => return done,
     };
@@ -96,8 +101,8 @@ pub fn run() -> ExitCode {
             "cis490 --help lists them",
         ));
     };
-    if command.hears_signals() {
-        // Before any thread is started, so that all of them inherit it.
+    if command.handles_signals() {
+        // Before any thread is started: threads inherit the mask.
         sys::block_signals();
     }
     let done = match command {
@@ -124,7 +129,7 @@ pub fn run() -> ExitCode {
     done.map_or_else(|failure| report(&failure), ended)
 }
 
-/// The exit status, which is a failure too if output was lost: a full disk, not a closed pipe.
+/// `done`, or a failure if output was lost. A closed pipe loses none; a full disk does.
 fn ended(done: ExitCode) -> ExitCode {
     match terminal::lost_output() {
         Some(failure) if done == ExitCode::SUCCESS => report(&failure),

@@ -231,7 +231,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
     assert!(!has_program(&machine));
     let out = machine.good(&["/opt/copied", "install", "receiver"]);
     assert!(
-        out.contains("It answers on 127.0.0.1:8490 and accepts uploads."),
+        out.contains("The receiver answers on 127.0.0.1:8490 and accepts uploads."),
         "{out}"
     );
     let gate = machine.curl("/v1/gate");
@@ -452,5 +452,8 @@ fn an_address_that_comes_late_is_waited_for() {
             && told.contains("accepts uploads on 10.8.0.1:8490")
     });
     let again = machine.good(&["/opt/copied", "install", "receiver"]);
-    assert!(again.contains("It answers on 10.8.0.1:8490"), "{again}");
+    assert!(
+        again.contains("The receiver answers on 10.8.0.1:8490"),
+        "{again}"
+    );
 }

@@ -1,4 +1,4 @@
-//! The demo's project: a bare repository, as a forge has it, and a developer's clone.
+//! The demo's project: a bare repository, such as a forge has, and a developer's clone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ pub(super) struct Commit {
     pub subject: String,
 }
 
-/// A bare repository, as a forge has it, and a developer's clone to push from.
+/// The clone that the developer pushes from, and the commits that were pushed.
 pub(super) struct Project {
     clone: PathBuf,
     commits: Vec<Commit>,
 }
 
 impl Project {
-    /// Makes both in `folder`.
+    /// Makes repository and clone in `folder`.
     pub(super) fn init(folder: &Path) -> Result<Project, Failure> {
         git(
             folder,
@@ -46,7 +46,7 @@ impl Project {
         })
     }
 
-    /// Oldest first.
+    /// The pushed commits, the oldest first.
     pub(super) fn commits(&self) -> &[Commit] {
         &self.commits
     }
@@ -70,7 +70,8 @@ impl Project {
     }
 }
 
-/// Runs git by its own rules: no user's or system's settings, and the same hashes every time.
+/// Runs git without the settings of the user or the system, and with fixed names and dates, so that the
+/// hashes are the same every time.
 fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     let mut command = Command::new("git");
