@@ -46,8 +46,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix_net, UnixListener};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use may_minihttp::{HttpServiceFactory, Request};
@@ -173,11 +175,25 @@ pub(super) fn start(
     guards::start().map_err(|error| cannot_guard(&error))?;
     disk_watch::start(&shared, shutdown)?;
     configure_coroutines();
-    // Dropping the handle leaves the accept loop running; it ends with the process.
-    Acceptor(Arc::clone(&shared))
-        .start(address)
-        .map_err(|error| cannot_listen(address, &error))?;
+    accept(Acceptor(Arc::clone(&shared)), address)?;
     Ok(Server { shared, address })
+}
+
+/// Starts the accept loop, and with it may's scheduler: on a thread that ends at once. may makes its
+/// scheduler in a frame of 144 KiB, and the main thread's stack would keep those pages.
+fn accept(acceptor: Acceptor, address: SocketAddr) -> Result<(), Failure> {
+    let start = thread::Builder::new()
+        .spawn(move || acceptor.start(address))
+        .map_err(|error| {
+            Failure::new(
+                format!("cannot start the thread that starts the coroutines: {error}"),
+                "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+            )
+        })?;
+    let accepting = start.join().unwrap_or_else(|panic| resume_unwind(panic));
+    // Dropping the handle leaves the accept loop running; it ends with the process.
+    accepting.map_err(|error| cannot_listen(address, &error))?;
+    Ok(())
 }
 
 /// An address that no other receiver of this machine may listen on, for as long as this is kept.
