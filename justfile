@@ -16,13 +16,12 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
-# the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs.
-# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one
+# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one.
+# the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs
 campaign *name:
     cargo test --test campaign -- {{name}}
 
-# compare this program with those that a user would choose instead, or only in the workloads with NAME in
-# theirs
+# compare this program with those that a user would choose instead; names choose among the workloads
 bench *names:
     tests/bench/peers.sh target/bench/peers
     cargo bench --bench bench -- {{names}}

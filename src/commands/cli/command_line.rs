@@ -143,7 +143,7 @@ fn command_of<'a>(
     Some(&found.command)
 }
 
-/// The parser's complaint as a failure: what is wrong, and what to do.
+/// The parser's complaint as a failure, with a hint.
 fn mistake(words: &[&str], complaint: &str) -> Failure {
     let info = Cis490::get_args_info();
     let command = command_of(&info, words);

@@ -70,27 +70,9 @@ impl Project {
     }
 }
 
-/// Runs git without the settings of the user or the system, and with fixed names and dates, so that the
-/// hashes are the same every time.
+/// Runs git and returns its output.
 fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let mut command = Command::new("git");
-    command
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "commit.gpgsign=false"])
-        .args(arguments);
-    command.env_clear().env("PATH", path).stdin(Stdio::null());
-    command
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null");
-    for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "cis490 demo");
-        command.env(format!("GIT_{role}_EMAIL"), "demo@localhost");
-        command.env(format!("GIT_{role}_DATE"), "2026-01-01T00:00:00Z");
-    }
-    sys::ends_with_us(&mut command);
-    let output = command.output().map_err(|error| {
+    let output = command(dir, arguments).output().map_err(|error| {
         Failure::new(
             format!("cannot run git: {error}"),
             "install git (apt install git)",
@@ -109,4 +91,27 @@ fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// git without the settings of the user or the system, and with fixed names and dates, so that the
+/// hashes are the same every time.
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut command = Command::new("git");
+    command
+        .arg("-C")
+        .arg(dir)
+        .args(["-c", "commit.gpgsign=false"])
+        .args(arguments);
+    command.env_clear().env("PATH", path).stdin(Stdio::null());
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{role}_NAME"), "cis490 demo");
+        command.env(format!("GIT_{role}_EMAIL"), "demo@localhost");
+        command.env(format!("GIT_{role}_DATE"), "2026-01-01T00:00:00Z");
+    }
+    sys::ends_with_us(&mut command);
+    command
 }

@@ -102,7 +102,7 @@ fn fill(side: Side, at: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Gives what is root's to `user`. If there is anything to give, the service is stopped meanwhile;
+/// Gives root's files to `user`. The service is stopped meanwhile, if there is anything to give;
 /// `unit::start` starts it again.
 fn give(side: Side, place: &mut Place, at: &Path, user: UserAndGroup) -> Result<(), Failure> {
     let depth = match side {

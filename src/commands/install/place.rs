@@ -290,8 +290,7 @@ impl Place {
 
 /// Sets mode and owner of a new file.
 fn dress(file: &File, mode: u32, owner: Option<UserAndGroup>) -> io::Result<()> {
-    // The group and others get their rights last: what is written may be a token, and until then the
-    // group may be a wrong one.
+    // The file may hold a token, so nobody but its owner may read it until it has its own group.
     file.set_permissions(Permissions::from_mode(mode & 0o700))?;
     if let Some((user, group)) = owner {
         fchown(file, Some(user), Some(group))?;

@@ -1,4 +1,4 @@
-//! A lab host's page: what waits, what is held, what was refused, and what to do.
+//! `cis490 status` on a lab host: its queue, with the held and refused episodes and what to do about them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
