@@ -82,6 +82,33 @@ impl Command {
         use Command::{Check, Demo, Receive, Ship};
         matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
     }
+
+    /// The command as a boxed call, which the compiler does not inline. Inlined, all commands would
+    /// share the frame of `run`, and a service would keep a page or two for the others' variables.
+    #[inline(never)]
+    fn boxed(self) -> Box<dyn FnOnce() -> Result<ExitCode, Failure>> {
+        match self {
+            Command::Receive(command) => Box::new(move || command.run()),
+            Command::Ship(command) => Box::new(move || command.run()),
+            Command::Check(command) => Box::new(move || command.run()),
+            Command::Status(command) => Box::new(move || command.run()),
+            Command::Requeue(command) => Box::new(move || command.run()),
+            Command::Resend(command) => Box::new(move || command.run()),
+            Command::SetAside(command) => Box::new(move || command.run()),
+            Command::Init(command) => Box::new(move || command.run()),
+            Command::Install(command) => Box::new(move || command.run()),
+            Command::Uninstall(command) => Box::new(move || command.run()),
+            Command::Token(command) => Box::new(move || command.run()),
+            Command::Refusals(command) => Box::new(move || command.run()),
+            Command::Backfill(command) => Box::new(move || command.run()),
+            Command::Scrub(command) => Box::new(move || command.run()),
+            Command::Doctor(command) => Box::new(move || command.run()),
+            Command::Demo(command) => Box::new(move || command.run()),
+            Command::Explain(command) => Box::new(move || command.run()),
+            Command::Completions(command) => Box::new(move || command.run()),
+            Command::Man(command) => Box::new(move || command.run()),
+        }
+    }
 }
 
 /// Runs the command that the command line names. The exit status is 0, or 1 on failure; a command's
@@ -105,28 +132,8 @@ pub fn run() -> ExitCode {
         // Before any thread is started: threads inherit the mask.
         sys::block_signals();
     }
-    let done = match command {
-        Command::Receive(receive) => receive.run(),
-        Command::Ship(ship) => ship.run(),
-        Command::Check(check) => check.run(),
-        Command::Status(status) => status.run(),
-        Command::Requeue(requeue) => requeue.run(),
-        Command::Resend(resend) => resend.run(),
-        Command::SetAside(set_aside) => set_aside.run(),
-        Command::Init(init) => init.run(),
-        Command::Install(install) => install.run(),
-        Command::Uninstall(uninstall) => uninstall.run(),
-        Command::Token(token) => token.run(),
-        Command::Refusals(refusals) => refusals.run(),
-        Command::Backfill(backfill) => backfill.run(),
-        Command::Scrub(scrub) => scrub.run(),
-        Command::Doctor(doctor) => doctor.run(),
-        Command::Demo(demo) => demo.run(),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
-        Command::Explain(explain) => explain.run(),
-    };
-    done.map_or_else(|failure| report(&failure), ended)
+    let run = command.boxed();
+    run().map_or_else(|failure| report(&failure), ended)
 }
 
 /// `done`, or a failure if output was lost. A closed pipe loses none; a full disk does.
