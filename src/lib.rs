@@ -25,12 +25,13 @@
 //! | commit queue | whose turn it is to commit | `receiver::store::commit_queue` |
 //! | quarantine | the folder for what lies in the store and is not as the program made it: kept, and not served | `receiver::store::layout` |
 //! | request head | the request line and the headers | `receiver::http::head` |
-//! | intake | hands may_minihttp one whole request head at a time | `receiver::http::connection::intake` |
-//! | connection table | the open connections, and which makes room for another | `receiver::http::connection_table` |
+//! | guard | what stands between the HTTP crate and the rest: requests and answers go through it | `receiver::http::guard` |
+//! | intake | hands the HTTP crate one whole request head at a time | `receiver::http::guard::connection::intake` |
+//! | connection table | the open connections, and which makes room for another | `receiver::http::guard::connection_table` |
 //! | permit | the right to one upload, or to one wait for the gate; shared out by address | `receiver::http::fair_limiter` |
 //! | blocking pool, clerk | the plain threads that ask the disk for coroutines, and one of them | `receiver::http::blocking_pool` |
-//! | body thread | a plain thread that takes an upload's body to the store | `receiver::http::upload` |
-//! | lingering close | closing a connection so that its last answer is still read | `receiver::http::lingering_close` |
+//! | body thread | a plain thread that takes an upload's body to the store | `receiver::http::body_threads` |
+//! | lingering close | closing a connection so that its last answer is still read | `receiver::http::guard::lingering_close` |
 //! | liveness | the proof for systemd's watchdog that every part still answers | `receiver::liveness` |
 //! | critical thread | one without which the process must not live on | `receiver::critical_thread` |
 //! | stats | the figures of each host and hour | `receiver::stats` |
@@ -39,6 +40,12 @@
 //! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
 //! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
 //! | set aside | moved to refused/: these bytes always get the same answer | `shipper::moves` |
+//! | receiver client | asks the receiver over HTTP, with a connection for each request | `shipper::client` |
+//! | early response | an answer that comes before the body is sent: it ends the sending | `shipper::socket` |
+//! | interim response | a 1xx answer: passed over, since the final one follows | `shipper::interim` |
+//! | ureq transport | a socket of ours as ureq's `Transport` | `shipper::ureq_transport` |
+//! | wakeup | how a signal wakes the loop that rests | `shipper::wakeup` |
+//! | stop | the flag that everything that waits reads: the shipper is to end | `shipper::stop` |
 //! | prefetch | packing the next episode while one is sent | `shipper::prefetch` |
 
 #![deny(unreachable_pub)]

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::human::counted;
 use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
-use crate::shipper::{self, Answer, Receiver, Stop};
+use crate::shipper::{self, Answer, ReceiverClient, Stop};
 use crate::sys::{self, Signal};
 use crate::terminal::say;
 use crate::wire::{GateVerdict, Known};
@@ -42,7 +42,7 @@ impl Check {
         end_on_signal();
         let config = Config::load(&self.config, None)?;
         let commit = shipper::local_commit(&self.repo)?;
-        let receiver = Receiver::new(&config, Stop::default())?;
+        let receiver = ReceiverClient::new(&config, Stop::default())?;
         let answer = receiver.gate(&commit).map_err(|no_answer| {
             Failure::new(
                 format!("could not ask {}: {no_answer}", config.receiver_url),

@@ -3,9 +3,9 @@
 //!
 //! 1. No link is followed: a name is opened as a directory and nothing else, or it is unlinked.
 //! 2. The way up is `..`, which nobody can forge, and it must lead to the directory that the way down
-//!    came from: a directory that was moved elsewhere meanwhile is an error, and what lies around its
-//!    new place stays.
-//! 3. It stays on one filesystem: what is mounted below is not emptied.
+//!    came from: a directory that was moved elsewhere meanwhile is an error, and the files around its
+//!    new place stay.
+//! 3. It stays on one filesystem: one that is mounted below is not emptied.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,9 +13,9 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::sys;
+use crate::sys::{self, Open};
 
-/// A directory, whatever its name is.
+/// A directory by its place on the disk, which no rename changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -39,7 +39,7 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     let mut steps: Vec<Step> = Vec::new();
     loop {
         if let Some(name) = remove_up_to_a_directory(&here)? {
-            let below = named(&name, sys::open_dir_at(&here, &name))?;
+            let below = named(&name, sys::open_at(&here, &name, Open::Directory))?;
             if identity(&below)?.device != device {
                 return Err(other(&name, "something is mounted there"));
             }
@@ -51,7 +51,10 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
         let Some(step) = steps.pop() else {
             return fs::remove_dir(path);
         };
-        let above = named(&step.name, sys::open_dir_at(&here, OsStr::new("..")))?;
+        let above = named(
+            &step.name,
+            sys::open_at(&here, OsStr::new(".."), Open::Directory),
+        )?;
         if identity(&above)? != step.from {
             return Err(other(&step.name, "it was moved while it was being removed"));
         }
@@ -60,8 +63,8 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what lies in a directory until there is a directory in it, whose name is returned; `None`
-/// if nothing is left.
+/// Removes names from a directory until one is of a directory, and returns that one; `None` if nothing
+/// is left.
 fn remove_up_to_a_directory(dir: &File) -> io::Result<Option<OsString>> {
     loop {
         (&mut &*dir).seek(SeekFrom::Start(0))?;
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_any_shape_goes_and_what_its_links_name_stays() {
+    fn a_tree_of_any_shape_goes_and_the_targets_of_its_links_stay() {
         let dir = folder("tree");
         let outside = dir.join("outside");
         fs::create_dir(&outside).unwrap();
@@ -148,7 +151,7 @@ mod tests {
     }
 
     /// A directory is swapped for a link to elsewhere and back, over and over, while it is removed:
-    /// whatever comes of it, nothing elsewhere is touched.
+    /// the removal may fail, but touches nothing elsewhere.
     #[test]
     fn a_swap_for_a_link_leads_nowhere() {
         let dir = folder("swap");
@@ -165,8 +168,8 @@ mod tests {
                 let outside = outside.clone();
                 move || {
                     for n in 0..20 {
-                        let (victim, aside) =
-                            (tree.join(n.to_string()), tree.join(format!("aside-{n}")));
+                        let victim = tree.join(n.to_string());
+                        let aside = tree.join(format!("aside-{n}"));
                         let _ = fs::rename(&victim, &aside);
                         let _ = symlink(&outside, &victim);
                     }

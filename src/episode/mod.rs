@@ -24,7 +24,7 @@ pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta};
-pub use tree::{Unfit, inspect, meta_of};
+pub use tree::{Inspected, Unfit, inspect, meta_of};
 
 /// The file that finishes an episode: the recorder writes it last.
 pub const META_NAME: &str = "meta.json";

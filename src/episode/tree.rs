@@ -18,10 +18,22 @@ use super::meta::{BadMeta, META_BYTES_MAX, Meta};
 use crate::durable::kind_words;
 use crate::sys::{self, Open};
 
+/// An episode that can be packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    pub meta: Meta,
+    /// All the files' sizes together, `meta.json` included.
+    pub bytes: u64,
+}
+
 /// Reads the `meta.json` of the episode in `dir`, and looks whether all that lies in it can be
-/// packed. Opens no other file.
-pub fn inspect(dir: &Path) -> Result<Meta, Unfit> {
-    Ok(survey(&Episode::open(dir)?)?.meta.meta)
+/// packed. Opens no other file, and walks the tree once.
+pub fn inspect(dir: &Path) -> Result<Inspected, Unfit> {
+    let survey = survey(&Episode::open(dir)?)?;
+    Ok(Inspected {
+        meta: survey.meta.meta,
+        bytes: survey.bytes,
+    })
 }
 
 /// What the `meta.json` of the episode in `dir` says, whatever else lies there.

@@ -1,15 +1,15 @@
-//! Where log lines go: to stderr, in the manner of whoever reads it.
+//! Where log lines go: to stderr, in the manner that its reader expects.
 //!
 //!     under systemd   <3>event=...                          journald has its own clock and its own levels
 //!     elsewhere       2026-01-31T23:59:59Z ERROR event=...
 //!
 //! 1. One line, one write: lines of several threads do not mix.
 //! 2. A line that cannot be written is lost, and nothing else: no reader may end the program.
-//! 3. Whatever it is given, it writes no control byte but line breaks, and after each of those four
-//!    spaces: text from outside cannot pass for a line of ours.
+//! 3. No control byte is written but line breaks, and after each of those four spaces: text from
+//!    outside cannot pass for a line of ours.
 //!
-//! simple_logger decides who is heard. It does not write: it knows no journal levels, and would need
-//! another crate for the time of day.
+//! simple_logger decides which crates are heard. It does not write: it knows no journal levels, and would
+//! need another crate for the time of day.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -33,7 +33,7 @@ const OURS: &str = "cis490";
 /// The HTTP server below the receiver, by its crate's name.
 const SERVER_CRATE: &str = "may_minihttp";
 
-/// From here on log lines and panics are told on stderr. The crates below us are heard only when
+/// From here on log lines and panics are written to stderr. The crates below us are heard only when
 /// they warn, and the server crate not at all: it reports every peer that hangs up as an error.
 pub(crate) fn start() {
     let levels = SimpleLogger::new()
@@ -42,19 +42,19 @@ pub(crate) fn start() {
         .with_module_level(SERVER_CRATE, LevelFilter::Off);
     log::set_max_level(levels.max_level());
     let manner = Manner::of_stderr();
-    // An error means a logger was set before, which is as good.
+    // An error means that a logger was set before, which is as good.
     let _ = log::set_boxed_logger(Box::new(Logger { levels, manner }));
-    panic::set_hook(Box::new(tell_panic));
+    panic::set_hook(Box::new(log_panic));
 }
 
-/// Whether stderr is journald's, as it tells the programs it starts by device and inode.
+/// Whether stderr is journald's: systemd names its device and inode to the programs that it starts.
 pub(crate) fn is_journal() -> bool {
     static IS_JOURNAL: OnceLock<bool> = OnceLock::new();
     *IS_JOURNAL.get_or_init(|| {
-        let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+        let journals = std::env::var("JOURNAL_STREAM").unwrap_or_default();
         let ours = io::stderr().as_fd().try_clone_to_owned();
         let ours = ours.and_then(|stderr| File::from(stderr).metadata());
-        ours.is_ok_and(|ours| told == format!("{}:{}", ours.dev(), ours.ino()))
+        ours.is_ok_and(|ours| journals == format!("{}:{}", ours.dev(), ours.ino()))
     })
 }
 
@@ -71,13 +71,14 @@ impl Manner {
         if is_journal() {
             return Manner::Journal;
         }
-        match io::stderr().is_terminal() && terminal::may_colour() {
-            true => Manner::Coloured,
-            false => Manner::Plain,
+        if io::stderr().is_terminal() && terminal::may_colour() {
+            Manner::Coloured
+        } else {
+            Manner::Plain
         }
     }
 
-    /// What stands before each line.
+    /// The text before each line.
     fn prefix(self, level: Level, now: SystemTime) -> String {
         match self {
             Manner::Journal => format!("<{}>", syslog_level(level)),
@@ -99,7 +100,7 @@ impl Manner {
         let mut text = prefix.clone();
         let mut lines = message.split("\n    ");
         escape_into(&mut text, lines.next().unwrap_or_default());
-        // journald takes each line for a message of its own, which needs its level again.
+        // To journald each line is a message of its own, which needs its level again.
         let again = if self == Manner::Journal { &prefix } else { "" };
         for line in lines {
             text += &format!("\n{again}    ");
@@ -122,9 +123,10 @@ fn syslog_level(level: Level) -> u8 {
 
 fn escape_into(text: &mut String, line: &str) {
     for c in line.chars() {
-        match c.is_control() {
-            true => text.extend(c.escape_default()),
-            false => text.push(c),
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
         }
     }
 }
@@ -143,16 +145,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut message = String::new();
-        // Writing to a String cannot fail; a Display that fails has written what it could.
-        let _ = match record.target().starts_with(OURS) {
-            true => write!(message, "{}", record.args()),
-            false => {
-                let (name, crate_name) = (manual::event::library.name, record.target());
-                let why = record.args().to_string();
-                write!(message, "event={name} crate={crate_name:?} why={why:?}")
-            }
-        };
+        let message = message_of(record);
         let text = self
             .manner
             .render(record.level(), SystemTime::now(), &message);
@@ -162,7 +155,20 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-fn tell_panic(panic: &PanicHookInfo) {
+/// The line of a record: ours as they are, those of other crates as an event of ours.
+fn message_of(record: &Record) -> String {
+    let mut message = String::new();
+    // Writing to a String cannot fail; a Display that fails has written what it could.
+    let _ = write!(message, "{}", record.args());
+    if record.target().starts_with(OURS) {
+        return message;
+    }
+    let name = manual::event::library.name;
+    let crate_name = record.target();
+    format!("event={name} crate={crate_name:?} why={message:?}")
+}
+
+fn log_panic(panic: &PanicHookInfo) {
     let payload = panic.payload();
     let owned = payload.downcast_ref::<String>().map(String::as_str);
     let why = payload.downcast_ref::<&str>().copied().or(owned);

@@ -1,8 +1,8 @@
-//! The manual of the log: each event once, with its level, what it means and what to do.
+//! The manual of the log: each event once, with its level, its meaning and what to do about it.
 //! `cis490 help events` prints it. The log has no line without an entry here.
 //!
-//! An entry is `level name "what it means" "what to do";`. An entry that no line uses is an error
-//! too, so that nothing is explained which cannot happen.
+//! An entry is `level name "its meaning" "what to do";`. An entry that no line uses is an error of the
+//! compiler too, so that nothing is explained which cannot happen.
 
 use log::Level;
 
@@ -12,9 +12,9 @@ pub(crate) struct Event {
     /// As in `event=NAME`.
     pub name: &'static str,
     pub level: Level,
-    /// What it means.
+    /// A sentence or more: what has happened.
     pub meaning: &'static str,
-    /// What the reader does now.
+    /// The reader's next step.
     pub to_do: &'static str,
 }
 
@@ -140,7 +140,7 @@ manual! {
         "A request that is not an upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
     info unreadable_request
-        "What arrived is not an HTTP request: begins= shows how it begins. It was answered, and the connection was closed."
+        "The bytes that arrived are not an HTTP request: begins= shows the first of them. They were answered, and the connection was closed."
         "Nothing for a few: somebody probing, or a program that speaks https or another protocol to this port. too-many-fields: have the proxy in front leave out the fields that nobody needs.";
     warn refusals_unreadable
         "The refusals of earlier runs cannot be read; the status page starts without them."
@@ -173,7 +173,7 @@ manual! {
         "The file sequence, which keeps the numbers of rows, is not one that the program wrote. It is kept in quarantine/, and the numbers continue after the largest of the index and of the kept refusals."
         "Nothing, unless the index was lost too: then numbers may be given a second time.";
     warn sequence_unwritable
-        "The length of the index could not be noted. It is tried again, and rows are added only with numbers that are noted."
+        "The length of the index could not be noted. The receiver tries it again, and adds rows only with numbers that are noted."
         "Look at the disk (dmesg) and at who owns data_dir.";
     error store_unwritable
         "The store cannot be written: why= says whether its disk is read-only, unmounted or without inodes, a folder was moved or is not writable for the receiver, or a write failed. Uploads are answered 503 (after a failed write they are tried), health too, and nothing is lost."
@@ -191,8 +191,8 @@ manual! {
         "A line of index.jsonl is not a valid receipt. It stays where it is and is ignored."
         "Stop the receiver and run cis490 backfill: it writes missing rows from the tarballs.";
     warn unreadable_rows
-        "As unreadable_row, for count= more lines that are not listed one by one."
-        "As unreadable_row; also look at the disk's health.";
+        "The same as unreadable_row, for count= more lines that are not listed one by one."
+        "The same as for unreadable_row; also look at the disk's health.";
     warn no_attributes
         "The filesystem of data_dir has no extended attributes, so stored files cannot carry their receipts."
         "Nothing is lost. On ext4, xfs, btrfs or f2fs a lost index could be rebuilt with times and gate positions too.";
@@ -212,7 +212,7 @@ manual! {
 
 "the receiver: the version gate" {
     info gate_window
-        "The accepted commits have changed, or come from another source. commits= is how many are known of the configured window="
+        "The accepted commits have changed, or come from another source. commits= is how many are known of the configured number in window=."
         "Nothing; with source=git-fallback, find out why Forgejo does not report them (gate_refresh_failed).";
     warn gate_refresh_failed
         "A source did not report the newest commits. The window known so far stays in use; it is age_s old. Logged when this begins and every ten minutes while it lasts."
@@ -221,7 +221,7 @@ manual! {
         "Forgejo reports the branch, and could not be asked about a commit that is not in the window: the answer to its host is that nothing is known. Logged when this begins and every ten minutes while it lasts."
         "What do= says. A Forgejo of before 2023 cannot tell: upgrade it.";
     info gate_token_read_again
-        "Forgejo refused the token, and auth_token_file holds another one by now, which is tried."
+        "Forgejo refused the token. auth_token_file holds another one by now, and the receiver tries that one."
         "Nothing.";
     info gate_source_back
         "The source reports the newest commits again."
@@ -306,7 +306,7 @@ manual! {
         "Nothing.";
     warn gate_unclear
         "The gate was asked about a held commit and said neither yes nor no. It is asked again later."
-        "Nothing for one; otherwise as receiver_away.";
+        "Nothing for one; otherwise the same as for receiver_away.";
     warn changed_after_packing
         "Files of an episode were added, changed or removed after it was packed. It is packed again before it is sent."
         "Let the recorder write meta.json last, when nothing changes any more.";

@@ -1,16 +1,15 @@
-//! How many lines a peer may cause: else one of them fills the disk, or has journald drop the lines of
-//! all the others.
+//! How many lines a peer may cause: without a limit one peer fills the disk, or has journald drop the
+//! lines of all the others.
 //!
 //! 1. Of each event and peer, [`BURST`] lines at once and then [`LINES_PER_SECOND`]. Of all such lines
 //!    together, [`BYTES_PER_SECOND`].
-//! 2. What is left out is counted, and reported once a minute in a line for each event and peer:
+//! 2. The lines that are left out are counted, and reported once a minute in a line for each event and peer:
 //!    `event=left_out of=NAME peer=ADDRESS count=N`.
 //! 3. The peers that are remembered are bounded by [`PEERS_MAX`]. Beyond them the others share one
 //!    entry for each event, as does each network of 2^64 IPv6 addresses, which a host has to itself.
 //!
 //! `stored` is not paced: each such line is an episode.
 
-use crate::sync::lock;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,19 +17,21 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::lock;
+
 const BURST: u64 = 100;
 const LINES_PER_SECOND: u64 = 20;
 const BYTES_PER_SECOND: u64 = 100_000;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const PEERS_MAX: usize = 1024;
 
-/// Whom lines are counted for.
+/// A peer whose lines are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     V4(IpAddr),
-    /// The first of the 2^64 addresses.
+    /// A network of 2^64 addresses, by the first of them.
     V6Net(Ipv6Addr),
-    /// All for whom there was no place of their own.
+    /// All peers that have no entry of their own.
     Others,
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn charge(bytes: usize) {
     the_pace().bytes.take_even_if_empty(bytes as u64);
 }
 
-/// What was left out and not reported yet, for the last lines of a process.
+/// The lines that were left out and not reported yet, for the last lines of a process.
 pub(crate) fn left_out() -> Vec<LeftOut> {
     the_pace().report()
 }
@@ -124,7 +125,7 @@ fn now() -> Duration {
     START.get_or_init(Instant::now).elapsed()
 }
 
-/// What comes back with time: `per_second`, and never more than `most`. In thousandths, so that
+/// An amount that grows back with time: by `per_second`, and never beyond `most`. In thousandths, so that
 /// a millisecond counts.
 struct Allowance {
     most: u64,
@@ -215,7 +216,7 @@ impl Pace {
         })
     }
 
-    /// Those that would be no different if they came anew.
+    /// Forgets the entries that would be no different if they were made anew.
     fn forget_the_quiet(&mut self, now: Duration) {
         self.entries.retain(|_, entry| {
             entry.lines.refill(now);
@@ -223,7 +224,7 @@ impl Pace {
         });
     }
 
-    /// What was left out since the last report, in order.
+    /// The lines that were left out since the last report, in order.
     fn report(&mut self) -> Vec<LeftOut> {
         let mut report: Vec<LeftOut> = self
             .entries
@@ -258,7 +259,8 @@ mod tests {
     #[test]
     fn a_peer_has_a_burst_and_then_its_rate() {
         let mut pace = Pace::new();
-        let (one, other) = (address("10.0.0.1"), address("10.0.0.2"));
+        let one = address("10.0.0.1");
+        let other = address("10.0.0.2");
         assert_eq!(written(&mut pace, "refused", one, 0, 1000), 100);
         assert_eq!(written(&mut pace, "refused", one, 49, 10), 0);
         assert_eq!(written(&mut pace, "refused", one, 50, 10), 1);

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::client::{Answer, NoAnswer, Upload};
 use super::cycle::{NoRoom, Shipper};
 use super::moves::{self, IntoShipped, Why};
 use super::outbox;
 use super::state::{self, GateSeen, Success};
-use super::transport::{Answer, NoAnswer, Upload};
 use super::verdict::{Accepted, HoldVerdict, Verdict, Wait, hold_verdict, verdict};
 use crate::events;
 use crate::names::{CommitHash, EpisodeId};
@@ -29,7 +29,7 @@ impl Shipper {
         heard: Result<Answer, NoAnswer>,
         took: Duration,
     ) {
-        if heard.is_err() && self.bell.stop.is_set() {
+        if heard.is_err() && self.wakeup.stop.is_set() {
             return;
         }
         let verdict = verdict(upload, heard.as_ref());
@@ -213,7 +213,7 @@ impl Shipper {
         }
         for commit in self.holds.due(now) {
             let heard = self.receiver.gate(&commit);
-            if self.bell.stop.is_set() {
+            if self.wakeup.stop.is_set() {
                 return;
             }
             match hold_verdict(heard.as_ref()) {

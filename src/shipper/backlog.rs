@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// One finished episode that has not left yet.
 pub(super) struct Entry {
     pub identity: Identity,
-    /// Of its files, unpacked.
+    /// Of its files, unpacked; 0 until its `meta.json` could be read.
     pub bytes: u64,
     /// What its `meta.json` says; `None` until it could be read.
     pub meta: Option<Meta>,
@@ -37,10 +37,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(identity: Identity, bytes: u64, first_seen: Instant) -> Entry {
+    pub(super) fn new(identity: Identity, first_seen: Instant) -> Entry {
         Entry {
             identity,
-            bytes,
+            bytes: 0,
             meta: None,
             seal: None,
             changed_after_sending: false,
@@ -175,7 +175,8 @@ mod tests {
         let mut backlog = Backlog::default();
         let now = start + Duration::from_secs(1_000_000);
         for (name, bytes, waited_s) in episodes {
-            let entry = Entry::new(identity(1), *bytes, now - Duration::from_secs(*waited_s));
+            let mut entry = Entry::new(identity(1), now - Duration::from_secs(*waited_s));
+            entry.bytes = *bytes;
             backlog.insert(id(name), entry);
         }
         (backlog, now)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::place::Place;
+use super::receiver_url::ReceiverUrl;
 use crate::config::{self, Settings, Side, bad_value, in_range, values};
 use crate::failure::Failure;
 use crate::human;
@@ -113,8 +113,8 @@ impl Config {
     /// Where the receiver is.
     ///
     /// Errors: `receiver_url` is not one, which [`Config::load`] would have said.
-    pub(crate) fn place(&self) -> Result<Place, Failure> {
-        Place::parse(&self.receiver_url).map_err(|allowed| {
+    pub(crate) fn parsed_url(&self) -> Result<ReceiverUrl, Failure> {
+        ReceiverUrl::parse(&self.receiver_url).map_err(|allowed| {
             let shown = human::without_user(&self.receiver_url);
             Failure::new(
                 format!("receiver_url = {shown:?} is not allowed"),
@@ -124,11 +124,11 @@ impl Config {
     }
 
     fn check_url(&mut self, path: &Path) -> Result<(), Failure> {
-        let place = Place::parse(&self.receiver_url).map_err(|allowed| {
+        let url = ReceiverUrl::parse(&self.receiver_url).map_err(|allowed| {
             let shown = format!("{:?}", self.receiver_url);
             bad_value(path, "receiver_url", shown, allowed)
         })?;
-        if let (Some(file), false) = (&self.ca_file, place.is_https) {
+        if let (Some(file), false) = (&self.ca_file, url.is_https) {
             let shown = format!("{file:?}");
             return Err(config::not_allowed(
                 path,
@@ -137,7 +137,7 @@ impl Config {
                 "remove it: only an https:// receiver_url has a certificate",
             ));
         }
-        self.receiver_url = place.to_string();
+        self.receiver_url = url.to_string();
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Entry};
 use super::backoff::Backoff;
-use super::bell::Bell;
+use super::client::{ReceiverClient, Upload};
 use super::config::Config;
 use super::holds::Holds;
 use super::moves::{self, Judge, Why};
@@ -21,7 +21,7 @@ use super::progress::Progress;
 use super::queue::{self, Identity, Root, Told};
 use super::state::reporter::Sent;
 use super::state::{self, StateFile, Trouble};
-use super::transport::{Receiver, Upload};
+use super::wakeup::Wakeup;
 use super::{Mode, Outcome, retention};
 use crate::durable;
 use crate::episode;
@@ -43,9 +43,9 @@ pub(super) struct NoRoom {
 pub(super) struct Shipper {
     pub config: Config,
     pub root: Root,
-    pub receiver: Receiver,
+    pub receiver: ReceiverClient,
     pub mode: Mode,
-    pub bell: Bell,
+    pub wakeup: Wakeup,
 
     pub backlog: Backlog,
     pub holds: Holds,
@@ -81,8 +81,8 @@ impl Shipper {
     pub(super) fn new(
         config: Config,
         root: Root,
-        receiver: Receiver,
-        bell: Bell,
+        receiver: ReceiverClient,
+        wakeup: Wakeup,
         mode: Mode,
     ) -> Shipper {
         let state = StateFile::open(
@@ -114,16 +114,16 @@ impl Shipper {
             root,
             state,
             mode,
-            bell,
+            wakeup,
         }
     }
 
     pub(super) fn run(mut self) -> Outcome {
         self.look();
         service::ready(&self.how_it_goes());
-        while !self.bell.stop.is_set() {
+        while !self.wakeup.stop.is_set() {
             service::alive();
-            if self.bell.take_reload() {
+            if self.wakeup.take_reload() {
                 self.reload();
             }
             if self.next_scan <= Instant::now() {
@@ -168,7 +168,7 @@ impl Shipper {
     /// SIGHUP: reads the token and the CA again, and makes everything that waits due now.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match Receiver::new(&self.config, self.bell.stop.clone()) {
+        match ReceiverClient::new(&self.config, self.wakeup.stop.clone()) {
             Ok(receiver) => self.receiver = receiver,
             Err(failure) => events::shipper_trouble(&failure),
         }
@@ -221,9 +221,8 @@ impl Shipper {
     /// A finished episode that this process has not seen.
     fn meet(&mut self, id: &EpisodeId, identity: Identity) {
         service::alive();
-        let bytes = queue::tree_bytes(&self.root.episodes().join(id.as_str()));
         self.backlog
-            .insert(id.clone(), Entry::new(identity, bytes, Instant::now()));
+            .insert(id.clone(), Entry::new(identity, Instant::now()));
         if let Err(error) = self.adopt_tarball(id, identity) {
             self.defer(id, None, &format!("cannot look at its tarball: {error}"));
         }
@@ -245,12 +244,13 @@ impl Shipper {
         Ok(())
     }
 
-    /// Learns the commit; an episode that can never be packed goes to refused/.
+    /// Learns the commit and the size; an episode that can never be packed goes to refused/.
     fn read_meta(&mut self, id: &EpisodeId) {
         match episode::inspect(&self.root.episodes().join(id.as_str())) {
-            Ok(meta) => {
+            Ok(found) => {
                 if let Some(entry) = self.backlog.get_mut(id) {
-                    entry.meta = Some(meta);
+                    entry.meta = Some(found.meta);
+                    entry.bytes = found.bytes;
                 }
             }
             Err(unfit) => match unfit.reason() {
@@ -315,7 +315,7 @@ impl Shipper {
         // Work that is due and did not move waits for another of these times, or for the next scan.
         let first = wakes.into_iter().flatten().filter(|at| *at > now).min();
         let until = first.map_or(self.next_scan, |at| at.min(self.next_scan));
-        self.bell.wait_until(until);
+        self.wakeup.wait_until(until);
     }
 
     /// Takes one episode as far as it goes.
@@ -325,7 +325,8 @@ impl Shipper {
             .get(id)
             .is_some_and(|entry| entry.meta.is_none())
         {
-            self.read_meta(id);
+            // Its size is known only now, so its turn may be later: the loop chooses anew.
+            return self.read_meta(id);
         }
         self.drop_outdated_tarball(id);
         if self

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::checkout::local_commit;
+use super::client::{Answer, NoAnswer, ReceiverClient};
 use super::config::Config;
 use super::probe::{self, Entry};
 use super::root::Root;
-use super::socket::Stop;
 use super::state::State;
-use super::transport::{Answer, NoAnswer, Receiver};
+use super::stop::Stop;
 use crate::doctor::{self, Finding};
 use crate::human::counted;
 use crate::names::CommitHash;
@@ -23,7 +23,7 @@ pub(crate) fn examine(config: &Config, repo: &Path) -> Vec<Finding> {
         findings.push(Finding::of_failure("token", &failure));
         return findings;
     }
-    let receiver = match Receiver::new(config, Stop::default()) {
+    let receiver = match ReceiverClient::new(config, Stop::default()) {
         Ok(receiver) => receiver,
         Err(failure) => {
             findings.push(Finding::of_failure("receiver", &failure));
@@ -74,7 +74,7 @@ fn queue(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn reach(config: &Config, receiver: &Receiver) -> Finding {
+fn reach(config: &Config, receiver: &ReceiverClient) -> Finding {
     let url = &config.receiver_url;
     match receiver.get(wire::HEALTH_PATH) {
         Ok(answer) if answer.status == 200 => {
@@ -119,7 +119,7 @@ fn reach(config: &Config, receiver: &Receiver) -> Finding {
 
 /// Sends full packets as an upload that is only a question, so nothing is stored. The answer shows
 /// whether this host is let in.
-fn upload_path(config: &Config, receiver: &Receiver) -> Vec<Finding> {
+fn upload_path(config: &Config, receiver: &ReceiverClient) -> Vec<Finding> {
     let smaller = "lower the MTU on both ends of the tunnel: ip link set mtu 1280 dev wg0, and MTU = 1280 in its configuration";
     let probe = match probe::send(config, receiver) {
         Ok(probe) => probe,
@@ -168,7 +168,7 @@ fn token(config: &Config, entry: Entry) -> Finding {
 }
 
 /// Whether the gate admits what this host records now.
-fn code(receiver: &Receiver, repo: &Path) -> Finding {
+fn code(receiver: &ReceiverClient, repo: &Path) -> Finding {
     let commit = match local_commit(repo) {
         Ok(commit) => commit,
         Err(failure) => return Finding::warn("code", failure.error(), failure.hint()),

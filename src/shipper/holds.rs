@@ -102,7 +102,7 @@ impl Holds {
         }
     }
 
-    /// An upload of the commit was accepted: its next refusal is news, whatever the reason.
+    /// An upload of the commit was accepted: its next refusal is news for any reason.
     pub(super) fn accepted(&mut self, commit: &CommitHash) {
         if let Some(released) = self.released.get_mut(commit) {
             released.reason = None;

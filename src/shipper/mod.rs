@@ -1,9 +1,10 @@
 //! `cis490 ship`: a lab host's side. Packs finished episodes and sends them, one at a time, until
 //! the receiver has answered for each. While one is sent, the next is packed.
 //!
-//! `queue` defines what the folders mean, `outbox` and `moves` change them. `transport` asks the
-//! receiver, `verdict` decides what each answer means, `answers` carries that out. `packing` and
-//! `prefetch` have the next episode ready, and `cycle` is the loop around them. `backlog`, `holds`
+//! `queue` defines what the folders mean, `outbox` and `moves` change them. `client` asks the
+//! receiver, by `ureq_transport` and `socket`; `verdict` decides what each answer means, `answers`
+//! carries that out. `packing` and `prefetch` have the next episode ready, and `cycle` is the loop
+//! around them; `wakeup` and `stop` are how signals reach it. `backlog`, `holds`
 //! and `backoff` are what this process remembers; all of it can be forgotten without loss.
 
 pub(crate) mod config;
@@ -14,46 +15,47 @@ pub(crate) mod state;
 mod answers;
 mod backlog;
 mod backoff;
-mod bell;
 mod boot;
 mod changes;
 mod checkout;
+mod client;
 mod cycle;
-mod ear;
 mod holds;
-mod line;
+mod interim;
 mod moves;
 mod next_try;
 mod outbox;
 mod packing;
-mod place;
 mod prefetch;
 pub(crate) mod probe;
 mod progress;
+mod receiver_url;
 mod retention;
 mod returns;
 mod root;
 mod socket;
+mod stop;
 mod survey;
-mod transport;
+mod ureq_transport;
 mod verdict;
+mod wakeup;
 
 use std::process::ExitCode;
 
 pub(crate) use checkout::local_commit;
+pub(crate) use client::{Answer, ReceiverClient};
 pub(crate) use moves::set_aside;
 pub(crate) use returns::{CommitPrefix, NoReturn, Refused, refused, requeue, resend};
-pub(crate) use socket::Stop;
+pub(crate) use stop::Stop;
 pub(crate) use survey::{HeldTotals, RefusedEpisode, Survey, Totals, survey, waiting_commits};
-pub(crate) use transport::{Answer, Receiver};
 
 use crate::events;
 use crate::failure::Failure;
 use crate::terminal::say;
-use bell::Bell;
 use config::Config;
 use cycle::Shipper;
 use queue::Root;
+use wakeup::Wakeup;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -96,17 +98,17 @@ impl Outcome {
 /// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
 pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     let root = Root::open(&config.root)?;
-    let bell = Bell::default();
-    let receiver = Receiver::new(&config, bell.stop.clone())?;
+    let wakeup = Wakeup::default();
+    let receiver = ReceiverClient::new(&config, wakeup.stop.clone())?;
     // Held to the end: one shipper a root.
     let _lock = root.lock()?;
     let cut_short = match mode {
         Mode::Forever => 0,
         Mode::Once => EXIT_WAITING,
     };
-    bell.listen(cut_short.into())?;
+    wakeup.listen(cut_short.into())?;
     events::shipper_started(&config.host_id, &config.receiver_url, root.dir());
-    let outcome = Shipper::new(config, root, receiver, bell, mode).run();
+    let outcome = Shipper::new(config, root, receiver, wakeup, mode).run();
     if mode == Mode::Forever {
         events::shipper_stopped();
         return Ok(ExitCode::SUCCESS);

@@ -6,7 +6,7 @@
 //! another stays, before the rename or by renaming it back. A receipt is for all the bytes that were
 //! sent, so one to which anything was added, or that was changed, stays as well.
 //!
-//! The note is there first, so whatever lies in shipped/ has its receipt and whatever lies in
+//! The note is there first, so each episode in shipped/ has its receipt and each one in
 //! refused/ its reason. The tarball goes last: until the rename holds, it may be asked for again.
 
 use std::io;
@@ -107,7 +107,7 @@ impl Why {
 pub(super) enum IntoShipped {
     /// It lies in shipped/ under this name.
     As(String),
-    /// It is no longer what was sent, and stays in episodes/. What is there now is another episode
+    /// The episode is no longer what was sent, and stays in episodes/. Its files now are another episode
     /// under an old name: packed and sent, it gets the 409 that all such get and goes to refused/ with
     /// the receiver's words, or the 200 of the same bytes if what was added is gone again. So nothing
     /// that a recorder wrote ever goes with shipped/ unsent.
@@ -239,8 +239,8 @@ fn note_of(there: &Path, name: &str, ending: &str) -> PathBuf {
 pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
     let mut moved = Vec::new();
     for (id, identity) in queue::scan(root, &mut Told::silent())?.finished {
-        let meta = episode::inspect(&root.episodes().join(id.as_str()));
-        if !meta.is_ok_and(|meta| meta.commit == commit) {
+        let found = episode::inspect(&root.episodes().join(id.as_str()));
+        if !found.is_ok_and(|found| found.meta.commit == commit) {
             continue;
         }
         let why = "set aside by hand: the receiver does not take this commit";

@@ -2,7 +2,7 @@
 //!
 //!     create(partial)  write(partial)  (fsync(meta.json)  fsync(episodes/<id>)  fsync(episodes) | setxattr(partial)  fsync(partial))  rename(partial, tarball)  fsync(outbox)
 //!
-//! The episode's own names are synced too, since whoever recorded it may not have: a tarball whose
+//! The episode's own names are synced too, since the recorder may not have synced them: a tarball whose
 //! episode a power cut took, or left with an empty `meta.json`, would be swept as an orphan, or
 //! taken for another episode's, and was all there is.
 //!
@@ -33,7 +33,7 @@ const SEAL_XATTR: &CStr = c"user.cis490.seal";
 /// The slowest disk that is waited for: a USB stick at its worst.
 const SYNC_BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
-/// What is known of a tarball in outbox/.
+/// A tarball in outbox/: its digest, and the files that it was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seal {
     pub sha256: Sha256Digest,
@@ -58,7 +58,7 @@ pub(super) enum PackFault {
     Stopped,
 }
 
-/// Whether the service manager is told that the sync of a large file takes its time.
+/// Whether the watchdog is pinged while a large file is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
     /// The loop that sends the beats waits for it.

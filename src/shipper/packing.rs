@@ -45,7 +45,7 @@ impl Shipper {
         let begun = Instant::now();
         service::status(&format!("packing {id}"));
         let mut progress = Progress::new(format!("packing {id}"));
-        let stop = self.bell.stop.clone();
+        let stop = self.wakeup.stop.clone();
         let mut tell = |done, total| {
             progress.tell(done, total);
             if stop.is_set() {
@@ -84,7 +84,8 @@ impl Shipper {
     /// Begins to pack the next in turn after the one that is being sent, if it is to be packed.
     pub(super) fn begin_ahead(&self, sent: &EpisodeId) -> Option<Prefetch> {
         let now = Instant::now();
-        if self.prefetch.is_some() || self.bell.stop.is_set() || !self.prefetch_pauses.is_due(now) {
+        if self.prefetch.is_some() || self.wakeup.stop.is_set() || !self.prefetch_pauses.is_due(now)
+        {
             return None;
         }
         let others = || {
@@ -100,7 +101,7 @@ impl Shipper {
         if !is_known || entry.bytes > free_bytes / FREE_PARTS {
             return None;
         }
-        Prefetch::begin(&self.root, id, entry.identity, &self.bell.stop)
+        Prefetch::begin(&self.root, id, entry.identity, &self.wakeup.stop)
     }
 
     /// Handles the episode that is packed ahead, if its packing is done.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::outbox::{self, PackFault, Seal, Sync};
 use super::queue::{Identity, Root};
-use super::socket::Stop;
+use super::stop::Stop;
 use crate::episode::Meta;
 use crate::names::EpisodeId;
 use crate::service;

@@ -9,9 +9,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::client::ReceiverClient;
 use super::config::Config;
-use super::socket::{Hush, Socket, Stop};
-use super::transport::Receiver;
+use super::socket::{EarlyResponse, Socket};
+use super::stop::Stop;
 use crate::doctor::Answer;
 use crate::wire::{self, GateState, Problem};
 
@@ -53,17 +54,22 @@ pub(crate) enum Entry {
 /// Sends a probe to the receiver.
 ///
 /// Errors: no connection, a failed TLS handshake, or an answer that is not HTTP.
-pub(crate) fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
+pub(crate) fn send(config: &Config, receiver: &ReceiverClient) -> io::Result<Probe> {
     let trust = config.trust().map_err(io::Error::other)?;
     let head = head(config, &head_commit(receiver))?;
-    let place = config.place().map_err(io::Error::other)?;
-    let addresses = place.resolve()?;
+    let url = config.parsed_url().map_err(io::Error::other)?;
+    let addresses = url.resolve()?;
     let begun = Instant::now();
-    let mut socket = Socket::connect(&addresses, PATIENCE, Hush::default(), Stop::default())?;
+    let mut socket = Socket::connect(
+        &addresses,
+        PATIENCE,
+        EarlyResponse::default(),
+        Stop::default(),
+    )?;
     if let Some(trust) = &trust {
-        socket.secure(trust, &place.host, PATIENCE)?;
+        socket.secure(trust, &url.host, PATIENCE)?;
     }
-    socket.stop_listening();
+    socket.ignore_early_response();
     socket.send(head.as_bytes(), PATIENCE)?;
     let body_was_sent = match socket.await_continue(PATIENCE) {
         // A slow receiver has the head all the same; `has_arrived` below finds out if it has not.
@@ -91,7 +97,7 @@ pub(crate) fn send(config: &Config, receiver: &Receiver) -> io::Result<Probe> {
 
 /// The newest commit that the receiver knows, so that the gate admits the probe whichever code this
 /// host has.
-fn head_commit(receiver: &Receiver) -> String {
+fn head_commit(receiver: &ReceiverClient) -> String {
     let asked = receiver.get(wire::GATE_PATH).ok();
     let state = asked.and_then(|answer| answer.json::<GateState>());
     let head = state.and_then(|state| state.head_commit);
@@ -103,8 +109,8 @@ fn head(config: &Config, commit: &str) -> io::Result<String> {
     let authorization = token.map_or(String::new(), |token| {
         format!("Authorization: Bearer {token}\r\n")
     });
-    let place = config.place().map_err(io::Error::other)?;
-    let url = place.url();
+    let url = config.parsed_url().map_err(io::Error::other)?;
+    let url = url.without_zone();
     let (_, authority) = url.split_once("://").unwrap_or(("", &url));
     Ok(format!(
         "PUT {path}{host}/doctor HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{authorization}Expect: 100-continue\r\nContent-Length: {BODY_BYTES}\r\n{probe}: 1\r\n{commit_header}: {commit}\r\n{sha256}: {NO_DIGEST}\r\nX-Pad: {pad}\r\n\r\n",

@@ -241,8 +241,8 @@ mod tests {
         "h.tar.zst",
     ];
 
-    /// Any queue, against the table at the top: what is finished is found, what has lost its
-    /// episode is swept, and nothing else is touched.
+    /// Any queue, against the table at the top: finished episodes are found, tarballs without an
+    /// episode are swept, and nothing else is touched.
     #[test]
     fn a_scan_finds_and_sweeps_what_the_table_says() {
         let dir = std::env::temp_dir().join(format!("cis490-queue-{}", std::process::id()));

@@ -11,6 +11,8 @@
 //!    ext4 steps over inodes that were freed in the last minutes.
 //!
 //! Without root it is a plain folder, and the benchmark prints that.
+//!
+//! The other disk is [`SlowDisk`], with the same filesystem: what a Pi has.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,18 +22,33 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Plan;
+use crate::fuse;
 use crate::load::noise;
 use crate::servers::target_dir;
+use crate::slow_disk::SlowDisk;
 
 /// Twice the bytes that one round writes, and the journal.
 const IMAGE_BYTES: u64 = 4 << 30;
 /// The same for a tiny run.
 const TINY_IMAGE_BYTES: u64 = 512 << 20;
 
+/// Sparse: only the blocks that are written take memory.
+const SLOW_DISK_BYTES: u64 = 2 << 30;
+
+/// Which disk a workload writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// This machine's.
+    Own,
+    /// As slow as an SD card.
+    SdCard,
+}
+
 pub struct Ground {
     dir: PathBuf,
     is_mount: bool,
     rounds: AtomicU32,
+    slow_disk: Option<SlowDisk>,
 }
 
 impl Ground {
@@ -48,7 +65,36 @@ impl Ground {
             dir,
             is_mount: mounted.is_ok(),
             rounds: AtomicU32::new(0),
+            slow_disk: None,
         }
+    }
+
+    /// The ground on a disk of that kind; the words say why this machine cannot have one.
+    pub fn on(kind: DiskKind, plan: &Plan) -> Result<Ground, String> {
+        match kind {
+            DiskKind::Own => Ok(Ground::new(plan)),
+            DiskKind::SdCard => Ground::on_slow_disk(),
+        }
+    }
+
+    fn on_slow_disk() -> Result<Ground, String> {
+        let number = std::process::id();
+        let dir = base().join(format!("sd-{number}"));
+        let shown = base().join(format!("sd-{number}-shown"));
+        for folder in [&dir, &shown] {
+            fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        }
+        let disk = SlowDisk::serve(&shown, SLOW_DISK_BYTES)
+            .ok_or("it is a FUSE filesystem, which needs root and /dev/fuse")?;
+        // FUSE writes go straight to the disk, without the page cache in between.
+        mount(&shown.join(fuse::NAME), &dir)?;
+        disk.slow_down();
+        Ok(Ground {
+            dir,
+            is_mount: true,
+            rounds: AtomicU32::new(0),
+            slow_disk: Some(disk),
+        })
     }
 
     /// A plain folder, for a workload that needs more space than the image has.
@@ -59,6 +105,7 @@ impl Ground {
             dir,
             is_mount: false,
             rounds: AtomicU32::new(0),
+            slow_disk: None,
         }
     }
 
@@ -82,6 +129,10 @@ impl Drop for Ground {
                 println!("ground: still mounted: {error}");
             }
             let _ = fs::remove_dir(&self.dir);
+            if self.slow_disk.take().is_some() {
+                let shown = format!("sd-{}-shown", std::process::id());
+                let _ = fs::remove_dir(base().join(shown));
+            }
         } else {
             let _ = fs::remove_dir_all(&self.dir);
         }

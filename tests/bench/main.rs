@@ -10,6 +10,8 @@
 mod chain;
 mod counting;
 mod floors;
+#[path = "../it/power/fuse.rs"]
+mod fuse;
 mod ground;
 mod inside;
 mod load;
@@ -19,6 +21,7 @@ mod process;
 mod refresh;
 mod report;
 mod servers;
+mod slow_disk;
 mod uploads;
 
 use servers::Kind;

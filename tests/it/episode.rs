@@ -122,7 +122,7 @@ fn the_reference_tools_read_what_was_packed() {
     let bytes = fs::read(&tarball).unwrap();
     assert_eq!(packed.bytes, bytes.len() as u64);
     assert_eq!(packed.sha256.as_bytes()[..], Sha256::digest(&bytes)[..]);
-    assert_eq!(packed.meta, inspect(&dir).unwrap());
+    assert_eq!(packed.meta, inspect(&dir).unwrap().meta);
     assert_eq!(read_meta(&bytes[..]).unwrap().commit.to_string(), COMMIT);
 
     let Some(tar) = reference("zstd", &["-dc"], File::open(&tarball).unwrap()) else {

@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::client::Put;
 use crate::lab::{Lab, noise};
-use crate::world::{World, cis490};
+use crate::syscalls::can_trace;
+use crate::world::{World, cis490, is_emulated};
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -63,6 +64,29 @@ fn a_short_write_of_a_row_is_taken_back() {
         let wanted = if stored.contains(&n) { 200 } else { 201 };
         assert_eq!(world.put(&sample(n, 500)).status, wanted, "{world}");
     }
+}
+
+/// A filter of system calls may forbid to ask for the limit on open files. The receiver then ends with
+/// words, and does not go by a number that no call has given.
+#[test]
+fn a_limit_on_open_files_that_cannot_be_read_is_none() {
+    let test = "a_limit_on_open_files_that_cannot_be_read_is_none";
+    if is_emulated() || !can_trace(test) {
+        return;
+    }
+    let mut world = World::prepared(GATE_OFF);
+    let strace = ["strace", "-D", "-f", "-q", "-o", "/dev/null"];
+    let forbid = ["-e", "inject=prlimit64,?getrlimit:error=EPERM"];
+    world.run_under(
+        [&strace[..], &forbid[..]]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+    );
+    assert!(!world.try_start(), "{world}");
+    let why = "the limit on open files is 0, too few";
+    assert!(world.log().contains(why), "{world}");
 }
 
 /// Bodies of all sizes into 8 MiB, until nothing more fits, and then again.

@@ -11,7 +11,7 @@ use super::side::Side;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::shipper::probe::{self, Entry};
-use crate::shipper::{Receiver, Stop, config as shipper};
+use crate::shipper::{ReceiverClient, Stop, config as shipper};
 use crate::terminal::say;
 use crate::wire::Problem;
 
@@ -84,7 +84,7 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
 /// The shipper runs: systemctl would have failed otherwise. The receiver is another machine, so its
 /// absence is reported and does not make the installation a failure.
 fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
-    let receiver = Receiver::new(config, Stop::default())?;
+    let receiver = ReceiverClient::new(config, Stop::default())?;
     let url = &config.receiver_url;
     match probe::send(config, &receiver).map(|probe| probe.entry()) {
         Ok(Entry::Open) => say!(

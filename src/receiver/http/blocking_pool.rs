@@ -54,10 +54,9 @@ impl BlockingPool {
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // The lock is held while waiting: the clerks queue for the queue.
-        let job = lock(jobs).recv();
-        match job {
-            Ok(job) => drop(panic::catch_unwind(AssertUnwindSafe(job))),
-            Err(_) => return,
-        }
+        let received = lock(jobs).recv();
+        let Ok(job) = received else { return };
+        // A panic is that question's own: its coroutine gets no answer.
+        let _ = panic::catch_unwind(AssertUnwindSafe(job));
     }
 }

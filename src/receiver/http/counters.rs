@@ -1,4 +1,4 @@
-//! What is counted while requests are answered: atomic additions, no lock.
+//! The counters of requests: atomic additions, no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -2,7 +2,6 @@
 //! free, whether it can be written, and whether the index is still ours.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -12,26 +11,25 @@ use crate::receiver::critical_thread::{self, ShutdownHandle};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::condition::Unwritable;
 use crate::service;
-use crate::sync::lock;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps `disk_full`, `space` and what the store knows of its disk true to life. A thread of its own,
-/// since any of it may hang with the disk.
+/// Keeps `Shared::space` and what the store knows of its disk up to date. A thread of its own, since
+/// each of these looks may hang with the disk.
 ///
 /// Errors: the system gave no thread.
 pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(), Failure> {
     look(shared);
     let shared = Arc::clone(shared);
     critical_thread::spawn_critical("disk-look", shutdown, move || {
-        let mut told = shared.store.unwell();
+        let mut reported = shared.store.unwell();
         loop {
             thread::sleep(LOOK_EVERY);
             look(&shared);
             let unwell = shared.store.unwell();
-            if unwell != told {
+            if unwell != reported {
                 service::status(&shared.status_line());
-                told = unwell;
+                reported = unwell;
             }
         }
     })
@@ -39,7 +37,7 @@ pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(
 
 fn look(shared: &Shared) {
     shared.store.look();
-    // Of the disk below there is nothing to say.
+    // The disk that is there instead is not the store's: its figures mean nothing here.
     let is_away = shared
         .store
         .unwritable()
@@ -49,9 +47,7 @@ fn look(shared: &Shared) {
     } else {
         shared.store.space().ok()
     };
-    let has_room = space.is_some_and(|space| space.holds(0));
-    shared.disk_full.store(!has_room, Ordering::Relaxed);
-    *lock(&shared.space) = space;
+    shared.space.store(space.map(Arc::new));
 }
 
 impl From<&Unwritable> for Refusal {

@@ -2,7 +2,7 @@
 //!
 //! One address may have at most as many permits as are left. So the first greedy address gets half of
 //! them, the next half of the rest; an address without one gets in as long as any is left. An
-//! upload under way is never ended for another's sake: it may be large, and would begin again from nothing.
+//! upload under way is never ended to make room: it may be large, and would begin again at its first byte.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::sync::lock;
 
-/// Permits for what takes a while, and who has them.
+/// Permits for uploads or waits, and the addresses that have them.
 pub(super) struct FairLimiter {
     most: u32,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// The right to do one such thing, given back when dropped.
+/// The right to one upload or one wait, given back when dropped.
 pub(super) struct Permit {
     limiter: Arc<FairLimiter>,
     peer: IpAddr,
@@ -27,7 +27,7 @@ pub(super) struct Permit {
 pub(super) enum NoPermit {
     /// All are taken.
     Full,
-    /// The address has so many, and what is left is for others.
+    /// The address has so many, and those left are for other addresses.
     OwnShare(u32),
 }
 

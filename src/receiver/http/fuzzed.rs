@@ -2,22 +2,20 @@
 
 use std::mem::MaybeUninit;
 
-use super::answer::Answer;
-use super::head::{Head, Route};
+use super::guard::{Answer, FIELDS_MAX};
+use super::head::Head;
+use super::route::Route;
 use super::target::Target;
 use crate::receiver::refusal::Refusal;
 
-/// As many headers as may_minihttp takes.
-const HEADERS_MAX: usize = 16;
-
-/// Reads a head as may_minihttp does and judges it as we do.
+/// Reads a head as the HTTP crate does and judges it as we do.
 ///
-/// 1. What passes our framing means to may_minihttp's body reader what it means to us. (That one
+/// 1. What passes our framing means to the crate's body reader what it means to us. (That reader
 ///    takes the first length it finds and panics over an odd one.)
 /// 2. A path that is a slot is that slot's own path, and its parts are safe file names.
 /// 3. Every refusal makes one well-formed answer.
 pub fn request_head(bytes: &[u8]) {
-    let mut headers = [MaybeUninit::uninit(); HEADERS_MAX];
+    let mut headers = [MaybeUninit::uninit(); FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(bytes, &mut headers);
     if !parsed.is_ok_and(|status| status.is_complete()) {
@@ -56,7 +54,7 @@ pub fn request_head(bytes: &[u8]) {
     }
 }
 
-/// may_minihttp 0.1.11's `content_length`, panics included.
+/// The crate's `content_length` (of version 0.1.11), panics included.
 fn length_for_the_crate<'a>(mut pairs: impl Iterator<Item = (&'a str, &'a [u8])>) -> usize {
     let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     found.map_or(0, |(_, value)| {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::answer::Answer;
-use super::head::Route;
+use super::guard::Answer;
 use super::page::Kept;
+use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
@@ -26,7 +26,7 @@ impl Exchange<'_> {
                         what: format!("no episode is stored as {slot}"),
                     }),
                     Some(Err(error)) => {
-                        events::lookup_failed(&slot, self.connection.peer(), &error);
+                        events::lookup_failed(&slot, self.peer(), &error);
                         Err(Refusal::Internal)
                     }
                     None => Err(Refusal::Internal),
@@ -56,7 +56,7 @@ impl Exchange<'_> {
         }
         let shared = Arc::clone(self.shared);
         let made = self.shared.blocking.ask(move || {
-            // Whoever asked just before may have had it made.
+            // A request just before this one may have had it made.
             let kept = kept(&shared);
             kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))
         });
@@ -88,7 +88,7 @@ impl Exchange<'_> {
         if let Some(unwell) = shared.store.unwell() {
             return Err(Refusal::from(&*unwell));
         }
-        if shared.disk_full.load(Ordering::Relaxed) {
+        if !shared.has_room() {
             return Err(Refusal::DiskAtFloor);
         }
         if shared.gate.enabled() && shared.gate.window().is_none() {

@@ -1,16 +1,15 @@
-//! Judging a request's head before anything else is done with the connection: framing first, then
-//! method and path, then the headers' grammar. Pure: bytes in, a verdict out.
+//! Judging a request's head before anything else is done with the connection: the framing first, and
+//! then the headers' grammar. Pure: fields in, a verdict out.
 //!
-//! may_minihttp panics on an odd Content-Length, takes the first of two, and parses the chunks of
-//! a Transfer-Encoding as the next request; so what passes here is all that its body reader sees.
+//! The HTTP crate below the guard panics on an odd Content-Length, takes the first of two, and parses
+//! the chunks of a Transfer-Encoding as the next request. So a request of any such kind ends its
+//! connection here.
 
+use super::guard::HEAD_BYTES_MAX;
 use super::target;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::receiver::refusal::Refusal;
-use crate::wire::{self, Slot};
-
-/// The most that a request line and its headers may take together.
-pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
+use crate::wire;
 
 /// How the request's bytes end, and what happens to the connection then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +41,8 @@ pub(super) struct Head<'a> {
     bytes: usize,
 }
 
-/// One header. Whoever sends it twice means one of them, and we cannot know which: it is then
-/// judged where the header is, framing or grammar.
+/// One header. A peer that sends it twice means one of the two, and we cannot know which. Where the
+/// header is judged, in the framing or the grammar, that is an error.
 #[derive(Clone, Copy, Default)]
 struct Field<'a> {
     value: Option<&'a [u8]>,
@@ -55,25 +54,25 @@ impl<'a> Field<'a> {
         self.is_repeated = self.value.replace(value).is_some();
     }
 
-    /// The value; the words for a 400 if there is more than one.
+    /// The value; if there is more than one, the text for a 400.
     fn once(&self, name: &str) -> Result<Option<&'a [u8]>, String> {
-        match self.is_repeated {
-            false => Ok(self.value),
-            true => Err(format!(
+        if self.is_repeated {
+            return Err(format!(
                 "the header {name} stands in the request more than once; send it once"
-            )),
+            ));
         }
+        Ok(self.value)
     }
 }
 
 impl<'a> Head<'a> {
     /// Collects the known headers from name and value pairs.
     pub(super) fn collect(
-        path: &str,
+        target: &str,
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Head<'a> {
         let mut head = Head {
-            bytes: path.len(),
+            bytes: target.len(),
             ..Head::default()
         };
         for (name, value) in headers {
@@ -130,15 +129,19 @@ impl<'a> Head<'a> {
         if method == "PUT" && length.is_none() {
             return Err(Refusal::LengthRequired);
         }
-        // RFC 9110: an expectation from an HTTP/1.0 client is ignored.
-        let expect = once(&self.expect, "Expect")?.filter(|_| version > 0);
-        let expects_continue = expect.is_some();
-        if let Some(other) = expect.filter(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
-            return Err(Refusal::Expectation(lossy(other)));
+        let mut expect = once(&self.expect, "Expect")?;
+        if version == 0 {
+            // RFC 9110: an expectation from an HTTP/1.0 client is ignored.
+            expect = None;
+        }
+        if let Some(value) = expect
+            && !value.eq_ignore_ascii_case(b"100-continue")
+        {
+            return Err(Refusal::Expectation(lossy(value)));
         }
         Ok(Framing {
             length: length.unwrap_or(0),
-            expects_continue,
+            expects_continue: expect.is_some(),
             closes: self.connection_closes || version == 0,
         })
     }
@@ -187,7 +190,7 @@ impl<'a> Head<'a> {
             .map_err(|bad| Refusal::BadHead(format!("{}: {bad}", wire::SHA256_HEADER)))
     }
 
-    /// The commit of the code that made the episode; the words of an error go into a 400.
+    /// The commit of the code that made the episode; the text of an error goes into a 400.
     pub(super) fn commit(&self) -> Result<CommitHash, String> {
         let value = self.commit.once(wire::COMMIT_HEADER)?;
         let value =
@@ -227,7 +230,7 @@ fn host(value: Option<&[u8]>, version: u8) -> Result<(), Refusal> {
 
 /// Digits only, and no more than fit: `+5`, `5, 5`, `0x5` and the empty value are all refused.
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    // The whole value, as may_minihttp will parse it, and into a usize as it does.
+    // The whole value, and into a usize, as the HTTP crate would parse it.
     let digits = std::str::from_utf8(value)
         .ok()
         .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
@@ -240,75 +243,9 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     })
 }
 
-/// A header value as text for grammar and messages; what is not UTF-8 fails every grammar.
+/// A header value as text for grammar and messages; a value that is not UTF-8 fails every grammar.
 fn lossy(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..value.len().min(256)]).into_owned()
-}
-
-/// What a path and method ask for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route {
-    Upload(Slot),
-    Receipt(Slot),
-    Gate,
-    GateCommit(CommitHash),
-    Health,
-    Metrics,
-    Page,
-    /// OPTIONS, of a path that has these methods.
-    Options {
-        allow: &'static str,
-    },
-}
-
-/// The methods of a path that is read, and of an episode's.
-pub(super) const READ: &str = "GET, HEAD, OPTIONS";
-pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
-
-impl Route {
-    /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
-    pub(super) fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
-        let reads = matches!(method, "GET" | "HEAD");
-        let reading = |route| match method {
-            "GET" | "HEAD" => Ok(route),
-            "OPTIONS" => Ok(Route::Options { allow: READ }),
-            _ => Err(Refusal::MethodNotAllowed { allow: READ }),
-        };
-        if let Some(name) = path
-            .strip_prefix(wire::EPISODES_PATH)
-            .filter(|name| !name.is_empty())
-        {
-            let slot = Slot::parse(name).map_err(Refusal::BadName)?;
-            return match method {
-                "PUT" => Ok(Route::Upload(slot)),
-                "OPTIONS" => Ok(Route::Options { allow: UPLOAD }),
-                _ if reads => Ok(Route::Receipt(slot)),
-                _ => Err(Refusal::MethodNotAllowed { allow: UPLOAD }),
-            };
-        }
-        if let Some(commit) = path.strip_prefix("/v1/gate/") {
-            return reading(Route::GateCommit(
-                CommitHash::parse(commit).map_err(Refusal::BadName)?,
-            ));
-        }
-        match path {
-            wire::GATE_PATH => reading(Route::Gate),
-            wire::HEALTH_PATH => reading(Route::Health),
-            wire::METRICS_PATH => reading(Route::Metrics),
-            wire::PAGE_PATH => reading(Route::Page),
-            _ => Err(Refusal::NotFound {
-                what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
-                    wire::EPISODES_PATH,
-                    wire::GATE_PATH,
-                    wire::GATE_PATH,
-                    wire::HEALTH_PATH,
-                    wire::METRICS_PATH,
-                    wire::PAGE_PATH
-                ),
-            }),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -378,8 +315,8 @@ mod tests {
         );
     }
 
-    /// A length was once judged on its first 256 bytes and taken by may_minihttp in whole: the
-    /// body behind 256 zeros was then parsed as requests.
+    /// A length was once judged on its first 256 bytes, and the HTTP crate parsed all of it: the body
+    /// behind 256 zeros was then parsed as requests.
     #[test]
     fn a_length_is_judged_in_whole() {
         let long = "0".repeat(256) + "40";
@@ -433,36 +370,6 @@ mod tests {
             let framing = Head::collect("/", pairs).framing("GET", version);
             let status = framing.map_or_else(|refusal| refusal.status(), |_| 0);
             assert_eq!(status, want, "HTTP/1.{version} {fields:?}");
-        }
-    }
-
-    #[test]
-    fn paths_are_exact() {
-        for (method, path, want) in [
-            ("PUT", "/v1/episodes/a/b", 0),
-            ("GET", "/v1/episodes/a/b", 0),
-            ("HEAD", "/v1/gate", 0),
-            ("GET", "/v1/health", 0),
-            ("GET", "/metrics", 0),
-            ("HEAD", "/", 0),
-            ("PUT", "/", 405),
-            ("OPTIONS", "/", 0),
-            ("OPTIONS", "/v1/episodes/a/b", 0),
-            ("OPTIONS", "/nothing", 404),
-            ("GET", "/v1/", 404),
-            ("GET", "/v1/episodes/", 404),
-            ("DELETE", "/v1/episodes/a/b", 405),
-            ("PUT", "/v1/gate", 405),
-            ("PUT", "/v1/episodes/a", 400),
-            ("PUT", "/v1/episodes/a/b/c", 400),
-            ("PUT", "/v1/episodes/a/%62", 400),
-            ("PUT", "/v1/episodes/../b", 400),
-            ("GET", "/v1/gate/xyz", 400),
-            ("GET", "/V1/gate", 404),
-            ("GET", "//v1/gate", 404),
-        ] {
-            let status = Route::parse(method, path).map_or_else(|no| no.status(), |_| 0);
-            assert_eq!(status, want, "{method} {path}");
         }
     }
 }

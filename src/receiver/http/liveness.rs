@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Server, Shared, TOLD_BEYOND_CAP};
+use super::{Server, Shared};
 use crate::human::counted;
 use crate::receiver::critical_thread::Pong;
 
 impl Server {
-    /// Asks the threads that all requests share; each calls what `pong` makes for its name. The
-    /// names.
+    /// Asks the threads that all requests share: each calls the function that `pong` makes for its name.
+    /// Returns the names.
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "committer", "gate-timer"];
         let [blocking, committer, gate_timer] = parts.map(pong);
@@ -18,10 +18,10 @@ impl Server {
         parts.to_vec()
     }
 
-    /// So many connections that a new one is closed without a word, which is a sign of life too.
+    /// Whether there are so many connections that a new one is closed without an answer, which is a sign
+    /// of life too.
     pub(crate) fn is_crowded(&self) -> bool {
-        let told_max = self.shared.config.max_connections + TOLD_BEYOND_CAP;
-        self.shared.connections.load(Ordering::Acquire) >= told_max
+        self.shared.guard.is_crowded()
     }
 
     /// The state of the receiver in one line, for `systemctl status`.
@@ -31,7 +31,7 @@ impl Server {
 }
 
 impl Shared {
-    /// How it goes, for `systemctl status`.
+    /// See [`Server::status_line`].
     pub(super) fn status_line(&self) -> String {
         let shared = self;
         let unwell = shared.store.unwell();
@@ -40,7 +40,7 @@ impl Shared {
             "stopping"
         } else if let Some(unwell) = &unwell {
             unwell
-        } else if shared.disk_full.load(Ordering::Relaxed) {
+        } else if !shared.has_room() {
             "accepts no uploads, the disk is full,"
         } else if shared.gate.enabled() && shared.gate.window().is_none() {
             "accepts no uploads, the gate knows no commits yet,"
@@ -56,7 +56,8 @@ impl Shared {
             ),
             None => "none".to_owned(),
         };
-        let (address, stored) = (shared.config.listen, shared.store.episodes());
+        let address = shared.config.listen;
+        let stored = shared.store.episodes();
         let uploads = counted(shared.uploads.running(), "upload");
         format!("{state} on {address}: {uploads} running, {stored} stored; gate: {gate}")
     }

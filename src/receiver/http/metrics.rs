@@ -15,7 +15,6 @@ use crate::histogram::Reading;
 use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
 use crate::receiver::version_gate::Look;
-use crate::sync::lock;
 use crate::wire::Source;
 use crate::{clock, receiver::version_gate::VersionGate};
 
@@ -119,8 +118,9 @@ fn disk(text: &mut Text, shared: &Shared) {
         let label = format!("kind=\"{}\"", kind.name());
         text.sample("cis490_index_findings", &label, u8::from(is_it));
     }
-    let space = *lock(&shared.space);
-    let Some(space) = space else { return };
+    let Some(space) = shared.space.load_full() else {
+        return;
+    };
     for (name, help, bytes) in [
         (
             "cis490_disk_size_bytes",
@@ -147,7 +147,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.gauge(
         "cis490_connections",
         "Open connections.",
-        shared.connections.load(Ordering::Acquire),
+        shared.guard.connections(),
     );
     text.gauge(
         "cis490_uploads_in_progress",
@@ -246,7 +246,7 @@ fn hosts(text: &mut Text, books: &StatsTables, gate: &VersionGate) {
         for (host, stats) in &hosts {
             // The sum of many hosts has no last commit of its own.
             let is_of_one = *host != OTHER || !name.ends_with("position");
-            if let Some(value) = sample(stats).filter(|_| is_of_one) {
+            if is_of_one && let Some(value) = sample(stats) {
                 text.sample(name, &format!("host=\"{host}\""), value);
             }
         }
@@ -294,9 +294,10 @@ impl Text {
 
     /// Label values are of safe letters by their grammars: none needs an escape.
     fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = match labels.is_empty() {
-            true => writeln!(self.0, "{name} {value}"),
-            false => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        let _ = if labels.is_empty() {
+            writeln!(self.0, "{name} {value}")
+        } else {
+            writeln!(self.0, "{name}{{{labels}}} {value}")
         };
     }
 

@@ -1,31 +1,24 @@
-//! The HTTP room: who asks, in which order a request is judged, and what is answered. The only
-//! folder that names may_minihttp.
+//! The HTTP room: in which order a request is judged, and how it is answered.
 //!
-//! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `upload`, closings to
-//!    `lingering_close`, and it waits on a channel.
-//! 2. Every request gets its answer from here and `call` returns `Ok`; may_minihttp never has anything
-//!    to say by itself, since `intake` hands it whole heads that it can parse, and the peer's end only
-//!    after they were answered. A panic is that request's 500.
-//! 3. An answer that is given before the whole body was read closes the connection, so the rest
-//!    of the body is never taken for a request.
+//! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `upload`, and it waits
+//!    on a channel.
+//! 2. The HTTP crate is the business of `guard` alone: every other file here sees its requests, bodies
+//!    and answers.
 
-// A connection, from its beginning to its end.
-mod acceptor;
-mod connection;
-mod connection_table;
-mod guards;
-mod lingering_close;
-mod service;
-mod watchdog;
+// Connections, and the crate that reads and writes them.
+mod guard;
 
 // A request, and its answer.
 mod answer;
 mod blocking_pool;
+mod body_threads;
 mod fair_limiter;
 mod get;
 mod head;
+mod pour;
 mod probe;
 mod put;
+mod route;
 mod target;
 mod upload;
 
@@ -43,27 +36,25 @@ mod fuzzed;
 pub use self::fuzzed::request_head as fuzzed_head;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix_net, UnixListener};
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use may_minihttp::{HttpServiceFactory, Request};
+use arc_swap::ArcSwapOption;
 
-use self::acceptor::Acceptor;
-use self::answer::{Answer, PositionLines};
+use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
-use self::connection::Connection;
-use self::connection_table::ConnectionTable;
 use self::counters::Counters;
 use self::fair_limiter::FairLimiter;
-use self::head::{Framing, Head, Route};
-use self::lingering_close::LingeringClose;
+use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
+pub(super) use self::guard::{FILES_PER_CONNECTION, TOLD_BEYOND_CAP};
+use self::head::{Framing, Head};
 use self::page::Kept;
+use self::pour::PaceLimits;
+use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::Access;
@@ -81,12 +72,8 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::wire::{Known, Slot};
 
-/// A connection costs two descriptors: may_minihttp's and ours.
-pub(super) const FILES_PER_CONNECTION: u64 = 2;
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
-/// Connections above the cap that are told so; beyond them they are closed without a word.
-pub(super) const TOLD_BEYOND_CAP: u32 = 64;
 
 /// What all connections share.
 struct Shared {
@@ -96,20 +83,13 @@ struct Shared {
     gate: Arc<VersionGate>,
     positions: PositionLines,
     blocking: BlockingPool,
-    lingering_close: LingeringClose,
+    guard: Arc<Guard>,
     uploads: Arc<Uploads>,
-    announce: watchdog::Announce,
-    connection_table: ConnectionTable,
     /// Requests that wait for a refresh of the gate, each on a connection that others could have.
     asking: Arc<FairLimiter>,
-    connections: AtomicU32,
-    /// Uploads between their head and the end of their answer. Counted before `draining` is read,
-    /// so that whoever drains sees every upload that was let in.
-    answering: AtomicU32,
     draining: AtomicBool,
-    disk_full: AtomicBool,
-    /// As it was at the last look; `None` when that failed. Read by plain threads alone.
-    space: Mutex<Option<Space>>,
+    /// As it was at the last look; `None` when that failed.
+    space: ArcSwapOption<Space>,
     stats: Arc<Stats>,
     refusals: Teller,
     counters: Counters,
@@ -138,12 +118,13 @@ pub(super) fn start(
 ) -> Result<Server, Failure> {
     let address = config.listen;
     let idle = Duration::from_secs(config.idle_timeout_seconds);
-    let watch = watchdog::Limits {
+    let connections = guard::Limits {
+        connections_max: config.max_connections,
         idle,
         head: Duration::from_secs(config.head_timeout_seconds),
+        body_bytes_per_second_min: config.min_body_bytes_per_second,
     };
-    let bodies = upload::Limits {
-        uploads_max: config.max_uploads,
+    let pace = PaceLimits {
         idle,
         bytes_per_second_min: config.min_body_bytes_per_second,
     };
@@ -151,16 +132,11 @@ pub(super) fn start(
         access: Access::new(config.hosts.clone()),
         positions: PositionLines::new(gate.configured_window()),
         blocking: BlockingPool::start(shutdown)?,
-        lingering_close: LingeringClose::start(config.min_body_bytes_per_second, shutdown)?,
-        uploads: Uploads::new(Arc::clone(&store), bodies),
-        announce: watchdog::start(watch, shutdown)?,
-        connection_table: ConnectionTable::new(config.max_connections),
+        guard: Guard::start(&connections, shutdown)?,
+        uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
         asking: FairLimiter::new(config.max_connections),
-        connections: AtomicU32::new(0),
-        answering: AtomicU32::new(0),
         draining: AtomicBool::new(false),
-        disk_full: AtomicBool::new(false),
-        space: Mutex::new(None),
+        space: ArcSwapOption::empty(),
         counters: Counters::new(),
         began: SystemTime::now(),
         began_here: Instant::now(),
@@ -172,28 +148,11 @@ pub(super) fn start(
         store,
         gate,
     });
-    guards::start().map_err(|error| cannot_guard(&error))?;
     disk_watch::start(&shared, shutdown)?;
-    configure_coroutines();
-    accept(Acceptor(Arc::clone(&shared)), address)?;
+    let answers = Arc::clone(&shared);
+    let listening = shared.guard.listen(address, answers);
+    listening.map_err(|error| cannot_listen(address, &error))?;
     Ok(Server { shared, address })
-}
-
-/// Starts the accept loop, and with it may's scheduler: on a thread that ends at once. may makes its
-/// scheduler in a frame of 144 KiB, and the main thread's stack would keep those pages.
-fn accept(acceptor: Acceptor, address: SocketAddr) -> Result<(), Failure> {
-    let start = thread::Builder::new()
-        .spawn(move || acceptor.start(address))
-        .map_err(|error| {
-            Failure::new(
-                format!("cannot start the thread that starts the coroutines: {error}"),
-                "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-            )
-        })?;
-    let accepting = start.join().unwrap_or_else(|panic| resume_unwind(panic));
-    // Dropping the handle leaves the accept loop running; it ends with the process.
-    accepting.map_err(|error| cannot_listen(address, &error))?;
-    Ok(())
 }
 
 /// An address that no other receiver of this machine may listen on, for as long as this is kept.
@@ -207,7 +166,7 @@ impl OwnAddress {
     /// connection. std's listener, which does not, finds out whether the port is free; a name of the
     /// address in the kernel's own space, which only one process can have, keeps it until may
     /// listens. To be asked before any program is started: one between its fork and its exec holds our
-    /// descriptors too, this listener's among them, and may would be told that the port is taken.
+    /// descriptors too, this listener's among them, and the kernel would refuse the port to may.
     ///
     /// Errors: another program has the address, or this machine has none such.
     pub(super) fn take(listen: SocketAddr) -> Result<OwnAddress, Failure> {
@@ -251,25 +210,8 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::new(format!("cannot listen on {address}: {error}"), hint)
 }
 
-fn cannot_guard(error: &io::Error) -> Failure {
-    Failure::new(
-        format!("cannot guard connections: {error}"),
-        "this is a fault of the program's build: use one that is shipped, and please report this",
-    )
-}
-
-fn configure_coroutines() {
-    may::config()
-        .set_workers(2)
-        .set_pool_capacity(64)
-        // In words of 8 bytes: 256 KiB. The default of 32 KiB overflows in silence.
-        .set_stack_size(32 * 1024);
-    may::config().set_worker_pin(false);
-    may::config().set_timeout_ns(1_000_000_000);
-}
-
 impl Server {
-    /// The end: nothing more is stored, and the next start can tell whether the index was touched.
+    /// Closes the store: nothing more is stored, and the next start can see whether the index was touched.
     pub(super) fn close(&self) {
         self.shared.store.close();
     }
@@ -279,34 +221,48 @@ impl Server {
         self.shared.uploads.running()
     }
 
-    /// Refuses what is new from now on.
+    /// From now on new uploads are refused.
     pub(super) fn begin_to_drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
-        self.shared.lingering_close.hurry();
+        self.shared.guard.hurry();
     }
 
-    /// Uploads that have not been answered yet. What may_minihttp was given in the instant before
-    /// the draining began counts as answered: its coroutine writes it at once.
+    /// Uploads that have not been answered yet. Each upload that was judged before the draining began
+    /// is among them.
     pub(super) fn unanswered(&self) -> u32 {
-        self.shared.answering.load(Ordering::SeqCst)
+        self.shared.guard.unanswered()
     }
 }
 
-/// An answer, and whether the connection ends with it.
-struct Reply {
-    answer: Answer,
-    closes: bool,
-    /// What the peer may still send of the body.
-    unread_bytes: u64,
+impl Shared {
+    /// Whether the disk has room for one more byte, as it was at the last look.
+    fn has_room(&self) -> bool {
+        self.space
+            .load()
+            .as_ref()
+            .is_some_and(|space| space.holds(0))
+    }
 }
 
-impl Reply {
-    fn closing(answer: Answer) -> Reply {
-        Reply {
-            answer,
-            closes: true,
-            unread_bytes: 0,
-        }
+impl Answers for Shared {
+    fn answer(self: &Arc<Self>, request: &Request) -> Reply {
+        let exchange = Exchange {
+            shared: self,
+            request,
+            is_probe: false,
+        };
+        exchange.answer()
+    }
+
+    fn failed(&self) -> Answer {
+        Answer::refusal(&Refusal::Internal)
+    }
+
+    fn unreadable(&self, peer: IpAddr, unreadable: &Unreadable) -> Answer {
+        let Unreadable { refusal, begins } = unreadable;
+        events::unreadable_request(peer, &refusal.as_event(), begins);
+        self.counters.refused_request(refusal);
+        Answer::refusal(refusal)
     }
 }
 
@@ -317,7 +273,7 @@ fn panic_if_asked(path: &str) {
     assert!(at.as_deref() != Ok(path), "asked for by CIS490_PANIC_AT");
 }
 
-/// What is shipped has no such thing.
+/// The shipped program cannot be made to panic in this way.
 #[cfg(not(any(debug_assertions, feature = "faults")))]
 fn panic_if_asked(_: &str) {}
 
@@ -326,40 +282,36 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     match Target::parse(method, target)? {
         Target::Path { path, query: _ } => Route::parse(method, path),
         Target::Asterisk => Ok(Route::Options {
-            allow: head::UPLOAD,
+            allow: route::UPLOAD,
         }),
     }
 }
 
-/// One request on one connection.
+/// One request, and what all requests share.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
     shared: &'a Arc<Shared>,
-    connection: &'a Arc<Connection>,
+    request: &'a Request<'a>,
     /// Nothing of it is to be kept (see `probe`). Known once its head is read.
     is_probe: bool,
 }
 
 impl Exchange<'_> {
     /// Judges a request in the order of design section 2.
-    fn answer(mut self, request: Request, over_cap: bool) -> Reply {
-        let method = request.method().to_owned();
-        let path = request.path().to_owned();
-        panic_if_asked(&path);
-        let pairs = request
-            .headers()
-            .iter()
-            .map(|header| (header.name, header.value));
-        let head = Head::collect(&path, pairs);
+    fn answer(mut self) -> Reply {
+        let method = self.request.method;
+        let target = self.request.target;
+        panic_if_asked(target);
+        let head = Head::collect(target, self.request.fields());
         self.is_probe = head.is_probe();
-        let framing = match head.framing(&method, request.version()) {
+        let framing = match head.framing(method, self.request.version) {
             Ok(framing) => framing,
-            Err(refusal) => return self.refuse_closing(&method, &path, &refusal),
+            Err(refusal) => return self.refuse_closing(&refusal),
         };
-        if over_cap {
-            return self.refuse_closing(&method, &path, &Refusal::TooManyConnections);
+        if self.request.is_over_cap {
+            return self.refuse_closing(&Refusal::TooManyConnections);
         }
-        match asked_for(&method, &path) {
+        match asked_for(method, target) {
             Ok(Route::Upload(slot)) => {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
@@ -369,10 +321,14 @@ impl Exchange<'_> {
                 self.reply_unread(answer, framing)
             }
             Err(refusal) => {
-                self.log_refusal(&method, &path, &refusal);
+                self.log_refusal(&refusal);
                 self.reply_unread(Answer::refusal(&refusal), framing)
             }
         }
+    }
+
+    fn peer(self) -> IpAddr {
+        self.request.peer()
     }
 
     /// An answer to a request whose body, if any, stays unread.
@@ -384,16 +340,18 @@ impl Exchange<'_> {
         }
     }
 
-    fn refuse_closing(self, method: &str, path: &str, refusal: &Refusal) -> Reply {
-        self.log_refusal(method, path, refusal);
+    fn refuse_closing(self, refusal: &Refusal) -> Reply {
+        self.log_refusal(refusal);
         Reply::closing(Answer::refusal(refusal))
     }
 
-    fn log_refusal(self, method: &str, path: &str, refusal: &Refusal) {
+    fn log_refusal(self, refusal: &Refusal) {
+        let method = self.request.method;
+        let path = self.request.target;
         if self.is_probe {
             return self.log_refused_probe(path, refusal);
         }
-        events::refused_request(self.connection.peer(), method, path, &refusal.as_event());
+        events::refused_request(self.peer(), method, path, &refusal.as_event());
         if method != "PUT" {
             return self.shared.counters.refused_request(refusal);
         }
@@ -404,7 +362,7 @@ impl Exchange<'_> {
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
     }
 
-    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been taken.
+    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been received.
     fn note_refused_upload(
         self,
         slot: Option<&Slot>,
@@ -417,7 +375,7 @@ impl Exchange<'_> {
         let refused = RefusedUpload {
             at: clock::rfc3339(SystemTime::now()),
             after_seq: self.shared.stats.last_seq(),
-            peer: self.connection.peer(),
+            peer: self.peer(),
             host: slot.map(|slot| slot.host.clone()),
             episode: slot.map(|slot| slot.episode.clone()),
             path: slot.is_none().then(|| RefusedUpload::shortened(path)),
@@ -443,13 +401,13 @@ impl Exchange<'_> {
             Look::NotInWindow => return Err(self.not_in_window(commit, None)),
             Look::NotLoaded => return Err(Refusal::GateNotLoaded),
         }
-        let place = self.shared.asking.take(self.connection.peer());
+        let place = self.shared.asking.take(self.peer());
         let _place = place.map_err(|_| Refusal::GateBusy)?;
         let (sender, refreshed) = may::sync::mpsc::channel();
-        let tell = move |heard| {
-            let _ = sender.send(heard); // nobody waits any longer: too late
+        let report = move |heard| {
+            let _ = sender.send(heard); // an error: the coroutine has given up waiting
         };
-        let asked = gate.ask(commit, Box::new(tell));
+        let asked = gate.ask(commit, Box::new(report));
         match gate.look_again(commit, asked, refreshed.recv_timeout(ASK_PATIENCE).ok()) {
             SecondLook::Admitted(position) => Ok(position),
             SecondLook::NotInWindow(known) => Err(self.not_in_window(commit, Some(known))),

@@ -2,17 +2,15 @@
 //! other, so that its answer says what an upload would get, and then nothing of it is kept. It is not
 //! stored, counted, shown, or logged above INFO.
 
-use std::sync::Arc;
-
-use super::answer::Answer;
+use super::Exchange;
 use super::fair_limiter::Permit;
+use super::guard::{Answer, Reply};
 use super::head::Framing;
-use super::{Exchange, Reply};
 use crate::events;
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
-/// How much of a probe's body is taken.
+/// How much of a probe's body is read.
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
 impl Exchange<'_> {
@@ -24,7 +22,7 @@ impl Exchange<'_> {
             Some(permit) if bytes > 0 => self.drain(permit, bytes, framing.expects_continue),
             _ => 0,
         };
-        events::probed(self.connection.peer(), &slot.path(), 200, "-");
+        events::probed(self.peer(), &slot.path(), 200, "-");
         Reply {
             answer: Answer::json(200, &wire::Probed { probe: true }),
             closes: true,
@@ -32,24 +30,19 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tells the log of a probe that was refused, and nobody else.
+    /// Logs a refused probe, and counts it nowhere.
     pub(super) fn log_refused_probe(self, path: &str, refusal: &Refusal) {
-        events::probed(
-            self.connection.peer(),
-            path,
-            refusal.status(),
-            refusal.name(),
-        );
+        events::probed(self.peer(), path, refusal.status(), refusal.name());
     }
 
     /// Has a body thread read what comes of the body, `bytes` at most; how many came.
     fn drain(self, permit: Permit, bytes: u64, is_asked_for: bool) -> u64 {
-        let connection = Arc::clone(self.connection);
-        let Ok(drained) = self.shared.uploads.drain(permit, connection, bytes) else {
+        let body = self.request.body(bytes);
+        let Ok(drained) = self.shared.uploads.drain(permit, body) else {
             return 0;
         };
         if is_asked_for {
-            self.ask_for_the_body();
+            self.request.ask_for_the_body();
         }
         drained.recv().unwrap_or(0)
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::answer::Answer;
+use super::Exchange;
 use super::fair_limiter::Permit;
+use super::guard::{Answer, Reply};
 use super::head::{Framing, Head};
 use super::upload::{self, BodyEvent, BodyTask, Running, UploadEnd};
-use super::{Exchange, Reply};
 use crate::events;
 use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
@@ -24,7 +24,7 @@ pub(super) struct Admitted {
     claim: Claim,
     place: Option<GatePlace>,
     permit: Permit,
-    /// Whether the store was asked already what stands under the name.
+    /// Whether the store was asked already which episode has the name.
     store_was_asked: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Judged {
     Refused(Box<Claimed>, Refusal),
 }
 
-/// What is known of a refused upload, for the log.
+/// The name and the commit that a refused upload has stated, for the log.
 pub(super) struct Claimed {
     slot: Slot,
     commit: Option<CommitHash>,
@@ -64,12 +64,12 @@ impl Exchange<'_> {
         head.is_whole_and_no_web_pages()?;
         shared
             .access
-            .judge(&slot.host, self.connection.peer(), head.authorization())?;
+            .judge(&slot.host, self.peer(), head.authorization())?;
         let commit = match head.commit() {
             Ok(commit) => Some(commit),
-            // "Disable and collect": what the gate would refuse is told and taken.
+            // "Disable and collect": what the gate would refuse is logged and accepted.
             Err(why) if !shared.gate.enabled() => {
-                self.tell_would_refuse(&slot, None, &why);
+                self.log_would_refuse(&slot, None, &why);
                 None
             }
             Err(why) => {
@@ -88,7 +88,7 @@ impl Exchange<'_> {
         })
     }
 
-    /// What stands under the name, the gate, the size, the space, room for one more.
+    /// In this order: the episode that has the name, the gate, the size, the space, the permit.
     fn judge_claim(self, claim: Claim, if_match: Option<&[u8]>) -> Result<Judged, Refusal> {
         if !self.is_probe
             && if_match.is_none()
@@ -102,7 +102,7 @@ impl Exchange<'_> {
             }));
         }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
-        if if_match.is_some_and(|wanted| !is_matched(wanted, &standing)) {
+        if if_match.is_some_and(|if_match| !is_matched(if_match, &standing)) {
             return Err(Refusal::PreconditionFailed(claim.slot));
         }
         if let Standing::Stored(receipt) = standing {
@@ -126,16 +126,16 @@ impl Exchange<'_> {
             return Err(Refusal::DiskFull);
         }
         Ok(Judged::Admitted(Admitted {
-            permit: self.shared.uploads.permit(self.connection.peer())?,
+            permit: self.shared.uploads.permit(self.peer())?,
             place,
             claim,
             store_was_asked: true,
         }))
     }
 
-    /// The short way of an upload that nothing in memory speaks against: its body thread asks the
-    /// store, and so nobody waits for a clerk. What the store may still say (200, 409, 507) stands in
-    /// the same order there. Any other upload goes the long way.
+    /// The short way of an upload that is admitted by all that is in memory: its body thread asks the
+    /// store, so that its coroutine need not wait for a clerk. The thread's answers (200, 409, 507) come
+    /// in the same order as here. Any other upload goes the long way.
     fn judge_in_memory(self, claim: &Claim) -> Option<(Option<GatePlace>, Permit)> {
         let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
             return None;
@@ -146,7 +146,7 @@ impl Exchange<'_> {
         if self.shared.store.unwritable().is_some() {
             return None;
         }
-        let permit = self.shared.uploads.permit(self.connection.peer()).ok()?;
+        let permit = self.shared.uploads.permit(self.peer()).ok()?;
         Some((self.gate_place(Some(position)), permit))
     }
 
@@ -154,7 +154,7 @@ impl Exchange<'_> {
     fn look_at_the_store(self, claim: &Claim) -> Result<(Standing, bool), Refusal> {
         let store = Arc::clone(&self.shared.store);
         let asked = claim.clone();
-        let peer = self.connection.peer();
+        let peer = self.peer();
         let looked = self.shared.blocking.ask(move || {
             let look = || {
                 let standing = store.standing(&asked)?;
@@ -172,7 +172,7 @@ impl Exchange<'_> {
             Some(Ok(position)) => Some(position),
             Some(Err(refusal)) if gate.enabled() => return Err(refusal),
             Some(Err(refusal)) => {
-                self.tell_would_refuse(&claim.slot, claim.commit.as_ref(), refusal.name());
+                self.log_would_refuse(&claim.slot, claim.commit.as_ref(), refusal.name());
                 None
             }
             None => None,
@@ -180,9 +180,9 @@ impl Exchange<'_> {
         Ok(self.gate_place(position))
     }
 
-    fn tell_would_refuse(self, slot: &Slot, commit: Option<&CommitHash>, why: &str) {
+    fn log_would_refuse(self, slot: &Slot, commit: Option<&CommitHash>, why: &str) {
         if !self.is_probe {
-            events::gate_would_refuse(slot, commit, self.connection.peer(), why);
+            events::gate_would_refuse(slot, commit, self.peer(), why);
         }
     }
 
@@ -206,9 +206,9 @@ impl Exchange<'_> {
                 if self.is_probe {
                     return self.take_probe(&receipt.slot(), None, framing);
                 }
-                events::stored_already(&receipt, self.connection.peer());
+                events::stored_already(&receipt, self.peer());
                 self.note_stored_already(&receipt.host, 0);
-                // The body is not wanted, and it is on its way.
+                // The body is on its way, and nobody needs it.
                 self.reply_unread(Answer::json(200, &*receipt), framing)
             }
             Judged::Refused(claimed, refusal) => {
@@ -218,18 +218,13 @@ impl Exchange<'_> {
         }
     }
 
-    /// `bytes` of its body had been taken.
+    /// `bytes` of its body had been received.
     fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal, bytes: u64) {
         let Claimed { slot, commit } = claimed;
         if self.is_probe {
             return self.log_refused_probe(&slot.path(), refusal);
         }
-        events::refused_upload(
-            slot,
-            commit.as_ref(),
-            self.connection.peer(),
-            &refusal.as_event(),
-        );
+        events::refused_upload(slot, commit.as_ref(), self.peer(), &refusal.as_event());
         self.note_refused_upload(Some(slot), "", *commit, refusal, bytes);
     }
 
@@ -251,7 +246,7 @@ impl Exchange<'_> {
             commit: claim.commit,
         };
         let position = place.as_ref().and_then(|place| place.position);
-        let connection = Arc::clone(self.connection);
+        let body = self.request.body(claim.bytes);
         let began = Instant::now();
         let task = BodyTask {
             claim,
@@ -259,10 +254,10 @@ impl Exchange<'_> {
             store_was_asked,
             may_come: !framing.expects_continue,
         };
-        let running = match self.shared.uploads.start(permit, connection, task) {
+        let running = match self.shared.uploads.start(permit, body, task) {
             Ok(running) => running,
             Err(error) => {
-                events::no_thread(self.connection.peer(), &error);
+                events::no_thread(self.peer(), &error);
                 let refusal = Refusal::TooManyUploads {
                     uploads_max: self.shared.uploads.running(),
                 };
@@ -272,41 +267,38 @@ impl Exchange<'_> {
         };
         let end = self.see_through(&running);
         let draining = self.shared.draining.load(Ordering::Acquire);
-        let mut closes = framing.closes || draining || !end.body_taken;
+        let mut closes = framing.closes || draining || !end.is_complete;
         let answer = match end.result {
             Ok(published) => {
-                if published.fresh || end.taken_bytes > 0 {
+                if published.fresh || end.received_bytes > 0 {
                     self.shared.counters.upload_seconds.add(began.elapsed());
                 }
-                self.stored(&published, position, end.taken_bytes)
+                self.stored(&published, position, end.received_bytes)
             }
             Err(refusal) => {
                 // Other bytes than were stated may be those of another length: what follows them
                 // may not begin a request.
                 closes |= refusal.status() == 422;
-                self.log_refused_upload(&claimed, &refusal, end.taken_bytes);
+                self.log_refused_upload(&claimed, &refusal, end.received_bytes);
                 Answer::refusal(&refusal)
             }
         };
         Reply {
             answer,
             closes,
-            unread_bytes: framing.length - end.taken_bytes,
+            unread_bytes: framing.length - end.received_bytes,
         }
     }
 
     fn stored(self, published: &Published, position: Option<u32>, bytes: u64) -> Answer {
-        let (receipt, peer) = (&published.receipt, self.connection.peer());
-        let status = match published.fresh {
-            true => {
-                events::stored(receipt, peer);
-                201
-            }
-            false => {
-                events::stored_already(receipt, peer);
-                self.note_stored_already(&receipt.host, bytes);
-                200
-            }
+        let receipt = &published.receipt;
+        let status = if published.fresh {
+            events::stored(receipt, self.peer());
+            201
+        } else {
+            events::stored_already(receipt, self.peer());
+            self.note_stored_already(&receipt.host, bytes);
+            200
         };
         Answer::json(status, receipt).with_header(self.shared.positions.line(position))
     }
@@ -315,25 +307,16 @@ impl Exchange<'_> {
     fn see_through(self, running: &Running) -> UploadEnd {
         loop {
             match running.next() {
-                Some(BodyEvent::Ready) => self.ask_for_the_body(),
+                Some(BodyEvent::Ready) => self.request.ask_for_the_body(),
                 Some(BodyEvent::UploadEnd(done)) => return *done,
                 None => {
                     return UploadEnd {
                         result: Err(Refusal::Internal),
-                        taken_bytes: 0,
-                        body_taken: false,
+                        received_bytes: 0,
+                        is_complete: false,
                     };
                 }
             }
-        }
-    }
-
-    pub(super) fn ask_for_the_body(self) {
-        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-        let written = self.connection.write_directly(go_on);
-        if !written.is_ok_and(|written| written == go_on.len()) {
-            // The body thread then finds the end.
-            self.connection.kill();
         }
     }
 }

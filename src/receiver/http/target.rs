@@ -1,8 +1,8 @@
 //! The target of a request line and the `Host` beside it (RFC 9112, 3.2 and 3.3): which of the four
 //! forms it has, and the path and query in it. Nothing is decoded, so nothing can be smuggled in.
 //!
-//! Whose name the request was sent to decides nothing here. But what is no name at all is a request
-//! that two readers may read in two ways, and is refused.
+//! Which host the request names decides nothing here. But a request whose host is no name at all is
+//! refused: two readers might read it in two ways.
 
 use crate::receiver::refusal::Refusal;
 
@@ -19,8 +19,8 @@ pub(super) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Errors: 501 for a method that nobody knows, 421 for another scheme's URL, 400 for what has none
-    /// of the forms.
+    /// Errors: 501 for a method that nobody knows, 421 for another scheme's URL, 400 for a target that
+    /// has none of the forms.
     pub(super) fn parse(method: &str, raw: &'a str) -> Result<Target<'a>, Refusal> {
         if !is_known(method) {
             return Err(Refusal::UnknownMethod(method.chars().take(40).collect()));

@@ -1,9 +1,9 @@
 //! Rows for stored files that the index lacks, each made by reading the file from end to end.
 //!
-//! 1. Files are not touched, but for one case that must be asked for: what scrub found rotten is
-//!    moved to quarantine/, so that whole bytes may come in its place. What is odd is left alone.
+//! 1. Files are not touched, but for one case that must be asked for: files that scrub found rotten are
+//!    moved to quarantine/, so that whole bytes may come in their place. Odd files are left alone.
 //! 2. Rows are added by the committer, in the order in which the files were last written, so that
-//!    `seq` tells the order of arrival as well as anybody still knows it.
+//!    `seq` has the order of arrival as far as it is still known.
 
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
@@ -56,7 +56,7 @@ pub(crate) enum News<'a> {
     Failed { path: &'a Path, why: String },
 }
 
-/// What is to be done.
+/// What to do with the files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Task {
     /// Only say what would be done.
@@ -65,7 +65,7 @@ pub(crate) struct Task {
     pub set_aside_rotten: bool,
 }
 
-/// What was done in all.
+/// How many files were treated in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub added: usize,
@@ -77,7 +77,7 @@ pub(crate) struct Summary {
 }
 
 /// Adds the rows that the index of `data_dir` lacks, or only says which; `tell` hears of each step.
-/// `seq_seen` is a number that a row had, by what is known outside the store.
+/// `seq_seen` is a number that a row had, known from outside the store; 0 for none.
 ///
 /// Errors: the store is in use, is none, or its disk fails. Rows that were added stay.
 pub(crate) fn backfill(
@@ -167,7 +167,7 @@ fn set_aside(layout: &Layout, slot: &Slot, summary: &mut Summary, tell: &mut dyn
     }
 }
 
-/// What the last scrub found rotten, and is so now that it is read again.
+/// The slots that the last scrub found rotten, and whose files are rotten now that they are read again.
 fn still_rotten(
     layout: &Layout,
     index: Option<&Index>,
@@ -216,7 +216,7 @@ struct Missing {
     written: SystemTime,
 }
 
-/// What is in episodes/.
+/// The files of episodes/, with and without a row.
 #[derive(Default)]
 struct Survey {
     with_row: usize,
@@ -303,7 +303,8 @@ fn add_rows(
     summary: &mut Summary,
     tell: &mut dyn FnMut(News),
 ) -> Result<(), Failure> {
-    let (mut read_files, mut asks) = (Vec::new(), Vec::new());
+    let mut read_files = Vec::new();
+    let mut asks = Vec::new();
     for file in files {
         match read(file, tell) {
             Ok((ask, commit_unknown)) => {
@@ -354,8 +355,8 @@ fn name_failed(path: &Path, why: &str, summary: &mut Summary, tell: &mut dyn FnM
     });
 }
 
-/// Reads the file, and makes sure that it is on the disk: whoever put it there may not have. Returns
-/// too why its commit is not known, if it is not.
+/// Reads the file, and syncs it: a person who copied it there may not have. Also returns why its
+/// commit is not known, if it is not.
 fn read(
     file: &Missing,
     tell: &mut dyn FnMut(News),

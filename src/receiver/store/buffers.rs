@@ -1,12 +1,12 @@
 //! The memory that bodies pass through: one bounded pool for all uploads.
 //!
-//! 1. What is lent out never exceeds [`POOL_BYTES`], however many uploads there are. Who wants more
-//!    waits; and since writing gives blocks back and a stalled peer holds none, the wait ends.
+//! 1. The blocks lent out never exceed [`POOL_BYTES`], however many uploads there are. An upload that
+//!    needs more waits; writing gives blocks back and a stalled peer holds none, so the wait ends.
 //! 2. Large blocks are halves of huge pages: aligned as direct I/O wants it, and in one piece for
 //!    the disk where the system has such pages (from scattered ones, one lab host's disk took direct
 //!    writes at a third of the rate).
-//! 3. When no upload is under way, nothing is kept but what the next small one needs. While any is,
-//!    blocks are lent again: musl's allocator would give each back to the system and fetch it anew,
+//! 3. When no upload is under way, only the memory for the next small one is kept. While one is under
+//!    way, blocks are lent again: musl's allocator would give each back to the system and fetch it anew,
 //!    which took a tenth of the time of small uploads.
 //! 4. The lock of the small spares is held for no system call: coroutines take it.
 //! 5. Every block begins at a multiple of [`ALIGNED_BYTES`], as direct I/O wants it.
@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::sync::lock;
 use crate::sys::{self, HugeHalf};
 
-/// All blocks that are lent out at one time.
+/// The most bytes that are lent out at one time.
 pub(super) const POOL_BYTES: usize = 16 << 20;
 
 /// A block of a large body. As large as the direct writes that were measured to pay.
@@ -78,14 +78,14 @@ struct Spares {
 }
 
 impl Spares {
-    /// One of exactly this class, so that nobody gets more than is counted.
+    /// A block of exactly this class, so that no upload gets more than is counted.
     fn take(&mut self, class: usize) -> Option<Aligned> {
         let place = self.blocks.iter().rposition(|block| block.class == class)?;
         self.bytes -= class;
         Some(self.blocks.remove(place))
     }
 
-    /// What there is no room for comes back, to be freed where no lock is held.
+    /// Keeps the block. If there is no room it is returned, to be freed where no lock is held.
     fn keep(&mut self, block: Aligned) -> Option<Aligned> {
         if self.bytes + block.class > KEPT_BYTES {
             return Some(block);
@@ -114,7 +114,7 @@ pub(super) struct Block {
     home: Arc<Buffers>,
 }
 
-/// Memory of a small block, and a little more, of which the pool does not speak.
+/// A small block, plus up to 4 KiB of alignment slack that the pool does not count.
 struct Aligned {
     memory: Vec<u8>,
     begin: usize,
@@ -163,14 +163,15 @@ impl Share {
 
     /// A block of `bytes`, at most [`LARGE_BYTES`]. Waits until the pool has that much.
     ///
-    /// Errors: there is no memory, whatever the pool says.
+    /// Errors: the system has no memory, even if the pool's bound allows the block.
     pub(super) fn take(&self, bytes: usize) -> io::Result<Block> {
         let bytes = bytes.clamp(1, LARGE_BYTES);
-        // What is larger than small is large: blocks of one size can be lent again, and no
+        // Above SMALL_BYTES there is one size class: blocks of one size can be lent again, and no
         // allocator keeps pieces of other sizes back.
-        let lent_bytes = match bytes > SMALL_BYTES {
-            true => LARGE_BYTES,
-            false => small_class(bytes),
+        let lent_bytes = if bytes > SMALL_BYTES {
+            LARGE_BYTES
+        } else {
+            small_class(bytes)
         };
         let mut state = self
             .0
@@ -220,7 +221,7 @@ static ZEROS: [u8; 4096] = [0; 4096];
 impl Aligned {
     fn of(memory: Vec<u8>) -> Aligned {
         let class = memory.len() - ALIGNED_BYTES;
-        // Where it cannot be known (it always can), it is only not aligned.
+        // align_offset may return usize::MAX. Then the block is not aligned, and a direct write is refused.
         let begin = memory
             .as_ptr()
             .align_offset(ALIGNED_BYTES)
@@ -241,7 +242,7 @@ impl Aligned {
     }
 }
 
-/// What is allocated for a small block of so many bytes.
+/// The size class, in bytes, that a small block of `bytes` is allocated in.
 fn small_class(bytes: usize) -> usize {
     bytes.next_power_of_two().max(LEAST_BYTES)
 }
@@ -298,13 +299,10 @@ impl Drop for Block {
         }
         let mut state = self.home.lock();
         state.lent_bytes -= self.lent_bytes;
-        let surplus = match state.uploads {
-            0 => half,
-            _ => {
-                state.spare.extend(half);
-                None
-            }
-        };
+        let mut surplus = half;
+        if state.uploads > 0 {
+            state.spare.extend(surplus.take());
+        }
         drop(state);
         drop(surplus);
         self.home.freed.notify_all();

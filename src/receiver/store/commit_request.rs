@@ -65,9 +65,10 @@ pub(super) enum CommitError {
 
 impl CommitError {
     pub(super) fn of(error: io::Error) -> CommitError {
-        match durable::is_full(&error) {
-            true => CommitError::Full,
-            false => CommitError::Fault(error),
+        if durable::is_full(&error) {
+            CommitError::Full
+        } else {
+            CommitError::Fault(error)
         }
     }
 
@@ -127,9 +128,10 @@ impl SameName {
             fresh,
         };
         for one in self.later {
-            match one.ask.receipt.sha256 == receipt.sha256 {
-                true => finished.extend(one.accept(stored(false))),
-                false => one.send(Err(CommitError::Taken)),
+            if one.ask.receipt.sha256 == receipt.sha256 {
+                finished.extend(one.accept(stored(false)));
+            } else {
+                one.send(Err(CommitError::Taken));
             }
         }
         finished.extend(self.first.accept(stored(fresh)));

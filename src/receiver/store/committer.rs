@@ -20,9 +20,10 @@ use super::commit_request::{
     CommitError, CommitRequest, CommitResult, Placement, QueuedRequest, SameName,
 };
 use super::condition::Condition;
-use super::index::{Index, Tail};
+use super::index::Index;
 use super::layout::Layout;
 use super::sequence::{IndexFinding, Sequence};
+use super::tail::Tail;
 use crate::failure::Failure;
 use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::HostId;
@@ -201,11 +202,11 @@ impl Committer {
             self.condition.failed("read the index", &error);
             CommitError::Fault(error)
         })?;
-        let is_told = !rows.is_empty();
+        let has_rows = !rows.is_empty();
         let row = rows
             .into_iter()
             .rfind(|row| row.sha256 == ask.receipt.sha256);
-        if is_told && row.is_none() {
+        if has_rows && row.is_none() {
             return Err(CommitError::Taken);
         }
         let linked = match ask.placement {
@@ -244,9 +245,10 @@ impl Committer {
             )));
         };
         let tarball = self.layout.tarball(slot);
-        let mut linked = match self.known_hosts.contains(&slot.host) {
-            true => durable::link_new(incoming, &tarball),
-            false => Err(io::ErrorKind::NotFound.into()),
+        let mut linked = if self.known_hosts.contains(&slot.host) {
+            durable::link_new(incoming, &tarball)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
         if linked.as_ref().is_err_and(is_absent) {

@@ -88,7 +88,7 @@ impl Unwritable {
     }
 }
 
-/// What is wrong.
+/// The cause in words.
 impl fmt::Display for Unwritable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,8 +127,8 @@ pub(crate) struct Condition {
     found: ArcSwapOption<Unwritable>,
     /// A fault after which nothing has gone through yet.
     failed: ArcSwapOption<Failed>,
-    /// What was logged last, so that a change is logged once.
-    told: Mutex<Option<Unwritable>>,
+    /// The cause that was logged last, so that a change is logged once.
+    logged: Mutex<Option<Unwritable>>,
 }
 
 struct Failed {
@@ -144,7 +144,7 @@ impl Condition {
             home,
             found: ArcSwapOption::empty(),
             failed: ArcSwapOption::empty(),
-            told: Mutex::new(None),
+            logged: Mutex::new(None),
         })
     }
 
@@ -191,7 +191,7 @@ impl Condition {
             // That explains a fault of before, and when it has passed so has the fault.
             self.failed.store(None);
         }
-        self.tell();
+        self.log_change();
         found
     }
 
@@ -212,13 +212,13 @@ impl Condition {
         };
         // A fault that came meanwhile stays.
         self.failed.compare_and_swap(&failed, next);
-        self.tell();
+        self.log_change();
     }
 
-    fn tell(&self) {
-        let mut told = lock(&self.told);
+    fn log_change(&self) {
+        let mut logged = lock(&self.logged);
         let found = self.unwell().map(|found| (*found).clone());
-        if *told == found {
+        if *logged == found {
             return;
         }
         match &found {
@@ -227,11 +227,12 @@ impl Condition {
             }
             None => events::store_writable(self.layout.root()),
         }
-        *told = found;
+        *logged = found;
     }
 }
 
-/// Why the store of `data_dir` cannot be written by this user, as a look from outside tells.
+/// Why the store of `data_dir` cannot be written by this user, looked at by a process that does not
+/// serve it.
 pub(crate) fn unwritable(data_dir: &Path) -> Option<Unwritable> {
     let home = DataDir::open(data_dir).ok()?;
     look(&Layout::new(data_dir), &home).err()

@@ -1,4 +1,4 @@
-//! What must hold for every content of `index.jsonl`, for tests and the fuzz targets alone.
+//! Properties of every content of `index.jsonl`, for tests and the fuzz targets alone.
 
 use std::fs;
 
@@ -54,12 +54,14 @@ pub fn index(bytes: &[u8]) {
 /// Where the whole lines end, and the receipts in them: the rule of design section 3 once more, in
 /// the simplest words. A whole line ends in a line break and holds no NUL.
 fn sound_part(bytes: &[u8]) -> (usize, Vec<Receipt>) {
-    let (mut sound, mut at, mut receipts) = (0, 0, Vec::new());
+    let mut sound = 0;
+    let mut at = 0;
+    let mut receipts = Vec::new();
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         at += line.len();
         if line.ends_with(b"\n") && !line.contains(&0) {
             sound = at;
-            // A longer line is no receipt, whatever it says.
+            // A longer line is no receipt, even if it parses.
             let short = line.len() <= 64 << 10;
             let receipt: Option<Receipt> =
                 short.then(|| serde_json::from_slice(line).ok()).flatten();

@@ -1,28 +1,23 @@
 //! `index.jsonl`: one receipt a line, append-only, derived from episodes/ and never the truth.
 //!
-//! 1. What can be found here is on the disk: a row is entered into the map after its `fdatasync`.
+//! This file opens the index and finds rows by name; `tail` appends them.
+//!
+//! 1. A row that can be found here is on the disk: it is entered into the map after its `fdatasync`.
 //! 2. A row never moves and never changes, so readers need no lock but the map's.
 //! 3. Only the committer appends, and only a tail that no answer was built on is ever cut.
-//!
-//! The map costs 16 bytes an episode: a keyed 64-bit hash of the name and the row's offset. Equal
-//! hashes are all kept, and each is checked against the row that it points to. The newest ones, an
-//! eighth of all at most, lie in a tree that takes more than twice as much, until they are merged.
+//! 4. The map may name rows of other slots, whose names have the same hash: each row is read and
+//!    compared before it is returned.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
+use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::layout::Layout;
+use super::name_map::{NameMap, hash};
 use super::rows::{self, Line};
-use super::watch;
+use super::tail::{self, Tail};
 use crate::clock;
 use crate::receiver::stats::{Stats, StatsTables};
 use crate::wire::{Receipt, Slot};
@@ -30,31 +25,11 @@ use crate::{durable, events};
 
 /// Unreadable lines that are named one by one at start.
 const NAMED_MAX: usize = 10;
-/// So many new rows are not worth a merge.
-const NEW_MIN: usize = 4096;
 
 /// The readers' side: finds rows by name.
 pub(super) struct Index {
     file: File,
-    names: RwLock<Names>,
-}
-
-/// The committer's side: where the next row goes. There is one in a process.
-pub(crate) struct Tail {
-    file: Arc<File>,
-    /// Bytes of whole rows.
-    pub length: u64,
-    pub next_seq: u64,
-    /// The largest number in it.
-    pub last_seq: u64,
-    syncer: Option<Syncer>,
-}
-
-/// A thread that syncs the index while the committer syncs directories. One that stands by: each
-/// batch would else wait for a thread to be made and to end.
-struct Syncer {
-    asks: SyncSender<()>,
-    synced: Receiver<io::Result<()>>,
+    names: RwLock<NameMap>,
 }
 
 /// What one pass over the file found.
@@ -69,27 +44,21 @@ struct Pass {
 }
 
 impl Index {
-    /// Opens the index, mends its end, and makes sure that all of it is on the disk. Its rows are
+    /// Opens the index, cuts a torn end off, and makes sure that all of it is on the disk. Its rows are
     /// entered into `stats`.
     pub(super) fn open(layout: &Layout, stats: &Stats) -> io::Result<(Index, Tail)> {
         let file = open_or_create(layout)?;
         let hasher = RandomState::new();
-        let pass = stats.fill(|books| look_through(&file, &hasher, Some(books)))?;
+        let pass = stats.fill(|tables| look_through(&file, &hasher, Some(tables)))?;
         let length = file.metadata()?.len();
         if pass.sound_length < length {
             let torn_row = pass.torn_row.as_ref();
-            cut_tail(layout, &file, pass.sound_length, length, torn_row)?;
+            tail::cut_torn(layout, &file, pass.sound_length, length, torn_row)?;
         }
         // Rows that a killed process had appended may be in memory only; from here on we answer
         // from them.
         durable::sync_data(&file)?;
-        let tail = Tail {
-            file: Arc::new(file.try_clone()?),
-            length: pass.sound_length,
-            next_seq: pass.seq_max.saturating_add(1),
-            last_seq: pass.seq_max,
-            syncer: None,
-        };
+        let tail = Tail::new(file.try_clone()?, pass.sound_length, pass.seq_max);
         Ok((Index::of(file, hasher, pass.entries), tail))
     }
 
@@ -107,7 +76,7 @@ impl Index {
     fn of(file: File, hasher: RandomState, entries: Vec<(u64, u64)>) -> Index {
         Index {
             file,
-            names: RwLock::new(Names::new(hasher, entries)),
+            names: RwLock::new(NameMap::new(hasher, entries)),
         }
     }
 
@@ -139,143 +108,8 @@ impl Index {
     /// How many rows can be found.
     pub(super) fn count(&self) -> usize {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.old.len() + names.new.len()
+        names.count()
     }
-}
-
-impl Tail {
-    /// Whether the name of the index is still this file, as long as it was left, `appended` bytes being
-    /// in it that were not accepted yet. Errors say what not.
-    pub(crate) fn watch(&self, path: &Path, appended: u64) -> Result<(), String> {
-        watch::compare(&self.file, self.length.saturating_add(appended), path)
-    }
-
-    /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
-    pub(crate) fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        durable::append(&self.file, rows)
-    }
-
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        durable::sync_data(&self.file)
-    }
-
-    /// Starts the thread that syncs, whose priority is its starter's.
-    pub(crate) fn start_syncer(&mut self) {
-        self.syncer = Syncer::start(&self.file).ok();
-    }
-
-    /// [`Tail::sync`], and meanwhile `other`, which is done in any case.
-    pub(crate) fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.syncer.is_none() {
-            self.start_syncer();
-        }
-        let Some(syncer) = &self.syncer else {
-            // The system has no thread for us now: one after the other does as well.
-            return other().and_then(|()| self.sync());
-        };
-        let ended = |_| io::Error::other("the thread that syncs the index has ended");
-        let asked = syncer.asks.send(()).map_err(|_| ended(mpsc::RecvError));
-        let done = other();
-        asked?;
-        let synced = syncer.synced.recv().map_err(ended)?;
-        done.and(synced)
-    }
-
-    /// `bytes` more at the end are rows on the disk.
-    pub(crate) fn accept(&mut self, bytes: u64) {
-        self.length += bytes;
-    }
-
-    /// All numbers before `next` are in rows on the disk, or will never be.
-    pub(crate) fn number_on(&mut self, next: u64) {
-        if self.next_seq < next {
-            self.next_seq = next;
-            self.last_seq = next - 1;
-        }
-    }
-
-    /// Cuts what was appended since the last [`Tail::accept`].
-    pub(crate) fn take_back(&self) -> io::Result<()> {
-        durable::truncate(&self.file, self.length)
-    }
-}
-
-impl Syncer {
-    fn start(file: &Arc<File>) -> io::Result<Syncer> {
-        let (asks, asked) = mpsc::sync_channel(1);
-        let (tell, synced) = mpsc::sync_channel(1);
-        let file = Arc::clone(file);
-        let work = move || {
-            while let Ok(()) = asked.recv() {
-                if tell.send(durable::sync_data(&file)).is_err() {
-                    return;
-                }
-            }
-        };
-        thread::Builder::new()
-            .name("index sync".to_owned())
-            .spawn(work)?;
-        Ok(Syncer { asks, synced })
-    }
-}
-
-/// Which rows may be of a name.
-struct Names {
-    hasher: RandomState,
-    /// Hash and offset, sorted: exactly 16 bytes each.
-    old: Box<[(u64, u64)]>,
-    /// Those that came since, sorted too; all of them lie behind the old ones in the file.
-    new: BTreeSet<(u64, u64)>,
-}
-
-impl Names {
-    fn new(hasher: RandomState, mut entries: Vec<(u64, u64)>) -> Names {
-        entries.sort_unstable();
-        Names {
-            hasher,
-            old: entries.into_boxed_slice(),
-            new: BTreeSet::new(),
-        }
-    }
-
-    fn hash(&self, slot: &Slot) -> u64 {
-        hash(&self.hasher, slot)
-    }
-
-    /// Merges when it is due: a row is moved about eight times in all, however many there are, and
-    /// readers wait some milliseconds for a million rows.
-    fn enter(&mut self, hash: u64, offset: u64) {
-        self.new.insert((hash, offset));
-        if NEW_MIN.max(self.old.len() / 8) < self.new.len() {
-            self.old = merged(&self.old, &self.new);
-            self.new.clear();
-        }
-    }
-
-    /// Ascending, so oldest first: what is old lies before what came since.
-    fn of_hash(&self, hash: u64) -> Vec<u64> {
-        let first = self.old.partition_point(|entry| entry.0 < hash);
-        let old = self.old[first..].iter().take_while(|entry| entry.0 == hash);
-        let new = self.new.range((hash, 0)..=(hash, u64::MAX));
-        old.chain(new).map(|entry| entry.1).collect()
-    }
-}
-
-fn merged(old: &[(u64, u64)], new: &BTreeSet<(u64, u64)>) -> Box<[(u64, u64)]> {
-    let mut all = Vec::with_capacity(old.len() + new.len());
-    let mut old = old;
-    for entry in new {
-        let before = old.partition_point(|one| one < entry);
-        all.extend_from_slice(&old[..before]);
-        all.push(*entry);
-        old = &old[before..];
-    }
-    all.extend_from_slice(old);
-    all.into_boxed_slice()
-}
-
-fn hash(hasher: &RandomState, slot: &Slot) -> u64 {
-    hasher.hash_one((slot.host.as_str(), slot.episode.as_str()))
 }
 
 fn open_or_create(layout: &Layout) -> io::Result<File> {
@@ -297,7 +131,7 @@ fn open_or_create(layout: &Layout) -> io::Result<File> {
 fn look_through(
     file: &File,
     hasher: &RandomState,
-    mut books: Option<&mut StatsTables>,
+    mut tables: Option<&mut StatsTables>,
 ) -> io::Result<Pass> {
     let now_s = clock::unix_seconds(SystemTime::now());
     let mut pass = Pass {
@@ -319,8 +153,10 @@ fn look_through(
         pass.unreadable += torn;
         torn = 0;
         pass.torn_row = None;
-        if let (Some(row), Some(books)) = (pass.enter(line, hasher), &mut books) {
-            books.enter(row, now_s);
+        if let Some(row) = pass.enter(line, hasher)
+            && let Some(tables) = &mut tables
+        {
+            tables.enter(row, now_s);
         }
     })?;
     if pass.unreadable > 0 {
@@ -353,43 +189,6 @@ impl Pass {
             }
         }
     }
-}
-
-/// Cuts the index back to its whole rows, keeping what is cut.
-///
-///     create(quarantine)  write  fsync file  fsync dir  truncate(index)
-fn cut_tail(
-    layout: &Layout,
-    index: &File,
-    sound_length: u64,
-    length: u64,
-    torn_row: Option<&Slot>,
-) -> io::Result<()> {
-    let (kept_as, kept) = layout.new_in_quarantine("index.jsonl.tail")?;
-    if let Err(error) = copy(index, sound_length..length, &kept) {
-        // A disk without room is tried again and again, and each copy begun would stay.
-        let _ = durable::unlink(&kept_as);
-        return Err(error);
-    }
-    durable::sync_dir(&layout.quarantine())?;
-    durable::truncate(index, sound_length)?;
-    events::index_tail_cut(length - sound_length, &kept_as, torn_row);
-    Ok(())
-}
-
-/// Copies a part of the index to a file, and that to the disk.
-fn copy(index: &File, part: Range<u64>, to: &File) -> io::Result<()> {
-    let mut block = vec![0; 64 << 10];
-    let mut offset = part.start;
-    while offset < part.end {
-        let count = index.read_at(&mut block, offset)?;
-        if count == 0 {
-            break;
-        }
-        durable::write_at(to, &block[..count], offset - part.start)?;
-        offset += count as u64;
-    }
-    durable::sync_file(to)
 }
 
 #[cfg(test)]
@@ -486,26 +285,6 @@ mod tests {
         tail.append(text.as_bytes()).unwrap();
         index.enter(&Slot::parse("a/1").unwrap(), tail.length);
         assert_eq!(seqs(&index, "a/1"), [1, 1]);
-    }
-
-    #[test]
-    fn many_new_rows_are_found_and_take_little_more_than_the_old_ones() {
-        let mut names = Names::new(RandomState::new(), vec![(7, 0), (7, 1), (9, 2)]);
-        let mut dice = crate::seeded::Seeded::new(490);
-        let mut all: BTreeSet<(u64, u64)> = names.old.iter().copied().collect();
-        for offset in 3..5 * NEW_MIN as u64 * 8 {
-            // Some hashes come twice.
-            let hash = dice.below(1 << 20);
-            names.enter(hash, offset);
-            all.insert((hash, offset));
-            assert!(names.new.len() <= NEW_MIN.max(names.old.len() / 8));
-        }
-        assert_eq!(names.old.len() + names.new.len(), all.len());
-        assert!(names.old.is_sorted() && NEW_MIN < names.old.len());
-        for hash in (0..1 << 20).step_by(97).chain([7, 9]) {
-            let wanted = all.range((hash, 0)..=(hash, u64::MAX)).map(|entry| entry.1);
-            assert_eq!(names.of_hash(hash), wanted.collect::<Vec<_>>());
-        }
     }
 
     #[test]

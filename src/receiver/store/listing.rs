@@ -1,4 +1,4 @@
-//! What lies in episodes/, for those who go through all of it.
+//! The entries of episodes/, for scrub and backfill, which go through all of it.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -19,24 +19,24 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<DirEntry>, Failure> {
     Ok(entries)
 }
 
+/// The host of a folder in episodes/; `None` if the entry is no host's folder.
 pub(super) fn host_of(entry: &DirEntry) -> Option<HostId> {
     let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-    let name = entry.file_name();
-    name.to_str()
-        .filter(|_| is_dir)
-        .and_then(|name| HostId::parse(name).ok())
+    if !is_dir {
+        return None;
+    }
+    HostId::parse(entry.file_name().to_str()?).ok()
 }
 
+/// The slot of a tarball in `episodes/<host>/`; `None` if the entry is none.
 pub(super) fn slot_of(host: &HostId, entry: &DirEntry) -> Option<Slot> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-    let name = entry.file_name();
-    let episode = name
-        .to_str()
-        .filter(|_| is_file)
-        .and_then(episode_of_tarball)?;
+    if !is_file {
+        return None;
+    }
     Some(Slot {
         host: host.clone(),
-        episode,
+        episode: episode_of_tarball(entry.file_name().to_str()?)?,
     })
 }
 

@@ -7,13 +7,13 @@
 //!     -incoming/X  +episodes/<host>/<episode>  -row   a lost index, or made by hand; the same bytes sent again, or `backfill`, give it a row
 //!     -incoming/X  -episodes/<host>/<episode>  +row   archived by hand; the same bytes may come again, others not
 //!
-//! 1. What is acknowledged is on the disk: file, name, row. The committer has the order.
+//! 1. An acknowledged episode is on the disk: file, name, row. The committer has the order.
 //! 2. A stored file never changes. Other bytes under its name are refused, and only a file that
 //!    contradicts its own row, or without a row the receipt that it carries, gives way, into quarantine/.
 //! 3. A claim is never believed over the bytes: the digest is computed, not taken.
 //! 4. episodes/ is the truth and index.jsonl is derived from it.
-//! 5. What is done here is done in the folder and the index that were opened: `condition` and `watch`
-//!    look whether they still are the ones under their names.
+//! 5. All work is done in the folder and the index that were opened: `condition` and `watch` look
+//!    whether they still are the ones under their names.
 
 // An upload becomes a stored episode.
 mod buffers;
@@ -29,10 +29,12 @@ mod writer;
 mod index;
 mod layout;
 mod listing;
+mod name_map;
 pub(crate) mod rows;
 pub(crate) mod sequence;
 pub(crate) mod store_dir;
 mod stored_file;
+mod tail;
 
 // Whether it still is as it should be.
 pub(crate) mod backfill;
@@ -103,7 +105,7 @@ pub(crate) struct Store {
     buffers: Arc<Buffers>,
     uploads_begun: AtomicU64,
     condition: Arc<Condition>,
-    /// What was found at start, and what backfill had not mended before.
+    /// Rows that the index lacks, found at this start or an earlier one, and not restored by backfill.
     finding: Option<IndexFinding>,
     commit_queue: CommitQueue,
     /// Last, so that it is held until the committer has ended.
@@ -155,9 +157,9 @@ impl Store {
     /// Opens the store and settles what the last run left. Keeps `min_free_bytes` of the disk free,
     /// and `stats` true from the first row to the last.
     ///
-    /// `seq_seen` is a number that a row had, by what is known outside the store: see
-    /// [`Sequence::open`]. `config_path` is for the words to whoever named a folder that is no store. A fault that only
-    /// a restart mends goes to `shutdown`.
+    /// `seq_seen` is a number that a row had, known from outside the store: see [`Sequence::open`].
+    /// `config_path` is named in the refusal of a folder that is no store. A fault that only a restart
+    /// repairs goes to `shutdown`.
     pub(crate) fn open(
         data_dir: &Path,
         min_free_bytes: u64,
@@ -167,7 +169,8 @@ impl Store {
         stats: Arc<Stats>,
     ) -> Result<Arc<Store>, Failure> {
         let opened = Opened::open(data_dir, seq_seen, config_path, stats)?;
-        let (index, layout) = (opened.committer.index(), opened.layout);
+        let index = opened.committer.index();
+        let layout = opened.layout;
         let Recovered { published, swept } = opened.recovered;
         events::store_opened(data_dir, index.count(), published, swept);
         Ok(Arc::new(Store {

@@ -1,9 +1,9 @@
-//! What the last run left behind, settled before anything new comes in.
+//! Settles the files that the last run left in incoming/, before a new upload comes in.
 //!
 //! Each `incoming/X` is a record of intent. If its final name is the same file (device and inode;
 //! a link count alone proves nothing, since backups make links), it was published and may have been
 //! acknowledged: its row and all syncs are done again by the committer's own code. Else it is swept.
-//! What is not ours goes to quarantine/, and is never a reason not to start.
+//! A file with a name that no upload of ours has goes to quarantine/, and is never a reason not to start.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -19,7 +19,7 @@ use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events, owner};
 
-/// What was done.
+/// How many uploads of the last run were settled.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Recovered {
     /// Uploads that had their name when the last run ended.
@@ -38,10 +38,11 @@ pub(super) fn recover(layout: &Layout, committer: &mut Committer) -> Result<Reco
     for entry in left.map_err(|error| cannot("read", &layout.incoming(), &error))? {
         let path = entry.path();
         let Some(slot) = slot_of(&entry) else {
-            match entry.file_name() == store_dir::PROBE {
-                // Of a disk so full that it could not be removed.
-                true => sweep(&path),
-                false => set_aside(layout, &path),
+            if entry.file_name() == store_dir::PROBE {
+                // The disk was so full that the probe could not be removed.
+                sweep(&path);
+            } else {
+                set_aside(layout, &path);
             }
             continue;
         };
@@ -63,18 +64,17 @@ pub(super) fn recover(layout: &Layout, committer: &mut Committer) -> Result<Reco
 /// The slot of an upload of ours: a regular file with a name that we give.
 fn slot_of(entry: &DirEntry) -> Option<Slot> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-    entry
-        .file_name()
-        .to_str()
-        .filter(|_| is_file)
-        .and_then(slot_of_partial)
+    if !is_file {
+        return None;
+    }
+    slot_of_partial(entry.file_name().to_str()?)
 }
 
 /// The file, if the final name is that very file too.
 fn published_file(layout: &Layout, path: &Path, slot: &Slot) -> io::Result<Option<FileIdentity>> {
     let incoming = FileIdentity::at(path)?;
     let stored = FileIdentity::at(&layout.tarball(slot))?;
-    Ok(incoming.filter(|_| incoming == stored))
+    Ok(if incoming == stored { incoming } else { None })
 }
 
 /// Does again what the last run may not have finished, in the committer's order.
@@ -102,7 +102,7 @@ fn finish(
             );
             Ok(())
         }
-        // Its row tells of other bytes. Both stay; this name of the file is one too many.
+        // Its row has another digest. File and row stay; only the name in incoming/ goes.
         Some(Err(CommitError::Taken | CommitError::LookAgain)) => {
             events::store_fault(
                 slot,
@@ -116,8 +116,8 @@ fn finish(
     }
 }
 
-/// The file is on the disk, and this is its row: the one that it carries, which was synced with it,
-/// else what reading it tells.
+/// Syncs the file, and returns its row: the receipt that it carries, which was synced with it, else
+/// one made by reading the file.
 fn make_sure_of(layout: &Layout, slot: &Slot) -> io::Result<Receipt> {
     let tarball = layout.tarball(slot);
     let file = durable::open_regular(&tarball)?;

@@ -1,4 +1,4 @@
-//! `index.jsonl` as lines: read in one pass, in bounded memory, whatever is in it.
+//! `index.jsonl` as lines: read in one pass, in bounded memory, for any content.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -45,7 +45,7 @@ pub(crate) fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result
     Ok(())
 }
 
-/// The receipt that begins at `offset`; `None` if what is there is none.
+/// The receipt that begins at `offset`; `None` if the line there is no receipt.
 pub(crate) fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
     let mut reader = BufReader::with_capacity(2048, FromStart { file, offset });
     let mut text = Vec::new();
@@ -78,7 +78,9 @@ fn next_line<'a>(
     offset: u64,
 ) -> io::Result<Option<Line<'a>>> {
     text.clear();
-    let (mut length, mut nul, mut ended) = (0, false, false);
+    let mut length = 0;
+    let mut nul = false;
+    let mut ended = false;
     while !ended {
         let held = reader.fill_buf()?;
         if held.is_empty() {

@@ -1,23 +1,25 @@
-//! Reads every stored file again and compares it with its row: what a disk forgets, a person hears
-//! of before the last other copy is gone.
+//! Reads every stored file again and compares it with its row, so that a person hears of bytes that a
+//! disk has lost before the last other copy is gone.
 //!
 //! 1. It changes nothing: files and index are only read. Beside them it keeps `scrub.json`, from
-//!    which a pass that was ended goes on, and `status` tells when the last one was. A pass over
-//!    what is new has `scrub-since.json`, so that it hides nothing that a whole one has found.
-//! 2. It runs beside the receiver, which stores meanwhile: what looks wrong is looked at again
-//!    before it is told, and what is just being stored is left out.
-//! 3. Bytes come from the disk: what the system has in memory says nothing about it, so that is
-//!    forgotten first. It is forgotten afterwards too, for the sake of whoever else needs memory.
+//!    which a pass that was ended goes on, and from which `status` shows when the last one was. A pass
+//!    over new files has `scrub-since.json`, so that it hides nothing that a whole one has found.
+//! 2. It runs beside the receiver, which stores meanwhile: a file that looks wrong is looked at again
+//!    before it is reported, and one that is just being stored is left out.
+//! 3. Bytes come from the disk: the page cache says nothing about it, so the file's pages are dropped
+//!    first. They are dropped afterwards too, since other programs need the memory.
 
-use std::collections::BTreeMap;
+mod pass;
+
 use std::fs::{self, DirEntry};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub(crate) use self::pass::{Finding, Kind, Pass};
 
 use super::index::Index;
 use super::layout::Layout;
@@ -39,10 +41,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// So many findings are kept by name; more than that are only counted.
 const FINDINGS_KEPT_MAX: usize = 1000;
-/// The largest `scrub.json`: as many findings, each with the longest path and reason.
-const NOTE_BYTES_MAX: u64 = 16 << 20;
 
-/// What is to be done.
+/// Which files a pass reads, and how fast.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wish {
     /// Only what arrived since then.
@@ -50,50 +50,6 @@ pub(crate) struct Wish {
     pub bytes_per_second: Option<u64>,
     /// From the beginning, even if an earlier pass was ended in the middle.
     pub restart: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    /// The file's bytes are not those of its row.
-    Rotten,
-    /// The file cannot be read from end to end.
-    Unreadable,
-    /// A row without a file.
-    Missing,
-    /// A file without a row.
-    Unindexed,
-    /// A line of the index that is no receipt.
-    BadRow,
-    /// Something in episodes/ that is no episode.
-    Odd,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Finding {
-    pub kind: Kind,
-    /// Relative to `data_dir`.
-    pub path: String,
-    pub why: String,
-}
-
-/// One pass over the store: `scrub.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Pass {
-    /// RFC 3339, as all times here.
-    pub begun_at: String,
-    /// `None` while it runs, and after it was ended in the middle.
-    pub done_at: Option<String>,
-    pub since: Option<String>,
-    /// The last `host/episode` that was read.
-    pub after: Option<String>,
-    pub episodes: u64,
-    pub bytes: u64,
-    pub found: BTreeMap<Kind, u64>,
-    /// The first of them by name.
-    pub findings: Vec<Finding>,
 }
 
 /// What happens, while it happens.
@@ -119,46 +75,7 @@ pub(crate) enum News<'a> {
     },
 }
 
-impl Pass {
-    /// The newest pass at this place; `None` if there was none, or its file cannot be read.
-    fn read(path: &Path) -> Option<Pass> {
-        serde_json::from_slice(&durable::read_regular(path, NOTE_BYTES_MAX).ok()?).ok()
-    }
-
-    /// The newest over the whole store, and the newest over what was new.
-    pub(crate) fn both(layout: &Layout) -> [Option<Pass>; 2] {
-        [layout.scrub(), layout.scrub_since()].map(|path| Pass::read(&path))
-    }
-
-    /// The one to tell a person of: the newest over the whole store, unless one over what was new
-    /// has found something that it has not seen.
-    pub(crate) fn to_tell(data_dir: &Path) -> Option<Pass> {
-        let [whole, new] = Pass::both(&Layout::new(data_dir));
-        let is_settled = |new: &Pass| {
-            whole.as_ref().is_some_and(|whole| {
-                !whole.is_clean() || (whole.done_at.is_some() && whole.begun_at >= new.begun_at)
-            })
-        };
-        match new.filter(|new| !new.is_clean() && !is_settled(new)) {
-            None => whole,
-            found => found,
-        }
-    }
-
-    /// Whether nothing was found that a person must look at.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.found.keys().all(|kind| *kind == Kind::Odd)
-    }
-
-    /// One to go on with, for this wish.
-    fn unfinished(path: &Path, wish: &Wish) -> Option<Pass> {
-        let pass = Pass::read(path).filter(|_| !wish.restart)?;
-        let is_same = pass.since == wish.since.map(clock::rfc3339);
-        (pass.done_at.is_none() && is_same).then_some(pass)
-    }
-}
-
-/// Reads the store. What is found is told, and is in the pass that comes back.
+/// Reads the store. Each finding is passed to `tell`, and is in the returned pass.
 ///
 /// Errors: the folder is no store, another scrub is at work, or the index cannot be read.
 pub(crate) fn scrub(
@@ -173,7 +90,11 @@ pub(crate) fn scrub(
         Some(_) => layout.scrub_since(),
         None => layout.scrub(),
     };
-    let pass = Pass::unfinished(&place, wish);
+    let pass = if wish.restart {
+        None
+    } else {
+        Pass::unfinished(&place, wish.since)
+    };
     if let Some((pass, after)) = pass
         .as_ref()
         .and_then(|pass| Some((pass, pass.after.as_ref()?)))
@@ -223,14 +144,15 @@ struct Scrub<'a> {
 struct Digested {
     identity: FileIdentity,
     sha256: Sha256Digest,
-    /// What the receipt that it carries says, if that is something else.
+    /// The digest in the receipt that the file carries, if it is another.
     lost: Option<Sha256Digest>,
 }
 
 impl Scrub<'_> {
     /// Says how much there is to do.
     fn announce(&mut self) -> Result<(), Failure> {
-        let (mut episodes, mut bytes) = (0, 0);
+        let mut episodes = 0;
+        let mut bytes = 0;
         self.each_file(&mut |scrub, slot, file| {
             if let Some(slot) = slot
                 && scrub.is_wanted(&slot, file)
@@ -282,7 +204,7 @@ impl Scrub<'_> {
                 visit(self, None, &host)?;
                 continue;
             };
-            // Its disk answers for the others. `read_files` tells of it.
+            // An unreadable host folder is reported by `read_files`; the others are visited.
             for file in entries(&host.path()).unwrap_or_default() {
                 visit(self, slot_of(&id, &file), &file)?;
             }
@@ -302,7 +224,7 @@ impl Scrub<'_> {
         }
         let Some(since) = self.since else { return true };
         let written = file.metadata().and_then(|metadata| metadata.modified());
-        // One whose time cannot be told is read rather than not.
+        // A file whose time cannot be read is read too.
         written.map_or(true, |written| written >= since)
     }
 
@@ -311,7 +233,7 @@ impl Scrub<'_> {
         for _ in 0..2 {
             let digested = match self.digest(slot, path) {
                 Ok(Some(digested)) => digested,
-                Ok(None) => return Ok(()), // Gone meanwhile: the rows tell.
+                Ok(None) => return Ok(()), // Gone meanwhile: `read_rows` finds its row.
                 Err(error) => {
                     let why = format!("it cannot be read from end to end: {error}");
                     self.find(Kind::Unreadable, self.relative(path), why);
@@ -338,7 +260,7 @@ impl Scrub<'_> {
         Ok(())
     }
 
-    /// The rows of a file that was read. It is told here if it has none, and will get none.
+    /// The rows of a file that was read. A file that has none, and will get none, is a finding.
     fn rows_of(&mut self, slot: &Slot, file: &Digested) -> Result<Vec<Receipt>, Failure> {
         let mut rows = self.known_rows(slot)?;
         if rows.is_empty() {
@@ -477,7 +399,7 @@ impl Scrub<'_> {
         (self.tell)(News::Found(&finding));
         *self.pass.found.entry(kind).or_default() += 1;
         let is_kept = self.pass.findings.len() < FINDINGS_KEPT_MAX;
-        // What a disk has lost is noted at once; rows of archived files may be many.
+        // Bytes that a disk has lost are noted at once; rows of archived files may be many.
         let is_urgent = is_kept && matches!(kind, Kind::Rotten | Kind::Unreadable);
         if is_kept {
             self.pass.findings.push(finding);

@@ -8,16 +8,19 @@
 //! 2. An index that is shorter at start than it was at the last stop, or at the last full hour before
 //!    a kill, was cut. That is found here, and stays a finding until `cis490 backfill` went through.
 
-use std::fs;
+mod finding;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::index::Tail;
-use super::layout::{Layout, TARBALL_ENDING};
+pub(crate) use self::finding::{INDEX_REMEDY, IndexFault, IndexFinding};
+
+use super::layout::Layout;
 use super::rows::SEQ_MAX;
+use super::tail::Tail;
 use crate::failure::Failure;
 use crate::receiver::data_dir::DataDir;
 use crate::{clock, durable, events, owner};
@@ -33,12 +36,12 @@ const NOTE_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) struct Sequence {
     home: DataDir,
     path: PathBuf,
-    /// What lies in the file.
+    /// The content of the file.
     kept: Kept,
     noted: Instant,
 }
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     /// No row has reached this number.
@@ -55,36 +58,6 @@ struct Kept {
     finding: Option<IndexFinding>,
 }
 
-/// Rows were lost, as far as can be told without reading every stored file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct IndexFinding {
-    pub kind: IndexFault,
-    /// RFC 3339.
-    pub found_at: String,
-    /// What was there and what had been there, for a person.
-    pub why: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum IndexFault {
-    IndexMissing,
-    IndexShort,
-}
-
-impl IndexFault {
-    /// As programs and logs name it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            IndexFault::IndexMissing => "index-missing",
-            IndexFault::IndexShort => "index-short",
-        }
-    }
-}
-
-/// What a person does about either.
-pub(crate) const INDEX_REMEDY: &str = "systemctl stop cis490-receiver, cis490 backfill, systemctl start cis490-receiver: it gives every stored file its row again";
-
 /// The finding that is kept in `data_dir`, if there is one. Reads only.
 pub(crate) fn finding(data_dir: &Path) -> Option<IndexFinding> {
     let text = durable::read_regular(&Layout::new(data_dir).sequence(), BYTES_MAX).ok()?;
@@ -93,9 +66,9 @@ pub(crate) fn finding(data_dir: &Path) -> Option<IndexFinding> {
 }
 
 impl Sequence {
-    /// Compares the index that was opened with what is known of it, and moves the number of the next
-    /// row behind every number that is known. `was_there` is whether the index existed before, and
-    /// `seq_seen` a number that a row had, by what is known beside index and sequence; 0 for none.
+    /// Compares the opened index with its last known length, and moves the number of the next
+    /// row behind every number that is known. `was_there` is whether the index existed before this
+    /// start. `seq_seen` is a number that a row had, known from neither index nor sequence; 0 for none.
     ///
     /// Errors: the file cannot be read, or what was found cannot be kept.
     pub(crate) fn open(
@@ -124,7 +97,7 @@ impl Sequence {
             kept,
             noted: Instant::now(),
         };
-        let fault = fault(layout, known.as_ref(), was_there, tail);
+        let fault = finding::of_index(layout, known.as_ref(), was_there, tail);
         if let Some((kind, why)) = fault.map_err(|error| cannot("look into", error))? {
             events::index_fault(kind.name(), &why, INDEX_REMEDY);
             sequence.kept.finding = Some(IndexFinding {
@@ -179,7 +152,7 @@ impl Sequence {
         }
     }
 
-    /// The last word before an end: no number is given after this.
+    /// Writes down the exact end before the process ends: no number is given after this.
     pub(crate) fn note_end(&mut self, tail: &Tail) {
         let is_noted = self.kept.next == tail.next_seq && self.kept.index_bytes == tail.length;
         // A store that nothing came to has no such file, and needs none.
@@ -230,7 +203,7 @@ impl Kept {
     }
 }
 
-/// `None` if there is no file, or what is there is none of ours: that goes to quarantine/.
+/// `None` if there is no file, or one that this program did not write: that goes to quarantine/.
 fn read(layout: &Layout) -> io::Result<Option<Kept>> {
     let parsed = match durable::read_regular(&layout.sequence(), BYTES_MAX) {
         Ok(text) => parse(&text),
@@ -269,67 +242,10 @@ fn parse(text: &[u8]) -> Result<Kept, String> {
     }
 }
 
-/// What the index lacks, and the words for it.
-fn fault(
-    layout: &Layout,
-    known: Option<&Kept>,
-    was_there: bool,
-    tail: &Tail,
-) -> io::Result<Option<(IndexFault, String)>> {
-    let had = known.map(|kept| {
-        let Kept {
-            index_bytes,
-            index_last,
-            written_at,
-            ..
-        } = kept;
-        format!("at {written_at} it had {index_bytes} bytes, the last number being {index_last}")
-    });
-    if !was_there {
-        let had_rows = known.is_some_and(|kept| 0 < kept.index_bytes);
-        if !had_rows && !has_episodes(layout)? {
-            return Ok(None);
-        }
-        let why = match had.filter(|_| had_rows) {
-            Some(had) => format!("index.jsonl is not there; {had}"),
-            None => "index.jsonl is not there, and episodes/ has files".to_owned(),
-        };
-        return Ok(Some((IndexFault::IndexMissing, why)));
-    }
-    let is_short =
-        known.is_some_and(|kept| tail.length < kept.index_bytes || tail.last_seq < kept.index_last);
-    Ok(had.filter(|_| is_short).map(|had| {
-        let Tail {
-            length, last_seq, ..
-        } = tail;
-        let why =
-            format!("index.jsonl has {length} bytes, the last number being {last_seq}; {had}");
-        (IndexFault::IndexShort, why)
-    }))
-}
-
-/// Whether anything is stored. Looks no further than to the first tarball.
-fn has_episodes(layout: &Layout) -> io::Result<bool> {
-    for host in fs::read_dir(layout.episodes())? {
-        let host = host?;
-        if !host.file_type()?.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(host.path())? {
-            if file?
-                .file_name()
-                .to_string_lossy()
-                .ends_with(TARBALL_ENDING)
-            {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::receiver::stats::Stats;
     use crate::receiver::store::index::Index;

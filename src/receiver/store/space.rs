@@ -1,9 +1,9 @@
-//! How much may still come in. The floor `min_free_bytes` is kept: what is free, minus what running
-//! uploads have been promised and have not allocated, minus the request, stays above it.
+//! How much may still come in. The floor `min_free_bytes` is kept: the free bytes, minus those that
+//! running uploads have reserved and not yet allocated, minus the request, stay above it.
 //!
-//! 1. Nothing is counted twice for long, nor ever forgotten: what `fallocate` gave, or a write took,
-//!    is no longer a promise, since `statvfs` does not call it free any more.
-//! 2. Only one upload at a time takes space, so that no two are promised the same bytes.
+//! 1. Bytes are counted twice for an instant at most, and never forgotten: those that `fallocate` gave
+//!    or a write took are no longer reserved, since `statvfs` does not call them free any more.
+//! 2. Only one upload at a time takes space, so that no two reserve the same bytes.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) struct Space {
     pub total: u64,
     /// `min_free_bytes`.
     pub floor: u64,
-    /// Promised to running uploads and not yet allocated.
+    /// Reserved by running uploads and not yet allocated.
     pub reserved: u64,
 }
 
@@ -55,7 +55,7 @@ impl SpaceBudget {
     }
 
     pub(super) fn look(&self) -> io::Result<Space> {
-        // First: what is written between the two is counted twice for an instant, and never not at all.
+        // Read first: bytes written between the two reads are counted twice for an instant, and never missed.
         let reserved = self.reserved.load(Ordering::SeqCst);
         let sys::DiskBytes { free, total } = sys::disk_bytes(&self.dir)?;
         Ok(Space {
@@ -115,8 +115,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// What one upload still has coming that is not allocated: a body in one block, or any where the
-/// filesystem allocates only when written to. Dropping it gives the rest back.
+/// The bytes that one upload will still write and has not allocated: of a body in one block, or of any
+/// body where the filesystem allocates only when written to. Dropping it gives the rest back.
 #[derive(Debug)]
 pub(super) struct Reservation {
     space_budget: Arc<SpaceBudget>,

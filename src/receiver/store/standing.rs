@@ -1,9 +1,9 @@
-//! What stands under a name before an upload comes, judged by row and file.
+//! Whether a claim's bytes are stored under its name before its body comes, judged by row and file.
 //!
 //! 1. As a rule the file's size settles it: a row vouches for the rest, and a file without a row is
 //!    read once the body is here.
 //! 2. Rows of different digests are no work of ours: two indexes were merged by hand. Then the file is
-//!    read, and what it has is what is stored.
+//!    read, and its digest decides which of them is stored.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::file_identity::is_absent;
 use crate::receiver::Claim;
 use crate::wire::{Receipt, Slot};
 
-/// What stands under a name.
+/// What row and file say of a claim's name.
 #[derive(Debug)]
 pub(crate) enum Standing {
     /// These bytes: row and file are there, and the file has the row's size.
@@ -27,7 +27,10 @@ pub(crate) enum Standing {
 }
 
 impl Store {
-    /// What stands under the claim's name. Reads the file where rows differ, so for plain threads only.
+    /// Compares the claim with row and file of its name. Reads the file where rows differ, so for plain
+    /// threads only.
+    ///
+    /// Errors: index or file cannot be read.
     pub(crate) fn standing(&self, claim: &Claim) -> io::Result<Standing> {
         let rows = self.rows_of(&claim.slot)?;
         let file_bytes = self.file_bytes(&claim.slot)?;
@@ -49,7 +52,7 @@ impl Store {
         })
     }
 
-    /// A file of another size holds the name, unless its own receipt says that it is what is left of
+    /// A file of another size holds the name, unless its own receipt says that it is a damaged copy of
     /// the very bytes that are offered.
     fn standing_without_row(&self, claim: &Claim, file_bytes: Option<u64>) -> io::Result<Standing> {
         if file_bytes.is_none_or(|bytes| bytes == claim.bytes) {
@@ -73,7 +76,7 @@ impl Store {
         let ours = rows.into_iter().rfind(|row| row.sha256 == claim.sha256);
         Ok(match ours {
             Some(row) if found.sha256 == claim.sha256 => Standing::Stored(Box::new(row)),
-            // What no row is of is damaged, and gives way to what a row is of.
+            // A file that no row is of is damaged, and gives way to bytes that a row is of.
             Some(_) if !is_of_a_row => Standing::Free,
             _ => Standing::Taken,
         })

@@ -1,8 +1,8 @@
-//! What makes a folder a store, and who may go in: the marker, the lock, hard links.
+//! What makes a folder a store, and which process may work in it: the marker, the lock, hard links.
 //!
 //! 1. Only `cis490 init` writes the marker, last of all. A typo or a disk that is not mounted has
 //!    none, so neither can begin an empty store.
-//! 2. Whoever works in the folder holds the lock, from before the first look until the end.
+//! 2. A process that works in the folder holds the lock, from before its first look until its end.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,8 +21,8 @@ const MARKER_TEXT: &str = "cis490 store, format 1\n";
 /// Of a marker that a later version wrote, so much is shown.
 const MARKER_BYTES_MAX: u64 = 4096;
 
-/// How long whoever goes in waits for the lock: `status` and `doctor` hold it for an instant when
-/// they look whether a receiver runs.
+/// How long [`enter`] waits for the lock: `status` and `doctor` hold it for an instant when they look
+/// whether a receiver runs.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The name of the file that we try links and attributes with.
@@ -75,7 +75,7 @@ pub(crate) fn make_with_parents(dir: &Path) -> io::Result<()> {
     durable::make_dir(dir)
 }
 
-/// Goes in: the lock, which lasts as long as it is kept.
+/// Enters the store to work in it. The lock is held until the returned value is dropped.
 ///
 /// `config_path` is for the command that a person types to make the folder a store.
 pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
@@ -85,7 +85,7 @@ pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, F
     lock.map_err(|no_lock| not_in(layout, no_lock))
 }
 
-/// Goes in to change nothing: a lock that is not there is not made.
+/// Enters to change nothing: a missing lock file is not made.
 pub(crate) fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
     check_marker(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
@@ -113,7 +113,7 @@ pub(crate) fn is_in_use(data_dir: &Path) -> Option<bool> {
     FolderLock::is_taken(data_dir, &Layout::new(data_dir).lock())
 }
 
-/// Goes in only to read, beside whoever works there: one such reader at a time.
+/// Enters only to read, beside a process that works there: one such reader at a time.
 pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
     check_marker(layout, config_path)?;
     // The marker is there for good, and nobody else locks it.
@@ -174,10 +174,11 @@ fn init_command(config_path: &Path, data_dir: &Path) -> String {
     command
 }
 
-/// Tries what the store is built on. A filesystem without hard links is refused; one without
+/// Tries hard links and attributes, which the store is built on. A filesystem without hard links is refused; one without
 /// attributes is named; a full one is no reason not to start.
 pub(crate) fn probe(layout: &Layout) -> Result<(), Failure> {
-    let (from, to) = (layout.incoming().join(PROBE), layout.episodes().join(PROBE));
+    let from = layout.incoming().join(PROBE);
+    let to = layout.episodes().join(PROBE);
     match try_links(layout, &from, &to) {
         Err(error) if !durable::is_full(&error) => Err(why_not(layout, &error)),
         _ => Ok(()),

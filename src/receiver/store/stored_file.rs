@@ -1,4 +1,4 @@
-//! What a stored file says for itself: its bytes, and the receipt that it carries as an attribute.
+//! What a stored file is evidence of: its bytes, and the receipt that it carries as an attribute.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -60,7 +60,7 @@ pub(super) fn carried_receipt(file: &File, slot: &Slot) -> io::Result<Option<Rec
     Ok(receipt.filter(|receipt| receipt.bytes == Some(bytes)))
 }
 
-/// The same, whatever has become of the file's bytes since it was written.
+/// The receipt of this slot that the file carries, even if the file has another length now.
 pub(super) fn own_receipt(file: &File, slot: &Slot) -> io::Result<Option<Receipt>> {
     let Some(text) = sys::get_xattr(file, ATTRIBUTE)? else {
         return Ok(None);
@@ -89,8 +89,8 @@ pub(super) struct Row {
     pub commit_unknown: Option<ReadError>,
 }
 
-/// The row of a file that was read and has none: what it carries if that speaks of these bytes,
-/// else what can be seen. The time is then that of the last writing, the best that is known.
+/// The row of a file that was read and has none: the receipt that it carries, if that has these bytes'
+/// digest, else one made from the file. Its time is then that of the last writing, the best known.
 pub(super) fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Row> {
     let carried = carried_receipt(&examined.file, slot)?;
     if let Some(receipt) = carried.filter(|receipt| receipt.sha256 == examined.sha256) {
@@ -123,7 +123,7 @@ pub(super) fn row_of(examined: &Examined, slot: &Slot) -> io::Result<Row> {
     })
 }
 
-/// What the `meta.json` in the tarball says of the code that made it.
+/// Reads the `meta.json` in the tarball, which names the commit of the code that made it.
 fn read_meta(file: &File) -> io::Result<Result<Meta, ReadError>> {
     let mut file = file;
     file.seek(SeekFrom::Start(0))?;

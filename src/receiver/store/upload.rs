@@ -5,7 +5,7 @@
 //!
 //! 1. Owning an `Upload` is owning its file and its share of the disk; dropping it returns both.
 //!    One clean-up for every way out.
-//! 2. What is published has the stated length and digest; a body that ended early is an error, never
+//! 2. A published file has the stated length and digest; a body that ended early is an error, never
 //!    a small file.
 //! 3. A failed fsync is not tried again: the upload is dropped, and the sender comes again.
 
@@ -162,13 +162,18 @@ impl Upload {
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
         let length = std::mem::take(&mut self.filled);
-        let Some(block) = self.filling.take().filter(|_| length > 0) else {
+        let Some(block) = self.filling.take() else {
             return Ok(());
         };
+        if length == 0 {
+            return Ok(());
+        }
         let written = self.writer.write(Filled { block, length });
         let written = written.map_err(|error| self.fault_of_incoming("write the body", error))?;
-        // While the disk writes it; any other was hashed as it came.
-        if let Some(filled) = written.filter(|_| writer::is_hashed_behind(self.claim.bytes)) {
+        // Hashed while the disk writes it. Blocks of other bodies were hashed as they came.
+        if let Some(filled) = written
+            && writer::is_hashed_behind(self.claim.bytes)
+        {
             self.hasher.update(filled.bytes());
         }
         Ok(())
@@ -181,10 +186,10 @@ impl Upload {
             });
         }
         let found = Sha256Digest::from_bytes(self.hasher.clone().finalize().into());
-        match found == self.claim.sha256 {
-            true => Ok(()),
-            false => Err(StoreError::DigestMismatch { found }),
+        if found != self.claim.sha256 {
+            return Err(StoreError::DigestMismatch { found });
         }
+        Ok(())
     }
 
     fn receipt(&self) -> Receipt {
@@ -216,7 +221,8 @@ impl Upload {
 
     /// Asks the committer until the wish fits what stands under the name.
     fn settle(mut self, receipt: Receipt) -> Result<(Published, Finished), StoreError> {
-        let (mut receipt, mut placement) = (receipt, Placement::Link);
+        let mut receipt = receipt;
+        let mut placement = Placement::Link;
         for _ in 0..LOOKS_MAX {
             let (answer, finished) = self.commit(&receipt, placement)?;
             match answer {

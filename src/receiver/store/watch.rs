@@ -1,12 +1,15 @@
-//! Whether the open index is still the one under its name, and as long as it was left: that nobody has
-//! moved, replaced, cut or written it. What was appended to another one, nobody would find again.
+//! Whether the open index is still the file under its name, and as long as it was left: whether another
+//! process has moved, replaced, cut or written it. Rows appended to a file without the name would be lost.
 
-use crate::file_identity::FileIdentity;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Errors say what was done to it.
+use crate::file_identity::FileIdentity;
+
+/// Compares the open index, which should have `length` bytes, with the file at `path`.
+///
+/// Errors say what was done to the file or its name.
 pub(super) fn compare(open: &File, length: u64, path: &Path) -> Result<(), String> {
     let cannot = |error: io::Error| format!("it cannot be read: {error}");
     let ours = open.metadata().map_err(cannot)?;

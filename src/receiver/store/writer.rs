@@ -1,14 +1,14 @@
 //! Bytes on their way into `incoming/X`, in order.
 //!
-//!     in one block   by the thread that receives it, past the page cache but for what is no whole page
+//!     in one block   by the thread that receives it; whole pages past the page cache
 //!     small          by that thread, which lets the kernel begin to write each whole block to the disk
 //!     large          by a second thread behind it, past the page cache, so that the socket and the
 //!                    hash never wait for the disk
 //!
-//! Only the fsync says that it is there. Where the filesystem does not let us, all goes through the
-//! page cache: the copy into it is what binds large bodies, and it would push everything else out
-//! of a Pi's memory. A body in one block is spared by that the allocation of the cache's pages, and
-//! what ext4 does afterwards for a file that was allocated before it was written.
+//! Only the fsync proves that the bytes are on the disk. Where the filesystem has no direct I/O, all
+//! bytes go through the page cache. The copy into it binds large bodies, and pushes everything else
+//! out of a Pi's memory. A direct write of a body in one block saves the allocation of the cache's
+//! pages, and the work that ext4 has with a file that was allocated before it was written.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ use super::buffers::{ALIGNED_BYTES, Block, LARGE_BYTES, SMALL_BYTES};
 use super::space::Reservation;
 use crate::{durable, sys};
 
-/// From here on a thread of its own is worth its start.
+/// From this length on a body is worth the start of a writing thread.
 const LARGE_BODY_BYTES: u64 = 4 << 20;
 
 /// Blocks that wait for the writing thread, besides the one that it writes and the one that is filled.
@@ -112,8 +112,8 @@ impl Writer {
                     return Ok(Some(filled));
                 }
                 sink.write(&filled)?;
-                // The disk writes it while it is hashed. Not what a slow sender leaves of a block:
-                // that is rather written with the rest, as what the fsync follows at once.
+                // The disk writes the block while it is hashed. Partial blocks are skipped: the final
+                // fsync writes them with the rest.
                 if is_hashed_behind(sink.body_bytes) && filled.length == filled.block.bytes() {
                     sys::begin_writeback(&sink.file);
                 }
@@ -206,8 +206,11 @@ impl Sink {
     /// False if these bytes must be written the ordinary way: not a whole block in its place, as the
     /// tail, or a filesystem that cannot.
     fn write_direct(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        let whole = bytes.len() == LARGE_BYTES && self.offset.is_multiple_of(LARGE_BYTES as u64);
-        let Some(direct) = self.direct.as_ref().filter(|_| whole) else {
+        let is_whole = bytes.len() == LARGE_BYTES && self.offset.is_multiple_of(LARGE_BYTES as u64);
+        if !is_whole {
+            return Ok(false);
+        }
+        let Some(direct) = &self.direct else {
             return Ok(false);
         };
         match durable::write_at(direct, bytes, self.offset) {

@@ -1,5 +1,5 @@
 //! `state.json` while an upload runs, so that `cis490 status` is never an upload behind: a thread beside
-//! the one that sends writes what is under way, soon after it began and then every ten seconds.
+//! the one that sends writes how far the upload is, soon after it began and then every ten seconds.
 //!
 //! 1. The thread that sends adds to one counter and waits for nothing; only if a write is under way at the
 //!    very end of the upload does it wait for that one.

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Dice;
-use super::volatile::{self, VolatileDisk};
+use super::fuse;
+use super::volatile::VolatileDisk;
 use crate::client::PATIENCE;
 use crate::world::TempDir;
 
@@ -70,7 +71,7 @@ impl Disk {
         std::fs::create_dir(&shown).unwrap();
         let cache = match kind.loss {
             Loss::Shutdown => {
-                let image = File::create(shown.join(volatile::NAME)).unwrap();
+                let image = File::create(shown.join(fuse::NAME)).unwrap();
                 image.set_len(DISK_BYTES).unwrap();
                 None
             }
@@ -102,7 +103,7 @@ impl Disk {
     }
 
     fn image(&self) -> PathBuf {
-        self.dir.path().join("shown").join(volatile::NAME)
+        self.dir.path().join("shown").join(fuse::NAME)
     }
 
     /// Where it is mounted.

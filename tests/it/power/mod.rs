@@ -5,6 +5,7 @@
 //! moment of a cut is in real time and comes out a little different. Disks need root.
 
 mod disk;
+mod fuse;
 pub mod receiver;
 pub mod shipper;
 mod volatile;

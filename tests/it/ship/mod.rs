@@ -13,6 +13,7 @@ mod queue;
 mod returns;
 pub mod stub;
 mod under_way;
+mod walks;
 
 pub use crate::lab::{Lab, noise, wait_until};
 

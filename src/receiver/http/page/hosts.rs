@@ -60,7 +60,7 @@ pub(super) struct Host<'a> {
     pub reason: Option<&'a str>,
     /// Its last upload was refused because the gate could not look up its commit.
     pub waits_for_gate: bool,
-    /// Its last upload was refused for another reason that somebody has to fix.
+    /// Its last upload was refused for another reason, which a person has to fix.
     pub refused: bool,
     pub falling_out: bool,
     pub silent: bool,
@@ -83,7 +83,8 @@ impl<'a> Host<'a> {
         let stored = stats.last.and_then(|last| last.commit);
         let open = stats.open_refusal();
         let attempted = open.and_then(|refused| refused.commit).or(stored);
-        let (place, code_place) = (place_of(stored), place_of(attempted));
+        let place = place_of(stored);
+        let code_place = place_of(attempted);
         let reason = open.and_then(|refused| scene.gate.reason_now(refused));
         let is_for = |kind: Kind| reason == Some(kind.name());
         let waits_for_gate = is_for(Kind::GateCannotTell);
@@ -114,12 +115,14 @@ impl<'a> Host<'a> {
             silent: !is_gone && silence >= Some(scene.silent_after),
             absent: stats.last.is_none(),
         };
-        host.state = match () {
-            () if is_gone => State::Gone,
-            () if host.out_of_date || host.refused => State::Bad,
-            () if host.waits_for_gate => State::Warn,
-            () if host.falling_out || host.silent || host.absent => State::Warn,
-            () => State::Well,
+        host.state = if is_gone {
+            State::Gone
+        } else if host.out_of_date || host.refused {
+            State::Bad
+        } else if host.waits_for_gate || host.falling_out || host.silent || host.absent {
+            State::Warn
+        } else {
+            State::Well
         };
         host
     }

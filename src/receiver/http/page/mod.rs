@@ -37,7 +37,6 @@ use crate::receiver::store::condition::Unwritable;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::receiver::version_gate::{Kept as Beyond, Window};
 use crate::refusal::{self, Kind};
-use crate::sync::lock;
 use crate::wire::{Failing, Source};
 
 pub(super) const BYTES_MAX: usize = 30_000;
@@ -97,7 +96,7 @@ pub(super) struct GateScene {
     pub window: Option<Arc<Window>>,
     pub source: Option<Source>,
     pub age: Option<Duration>,
-    /// Why the source that decides does not tell the newest commits.
+    /// Why the source that decides does not report the newest commits.
     pub failing: Option<Failing>,
     /// What is known of commits that are not in the window.
     pub beyond: Arc<Beyond>,
@@ -112,8 +111,8 @@ impl GateScene {
         }
     }
 
-    /// The name of a refusal by what is known by now: one of its commit is judged again. `None` if
-    /// that gets in.
+    /// The name of a refusal by now: one that is about the commit is judged again, by what is known of
+    /// the commit now. `None` if the commit is accepted now.
     pub(super) fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
         let reason = refused.reason.as_str();
         if !refusal::is_about_the_commit(reason) {
@@ -151,11 +150,11 @@ pub(super) fn html(shared: &Shared) -> String {
             beyond: gate.beyond(),
             remediation: gate.facts().remediation,
         },
-        space: *lock(&shared.space),
+        space: shared.space.load().as_deref().copied(),
         unwritable: shared.store.unwell(),
         index: shared.store.finding().cloned(),
         books: shared.stats.look(),
-        connections: shared.connections.load(Ordering::Acquire),
+        connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
         draining: shared.draining.load(Ordering::Acquire),
         up: shared.began_here.elapsed(),
@@ -183,9 +182,10 @@ fn base64(bytes: &[u8]) -> String {
         let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
-            match place <= three.len() {
-                true => text.push(DIGITS[(bits >> (18 - 6 * place) & 63) as usize] as char),
-                false => text.push('='),
+            if place <= three.len() {
+                text.push(DIGITS[(bits >> (18 - 6 * place) & 63) as usize] as char);
+            } else {
+                text.push('=');
             }
         }
     }
@@ -318,7 +318,8 @@ fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) 
             .unwrap_or(0))
         .min(1000)
     };
-    let (taken, ours) = (1000 - thousandth(space.free), thousandth(used));
+    let taken = 1000 - thousandth(space.free);
+    let ours = thousandth(used);
     let bar = format!(
         "<svg viewBox=\"0 0 1000 8\" preserveAspectRatio=none role=img aria-label=\"{} % of the disk is in use\"><rect width=1000 height=8 class=r /><rect width={taken} height=8 class=u /><rect width={} height=8 class=e /><rect x={} width=3 height=8 class=f /></svg>",
         taken / 10,
@@ -346,11 +347,10 @@ fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) 
 fn foot(scene: &Scene) -> String {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(scene.now_s);
     let now = clock::rfc3339(now).replace('T', " ").replace('Z', " UTC");
-    let open = match scene.is_open {
-        true => {
-            " No [[host]] is configured: anyone who can reach the port may upload, under any name."
-        }
-        false => "",
+    let open = if scene.is_open {
+        " No [[host]] is configured: anyone who can reach the port may upload, under any name."
+    } else {
+        ""
     };
     format!(
         "</main><footer>As of <time>{now}</time> by this machine's clock; days begin at 0:00 UTC. Refreshes every {RENEW_S} s.{open} Episodes are stored in <code>{}</code>. \

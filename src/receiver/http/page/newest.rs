@@ -66,11 +66,9 @@ fn section(head: &str, rows: impl Iterator<Item = String>, none: &str, bytes_max
         }
         section += &row;
     }
-    match section.len() == empty {
-        true => {
-            let title = head.split("<table").next().unwrap_or_default();
-            format!("{title}<p class=m>{none}</section>\n")
-        }
-        false => section + "</table></section>\n",
+    if section.len() == empty {
+        let title = head.split("<table").next().unwrap_or_default();
+        return format!("{title}<p class=m>{none}</section>\n");
     }
+    section + "</table></section>\n"
 }

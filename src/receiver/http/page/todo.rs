@@ -1,4 +1,4 @@
-//! The list of problems and warnings at the top of the page: what is wrong, where, and what to do.
+//! The list of problems and warnings at the top of the page: each with its place and its remedy.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -73,15 +73,14 @@ fn gate(scene: &Scene, hosts: &[Host]) -> Option<Todo> {
     let waiting: Vec<_> = waiting
         .map(|host| Cow::Owned(format!("<b>{}</b>", host.name)))
         .collect();
-    let who_waits = match waiting.is_empty() {
-        true => String::new(),
-        false => format!(
-            " {} for that: the commit may be newer than what is known here. Nothing needs to be done there.",
-            match waiting.len() {
-                1 => format!("{} waits", names(waiting.into_iter(), NAMES_MAX)),
-                _ => format!("{} wait", names(waiting.into_iter(), NAMES_MAX)),
-            }
-        ),
+    let who_waits = if waiting.is_empty() {
+        String::new()
+    } else {
+        let verb = if waiting.len() == 1 { "waits" } else { "wait" };
+        format!(
+            " {} {verb} for that: the commit may be newer than what is known here. Nothing needs to be done there.",
+            names(waiting.into_iter(), NAMES_MAX)
+        )
     };
     if !gate.enabled {
         return Some(warn(
@@ -294,9 +293,12 @@ fn of_hosts(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
     todos
 }
 
-/// Why the host's uploads are refused, if somebody has to fix it.
+/// Status and reason of the host's refusals, if a person has to fix their cause.
 fn of_reason<'a>(host: &Host<'a>) -> Option<(u16, &'a str)> {
-    let refused = host.stats.open_refusal().filter(|_| host.refused)?;
+    if !host.refused {
+        return None;
+    }
+    let refused = host.stats.open_refusal()?;
     Some((refused.status, host.reason?))
 }
 

@@ -1,12 +1,12 @@
-//! Waking the loop: signals arrive on a thread of their own, and the loop hears of them between two
-//! moves.
+//! Waking the loop: signals arrive on a thread of their own, which notifies the loop. The loop looks
+//! for them between two moves.
 
 use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::socket::Stop;
+use super::stop::Stop;
 use crate::events;
 use crate::failure::Failure;
 use crate::service;
@@ -17,8 +17,9 @@ use crate::sys::{self, Signal};
 /// in a crash, and as little is lost: packing a giant takes minutes.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Wakes the loop out of its rest. Clones are of the same loop.
 #[derive(Clone, Default)]
-pub(super) struct Bell {
+pub(super) struct Wakeup {
     pub stop: Stop,
     shared: Arc<Shared>,
 }
@@ -27,48 +28,46 @@ pub(super) struct Bell {
 struct Shared {
     /// SIGHUP came, and the loop has not handled it yet.
     reload: Mutex<bool>,
-    rung: Condvar,
+    notified: Condvar,
 }
 
-impl Bell {
-    /// Starts the thread that turns signals into rings. `status` is the exit status of a process
+impl Wakeup {
+    /// Starts the thread that turns signals into wakeups. `status` is the exit status of a process
     /// that has to be ended in the middle.
     pub(super) fn listen(&self, status: i32) -> Result<(), Failure> {
-        let bell = self.clone();
+        let wakeup = self.clone();
         let listener = move || loop {
             match sys::wait_signal() {
-                Signal::Reload => bell.ring(true),
-                Signal::Stop => bell.end(status),
+                Signal::Reload => wakeup.notify(true),
+                Signal::Stop => wakeup.end(status),
             }
         };
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(listener)
-            .map(drop)
-            .map_err(|error| {
-                Failure::new(
-                    format!("cannot start the signal thread: {error}"),
-                    "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-                )
-            })
+        let thread = thread::Builder::new().name("signals".to_owned());
+        if let Err(error) = thread.spawn(listener) {
+            return Err(Failure::new(
+                format!("cannot start the signal thread: {error}"),
+                "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+            ));
+        }
+        Ok(())
     }
 
     fn end(&self, status: i32) {
         events::shipper_stopping();
         service::stopping("stopping", GRACE * 2);
         self.stop.set();
-        self.ring(false);
+        self.notify(false);
         thread::sleep(GRACE);
         events::shipper_cut_short();
         process::exit(status);
     }
 
-    fn ring(&self, reload: bool) {
+    fn notify(&self, reload: bool) {
         *self.reload() |= reload;
-        self.shared.rung.notify_all();
+        self.shared.notified.notify_all();
     }
 
-    /// Sleeps until then, or until something rings. Wakes meanwhile to say that it sleeps.
+    /// Sleeps until then, or until a signal. Wakes meanwhile to ping the watchdog.
     pub(super) fn wait_until(&self, deadline: Instant) {
         let mut reload = self.reload();
         while !*reload && !self.stop.is_set() {
@@ -78,7 +77,7 @@ impl Bell {
             }
             service::alive();
             let nap = service::beat_interval().map_or(left, |interval| interval.min(left));
-            let waited = self.shared.rung.wait_timeout(reload, nap);
+            let waited = self.shared.notified.wait_timeout(reload, nap);
             reload = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

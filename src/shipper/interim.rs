@@ -14,22 +14,22 @@ const INTERIM_BYTES_MAX: usize = 256 << 10;
 /// `HTTP/1.1 412`: enough to see whether an answer is the final one.
 const STATUS_BYTES: usize = 12;
 
-/// One connection's answer as it comes.
+/// Removes the interim answers from the bytes of one connection, as they arrive.
 #[derive(Debug, Default)]
-pub(super) struct Ear {
+pub(super) struct InterimFilter {
     /// Before the final answer: an interim one that has not come whole. After its start: those of its
     /// bytes that were not read yet.
     held: Vec<u8>,
     passed_bytes: usize,
-    was_told_to_go_on: bool,
+    saw_continue: bool,
     is_final: bool,
 }
 
-impl Ear {
+impl InterimFilter {
     /// Takes bytes in the order in which they arrived.
     ///
     /// Errors: the interim answers do not end.
-    pub(super) fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.held.extend_from_slice(bytes);
         while !self.is_final && self.passes_over()? {}
         Ok(())
@@ -41,8 +41,8 @@ impl Ear {
     }
 
     /// Whether a `100 Continue` has come.
-    pub(super) fn was_told_to_go_on(&self) -> bool {
-        self.was_told_to_go_on
+    pub(super) fn saw_continue(&self) -> bool {
+        self.saw_continue
     }
 
     /// Moves bytes of the final answer into `buffer`; how many.
@@ -71,8 +71,8 @@ impl Ear {
         } else {
             None
         };
-        let heard_bytes = end.map_or(self.held.len(), |end| blank_bytes + end);
-        if self.passed_bytes + heard_bytes > INTERIM_BYTES_MAX {
+        let seen_bytes = end.map_or(self.held.len(), |end| blank_bytes + end);
+        if self.passed_bytes + seen_bytes > INTERIM_BYTES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "it sends interim answers (1xx) without end",
@@ -81,7 +81,7 @@ impl Ear {
         let Some(end) = end else {
             return Ok(false);
         };
-        self.was_told_to_go_on |= &start[STATUS_BYTES - 3..STATUS_BYTES] == b"100";
+        self.saw_continue |= &start[STATUS_BYTES - 3..STATUS_BYTES] == b"100";
         self.passed_bytes += blank_bytes + end;
         self.held.drain(..blank_bytes + end);
         Ok(true)
@@ -119,17 +119,17 @@ mod tests {
     fn heard(text: &str) -> (String, bool) {
         let mut seen = Vec::new();
         for part_bytes in [1, 2, 7, 4096] {
-            let mut ear = Ear::default();
+            let mut interim = InterimFilter::default();
             let mut left = Vec::new();
             for part in text.as_bytes().chunks(part_bytes) {
-                ear.hear(part).unwrap();
+                interim.push(part).unwrap();
                 let mut buffer = [0; 5];
-                while let n @ 1.. = ear.take(&mut buffer) {
+                while let n @ 1.. = interim.take(&mut buffer) {
                     left.extend_from_slice(&buffer[..n]);
                 }
             }
             let left = String::from_utf8(left).unwrap();
-            seen.push((left, ear.was_told_to_go_on()));
+            seen.push((left, interim.saw_continue()));
         }
         assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
         seen.swap_remove(0)
@@ -188,10 +188,10 @@ mod tests {
         let processing = b"HTTP/1.1 102 Processing\r\n\r\n";
         let endless_head = [b"HTTP/1.1 100 Continue\r\n".as_slice(), &[b'a'; 4096]].concat();
         for bytes in [processing.as_slice(), &endless_head] {
-            let mut ear = Ear::default();
-            let heard = (0..INTERIM_BYTES_MAX).find_map(|_| ear.hear(bytes).err());
+            let mut interim = InterimFilter::default();
+            let heard = (0..INTERIM_BYTES_MAX).find_map(|_| interim.push(bytes).err());
             assert!(heard.unwrap().to_string().contains("without end"));
-            assert!(ear.held.len() <= INTERIM_BYTES_MAX + bytes.len());
+            assert!(interim.held.len() <= INTERIM_BYTES_MAX + bytes.len());
         }
     }
 }

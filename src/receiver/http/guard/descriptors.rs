@@ -1,5 +1,5 @@
-//! Which of may_minihttp's descriptors is guarded by which connection: where a `recv` of this process
-//! looks whether it may read.
+//! Which of may_minihttp's descriptors is guarded by which connection. Each `recv` of this process looks
+//! here for the connection that decides what may be read.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,7 +21,7 @@ type Page = Box<[ArcSwapOption<Connection>]>;
 /// without a lock.
 static GUARDS: [OnceLock<Page>; PAGES] = [const { OnceLock::new() }; PAGES];
 
-/// From here on what may_minihttp reads of a guarded connection comes from [`Connection::give`].
+/// From here on each read of a guarded descriptor by may_minihttp is answered by [`Connection::give`].
 ///
 /// Errors: the system reads past us, so nothing could be guarded.
 pub(super) fn start() -> io::Result<()> {

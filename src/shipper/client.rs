@@ -1,7 +1,8 @@
-//! Asking the receiver, over HTTP: with `line` the only file on this side that names ureq.
+//! The HTTP client that asks the receiver. This file and `ureq_transport` are the only ones of this
+//! side that name ureq.
 //!
 //! 1. Every whole answer is an [`Answer`], also one that comes in place of `100 Continue`, or in the
-//!    middle of our body before the receiver closes (see `line`). Anything else, such as an answer
+//!    middle of our body before the receiver closes (see `ureq_transport`). Anything else, such as an answer
 //!    that breaks off, is [`NoAnswer`], and the episode stays in the queue.
 //! 2. Each request has a connection of its own: an upload never meets a kept connection that the
 //!    other side is just closing, and the receiver need not trust where the last body ended.
@@ -18,9 +19,10 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
-use super::line::{CONNECT_WAIT, LineConnector, PlaceResolver};
-use super::place::Place;
-use super::socket::{Hush, Stop};
+use super::receiver_url::ReceiverUrl;
+use super::socket::EarlyResponse;
+use super::stop::Stop;
+use super::ureq_transport::{CONNECT_WAIT, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::{CommitHash, Sha256Digest};
@@ -42,9 +44,9 @@ const SYNC_BYTES_PER_SECOND_MIN: u64 = 2 << 20;
 const OUTPUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
 
-/// Where episodes go.
-pub(crate) struct Receiver {
-    place: Place,
+/// Asks the receiver that the configuration names; each request has a connection of its own.
+pub(crate) struct ReceiverClient {
+    url: ReceiverUrl,
     token: Option<String>,
     /// For https:// alone.
     trust: Option<Trust>,
@@ -92,13 +94,13 @@ pub(crate) struct Unreached {
     pub tls_remedy: Option<&'static str>,
 }
 
-impl Receiver {
+impl ReceiverClient {
     /// The receiver that the configuration names.
     ///
     /// Errors: the token or the CA cannot be read.
-    pub(crate) fn new(config: &Config, stop: Stop) -> Result<Receiver, Failure> {
-        Ok(Receiver {
-            place: config.place()?,
+    pub(crate) fn new(config: &Config, stop: Stop) -> Result<ReceiverClient, Failure> {
+        Ok(ReceiverClient {
+            url: config.parsed_url()?,
             token: config.token()?,
             trust: config.trust()?,
             stop,
@@ -111,17 +113,17 @@ impl Receiver {
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
-        let hush = Hush::default();
+        let early_response = EarlyResponse::default();
         let mut body = UploadBody {
             file: upload.file,
             left: upload.bytes,
             bytes: upload.bytes,
-            hush: hush.clone(),
+            early_response: early_response.clone(),
             fault: None,
             progress,
         };
-        let (agent, connected) = self.agent(hush, upload.bytes);
-        let mut request = http::Request::put(self.place.url() + &upload.slot.path())
+        let (agent, connected) = self.agent(early_response, upload.bytes);
+        let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
             .header("Content-Type", "application/zstd")
             .header("Content-Length", upload.bytes)
             .header("Expect", "100-continue")
@@ -148,8 +150,8 @@ impl Receiver {
 
     /// Sends `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
-        let (agent, connected) = self.agent(Hush::default(), 0);
-        let url = format!("{}{path}", self.place.url());
+        let (agent, connected) = self.agent(EarlyResponse::default(), 0);
+        let url = format!("{}{path}", self.url.without_zone());
         let asked = self
             .with_token(http::Request::get(url))
             .body(())
@@ -159,7 +161,7 @@ impl Receiver {
     }
 
     /// An agent for one request with a body of `bytes`, and whether it has connected.
-    fn agent(&self, hush: Hush, bytes: u64) -> (Agent, Arc<AtomicBool>) {
+    fn agent(&self, early_response: EarlyResponse, bytes: u64) -> (Agent, Arc<AtomicBool>) {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -180,14 +182,14 @@ impl Receiver {
             .timeout_recv_body(Some(ANSWER_WAIT))
             .build();
         let connected = Arc::new(AtomicBool::new(false));
-        let connector = LineConnector {
-            hush,
+        let connector = UreqConnector {
+            early_response,
             stop: self.stop.clone(),
             trust: self.trust.clone(),
             connected: connected.clone(),
         };
         (
-            Agent::with_parts(config, connector, PlaceResolver(self.place.clone())),
+            Agent::with_parts(config, connector, ReceiverResolver(self.url.clone())),
             connected,
         )
     }
@@ -332,7 +334,7 @@ struct UploadBody<'a> {
     file: &'a File,
     left: u64,
     bytes: u64,
-    hush: Hush,
+    early_response: EarlyResponse,
     /// The error of reading the file, which is not the connection's fault.
     fault: Option<io::Error>,
     progress: &'a mut dyn FnMut(u64),
@@ -343,7 +345,7 @@ impl Read for UploadBody<'_> {
         let room = buffer
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if self.hush.is_set() {
+        if self.early_response.is_set() {
             // ureq counts to the stated length before it reads the answer. These bytes are not sent.
             self.left -= room as u64;
             return Ok(room);

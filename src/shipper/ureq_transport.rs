@@ -1,4 +1,4 @@
-//! The connection as ureq wants to see it: `socket` below, ureq above.
+//! The connection as ureq's `Transport`: `socket` below, ureq above.
 //!
 //! ureq 3.5 stays the client. Three things that it does with an answer to `Expect: 100-continue`
 //! would lose answers, so they are done here, where a transport may do them:
@@ -8,7 +8,7 @@
 //!    while it waits for it, and else final answers alone.
 //! 2. What comes in place of `100 Continue` it looks at, leaves in the buffer, and then waits for
 //!    *more* before it reads it: for as long as the peer keeps the connection open, or until its end
-//!    is an error that takes the answer along. `Line::await_input` says that there is input when ureq
+//!    is an error that takes the answer along. `UreqTransport::await_input` says that there is input when ureq
 //!    comes back for it.
 //! 3. An answer whose end is the connection's it takes for whole even if that was cut off. Here a
 //!    reset, or TLS that ended without its end, is no such end ([`cut_off`]).
@@ -28,43 +28,53 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use super::place::{Place, is_address};
-use super::socket::{Hush, Socket, Stop};
+use super::receiver_url::{ReceiverUrl, is_address};
+use super::socket::{EarlyResponse, Socket};
+use super::stop::Stop;
 use crate::tls::Trust;
 
-/// The bytes that ureq recognizes as `100 Continue`.
 /// For the name of the receiver to be found, and for the connection.
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// The bytes that ureq recognizes as `100 Continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Makes [`Line`]s.
+/// Makes [`UreqTransport`]s.
 #[derive(Debug)]
-pub(super) struct LineConnector {
-    pub hush: Hush,
+pub(super) struct UreqConnector {
+    pub early_response: EarlyResponse,
     pub stop: Stop,
     pub trust: Option<Trust>,
     /// Set once there is a connection.
     pub connected: Arc<AtomicBool>,
 }
 
-impl Connector for LineConnector {
-    type Out = Line;
+impl Connector for UreqConnector {
+    type Out = UreqTransport;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<UreqTransport>, Error> {
         let addrs: Vec<SocketAddr> = details.addrs.iter().copied().collect();
         let timeout = (*details.timeout.after).min(CONNECT_WAIT);
-        let mut socket = Socket::connect(&addrs, timeout, self.hush.clone(), self.stop.clone())?;
+        let mut socket = Socket::connect(
+            &addrs,
+            timeout,
+            self.early_response.clone(),
+            self.stop.clone(),
+        )?;
         if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
             let host = details.uri.host().unwrap_or("");
             let host = host.trim_start_matches('[').trim_end_matches(']');
             socket
                 .secure(trust, host, timeout)
-                .map_err(|error| told(error, details.timeout))?;
+                .map_err(|error| ureq_error(error, details.timeout))?;
         }
         self.connected.store(true, Ordering::SeqCst);
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Line {
+        Ok(Some(UreqTransport {
             socket,
             buffers,
             is_left: false,
@@ -72,9 +82,9 @@ impl Connector for LineConnector {
     }
 }
 
-/// A [`Socket`] as ureq wants to see it.
+/// A [`Socket`] as ureq's [`Transport`].
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct UreqTransport {
     socket: Socket,
     buffers: LazyBuffers,
     /// The buffer holds an answer that came in place of `100 Continue`: ureq has looked at it and left
@@ -82,14 +92,14 @@ pub(super) struct Line {
     is_left: bool,
 }
 
-impl Line {
+impl UreqTransport {
     /// The wait for `100 Continue`, or for an answer in its place.
     fn await_continue(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let asked_for = !self.is_left
             && self
                 .socket
                 .await_continue(*timeout.after)
-                .map_err(|error| told(error, timeout))?;
+                .map_err(|error| ureq_error(error, timeout))?;
         if asked_for {
             self.buffers.input_append_buf()[..CONTINUE.len()].copy_from_slice(CONTINUE);
             self.buffers.input_appended(CONTINUE.len());
@@ -104,13 +114,13 @@ impl Line {
         let read = self
             .socket
             .receive(room, *timeout.after)
-            .map_err(|error| told(error, timeout))?;
+            .map_err(|error| ureq_error(error, timeout))?;
         self.buffers.input_appended(read);
         Ok(read > 0)
     }
 }
 
-impl Transport for Line {
+impl Transport for UreqTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -120,7 +130,7 @@ impl Transport for Line {
         let output = &self.buffers.output()[..amount];
         self.socket
             .send(output, *timeout.after)
-            .map_err(|error| told(error, timeout))
+            .map_err(|error| ureq_error(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -147,7 +157,7 @@ impl Transport for Line {
 
 /// A timeout under the name that ureq gave it, and a connection that was cut off under one that ureq
 /// does not take for the end of an answer.
-fn told(error: io::Error, timeout: NextTimeout) -> Error {
+fn ureq_error(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::Timeout(timeout.reason),
         _ if timeout.reason == Timeout::RecvBody => Error::Io(cut_off(error)),
@@ -162,9 +172,9 @@ fn cut_off(error: io::Error) -> io::Error {
 
 /// Resolves the receiver's addresses, and no others: no redirect is followed.
 #[derive(Debug)]
-pub(super) struct PlaceResolver(pub Place);
+pub(super) struct ReceiverResolver(pub ReceiverUrl);
 
-impl Resolver for PlaceResolver {
+impl Resolver for ReceiverResolver {
     fn resolve(
         &self,
         uri: &Uri,

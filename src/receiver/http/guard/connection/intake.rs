@@ -1,10 +1,11 @@
-//! What may_minihttp reads: one whole head at a time, and nothing that it could not parse.
+//! The intake hands may_minihttp one whole request head at a time, and nothing that the crate could
+//! not parse.
 //!
 //! The crate reads all that lies in the socket. It drops all of it if the peer's FIN came along, it writes
 //! no answer before every request that it has read is answered, and it prints a line of its own about a
 //! head that it cannot parse. None of that can be undone later, and the crate has no hook before its
 //! read. So the read itself goes through here: std reads a socket with the C library's `recv`, which this program
-//! defines for itself (`sys::recv`), and for a guarded connection (`guards`) that comes to
+//! defines for itself (`sys::recv`), and for a guarded connection (`descriptors`) that comes to
 //! [`Connection::give`].
 //!
 //! 1. A head stays in the kernel's buffer until it is whole: it is looked at (`MSG_PEEK`) and parsed with
@@ -14,8 +15,8 @@
 //!    written on our own socket: none overtakes another, none is sent twice, and none waits for a later
 //!    request.
 //! 3. The peer's end is handed over when all that came before it was answered.
-//! 4. What is no head is never handed over. The crate reads an end instead, and the service answers
-//!    when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
+//! 4. Bytes that are no head are never handed over. The crate reads an end instead, and the service
+//!    answers when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
 //!
 //! A small upload costs three reads (the look, the head, the body) and one question about the
 //! connection's counters. Without this module it was two reads and ten such questions. Deep pipelines
@@ -30,39 +31,30 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Connection, now_ms};
-use crate::receiver::http::head::HEAD_BYTES_MAX;
+use crate::receiver::http::guard::{FIELDS_MAX, HEAD_BYTES_MAX, Unreadable};
 use crate::receiver::refusal::Refusal;
 use crate::sync::lock;
 use crate::sys;
 
-/// As many header fields as may_minihttp takes.
-const FIELDS_MAX: usize = 16;
 /// How much of a connection is looked at: a head of the largest size, and a little more, so that one
 /// which is too large is seen to be.
 const LOOK_BYTES: usize = HEAD_BYTES_MAX + 1024;
-/// How much of what is no request is shown in the log.
+/// How many bytes of a head that cannot be parsed are shown in the log.
 const SHOWN_BYTES: usize = 80;
 
 /// One connection's account of what was handed over.
 pub(crate) struct Intake {
     stage: AtomicU8,
-    /// What is still to be handed over of a head that was found good.
+    /// Bytes of a head that was found good which are still to be handed over.
     left: AtomicU64,
     follows: AtomicU8,
     /// When the first bytes of a head were seen whose end has not come; 0 for none.
     head_since_ms: AtomicU64,
-    /// Something is here, and waits until the answers before it have left.
+    /// A request is here, or the peer's end, and waits until the answers before it have left.
     waits: AtomicBool,
     /// They had left when the last head was handed over, as the kernel said.
     answers_have_left: AtomicBool,
     unreadable: Mutex<Option<Unreadable>>,
-}
-
-/// Why what came is no request.
-pub(crate) struct Unreadable {
-    pub refusal: Refusal,
-    /// How it begins, for the log.
-    pub begins: String,
 }
 
 #[repr(u8)]
@@ -81,7 +73,7 @@ enum Stage {
 #[repr(u8)]
 enum Follows {
     Nothing,
-    /// Another request, or the peer's end: nobody else will wake the crate for it.
+    /// Another request, or the peer's end: we have to wake the crate for it.
     More,
     /// There may be more than was looked at.
     Unknown,
@@ -241,7 +233,7 @@ impl Connection {
         Ok(counters.map(|counters| counters.peer_has_ended))
     }
 
-    /// The request was answered, its body taken: the next one may come.
+    /// The request was answered and its body read: the next request may come.
     pub(crate) fn expect_a_head(&self) {
         let follows = self.intake.follows.load(Ordering::Relaxed);
         self.enter_stage(Stage::Waiting);
@@ -256,7 +248,7 @@ impl Connection {
         self.intake.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    /// What came last, if it is no request: it is to be answered when the service is dropped.
+    /// The last bytes, if they are no request: they are to be answered when the service is dropped.
     pub(crate) fn unreadable(&self) -> Option<Unreadable> {
         lock(&self.intake.unreadable).take()
     }
@@ -313,7 +305,7 @@ fn judge(bytes: &[u8]) -> Judged {
     }
 }
 
-/// Only to tell a body from the next request. A length that is odd ends the connection anyway.
+/// Only to know where the next request begins. A length that is odd ends the connection anyway.
 fn stated_length(fields: &[httparse::Header]) -> u64 {
     let mut lengths = fields
         .iter()
@@ -341,169 +333,4 @@ thread_local! {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
-    use std::sync::Arc;
-    use std::thread;
-    use std::time::Instant;
-
-    use super::*;
-    use crate::receiver::http::guards::{self, Guarded};
-    use crate::sys::TcpCounters;
-
-    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: pi\r\n\r\n";
-
-    /// A client, may_minihttp's socket, and what guards it.
-    fn guarded() -> (TcpStream, TcpStream, Arc<Connection>, Guarded) {
-        guards::start().expect("std reads sockets with our recv");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let connection = Arc::new(Connection::guard(socket.as_raw_fd()).unwrap());
-        let guarded = Guarded::new(socket.as_raw_fd(), &connection).unwrap();
-        (client, socket, connection, guarded)
-    }
-
-    /// All that may_minihttp would read now, and how it ends: 0, or why there is no more.
-    fn read_all(socket: &mut TcpStream) -> (Vec<u8>, Result<(), io::ErrorKind>) {
-        let mut all = Vec::new();
-        // Small, so that a head is handed over in pieces.
-        let mut part = [0; 20];
-        loop {
-            match socket.read(&mut part) {
-                Ok(0) => return (all, Ok(())),
-                Ok(n) => all.extend_from_slice(&part[..n]),
-                Err(error) => return (all, Err(error.kind())),
-            }
-        }
-    }
-
-    #[test]
-    fn one_head_at_a_time_and_the_end_behind_the_last() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        let put = b"PUT / HTTP/1.1\r\nHost: pi\r\nContent-Length: 5\r\n\r\n";
-        let all = [GET, b"\r\n", put, b"hello", GET].concat();
-        client.write_all(&all).unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        let nothing_more = Err(io::ErrorKind::WouldBlock);
-        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
-        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
-        connection.end_request(0);
-        let with_its_line = [b"\r\n", &put[..]].concat();
-        assert_eq!(read_all(&mut socket), (with_its_line, nothing_more));
-        let mut body = [0; 5];
-        connection.socket().read_exact(&mut body).unwrap();
-        assert_eq!(&body, b"hello");
-        connection.end_request(0);
-        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
-        connection.end_request(0);
-        assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
-        assert!(connection.unreadable().is_none());
-    }
-
-    #[test]
-    fn the_next_head_waits_until_the_answer_has_left() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        client.write_all(&GET.repeat(2)).unwrap();
-        let nothing_more = Err(io::ErrorKind::WouldBlock);
-        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
-        connection.end_request(6);
-        assert_eq!(read_all(&mut socket), (Vec::new(), nothing_more));
-        socket.write_all(b"answer").unwrap();
-        assert_eq!(read_all(&mut socket), (GET.to_vec(), nothing_more));
-    }
-
-    #[test]
-    fn half_a_head_stays_where_it_is_and_has_an_age() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        client.write_all(&GET[..10]).unwrap();
-        let nothing = (Vec::new(), Err(io::ErrorKind::WouldBlock));
-        assert_eq!(read_all(&mut socket), nothing);
-        assert!(connection.head_age().is_some());
-        client.write_all(&GET[10..]).unwrap();
-        assert_eq!(read_all(&mut socket).0, GET);
-        assert!(connection.head_age().is_none());
-    }
-
-    /// The look saw half a head; the rest and the end came before the question whether there is one.
-    #[test]
-    fn the_rest_may_come_with_the_end_after_the_look() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        client.write_all(GET).unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        wait_for(&connection, |counters| counters.peer_has_ended);
-        let judged = connection.part_is_here(&GET[..10]);
-        assert_eq!(judged.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert!(connection.unreadable().is_none());
-        assert_eq!(read_all(&mut socket).0, GET);
-    }
-
-    /// What came before a reset can be looked at for ever.
-    #[test]
-    fn a_reset_behind_half_a_head_is_seen() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        client.write_all(&GET[..10]).unwrap();
-        let nothing = (Vec::new(), Err(io::ErrorKind::WouldBlock));
-        assert_eq!(read_all(&mut socket), nothing);
-        sys::reset_on_close(&client);
-        drop(client);
-        wait_for(&connection, |counters| counters.is_closed);
-        let reset = (Vec::new(), Err(io::ErrorKind::ConnectionReset));
-        assert_eq!(read_all(&mut socket), reset);
-        assert!(connection.unreadable().is_none());
-    }
-
-    fn wait_for(connection: &Connection, done: impl Fn(&TcpCounters) -> bool) {
-        let until = Instant::now() + Duration::from_secs(30);
-        while !sys::tcp_counters(connection.socket()).is_some_and(|counters| done(&counters)) {
-            assert!(Instant::now() < until, "it does not come");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    #[test]
-    fn an_empty_line_in_two_pieces_is_no_head_under_way() {
-        let (mut client, mut socket, connection, _guarded) = guarded();
-        let nothing = (Vec::new(), Err(io::ErrorKind::WouldBlock));
-        client.write_all(b"\r").unwrap();
-        assert_eq!(read_all(&mut socket), nothing);
-        assert!(connection.head_age().is_some());
-        client.write_all(b"\n").unwrap();
-        assert_eq!(read_all(&mut socket), nothing);
-        assert!(connection.head_age().is_none());
-        client.write_all(GET).unwrap();
-        assert_eq!(read_all(&mut socket).0, GET);
-    }
-
-    #[test]
-    fn what_is_no_head_is_an_end_with_a_reason() {
-        let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 20_000]].concat();
-        let fields = [&GET[..GET.len() - 2], &b"A: b\r\n".repeat(16), b"\r\n"].concat();
-        for (bytes, status) in [
-            (&b"\x16\x03\x01"[..], 400),
-            (b"GET / HTTP/9.9\r\n\r\n", 400),
-            (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
-            (&GET[..20], 400),
-            (&long, 431),
-            (&fields, 431),
-        ] {
-            let (mut client, mut socket, connection, _guarded) = guarded();
-            client.write_all(bytes).unwrap();
-            client.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(read_all(&mut socket), (Vec::new(), Ok(())));
-            let unreadable = connection.unreadable().expect("a reason");
-            assert_eq!(unreadable.refusal.status(), status, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn a_number_that_is_free_again_is_nobodys() {
-        let (mut client, mut socket, _connection, guarded) = guarded();
-        drop(guarded);
-        client.write_all(b"anything").unwrap();
-        assert_eq!(read_all(&mut socket).0, b"anything");
-    }
-}
+mod tests;

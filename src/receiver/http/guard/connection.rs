@@ -2,17 +2,16 @@
 //! the account of what happens on it.
 //!
 //! 1. While a request is being answered (`Busy`, `Closing`) the watchdog leaves the connection to
-//!    whoever answers; in every other phase a deadline runs.
+//!    the coroutine or thread that answers; in every other phase a deadline runs.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
 //!    waiting to leave: answers never overtake each other. What may_minihttp reads goes through
 //!    `intake`, which hands over one request at a time, so that this is so for every request.
-//! 3. Once `dead`, whatever is still parsed from the connection is not a request.
+//! 3. Once the connection is `dead`, nothing that is still parsed from it is a request.
 
 pub(super) mod intake;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::RawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -50,9 +49,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The guard of the connection that somebody else holds open as `fd`.
-    pub(super) fn guard(fd: RawFd) -> io::Result<Connection> {
-        let socket = sys::dup_socket(fd)?;
+    /// The guard of the connection that `socket` is a handle of, beside may_minihttp's own.
+    ///
+    /// Errors: the socket takes no options, so it is no TCP connection.
+    pub(super) fn guard(socket: TcpStream) -> io::Result<Connection> {
         socket.set_nodelay(true)?;
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let peer = socket.peer_addr().unwrap_or(unknown).ip().to_canonical();
@@ -126,9 +126,11 @@ impl Connection {
         self.answered_bytes.load(Ordering::Relaxed)
     }
 
-    /// Writes on our own socket what of `bytes` the kernel has room for: all of a small answer. How
-    /// much that was. An error if an earlier answer has not left yet, or the peer is gone: the
-    /// connection can then only be killed.
+    /// Writes as much of `bytes` on our own socket as the kernel has room for, which is all of a small
+    /// answer; how much that was.
+    ///
+    /// Errors: an earlier answer has not left yet, or the peer is gone. The connection can then only be
+    /// killed.
     pub(super) fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
         if !self.earlier_answers_have_left(sys::tcp_counters) {
             return Err(io::Error::other("an earlier answer has not left yet"));
@@ -140,7 +142,7 @@ impl Connection {
         Ok(written)
     }
 
-    /// `count` asks the kernel.
+    /// Whether all answers so far are with the kernel; `count` asks the kernel for its counters.
     fn earlier_answers_have_left(&self, count: impl Fn(&TcpStream) -> Option<TcpCounters>) -> bool {
         // What we write ourselves is the kernel's at once.
         let crate_has_none = self.crate_bytes.load(Ordering::Relaxed) == 0;
@@ -151,7 +153,7 @@ impl Connection {
         count(&self.socket).is_some_and(|counters| counters.written == self.answered_bytes())
     }
 
-    /// Nothing that still comes from this connection is a request.
+    /// From here on nothing that comes from this connection is a request.
     pub(super) fn mark_dead(&self) {
         self.dead.store(true, Ordering::Release);
     }
@@ -160,14 +162,14 @@ impl Connection {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Ends the connection without a word. A peer that goes on sending would else be left with a
-    /// closed window, and might notice only a minute later.
+    /// Ends the connection with a reset and without an answer. After an orderly close, a peer that goes
+    /// on sending would be left with a closed window, and might notice only a minute later.
     pub(super) fn kill(&self) {
         sys::reset_on_close(&self.socket);
         self.end();
     }
 
-    /// Ends the connection, all being said. may_minihttp's coroutine reads the end and closes.
+    /// Ends the connection after its last answer. may_minihttp's coroutine reads the end and closes.
     pub(super) fn end(&self) {
         self.mark_dead();
         self.enter(Phase::Over);
@@ -184,7 +186,6 @@ pub(super) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -192,7 +193,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
-        (client, Connection::guard(socket.as_raw_fd()).unwrap())
+        (client, Connection::guard(socket).unwrap())
     }
 
     /// Our own `100 Continue` was once taken for an answer that may_minihttp still has to write.

@@ -5,9 +5,9 @@
 //! peer has not read yet. So: write it whole, `shutdown(Write)`, take what the peer still sends (up
 //! to a bound), `shutdown(Both)`. A client in the middle of a large body still reads its 412.
 //!
-//! The bound is [`DRAIN_BYTES_MAX`] and [`DRAIN_TIME_MAX`]. Many a client (http.client, urllib, wget)
-//! looks for an answer only behind the whole of its body: one that sends on steadily is drained to
-//! the body's end, if it has one of the few places for that.
+//! The bound is [`DRAIN_BYTES_MAX`] and [`DRAIN_TIME_MAX`]. Many clients (http.client, urllib, wget)
+//! look for an answer only after they have sent the whole body: a body that comes on steadily is
+//! drained to its end, if its connection has one of the few places for that.
 //!
 //! The coroutine writes what the kernel has room for at once, which is all of a small answer. The
 //! rest of a large one, and the draining of all such connections, is one plain thread's; the
@@ -21,9 +21,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Phase};
-use super::fair_limiter::{FairLimiter, Permit};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, ShutdownHandle};
+use crate::receiver::http::fair_limiter::{FairLimiter, Permit};
 use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -40,7 +40,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 struct Closing {
     connection: Arc<Connection>,
-    /// What of the answer the kernel had no room for yet.
+    /// The rest of the answer, for which the kernel had no room yet.
     unwritten: Vec<u8>,
     drained_bytes: u64,
     /// How much of a body was still to come when the closing began.
@@ -62,7 +62,7 @@ struct Long {
     drained_before: u64,
 }
 
-/// What is the same for all closings.
+/// The bounds that all closings share.
 struct Bounds {
     bytes_per_second_min: u64,
     limiter: Arc<FairLimiter>,
@@ -175,7 +175,9 @@ impl Closing {
             return true;
         }
         match self.connection.socket().write(&self.unwritten) {
-            Ok(written) => drop(self.unwritten.drain(..written)),
+            Ok(written) => {
+                self.unwritten.drain(..written);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
@@ -230,7 +232,7 @@ impl Closing {
         if self.drained_bytes >= self.body_bytes {
             self.long = None;
             self.until = now + DRAIN_TIME_MAX;
-            // What comes behind the body is none of it.
+            // Bytes behind the body are not part of it.
             self.drained_bytes = 0;
             self.body_bytes = 0;
             return true;

@@ -1,4 +1,4 @@
-//! Where the receiver is: `receiver_url` taken apart, and its host's addresses.
+//! `receiver_url` of the configuration, parsed, and the addresses of its host.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ const NO_USER: &str = "no user and no password before an @ (they are not shown h
 /// Of http:// the port is asked for: 80, which its absence means, is where a receiver hardly ever
 /// listens; a proxy that speaks TLS for it listens on 443.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ReceiverUrl {
     pub is_https: bool,
     /// A name or an address, without brackets and zone.
     pub host: String,
@@ -25,9 +25,9 @@ pub(crate) struct Place {
     port: Option<u16>,
 }
 
-impl Place {
+impl ReceiverUrl {
     /// Errors: a text with the allowed forms.
-    pub(crate) fn parse(url: &str) -> Result<Place, String> {
+    pub(crate) fn parse(url: &str) -> Result<ReceiverUrl, String> {
         let (scheme, rest) = url.split_once("://").ok_or(ALLOWED)?;
         let is_https = scheme.eq_ignore_ascii_case("https");
         if !is_https && !scheme.eq_ignore_ascii_case("http") {
@@ -49,7 +49,7 @@ impl Place {
             None if is_name(host) => (host.to_owned(), None),
             None => return Err(ALLOWED.to_owned()),
         };
-        Ok(Place {
+        Ok(ReceiverUrl {
             is_https,
             host,
             zone,
@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// The URL without the zone, which is this machine's own affair and goes nowhere.
-    pub(crate) fn url(&self) -> String {
+    pub(crate) fn without_zone(&self) -> String {
         if self.host.contains(':') {
             return self.url_of(&format!("[{}]", self.host));
         }
@@ -103,11 +103,11 @@ impl Place {
 }
 
 /// As it is written into the configuration.
-impl fmt::Display for Place {
+impl fmt::Display for ReceiverUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.zone {
             Some(zone) => f.write_str(&self.url_of(&format!("[{}%{zone}]", self.host))),
-            None => f.write_str(&self.url()),
+            None => f.write_str(&self.without_zone()),
         }
     }
 }
@@ -189,8 +189,9 @@ mod tests {
             ("http://[fe80::1%eth0]:8490", "http://[fe80::1]:8490", 8490),
             ("https://[fe80::1%25wg0]", "https://[fe80::1]", 443),
         ] {
-            let place = Place::parse(good).unwrap();
-            assert_eq!((place.url().as_str(), place.port()), (url, port), "{good}");
+            let parsed = ReceiverUrl::parse(good).unwrap();
+            let found = (parsed.without_zone(), parsed.port());
+            assert_eq!(found, (url.to_owned(), port), "{good}");
         }
         for bad in [
             "http://",
@@ -213,20 +214,20 @@ mod tests {
             "http://[fe80::1%a/b]:8490",
             "http://[fd00::1%eth0]:8490",
         ] {
-            assert!(Place::parse(bad).is_err(), "{bad}");
+            assert!(ReceiverUrl::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_link_local_address_goes_out_by_its_interface() {
-        let place = Place::parse("http://[fe80::1%25lo]:8490").unwrap();
-        assert_eq!(place.to_string(), "http://[fe80::1%lo]:8490");
-        let addresses = place.resolve().unwrap();
+        let url = ReceiverUrl::parse("http://[fe80::1%25lo]:8490").unwrap();
+        assert_eq!(url.to_string(), "http://[fe80::1%lo]:8490");
+        let addresses = url.resolve().unwrap();
         let SocketAddr::V6(address) = addresses[0] else {
             panic!("{addresses:?}");
         };
         assert_ne!(address.scope_id(), 0);
-        let nowhere = Place::parse("http://[fe80::1%none7]:8490").unwrap();
+        let nowhere = ReceiverUrl::parse("http://[fe80::1%none7]:8490").unwrap();
         let told = nowhere.resolve().unwrap_err().to_string();
         assert!(told.contains("the interface none7"), "{told}");
     }

@@ -1,0 +1,179 @@
+//! The guard: everything that tames may_minihttp, behind [`Guard`]. No other folder names the crate.
+//!
+//! The rest of the room sees a [`Request`] with its [`Body`], answers it with a [`Reply`], and never
+//! meets the crate, its socket or its descriptors. What the guard adds to the crate:
+//!
+//! 1. It answers every request, and `call` returns `Ok`: the crate never has anything to say by
+//!    itself. `intake` hands it whole heads that it can parse, and the peer's end only after they were
+//!    answered. A panic is that request's 500.
+//! 2. An answer that is given before the whole body was read closes the connection
+//!    (`lingering_close`), so the rest of the body is never taken for a request.
+//! 3. Every connection has one entry in `connection_table`: it counts there, it may have to make room
+//!    there for another, and the watchdog finds it there.
+
+// A connection, from its beginning to its end.
+mod acceptor;
+mod connection;
+mod connection_table;
+mod descriptors;
+mod lingering_close;
+mod service;
+mod watchdog;
+
+// What the rest of the room sees.
+mod answer;
+mod request;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use may_minihttp::HttpServiceFactory;
+
+use self::acceptor::Acceptor;
+pub(super) use self::answer::{Answer, Reply, static_line};
+use self::connection_table::ConnectionTable;
+use self::lingering_close::LingeringClose;
+pub(super) use self::request::{Body, Request};
+use crate::failure::Failure;
+use crate::receiver::critical_thread::ShutdownHandle;
+use crate::receiver::refusal::Refusal;
+
+/// A connection costs two descriptors: may_minihttp's and ours.
+pub(in crate::receiver) const FILES_PER_CONNECTION: u64 = 2;
+/// Connections above the limit that get an answer which says so; those beyond them are closed without
+/// one.
+pub(in crate::receiver) const TOLD_BEYOND_CAP: u32 = 64;
+/// The most that a request line and its headers may take together.
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// As many header fields as may_minihttp accepts.
+pub(super) const FIELDS_MAX: usize = 16;
+
+/// What answers the requests that come through the guard. Called in the coroutine of the connection:
+/// it never blocks.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// Judges one request and answers it.
+    fn answer(self: &Arc<Self>, request: &Request) -> Reply;
+
+    /// The answer to a request in which [`Answers::answer`] panicked.
+    fn failed(&self) -> Answer;
+
+    /// The answer to bytes of `peer` that are no request, the last ones of their connection.
+    fn unreadable(&self, peer: IpAddr, unreadable: &Unreadable) -> Answer;
+}
+
+/// Why what came is no request.
+pub(super) struct Unreadable {
+    pub refusal: Refusal,
+    /// How it begins, for the log.
+    pub begins: String,
+}
+
+pub(super) struct Limits {
+    pub connections_max: u32,
+    /// Between two requests.
+    pub idle: Duration,
+    /// From a head's first byte, or from the connection's beginning, to the head's end.
+    pub head: Duration,
+    /// How fast a body must come that is read to its end after its answer.
+    pub body_bytes_per_second_min: u64,
+}
+
+/// What all guarded connections share.
+pub(super) struct Guard {
+    connection_table: Arc<ConnectionTable>,
+    lingering_close: LingeringClose,
+    /// PUT requests between their head and the end of their answer.
+    answering: AtomicU32,
+}
+
+impl Guard {
+    /// Starts the threads that guard connections.
+    ///
+    /// Errors: the system gave no thread, or it reads sockets past us.
+    pub(super) fn start(limits: &Limits, shutdown: &ShutdownHandle) -> Result<Arc<Guard>, Failure> {
+        descriptors::start().map_err(|error| cannot_guard(&error))?;
+        let connection_table = ConnectionTable::new(limits.connections_max);
+        let deadlines = watchdog::Deadlines {
+            idle: limits.idle,
+            head: limits.head,
+        };
+        watchdog::start(&connection_table, deadlines, shutdown)?;
+        Ok(Arc::new(Guard {
+            connection_table,
+            lingering_close: LingeringClose::start(limits.body_bytes_per_second_min, shutdown)?,
+            answering: AtomicU32::new(0),
+        }))
+    }
+
+    /// Opens the port; `answers` answers what comes. It stays open until the process ends.
+    ///
+    /// Errors: the system does not let us listen on `address`.
+    pub(super) fn listen(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        answers: Arc<impl Answers>,
+    ) -> io::Result<()> {
+        configure_coroutines();
+        let acceptor = Acceptor {
+            guard: Arc::clone(self),
+            answers,
+        };
+        // may makes its scheduler here, in a frame of 144 KiB. On a thread that ends at once the pages of
+        // that frame are given back; the main thread's stack would keep them.
+        let start = thread::Builder::new()
+            .spawn(move || acceptor.start(address))
+            .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
+        // Dropping the handle leaves the accept loop running.
+        let _accept_loop = start.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(())
+    }
+
+    /// Connections that have not been closed yet.
+    pub(super) fn connections(&self) -> u32 {
+        self.connection_table.open()
+    }
+
+    /// Whether there are so many connections that a new one is closed without an answer.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.connections() >= self.open_max()
+    }
+
+    fn open_max(&self) -> u32 {
+        self.connection_table.most().saturating_add(TOLD_BEYOND_CAP)
+    }
+
+    /// Uploads that have not been answered yet. An answer that may_minihttp was given counts as
+    /// written: its coroutine writes it at once. A request is counted before it is judged: a
+    /// caller that has made [`Answers::answer`] refuse uploads sees here every upload that was admitted
+    /// before.
+    pub(super) fn unanswered(&self) -> u32 {
+        self.answering.load(Ordering::SeqCst)
+    }
+
+    /// From here on no body is read to its end after its answer: a stop does not wait for those.
+    pub(super) fn hurry(&self) {
+        self.lingering_close.hurry();
+    }
+}
+
+fn cannot_guard(error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot guard connections: {error}"),
+        "this is a fault of the program's build: use one that is shipped, and please report this",
+    )
+}
+
+fn configure_coroutines() {
+    may::config()
+        .set_workers(2)
+        .set_pool_capacity(64)
+        // In words of 8 bytes: 256 KiB. The default of 32 KiB overflows in silence.
+        .set_stack_size(32 * 1024);
+    may::config().set_worker_pin(false);
+    may::config().set_timeout_ns(1_000_000_000);
+}

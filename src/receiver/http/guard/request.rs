@@ -1,0 +1,99 @@
+//! A request as the room sees it, and the body behind it.
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use crate::sys::{self, Direction};
+
+/// One request whose head is whole. Its body is still in the socket.
+pub(crate) struct Request<'a> {
+    pub method: &'a str,
+    /// The request target, as it was sent.
+    pub target: &'a str,
+    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    pub version: u8,
+    /// There was no place for its connection: it is to be refused.
+    pub is_over_cap: bool,
+    pub(super) fields: &'a [httparse::Header<'a>],
+    pub(super) connection: &'a Arc<Connection>,
+}
+
+impl<'a> Request<'a> {
+    /// The header fields in the order they came: name and value.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.fields.iter().map(|field| (field.name, field.value))
+    }
+
+    /// The address that the request came from; an IPv4 address behind IPv6 as IPv4.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.connection.peer()
+    }
+
+    /// The body of so many bytes that follows the head.
+    pub(crate) fn body(&self, bytes: u64) -> Body {
+        Body {
+            connection: Arc::clone(self.connection),
+            stated: bytes,
+            left: bytes,
+        }
+    }
+
+    /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
+    /// connection is ended, and a reader of the body finds its end.
+    pub(crate) fn ask_for_the_body(&self) {
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let written = self.connection.write_directly(go_on);
+        if !written.is_ok_and(|written| written == go_on.len()) {
+            self.connection.kill();
+        }
+    }
+}
+
+/// What is still to come of a request's body. A plain thread may read it while the coroutine of the
+/// connection waits.
+pub(crate) struct Body {
+    connection: Arc<Connection>,
+    stated: u64,
+    left: u64,
+}
+
+impl Body {
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.connection.peer()
+    }
+
+    /// How many bytes the head has stated.
+    pub(crate) fn stated(&self) -> u64 {
+        self.stated
+    }
+
+    /// How many of them have been read.
+    pub(crate) fn received(&self) -> u64 {
+        self.stated - self.left
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Reads what has come, and nothing behind the body; how many bytes that was. 0 if the peer has
+    /// ended, or if the body is complete.
+    ///
+    /// Errors: `WouldBlock` while nothing is here, and those of read(2).
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let end = buffer.len().min(left);
+        let count = self.connection.socket().read(&mut buffer[..end])?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    /// Waits until there is something to read, or the peer has ended. False if `patience` is over
+    /// before that.
+    pub(crate) fn wait(&self, patience: Duration) -> io::Result<bool> {
+        sys::wait_socket(self.connection.socket(), Direction::Readable, patience)
+    }
+}

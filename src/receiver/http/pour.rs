@@ -1,0 +1,189 @@
+//! A body's way from its socket into the store, on a body thread: at the pace of the peer, which must
+//! not be too slow.
+//!
+//! Where the bytes of a body are copied:
+//!
+//! 1. by the kernel, from the socket into the block that is being filled (`Upload::buffer`): the
+//!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
+//!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
+//!    there, past the page cache;
+//! 2. by the kernel, from the block into the page cache: bodies between these, the part of a block
+//!    that a slow sender has filled, and every part that is no whole block or page.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::guard::Body;
+use crate::receiver::Claim;
+use crate::receiver::refusal::Refusal;
+use crate::receiver::store::{Finished, Published, StoreError, Upload};
+
+/// How long an upload keeps its buffer while nothing comes: a gap between two packets is no stall.
+const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
+/// How long, over many such gaps, a peer may keep us waiting with one buffer: without that, peers that
+/// trickle would hold all the memory that fast ones wait for.
+const BUFFER_WAITED_MAX: Duration = Duration::from_millis(250);
+/// How long a body that is read and forgotten may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// The minimum rate is judged over this much time spent waiting for the peer.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy)]
+pub(super) struct PaceLimits {
+    /// The longest silence of a peer.
+    pub idle: Duration,
+    pub bytes_per_second_min: u64,
+}
+
+/// One body on its way from the socket into its upload.
+pub(super) struct Pour<'a> {
+    pub body: &'a mut Body,
+    pub claim: &'a Claim,
+    pub limits: PaceLimits,
+}
+
+impl Pour<'_> {
+    /// The whole body into the store, and the store's word that it is there to stay.
+    pub(super) fn fill_and_publish(
+        mut self,
+        mut upload: Upload,
+    ) -> Result<(Published, Finished), Refusal> {
+        self.fill(&mut upload)?;
+        let published = upload.publish();
+        published.map_err(|error| refusal_of(error, self.claim))
+    }
+
+    fn fill(&mut self, upload: &mut Upload) -> Result<(), Refusal> {
+        let claim = self.claim;
+        let of_store = |error| refusal_of(error, claim);
+        let mut pace = Pace::new(self.limits);
+        while !self.body.is_complete() {
+            let buffer = upload.buffer().map_err(of_store)?;
+            match self.body.read(buffer) {
+                Ok(0) => return Err(self.cut_short()),
+                Ok(n) => {
+                    pace.bytes += n as u64;
+                    upload.advance(n).map_err(of_store)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(upload, &mut pace)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(self.cut_short()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for more of the body, giving the buffer back when it takes a while.
+    fn wait(&self, upload: &mut Upload, pace: &mut Pace) -> Result<(), Refusal> {
+        let mut silence = Duration::ZERO;
+        let mut patience = BUFFER_PATIENCE;
+        loop {
+            let began = Instant::now();
+            let ready = self.body.wait(patience);
+            let waited = began.elapsed();
+            silence += waited;
+            pace.judge(waited, silence)?;
+            pace.waited_with_buffer += waited;
+            let is_here = ready.map_err(|_| self.cut_short())?;
+            if !is_here || pace.waited_with_buffer >= BUFFER_WAITED_MAX {
+                pace.waited_with_buffer = Duration::ZERO;
+                let rested = upload.rest();
+                rested.map_err(|error| refusal_of(error, self.claim))?;
+            }
+            if is_here {
+                return Ok(());
+            }
+            patience = Duration::from_millis(250);
+        }
+    }
+
+    fn cut_short(&self) -> Refusal {
+        Refusal::BodyCutShort {
+            stated: self.body.stated(),
+            found: self.body.received(),
+        }
+    }
+}
+
+/// How fast the peer sends. Only time spent waiting for it counts: a slow disk is our own fault.
+struct Pace {
+    limits: PaceLimits,
+    waited: Duration,
+    /// Since the buffer was given up last.
+    waited_with_buffer: Duration,
+    /// Bytes in the present window.
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(limits: PaceLimits) -> Pace {
+        Pace {
+            limits,
+            waited: Duration::ZERO,
+            waited_with_buffer: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    fn judge(&mut self, waited: Duration, silence: Duration) -> Result<(), Refusal> {
+        let idle = self.limits.idle;
+        if silence >= idle {
+            let why = format!("nothing came for {} s", idle.as_secs());
+            return Err(Refusal::BodyTooSlow(why));
+        }
+        self.waited += waited;
+        if self.waited < RATE_WINDOW {
+            return Ok(());
+        }
+        let least = self.limits.bytes_per_second_min;
+        let needed = least.saturating_mul(self.waited.as_secs());
+        if self.bytes < needed {
+            let why = format!("fewer than {least} bytes a second came (min_body_bytes_per_second)");
+            return Err(Refusal::BodyTooSlow(why));
+        }
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Reads until the body is complete, the peer has ended, or it has been silent or slow for too long.
+/// How many bytes came.
+pub(super) fn read_and_forget(mut body: Body) -> u64 {
+    let give_up = Instant::now() + DRAIN_TIME_MAX;
+    let mut block = [0; 16 << 10];
+    while !body.is_complete() {
+        match body.read(&mut block) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let patience = give_up.saturating_duration_since(Instant::now());
+                if !matches!(body.wait(patience), Ok(true)) {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    body.received()
+}
+
+/// What the store's error means for the sender.
+pub(super) fn refusal_of(error: StoreError, claim: &Claim) -> Refusal {
+    match error {
+        StoreError::Full => Refusal::DiskFull,
+        StoreError::Taken => Refusal::Taken(claim.slot.clone()),
+        StoreError::DigestMismatch { found } => Refusal::DigestMismatch {
+            stated: claim.sha256.to_string(),
+            found: found.to_string(),
+        },
+        StoreError::CutShort { found } => Refusal::BodyCutShort {
+            stated: claim.bytes,
+            found,
+        },
+        StoreError::Io(_) => Refusal::Internal,
+    }
+}

@@ -1,0 +1,106 @@
+//! Which path is which, and which methods each has. Pure.
+
+use crate::names::CommitHash;
+use crate::receiver::refusal::Refusal;
+use crate::wire::{self, Slot};
+
+/// What a path and method ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Upload(Slot),
+    Receipt(Slot),
+    Gate,
+    GateCommit(CommitHash),
+    Health,
+    Metrics,
+    Page,
+    /// OPTIONS, of a path that has these methods.
+    Options {
+        allow: &'static str,
+    },
+}
+
+/// The methods of a path that is read, and of an episode's.
+pub(super) const READ: &str = "GET, HEAD, OPTIONS";
+pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
+
+impl Route {
+    /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
+    pub(super) fn parse(method: &str, path: &str) -> Result<Route, Refusal> {
+        let reads = matches!(method, "GET" | "HEAD");
+        let reading = |route| match method {
+            "GET" | "HEAD" => Ok(route),
+            "OPTIONS" => Ok(Route::Options { allow: READ }),
+            _ => Err(Refusal::MethodNotAllowed { allow: READ }),
+        };
+        if let Some(name) = path
+            .strip_prefix(wire::EPISODES_PATH)
+            .filter(|name| !name.is_empty())
+        {
+            let slot = Slot::parse(name).map_err(Refusal::BadName)?;
+            return match method {
+                "PUT" => Ok(Route::Upload(slot)),
+                "OPTIONS" => Ok(Route::Options { allow: UPLOAD }),
+                _ if reads => Ok(Route::Receipt(slot)),
+                _ => Err(Refusal::MethodNotAllowed { allow: UPLOAD }),
+            };
+        }
+        if let Some(commit) = path.strip_prefix("/v1/gate/") {
+            return reading(Route::GateCommit(
+                CommitHash::parse(commit).map_err(Refusal::BadName)?,
+            ));
+        }
+        match path {
+            wire::GATE_PATH => reading(Route::Gate),
+            wire::HEALTH_PATH => reading(Route::Health),
+            wire::METRICS_PATH => reading(Route::Metrics),
+            wire::PAGE_PATH => reading(Route::Page),
+            _ => Err(Refusal::NotFound {
+                what: format!(
+                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
+                    wire::EPISODES_PATH,
+                    wire::GATE_PATH,
+                    wire::GATE_PATH,
+                    wire::HEALTH_PATH,
+                    wire::METRICS_PATH,
+                    wire::PAGE_PATH
+                ),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_exact() {
+        for (method, path, want) in [
+            ("PUT", "/v1/episodes/a/b", 0),
+            ("GET", "/v1/episodes/a/b", 0),
+            ("HEAD", "/v1/gate", 0),
+            ("GET", "/v1/health", 0),
+            ("GET", "/metrics", 0),
+            ("HEAD", "/", 0),
+            ("PUT", "/", 405),
+            ("OPTIONS", "/", 0),
+            ("OPTIONS", "/v1/episodes/a/b", 0),
+            ("OPTIONS", "/nothing", 404),
+            ("GET", "/v1/", 404),
+            ("GET", "/v1/episodes/", 404),
+            ("DELETE", "/v1/episodes/a/b", 405),
+            ("PUT", "/v1/gate", 405),
+            ("PUT", "/v1/episodes/a", 400),
+            ("PUT", "/v1/episodes/a/b/c", 400),
+            ("PUT", "/v1/episodes/a/%62", 400),
+            ("PUT", "/v1/episodes/../b", 400),
+            ("GET", "/v1/gate/xyz", 400),
+            ("GET", "/V1/gate", 404),
+            ("GET", "//v1/gate", 404),
+        ] {
+            let status = Route::parse(method, path).map_or_else(|no| no.status(), |_| 0);
+            assert_eq!(status, want, "{method} {path}");
+        }
+    }
+}

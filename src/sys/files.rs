@@ -1,0 +1,157 @@
+//! What std lacks for files: space, attributes, names that are not replaced, and advice to the page cache.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{self, Access, Advice, CWD, FallocateFlags, OFlags, RenameFlags, XattrFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+/// The largest value of an extended attribute that is read.
+const XATTR_BYTES_MAX: usize = 4096;
+
+/// Allocates `bytes` of disk for a file without changing its size, so that a full disk says so now.
+///
+/// Errors: `ENOSPC` and `EDQUOT` when there is no room; `EOPNOTSUPP` (`Unsupported`) where the
+/// filesystem cannot; `EFBIG` for more than a file can have.
+pub(crate) fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
+    if i64::try_from(bytes).is_err() {
+        return Err(Errno::FBIG.into());
+    }
+    retry_on_intr(|| fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes))?;
+    Ok(())
+}
+
+/// From here on writes to this open file go past the page cache, or through it again. The file must not
+/// be opened to append: of the flags that this call sets anew, `O_DIRECT` is then the only one in use.
+///
+/// Errors: `EINVAL` where the filesystem has no direct I/O.
+pub(crate) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let flags = if is_direct {
+        OFlags::DIRECT
+    } else {
+        OFlags::empty()
+    };
+    fs::fcntl_setfl(file, flags)?;
+    Ok(())
+}
+
+/// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
+/// full. Only a hint: its failure is of no account, since the `fsync` that follows reports every error.
+pub(crate) fn begin_writeback(file: &File) {
+    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Asks the kernel to drop what it has of a file in memory, so that the disk is read. The pages that it
+/// cannot drop stay, which is no fault.
+pub(crate) fn forget_cached(file: &File) {
+    let _ = fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// The room of a filesystem, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskBytes {
+    /// The bytes that an unprivileged user may still allocate (`f_bavail`).
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Bytes that an unprivileged user may still allocate on the filesystem of `path`.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    Ok(disk_bytes(path)?.free)
+}
+
+/// The room of the filesystem of `path`.
+pub(crate) fn disk_bytes(path: &Path) -> io::Result<DiskBytes> {
+    let stat = fs::statvfs(path)?;
+    Ok(DiskBytes {
+        free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
+}
+
+/// How many files an unprivileged user may still make on the filesystem of `path`; `None` where the
+/// filesystem does not count them (btrfs).
+pub(crate) fn free_inodes(path: &Path) -> io::Result<Option<u64>> {
+    let stat = fs::statvfs(path)?;
+    Ok((stat.f_files > 0).then_some(stat.f_favail))
+}
+
+/// Whether this process may make files in a directory, as far as its mode and the mount say. Errors
+/// say why not: `PermissionDenied`, `ReadOnlyFilesystem`, `NotFound`, ...
+pub(crate) fn may_write_in(dir: &Path) -> io::Result<()> {
+    fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(())
+}
+
+/// Sets an extended attribute. `Unsupported` where the filesystem has none.
+pub(crate) fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
+    fs::fsetxattr(file, name, value, XattrFlags::empty())?;
+    Ok(())
+}
+
+/// Reads an extended attribute of at most 4 KiB; `None` if the attribute is absent or larger, or the
+/// filesystem has none.
+pub(crate) fn get_xattr(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
+    let mut value = Vec::with_capacity(XATTR_BYTES_MAX);
+    match fs::fgetxattr(file, name, spare_capacity(&mut value)) {
+        Ok(_) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a file has an extended attribute, however large; false where the filesystem has none.
+pub(crate) fn has_xattr(file: &File, name: &CStr) -> io::Result<bool> {
+    match fs::fgetxattr_query(file, name) {
+        Ok(_) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Renames without replacing: `AlreadyExists` if `to` is taken. On filesystems that do not know the
+/// flag `RENAME_NOREPLACE`, `to` is looked at before the rename. A name that another process makes
+/// between the two can be missed; rename itself still refuses to replace a directory that is not empty.
+pub(crate) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => match to.symlink_metadata() {
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => std::fs::rename(from, to),
+            Err(other) => Err(other),
+        },
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_that_is_absent_is_none() {
+        let file = File::open(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(get_xattr(&file, c"user.cis490.absent").unwrap(), None);
+        assert!(!has_xattr(&file, c"user.cis490.absent").unwrap());
+    }
+
+    #[test]
+    fn a_disk_has_no_more_free_bytes_than_bytes() {
+        let disk = disk_bytes(&std::env::current_exe().unwrap()).unwrap();
+        assert!(0 < disk.free && disk.free <= disk.total, "{disk:?}");
+    }
+
+    #[test]
+    fn more_bytes_than_a_file_can_have_are_too_large() {
+        let file = File::open(std::env::current_exe().unwrap()).unwrap();
+        let error = fallocate_keep_size(&file, u64::MAX).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+    }
+}

@@ -1,0 +1,203 @@
+//! What std lacks for sockets: descriptors that somebody else owns, resets, the bytes on their way, and
+//! waiting for several sockets.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, sockopt};
+
+use super::check;
+
+/// A socket of our own beside the socket `fd`, which somebody else owns and closes. Any number may be
+/// asked for: the kernel says in the same step whether it is open, and a look at the new descriptor
+/// whether it is a TCP socket.
+///
+/// Errors: the number is not open, is no TCP socket, or there is no descriptor left.
+pub(crate) fn dup_socket(fd: RawFd) -> io::Result<TcpStream> {
+    // SAFETY: plain integers; a number that is not open is an EBADF.
+    let number = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this descriptor, and nobody else knows of it.
+    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(number) });
+    // What is no TCP socket has no such option.
+    socket.nodelay()?;
+    Ok(socket)
+}
+
+/// Ends the connection behind `fd`, which somebody else owns and closes. The way out when there is
+/// no descriptor left for [`dup_socket`].
+pub(crate) fn shut_down(fd: RawFd) {
+    // SAFETY: plain integers; a descriptor that is no socket, or not open, is an error and no more.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
+/// Makes the last close of this connection a reset, which the peer sees at once: while it reads, writes
+/// or waits. The bytes that the peer has not read by then are lost to it.
+pub(crate) fn reset_on_close(socket: &TcpStream) {
+    // A failure leaves an orderly close.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Reads as std does, into bytes that nobody has to have initialised. The result is how many of them are
+/// filled, from the first on; 0 for the end.
+pub(crate) fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    // rustix asks the kernel and not the C library, whose `recv` is the one of `intake`.
+    let (_filled, count) = rustix::net::recv(socket, bytes, RecvFlags::empty())?;
+    Ok(count)
+}
+
+/// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended: since
+/// Linux 4.18 the kernel looks for readers to wake when a program sets from how many bytes on a reader
+/// is woken. One byte is the default.
+pub(crate) fn wake_reader(socket: &TcpStream) {
+    let from_bytes: libc::c_int = 1;
+    // SAFETY: one int with its size, alive over the call, and an open descriptor. A failure leaves
+    // the reader asleep.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const from_bytes).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// Bytes that have arrived and nobody has read (FIONREAD).
+pub(crate) fn unread_bytes(socket: &TcpStream) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(socket)?)
+}
+
+/// Bytes that were written and the peer has not acknowledged (TIOCOUTQ).
+#[allow(clippy::unnecessary_cast)] // The request's type differs between C libraries.
+pub(crate) fn unacked_bytes(socket: &TcpStream) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives over the call; the descriptor is open.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ as _, &mut count) })?;
+    Ok(count.max(0) as u64)
+}
+
+/// The path MTU that the kernel goes by on a connection, in bytes; `None` if the kernel does not say.
+pub(crate) fn path_mtu(socket: &TcpStream) -> Option<u32> {
+    match socket.peer_addr().ok()? {
+        SocketAddr::V4(_) => sockopt::ip_mtu(socket).ok(),
+        SocketAddr::V6(_) => sockopt::ipv6_mtu(socket).ok(),
+    }
+}
+
+/// Which way a socket is waited for.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction {
+    Readable,
+    Writable,
+    /// The first of the two.
+    Either,
+}
+
+impl Direction {
+    fn events(self) -> PollFlags {
+        match self {
+            Direction::Readable => PollFlags::IN,
+            Direction::Writable => PollFlags::OUT,
+            Direction::Either => PollFlags::IN | PollFlags::OUT,
+        }
+    }
+}
+
+/// Waits until the socket can be read or written, was closed, or the time is over: false then.
+pub(crate) fn wait_socket(
+    socket: &TcpStream,
+    way: Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
+    wait_any([socket].into_iter(), way, timeout)
+}
+
+/// As [`wait_socket`], for the first of several.
+pub(crate) fn wait_any<'a>(
+    sockets: impl Iterator<Item = &'a TcpStream>,
+    way: Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
+    let mut polls: Vec<PollFd> = sockets
+        .map(|socket| PollFd::new(socket, way.events()))
+        .collect();
+    // A time that the kernel cannot count is no limit.
+    let timeout = Timespec::try_from(timeout).ok();
+    match rustix::event::poll(&mut polls, timeout.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn only_an_open_tcp_socket_is_duplicated() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = here.peer_addr().unwrap();
+        let ours = dup_socket(here.as_raw_fd()).unwrap();
+        drop(here);
+        assert_eq!(ours.peer_addr().unwrap(), peer);
+        let (unix, _other) = UnixStream::pair().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = File::open("/dev/null").unwrap();
+        // The last number is beyond what a process may have open.
+        for number in [
+            unix.as_raw_fd(),
+            udp.as_raw_fd(),
+            file.as_raw_fd(),
+            -1,
+            i32::MAX,
+        ] {
+            assert!(dup_socket(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_waits_at_the_other_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (there, _) = listener.accept().unwrap();
+        here.write_all(b"0123456789").unwrap();
+        assert!(wait_socket(&there, Direction::Readable, Duration::from_secs(5)).unwrap());
+        assert_eq!(unread_bytes(&there).unwrap(), 10);
+        assert!(!wait_socket(&here, Direction::Readable, Duration::ZERO).unwrap());
+        assert!(wait_socket(&here, Direction::Either, Duration::MAX).unwrap());
+        assert!(path_mtu(&here).unwrap() > 0);
+
+        let mut bytes = [MaybeUninit::uninit(); 4];
+        assert_eq!(read_socket(&there, &mut bytes).unwrap(), 4);
+        assert_eq!(unread_bytes(&there).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_not_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let began = Instant::now();
+        let wait = Duration::from_micros(1500);
+        assert!(!wait_socket(&here, Direction::Readable, wait).unwrap());
+        assert!(began.elapsed() >= wait);
+    }
+}
