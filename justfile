@@ -1,14 +1,14 @@
-# One recipe for each thing a person does. `just` alone does all that CI does.
+# One recipe for each thing that a person does. `just` alone does everything that CI does.
 
-# all that CI does
+# everything that CI does
 ci:
     .ci/run
 
-# the recipes there are
+# list the recipes
 list:
     @just --list --unsorted
 
-# see an episode travel, on this machine and without set-up
+# show how an episode travels, on this machine and without set-up
 demo *args:
     cargo run --release -- demo {{args}}
 
@@ -16,17 +16,17 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
-# the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs.
-# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one
+# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one.
+# the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs
 campaign *name:
     cargo test --test campaign -- {{name}}
 
-# this program beside what a user would pick instead, or only the workloads with NAME in theirs
+# compare this program with those that a user would choose instead; names choose among the workloads
 bench *names:
     tests/bench/peers.sh target/bench/peers
     cargo bench --bench bench -- {{names}}
 
-# what the Pi's program executes for an upload and for packing, counted by qemu-aarch64
+# count with qemu-aarch64 the instructions that the Pi's program executes for an upload and for packing
 instructions: cross-build
     tests/bench/instructions "dist/cis490-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)-aarch64-unknown-linux-musl"
 
@@ -34,7 +34,7 @@ instructions: cross-build
 fuzz target='all' seconds='60':
     tests/fuzz/run {{target}} {{seconds}}
 
-# format, and look for what a reviewer would find
+# format, and run clippy
 lint:
     cargo fmt
     cargo clippy --all-targets -- -D warnings
@@ -62,6 +62,6 @@ deploy host side="receiver" *args:
 cross-build *targets:
     cross/build {{targets}}
 
-# both shipped programs: read, measured; then `suites`: the tests on them, the Pi's under qemu; or `plain`: without TLS
+# build, inspect and measure both shipped programs; `suites` runs the tests on them, `plain` builds without TLS
 cross-check *what:
     .ci/cross {{what}}

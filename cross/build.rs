@@ -1,17 +1,16 @@
-//! Tells the program which commit and target it is built of: for `cis490 --version` alone.
+//! Gives the program its commit and its target, which only `cis490 --version` shows.
 //!
-//! `CIS490_COMMIT` wins (a container has no git), then git is asked; where neither knows, as in a
-//! source archive, the program says that its commit is unknown.
+//! The commit is that of `CIS490_COMMIT` (a container has no git), or else git's. In a source archive
+//! neither knows it, and the program says that its commit is unknown.
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=CIS490_COMMIT");
-    let told = std::env::var("CIS490_COMMIT").ok();
-    let commit = match told.filter(|commit| !commit.is_empty()) {
-        Some(commit) => Some(commit),
-        None => asked_of_git(),
+    let commit = match std::env::var("CIS490_COMMIT") {
+        Ok(commit) if !commit.is_empty() => Some(commit),
+        _ => asked_of_git(),
     };
     let commit = commit.unwrap_or("of unknown commit".to_owned());
     println!("cargo::rustc-env=CIS490_COMMIT={commit}");
@@ -19,14 +18,14 @@ fn main() {
     println!("cargo::rustc-env=CIS490_TARGET={target}");
 }
 
-/// Twelve digits, and `-dirty` if the sources differ from the commit.
+/// Twelve digits of the commit, and `-dirty` if the sources differ from it.
 fn asked_of_git() -> Option<String> {
-    // Not a repository that only happens to lie around a source archive.
+    // A source archive may lie within another repository, whose commit is not ours.
     if !Path::new(".git").exists() {
         println!("cargo::rerun-if-changed=Cargo.toml");
         return None;
     }
-    // What changes with a commit, with a checkout, and with an edit.
+    // These change with a commit, with a checkout and with an edit.
     for path in ["HEAD", "logs/HEAD"] {
         let file = git(&["rev-parse", "--git-path", path])?;
         if Path::new(&file).exists() {

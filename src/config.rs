@@ -22,24 +22,24 @@ pub(crate) use self::secret::{CREDENTIAL_STORE, check_may_name_secrets, read_sec
 /// A type that a configuration is read into.
 pub(crate) trait Settings: DeserializeOwned {
     /// The side whose configuration it is; `None` if it may be of either side.
-    const SIDE: Option<ConfigSide>;
+    const SIDE: Option<Side>;
 }
 
 impl Settings for toml::Table {
-    const SIDE: Option<ConfigSide> = None;
+    const SIDE: Option<Side> = None;
 }
 
 /// The side whose configuration a file is. The keys that one side has and the other has not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConfigSide {
+pub(crate) enum Side {
     Receiver,
     LabHost,
 }
 
-impl ConfigSide {
+impl Side {
     /// The side that has more of these keys, or the receiver, if both have as many; `None` without
     /// any.
-    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<ConfigSide> {
+    pub(crate) fn of<'a>(keys: impl Iterator<Item = &'a str>) -> Option<Side> {
         let mut of_receiver = 0;
         let mut of_lab_host = 0;
         for key in keys {
@@ -53,16 +53,16 @@ impl ConfigSide {
             return None;
         }
         Some(if of_receiver >= of_lab_host {
-            ConfigSide::Receiver
+            Side::Receiver
         } else {
-            ConfigSide::LabHost
+            Side::LabHost
         })
     }
 
     fn file(self) -> &'static str {
         match self {
-            ConfigSide::Receiver => "a receiver's configuration (receiver.toml)",
-            ConfigSide::LabHost => "a lab host's configuration (shipper.toml)",
+            Side::Receiver => "a receiver's configuration (receiver.toml)",
+            Side::LabHost => "a lab host's configuration (shipper.toml)",
         }
     }
 }
@@ -99,7 +99,7 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let table = DeTable::parse(text).map_err(|error| mistake::of_syntax(text, path, &error))?;
     toml::from_str(text).map_err(|error| {
-        let found = ConfigSide::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
+        let found = Side::of(table.get_ref().keys().map(|key| key.get_ref().as_ref()));
         match (found, T::SIDE) {
             (Some(found), Some(wanted)) if found != wanted => {
                 of_the_other_side(path, found, wanted)
@@ -109,10 +109,10 @@ pub(crate) fn parse<T: Settings>(text: &str, path: &Path) -> Result<T, Failure> 
     })
 }
 
-fn of_the_other_side(path: &Path, found: ConfigSide, wanted: ConfigSide) -> Failure {
+fn of_the_other_side(path: &Path, found: Side, wanted: Side) -> Failure {
     let default = match wanted {
-        ConfigSide::Receiver => "/etc/cis490/receiver.toml",
-        ConfigSide::LabHost => "/etc/cis490/shipper.toml",
+        Side::Receiver => "/etc/cis490/receiver.toml",
+        Side::LabHost => "/etc/cis490/shipper.toml",
     };
     Failure::new(
         format!(

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::progress::Progress;
-use super::side;
+use super::cli::folder;
+use super::cli::progress::Progress;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal_log;
-use crate::receiver::store::backfill::{News, Task, backfill};
+use crate::receiver::store::backfill::{News, Summary, Task, backfill};
 use crate::terminal::{say, warn_user};
 
 /// add index rows for stored tarballs that have none. They are read from the tarballs themselves.
@@ -43,49 +43,18 @@ pub(super) struct Backfill {
 impl Backfill {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
-        let task = Task {
-            dry_run: self.dry_run,
-            set_aside_rotten: self.set_aside_rotten,
-        };
-        let data_dir = match self.data_dir {
-            Some(dir) => side::absolute(dir),
+        let data_dir = match &self.data_dir {
+            Some(dir) => folder::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,
         };
-        side::enter(&data_dir, &[&self.config])?;
-        let mut teller = Teller {
-            progress: Progress::new(),
-        };
-        let summary = backfill(
-            &data_dir,
-            refusal_log::seq_seen(&data_dir),
-            &self.config,
-            task,
-            &mut |news| teller.hear(news),
-        );
-        teller.progress.wipe();
-        let summary = summary?;
+        folder::enter(&data_dir, &[&self.config])?;
+        let summary = self.backfill(&data_dir)?;
         if self.dry_run {
             say!("this was a dry run: nothing was changed");
         } else {
-            say!(
-                "{} added, {} left alone, {} failed",
-                counted(summary.added, "row"),
-                counted(summary.odd, "unrecognised file"),
-                counted(summary.failed, "file")
-            );
+            print_added(&summary);
         }
-        if summary.commit_unknown > 0 {
-            say!(
-                "{} without a commit: the lines above say why; the files are stored all the same",
-                counted(summary.commit_unknown, "row")
-            );
-        }
-        if summary.set_aside > 0 {
-            say!(
-                "{} set aside in quarantine/: send each again (on the lab host: cis490 resend NAME), or restore it from a backup",
-                counted(summary.set_aside, "rotten file")
-            );
-        }
+        print_remarks(&summary);
         match summary.failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::new(
@@ -94,49 +63,78 @@ impl Backfill {
             )),
         }
     }
-}
 
-/// Prints results to stdout, faults to stderr, and on a terminal the progress.
-struct Teller {
-    progress: Progress,
-}
-
-impl Teller {
-    fn hear(&mut self, news: News) {
-        if let News::Read { bytes } = news {
-            return self.progress.add(bytes);
-        }
-        self.progress.wipe();
-        match news {
-            News::Found {
-                with_row,
-                without,
-                bytes,
-            } => {
-                self.progress.begin(bytes);
-                say!(
-                    "{} with a row, {without} without one ({} to read)",
-                    counted(with_row, "episode"),
-                    human::bytes(bytes)
-                );
-            }
-            News::Added(row) => say!("added {}/{} {}", row.host, row.episode, row.sha256),
-            News::CommitUnknown { slot, why } => {
-                say!("commit unknown: {slot}: {why}");
-            }
-            News::WouldAdd(slot) => say!("would add {slot}"),
-            News::SetAside { slot, kept_as } => {
-                say!("set aside {slot}, rotten: {}", kept_as.display());
-            }
-            News::WouldSetAside(slot) => say!("would set aside {slot}, which is rotten"),
-            News::Odd { path, why } => complain("unrecognised", path, &why),
-            News::Failed { path, why } => complain("failed", path, &why),
-            News::Read { .. } => {}
-        }
+    fn backfill(&self, data_dir: &Path) -> Result<Summary, Failure> {
+        let task = Task {
+            dry_run: self.dry_run,
+            set_aside_rotten: self.set_aside_rotten,
+        };
+        let seq_seen = refusal_log::seq_seen(data_dir);
+        let mut progress = Progress::new();
+        let done = backfill(data_dir, seq_seen, &self.config, task, &mut |news| {
+            show(news, &mut progress);
+        });
+        progress.wipe();
+        done
     }
 }
 
-/// `{:?}` escapes what a strange name could do to a terminal.
+/// Prints results to stdout, faults to stderr, and on a terminal the progress.
+fn show(news: News, progress: &mut Progress) {
+    if !matches!(news, News::Read { .. }) {
+        progress.wipe();
+    }
+    match news {
+        News::Read { bytes } => progress.add(bytes),
+        News::Found {
+            with_row,
+            without,
+            bytes,
+        } => {
+            progress.begin(bytes);
+            say!(
+                "{} with a row, {without} without one ({} to read)",
+                counted(with_row, "episode"),
+                human::bytes(bytes)
+            );
+        }
+        News::Added(row) => say!("added {}/{} {}", row.host, row.episode, row.sha256),
+        News::CommitUnknown { slot, why } => say!("commit unknown: {slot}: {why}"),
+        News::WouldAdd(slot) => say!("would add {slot}"),
+        News::SetAside { slot, kept_as } => {
+            say!("set aside {slot}, rotten: {}", kept_as.display());
+        }
+        News::WouldSetAside(slot) => say!("would set aside {slot}, which is rotten"),
+        News::Odd { path, why } => complain("unrecognised", path, &why),
+        News::Failed { path, why } => complain("failed", path, &why),
+    }
+}
+
+fn print_added(summary: &Summary) {
+    say!(
+        "{} added, {} left alone, {} failed",
+        counted(summary.added, "row"),
+        counted(summary.odd, "unrecognised file"),
+        counted(summary.failed, "file")
+    );
+}
+
+fn print_remarks(summary: &Summary) {
+    if summary.commit_unknown > 0 {
+        say!(
+            "{} without a commit: the lines above say why; the files are stored all the same",
+            counted(summary.commit_unknown, "row")
+        );
+    }
+    if summary.set_aside > 0 {
+        say!(
+            "{} set aside in quarantine/: send each again (on the lab host: cis490 resend NAME), or restore it from a backup",
+            counted(summary.set_aside, "rotten file")
+        );
+    }
+}
+
+/// `{:?}` escapes the control characters of a name, which could act on a terminal.
 fn complain(what: &str, path: &Path, why: &str) {
     warn_user!("{what}: {path:?}: {why}");
 }

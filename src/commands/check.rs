@@ -1,4 +1,4 @@
-//! `cis490 check`.
+//! `cis490 check`: asks the receiver's gate about the commit of the local checkout.
 
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
@@ -63,7 +63,7 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             say!("accepted: commit {commit}{}", place(&verdict));
             Ok(ExitCode::SUCCESS)
         }
-        // No word on this code: the receiver cannot look.
+        // The receiver cannot ask its source, so this answer is no verdict on the commit.
         (412, _, Some(problem)) if problem.known == Some(Known::Unknown) => Err(Failure::new(
             format!("the receiver cannot say: {}", problem.detail),
             "nothing on this lab host; on the receiver: cis490 doctor",
@@ -72,9 +72,9 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             say!("refused: {}", problem.detail);
             if let Some(remediation) = &problem.remediation {
                 say!("\npaste this on the lab host:\n");
-                events::remediation_lines(remediation)
-                    .iter()
-                    .for_each(|line| say!("    {line}"));
+                for line in events::remediation_lines(remediation) {
+                    say!("    {line}");
+                }
             }
             Ok(ExitCode::from(EXIT_REFUSED))
         }
@@ -85,8 +85,7 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The commit's position in the window, in words; a disabled gate accepts commits that it does not
-/// know.
+/// The commit's position in the window, in words. A disabled gate accepts commits without a position.
 fn place(verdict: &GateVerdict) -> String {
     let window = verdict.window;
     match verdict.position {
@@ -101,7 +100,8 @@ fn place(verdict: &GateVerdict) -> String {
     }
 }
 
-/// Signals are blocked in this process, so a thread must wait for Ctrl-C.
+/// Ends the process at SIGINT or SIGTERM. Both are blocked in every thread, so that a thread of its own
+/// has to wait for them.
 fn end_on_signal() {
     thread::spawn(|| {
         while sys::wait_signal() != Signal::Stop {}

@@ -1,4 +1,4 @@
-//! `cis490 completions`: for a shell, made from the same definitions as `--help`.
+//! `cis490 completions`: completions for a shell, made from the same definitions as `--help`.
 
 use std::process::ExitCode;
 
@@ -49,7 +49,7 @@ fn options(command: &CommandInfoWithArgs) -> Vec<&str> {
     options
 }
 
-/// Whether a file's name follows.
+/// Whether the value of the option is a path.
 fn wants_file(flag: &FlagInfo) -> bool {
     let of_files = [
         "--config",
@@ -62,7 +62,7 @@ fn wants_file(flag: &FlagInfo) -> bool {
     matches!(flag.kind, FlagInfoKind::Option { .. }) && of_files.contains(&flag.long)
 }
 
-/// The words that may stand for a command's positional argument.
+/// The words that a command accepts as its positional argument, where they are few and fixed.
 fn words(command: &str) -> &'static str {
     match command {
         "completions" => "bash zsh fish",
@@ -79,7 +79,8 @@ fn names(info: &CommandInfoWithArgs) -> String {
 fn bash(info: &CommandInfoWithArgs) -> String {
     let mut cases = String::new();
     for command in &info.commands {
-        let (name, options) = (command.name, options(&command.command).join(" "));
+        let name = command.name;
+        let options = options(&command.command).join(" ");
         cases += &format!("        {name}) words=\"{options} {}\" ;;\n", words(name));
     }
     format!(
@@ -115,23 +116,7 @@ fn zsh(info: &CommandInfoWithArgs) -> String {
     for command in &info.commands {
         let name = command.name;
         commands += &format!("        '{name}:{}'\n", short(command.command.description));
-        let mut arguments = String::new();
-        for flag in command
-            .command
-            .flags
-            .iter()
-            .filter(|flag| flag.long != "--help")
-        {
-            let value = match (&flag.kind, wants_file(flag)) {
-                (FlagInfoKind::Switch, _) => "",
-                (_, true) => ":file:_files",
-                (_, false) => ":value:",
-            };
-            arguments += &format!(" '{}[{}]{value}'", flag.long, short(flag.description));
-        }
-        if !words(name).is_empty() {
-            arguments += &format!(" '1:topic:({})'", words(name));
-        }
+        let arguments = zsh_arguments(name, &command.command);
         cases += &format!(
             "        {name}) _arguments '--help[display usage information]'{arguments} ;;\n"
         );
@@ -161,22 +146,39 @@ _cis490 "$@"
     )
 }
 
+fn zsh_arguments(name: &str, command: &CommandInfoWithArgs) -> String {
+    let mut arguments = String::new();
+    for flag in command.flags.iter().filter(|flag| flag.long != "--help") {
+        let value = match flag.kind {
+            FlagInfoKind::Switch => "",
+            FlagInfoKind::Option { .. } if wants_file(flag) => ":file:_files",
+            FlagInfoKind::Option { .. } => ":value:",
+        };
+        arguments += &format!(" '{}[{}]{value}'", flag.long, short(flag.description));
+    }
+    if !words(name).is_empty() {
+        arguments += &format!(" '1:topic:({})'", words(name));
+    }
+    arguments
+}
+
 fn fish(info: &CommandInfoWithArgs) -> String {
     let mut text = String::from(
         "# Completions of cis490 for fish, printed by `cis490 completions fish`.\ncomplete -c cis490 -f\n",
     );
     for command in &info.commands {
-        let (name, of) = (command.name, &command.command);
+        let name = command.name;
+        let definition = &command.command;
         text += &format!(
             "complete -c cis490 -n __fish_use_subcommand -a {name} -d '{}'\n",
-            short(of.description)
+            short(definition.description)
         );
-        for flag in of.flags {
+        for flag in definition.flags {
             let long = flag.long.trim_start_matches('-');
-            let value = match (&flag.kind, wants_file(flag)) {
-                (FlagInfoKind::Switch, _) => "",
-                (_, true) => " -r -F",
-                (_, false) => " -x",
+            let value = match flag.kind {
+                FlagInfoKind::Switch => "",
+                FlagInfoKind::Option { .. } if wants_file(flag) => " -r -F",
+                FlagInfoKind::Option { .. } => " -x",
             };
             text += &format!(
                 "complete -c cis490 -n '__fish_seen_subcommand_from {name}' -l {long}{value} -d '{}'\n",

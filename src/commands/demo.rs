@@ -1,8 +1,8 @@
-//! `cis490 demo`: an episode travels, for somebody who has not decided yet.
+//! `cis490 demo`: shows to somebody who has not decided yet how episodes travel.
 //!
-//! It is the real program on real ground: a git repository made by git, `receive` and `ship` as
+//! It runs the real program on real files: a git repository made by git, `receive` and `ship` as
 //! processes of their own, a lab host's folder and a store. Only the place is small: one temporary
-//! folder, one port of this machine alone. Nothing that it starts lives on when it ends.
+//! folder, and one port on the loopback address. No process that it starts outlives it.
 
 mod project;
 mod server;
@@ -44,12 +44,12 @@ impl Demo {
         let server = start_receiver(&stage)?;
         let episodes = record_episodes(&stage, &server, &project)?;
         ship(&stage)?;
-        tell_the_lab_host(&stage, &server, &episodes)?;
-        tell_the_store(&stage)?;
+        show_the_lab_host(&stage, &server, &episodes)?;
+        show_the_store(&stage)?;
         push(&server, &mut project)?;
         send_again(&stage, &server, &episodes[1])?;
         server.stop()?;
-        tell_the_end(&stage, self.clean);
+        say_the_end(&stage, self.clean);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -95,7 +95,8 @@ fn start_receiver(stage: &Stage) -> Result<Server, Failure> {
     Ok(server)
 }
 
-/// Of the newest commit, of the oldest that gets in, and of the one before that.
+/// Records three episodes: of the newest commit, of the oldest one in the window, and of the one before
+/// that, which is out of it.
 fn record_episodes(
     stage: &Stage,
     server: &Server,
@@ -123,7 +124,7 @@ fn record_episodes(
 
 fn ship(stage: &Stage) -> Result<(), Failure> {
     title("It ships them");
-    /// `ship --once`: all that is left is held.
+    /// The exit status of `ship --once` when every remaining episode is held.
     const HELD: i32 = 3;
     let output = stage.command(&["ship", "--once", "--config"], "shipper.toml")?;
     if output.status.code() != Some(HELD) {
@@ -133,28 +134,33 @@ fn ship(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-fn tell_the_lab_host(
+fn show_the_lab_host(
     stage: &Stage,
     server: &Server,
     episodes: &[Episode; 3],
 ) -> Result<(), Failure> {
     title("What the lab host has now");
-    for episode in &episodes[..2] {
-        let receipt = stage.receipt(&episode.id)?;
-        say(format!(
-            "{}  accepted: receipt number {}, {} bytes, sha256 {}..., commit {} of {WINDOW}",
-            episode.id,
-            receipt["seq"],
-            receipt["bytes"],
-            receipt["sha256"]
-                .as_str()
-                .unwrap_or("?")
-                .get(..12)
-                .unwrap_or("?"),
-            receipt["gate"]["position"],
-        ));
-    }
-    let held = &episodes[2];
+    let [newest, oldest, outdated] = episodes;
+    show_accepted(stage, newest)?;
+    show_accepted(stage, oldest)?;
+    show_held(stage, server, outdated)
+}
+
+fn show_accepted(stage: &Stage, episode: &Episode) -> Result<(), Failure> {
+    let receipt = stage.receipt(&episode.id)?;
+    let sha256 = receipt["sha256"].as_str().unwrap_or("?");
+    say(format!(
+        "{}  accepted: receipt number {}, {} bytes, sha256 {}..., commit {} of {WINDOW}",
+        episode.id,
+        receipt["seq"],
+        receipt["bytes"],
+        sha256.get(..12).unwrap_or("?"),
+        receipt["gate"]["position"],
+    ));
+    Ok(())
+}
+
+fn show_held(stage: &Stage, server: &Server, held: &Episode) -> Result<(), Failure> {
     if !stage.is_kept(&held.id) {
         return Err(Failure::new(
             format!("{} is not on the lab host any more", held.id),
@@ -173,7 +179,7 @@ fn tell_the_lab_host(
     Ok(())
 }
 
-fn tell_the_store(stage: &Stage) -> Result<(), Failure> {
+fn show_the_store(stage: &Stage) -> Result<(), Failure> {
     title("What the receiver has on its disk");
     for (name, bytes) in stage.stored_files()? {
         say(format!("{name}  {bytes} bytes"));
@@ -205,7 +211,7 @@ fn push(server: &Server, project: &mut Project) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The lab host lost the answer, as after a power cut, and sends what the receiver has.
+/// The lab host has lost the answer, as after a power cut, and sends an episode that is stored already.
 fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), Failure> {
     title("An answer was lost on the way, and the lab host sends an episode again");
     let first = stage.receipt(&episode.id)?;
@@ -223,12 +229,13 @@ fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), F
     Ok(())
 }
 
-fn tell_the_end(stage: &Stage, clean: bool) {
+fn say_the_end(stage: &Stage, clean: bool) {
     let folder = stage.folder().display();
-    match clean {
-        true => title("That is all. The folder is removed"),
-        false => title(format!(
+    if clean {
+        title("That is all. The folder is removed");
+    } else {
+        title(format!(
             "That is all. Look around in {folder}, and remove it when you are done"
-        )),
+        ));
     }
 }

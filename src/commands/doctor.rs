@@ -1,18 +1,18 @@
-//! `cis490 doctor`.
+//! `cis490 doctor`: prints what the checks of this side have found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::Side;
+use super::cli::configuration::Configuration;
 use crate::doctor::{self, Finding, Severity};
 use crate::failure::Failure;
 use crate::terminal::{Paint, columns, one_line, print, wrapped};
 use crate::{receiver, shipper};
 
 const EXIT_FAILS: u8 = 2;
-/// Where what was found begins.
+/// The column in which the words of a finding begin.
 const INDENT: usize = 18;
 
 /// try everything that this side needs, and say how to fix what is wrong
@@ -39,14 +39,14 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let (path, side) = Side::find(self.config)?;
-        side.enter(&path)?;
-        let (name, folders, mut findings) = match side {
-            Side::Receiver(config) => {
+        let (path, configuration) = Configuration::find(self.config)?;
+        configuration.enter(&path)?;
+        let (side, folders, mut findings) = match configuration {
+            Configuration::Receiver(config) => {
                 let findings = receiver::doctor::examine(&config, &path);
                 ("receiver", config.folders(), findings)
             }
-            Side::LabHost(config) => {
+            Configuration::LabHost(config) => {
                 let findings = shipper::doctor::examine(&config, &self.repo);
                 ("lab host", config.folders(), findings)
             }
@@ -54,14 +54,10 @@ impl Doctor {
         findings.extend(doctor::writers(&path));
         findings.extend(doctor::hidden_folders(&folders));
         let worst = findings.iter().map(|finding| finding.severity).max();
-        let text = match self.json {
-            true => json(name, &findings)?,
-            false => {
-                let paint = Paint::for_stdout();
-                let mut text = format!("{name}, configured by {}\n\n", path.display());
-                text.extend(findings.iter().map(|finding| line(finding, paint)));
-                text
-            }
+        let text = if self.json {
+            json(side, &findings)?
+        } else {
+            page(side, &path, &findings)
         };
         let printed = print(&text);
         if worst == Some(Severity::Fail) {
@@ -75,7 +71,19 @@ fn json(side: &str, findings: &[Finding]) -> Result<String, Failure> {
     let report = serde_json::json!({ "side": side, "findings": findings });
     serde_json::to_string_pretty(&report)
         .map(|text| text + "\n")
-        .map_err(|error| Failure::new(format!("cannot print it: {error}"), ""))
+        .map_err(|error| {
+            Failure::new(
+                format!("cannot write the findings as JSON: {error}"),
+                "please report this",
+            )
+        })
+}
+
+fn page(side: &str, config_path: &Path, findings: &[Finding]) -> String {
+    let paint = Paint::for_stdout();
+    let mut text = format!("{side}, configured by {}\n\n", config_path.display());
+    text.extend(findings.iter().map(|finding| line(finding, paint)));
+    text
 }
 
 fn line(finding: &Finding, paint: Paint) -> String {

@@ -1,15 +1,16 @@
 //! `cis490 help`: what the commands' `--help` does not say.
 //!
-//! The parser keeps the name `help` for itself, so the command is called `explain`, and `line.rs`
+//! The parser reserves the name `help`, so the command is called `explain`, and `cli/command_line.rs`
 //! translates `help` to it.
 
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{line, refusals_manual};
+use super::cli::{command_line, refusals_manual};
 use crate::events::manual::{self, CHAPTERS, Event};
 use crate::failure::Failure;
+use crate::human::nearest;
 use crate::terminal::{self, Paint, columns, wrapped};
 
 /// explain a command, a line of the log or a refusal. The same as cis490 help
@@ -36,8 +37,8 @@ impl Explain {
             ["events", name] => events(Some(name))?,
             ["refusals"] => refusals_manual::text(None)?,
             ["refusals", name] => refusals_manual::text(Some(name))?,
-            [] => line::help_of(None)?,
-            [command] => line::help_of(Some(command))?,
+            [] => command_line::help_of(None)?,
+            [command] => command_line::help_of(Some(command))?,
             [_, _, ..] => {
                 return Err(Failure::new(
                     format!("there is no help for {:?}", topic.join(" ")),
@@ -54,16 +55,22 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
     let paint = Paint::for_stdout();
     if let Some(name) = name {
         let name = name.strip_prefix("event=").unwrap_or(name);
-        let event = manual::find(name).ok_or_else(|| {
-            let meant = line::nearest(name, manual::all().map(|event| event.name));
-            let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
-            Failure::new(
-                format!("no log line has event={name}"),
-                format!("{meant}cis490 help events lists them all"),
-            )
-        })?;
+        let event = manual::find(name).ok_or_else(|| no_event(name))?;
         return Ok(explained(event, paint));
     }
+    Ok(all_events(paint))
+}
+
+fn no_event(name: &str) -> Failure {
+    let meant = nearest(name, manual::all().map(|event| event.name));
+    let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
+    Failure::new(
+        format!("no log line has event={name}"),
+        format!("{meant}cis490 help events lists them all"),
+    )
+}
+
+fn all_events(paint: Paint) -> String {
     let mut text = String::from(
         "Each line of the log is event=NAME and key=value pairs. ERROR: act now. WARN: act soon.\nINFO: no action. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nmessage about a peer that did not send HTTP.\n",
     );
@@ -73,7 +80,7 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
             text += &explained(event, paint);
         }
     }
-    Ok(text)
+    text
 }
 
 fn explained(event: &Event, paint: Paint) -> String {

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{ConfigSide, absolute, owner_of, the_one_there};
+use super::cli::configuration::{named_or_default, side_of};
+use super::cli::folder::absolute;
+use crate::config::Side;
 use crate::durable;
 use crate::failure::Failure;
 use crate::owner;
@@ -52,13 +54,10 @@ impl Init {
 }
 
 fn make_configured(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    let path = match path {
-        Some(path) => path,
-        None => the_one_there()?,
-    };
-    match owner_of(&path)? {
-        ConfigSide::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
-        ConfigSide::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
+    let path = named_or_default(path)?;
+    match side_of(&path)? {
+        Side::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
+        Side::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
     }
 }
 
@@ -75,7 +74,7 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A lab host's queue: the folders of the states that an episode can be in.
+/// Makes a lab host's queue: one folder for each state that an episode can be in.
 fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     owner::enter_new(root, durable::make_dir)?;
     make_folders(root).map_err(|error| {
@@ -88,6 +87,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes `root` and the folders of a queue in it. Folders that exist stay as they are.
 pub(super) fn make_folders(root: &Path) -> io::Result<()> {
     store_dir::make_with_parents(root)?;
     for folder in queue::FOLDERS {

@@ -1,7 +1,8 @@
 //! `cis490 man`: manual pages, made from the same definitions as `--help`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
@@ -31,50 +32,53 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let info = Cis490::get_args_info();
-        if let Some(dir) = &self.dir {
-            fs::create_dir_all(dir).map_err(|error| {
-                Failure::new(
-                    format!("cannot make {}: {error}", dir.display()),
-                    "name a folder that you may make or write to",
-                )
-            })?;
-            let pages = info.commands.iter().map(|command| Some(command.name));
-            for name in std::iter::once(None).chain(pages) {
-                let path = dir.join(format!("{}.1", title(name)));
-                let text = page(&info, name).unwrap_or_default();
-                durable::publish(&path, text.as_bytes()).map_err(|error| {
-                    Failure::new(
-                        format!("cannot write {}: {error}", path.display()),
-                        "name a folder that you may make or write to",
-                    )
-                })?;
-            }
-            return Ok(ExitCode::SUCCESS);
+        match &self.dir {
+            Some(dir) => write_pages(&info, dir)?,
+            None => print_page(&info, self.command.as_deref())?,
         }
-        let name = self.command.as_deref();
-        // A page is called by its title too: cis490-ship.
-        let name = match name {
-            Some("cis490") => None,
-            Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
-            None => None,
-        };
-        let text = page(&info, name).ok_or_else(|| {
-            Failure::new(
-                format!("there is no command {}", name.unwrap_or_default()),
-                "cis490 --help lists them",
-            )
-        })?;
-        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// `cis490`, or `cis490-status`.
+fn write_pages(info: &CommandInfoWithArgs, dir: &Path) -> Result<(), Failure> {
+    let failed = |verb: &str, path: &Path, error: &io::Error| {
+        Failure::new(
+            format!("cannot {verb} {}: {error}", path.display()),
+            "name a folder that you may make or write to",
+        )
+    };
+    fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
+    let pages = info.commands.iter().map(|command| Some(command.name));
+    for name in std::iter::once(None).chain(pages) {
+        let path = dir.join(format!("{}.1", title(name)));
+        let text = page(info, name).unwrap_or_default();
+        durable::publish(&path, text.as_bytes()).map_err(|error| failed("write", &path, &error))?;
+    }
+    Ok(())
+}
+
+/// Prints the page of a command. Its title, such as cis490-ship, names it too.
+fn print_page(info: &CommandInfoWithArgs, name: Option<&str>) -> Result<(), Failure> {
+    let name = match name {
+        Some("cis490") => None,
+        Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
+        None => None,
+    };
+    let text = page(info, name).ok_or_else(|| {
+        Failure::new(
+            format!("there is no command {}", name.unwrap_or_default()),
+            "cis490 --help lists them",
+        )
+    })?;
+    print(&text)
+}
+
+/// The title of a page: `cis490`, or `cis490-status`.
 fn title(command: Option<&str>) -> String {
     command.map_or("cis490".to_owned(), |name| format!("cis490-{name}"))
 }
 
-/// `None` if there is no such command.
+/// The page of a command, or of the program; `None` if there is no such command.
 fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     let command = match name {
         None => info,
@@ -83,33 +87,55 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
             &commands.find(|command| command.name == name)?.command
         }
     };
-    let title = title(name);
-    let typed = title.replacen('-', " ", 1);
+    let typed = title(name).replacen('-', " ", 1);
     let description = flat(command.description);
-    let summary = description.split(". ").next().unwrap_or_default();
-    let mut text = format!(
-        ".TH {} 1 \"\" \"cis490 {}\" \"User Commands\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n.B {}\n",
-        title.to_uppercase(),
-        env!("CARGO_PKG_VERSION"),
-        roff(&title),
-        roff(summary),
-        roff(&typed),
-    );
-    for flag in command.flags.iter().filter(|flag| flag.long != "--help") {
-        let is_must =
-            flag.optionality == Optionality::Required && !matches!(flag.kind, FlagInfoKind::Switch);
-        text += &match is_must {
-            true => format!("{}\n", option(flag)),
-            false => format!("[{}]\n", option(flag)),
-        };
-    }
-    for argument in command.positionals {
-        text += &format!("[\\fI{}\\fR]\n", roff(argument.name));
-    }
+    let mut text = heading(name, &description);
+    text += &synopsis(command, &typed);
     if name.is_none() {
         text += "\\fICOMMAND\\fR ...\n";
     }
     text += &format!(".SH DESCRIPTION\n{}\n", roff(&sentences(&description)));
+    text += &options(command);
+    if name.is_none() {
+        text += &commands(info);
+    }
+    text += &exit_status(command);
+    text += &examples(command, &typed);
+    text += ".SH SEE ALSO\n.BR cis490 (1);\ncis490 help events explains each line of the log.\n";
+    Some(text)
+}
+
+fn heading(name: Option<&str>, description: &str) -> String {
+    let title = title(name);
+    let summary = description.split(". ").next().unwrap_or_default();
+    format!(
+        ".TH {} 1 \"\" \"cis490 {}\" \"User Commands\"\n.SH NAME\n{} \\- {}\n",
+        title.to_uppercase(),
+        env!("CARGO_PKG_VERSION"),
+        roff(&title),
+        roff(summary),
+    )
+}
+
+fn synopsis(command: &CommandInfoWithArgs, typed: &str) -> String {
+    let mut text = format!(".SH SYNOPSIS\n.B {}\n", roff(typed));
+    for flag in command.flags.iter().filter(|flag| flag.long != "--help") {
+        let is_required =
+            flag.optionality == Optionality::Required && !matches!(flag.kind, FlagInfoKind::Switch);
+        if is_required {
+            text += &format!("{}\n", option(flag));
+        } else {
+            text += &format!("[{}]\n", option(flag));
+        }
+    }
+    for argument in command.positionals {
+        text += &format!("[\\fI{}\\fR]\n", roff(argument.name));
+    }
+    text
+}
+
+fn options(command: &CommandInfoWithArgs) -> String {
+    let mut text = String::new();
     if !command.flags.is_empty() || !command.positionals.is_empty() {
         text += ".SH OPTIONS\n";
     }
@@ -123,32 +149,42 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     for flag in command.flags {
         text += &format!(".TP\n{}\n{}\n", option(flag), roff(&flat(flag.description)));
     }
-    if name.is_none() {
-        text += ".SH COMMANDS\n";
-        for command in &info.commands {
-            let (name, text_of) = (command.name, flat(command.command.description));
-            text += &format!(
-                ".TP\n\\fBcis490\\-{}\\fR(1)\n{}\n",
-                roff(name),
-                roff(&text_of)
-            );
-        }
+    text
+}
+
+fn commands(info: &CommandInfoWithArgs) -> String {
+    let mut text = ".SH COMMANDS\n".to_owned();
+    for command in &info.commands {
+        text += &format!(
+            ".TP\n\\fBcis490\\-{}\\fR(1)\n{}\n",
+            roff(command.name),
+            roff(&flat(command.command.description))
+        );
     }
+    text
+}
+
+fn exit_status(command: &CommandInfoWithArgs) -> String {
+    let mut text = String::new();
     if !command.error_codes.is_empty() {
         text += ".SH EXIT STATUS\n.TP\n0\nsuccess\n";
         for code in command.error_codes {
             text += &format!(".TP\n{}\n{}\n", code.code, roff(&flat(code.description)));
         }
     }
+    text
+}
+
+fn examples(command: &CommandInfoWithArgs, typed: &str) -> String {
+    let mut text = String::new();
     if !command.examples.is_empty() {
         text += ".SH EXAMPLES\n.nf\n";
         for example in command.examples {
-            text += &format!("{}\n", roff(&example.replace("{command_name}", &typed)));
+            text += &format!("{}\n", roff(&example.replace("{command_name}", typed)));
         }
         text += ".fi\n";
     }
-    text += ".SH SEE ALSO\n.BR cis490 (1);\ncis490 help events explains each line of the log.\n";
-    Some(text)
+    text
 }
 
 fn option(flag: &FlagInfo) -> String {
@@ -172,11 +208,13 @@ fn sentences(text: &str) -> String {
     format!("{}.", text.trim_end_matches('.'))
 }
 
-/// Text escaped for roff: hyphens that can be copied, and no line that begins like a request.
+/// `text` escaped for roff: its hyphens stay hyphens when they are copied, and no line of it is read as a
+/// request of roff.
 fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
-    match escaped.starts_with(['.', '\'']) {
-        true => format!("\\&{escaped}"),
-        false => escaped,
+    if escaped.starts_with(['.', '\'']) {
+        format!("\\&{escaped}")
+    } else {
+        escaped
     }
 }

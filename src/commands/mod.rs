@@ -1,35 +1,39 @@
-//! What a person types: a file for each command, and the one match that starts it.
+//! The command line: a file or a folder for each command, and the one match that starts it. `cli/` has
+//! what the commands share. No other part of the program imports a command.
 
-mod backfill;
+mod cli;
+
+// Every day.
 mod check;
-mod chosen;
-mod completions;
-mod demo;
+mod receive;
+mod ship;
+mod status;
+
+// When something is wrong.
+mod backfill;
 mod doctor;
 mod explain;
-mod init;
-mod install;
-mod line;
-mod man;
-mod progress;
-mod receive;
 mod refusals;
-mod refusals_manual;
-mod report;
 mod requeue;
 mod resend;
 mod scrub;
 mod set_aside;
-mod ship;
-mod side;
-mod status;
+
+// Setting up.
+mod demo;
+mod init;
+mod install;
 mod token;
+
+mod completions;
+mod man;
 
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use self::report::report;
+use self::cli::command_line;
+use self::cli::report::report;
 use crate::failure::Failure;
 use crate::sys;
 use crate::terminal::{self, say};
@@ -72,17 +76,45 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it handles SIGTERM and SIGINT itself. The others just end, which is safe at any
-    /// instant: each of their moves is a single rename or an append that recovery understands.
-    fn hears_signals(&self) -> bool {
+    /// Whether the command handles SIGTERM and SIGINT itself. The kernel ends every other command at
+    /// once, which is safe: each change is a single rename, or an append that recovery understands.
+    fn handles_signals(&self) -> bool {
         use Command::{Check, Demo, Receive, Ship};
         matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
     }
+
+    /// The command as a boxed call, which the compiler does not inline. Inlined, all commands would
+    /// share the frame of `run`, and a service would keep a page or two for the others' variables.
+    #[inline(never)]
+    fn boxed(self) -> Box<dyn FnOnce() -> Result<ExitCode, Failure>> {
+        match self {
+            Command::Receive(command) => Box::new(move || command.run()),
+            Command::Ship(command) => Box::new(move || command.run()),
+            Command::Check(command) => Box::new(move || command.run()),
+            Command::Status(command) => Box::new(move || command.run()),
+            Command::Requeue(command) => Box::new(move || command.run()),
+            Command::Resend(command) => Box::new(move || command.run()),
+            Command::SetAside(command) => Box::new(move || command.run()),
+            Command::Init(command) => Box::new(move || command.run()),
+            Command::Install(command) => Box::new(move || command.run()),
+            Command::Uninstall(command) => Box::new(move || command.run()),
+            Command::Token(command) => Box::new(move || command.run()),
+            Command::Refusals(command) => Box::new(move || command.run()),
+            Command::Backfill(command) => Box::new(move || command.run()),
+            Command::Scrub(command) => Box::new(move || command.run()),
+            Command::Doctor(command) => Box::new(move || command.run()),
+            Command::Demo(command) => Box::new(move || command.run()),
+            Command::Explain(command) => Box::new(move || command.run()),
+            Command::Completions(command) => Box::new(move || command.run()),
+            Command::Man(command) => Box::new(move || command.run()),
+        }
+    }
 }
 
-/// Runs the command line. Exit status 0, or 1 on failure; a command's `--help` names any other.
+/// Runs the command that the command line names. The exit status is 0, or 1 on failure; a command's
+/// `--help` names any other.
 pub fn run() -> ExitCode {
-    let line: Cis490 = match line::parse() {
+    let line = match command_line::parse() {
         Ok(line) => line,
         Err(done) => return done,
     };
@@ -96,35 +128,15 @@ pub fn run() -> ExitCode {
             "cis490 --help lists them",
         ));
     };
-    if command.hears_signals() {
-        // Before any thread is started, so that all of them inherit it.
+    if command.handles_signals() {
+        // Before any thread is started: threads inherit the mask.
         sys::block_signals();
     }
-    let done = match command {
-        Command::Receive(receive) => receive.run(),
-        Command::Ship(ship) => ship.run(),
-        Command::Check(check) => check.run(),
-        Command::Status(status) => status.run(),
-        Command::Requeue(requeue) => requeue.run(),
-        Command::Resend(resend) => resend.run(),
-        Command::SetAside(set_aside) => set_aside.run(),
-        Command::Init(init) => init.run(),
-        Command::Install(install) => install.run(),
-        Command::Uninstall(uninstall) => uninstall.run(),
-        Command::Token(token) => token.run(),
-        Command::Refusals(refusals) => refusals.run(),
-        Command::Backfill(backfill) => backfill.run(),
-        Command::Scrub(scrub) => scrub.run(),
-        Command::Doctor(doctor) => doctor.run(),
-        Command::Demo(demo) => demo.run(),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
-        Command::Explain(explain) => explain.run(),
-    };
-    done.map_or_else(|failure| report(&failure), ended)
+    let run = command.boxed();
+    run().map_or_else(|failure| report(&failure), ended)
 }
 
-/// The exit status, which is a failure too if output was lost: a full disk, not a closed pipe.
+/// `done`, or a failure if output was lost. A closed pipe loses none; a full disk does.
 fn ended(done: ExitCode) -> ExitCode {
     match terminal::lost_output() {
         Some(failure) if done == ExitCode::SUCCESS => report(&failure),

@@ -1,4 +1,4 @@
-//! `cis490 receive`: the Pi's side, in the foreground until SIGTERM.
+//! `cis490 receive`: runs the receiver in the foreground until SIGTERM.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side;
+use super::cli::folder;
 use crate::config::values::listen_option;
 use crate::events::logger;
 use crate::failure::Failure;
@@ -40,9 +40,9 @@ impl Receive {
             config.listen = listen;
         }
         if let Some(data_dir) = self.data_dir {
-            config.data_dir = side::absolute(data_dir);
+            config.data_dir = folder::absolute(data_dir);
         }
-        side::enter_to_stay(&config.data_dir, &config.secret_files())?;
+        folder::enter_to_stay(&config.data_dir, &config.secret_files())?;
         receiver::run(config, &self.config)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side;
+use super::cli::folder;
 use crate::config::values::count_option;
 use crate::failure::Failure;
 use crate::human::counted;
@@ -51,10 +51,10 @@ pub(super) struct Refusals {
 impl Refusals {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let data_dir = match &self.data_dir {
-            Some(dir) => side::absolute(dir.clone()),
+            Some(dir) => folder::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,
         };
-        side::enter(&data_dir, &[])?;
+        folder::enter(&data_dir, &[])?;
         let mut kept = refusal_log::read(&data_dir).map_err(|error| {
             Failure::new(
                 format!(
@@ -69,10 +69,12 @@ impl Refusals {
         })?;
         kept.retain(|refused| self.wants(refused));
         let shown = &kept[kept.len().saturating_sub(self.last)..];
-        terminal::print(&match self.json {
-            true => shown.iter().map(json_line).collect(),
-            false => report(&kept, shown),
-        })?;
+        let text = if self.json {
+            shown.iter().map(json_line).collect()
+        } else {
+            report(&kept, shown)
+        };
+        terminal::print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -87,11 +89,11 @@ impl Refusals {
 }
 
 fn json_line(refused: &RefusedUpload) -> String {
-    // Our own types serialize.
+    // These types have nothing that JSON cannot hold, so this does not fail.
     serde_json::to_string(refused).unwrap_or_default() + "\n"
 }
 
-/// First what to do, then the newest refusals, the latest at the end.
+/// The reasons of all `kept` refusals with what to do, then the `shown` ones, the newest last.
 fn report(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
         return "no upload has been refused\n".to_owned();
@@ -109,7 +111,7 @@ fn report(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
     text
 }
 
-/// How many of each reason, of which hosts, and what to do: the most frequent first.
+/// For each reason: how many refusals, of which hosts, and what to do. The most frequent comes first.
 fn reasons(text: &mut String, kept: &[RefusedUpload]) {
     const HOSTS_SHOWN_MAX: usize = 6;
     let mut reasons: BTreeMap<(u16, &str), (usize, BTreeSet<String>)> = BTreeMap::new();
@@ -140,6 +142,7 @@ fn reasons(text: &mut String, kept: &[RefusedUpload]) {
     }
 }
 
+/// The host that the upload was for, or the peer's address if the request named none.
 fn name(refused: &RefusedUpload) -> String {
     match &refused.host {
         Some(host) => host.to_string(),

@@ -1,4 +1,4 @@
-//! `cis490 requeue`.
+//! `cis490 requeue`: moves refused episodes back into the queue.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::chosen::{self, quoted};
-use super::side;
+use super::cli::chosen::{self, quoted};
+use super::cli::folder;
 use crate::failure::Failure;
 use crate::names::EpisodeId;
 use crate::owner;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
-use crate::shipper::{self, CommitPrefix, NoReturn};
+use crate::shipper::{self, CommitPrefix, NoReturn, Refused};
 use crate::terminal::say;
 
 /// put refused episodes back into the queue, once the cause is fixed. Or give an episode in episodes/
@@ -36,7 +36,7 @@ pub(super) struct Requeue {
     /// its new name, if another episode has its id or its name is not allowed; for one episode
     #[argh(option)]
     new_id: Option<EpisodeId>,
-    /// all in refused/ of this commit: 7 digits of it or more
+    /// all in refused/ that were made by this commit: 7 digits of it or more
     #[argh(option)]
     commit: Option<CommitPrefix>,
     /// all in refused/ for this reason: a refusal's name (cis490 help refusals), or not-a-file,
@@ -58,11 +58,12 @@ impl Requeue {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         self.check()?;
         let config = Config::load(&self.config, self.root.clone())?;
-        side::enter(&config.root, &[])?;
+        folder::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;
-        let names = match self.names.is_empty() {
-            false => self.names.clone(),
-            true => self.chosen(&root)?,
+        let names = if self.names.is_empty() {
+            self.chosen(&root)?
+        } else {
+            self.names.clone()
         };
         if names.is_empty() {
             say!("{} is empty", root.refused().display());
@@ -75,7 +76,7 @@ impl Requeue {
         })
     }
 
-    /// Names, or a choice of what lies in refused/, and not both.
+    /// Errors: neither names nor a choice is given, both are, or `--new-id` comes without one name.
     fn check(&self) -> Result<(), Failure> {
         let hint = "cis490 status lists what is refused; cis490 requeue --help shows how to choose";
         let has_choice = self.all || self.commit.is_some() || self.reason.is_some();
@@ -98,7 +99,7 @@ impl Requeue {
         Ok(())
     }
 
-    /// Of what lies in refused/, all that every given option chooses.
+    /// The names of the episodes in refused/ that match every given option.
     fn chosen(&self, root: &Root) -> Result<Vec<String>, Failure> {
         let mut refused = shipper::refused(root).map_err(|error| {
             Failure::new(
@@ -110,42 +111,63 @@ impl Requeue {
             )
         })?;
         if let Some(prefix) = &self.commit {
-            let commits = refused.values().filter_map(|refused| refused.commit);
-            let commit = chosen::one_commit(prefix, commits)?.ok_or_else(|| {
-                Failure::new(
-                    format!("nothing in refused/ is of a commit {}...", prefix.as_str()),
-                    "cis490 status --json shows the commits",
-                )
-            })?;
-            refused.retain(|_, refused| refused.commit == Some(commit));
+            keep_commit(&mut refused, prefix)?;
         }
         if let Some(reason) = &self.reason {
-            let mut there: BTreeMap<String, usize> = BTreeMap::new();
-            for refused in refused.values() {
-                let known = refused.reason.clone().unwrap_or("unknown".to_owned());
-                *there.entry(known).or_default() += 1;
-            }
-            refused.retain(|_, refused| refused.reason.as_ref() == Some(reason));
-            if refused.is_empty() {
-                let there: Vec<String> = there
-                    .iter()
-                    .map(|(reason, count)| format!("{reason} ({count})"))
-                    .collect();
-                let hint = match there.is_empty() {
-                    true => "nothing else is there".to_owned(),
-                    false => format!("there is: {}", there.join(", ")),
-                };
-                return Err(Failure::new(
-                    format!("nothing in refused/ is there for {reason:?}"),
-                    hint,
-                ));
-            }
+            keep_reason(&mut refused, reason)?;
         }
         Ok(refused.into_keys().collect())
     }
 }
 
-/// Why one stayed where it is, and what to do.
+/// Episodes in refused/, by name.
+type ByName = BTreeMap<String, Refused>;
+
+fn keep_commit(refused: &mut ByName, prefix: &CommitPrefix) -> Result<(), Failure> {
+    let commits = refused.values().filter_map(|refused| refused.commit);
+    let commit = chosen::one_commit(prefix, commits)?.ok_or_else(|| {
+        Failure::new(
+            format!(
+                "no episode in refused/ was made by a commit {}...",
+                prefix.as_str()
+            ),
+            "cis490 status --json shows the commits",
+        )
+    })?;
+    refused.retain(|_, refused| refused.commit == Some(commit));
+    Ok(())
+}
+
+fn keep_reason(refused: &mut ByName, reason: &str) -> Result<(), Failure> {
+    let has_reason = |refused: &Refused| refused.reason.as_deref() == Some(reason);
+    if !refused.values().any(has_reason) {
+        return Err(Failure::new(
+            format!("no episode in refused/ has the reason {reason:?}"),
+            reasons_found(refused),
+        ));
+    }
+    refused.retain(|_, refused| has_reason(refused));
+    Ok(())
+}
+
+/// The reasons that would have matched, each with the number of its episodes.
+fn reasons_found(refused: &ByName) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for refused in refused.values() {
+        let reason = refused.reason.as_deref().unwrap_or("unknown");
+        *counts.entry(reason).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "refused/ has no other episode either".to_owned();
+    }
+    let shown: Vec<String> = counts
+        .iter()
+        .map(|(reason, count)| format!("{reason} ({count})"))
+        .collect();
+    format!("the reasons there: {}", shown.join(", "))
+}
+
+/// Why an episode stayed where it is, and what to do.
 pub(super) fn explain(root: &Root, name: &str, no_return: NoReturn) -> Failure {
     let lists = "cis490 status lists what is refused, and what has a name that is not allowed";
     match no_return {

@@ -1,11 +1,12 @@
-//! `cis490 resend`.
+//! `cis490 resend`: moves accepted episodes from shipped/ back into the queue.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{chosen, requeue, side};
+use super::cli::{chosen, folder};
+use super::requeue;
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
@@ -37,7 +38,7 @@ pub(super) struct Resend {
 impl Resend {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, self.root)?;
-        side::enter(&config.root, &[])?;
+        folder::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;
         if self.names.is_empty() {
             return Err(Failure::new(

@@ -1,4 +1,4 @@
-//! `cis490 scrub`.
+//! `cis490 scrub`: reads every stored file again, and prints what does not match the index.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::progress::Progress;
-use super::side;
+use super::cli::folder;
+use super::cli::progress::Progress;
 use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::receiver::config::{Config, DEFAULT_PATH};
-use crate::receiver::store::scrub::{Kind, News, Pass, Wish, scrub};
+use crate::receiver::store::scrub::{Finding, Kind, News, Pass, Wish, scrub};
 use crate::terminal::{one_line, print, say};
 use crate::{clock, human, sys};
 
@@ -53,40 +53,18 @@ impl Scrub {
         logger::start();
         sys::run_when_idle();
         let data_dir = match self.data_dir {
-            Some(dir) => side::absolute(dir),
+            Some(dir) => folder::absolute(dir),
             None => Config::load(&self.config)?.data_dir,
         };
-        side::enter(&data_dir, &[&self.config])?;
+        folder::enter(&data_dir, &[&self.config])?;
         let wish = Wish {
             since: self.since,
             bytes_per_second: self.rate,
             restart: self.restart,
         };
         let mut progress = Progress::new();
-        let pass = scrub(&data_dir, &self.config, &wish, &mut |news| match news {
-            News::Read { bytes } => progress.add(bytes),
-            News::Begun { episodes, bytes } => {
-                progress.begin(bytes);
-                let bytes = human::bytes(bytes);
-                say!("{} to read, {bytes}", counted(episodes, "episode"));
-            }
-            News::GoesOn { pass, after } => say!(
-                "resumes after {after}, where the pass of {} was interrupted",
-                pass.begun_at
-            ),
-            News::Found(finding) => {
-                progress.wipe();
-                let (kind, path, why) = (word(finding.kind), &finding.path, &finding.why);
-                if logger::is_journal() {
-                    events::scrub_found(kind, path, why);
-                } else {
-                    say!("{kind}: {}: {}", one_line(path), one_line(why));
-                }
-            }
-            News::CannotNote { path, why } => {
-                progress.wipe();
-                events::scrub_cannot_note(path, &why);
-            }
+        let pass = scrub(&data_dir, &self.config, &wish, &mut |news| {
+            show(news, &mut progress);
         });
         progress.wipe();
         let pass = pass?;
@@ -98,15 +76,50 @@ impl Scrub {
     }
 }
 
+/// Prints results to stdout, or to the journal, and on a terminal the progress.
+fn show(news: News, progress: &mut Progress) {
+    match news {
+        News::Read { bytes } => progress.add(bytes),
+        News::Begun { episodes, bytes } => {
+            progress.begin(bytes);
+            let bytes = human::bytes(bytes);
+            say!("{} to read, {bytes}", counted(episodes, "episode"));
+        }
+        News::GoesOn { pass, after } => say!(
+            "resumes after {after}, where the pass of {} was interrupted",
+            pass.begun_at
+        ),
+        News::Found(finding) => {
+            progress.wipe();
+            show_finding(finding);
+        }
+        News::CannotNote { path, why } => {
+            progress.wipe();
+            events::scrub_cannot_note(path, &why);
+        }
+    }
+}
+
+fn show_finding(finding: &Finding) {
+    let kind = word(finding.kind);
+    if logger::is_journal() {
+        events::scrub_found(kind, &finding.path, &finding.why);
+    } else {
+        let path = one_line(&finding.path);
+        say!("{kind}: {path}: {}", one_line(&finding.why));
+    }
+}
+
 fn summary(pass: &Pass) -> String {
     let found: Vec<String> = pass
         .found
         .iter()
         .map(|(kind, count)| format!("{count} {}", word(*kind)))
         .collect();
-    let found = match found.is_empty() {
-        true => "everything matches the index".to_owned(),
-        false => found.join(", "),
+    let found = if found.is_empty() {
+        "everything matches the index".to_owned()
+    } else {
+        found.join(", ")
     };
     let mut text = format!(
         "{} read, {}: {found}\n",
@@ -151,7 +164,7 @@ fn remedy(kind: Kind) -> &'static str {
     }
 }
 
-/// A day, an instant, or how long ago.
+/// The value of `--since`: a day, an instant, or how long ago.
 fn since(text: &str) -> Result<SystemTime, String> {
     let allowed = "2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 30min, 12h, 7d";
     let ago = text.find(|c: char| !c.is_ascii_digit()).and_then(|end| {
@@ -172,7 +185,7 @@ fn since(text: &str) -> Result<SystemTime, String> {
     .ok_or_else(|| format!("accepts {allowed}"))
 }
 
-/// Bytes a second, at least one.
+/// The value of `--rate`: bytes a second, at least one.
 fn rate(text: &str) -> Result<u64, String> {
     let rate = human::parse_bytes(text).filter(|&rate| rate > 0);
     rate.ok_or_else(|| "accepts bytes a second, such as 500k, 20M or 1G".to_owned())

@@ -1,11 +1,11 @@
-//! `cis490 set-aside`.
+//! `cis490 set-aside`: gives up the waiting episodes of one commit, and keeps them in refused/.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{chosen, side};
+use super::cli::{chosen, folder};
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::owner;
@@ -38,7 +38,7 @@ pub(super) struct SetAside {
 impl SetAside {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, self.root)?;
-        side::enter(&config.root, &[])?;
+        folder::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;
         let failed = |error| {
             Failure::new(

@@ -1,11 +1,12 @@
-//! `cis490 ship`.
+//! `cis490 ship`: runs the shipper in the foreground until SIGTERM, or with `--once` until nothing more
+//! can be sent.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side;
+use super::cli::folder;
 use crate::events::logger;
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
@@ -44,7 +45,7 @@ impl Ship {
         logger::start();
         let mode = if self.once { Mode::Once } else { Mode::Forever };
         let config = Config::load(&self.config, self.root)?;
-        side::enter_to_stay(&config.root, &config.secret_files())?;
+        folder::enter_to_stay(&config.root, &config.secret_files())?;
         shipper::run(config, mode)
     }
 }

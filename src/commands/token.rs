@@ -1,4 +1,4 @@
-//! `cis490 token`: makes the token of one lab host.
+//! `cis490 token`: makes the token of one lab host. Nothing is stored: both halves are printed.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ pub(super) struct Token {
     host: HostId,
 }
 
-/// 256 bits cannot be guessed, so a plain SHA-256 of the token can be kept.
+/// 256 random bits cannot be guessed, so a plain SHA-256 of the token is safe to keep on the receiver.
 const TOKEN_BYTES: usize = 32;
 
 impl Token {
@@ -31,7 +31,8 @@ impl Token {
                 "run this where /dev is mounted",
             )
         })?;
-        let (host, digest) = (self.host, token_digest(token.as_bytes()));
+        let host = self.host;
+        let digest = token_digest(token.as_bytes());
         say!(
             "# On {host}: put this line, and nothing else, in the file named by token_file in shipper.toml"
         );

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::{
-    self, ConfigSide, Settings, bad_value, in_range, not_allowed, values, with_plain_scheme,
+    self, Settings, Side, bad_value, in_range, not_allowed, values, with_plain_scheme,
 };
 use crate::failure::Failure;
 use crate::names::{HostId, Sha256Digest};
@@ -103,7 +103,7 @@ impl Default for GateConfig {
 }
 
 impl Settings for Config {
-    const SIDE: Option<ConfigSide> = Some(ConfigSide::Receiver);
+    const SIDE: Option<Side> = Some(Side::Receiver);
 }
 
 /// One lab host that may upload: `[[host]]`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::receiver_url::ReceiverUrl;
-use crate::config::{self, ConfigSide, Settings, bad_value, in_range, values};
+use crate::config::{self, Settings, Side, bad_value, in_range, values};
 use crate::failure::Failure;
 use crate::human;
 use crate::names::HostId;
@@ -38,7 +38,7 @@ pub(crate) struct Config {
 }
 
 impl Settings for Config {
-    const SIDE: Option<ConfigSide> = Some(ConfigSide::LabHost);
+    const SIDE: Option<Side> = Some(Side::LabHost);
 }
 
 fn default_scan_seconds() -> u64 {

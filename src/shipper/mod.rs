@@ -45,7 +45,7 @@ use std::process::ExitCode;
 pub(crate) use checkout::local_commit;
 pub(crate) use client::{Answer, ReceiverClient};
 pub(crate) use moves::set_aside;
-pub(crate) use returns::{CommitPrefix, NoReturn, refused, requeue, resend};
+pub(crate) use returns::{CommitPrefix, NoReturn, Refused, refused, requeue, resend};
 pub(crate) use stop::Stop;
 pub(crate) use survey::{HeldTotals, RefusedEpisode, Survey, Totals, survey, waiting_commits};
 

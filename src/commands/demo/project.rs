@@ -1,4 +1,4 @@
-//! The demo's project: a bare repository, as a forge has it, and a developer's clone.
+//! The demo's project: a bare repository, such as a forge has, and a developer's clone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ pub(super) struct Commit {
     pub subject: String,
 }
 
-/// A bare repository, as a forge has it, and a developer's clone to push from.
+/// The clone that the developer pushes from, and the commits that were pushed.
 pub(super) struct Project {
     clone: PathBuf,
     commits: Vec<Commit>,
 }
 
 impl Project {
-    /// Makes both in `folder`.
+    /// Makes repository and clone in `folder`.
     pub(super) fn init(folder: &Path) -> Result<Project, Failure> {
         git(
             folder,
@@ -46,7 +46,7 @@ impl Project {
         })
     }
 
-    /// Oldest first.
+    /// The pushed commits, the oldest first.
     pub(super) fn commits(&self) -> &[Commit] {
         &self.commits
     }
@@ -70,26 +70,9 @@ impl Project {
     }
 }
 
-/// Runs git by its own rules: no user's or system's settings, and the same hashes every time.
+/// Runs git and returns its output.
 fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let mut command = Command::new("git");
-    command
-        .arg("-C")
-        .arg(dir)
-        .args(["-c", "commit.gpgsign=false"])
-        .args(arguments);
-    command.env_clear().env("PATH", path).stdin(Stdio::null());
-    command
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null");
-    for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "cis490 demo");
-        command.env(format!("GIT_{role}_EMAIL"), "demo@localhost");
-        command.env(format!("GIT_{role}_DATE"), "2026-01-01T00:00:00Z");
-    }
-    sys::ends_with_us(&mut command);
-    let output = command.output().map_err(|error| {
+    let output = command(dir, arguments).output().map_err(|error| {
         Failure::new(
             format!("cannot run git: {error}"),
             "install git (apt install git)",
@@ -108,4 +91,27 @@ fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// git without the settings of the user or the system, and with fixed names and dates, so that the
+/// hashes are the same every time.
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut command = Command::new("git");
+    command
+        .arg("-C")
+        .arg(dir)
+        .args(["-c", "commit.gpgsign=false"])
+        .args(arguments);
+    command.env_clear().env("PATH", path).stdin(Stdio::null());
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{role}_NAME"), "cis490 demo");
+        command.env(format!("GIT_{role}_EMAIL"), "demo@localhost");
+        command.env(format!("GIT_{role}_DATE"), "2026-01-01T00:00:00Z");
+    }
+    sys::ends_with_us(&mut command);
+    command
 }

@@ -1,7 +1,7 @@
-//! The demo's receiver: a process of its own, and what the demo asks it.
+//! The demo's receiver, which is a process of its own, and the requests that the demo sends it.
 //!
-//! Whatever ends the demo ends it: leaving the scope kills it, and where there is no time for that
-//! the kernel does (`sys::ends_with_us`).
+//! The receiver never outlives the demo: `Server` kills it when it is dropped, and if the demo ends
+//! without dropping it, the kernel does (`sys::ends_with_us`).
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::stage::{Episode, HOST, Stage};
-use super::talk::cannot;
-use super::talk::{self, Answer, ask};
+use super::talk::{self, Answer, ask, cannot};
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::sys;
 use crate::wire;
 
-/// The slowest machine that the demo is patient with.
+/// How long the demo waits for the receiver. The slowest machines need seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -51,7 +50,7 @@ impl Server {
             .map_err(|error| cannot("start", &stage.program, &error))?;
         let mut server = Server {
             child,
-            // Told by its log, once it has a port.
+            // Read from its log once it has a port.
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
             ready_after: Duration::ZERO,
@@ -92,11 +91,11 @@ impl Server {
         Ok(())
     }
 
-    /// Its log names the free port that it has found.
+    /// Reads the address from the receiver's log: its port is one that was free.
     fn read_address(&mut self) {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let told = log.split("event=listening address=").nth(1);
-        let address = told.and_then(|rest| rest.split_once(' ')?.0.parse().ok());
+        let listening = log.split("event=listening address=").nth(1);
+        let address = listening.and_then(|rest| rest.split_once(' ')?.0.parse().ok());
         self.address = address.unwrap_or(self.address);
     }
 
@@ -105,7 +104,7 @@ impl Server {
             .map_err(|error| self.trouble(&format!("GET {path}: {error}")))
     }
 
-    /// Sends the bytes that are stored once more, as the shipper would.
+    /// Sends an episode's stored bytes once more, as the shipper would.
     pub(super) fn put(
         &self,
         stage: &Stage,
@@ -128,7 +127,7 @@ impl Server {
             .map_err(|error| self.trouble(&format!("{request}: {error}")))
     }
 
-    /// How long it took until the gate's head was this commit.
+    /// Waits until the gate's head is this commit; returns how long that took.
     pub(super) fn wait_for_head(&self, head: &CommitHash) -> Result<Duration, Failure> {
         let begun = Instant::now();
         while self.get(wire::GATE_PATH)?.json()?["head_commit"] != head.to_string() {
@@ -140,7 +139,7 @@ impl Server {
         Ok(begun.elapsed())
     }
 
-    /// Asks it to stop, as systemd would, and waits until it has.
+    /// Sends SIGTERM, as systemd would, and waits until the receiver has ended.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
         sys::ask_to_stop(&self.child);
         let begun = Instant::now();

@@ -1,5 +1,4 @@
-//! The ground of the demo: one temporary folder with the configurations, a receiver's store and a
-//! lab host's folder.
+//! The demo's temporary folder: the configurations, a receiver's store and a lab host's folder.
 
 use std::fs;
 use std::io;
@@ -22,7 +21,7 @@ use crate::sys;
 
 pub(super) const HOST: &str = "lab-1";
 
-/// The folder, and what to do with it at the end.
+/// The folder, which is removed at the end if the person has asked for that.
 struct Folder {
     path: PathBuf,
     clean: bool,
@@ -30,16 +29,16 @@ struct Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _one_at_a_time = enter_the_end();
+        let _only_one = lock_the_end();
         if self.clean {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// Held by whoever ends the demo. A signal's end never lets go: the other one waits for the exit,
-/// and has no word about a folder that vanished under its hands.
-fn enter_the_end() -> MutexGuard<'static, ()> {
+/// Taken by the thread that ends the demo. The thread of the signals never unlocks it: the main thread
+/// then waits here for the exit, and reports no error about the folder that has vanished.
+fn lock_the_end() -> MutexGuard<'static, ()> {
     static END: Mutex<()> = Mutex::new(());
     lock(&END)
 }
@@ -54,7 +53,7 @@ impl Stage {
     pub(super) fn build(clean: bool) -> Result<Stage, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(
-                format!("cannot tell where this program's file is: {error}"),
+                format!("cannot find this program's own file: {error}"),
                 "start it by its path; the demo starts it again as receiver and shipper",
             )
         })?;
@@ -94,7 +93,7 @@ impl Stage {
         self.write("shipper.toml", &text)
     }
 
-    /// A finished episode, as a recorder of that commit leaves it.
+    /// Makes a finished episode, as a recorder of that commit would.
     pub(super) fn record(&self, id: &str, commit: &Commit) -> Result<Episode, Failure> {
         let id = EpisodeId::parse(id).map_err(|bad| Failure::new(bad, ""))?;
         let dir = format!("{HOST}/episodes/{id}");
@@ -117,13 +116,14 @@ impl Stage {
         })
     }
 
-    /// What the lab host keeps of an accepted episode.
+    /// The receipt that the lab host keeps of an accepted episode.
     pub(super) fn receipt(&self, id: &EpisodeId) -> Result<Value, Failure> {
         let text = self.read(&format!("{HOST}/shipped/{id}.receipt.json"))?;
         serde_json::from_str(&text)
             .map_err(|error| Failure::new(format!("the receipt of {id} is no JSON: {error}"), ""))
     }
 
+    /// Whether the lab host still has the files of an episode.
     pub(super) fn is_kept(&self, id: &EpisodeId) -> bool {
         self.path(&format!("{HOST}/episodes/{id}/meta.json"))
             .is_file()
@@ -146,11 +146,12 @@ impl Stage {
         list().map_err(|error| cannot("list", &path, &error))
     }
 
+    /// The text of the store's index.
     pub(super) fn index(&self) -> Result<String, Failure> {
         self.read("receiver/index.jsonl")
     }
 
-    /// Runs this program with a configuration of the stage, and says so.
+    /// Prints a command of this program, and runs it with a configuration of this folder.
     pub(super) fn command(&self, arguments: &[&str], config: &str) -> Result<Output, Failure> {
         let config = self.path(config);
         talk::say(format!(
@@ -167,13 +168,13 @@ impl Stage {
 
     pub(super) fn command_succeeds(&self, arguments: &[&str], config: &str) -> Result<(), Failure> {
         let output = self.command(arguments, config)?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(self.unexpected(&arguments.join(" "), &output)),
+        if !output.status.success() {
+            return Err(self.unexpected(&arguments.join(" "), &output));
         }
+        Ok(())
     }
 
-    /// A command of ours ended as it should not.
+    /// The failure of a command of this program that ended with another status than expected.
     pub(super) fn unexpected(&self, command: &str, output: &Output) -> Failure {
         let words = String::from_utf8_lossy(&output.stderr);
         Failure::new(
@@ -205,28 +206,29 @@ impl Stage {
 fn end_on_signal(folder: PathBuf, clean: bool) -> Result<(), Failure> {
     let wait = move || {
         while sys::wait_signal() != sys::Signal::Stop {}
-        let _never_let_go = enter_the_end();
+        let _until_the_exit = lock_the_end();
         if clean {
-            // Away first: whoever is still at work finds no place to write to.
+            // Renamed first: a process that still writes into the folder no longer finds it.
             let ended = folder.with_extension("ended");
             let _ = durable::rename(&folder, &ended);
             remove_patiently(&ended);
         }
         std::process::exit(130);
     };
-    let thread = thread::Builder::new()
+    thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(wait);
-    thread.map(drop).map_err(|error| {
-        Failure::new(
-            format!("cannot start a thread: {error}"),
-            "free memory, or raise ulimit -u",
-        )
-    })
+        .spawn(wait)
+        .map_err(|error| {
+            Failure::new(
+                format!("cannot start a thread: {error}"),
+                "free memory, or raise ulimit -u",
+            )
+        })?;
+    Ok(())
 }
 
-/// Removes a folder in which a process that is just ending, a git in its own directory say, may
-/// still make a file behind our back. Gives up after two seconds.
+/// Removes a folder in which a process that is just ending, such as a git, may still make a file. Gives
+/// up after two seconds.
 fn remove_patiently(folder: &Path) {
     for _ in 0..100 {
         match fs::remove_dir_all(folder) {

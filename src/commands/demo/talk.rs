@@ -1,4 +1,5 @@
-//! What the demo says to a person, and one small HTTP client: a request a connection.
+//! Prints the demo's lines, and asks its receiver: a small HTTP client with one request for each
+//! connection.
 
 use std::fmt::Display;
 use std::io::{self, Read, Write};
@@ -12,10 +13,11 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::terminal;
 
-/// No answer of the demo's receiver takes longer.
+/// How long the demo waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
+/// A line that begins a new part of the story.
 pub(super) fn title(what: impl Display) {
     say(format!("\n{what}."));
 }
@@ -31,7 +33,7 @@ pub(super) fn say_indented(lines: &str) {
     }
 }
 
-/// As git shows it.
+/// The first eight digits of a commit.
 pub(super) fn short(commit: &CommitHash) -> String {
     commit.to_string().chars().take(8).collect()
 }
@@ -43,19 +45,20 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer, if this is its status.
+    /// This answer, if it has this status.
     pub(super) fn expect(&self, status: u16) -> Result<&Answer, Failure> {
-        match self.status == status {
-            true => Ok(self),
-            false => Err(self.unexpected(&format!("status {status}"))),
+        if self.status != status {
+            return Err(self.unexpected(&format!("status {status}")));
         }
+        Ok(self)
     }
 
-    /// The answer's body.
+    /// The answer's body, parsed.
     pub(super) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_str(&self.body).map_err(|_| self.unexpected("JSON"))
     }
 
+    /// The failure of a request that was answered otherwise than expected.
     pub(super) fn unexpected(&self, wanted: &str) -> Failure {
         let Answer {
             request,
@@ -72,7 +75,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own, and its whole answer.
+/// Sends one request on a connection of its own, and reads the whole answer.
 pub(super) fn ask(
     address: SocketAddr,
     request: &str,
@@ -101,7 +104,7 @@ pub(super) fn ask(
     })
 }
 
-/// A failure of the demo's own files.
+/// The failure of a step on one of the demo's files.
 pub(super) fn cannot(verb: &str, what: &Path, error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot {verb} {}: {error}", what.display()),

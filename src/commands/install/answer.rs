@@ -1,4 +1,4 @@
-//! The last step of an installation: does it answer?
+//! The last step of an installation: asks the receiver whether it answers, and says so.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,17 +15,20 @@ use crate::shipper::{ReceiverClient, Stop, config as shipper};
 use crate::terminal::say;
 use crate::wire::Problem;
 
-/// For the gate to have its first window, above all.
+/// How long a receiver has to be ready. Most of it is the gate's, for its first window.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN: Duration = Duration::from_millis(200);
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
-/// `text` is the configuration that the service runs with.
+/// Asks the receiver: the installed one, or the one that the installed shipper sends to. `text` is the
+/// configuration that the service runs with.
+///
+/// Errors: the installed receiver does not answer.
 pub(super) fn check(side: Side, text: &str) -> Result<(), Failure> {
     let path = Path::new(side.config_path());
     match side {
         Side::Receiver => check_receiver(&receiver::Config::parse(text, path)?),
-        Side::Shipper => check_shipper(&shipper::Config::parse(text, path)?),
+        Side::LabHost => check_shipper(&shipper::Config::parse(text, path)?),
     }
 }
 
@@ -37,11 +40,13 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
         let is_late = until <= Instant::now();
         match asked {
             Ok((200, _)) => {
-                say!("It answers on {address} and accepts uploads.");
+                say!("The receiver answers on {address} and accepts uploads.");
                 return Ok(());
             }
             Ok((status, why)) if is_late => {
-                say!("It answers on {address}, but accepts no uploads yet: {status}, {why}");
+                say!(
+                    "The receiver answers on {address}, but accepts no uploads yet: {status}, {why}"
+                );
                 say!(
                     "See [version_gate] in {}, then: systemctl restart {}",
                     receiver::DEFAULT_PATH,
@@ -52,8 +57,8 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
             Err(error) if is_late => {
                 show_log(Side::Receiver.unit());
                 return Err(Failure::new(
-                    format!("it runs and does not answer on {address}: {error}"),
-                    "see its log above, and whether a packet filter forbids it",
+                    format!("the receiver runs, but does not answer on {address}: {error}"),
+                    "see its log above, and look for a packet filter that drops the connection",
                 ));
             }
             _ => thread::sleep(BETWEEN),
@@ -61,7 +66,7 @@ fn check_receiver(config: &receiver::Config) -> Result<(), Failure> {
     }
 }
 
-/// The status of `GET /v1/health`, and what it says.
+/// The status of `GET /v1/health`, and the problem's words.
 fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
     let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -72,36 +77,36 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let problem: Option<Problem> = serde_json::from_str(body).ok();
     let why = problem.map_or(String::new(), |problem| problem.detail);
-    let odd = || std::io::Error::other("what answers there is no cis490");
+    let odd = || std::io::Error::other("another program answers there");
     Ok((status.ok_or_else(odd)?, why))
 }
 
-/// The service runs, or systemctl had said so. Whether the receiver is there is another machine's
-/// affair, and no reason to call the installation a failure.
+/// The shipper runs: systemctl would have failed otherwise. The receiver is another machine, so its
+/// absence is reported and does not make the installation a failure.
 fn check_shipper(config: &shipper::Config) -> Result<(), Failure> {
     let receiver = ReceiverClient::new(config, Stop::default())?;
     let url = &config.receiver_url;
     match probe::send(config, &receiver).map(|probe| probe.entry()) {
         Ok(Entry::Open) => say!(
-            "It runs, and the receiver at {url} answers and lets this host in. cis490 status shows the queue."
+            "The shipper runs, and the receiver at {url} answers and lets this host in. cis490 status shows the queue."
         ),
         Ok(Entry::Closed(why)) => say!(
-            "It runs, and the receiver at {url} does not let this host in ({why}): episodes wait here until it does. cis490 doctor says what to do."
+            "The shipper runs, and the receiver at {url} does not let this host in ({why}): episodes wait here until it does. cis490 doctor says what to do."
         ),
         Ok(Entry::Unknown(why)) => say!(
-            "It runs, and the receiver at {url} accepts nothing yet ({why}): episodes wait here until it does."
+            "The shipper runs, and the receiver at {url} accepts nothing yet ({why}): episodes wait here until it does."
         ),
         Err(error) => say!(
-            "It runs, and the receiver at {url} does not answer yet ({error}): episodes wait here until it does."
+            "The shipper runs, and the receiver at {url} does not answer yet ({error}): episodes wait here until it does."
         ),
     }
     Ok(())
 }
 
-/// The end of a unit's log, for a person who sees it fail.
+/// Shows the end of a unit's log, after a failure.
 pub(super) fn show_log(unit: &str) {
     say!("The end of its log (journalctl -u {unit}):");
-    // Without journalctl there is nothing to show, and the failure says where to look.
+    // Without journalctl there is nothing to show; the failure that follows says where to look.
     let _ = Command::new("journalctl")
         .args(["-u", unit, "-n", "15", "--no-pager", "-o", "cat"])
         .status();

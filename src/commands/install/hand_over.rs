@@ -1,17 +1,18 @@
-//! Gives what is root's in a service's folder to the service's user, as `sudo cis490 init`, and
-//! earlier versions' `sudo cis490 ...`, have left it there.
+//! Gives root's files in a service's folder to the service's user. `sudo cis490 init` leaves such files
+//! there, and earlier versions of other commands did.
 //!
-//! The user may be at work in the folder meanwhile, and not mean well. So:
-//! 1. Nothing is named by its path: each folder is opened in the one before, without following a
-//!    link, and what was looked at is what is given (the open inode, whatever its name is by then).
-//! 2. Where every folder from the top down to it is root's own, only root has made what lies there:
-//!    all of it is given, and a folder after what is in it.
-//! 3. Elsewhere the user may have put something of root's there: by a hard link, or by moving it out
-//!    of another folder of his. So a file is given only if this name is its only one, and if everybody
-//!    may read it anyway. (A folder cannot be put there: it has no hard links, and only who may write
-//!    to it can move it.) A stored file that still has its second name in incoming/ is left: the
+//! The service's user may change the folder meanwhile, with bad intentions. So:
+//! 1. No file is named by its path. Each folder is opened relative to the open folder above it, without
+//!    following a link, and the inode that was examined is the inode that is given, under whichever
+//!    name it then has.
+//! 2. If every folder from the top down is root's own, only root can have made the files in the last
+//!    one. All of them are given, and each folder after its contents.
+//! 3. In any other folder the user may have planted a file of root's: as a hard link, or moved there
+//!    from another folder of his. So a file is given only if it has one name, and if everybody may read
+//!    it anyway. (A folder cannot be planted: it has no hard links, and moving it needs the right to
+//!    write to it.) A stored file that still has its second name in incoming/ is left as it is: the
 //!    service can read it, and needs no more.
-//! 4. What is on another disk, and a disk's lost+found, are nobody's leftovers.
+//! 4. Other disks and lost+found are left alone.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -20,34 +21,37 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::place::Owner;
+use super::place::UserAndGroup;
 use crate::durable;
 use crate::sys::{self, Open};
 
-/// Deeper than any folder of a store; what somebody has nested deeper stays as it is.
+/// Deeper than any folder of a store. Folders that somebody has nested deeper stay as they are.
 pub(super) const DEPTH_MAX: usize = 8;
 
-/// What was given, and what was not.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    /// How many files and folders were given, or would be.
     pub given: usize,
-    /// Files of root's that may be another's trap, and why.
+    /// The files of root's that were not given since the user may have planted them, and why.
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
-/// Looks what [`hand_over`] would give.
+/// Counts what [`hand_over`] would give, and gives nothing.
 pub(super) fn look(at: &Path, depth: usize) -> io::Result<Report> {
     Walk::along(at, None, depth)
 }
 
-/// Gives what is root's at `at`, and down to `depth` folders below, to `user`.
-pub(super) fn hand_over(at: &Path, user: Owner, depth: usize) -> io::Result<Report> {
+/// Gives root's files to `user`: the folder `at`, and the files and folders down to `depth` levels below.
+///
+/// Errors: a folder cannot be read, or an owner cannot be set. The walk ends there.
+pub(super) fn hand_over(at: &Path, user: UserAndGroup, depth: usize) -> io::Result<Report> {
     Walk::along(at, Some(user), depth)
 }
 
 struct Walk {
-    /// `None` only looks.
-    user: Option<Owner>,
+    /// `None` for a walk that gives nothing.
+    user: Option<UserAndGroup>,
     device: u64,
     report: Report,
 }
@@ -57,14 +61,14 @@ struct Folder {
     open: File,
     found: Metadata,
     path: PathBuf,
-    /// Nobody but root can have made what lies in it.
+    /// Only root can have made the files in it.
     is_roots: bool,
 }
 
 impl Folder {
     fn new(open: File, path: PathBuf, above_is_roots: bool) -> io::Result<Folder> {
         let found = open.metadata()?;
-        // With an access list, the bits of the group are also those of other users.
+        // With an access list, the bits of the group also limit the rights of other users.
         let has_list = || sys::has_xattr(&open, c"system.posix_acl_access").unwrap_or(true);
         let is_closed = found.mode() & 0o002 == 0
             && (found.mode() & 0o020 == 0 || found.gid() == 0 && !has_list());
@@ -85,8 +89,8 @@ impl Folder {
 }
 
 impl Walk {
-    fn along(at: &Path, user: Option<Owner>, depth: usize) -> io::Result<Report> {
-        // The path itself is root's: `install` has looked.
+    fn along(at: &Path, user: Option<UserAndGroup>, depth: usize) -> io::Result<Report> {
+        // `install` has checked that every folder of the path itself is root's.
         let top = Folder::new(durable::open_dir(at)?, at.to_owned(), true)?;
         let mut walk = Walk {
             user,
@@ -97,7 +101,7 @@ impl Walk {
         Ok(walk.report)
     }
 
-    /// What is in it first: until it is given itself, nobody can exchange that.
+    /// Gives the contents first: as long as the folder is root's, nobody can exchange them.
     fn folder(&mut self, folder: &Folder, depth: usize) -> io::Result<()> {
         if depth > 0 {
             for name in folder.names()? {
@@ -148,7 +152,7 @@ impl Walk {
     }
 }
 
-/// Why something of root's, which is no folder, is not given away.
+/// Why a file of root's is not given away; `None` if it is.
 fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
     if is_in_roots_folder && (found.is_file() || found.is_symlink()) {
         return None;
@@ -165,7 +169,7 @@ fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
     None
 }
 
-/// What has gone meanwhile, or has become something else, is left.
+/// The opened file; `None` if it has gone meanwhile, or has become a file of another kind.
 fn if_there(opened: io::Result<File>) -> io::Result<Option<File>> {
     match opened {
         Err(error) => match error.raw_os_error() {
@@ -183,7 +187,7 @@ mod tests {
     use super::*;
     use crate::receiver::store::testing::Folder as Temporary;
 
-    const USER: Owner = (4711, 4712);
+    const USER: UserAndGroup = (4711, 4712);
 
     fn owner(path: &Path) -> u32 {
         path.symlink_metadata().unwrap().uid()

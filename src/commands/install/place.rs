@@ -1,5 +1,5 @@
 //! Where things are installed: on this machine, or in a folder that stands for another one; and how
-//! each is put there. Whatever is there already as it should be is left alone, and so told.
+//! each is put there. A file that is as it should be is left alone, and reported as that.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -16,29 +16,29 @@ use crate::sys;
 use crate::terminal::say;
 
 /// A user's and a group's number.
-pub(super) type Owner = (u32, u32);
-pub(super) const ROOT: Owner = (0, 0);
+pub(super) type UserAndGroup = (u32, u32);
+pub(super) const ROOT: UserAndGroup = (0, 0);
 
 pub(super) struct Place {
-    /// `None` is this machine.
+    /// The folder that stands for another machine; `None` for this machine.
     root: Option<PathBuf>,
-    /// Only says what it would do.
+    /// Nothing is changed: each step only says what it would do.
     dry_run: bool,
-    /// Whether owners can be set.
+    /// Only root can set owners.
     is_root: bool,
-    /// Something was put there that was not.
+    /// Whether this run has changed anything, or would have in a dry run.
     pub changed: bool,
-    /// The folders that a dry run would have made by now.
+    /// The folders that a dry run has said it would make. It says so once for each.
     planned: HashSet<PathBuf>,
 }
 
-/// One file to put somewhere.
+/// One file as it should be.
 pub(super) struct Wanted<'a> {
     pub path: &'a Path,
     pub bytes: &'a [u8],
     pub mode: u32,
-    /// `None` where the user is not there: in a dry run, or a folder without users.
-    pub owner: Option<Owner>,
+    /// `None` if the user does not exist: in a dry run, or in a folder without users.
+    pub owner: Option<UserAndGroup>,
 }
 
 impl Place {
@@ -73,7 +73,7 @@ impl Place {
         self.is_root
     }
 
-    /// Where an absolute path is.
+    /// Where an absolute path of the machine is found.
     pub(super) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         match &self.root {
@@ -82,13 +82,13 @@ impl Place {
         }
     }
 
-    /// Tells what was found as it should be.
+    /// Prints that `what` was as it should be.
     pub(super) fn there(&self, what: impl std::fmt::Display) {
         say!("  as it was   {what}");
     }
 
-    /// Tells what is done now, and whether it really is to be done.
-    fn does(&mut self, what: impl std::fmt::Display) -> bool {
+    /// Prints that `what` is made, or would be. Returns false in a dry run: the caller then makes nothing.
+    fn announces(&mut self, what: impl std::fmt::Display) -> bool {
         let verb = if self.dry_run {
             "would make"
         } else {
@@ -99,12 +99,12 @@ impl Place {
         !self.dry_run
     }
 
-    /// A directory; one that exists keeps its mode and owner.
+    /// Makes a folder. One that exists keeps its mode and owner.
     pub(super) fn dir(
         &mut self,
         path: &Path,
         mode: u32,
-        owner: Option<Owner>,
+        owner: Option<UserAndGroup>,
     ) -> Result<(), Failure> {
         let at = self.at(path);
         if at.is_dir() || self.planned.contains(&at) {
@@ -113,7 +113,7 @@ impl Place {
         if let Some(parent) = path.parent() {
             self.dir(parent, 0o755, Some(ROOT))?;
         }
-        if !self.does(at.join("").display()) {
+        if !self.announces(at.join("").display()) {
             self.planned.insert(at);
             return Ok(());
         }
@@ -123,17 +123,17 @@ impl Place {
             .map_err(|error| cannot("make", &at, &error))
     }
 
-    /// A file, whole or not at all, whatever reads or runs the old one meanwhile.
+    /// Writes a file, whole or not at all. A process that reads or runs the old file keeps it.
     pub(super) fn file(&mut self, wanted: &Wanted<'_>) -> Result<(), Failure> {
         let at = self.at(wanted.path);
         if self.is_as_wanted(&at, wanted) {
             self.there(at.display());
             return Ok(());
         }
-        if !self.does(at.display()) {
+        if !self.announces(at.display()) {
             return Ok(());
         }
-        let owner = wanted.owner.filter(|_| self.is_root);
+        let owner = self.settable(wanted.owner);
         durable::publish_as(&at, wanted.bytes, |file| dress(file, wanted.mode, owner))
             .map_err(|error| cannot("write", &at, &error))
     }
@@ -142,22 +142,21 @@ impl Place {
         let Ok(found) = fs::symlink_metadata(at) else {
             return false;
         };
-        // Without root, and where there is no such user, owners are nobody's to set.
-        let owner = wanted.owner.filter(|_| self.is_root);
+        let owner = self.settable(wanted.owner);
         found.is_file()
             && found.mode() & 0o7777 == wanted.mode
             && owner.is_none_or(|owner| (found.uid(), found.gid()) == owner)
             && fs::read(at).is_ok_and(|bytes| bytes == wanted.bytes)
     }
 
-    /// A symbolic link, for a machine whose systemctl cannot be asked.
+    /// Makes a symbolic link, as systemctl would on a machine that runs.
     pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<(), Failure> {
         let at = self.at(path);
         if fs::read_link(&at).is_ok_and(|found| found == target) {
             self.there(at.display());
             return Ok(());
         }
-        if !self.does(at.display()) {
+        if !self.announces(at.display()) {
             return Ok(());
         }
         durable::unlink(&at)
@@ -165,7 +164,7 @@ impl Place {
             .map_err(|error| cannot("make", &at, &error))
     }
 
-    /// Removes a file. One that is not there is fine: false.
+    /// Removes a file. Returns false if there is none.
     pub(super) fn remove(&mut self, path: &Path) -> Result<bool, Failure> {
         let at = self.at(path);
         if fs::symlink_metadata(&at).is_err() {
@@ -184,34 +183,51 @@ impl Place {
         Ok(true)
     }
 
-    /// Gives what root has made to its owner. Where we are not root all stays ours.
-    pub(super) fn give(&self, at: &Path, owner: Option<Owner>) -> io::Result<()> {
-        match owner.filter(|_| self.is_root) {
+    fn give(&self, at: &Path, owner: Option<UserAndGroup>) -> io::Result<()> {
+        match self.settable(owner) {
             Some((user, group)) => lchown(at, Some(user), Some(group)),
             None => Ok(()),
         }
     }
 
-    /// The user that the services run as, made if it is not there. `None`: in a dry run, or where
-    /// only root could make it.
-    pub(super) fn user(&mut self) -> Result<Option<Owner>, Failure> {
+    /// `owner`, if this process may set owners. Otherwise every file stays its own.
+    fn settable(&self, owner: Option<UserAndGroup>) -> Option<UserAndGroup> {
+        if self.is_root { owner } else { None }
+    }
+
+    /// The user that the services run as, who is made if he does not exist. `None` in a dry run, or if
+    /// only root could make him.
+    ///
+    /// Errors: useradd is missing or fails.
+    pub(super) fn user(&mut self) -> Result<Option<UserAndGroup>, Failure> {
         if let Some(owner) = self.find_user() {
             self.there(format_args!("the user {USER}"));
             return Ok(Some(owner));
         }
-        let why_not = match &self.root {
-            Some(_) if !self.at("/etc/passwd").exists() => Some("there is no etc/passwd"),
-            _ if !self.is_root => Some("only root can make it"),
-            _ => None,
-        };
-        if let Some(why) = why_not {
+        if let Some(why) = self.why_no_user_can_be_made() {
             say!("  left out    the user {USER}: {why}");
             return Ok(None);
         }
         if self.dry_run {
-            self.does(format_args!("the user {USER}"));
+            self.announces(format_args!("the user {USER}"));
             return Ok(None);
         }
+        let made = self.make_user()?;
+        self.announces(format_args!("the user {USER}"));
+        Ok(Some(made))
+    }
+
+    fn why_no_user_can_be_made(&self) -> Option<&'static str> {
+        if !self.is_here() && !self.at("/etc/passwd").exists() {
+            Some("there is no etc/passwd")
+        } else if !self.is_root {
+            Some("only root can make it")
+        } else {
+            None
+        }
+    }
+
+    fn make_user(&self) -> Result<UserAndGroup, Failure> {
         let mut command = Command::new("useradd");
         if let Some(root) = &self.root {
             command.arg("--prefix").arg(root);
@@ -226,51 +242,55 @@ impl Place {
             command.arg(USER),
             "install the package that has useradd (passwd, shadow-utils), or make the user by hand",
         )?;
-        let made = self.find_user().ok_or_else(|| {
+        self.find_user().ok_or_else(|| {
             Failure::new(
                 format!("useradd made no user {USER} that can be found"),
-                "look into /etc/passwd",
+                "look at /etc/passwd",
             )
-        })?;
-        self.does(format_args!("the user {USER}"));
-        Ok(Some(made))
+        })
     }
 
-    /// Whether there is the user that the services run as.
+    /// Whether the user that the services run as exists.
     pub(super) fn has_user(&self) -> bool {
         self.find_user().is_some()
     }
 
-    fn find_user(&self) -> Option<Owner> {
+    fn find_user(&self) -> Option<UserAndGroup> {
         let by_file = entry(&self.at("/etc/passwd"), USER);
-        // A directory service may know more than the file.
-        let line = by_file.or_else(|| {
-            let asked = self
-                .is_here()
-                .then(|| Command::new("getent").args(["passwd", USER]).output());
-            let output = asked?.ok().filter(|output| output.status.success())?;
-            String::from_utf8(output.stdout).ok()
-        })?;
+        let line = by_file.or_else(|| self.user_of_directory_service())?;
         let mut numbers = line.trim().split(':').skip(2);
         let user = numbers.next()?.parse().ok()?;
         Some((user, numbers.next()?.parse().ok()?))
     }
 
-    /// Runs systemctl on this machine.
+    /// A directory service may have a user whom the file has not.
+    fn user_of_directory_service(&self) -> Option<String> {
+        if !self.is_here() {
+            return None;
+        }
+        let asked = Command::new("getent").args(["passwd", USER]).output();
+        let output = asked.ok()?;
+        if !output.status.success() {
+            return None;
+        }
+        String::from_utf8(output.stdout).ok()
+    }
+
+    /// Runs systemctl on this machine, unless this is a dry run.
     pub(super) fn systemctl(&mut self, arguments: &[&str]) -> Result<(), Failure> {
-        if !self.does(format_args!("systemctl {}", arguments.join(" "))) {
+        if !self.announces(format_args!("systemctl {}", arguments.join(" "))) {
             return Ok(());
         }
         run(
             Command::new("systemctl").args(arguments),
             "what systemctl says above, and journalctl -e",
         )
-        .map(drop)
     }
 }
 
-fn dress(file: &File, mode: u32, owner: Option<Owner>) -> io::Result<()> {
-    // Others first see nothing: a token may be on its way into it.
+/// Sets mode and owner of a new file.
+fn dress(file: &File, mode: u32, owner: Option<UserAndGroup>) -> io::Result<()> {
+    // The file may hold a token, so nobody but its owner may read it until it has its own group.
     file.set_permissions(Permissions::from_mode(mode & 0o700))?;
     if let Some((user, group)) = owner {
         fchown(file, Some(user), Some(group))?;
@@ -286,8 +306,10 @@ fn entry(file: &Path, name: &str) -> Option<String> {
     found.map(str::to_owned)
 }
 
-/// Runs a program to a good end; what it printed. What it says on stderr is passed on.
-pub(super) fn run(command: &mut Command, hint: &str) -> Result<String, Failure> {
+/// Runs a program and waits for its end. Its stderr is this program's.
+///
+/// Errors: the program is missing, or its exit status is not 0.
+fn run(command: &mut Command, hint: &str) -> Result<(), Failure> {
     let words = |command: &Command| {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words
@@ -299,15 +321,16 @@ pub(super) fn run(command: &mut Command, hint: &str) -> Result<String, Failure> 
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|error| Failure::new(format!("cannot run {}: {error}", words(command)), hint))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(Failure::new(
+    if !output.status.success() {
+        return Err(Failure::new(
             format!("{} failed: {}", words(command), output.status),
             hint,
-        )),
+        ));
     }
+    Ok(())
 }
 
+/// The failure of a step on the file or folder `path`.
 pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root: sudo",

@@ -1,129 +1,219 @@
-//! A configuration's text: the example with a few keys set, and how one that is there differs from
-//! the example.
+//! The configuration of the installed side: the file that exists, which is never written, or a new one,
+//! which is the example with the values of the options.
 
-use toml::{Table, Value};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::human;
+use super::Install;
+use super::example;
+use super::place::{Place, UserAndGroup, Wanted, cannot};
+use super::side::Side;
+use crate::config;
+use crate::failure::Failure;
+use crate::human::without_user;
+use crate::names::HostId;
+use crate::terminal::say;
 
-/// Sets a key that the example has, in use or commented out. `None` if it has no such line.
-pub(super) fn set(text: &str, key: &str, value: &str) -> Option<String> {
-    let stated = |line: &str| {
-        let setting = line.strip_prefix('#').unwrap_or(line);
-        let rest = setting.strip_prefix(key);
-        rest.is_some_and(|rest| rest.starts_with(" = "))
-    };
-    let at = text.lines().position(stated)?;
-    let set = format!("{key} = {}", shown(&Value::String(value.to_owned())));
-    let lines = text.lines().enumerate();
-    Some(lines.fold(String::new(), |mut text, (number, line)| {
-        text += if number == at { &set } else { line };
-        text.push('\n');
-        text
-    }))
+pub(super) struct Settings {
+    pub text: String,
+    /// No configuration exists yet.
+    pub is_new: bool,
+    /// The data folder that the text names.
+    pub data: PathBuf,
 }
 
-/// What `ours` says otherwise than the example, and which keys of the example it leaves to their
-/// defaults. A token is never shown.
-pub(super) fn difference(ours: &Table, example: &Table) -> Vec<String> {
-    let (ours, example) = (flat(ours), flat(example));
-    let find = |in_: &[(String, String)], key: &str| {
-        let found = in_.iter().find(|(known, _)| known == key);
-        found.map(|(_, value)| value.clone())
-    };
-    let mut lines = Vec::new();
-    for (key, value) in &ours {
-        match find(&example, key) {
-            Some(default) if default == *value => {}
-            Some(default) => lines.push(format!("{key} = {value}, and {default} in the example")),
-            None => lines.push(format!("{key} = {value}, which the example leaves out")),
-        }
+impl Settings {
+    /// Reads the configuration that exists, or makes a new one of the example and the options.
+    ///
+    /// Errors: the file cannot be read or has a mistake, or an option is missing or has one.
+    pub(super) fn read(options: &Install, place: &Place) -> Result<Settings, Failure> {
+        let path = place.at(options.side.config_path());
+        let (text, is_new) = match fs::read_to_string(&path) {
+            Ok(text) => (text, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (new_text(options, place)?, true)
+            }
+            Err(error) => return Err(cannot("read", &path, &error)),
+        };
+        let data = options.side.data_of(&text, &path)?;
+        Ok(Settings { text, is_new, data })
     }
-    for (key, default) in &example {
-        if find(&ours, key).is_none() {
-            lines.push(format!("{key} is left out, so it is {default}"));
+
+    /// The configuration says which folder is given away and what root's unit has in it, so it counts
+    /// only if nobody but root can have written it.
+    pub(super) fn check_writers(&self, side: Side, place: &Place) -> Result<(), Failure> {
+        if self.is_new {
+            return Ok(());
         }
-    }
-    lines
-}
-
-/// A value as TOML has it: what JSON writes for texts, numbers, and lists of them is TOML as well.
-fn shown(value: &Value) -> String {
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// `section.key` and its value as one line.
-fn flat(table: &Table) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for (key, value) in table {
-        match value {
-            Value::Table(inner) => {
-                let inner = flat(inner).into_iter();
-                all.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
-            }
-            Value::Array(tables) if tables.iter().all(Value::is_table) => {
-                all.push((key.clone(), human::counted(tables.len(), "table")));
-            }
-            _ if key == "auth_token" => all.push((key.clone(), "(not shown)".to_owned())),
-            Value::String(text) if text.contains('\n') => {
-                let lines = text.lines().count();
-                all.push((key.clone(), format!("{lines} lines of text")));
-            }
-            Value::String(text) if text.contains("://") => {
-                let url = Value::String(human::without_user(text));
-                all.push((key.clone(), shown(&url)));
-            }
-            value => all.push((key.clone(), shown(value))),
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::side::Side;
-    use super::*;
-
-    #[test]
-    fn every_key_that_is_set_has_its_line_in_the_example() {
-        for (side, keys) in [
-            (
-                Side::Receiver,
-                &["forgejo_url", "repo_owner", "repo_name", "auth_token_file"][..],
+        let path = place.at(side.config_path());
+        let found = fs::metadata(&path).map_err(|error| cannot("look at", &path, &error))?;
+        let Some(writers) = config::other_writers(&found, place.is_root()) else {
+            return Ok(());
+        };
+        Err(Failure::new(
+            format!(
+                "{} may be written by {writers}, and root would do what it says",
+                path.display()
             ),
-            (
-                Side::Shipper,
-                &["receiver_url", "host_id", "token_file"][..],
+            format!(
+                "read what is in it, then: sudo chown root {0} && sudo chmod go-w {0}",
+                path.display()
             ),
-        ] {
-            let mut text = side.example().to_owned();
-            for key in keys {
-                text = set(&text, key, "quoted \"so\"").unwrap();
-                assert!(text.contains(&format!("\n{key} = ")), "{key}");
-            }
-            let table: Table = text.parse().unwrap();
-            let shown = format!("{table:?}");
-            assert_eq!(shown.matches("quoted").count(), keys.len(), "{shown}");
-            assert_eq!(text.lines().count(), side.example().lines().count());
-        }
-        assert_eq!(set("a = 1", "b", "2"), None);
+        ))
     }
 
-    #[test]
-    fn a_difference_is_told_key_by_key_and_a_token_never() {
-        let example: Table = "a = 1\nb = \"x\"\n[gate]\nwindow = 100\n".parse().unwrap();
-        let ours: Table =
-            "b = \"http://bob:sesame@y\"\n[gate]\nwindow = 100\nauth_token = \"sesame\"\n[[host]]\nid = 1\n"
-                .parse()
-                .unwrap();
-        assert_eq!(
-            difference(&ours, &example),
-            [
-                "b = \"http://***@y\", and \"x\" in the example",
-                "gate.auth_token = (not shown), which the example leaves out",
-                "host = 1 table, which the example leaves out",
-                "a is left out, so it is 1",
-            ]
-        );
-        assert_eq!(difference(&example, &example), [""; 0]);
+    /// Writes a new configuration. Of one that exists it shows how it differs from the example, and
+    /// which options it does not follow.
+    pub(super) fn put(
+        &self,
+        options: &Install,
+        place: &mut Place,
+        user: Option<UserAndGroup>,
+    ) -> Result<(), Failure> {
+        if self.is_new {
+            return place.file(&Wanted {
+                path: Path::new(options.side.config_path()),
+                bytes: self.text.as_bytes(),
+                mode: 0o640, // it may hold a token
+                owner: user.map(|(_, group)| (0, group)),
+            });
+        }
+        self.show_difference(options.side, place)?;
+        self.show_unused_options(options);
+        Ok(())
     }
+
+    fn show_difference(&self, side: Side, place: &Place) -> Result<(), Failure> {
+        let path = Path::new(side.config_path());
+        let ours = config::parse(&self.text, path)?;
+        let difference = example::difference(&ours, &config::parse(side.example(), path)?);
+        let shown = place.at(path);
+        if difference.is_empty() {
+            place.there(format_args!(
+                "{}; it says what the example says",
+                shown.display()
+            ));
+        } else {
+            place.there(format_args!(
+                "{}; it differs from the example in",
+                shown.display()
+            ));
+        }
+        for line in difference {
+            say!("                {line}");
+        }
+        Ok(())
+    }
+
+    fn show_unused_options(&self, options: &Install) {
+        let (credential, key) = options.side.credential();
+        if options.token_file.is_some() && !self.text.contains(credential) {
+            say!("  note        it does not use the token: add {key} = \"{credential}\" to it");
+        }
+        let urls = [&options.receiver_url, &options.forgejo_url];
+        for url in urls.into_iter().flatten() {
+            if !self.text.contains(url) {
+                let shown = without_user(url);
+                say!(
+                    "  note        it does not have {shown}: install never changes an existing configuration, so edit it"
+                );
+            }
+        }
+    }
+
+    /// Names the configured folders that the unit's sandbox hides from the service. A person sees
+    /// them, so nothing else looks wrong.
+    pub(super) fn show_hidden_folders(&self, side: Side) -> Result<(), Failure> {
+        let path = Path::new(side.config_path());
+        for (key, folder) in side.folders_of(&self.text, path)? {
+            if let Some(why) = config::hidden_from_service(&folder) {
+                say!("  note        {key} = {folder:?}: {why}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_text(options: &Install, place: &Place) -> Result<String, Failure> {
+    let mut text = options.side.example().to_owned();
+    for (key, value) in values(options, place)? {
+        // A unit test has tried every key.
+        text = example::set(&text, key, &value).unwrap_or(text);
+    }
+    Ok(text)
+}
+
+/// The keys in which a new configuration differs from the example, and their values.
+fn values(options: &Install, place: &Place) -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut values = Vec::new();
+    match options.side {
+        Side::LabHost => {
+            let url = options.receiver_url.clone().ok_or_else(|| {
+                Failure::new(
+                    "a new shipper.toml needs the receiver's URL",
+                    "cis490 install shipper --receiver-url http://HOST:8490",
+                )
+            })?;
+            values.push(("receiver_url", url));
+            values.push(("host_id", host_id(options, place)?.to_string()));
+        }
+        Side::Receiver => {
+            if let Some(url) = &options.forgejo_url {
+                let (owner, name) = repository(options)?;
+                values.push(("forgejo_url", url.clone()));
+                values.push(("repo_owner", owner));
+                values.push(("repo_name", name));
+            }
+        }
+    }
+    if options.token_file.is_some() {
+        let (credential, key) = options.side.credential();
+        values.push((key, credential.to_owned()));
+    }
+    Ok(values)
+}
+
+/// Owner and name of the repository on Forgejo.
+fn repository(options: &Install) -> Result<(String, String), Failure> {
+    let repo = options.repo.as_deref();
+    let both = repo.and_then(|repo| repo.split_once('/'));
+    let (owner, name) = both.ok_or_else(|| {
+        Failure::new(
+            "--forgejo-url needs --repo OWNER/NAME beside it",
+            "both are in the repository's URL on Forgejo",
+        )
+    })?;
+    Ok((owner.to_owned(), name.to_owned()))
+}
+
+/// The lab host's name: the option's, or the first label of the hostname.
+fn host_id(options: &Install, place: &Place) -> Result<HostId, Failure> {
+    if let Some(id) = &options.host_id {
+        return Ok(id.clone());
+    }
+    let file = if place.is_here() {
+        PathBuf::from("/proc/sys/kernel/hostname")
+    } else {
+        place.at("/etc/hostname")
+    };
+    let give_one = "give it one: --host-id lab-1; it never changes once used";
+    let unknown = |why: String| {
+        Failure::new(
+            format!("this lab host's name is not known: {why}"),
+            give_one,
+        )
+    };
+    let name = fs::read_to_string(&file)
+        .map_err(|error| unknown(format!("cannot read {}: {error}", file.display())))?;
+    if name.trim().is_empty() {
+        return Err(unknown(format!("{} is empty", file.display())));
+    }
+    let short = name.trim().split('.').next().unwrap_or("");
+    HostId::parse(&short.to_ascii_lowercase()).map_err(|error| {
+        Failure::new(
+            format!("the hostname cannot be a lab host's name: {error}"),
+            give_one,
+        )
+    })
 }

@@ -1,4 +1,4 @@
-//! `cis490 uninstall`.
+//! `cis490 uninstall`: removes the unit, and the program if no other side needs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,10 +45,7 @@ impl Uninstall {
         place.remove(&side.unit_path())?;
         let drop_in = side.drop_in_path();
         if place.remove(&drop_in)? && !place.is_dry() {
-            // A person's own drop-ins beside it keep the folder.
-            let _ = drop_in
-                .parent()
-                .map(|folder| fs::remove_dir(place.at(folder)));
+            remove_if_empty(&place, drop_in.parent());
         }
         if is_installed && place.is_here() {
             place.systemctl(&["daemon-reload"])?;
@@ -67,6 +64,13 @@ impl Uninstall {
     }
 }
 
+/// A person's own drop-ins keep their folder.
+fn remove_if_empty(place: &Place, folder: Option<&Path>) {
+    if let Some(folder) = folder {
+        let _ = fs::remove_dir(place.at(folder));
+    }
+}
+
 fn say_what_stays(side: Side, place: &Place) {
     let config = place.at(side.config_path());
     let credential = place.at(Path::new(CREDENTIALS).join(side.credential().0));
@@ -81,7 +85,9 @@ fn say_what_stays(side: Side, place: &Place) {
     ];
     let mut lines = Vec::new();
     for (what, path) in stays {
-        if let Some(path) = path.filter(|path| path.exists()) {
+        if let Some(path) = path
+            && path.exists()
+        {
             lines.push(format!("{what}: {}", path.display()));
         }
     }

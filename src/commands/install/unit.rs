@@ -1,5 +1,5 @@
-//! The service as systemd knows it: its unit, the drop-in for a folder that is not the usual one,
-//! what starts it, and that it runs.
+//! The service as systemd knows it: its unit, the drop-in for a data folder that is not the usual one,
+//! and the links that start it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,13 +13,14 @@ use super::place::{Place, ROOT, Wanted, cannot};
 use super::side::{DATA, Side, UNITS};
 use crate::failure::Failure;
 
-/// How a folder ends that has the links of what a unit wants.
+/// The end of the name of a folder that holds links to the units which another unit starts.
 const WANTS: &str = ".wants";
 
-/// The longest name of a file, and so of a unit and of what it wants.
+/// The longest name of a file, and so of a unit's .wants folder.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The unit, and what it needs to know of a folder that is not the usual one. Whether any changed.
+/// Puts the unit, and the drop-in if the data folder is not the usual one. Returns whether either has
+/// changed.
 pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
     place.dir(Path::new(UNITS), 0o755, Some(ROOT))?;
@@ -48,12 +49,12 @@ fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
 }
 
 fn drop_in_text(side: Side, data: &Path) -> String {
-    // systemd reads % as a specifier, and quotes as quotes.
+    // systemd reads % as a specifier. A configuration's folder has no quotes in it.
     let shown = data.display().to_string().replace('%', "%%");
     format!(
         "# The {} of {}; `cis490 install {}` writes this file anew.\n\
          [Unit]\nRequiresMountsFor=\"{shown}\"\n\n[Service]\nReadWritePaths=\"-{shown}\"\n\n\
-         # What waited in vain for a disk is not tried again: the disk has it started.\n\
+         # systemd does not try again a service that has waited in vain for its disk: the disk starts it.\n\
          [Install]\nWantedBy={}\n",
         side.data_key(),
         side.config_path(),
@@ -62,8 +63,8 @@ fn drop_in_text(side: Side, data: &Path) -> String {
     )
 }
 
-/// The units of the disks that may be mounted at this folder or over it, as RequiresMountsFor= takes
-/// them. Not of the root: without that there is no systemd.
+/// The units of the disks that may be mounted at this folder or at one above it: those that
+/// RequiresMountsFor= means. The root's is left out: systemd itself needs that disk.
 fn mount_units(data: &Path) -> Vec<String> {
     let mut units = Vec::new();
     let mut name = String::new();
@@ -76,7 +77,7 @@ fn mount_units(data: &Path) -> Vec<String> {
         }
         name += &escaped(part.as_bytes(), name.is_empty());
         let unit = format!("{name}.mount");
-        // What is mounted deeper than that has no unit of its name.
+        // systemd has no unit for a deeper mount: its name would be too long.
         if unit.len() + WANTS.len() > NAME_BYTES_MAX {
             break;
         }
@@ -85,7 +86,7 @@ fn mount_units(data: &Path) -> Vec<String> {
     units
 }
 
-/// A folder's name within a unit's, as `systemd-escape --path` writes it.
+/// One part of a path, as `systemd-escape --path` writes it in a unit's name.
 fn escaped(part: &[u8], is_first: bool) -> String {
     let mut text = String::new();
     for (at, byte) in part.iter().enumerate() {
@@ -100,7 +101,7 @@ fn escaped(part: &[u8], is_first: bool) -> String {
     text
 }
 
-/// What `systemctl reenable` does, for a machine whose systemctl cannot be asked.
+/// Does what `systemctl reenable` does, in a folder that stands for another machine.
 pub(super) fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Failure> {
     let wanted = wanted_links(side, data);
     for link in found_links(side, place)? {
@@ -117,7 +118,7 @@ pub(super) fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Fai
     Ok(())
 }
 
-/// The links of all that starts it.
+/// The links by which other units start the service.
 fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
     let mut text = side.unit_text().to_owned();
     if data != Path::new(DATA) {
@@ -132,14 +133,15 @@ fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What `systemctl disable` does.
+/// Does what `systemctl disable` does, in a folder that stands for another machine.
 pub(super) fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
-    found_links(side, place)?
-        .iter()
-        .try_for_each(|link| place.remove(link).map(drop))
+    for link in found_links(side, place)? {
+        place.remove(&link)?;
+    }
+    Ok(())
 }
 
-/// The links that there are.
+/// The links that exist, of this run or of earlier ones.
 fn found_links(side: Side, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     let units = match fs::read_dir(place.at(UNITS)) {
         Ok(units) => units,
@@ -157,7 +159,7 @@ fn found_links(side: Side, place: &Place) -> Result<Vec<PathBuf>, Failure> {
         .collect())
 }
 
-/// How another unit has the service started with it.
+/// The link by which the unit `other` starts the service.
 fn wants_link(side: Side, other: &OsStr) -> PathBuf {
     let mut folder = other.to_owned();
     folder.push(WANTS);
@@ -171,7 +173,7 @@ pub(super) fn is_active(side: Side) -> bool {
     is_in_state(side, "is-active")
 }
 
-/// What `systemctl is-active` and its like say; no, where there is no systemd to be asked.
+/// Asks `systemctl is-active` or the like. False if there is no systemctl.
 fn is_in_state(side: Side, state: &str) -> bool {
     let mut ask = Command::new("systemctl");
     ask.args([state, "--quiet", side.unit()])
@@ -179,7 +181,7 @@ fn is_in_state(side: Side, state: &str) -> bool {
     ask.status().is_ok_and(|status| status.success())
 }
 
-/// Enables and starts it, or starts it again if anything has changed.
+/// Enables and starts the service. One that runs is restarted if this run has changed anything.
 pub(super) fn start(
     side: Side,
     place: &mut Place,
@@ -187,31 +189,39 @@ pub(super) fn start(
     units_changed: bool,
 ) -> Result<(), Failure> {
     let unit = side.unit();
-    let changed = place.changed;
-    let is = |state| is_in_state(side, state);
-    // By the links, not only by what changed now: an earlier run may have been cut off between.
-    let is_linked = |link: &PathBuf| place.at(link).symlink_metadata().is_ok();
-    let is_linked = wanted_links(side, data).iter().all(is_linked);
+    let has_changed = place.changed;
+    // An earlier run may have been cut off between unit and links, so the links count too.
+    let is_there = |link: &PathBuf| place.at(link).symlink_metadata().is_ok();
+    let is_linked = wanted_links(side, data).iter().all(is_there);
     if units_changed || !is_linked {
         place.systemctl(&["daemon-reload"])?;
     }
-    match (is("is-enabled"), units_changed || !is_linked) {
-        (true, false) => place.there(format_args!("{unit} is enabled")),
-        // What starts it may be others than before.
-        (true, true) => place.systemctl(&["reenable", "--quiet", unit])?,
-        (false, _) => place.systemctl(&["enable", "--quiet", unit])?,
+    if !is_in_state(side, "is-enabled") {
+        place.systemctl(&["enable", "--quiet", unit])?;
+    } else if units_changed || !is_linked {
+        // Other units may start it than before.
+        place.systemctl(&["reenable", "--quiet", unit])?;
+    } else {
+        place.there(format_args!("{unit} is enabled"));
     }
-    let started = match (is("is-active"), changed) {
-        (true, false) => {
-            place.there(format_args!(
-                "{unit} runs; it reads a changed configuration at: systemctl restart {unit}"
-            ));
-            Ok(())
-        }
-        (true, true) => place.systemctl(&["restart", unit]),
-        (false, _) => place.systemctl(&["start", unit]),
-    };
-    started.inspect_err(|_| answer::show_log(unit))
+    if !is_active(side) {
+        run_or_show_log(place, "start", unit)
+    } else if has_changed {
+        run_or_show_log(place, "restart", unit)
+    } else {
+        place.there(format_args!(
+            "{unit} runs; it reads a changed configuration at: systemctl restart {unit}"
+        ));
+        Ok(())
+    }
+}
+
+fn run_or_show_log(place: &mut Place, verb: &str, unit: &str) -> Result<(), Failure> {
+    let done = place.systemctl(&[verb, unit]);
+    if done.is_err() {
+        answer::show_log(unit);
+    }
+    done
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! A lab host's page: what waits, what is held, what was refused, and what to do.
+//! `cis490 status` on a lab host: its queue, with the held and refused episodes and what to do about them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{json, line};
-use crate::commands::chosen::quoted;
+use crate::commands::cli::chosen::quoted;
 use crate::failure::Failure;
+use crate::names::CommitHash;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
 use crate::shipper::state::Uploading;
@@ -31,9 +32,10 @@ pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<
                 ),
             )
         })?;
-    match as_json {
-        true => json(&survey),
-        false => Ok(page(&survey, Paint::for_stdout())),
+    if as_json {
+        json(&survey)
+    } else {
+        Ok(page(&survey, Paint::for_stdout()))
     }
 }
 
@@ -65,9 +67,10 @@ fn headline(survey: &Survey, paint: Paint) -> String {
             parts.push(format!("{count} {words}"));
         }
     }
-    let queue = match parts.is_empty() {
-        true => "nothing is waiting".to_owned(),
-        false => parts.join(", "),
+    let queue = if parts.is_empty() {
+        "nothing is waiting".to_owned()
+    } else {
+        parts.join(", ")
     };
     let shipper = match survey.running {
         Some(true) => paint.good("the shipper is running"),
@@ -82,10 +85,10 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
     for HeldTotals { hold, heap } in held {
         let commit = &hold.commit;
-        let is_unknown = hold.reason() == Known::Unknown;
-        let word = match is_unknown {
-            true => paint.warning("WAITS FOR THE GATE"),
-            false => paint.bad("HELD"),
+        let word = if hold.reason() == Known::Unknown {
+            paint.warning("WAITS FOR THE GATE")
+        } else {
+            paint.bad("HELD")
         };
         let _ = write!(
             page,
@@ -100,24 +103,25 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
                 let _ = writeln!(page, "      {line}");
             }
         }
-        let _ = match hold.reason() {
-            Known::Unknown => writeln!(
-                page,
-                "\n  Do nothing here: this host asks the receiver again automatically. On the receiver, cis490\n  doctor says what is wrong.\n"
-            ),
-            Known::NeverPushed => writeln!(
-                page,
-                "\n  Push the commit, and they are sent automatically. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n"
-            ),
-            Known::Elsewhere => writeln!(
-                page,
-                "\n  They are sent automatically if their commit is ever merged. To give them up and keep them in\n  refused/:\n\n      cis490 set-aside --commit {commit}\n"
-            ),
-            Known::Older => write!(
-                page,
-                "\n  Episodes already held stay held: they were recorded with the old code. They are sent\n  automatically if the gate ever accepts their commit. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
-            ),
-        };
+        page.push_str(&what_becomes_of_held(hold.reason(), commit));
+    }
+}
+
+/// When held episodes are sent, and how to give them up.
+fn what_becomes_of_held(reason: Known, commit: &CommitHash) -> String {
+    match reason {
+        Known::Unknown => {
+            "\n  Do nothing here: this host asks the receiver again automatically. On the receiver, cis490\n  doctor says what is wrong.\n\n".to_owned()
+        }
+        Known::NeverPushed => format!(
+            "\n  Push the commit, and they are sent automatically. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+        ),
+        Known::Elsewhere => format!(
+            "\n  They are sent automatically if their commit is ever merged. To give them up and keep them in\n  refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+        ),
+        Known::Older => format!(
+            "\n  Episodes already held stay held: they were recorded with the old code. They are sent\n  automatically if the gate ever accepts their commit. To give them up and keep them in refused/:\n\n      cis490 set-aside --commit {commit}\n\n"
+        ),
     }
 }
 
@@ -144,11 +148,8 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
             one_line(why)
         );
     }
-    if let Some(more) = refused
-        .len()
-        .checked_sub(REFUSED_SHOWN_MAX)
-        .filter(|more| *more > 0)
-    {
+    if refused.len() > REFUSED_SHOWN_MAX {
+        let more = refused.len() - REFUSED_SHOWN_MAX;
         let _ = writeln!(page, "  and {more} more: cis490 status --json");
     }
     let _ = writeln!(
@@ -157,7 +158,7 @@ fn refused(page: &mut String, refused: &[RefusedEpisode], paint: Paint) {
     );
 }
 
-/// What is in episodes/ and is not sent under its name, with the command that sends it.
+/// The episodes in episodes/ that are not sent under their names, each with the command that sends it.
 fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     if survey.overlooked == 0 {
         return;
@@ -173,7 +174,7 @@ fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     for episode in named {
         let name = quoted(&episode.name);
         let _ = match (&episode.new_id, &episode.error) {
-            // What begins as an option does must not be taken for one.
+            // A name that begins with - would be read as an option.
             (Some(id), _) if episode.name.starts_with('-') => {
                 writeln!(page, "  cis490 requeue --new-id {id} -- {name}")
             }
@@ -194,11 +195,14 @@ fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     let _ = writeln!(page);
 }
 
-/// The early warning: while the next episodes still get in.
+/// The early warning, while the next episodes are still accepted.
 fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
-    let Some(gate) = survey.gate.as_ref().filter(|gate| gate.is_soon_out()) else {
+    let Some(gate) = &survey.gate else {
         return;
     };
+    if !gate.is_soon_out() {
+        return;
+    }
     let _ = writeln!(
         page,
         "{}: {} until the episodes of {} are held\n  update this lab host now\n",
@@ -208,7 +212,7 @@ fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
     );
 }
 
-/// What is sent now, and when what failed is tried again.
+/// The upload that runs now, and when a failed one is tried again.
 fn under_way(page: &mut String, survey: &Survey) {
     if let Some(uploading) = &survey.uploading {
         *page += &line("sending", &how_far(uploading));
@@ -281,7 +285,8 @@ fn trouble(page: &mut String, survey: &Survey) {
         None => writeln!(page, "last success  none yet"),
     };
     if let Some(gate) = &survey.gate {
-        let (position, window) = (gate.position, gate.window);
+        let position = gate.position;
+        let window = gate.window;
         let left = human::counted(gate.remaining(), "more commit");
         let _ = writeln!(
             page,

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::side::{self, ConfigSide, owner_of, the_one_there};
+use super::cli::configuration::{named_or_default, side_of};
+use super::cli::folder;
+use crate::config::Side;
 use crate::failure::Failure;
 use crate::receiver::config as receiver_config;
 use crate::shipper::config as lab_host_config;
@@ -47,63 +49,74 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None => the_one_there()?,
-        };
-        let owner = owner_of(&path)?;
-        self.enter(owner, &path)?;
-        print(&self.look(owner, &path)?)?;
+        let path = named_or_default(self.config.clone())?;
+        let side = side_of(&path)?;
+        self.enter(side, &path)?;
+        let text = self.look(side, &path)?;
         if !self.watch {
+            print(&text)?;
             return Ok(ExitCode::SUCCESS);
         }
-        loop {
-            if is_closed() {
-                return Ok(ExitCode::SUCCESS);
-            }
+        self.print_first(&text)?;
+        while !is_closed() {
             thread::sleep(WATCH_EVERY);
-            let text = self.look(owner, &path)?;
-            print(&match io::stdout().is_terminal() {
-                true => over_the_last(&text),
-                false if self.json => text,
-                false => format!("\n{text}"),
-            })?;
+            self.print_next(&self.look(side, &path)?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn enter(&self, side: Side, path: &Path) -> Result<(), Failure> {
+        let folder = match side {
+            Side::Receiver => receiver_config::Config::load(path)?.data_dir,
+            Side::LabHost => lab_host_config::Config::load(path, self.root.clone())?.root,
+        };
+        // The configuration counts as a secret here: --watch reads it again, as the folder's owner.
+        folder::enter(&folder, &[path])
+    }
+
+    fn look(&self, side: Side, path: &Path) -> Result<String, Failure> {
+        match side {
+            Side::Receiver => receiver::look(path, self.json),
+            Side::LabHost => lab_host::look(path, self.root.clone(), self.json),
         }
     }
 
-    fn enter(&self, owner: ConfigSide, path: &Path) -> Result<(), Failure> {
-        let folder = match owner {
-            ConfigSide::Receiver => receiver_config::Config::load(path)?.data_dir,
-            ConfigSide::LabHost => lab_host_config::Config::load(path, self.root.clone())?.root,
-        };
-        // With --watch the configuration is read again and again.
-        side::enter(&folder, &[path])
+    /// The first page of `--watch`. A terminal is cleared for it, and for no later page.
+    fn print_first(&self, text: &str) -> Result<(), Failure> {
+        if io::stdout().is_terminal() && !self.json {
+            print(&format!("\x1b[2J\x1b[H{text}"))
+        } else {
+            print(text)
+        }
     }
 
-    fn look(&self, owner: ConfigSide, path: &Path) -> Result<String, Failure> {
-        // Clear the screen once; later frames overwrite the one before.
-        let begins = self.watch && !self.json && io::stdout().is_terminal();
-        let text = match owner {
-            ConfigSide::Receiver => receiver::look(path, self.json)?,
-            ConfigSide::LabHost => lab_host::look(path, self.root.clone(), self.json)?,
-        };
-        Ok(match begins {
-            true => format!("\x1b[2J\x1b[H{text}"),
-            false => text,
-        })
+    /// A later page of `--watch`. On a terminal it takes the place of the one before.
+    fn print_next(&self, text: &str) -> Result<(), Failure> {
+        if io::stdout().is_terminal() {
+            print(&over_the_last(text))
+        } else if self.json {
+            print(text)
+        } else {
+            print(&format!("\n{text}"))
+        }
     }
 }
 
-/// The text in place of the last one, without a flash in between.
+/// `text` with the terminal's codes to draw it over the page before, line by line and so without a
+/// flash.
 fn over_the_last(text: &str) -> String {
-    let text = text.strip_prefix("\x1b[2J\x1b[H").unwrap_or(text);
     format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
 }
 
 fn json(survey: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(survey)
         .map(|text| text + "\n")
-        .map_err(|error| Failure::new(format!("cannot print it: {error}"), "please report this"))
+        .map_err(|error| {
+            Failure::new(
+                format!("cannot write the status as JSON: {error}"),
+                "please report this",
+            )
+        })
 }
 
 /// One line of a page: a name and its text.
@@ -111,7 +124,7 @@ fn line(name: &str, text: &str) -> String {
     format!("{name:12}  {text}\n")
 }
 
-/// As [`line`], for a problem.
+/// One line of a page that names a problem.
 fn alarm(paint: Paint, name: &str, text: &str) -> String {
     format!("{}  {text}\n", paint.bad(&format!("{name:12}")))
 }

@@ -15,9 +15,10 @@ use crate::terminal::{Paint, one_line};
 
 pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
-    match as_json {
-        true => json(&survey),
-        false => Ok(page(&survey, Paint::for_stdout())),
+    if as_json {
+        json(&survey)
+    } else {
+        Ok(page(&survey, Paint::for_stdout()))
     }
 }
 
@@ -25,10 +26,8 @@ fn page(survey: &Survey, paint: Paint) -> String {
     let mut page = format!("{}\n\n", headline(survey, paint));
     page += &troubles(survey, paint);
     page += &gate(survey, paint);
-    let (free, floor) = (
-        human::bytes(survey.disk.free),
-        human::bytes(survey.disk.floor),
-    );
+    let free = human::bytes(survey.disk.free);
+    let floor = human::bytes(survey.disk.floor);
     page += &line("disk", &format!("{free} free (limit {floor})"));
     let episodes = counted(survey.episodes, "episode");
     let bytes = human::bytes(survey.bytes);
@@ -65,6 +64,17 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 
 /// The problems, the worst first.
 fn troubles(survey: &Survey, paint: Paint) -> String {
+    let mut text = store_troubles(survey, paint);
+    text += &gate_trouble(survey, paint);
+    text += &host_troubles(survey, paint);
+    text += &oddities(survey, paint);
+    if !text.is_empty() {
+        text += "\n";
+    }
+    text
+}
+
+fn store_troubles(survey: &Survey, paint: Paint) -> String {
     let mut text = String::new();
     if survey.disk.free <= survey.disk.floor {
         text += &alarm(
@@ -78,14 +88,20 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
         let found = format!("{kind}: {}; {INDEX_REMEDY}", one_line(&finding.why));
         text += &alarm(paint, "INDEX", &found);
     }
-    if let Some(scrub) = survey.scrub.as_ref().filter(|scrub| !scrub.clean) {
+    if let Some(scrub) = &survey.scrub
+        && !scrub.clean
+    {
         let found = format!(
             "the scrub of {} found {}: cis490 scrub says what to do",
             scrub.begun_at, scrub.found
         );
         text += &alarm(paint, "SCRUB", &found);
     }
-    text += &gate_trouble(survey, paint);
+    text
+}
+
+fn host_troubles(survey: &Survey, paint: Paint) -> String {
+    let mut text = String::new();
     for host in &survey.hosts {
         text += &refused(host, paint);
     }
@@ -103,29 +119,22 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             paint,
             "NOT KNOWN",
             &format!(
-                "{host}: the commit of its last upload is not among those that the gate knows, and what it has now cannot be told until the gate's source answers"
+                "{host}: the commit of its last upload is not among those that the gate knows; whether its code is out of date is not known until the gate's source answers"
             ),
         );
     }
     for host in &survey.hosts {
-        let left = host.remaining.filter(|left| *left < survey.remaining_low);
-        if let Some(left) = left
-            && !host.is_refused_for_its_commit()
-        {
-            text += &alarm(
-                paint,
-                "EXPIRING",
-                &format!(
-                    "{}: {} until its code is refused; update it",
-                    host.host,
-                    counted(left, "more commit")
-                ),
-            );
-        }
+        text += &expiry(survey, host, paint);
     }
     for host in &survey.hosts {
         text += &silence(survey, host, paint);
     }
+    text
+}
+
+/// What the store has that is odd, and harms no upload.
+fn oddities(survey: &Survey, paint: Paint) -> String {
+    let mut text = String::new();
     if survey.unreadable_rows > 0 {
         let count = counted(survey.unreadable_rows, "line");
         text += &alarm(
@@ -144,17 +153,15 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
             ),
         );
     }
-    if !text.is_empty() {
-        text += "\n";
-    }
     text
 }
 
 /// A host whose newest attempt was refused, if somebody can do something about it.
 fn refused(host: &Host, paint: Paint) -> String {
-    let Some((refused, remedy)) =
-        (host.refused.as_ref()).and_then(|refused| Some((refused, refused.remedy?)))
-    else {
+    let Some(refused) = &host.refused else {
+        return String::new();
+    };
+    let Some(remedy) = refused.remedy else {
         return String::new();
     };
     let name = if refused.reason == Kind::GateCannotTell.name() {
@@ -165,7 +172,8 @@ fn refused(host: &Host, paint: Paint) -> String {
     let ago = refused.seconds.map_or(String::new(), |seconds| {
         format!(", {}", human::ago(Duration::from_secs(seconds)))
     });
-    let (status, reason) = (refused.status, one_line(&refused.reason));
+    let status = refused.status;
+    let reason = one_line(&refused.reason);
     alarm(
         paint,
         name,
@@ -173,7 +181,23 @@ fn refused(host: &Host, paint: Paint) -> String {
     )
 }
 
-/// A host that was not heard of for too long. One that is refused is not silent.
+/// A host whose commit leaves the window soon.
+fn expiry(survey: &Survey, host: &Host, paint: Paint) -> String {
+    let Some(left) = host.remaining else {
+        return String::new();
+    };
+    if left >= survey.remaining_low || host.is_refused_for_its_commit() {
+        return String::new();
+    }
+    let left = counted(left, "more commit");
+    alarm(
+        paint,
+        "EXPIRING",
+        &format!("{}: {left} until its code is refused; update it", host.host),
+    )
+}
+
+/// A host that has sent nothing for too long. A host that is refused is not silent.
 fn silence(survey: &Survey, host: &Host, paint: Paint) -> String {
     let unheard_s = host.unheard_seconds();
     if unheard_s.is_some_and(|unheard_s| unheard_s < survey.silent_after_seconds) {
@@ -189,13 +213,19 @@ fn silence(survey: &Survey, host: &Host, paint: Paint) -> String {
     alarm(paint, "SILENT", &text)
 }
 
-/// A gate that cannot look for new commits. With a fallback it goes on, and may be behind.
+/// A gate whose source does not report new commits. With a fallback the gate goes on, and may be behind.
 fn gate_trouble(survey: &Survey, paint: Paint) -> String {
-    let gate = survey.gate.as_ref().filter(|gate| gate.enabled);
-    let Some((gate, failing)) = gate.and_then(|gate| Some((gate, gate.failing.as_ref()?))) else {
+    let Some(gate) = &survey.gate else {
         return String::new();
     };
-    let (how, detail) = (failing_words(failing), one_line(&failing.detail));
+    let Some(failing) = &gate.failing else {
+        return String::new();
+    };
+    if !gate.enabled {
+        return String::new();
+    }
+    let how = failing_words(failing);
+    let detail = one_line(&failing.detail);
     let meanwhile = match gate.source.as_deref() {
         Some("git-fallback") => "the local repository is used",
         Some(_) => "known commits are accepted, a new push is not",
@@ -254,9 +284,10 @@ fn scrub(survey: &Survey) -> String {
     line("scrub", &text)
 }
 
-/// A row that does not tell its commit, or no row.
+/// The commit column of a host whose commit is not known: its rows name none, or it has no row.
 fn unknown(host: &Host) -> String {
-    if host.episodes == 0 { "-" } else { "unknown" }.to_owned()
+    let word = if host.episodes == 0 { "-" } else { "unknown" };
+    word.to_owned()
 }
 
 fn hosts(survey: &Survey, paint: Paint) -> String {

@@ -87,24 +87,44 @@ pub(crate) fn backfill(
     task: Task,
     tell: &mut dyn FnMut(News),
 ) -> Result<Summary, Failure> {
-    let mut summary = Summary::default();
     if task.dry_run {
-        let layout = Layout::new(data_dir);
-        let _lock = store_dir::enter_as_it_is(&layout, config_path)?;
-        let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
-        let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
-        survey
-            .missing
-            .iter()
-            .for_each(|file| tell(News::WouldAdd(&file.slot)));
-        if task.set_aside_rotten {
-            let still = still_rotten(&layout, index.as_ref(), &mut summary, tell);
-            still
-                .iter()
-                .for_each(|slot| tell(News::WouldSetAside(slot)));
-        }
-        return Ok(summary);
+        plan(data_dir, config_path, task.set_aside_rotten, tell)
+    } else {
+        carry_out(data_dir, seq_seen, config_path, task.set_aside_rotten, tell)
     }
+}
+
+/// The dry run: reports what [`carry_out`] would do, and changes nothing.
+fn plan(
+    data_dir: &Path,
+    config_path: &Path,
+    set_aside_rotten: bool,
+    tell: &mut dyn FnMut(News),
+) -> Result<Summary, Failure> {
+    let mut summary = Summary::default();
+    let layout = Layout::new(data_dir);
+    let _lock = store_dir::enter_as_it_is(&layout, config_path)?;
+    let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
+    let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
+    for file in &survey.missing {
+        tell(News::WouldAdd(&file.slot));
+    }
+    if set_aside_rotten {
+        for slot in still_rotten(&layout, index.as_ref(), &mut summary, tell) {
+            tell(News::WouldSetAside(&slot));
+        }
+    }
+    Ok(summary)
+}
+
+fn carry_out(
+    data_dir: &Path,
+    seq_seen: u64,
+    config_path: &Path,
+    set_aside_rotten: bool,
+    tell: &mut dyn FnMut(News),
+) -> Result<Summary, Failure> {
+    let mut summary = Summary::default();
     let Opened {
         layout,
         mut committer,
@@ -121,19 +141,9 @@ pub(crate) fn backfill(
     for files in survey.missing.chunks(ROWS_AT_ONCE) {
         add_rows(&mut committer, files, &mut summary, tell)?;
     }
-    if task.set_aside_rotten {
+    if set_aside_rotten {
         for slot in still_rotten(&layout, Some(&index), &mut summary, tell) {
-            let path = layout.tarball(&slot);
-            match layout.set_aside(&path) {
-                Ok(kept_as) => {
-                    summary.set_aside += 1;
-                    tell(News::SetAside {
-                        slot: &slot,
-                        kept_as: &kept_as,
-                    });
-                }
-                Err(error) => name_failed(&path, &error.to_string(), &mut summary, tell),
-            }
+            set_aside(&layout, &slot, &mut summary, tell);
         }
     }
     if summary.failed == 0 {
@@ -141,6 +151,20 @@ pub(crate) fn backfill(
     }
     committer.note_end();
     Ok(summary)
+}
+
+fn set_aside(layout: &Layout, slot: &Slot, summary: &mut Summary, tell: &mut dyn FnMut(News)) {
+    let path = layout.tarball(slot);
+    match layout.set_aside(&path) {
+        Ok(kept_as) => {
+            summary.set_aside += 1;
+            tell(News::SetAside {
+                slot,
+                kept_as: &kept_as,
+            });
+        }
+        Err(error) => name_failed(&path, &error.to_string(), summary, tell),
+    }
 }
 
 /// The slots that the last scrub found rotten, and whose files are rotten now that they are read again.

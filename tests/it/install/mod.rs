@@ -180,7 +180,7 @@ fn a_shipper_needs_its_receivers_url_and_takes_its_hostname() {
     image.good("install shipper");
     assert_eq!(image.tree(), before);
     let out = image.good("install shipper --receiver-url http://10.8.0.9:8490");
-    assert!(out.contains("does not say http://10.8.0.9:8490"), "{out}");
+    assert!(out.contains("does not have http://10.8.0.9:8490"), "{out}");
     assert_eq!(image.read("etc/cis490/shipper.toml"), config);
 }
 

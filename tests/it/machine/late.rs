@@ -96,5 +96,8 @@ fn an_address_that_comes_late_is_waited_for() {
             && told.contains("accepts uploads on 10.8.0.1:8490")
     });
     let again = machine.good(&["/opt/copied", "install", "receiver"]);
-    assert!(again.contains("It answers on 10.8.0.1:8490"), "{again}");
+    assert!(
+        again.contains("The receiver answers on 10.8.0.1:8490"),
+        "{again}"
+    );
 }

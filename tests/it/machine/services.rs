@@ -37,7 +37,7 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
     assert!(!has_program(&machine));
     let out = machine.good(&["/opt/copied", "install", "receiver"]);
     assert!(
-        out.contains("It answers on 127.0.0.1:8490 and accepts uploads."),
+        out.contains("The receiver answers on 127.0.0.1:8490 and accepts uploads."),
         "{out}"
     );
     let gate = machine.curl("/v1/gate");

@@ -125,11 +125,11 @@ fn requeue_chooses_by_name_reason_commit_or_all() {
         ),
         (
             &["requeue", "--reason", "nonsense"],
-            "there is: bad-json (2), meta-too-large (1)",
+            "the reasons there: bad-json (2), meta-too-large (1)",
         ),
         (
             &["requeue", "--commit", "1234567"],
-            "is of a commit 1234567",
+            "was made by a commit 1234567",
         ),
         (
             &["requeue", "--commit", "aaaaaa"],

@@ -26,8 +26,10 @@ mod request;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use may_minihttp::HttpServiceFactory;
@@ -121,8 +123,14 @@ impl Guard {
             guard: Arc::clone(self),
             answers,
         };
+        // may makes its scheduler here, in a frame of 144 KiB. On a thread that ends at once the pages of
+        // that frame are given back; the main thread's stack would keep them.
+        let start = thread::Builder::new()
+            .spawn(move || acceptor.start(address))
+            .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
         // Dropping the handle leaves the accept loop running.
-        acceptor.start(address).map(|_accept_loop| ())
+        let _accept_loop = start.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(())
     }
 
     /// Connections that have not been closed yet.

@@ -1,4 +1,4 @@
-//! How a failure reaches the person who typed the command, or the journal.
+//! Reports a failure to the person who typed the command, or to the journal.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::terminal::warn_user;
 
-/// Prints error and hint to stderr, a line each, and gives exit status 1. In the journal they are one
-/// line, like every other line there.
-pub(super) fn report(failure: &Failure) -> ExitCode {
+/// Prints error and hint to stderr, a line each, and returns exit status 1. In the journal both are
+/// in one line of the log, like everything else there.
+pub(crate) fn report(failure: &Failure) -> ExitCode {
     if logger::is_journal() {
         logger::start();
         events::failed(failure.error(), failure.hint());

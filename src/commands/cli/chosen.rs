@@ -1,5 +1,5 @@
-//! What the commands that move episodes of a lab host have in common: each episode is moved for itself,
-//! and a commit may be named by its first digits.
+//! For the commands that move episodes on a lab host: they move each named episode independently of
+//! the others, and a commit may be named by its first digits.
 
 use std::process::ExitCode;
 
@@ -8,10 +8,11 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::shipper::CommitPrefix;
 
-/// Moves each of `names`. One that stays is reported and keeps none of the others.
+/// Calls `move_one` for each of `names`. An episode that cannot be moved is reported, and the others
+/// are moved all the same.
 ///
-/// Errors: the one that was named, or how many of several, stayed where they are.
-pub(super) fn move_each(
+/// Errors: the only named episode was not moved, or at least one of several was not.
+pub(crate) fn move_each(
     names: &[String],
     mut move_one: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
@@ -35,10 +36,10 @@ pub(super) fn move_each(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The one commit that begins as `prefix`; `None` if none does.
+/// The one commit that begins with `prefix`; `None` if no commit does.
 ///
-/// Errors: more than one does.
-pub(super) fn one_commit(
+/// Errors: more than one commit does.
+pub(crate) fn one_commit(
     prefix: &CommitPrefix,
     commits: impl IntoIterator<Item = CommitHash>,
 ) -> Result<Option<CommitHash>, Failure> {
@@ -58,12 +59,13 @@ pub(super) fn one_commit(
     Ok(found.into_iter().next())
 }
 
-/// As a shell takes it for one word.
-pub(super) fn quoted(word: &str) -> String {
+/// `word` written so that a shell reads it as one word.
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-~".contains(&b);
-    match !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
+    if !word.is_empty() && !word.starts_with('-') && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

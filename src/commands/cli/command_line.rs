@@ -1,21 +1,20 @@
-//! The command line: parsed, and answered in words if it is wrong, with the name that was probably
-//! meant.
+//! Parses the command line. A mistake is answered in words, with the name that was probably meant.
 
 use std::env;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
-use super::Cis490;
 use super::report::report;
+use crate::commands::Cis490;
 use crate::config::mistake::ACCEPTS;
 use crate::failure::Failure;
-pub(super) use crate::human::nearest;
+use crate::human::nearest;
 use crate::terminal::{print, wrapped};
 
-/// Parses the command line of this process. `--help` and mistakes are answered here; the exit status
-/// is then the error.
-pub(super) fn parse() -> Result<Cis490, ExitCode> {
+/// Parses the command line of this process. It answers `--help` and mistakes itself; the error is
+/// then the exit status.
+pub(crate) fn parse() -> Result<Cis490, ExitCode> {
     let words = words().map_err(|failure| report(&failure))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cis490::from_args(&["cis490"], &words).map_err(|exit| match exit.status {
@@ -23,23 +22,23 @@ pub(super) fn parse() -> Result<Cis490, ExitCode> {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => report(&failure),
         },
-        Err(()) => report(&not_right(&words, &exit.output)),
+        Err(()) => report(&mistake(&words, &exit.output)),
     })
 }
 
 /// The help of the program, or of one of its commands.
 ///
 /// Errors: there is no such command.
-pub(super) fn help_of(command: Option<&str>) -> Result<String, Failure> {
+pub(crate) fn help_of(command: Option<&str>) -> Result<String, Failure> {
     let asked: Vec<&str> = command.into_iter().chain(["--help"]).collect();
     match Cis490::from_args(&["cis490"], &asked) {
         Err(exit) if exit.status.is_ok() => Ok(help(&asked, &exit.output)),
-        Err(exit) => Err(not_right(&asked, &exit.output)),
+        Err(exit) => Err(mistake(&asked, &exit.output)),
         Ok(_) => Ok(String::new()),
     }
 }
 
-/// The groups of the program's own help. A command that is in none of them is in the last.
+/// The groups of the program's own help. The last group gets every command that no other names.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["status", "ship", "receive", "check"]),
     (
@@ -64,12 +63,17 @@ const GROUPS: [(&str, &[&str]); 4] = [
 
 const HELP_COLUMNS: usize = 100;
 
-/// The help that the parser has for these words; of the program itself, in groups.
-fn help(words: &[&str], parsers: &str) -> String {
+/// The help that these words ask for: the parser's own text for a command, and for the program a
+/// list of the commands in groups.
+fn help(words: &[&str], parsers_text: &str) -> String {
     let info = Cis490::get_args_info();
     if command_of(&info, words).is_some() {
-        return format!("{}\n", parsers.trim_end());
+        return format!("{}\n", parsers_text.trim_end());
     }
+    grouped_help(&info)
+}
+
+fn grouped_help(info: &CommandInfoWithArgs) -> String {
     let description = format!("{}.", info.description.trim_end_matches('.'));
     let mut text = wrapped(&description, 0, HELP_COLUMNS);
     text += "\nUsage: cis490 COMMAND [OPTIONS]\n";
@@ -92,7 +96,10 @@ fn help(words: &[&str], parsers: &str) -> String {
     text + "\ncis490 COMMAND --help explains a command, cis490 help events the log, cis490 help refusals each\nrefusal. cis490 --version (-V) prints version, commit and target.\n"
 }
 
-/// The words after the program's name in the parser's form: `--option=value` becomes two.
+/// The words after the program's name in the parser's form: `--option=value` becomes two words,
+/// `help` becomes `explain`, and `version` becomes `--version`.
+///
+/// Errors: a word is not UTF-8.
 fn words() -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     for word in env::args_os().skip(1) {
@@ -125,7 +132,7 @@ fn words() -> Result<Vec<String>, Failure> {
     Ok(words.into_iter().flat_map(split).collect())
 }
 
-/// The command that the first word names which is no option.
+/// The command that the first word names that is not an option.
 fn command_of<'a>(
     info: &'a CommandInfoWithArgs,
     words: &[impl AsRef<str>],
@@ -136,8 +143,8 @@ fn command_of<'a>(
     Some(&found.command)
 }
 
-/// The parser's complaint in our form: what is wrong, and what to do.
-fn not_right(words: &[&str], complaint: &str) -> Failure {
+/// The parser's complaint as a failure, with a hint.
+fn mistake(words: &[&str], complaint: &str) -> Failure {
     let info = Cis490::get_args_info();
     let command = command_of(&info, words);
     let help = match command {
@@ -152,25 +159,37 @@ fn not_right(words: &[&str], complaint: &str) -> Failure {
             Failure::new(uncapitalised(&complaint), format!("{help} says more"))
         });
     };
-    let in_command = command.map_or(&info, |command| command);
-    let flags = in_command.flags.iter().map(|flag| flag.long);
-    let commands = info.commands.iter().filter(|_| command.is_none());
-    let known = flags.chain(commands.map(|command| command.name));
-    let what = match (unknown.starts_with('-'), command) {
-        (true, Some(command)) => format!("cis490 {} has no option {unknown}", command.name),
-        (true, None) => format!("there is no option {unknown}"),
-        (false, Some(command)) => format!("cis490 {} does not accept {unknown:?}", command.name),
-        (false, None) => format!("there is no command {unknown}"),
+    let meant = match command {
+        Some(command) => nearest(unknown, flags(command)),
+        None => nearest(unknown, flags(&info).chain(names(&info))),
     };
-    let hint = match nearest(unknown, known) {
+    let hint = match meant {
         Some(meant) => format!("did you mean {meant}? {help} lists them all"),
         None => format!("{help} lists them all"),
     };
-    Failure::new(what, hint)
+    Failure::new(what_is_unknown(unknown, command), hint)
 }
 
-/// A value that an option does not accept. The parser's words are those of `from_str`, which begin
-/// with "accepts" where they are ours.
+fn flags(command: &CommandInfoWithArgs) -> impl Iterator<Item = &str> {
+    command.flags.iter().map(|flag| flag.long)
+}
+
+fn names(info: &CommandInfoWithArgs) -> impl Iterator<Item = &str> {
+    info.commands.iter().map(|command| command.name)
+}
+
+fn what_is_unknown(unknown: &str, command: Option<&CommandInfoWithArgs>) -> String {
+    let is_option = unknown.starts_with('-');
+    match command {
+        Some(command) if is_option => format!("cis490 {} has no option {unknown}", command.name),
+        Some(command) => format!("cis490 {} does not accept {unknown:?}", command.name),
+        None if is_option => format!("there is no option {unknown}"),
+        None => format!("there is no command {unknown}"),
+    }
+}
+
+/// The failure for a value that an option does not accept. The complaint ends with the error of the
+/// option's `from_str`; where that is ours, it begins with "accepts" and names what is allowed.
 fn bad_value(complaint: &str, help: &str) -> Option<Failure> {
     let rest = complaint.strip_prefix("Error parsing ")?;
     let (_, rest) = rest.split_once('\'')?;

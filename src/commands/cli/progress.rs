@@ -1,4 +1,4 @@
-//! The progress of a long command: one line on a terminal, redrawn, and nothing elsewhere.
+//! The progress of a long command: one line that is drawn again and again, on a terminal only.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use crate::{human, sys};
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 const BAR_CELLS_MAX: usize = 30;
 
-/// On stderr, so that stdout stays output.
-pub(super) struct Progress {
+/// The progress line. It goes to stderr: stdout is for the command's output.
+pub(crate) struct Progress {
     on_terminal: bool,
     begun: Instant,
     drawn: Option<Instant>,
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Progress {
+    pub(crate) fn new() -> Progress {
         Progress {
             on_terminal: io::stderr().is_terminal(),
             begun: Instant::now(),
@@ -29,13 +29,14 @@ impl Progress {
         }
     }
 
-    /// Begins, with the total of bytes to read. The rate counts from here.
-    pub(super) fn begin(&mut self, all_bytes: u64) {
+    /// Starts the clock of the rate. `all_bytes` are to be read.
+    pub(crate) fn begin(&mut self, all_bytes: u64) {
         self.begun = Instant::now();
         self.all_bytes = all_bytes;
     }
 
-    pub(super) fn add(&mut self, bytes: u64) {
+    /// Counts `bytes` that have been read, and draws the line if that is due.
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.done_bytes += bytes;
         let is_due = self.drawn.is_none_or(|when| when.elapsed() >= DRAW_EVERY);
         if self.on_terminal && is_due {
@@ -47,20 +48,20 @@ impl Progress {
                 self.begun.elapsed(),
                 columns,
             );
-            // What cannot be drawn is not missed.
+            // Nobody depends on the line: if stderr cannot be written, it is left out.
             let _ = write!(io::stderr(), "\r{line}\x1b[K");
         }
     }
 
-    /// Removes the line, so that other lines can be printed.
-    pub(super) fn wipe(&mut self) {
+    /// Erases the line, so that other lines can be printed in its place.
+    pub(crate) fn wipe(&mut self) {
         if self.drawn.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
 
-/// `[######----]  60 %  1.2 GB of 2.0 GB, 48.0 MB/s, 17 s left`, as far as it fits.
+/// `[######----]  60 %  1.2 GB of 2.0 GB, 48.0 MB/s, 17 s left`; a narrow terminal gets less of it.
 fn line(done: u64, all: u64, took: Duration, columns: usize) -> String {
     let all = all.max(done);
     let part = if all == 0 {
@@ -78,7 +79,7 @@ fn line(done: u64, all: u64, took: Duration, columns: usize) -> String {
         human::bytes(per_second as u64),
         human::span(left),
     );
-    // The last column stays free: a terminal would go to the next line.
+    // A terminal that has filled its last column goes to the next line, so the last one stays free.
     let cells = columns.saturating_sub(text.len() + 6).min(BAR_CELLS_MAX);
     if cells < 5 {
         return text.chars().take(columns.saturating_sub(1)).collect();
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_rate_and_time_left_and_fits() {
+    fn the_line_shows_rate_and_time_left_and_fits() {
         let ten_s = Duration::from_secs(10);
         assert_eq!(
             line(600_000_000, 1_000_000_000, ten_s, 80),
