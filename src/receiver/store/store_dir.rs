@@ -57,7 +57,7 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
     let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
     make_with_parents(layout.root())?;
     for dir in layout.folders() {
-        durable::make_dir(&dir)?;
+        make_inner(&dir)?;
     }
     if was_store {
         return Ok(Made::Already);
@@ -73,6 +73,13 @@ pub(crate) fn make_with_parents(dir: &Path) -> io::Result<()> {
     }
     make_with_parents(durable::parent(dir))?;
     durable::make_dir(dir)
+}
+
+/// A folder in the folder that the caller's words are about. Errors name it, since it may be this one
+/// alone that is not what it should be.
+pub(crate) fn make_inner(dir: &Path) -> io::Result<()> {
+    durable::make_dir(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// Goes in: the lock, which lasts as long as it is kept.
