@@ -91,7 +91,7 @@ fn make_root(root: &Path) -> Result<ExitCode, Failure> {
 pub(super) fn make_folders(root: &Path) -> io::Result<()> {
     store_dir::make_with_parents(root)?;
     for folder in queue::FOLDERS {
-        durable::make_dir(&root.join(folder))?;
+        store_dir::make_inner(&root.join(folder))?;
     }
     Ok(())
 }

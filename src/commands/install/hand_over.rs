@@ -9,9 +9,10 @@
 //!    one. All of them are given, and each folder after its contents.
 //! 3. In any other folder the user may have planted a file of root's: as a hard link, or moved there
 //!    from another folder of his. So a file is given only if it has one name, and if everybody may read
-//!    it anyway. (A folder cannot be planted: it has no hard links, and moving it needs the right to
-//!    write to it.) A stored file that still has its second name in incoming/ is left as it is: the
-//!    service can read it, and needs no more.
+//!    it anyway. A folder of root's has no hard links, but it comes along where the user moves his own
+//!    folder around it. So a folder is given only if everybody may list and enter it; a closed one is
+//!    left with all of its contents. A stored file that still has its second name in incoming/ is left
+//!    as it is: the service can read it, and needs no more.
 //! 4. Other disks and lost+found are left alone.
 
 use std::ffi::OsString;
@@ -127,6 +128,10 @@ impl Walk {
             let open = if_there(sys::open_at(&folder.open, &name, Open::Directory))?;
             if let Some(open) = open {
                 let inner = Folder::new(open, path, folder.is_roots)?;
+                if !folder.is_roots && is_closed_by_root(&inner.found) {
+                    self.report.left.push((inner.path, SECRET));
+                    return Ok(());
+                }
                 self.folder(&inner, depth - 1)?;
             }
             return Ok(());
@@ -152,6 +157,13 @@ impl Walk {
     }
 }
 
+const SECRET: &str = "it is root's secret, and the folder is not root's";
+
+/// Whether a folder is root's, and others cannot read in it what everybody may read elsewhere.
+fn is_closed_by_root(folder: &Metadata) -> bool {
+    folder.uid() == 0 && folder.mode() & 0o005 != 0o005
+}
+
 /// Why a file of root's is not given away; `None` if it is.
 fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
     if is_in_roots_folder && (found.is_file() || found.is_symlink()) {
@@ -164,7 +176,7 @@ fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
         return Some("it has other names, which may be elsewhere");
     }
     if found.mode() & 0o004 == 0 {
-        return Some("it is root's secret, and the folder is not root's");
+        return Some(SECRET);
     }
     None
 }
@@ -220,6 +232,11 @@ mod tests {
         fs::hard_link(at("elsewhere/victim"), at("top/his/trap")).unwrap();
         symlink(at("elsewhere"), at("top/his/link")).unwrap();
         fs::set_permissions(at("top/his/secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        for (dir, mode) in [("top/his/closed", 0o700), ("top/his/listed", 0o755)] {
+            fs::create_dir(at(dir)).unwrap();
+            fs::write(at(dir).join("key"), b"root's").unwrap();
+            fs::set_permissions(at(dir), fs::Permissions::from_mode(mode)).unwrap();
+        }
         if chown(at("top/his"), Some(USER.0), Some(USER.1)).is_err() {
             eprintln!(
                 "skipped: what_only_root_can_have_made_is_given_and_nothing_else: needs root"
@@ -238,12 +255,16 @@ mod tests {
             "top/incoming/x",
             "top/episodes/x",
             "top/his/lock",
+            "top/his/listed",
+            "top/his/listed/key",
         ] {
             assert_eq!(owner(&at(given)), USER.0, "{given}");
         }
         for kept in [
             "top/lost+found",
             "top/his/secret",
+            "top/his/closed",
+            "top/his/closed/key",
             "top/his/trap",
             "top/his/link",
             "elsewhere",
@@ -251,7 +272,7 @@ mod tests {
         ] {
             assert_eq!(owner(&at(kept)), 0, "{kept}");
         }
-        assert_eq!(report.left.len(), 3, "{report:?}");
+        assert_eq!(report.left.len(), 4, "{report:?}");
         // The folder is the user's now, and nothing that could be given is left.
         assert_eq!(look(&at("top"), DEPTH_MAX).unwrap().given, 0);
     }

@@ -57,7 +57,7 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
     let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
     make_with_parents(layout.root())?;
     for dir in layout.folders() {
-        durable::make_dir(&dir)?;
+        make_inner(&dir)?;
     }
     if was_store {
         return Ok(Made::Already);
@@ -73,6 +73,13 @@ pub(crate) fn make_with_parents(dir: &Path) -> io::Result<()> {
     }
     make_with_parents(durable::parent(dir))?;
     durable::make_dir(dir)
+}
+
+/// Makes a folder of the store's. An error names the folder, since it may be the only one that is not
+/// what it should be.
+pub(crate) fn make_inner(dir: &Path) -> io::Result<()> {
+    durable::make_dir(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))
 }
 
 /// Enters the store to work in it. The lock is held until the returned value is dropped.

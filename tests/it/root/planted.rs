@@ -367,6 +367,9 @@ fn a_link_in_a_folder_of_the_user_gives_nothing_away() {
         if command == "backfill --dry-run" {
             assert!(said.contains("it is a symbolic link"), "{said}");
         }
+        if command == "init" {
+            assert!(said.contains("/incoming: it is a symbolic link"), "{said}");
+        }
     }
 }
 
