@@ -146,7 +146,7 @@ fn files_of_the_rooms_are_opened_in_one_place() {
 #[test]
 fn git_is_started_in_one_place() {
     only_in(
-        "git runs by src/git.rs, whoever asks",
+        "git runs by src/git.rs, for every caller",
         &["Command::new(\"git\")"],
         &["src/git.rs", "src/commands/demo"],
     );

@@ -266,20 +266,31 @@ impl Exchange<'_> {
             }
         };
         let end = self.see_through(&running);
-        let draining = self.shared.draining.load(Ordering::Acquire);
-        let mut closes = framing.closes || draining || !end.is_complete;
+        if let Ok(published) = &end.result
+            && (published.fresh || end.received_bytes > 0)
+        {
+            self.shared.counters.upload_seconds.add(began.elapsed());
+        }
+        self.reply_to(&claimed, position, end, framing)
+    }
+
+    /// The answer to an upload whose body thread has ended.
+    fn reply_to(
+        self,
+        claimed: &Claimed,
+        position: Option<u32>,
+        end: UploadEnd,
+        framing: Framing,
+    ) -> Reply {
+        let is_draining = self.shared.draining.load(Ordering::Acquire);
+        let mut closes = framing.closes || is_draining || !end.is_complete;
         let answer = match end.result {
-            Ok(published) => {
-                if published.fresh || end.received_bytes > 0 {
-                    self.shared.counters.upload_seconds.add(began.elapsed());
-                }
-                self.stored(&published, position, end.received_bytes)
-            }
+            Ok(published) => self.stored(&published, position, end.received_bytes),
             Err(refusal) => {
                 // Other bytes than were stated may be those of another length: what follows them
                 // may not begin a request.
                 closes |= refusal.status() == 422;
-                self.log_refused_upload(&claimed, &refusal, end.received_bytes);
+                self.log_refused_upload(claimed, &refusal, end.received_bytes);
                 Answer::refusal(&refusal)
             }
         };

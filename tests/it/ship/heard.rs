@@ -83,7 +83,7 @@ fn an_answer_in_place_of_continue_is_heard_while_the_connection_stays_open() {
     }
 }
 
-/// Whoever has lost the 201 is told at once that the bytes are there, and is free.
+/// A shipper that lost the 201 hears at once that the receiver has the bytes, and goes on.
 #[test]
 fn a_200_in_place_of_continue_frees_the_sender() {
     let stub = Stub::new([Reply::StoreAndDie]);

@@ -28,7 +28,7 @@ fn an_upload_under_way_is_shown_while_it_runs() {
     for words in ["ep-slow ", " % of 12.", " MB, ", "B/s, ", " left"] {
         assert!(line.contains(words), "{words}: {line}");
     }
-    // Whoever is killed has nothing under way any more, whatever it wrote.
+    // A shipper that was killed has no upload under way, whatever its state file says.
     shipper.kill();
     assert!(!lab.json("state.json")["uploading"].is_null());
     assert!(lab.status()["uploading"].is_null());
