@@ -2,6 +2,7 @@
 
 use super::stub::{Reply, Stub, problem};
 use super::{A, Lab, noise};
+use crate::lab::Shipper;
 
 #[test]
 fn an_upload_under_way_is_shown_while_it_runs() {
@@ -38,6 +39,13 @@ fn an_upload_under_way_is_shown_while_it_runs() {
     assert!(lab.json("state.json")["uploading"].is_null());
 }
 
+fn waits_for_a_next_try(shipper: &Shipper<'_>, lab: &Lab, why: &str) {
+    shipper.wait_until("it waits", || {
+        lab.path("state.json").exists() && !lab.json("state.json")["next_try"].is_null()
+    });
+    assert_eq!(lab.json("state.json")["next_try"]["why"], why);
+}
+
 #[test]
 fn the_next_try_and_its_reason_are_shown() {
     let busy = problem(503, "draining", "Retry-After: 600\r\n");
@@ -45,13 +53,7 @@ fn the_next_try_and_its_reason_are_shown() {
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
     lab.episode("ep-1", A);
     let shipper = lab.ship();
-    shipper.wait_until("it waits", || {
-        lab.path("state.json").exists() && !lab.json("state.json")["next_try"].is_null()
-    });
-    assert_eq!(
-        lab.json("state.json")["next_try"]["why"],
-        "503: words of draining"
-    );
+    waits_for_a_next_try(&shipper, &lab, "503: words of draining");
     let page = lab.run(&["status"], &[]).out;
     let line = page.lines().find(|line| line.starts_with("next try"));
     let line = line.unwrap_or_else(|| panic!("{page}"));
@@ -75,13 +77,7 @@ fn the_next_try_of_one_episode_has_its_own_reason() {
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
     lab.episode("ep-1", A);
     let shipper = lab.ship();
-    shipper.wait_until("it waits", || {
-        lab.path("state.json").exists() && !lab.json("state.json")["next_try"].is_null()
-    });
-    assert_eq!(
-        lab.json("state.json")["next_try"]["why"],
-        "500: words of internal"
-    );
+    waits_for_a_next_try(&shipper, &lab, "500: words of internal");
     assert_eq!(shipper.stop(), 0);
     // A shipper that has ended tries nothing.
     assert!(lab.json("state.json")["next_try"].is_null());
