@@ -196,8 +196,8 @@ pub(crate) fn in_range(
     ))
 }
 
-/// An error unless `folder` is an absolute path that needs no quoting in a unit of systemd, in a shell
-/// and on a terminal. `install` writes it into a unit that root runs.
+/// An error unless `folder` is an absolute path that stands unchanged between quotes in a unit of systemd,
+/// in a shell and on a terminal. `install` writes it into a unit that root runs.
 pub(crate) fn check_folder(path: &Path, key: &str, folder: &Path) -> Result<(), Failure> {
     let is_odd = |c: char| c.is_control() || "\"'\\%".contains(c);
     let is_plain = folder.to_str().is_some_and(|text| !text.contains(is_odd));

@@ -63,12 +63,12 @@ pub(crate) fn enter(folder: &Path, secrets: &[&Path]) -> Result<Option<Became>, 
     }
 }
 
-/// To be called after [`enter`]. If the process is still root's, it checks `folders`, which lie in
-/// root's own folder, since somebody else could replace one that was restored from a backup with its
-/// old owner, one that others may write to, or a link. `side` is the argument of `cis490 install` that
-/// gives the folder to its user.
+/// To be called after [`enter`]. If the process is still root's, it checks that each of `folders`, which
+/// lie in root's own folder, is a directory of root's that others may not write to: a backup may have
+/// restored one with its old owner. `side` is the argument of `cis490 install` that gives the folder to
+/// its user.
 ///
-/// Errors: one of the folders is such a one.
+/// Errors: one of the folders is a link, is another user's, or others may write to it.
 pub(crate) fn check_inner(folders: &[PathBuf], side: &str) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());

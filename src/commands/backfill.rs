@@ -1,4 +1,4 @@
-//! `cis490 backfill`.
+//! `cis490 backfill`: gives stored files without a row their rows.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `cis490 init`.
+//! `cis490 init`: makes a folder a store or a queue.
 
 use std::io;
 use std::path::{Path, PathBuf};

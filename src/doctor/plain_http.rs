@@ -33,7 +33,7 @@ impl PlainAnswer {
 
 /// Sends a request in plain HTTP to the server at `address`; `head` is the whole request.
 ///
-/// Errors: no connection, or what answers does not speak HTTP.
+/// Errors: no connection, or the server does not speak HTTP.
 pub(crate) fn ask(address: SocketAddr, head: &str) -> io::Result<PlainAnswer> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -140,7 +140,7 @@ manual! {
         "A request that is not an upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";
     info unreadable_request
-        "The bytes that arrived are not an HTTP request: begins= shows the first of them. They were answered, and the connection was closed."
+        "The bytes that arrived are not an HTTP request: begins= shows the first of them. The receiver answered with a problem and closed the connection."
         "Nothing for a few: somebody probing, or a program that speaks https or another protocol to this port. too-many-fields: have the proxy in front leave out the fields that nobody needs.";
     warn refusals_unreadable
         "The refusals of earlier runs cannot be read; the status page starts without them."

@@ -152,7 +152,7 @@ impl Part {
     }
 
     /// Whether everything in the folder belongs to root, and the sticky bit keeps others from replacing
-    /// it. The top folder of a filesystem in memory is such a one.
+    /// it. The top folder of a filesystem in memory is such a folder.
     fn is_roots_alone(&self) -> Result<bool, Unsafe> {
         let failed = |error| Unsafe::io(&self.path, error);
         if !self.is_sticky() {

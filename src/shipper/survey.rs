@@ -33,7 +33,7 @@ pub(crate) struct HeldTotals {
     #[serde(flatten)]
     pub hold: Hold,
     #[serde(flatten)]
-    pub heap: Totals,
+    pub totals: Totals,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,18 +128,18 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
     };
     let held = held.into_values().map(|(hold, tally)| HeldTotals {
         hold,
-        heap: tally.heap(),
+        totals: tally.totals(),
     });
     Ok(Survey {
         running,
         host: host.to_owned(),
         receiver: receiver.to_owned(),
         root: root.dir().display().to_string(),
-        waiting: waiting.heap(),
-        packed: packed.heap(),
+        waiting: waiting.totals(),
+        packed: packed.totals(),
         unfinished: scan.unfinished,
         overlooked: scan.overlooked,
-        held: held.filter(|held| held.heap.episodes > 0).collect(),
+        held: held.filter(|held| held.totals.episodes > 0).collect(),
         refused: refused(root)?,
         shipped: shipped(root)?,
         last_success: state.last_success,
@@ -194,7 +194,7 @@ fn shipped(root: &Root) -> io::Result<Totals> {
     for (name, modified_s) in dirs(&root.shipped())? {
         tally.add(tree_bytes(&root.shipped().join(name)), modified_s);
     }
-    Ok(tally.heap())
+    Ok(tally.totals())
 }
 
 /// The directories in a folder, each with the time of its last change.
@@ -232,7 +232,7 @@ impl Tally {
         self.oldest_s = Some(self.oldest_s.map_or(unix_s, |oldest| oldest.min(unix_s)));
     }
 
-    fn heap(self) -> Totals {
+    fn totals(self) -> Totals {
         let at = |s| clock::rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(s));
         Totals {
             episodes: self.episodes,

@@ -61,7 +61,7 @@ impl Dice {
         Duration::from_millis(least_ms + self.below(most_ms - least_ms + 1))
     }
 
-    /// Fills `bytes` with others that no compressor makes smaller.
+    /// Fills `bytes` with random ones, which no compressor makes smaller.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for part in bytes.chunks_mut(8) {
             part.copy_from_slice(&self.next().to_le_bytes()[..part.len()]);

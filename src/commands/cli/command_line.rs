@@ -132,7 +132,7 @@ fn words() -> Result<Vec<String>, Failure> {
     Ok(words.into_iter().flat_map(split).collect())
 }
 
-/// The command that the first word names that is not an option.
+/// The command named by the first word that is no option.
 fn command_of<'a>(
     info: &'a CommandInfoWithArgs,
     words: &[impl AsRef<str>],

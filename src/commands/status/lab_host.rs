@@ -55,7 +55,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
 
 /// The one line that answers "is everything all right?".
 fn headline(survey: &Survey, paint: Paint) -> String {
-    let held: usize = survey.held.iter().map(|held| held.heap.episodes).sum();
+    let held: usize = survey.held.iter().map(|held| held.totals.episodes).sum();
     let mut parts = Vec::new();
     for (count, words) in [
         (survey.waiting.episodes, "waiting"),
@@ -83,7 +83,7 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 }
 
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
-    for HeldTotals { hold, heap } in held {
+    for HeldTotals { hold, totals } in held {
         let commit = &hold.commit;
         let word = if hold.reason() == Known::Unknown {
             paint.warning("WAITS FOR THE GATE")
@@ -94,7 +94,7 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
             page,
             "{word} since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
             hold.since,
-            amount(heap),
+            amount(totals),
             one_line(&hold.detail),
         );
         if let Some(remediation) = &hold.remediation {
@@ -298,24 +298,24 @@ fn trouble(page: &mut String, survey: &Survey) {
 
 fn counts(page: &mut String, survey: &Survey) {
     let _ = writeln!(page);
-    for (name, heap) in [
+    for (name, totals) in [
         ("waiting", &survey.waiting),
         ("packed", &survey.packed),
         ("shipped", &survey.shipped),
     ] {
-        let oldest = heap
+        let oldest = totals
             .oldest
             .as_ref()
             .map_or(String::new(), |at| format!(", oldest {at}"));
-        let _ = writeln!(page, "{name:12}  {}{oldest}", amount(heap));
+        let _ = writeln!(page, "{name:12}  {}{oldest}", amount(totals));
     }
     let _ = writeln!(page, "recording     {}", survey.unfinished);
     let _ = writeln!(page, "from {} to {}", survey.root, survey.receiver);
 }
 
-fn amount(heap: &Totals) -> String {
-    let episodes = human::counted(heap.episodes, "episode");
-    format!("{episodes}, {}", human::bytes(heap.bytes))
+fn amount(totals: &Totals) -> String {
+    let episodes = human::counted(totals.episodes, "episode");
+    format!("{episodes}, {}", human::bytes(totals.bytes))
 }
 
 #[cfg(test)]

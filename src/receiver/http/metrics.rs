@@ -275,9 +275,13 @@ fn outcomes(text: &mut Text, hosts: &[(&str, &HostStats)]) {
     ] {
         text.family(name, "counter", help);
         for (host, stats) in hosts {
-            for (outcome, heap) in outcomes(stats) {
+            for (outcome, totals) in outcomes(stats) {
                 let labels = format!("host=\"{host}\",outcome=\"{outcome}\"");
-                let value = if is_bytes { heap.bytes } else { heap.episodes };
+                let value = if is_bytes {
+                    totals.bytes
+                } else {
+                    totals.episodes
+                };
                 text.sample(name, &labels, value);
             }
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Image, SHIPPER};
 use crate::world::cis490;
 
-/// What is there already, and what an image lacks, in true words.
+/// `install` reports truly which files are there already, and which an image lacks.
 #[test]
 fn what_install_says_is_true() {
     let image = Image::new();

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A booted container; it is gone with its owner.
 struct Machine {
     nspawn: Child,
-    /// systemd in there, by its number out here.
+    /// The container's systemd, by its process number outside.
     leader: u32,
     dir: TempDir,
     /// Containers of one caller share its group of processes: one at a time.
@@ -175,7 +175,7 @@ fn enter(leader: u32, words: &[&str]) -> Output {
     command.args(words).stdin(Stdio::null()).output().unwrap()
 }
 
-/// Settings that a test has no time for otherwise.
+/// Shorter times than the unit has, since a test cannot wait that long.
 fn hurry(root: &Path, unit: &str) {
     let dir = root.join(format!("etc/systemd/system/{unit}.service.d"));
     fs::create_dir_all(&dir).unwrap();

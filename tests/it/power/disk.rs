@@ -113,7 +113,8 @@ impl Disk {
 
     /// The power goes: each use of the disk is an error, and nothing reaches it any more.
     ///
-    /// Where the disk is of our own making, one in three dies first: for a while it takes no write.
+    /// One in three cuts of a disk that this process serves begins with a while in which each write
+    /// fails.
     pub fn cut(&self, dice: &mut Dice) {
         let Some(cache) = &self.cache else {
             return shut_down(&self.root());

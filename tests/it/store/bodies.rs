@@ -1,6 +1,5 @@
 //! Bodies of all sizes and paces, alone and many at once.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
@@ -85,14 +84,7 @@ fn sixty_four_uploads_at_once_stay_small() {
         }
     });
     assert_eq!(world.rows().len(), 64);
-    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak_kib: u64 = peak
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
+    let peak_kib = world.memory_kib("VmHWM:");
     eprintln!("peak {peak_kib} KiB");
     // Under an emulator most of it is the emulator's own.
     let most_kib = if is_emulated() { 256 << 10 } else { 64 << 10 };

@@ -14,6 +14,7 @@ mod steps;
 use std::path::PathBuf;
 
 use crate::client::{Put, sha256};
+use crate::dice::noise;
 use crate::world::World;
 
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
@@ -33,9 +34,7 @@ fn sample() -> Put {
 
 /// Bytes that differ from block to block, so that one in the wrong place is seen.
 fn body(bytes: usize) -> Vec<u8> {
-    (0..bytes as u64)
-        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8)
-        .collect()
+    noise(490, bytes)
 }
 
 /// One file, one row that names it, and nothing else.

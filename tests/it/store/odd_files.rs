@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use super::{prepared, running, sample};
+use crate::here::mkfifo;
 use crate::world::World;
 
 /// Takes a name.
@@ -15,9 +15,7 @@ type Take = fn(&Path);
 
 /// Each way to take a name, and what it is called.
 const TAKEN: [(&str, Take); 4] = [
-    ("a fifo", |path| {
-        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-    }),
+    ("a fifo", mkfifo),
     ("a directory", |path| fs::create_dir(path).unwrap()),
     ("a symbolic link", |path| {
         symlink("/nonexistent/x", path).unwrap()

@@ -14,15 +14,15 @@ const HEIGHT: u64 = 64;
 pub(super) fn section(scene: &Scene) -> String {
     let now_hour = scene.now_s / HOUR_S;
     let first = now_hour.saturating_sub(HOURS - 1);
-    let heaps: Vec<_> = (first..=now_hour)
+    let hours: Vec<_> = (first..=now_hour)
         .map(|hour| (hour, scene.books.hour(hour)))
         .collect();
-    let most = heaps
+    let most = hours
         .iter()
-        .map(|(_, heap)| heap.episodes)
+        .map(|(_, totals)| totals.episodes)
         .max()
         .unwrap_or(0);
-    let all: Totals = heaps.iter().map(|(_, heap)| *heap).sum();
+    let all: Totals = hours.iter().map(|(_, totals)| *totals).sum();
     let sum = format!(
         "{}, {}",
         counted(all.episodes, "episode"),
@@ -32,22 +32,22 @@ pub(super) fn section(scene: &Scene) -> String {
         "<section class=c><h2>Uploads per hour, last two days</h2>\n<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none role=img aria-label=\"{sum} in two days, at most {most} in an hour\">",
         HOURS * 10
     );
-    for (place, (hour, heap)) in heaps.iter().enumerate() {
+    for (place, (hour, totals)) in hours.iter().enumerate() {
         let x = place as u64 * 10;
         // Writing to a String cannot fail.
         if hour % 24 == 0 {
             let _ = write!(svg, "<path d=\"M{x} 0v{HEIGHT}\"/>");
         }
-        if heap.episodes > 0 {
-            let height = (heap.episodes * (HEIGHT - 2) / most).max(2);
+        if totals.episodes > 0 {
+            let height = (totals.episodes * (HEIGHT - 2) / most).max(2);
             let _ = write!(
                 svg,
                 "<rect x={} y={} width=8 height={height}><title>{}:00 UTC: {}, {}</title></rect>",
                 x + 1,
                 HEIGHT - height,
                 hour % 24,
-                heap.episodes,
-                human::bytes(heap.bytes)
+                totals.episodes,
+                human::bytes(totals.bytes)
             );
         }
     }
