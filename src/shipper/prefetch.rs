@@ -24,14 +24,17 @@ use crate::service;
 /// Between two looks at how far the packing is.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// How packing went, and how long it took.
-pub(super) type Outcome = (Result<(Seal, Meta), PackFault>, Duration);
+/// How the packing of an episode went.
+pub(super) struct Packing {
+    pub result: Result<(Seal, Meta), PackFault>,
+    pub took: Duration,
+}
 
 /// One episode that is being packed, or was.
 pub(super) struct Prefetch {
     pub id: EpisodeId,
     shared: Arc<Shared>,
-    outcome: Receiver<Outcome>,
+    outcome: Receiver<Packing>,
     thread: JoinHandle<()>,
 }
 
@@ -70,9 +73,10 @@ impl Prefetch {
                         ControlFlow::Continue(())
                     }
                 };
-                let packed = outbox::pack(&root, &id, made_from, Sync::Unwatched, &mut progress);
+                let result = outbox::pack(&root, &id, made_from, Sync::Unwatched, &mut progress);
+                let took = begun.elapsed();
                 // After a cancel the receiving end may be gone.
-                let _ = tell.send((packed, begun.elapsed()));
+                let _ = tell.send(Packing { result, took });
             }
         };
         let thread = thread::Builder::new().name("ahead".to_owned()).spawn(work);
@@ -90,7 +94,7 @@ impl Prefetch {
 
     /// Waits until the packing ends. `progress` is called with the bytes read so far and the total,
     /// each time that more were read.
-    pub(super) fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Outcome {
+    pub(super) fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Packing {
         let mut told = 0;
         loop {
             let read = self.shared.read.load(Ordering::Relaxed);
