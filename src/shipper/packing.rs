@@ -81,6 +81,7 @@ impl Packer {
         };
         let result = outbox::pack(root, &entry.id, entry.identity, Sync::Watched, &mut tell);
         Packing {
+            made_from: entry.identity,
             result,
             took: begun.elapsed(),
         }
@@ -170,14 +171,15 @@ impl Packer {
 impl Endings {
     /// Handles the result of packing an episode. `None` if it has gone to refused/.
     fn packed(&mut self, mut entry: Entry, packing: Packing) -> Option<Entry> {
+        // While an episode was packed ahead, a scan may have found another one under its name.
+        if packing.made_from != entry.identity {
+            return Some(entry);
+        }
         match packing.result {
             Ok((seal, meta)) => {
                 self.pace.disk_has_room();
-                // While the episode was packed ahead, a scan may have found it replaced.
-                if entry.identity == seal.made_from {
-                    events::packed(&entry.id, entry.bytes(), seal.bytes, packing.took);
-                    entry.set_packed(meta, seal);
-                }
+                events::packed(&entry.id, entry.bytes(), seal.bytes, packing.took);
+                entry.set_packed(meta, seal);
             }
             Err(PackFault::Unfit { why, reason }) => {
                 return self.refuse(entry, Why::new(Judge::Shipper, reason, why));
@@ -187,5 +189,90 @@ impl Endings {
             Err(PackFault::Stopped) => {}
         }
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use super::super::Mode;
+    use super::super::config::Config;
+    use super::super::pace::Pace;
+    use super::super::queue::{FOLDERS, Identity};
+    use super::super::report::Report;
+    use super::*;
+
+    /// An empty queue in a folder of its own, which goes with it.
+    struct Queue(PathBuf);
+
+    impl Queue {
+        fn new(name: &str) -> (Queue, Endings) {
+            let dir = std::env::temp_dir().join(format!("cis490-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            for folder in FOLDERS {
+                fs::create_dir_all(dir.join(folder)).unwrap();
+            }
+            let root = Root::open(&dir).unwrap();
+            let text = "receiver_url = \"http://127.0.0.1:1\"\nhost_id = \"lab-1\"\n";
+            let text = format!("{text}root = {dir:?}\n");
+            let config = Config::parse(&text, Path::new("shipper.toml")).unwrap();
+            let endings = Endings {
+                pace: Pace::new(Mode::Forever),
+                report: Report::open(&config, &root),
+                root,
+            };
+            (Queue(dir), endings)
+        }
+    }
+
+    impl Drop for Queue {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Writes the `meta.json` of an episode, as a recorder does, and returns its entry as a scan finds it.
+    fn recorded(endings: &mut Endings, id: &EpisodeId, dirty: bool) -> Entry {
+        let meta = endings.root.episodes().join(id.as_str()).join("meta.json");
+        let commit = "a".repeat(40);
+        let json = format!(r#"{{"code_version": {{"commit": "{commit}", "dirty": {dirty}}}}}"#);
+        fs::write(&meta, json).unwrap();
+        let identity = Identity::of(&endings.root, id).unwrap();
+        let entry = Entry::new(id.clone(), identity, Instant::now());
+        endings.inspect(entry).expect("it is fit")
+    }
+
+    /// An episode becomes unfit, and packing it ahead says so. Meanwhile a person has put a sound one
+    /// in its place, and a scan has found that one: the verdict is not on it.
+    #[test]
+    fn a_fault_of_what_was_packed_ahead_is_not_its_successors() {
+        let (_queue, mut endings) = Queue::new("ahead");
+        let root = endings.root.clone();
+        let id = EpisodeId::parse("ep-1").unwrap();
+        let dir = root.episodes().join(id.as_str());
+        fs::create_dir(&dir).unwrap();
+        let mut backlog = Backlog::default();
+        backlog.put(recorded(&mut endings, &id, false));
+        symlink("/nowhere", dir.join("link")).unwrap();
+
+        let mut packer = Packer::new(Stop::default());
+        packer.begin_ahead(&backlog, &root, |_| true);
+        assert_eq!(packer.ahead(), Some(&id));
+        while !packer.prefetch.as_ref().is_some_and(Prefetch::is_done) {
+            thread::yield_now();
+        }
+        fs::remove_file(dir.join("link")).unwrap();
+        backlog.put(recorded(&mut endings, &id, true));
+        packer.look_at_ahead(&mut backlog, &mut endings);
+
+        assert!(dir.is_dir(), "it was moved out");
+        let entry = backlog.take(&id).expect("it waits");
+        assert_eq!(entry.backoff().failures(), 0);
+        let entry = packer.pack(entry, &mut endings).expect("it waits");
+        assert!(entry.is_packed());
     }
 }
