@@ -83,8 +83,7 @@ impl Shipper {
             self.packer
                 .look_at_ahead(&mut self.backlog, &mut self.endings);
             self.ask_gate();
-            let next = self.next().cloned();
-            match next.and_then(|id| self.backlog.take(&id)) {
+            match self.take_next() {
                 Some(entry) => {
                     if let Some(entry) = self.advance(entry) {
                         self.backlog.put(entry);
@@ -159,6 +158,12 @@ impl Shipper {
             endings: &mut self.endings,
         };
         answers.ask_gate(&self.receiver, &self.wakeup.stop);
+    }
+
+    /// Takes the episode to move now out of the backlog.
+    fn take_next(&mut self) -> Option<Entry> {
+        let id = self.next()?.clone();
+        self.backlog.take(&id)
     }
 
     /// The episode to move now.

@@ -157,3 +157,68 @@ pub(super) enum Turn {
     Waited(Instant),
     Small(u64),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Identity;
+    use super::*;
+    use crate::episode::Contents;
+    use crate::names::Sha256Digest;
+
+    fn meta(commit: &str) -> Meta {
+        Meta {
+            commit: CommitHash::parse(&commit.repeat(40)).unwrap(),
+            dirty: None,
+        }
+    }
+
+    #[test]
+    fn a_tarball_comes_and_goes_and_the_turn_stays() {
+        let digest = Sha256Digest::from_bytes([7; 32]);
+        let identity = Identity {
+            inode: 1,
+            modified_ns: 2,
+            bytes: 3,
+        };
+        let seal = Seal {
+            sha256: digest,
+            bytes: 40,
+            made_from: identity,
+            contents: Contents {
+                digest,
+                entries: 2,
+                bytes: 900,
+                newest_ns: 5,
+            },
+            boot: None,
+        };
+        let now = Instant::now();
+        let id = EpisodeId::parse("ep-1").unwrap();
+        let mut entry = Entry::new(id, identity, now);
+        entry.set_unpacked();
+        let seen = |entry: &Entry| {
+            assert!(entry.turn(now) == Turn::Small(entry.bytes()));
+            (entry.is_packed(), entry.bytes(), entry.bytes_to_send())
+        };
+        assert_eq!(seen(&entry), (false, 0, 0));
+        assert_eq!(entry.commit(), None);
+
+        let found = Inspected {
+            meta: meta("a"),
+            bytes: 900,
+        };
+        entry.set_inspected(found, None);
+        assert_eq!(seen(&entry), (false, 900, 900));
+        assert_eq!(entry.commit(), Some(meta("a").commit));
+
+        // Packing reads the commit again.
+        entry.set_packed(meta("b"), seal);
+        assert_eq!(seen(&entry), (true, 900, 40));
+        assert_eq!(entry.commit(), Some(meta("b").commit));
+        entry.set_unpacked();
+        assert_eq!(seen(&entry), (false, 900, 900));
+
+        entry.set_inspected(found, Some(seal));
+        assert_eq!(seen(&entry), (true, 900, 40));
+    }
+}

@@ -159,3 +159,72 @@ impl Pace {
         &self.packing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Identity;
+    use super::*;
+    use crate::episode::{Inspected, Meta};
+    use crate::names::{CommitHash, EpisodeId};
+
+    fn entry(bytes: u64) -> Entry {
+        let identity = Identity {
+            inode: 1,
+            modified_ns: 2,
+            bytes: 3,
+        };
+        let commit = CommitHash::parse(&"a".repeat(40)).unwrap();
+        let meta = Meta {
+            commit,
+            dirty: None,
+        };
+        let id = EpisodeId::parse("ep-1").unwrap();
+        let mut entry = Entry::new(id, identity, Instant::now());
+        entry.set_inspected(Inspected { meta, bytes }, None);
+        entry
+    }
+
+    #[test]
+    fn where_one_does_not_fit_smaller_ones_may() {
+        let mut pace = Pace::new(Mode::Forever);
+        let holds = Holds::default();
+        let now = Instant::now();
+        let mut large = entry(500);
+        assert!(pace.may_move(&large, &holds, now));
+        large.fail(Some(Duration::from_secs(60)), "507");
+        pace.has_no_room_for(&large);
+        let may_move = |pace: &Pace, bytes, now| pace.may_move(&entry(bytes), &holds, now);
+        assert!(may_move(&pace, 499, now) && !may_move(&pace, 500, now));
+        let later = now + Duration::from_secs(120);
+        assert!(may_move(&pace, 500, later));
+        assert!(pace.waits().all(|at| now < at && at < later));
+        pace.retry_now();
+        assert!(may_move(&pace, 500, now));
+    }
+
+    #[test]
+    fn a_full_disk_stops_packing_until_it_has_room() {
+        let mut pace = Pace::new(Mode::Once);
+        let holds = Holds::default();
+        pace.disk_is_full();
+        // With --once it waits for the next run, however long this one takes.
+        let later = Instant::now() + Duration::from_secs(3600);
+        assert!(!pace.may_move(&entry(1), &holds, later) && pace.may_ask(later));
+        pace.disk_has_room();
+        assert!(pace.may_move(&entry(1), &holds, later));
+    }
+
+    #[test]
+    fn three_garbled_heads_in_a_row_are_a_rule() {
+        let mut pace = Pace::new(Mode::Forever);
+        for in_row in [1, 2] {
+            assert_eq!(pace.head_was_garbled(), in_row);
+            assert!(!pace.heads_are_garbled());
+        }
+        pace.head_arrived();
+        for in_row in [1, 2, 3] {
+            assert_eq!(pace.head_was_garbled(), in_row);
+        }
+        assert!(pace.heads_are_garbled());
+    }
+}
