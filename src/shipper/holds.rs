@@ -50,13 +50,13 @@ impl Holds {
         }
     }
 
-    pub(super) fn contains(&self, commit: &CommitHash) -> bool {
-        self.by_commit.contains_key(commit)
-    }
-
     /// Whether the gate refuses the commit of an episode; false while the commit is not known.
     pub(super) fn is_held(&self, entry: &Entry) -> bool {
         entry.commit().is_some_and(|commit| self.contains(&commit))
+    }
+
+    fn contains(&self, commit: &CommitHash) -> bool {
+        self.by_commit.contains_key(commit)
     }
 
     /// Notes a refusal, and when to ask next. True if the refusal is to be logged: the commit was not

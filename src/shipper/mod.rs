@@ -6,7 +6,8 @@
 //! carries that out, and `endings` and `changes` are how a step ends. `looks` finds the episodes,
 //! `packing` and `prefetch` have the next one ready, and `cycle` is the loop around them; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
-//! process remembers; all of it can be forgotten without loss. `report` and `state` are what it says.
+//! process remembers; all of it can be forgotten without loss. `report` and `state` are
+//! what the shipper says about itself, to `cis490 status` and at its end.
 
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -102,7 +102,7 @@ impl Pace {
         self.next_scan
     }
 
-    /// The receiver accepts uploads, or is there to refuse this one.
+    /// The receiver answered for itself: the waits of all begin anew at its next failure.
     pub(super) fn receiver_is_there(&mut self) {
         self.away.reset();
     }
