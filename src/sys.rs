@@ -1,9 +1,9 @@
 //! The system calls that std lacks, each behind a safe function.
 //!
 //! 1. Unsafe code is in this folder and nowhere else in the crate, and only where neither std nor rustix
-//!    has the call. Each such place says in `SAFETY:` why it is sound.
+//!    has a safe call that serves. Each such place says in `SAFETY:` why it is sound.
 //! 2. Errors are those of the system (`io::Error` with its errno). A call that a signal interrupted is
-//!    repeated only where its function says so.
+//!    repeated where nobody else could do it: in waits, and in reserving disk space.
 //! 3. rustix asks the kernel without the C library. So what a C library does beyond the call, such as
 //!    setting the user of every thread (`identity`), is asked of libc.
 

@@ -1,11 +1,12 @@
-//! Whose turn it is to commit. The committer is one, and whoever commits has it meanwhile.
+//! The uploads that wait to become stored episodes. There is one [`Committer`]; the thread that is
+//! committing holds it.
 //!
-//!     an upload alone   its own thread commits: no hand-over, there and back
-//!     else              it waits, and the committer's thread takes all that do: fewer syncs
+//!     an upload alone   its own thread commits: the upload is not handed over to another thread
+//!     several           the committer's thread commits all that wait, with one set of syncs
 //!
-//! 1. One at a time commits: it has taken the committer out of here, and puts it back at the end.
-//! 2. After a fault or a panic it is not put back: nothing is committed any more, whoever waits
-//!    hears that there is no answer, and the process ends into recovery.
+//! 1. A thread takes the committer out of the queue to commit, and puts it back at the end.
+//! 2. After a fault or a panic the committer is not put back: nothing is committed any more, each
+//!    waiting upload ends without an answer, and the process ends into recovery.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -37,7 +38,7 @@ struct Shared {
 }
 
 struct State {
-    /// Not here while somebody commits.
+    /// `None` while a thread commits.
     committer: Option<Committer>,
     waiting: VecDeque<QueuedRequest>,
     pings: Vec<Pong>,
@@ -94,13 +95,15 @@ impl CommitQueue {
         if state.is_over {
             return Finished::default();
         }
-        let here = is_only && !state.is_called();
-        if let Some(committer) = state.committer.take_if(|_| here) {
+        if is_only
+            && !state.is_called()
+            && let Some(committer) = state.committer.take()
+        {
             drop(state);
             return self.shared.turn(committer).commit(vec![job]);
         }
         state.waiting.push_back(job);
-        // Whoever commits now looks here at the end of that.
+        // If a commit is running, its thread looks at `waiting` when it has put the committer back.
         if state.committer.is_some() {
             self.shared.called.notify_one();
         }
@@ -160,8 +163,12 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.lock();
         while !state.is_over {
-            let is_called = state.is_called();
-            let Some(committer) = state.committer.take_if(|_| is_called) else {
+            let committer = if state.is_called() {
+                state.committer.take()
+            } else {
+                None
+            };
+            let Some(committer) = committer else {
                 state = self
                     .called
                     .wait(state)
@@ -186,7 +193,7 @@ impl Shared {
     fn end(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.is_over = true;
-        // Who waits hears that there is no answer.
+        // Dropping the requests ends each without an answer.
         state.waiting.clear();
         self.called.notify_one();
         state

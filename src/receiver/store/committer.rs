@@ -2,7 +2,7 @@
 //!
 //!     raise the numbers, if need be  link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
 //!
-//! 1. Nobody is answered before all of that is done. What is linked was synced by who asks.
+//! 1. Nobody is answered before all of that is done. The file was synced by the upload that asks for the commit.
 //! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
 //!    and of the index, and answers all. A second upload of a name in a batch shares the first's fate.
 //! 3. Before any of it, and again before the answer, the open index is compared with its name. Another
@@ -167,8 +167,8 @@ impl Committer {
             let _ = self.tail.take_back();
             return Err(fatal("sync what was stored", &error));
         }
-        // Nothing is taken back: whoever else has been at the index may have written behind us. What
-        // was placed has its name in incoming/ still, and recovery gives it its row.
+        // Nothing is taken back: another program that changed the index may have written behind us. The
+        // placed files still have their names in incoming/, and recovery gives them their rows.
         self.watch_index(rows.text.len() as u64)?;
         self.accept(rows, &placed);
         Ok(answer_all(placed))
@@ -278,7 +278,7 @@ impl Committer {
             .inspect_err(|error| self.failed("append to the index", error))
     }
 
-    /// Health hears of it, unless there is just no room.
+    /// Health reports the error, unless the disk is only full.
     fn failed(&self, doing: &str, error: &io::Error) {
         if !durable::is_full(error) {
             self.condition.failed(doing, error);

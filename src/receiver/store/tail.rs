@@ -28,8 +28,8 @@ pub(crate) struct Tail {
     syncer: Option<Syncer>,
 }
 
-/// A thread that syncs the index while the committer syncs directories. One that stands by: each
-/// batch would else wait for a thread to be made and to end.
+/// A thread that syncs the index while the committer syncs directories. It is kept between batches, so
+/// that no batch waits for a thread to start and to end.
 struct Syncer {
     asks: SyncSender<()>,
     synced: Receiver<io::Result<()>>,
@@ -69,7 +69,7 @@ impl Tail {
         self.syncer = Syncer::start(&self.file).ok();
     }
 
-    /// [`Tail::sync`], and meanwhile `other`, which is done in any case.
+    /// [`Tail::sync`] side by side with `other`. Both are done, even if one fails.
     pub(crate) fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.syncer.is_none() {
             self.start_syncer();

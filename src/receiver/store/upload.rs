@@ -50,7 +50,8 @@ pub(crate) struct Upload {
     filled: usize,
 }
 
-/// The file's name, removed when dropped. Not here while somebody commits the file, nor after.
+/// The file's name in incoming/, which is removed when this is dropped. `None` while a commit has the
+/// name, and after it.
 struct PartialFile(Option<PathBuf>);
 
 impl Drop for PartialFile {
@@ -251,8 +252,8 @@ impl Upload {
         receipt: &Receipt,
         placement: Placement,
     ) -> Result<(CommitResult, Finished), StoreError> {
-        // Whoever commits has the name meanwhile: without an answer, be it by a panic, the process
-        // ends, and whether the episode was stored is for recovery to see.
+        // The commit has the name meanwhile. If the commit ends without an answer, by a panic for example,
+        // the process ends, and recovery finds out whether the episode was stored.
         let incoming = self.incoming.0.take();
         let ask = CommitRequest {
             receipt: receipt.clone(),
@@ -354,7 +355,7 @@ fn create(store: &Store, claim: &Claim) -> io::Result<(PathBuf, File)> {
     }
 }
 
-/// As [`fault`], and health hears of it: other uploads will fail like this one.
+/// As [`fault`], and health reports the error, since other uploads will fail like this one.
 fn fault_of_incoming(store: &Store, claim: &Claim, doing: &str, error: io::Error) -> StoreError {
     if !durable::is_full(&error) {
         store.condition.failed(doing, &error);
