@@ -35,6 +35,7 @@ mod order;
 mod output;
 mod page;
 mod panics;
+mod pipes;
 mod power;
 mod probe;
 mod process;
