@@ -35,7 +35,8 @@ pub(super) const DEPTH_MAX: usize = 8;
 pub(super) struct Report {
     /// How many files and folders were given, or would be.
     pub given: usize,
-    /// The files of root's that were not given since the user may have planted them, and why.
+    /// The files and folders of root's that were not given since the user may have planted them, and
+    /// why.
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
@@ -171,8 +172,9 @@ impl Walk {
     }
 }
 
-const SECRET: &str = "it is root's secret, and the folder is not root's";
-const LISTED: &str = "it has an access list (getfacl) of root's, and the folder is not root's";
+const SECRET: &str = "others may not read it, and the folder that it lies in is not root's";
+const LISTED: &str =
+    "it has an access list (getfacl) of root's, and the folder that it lies in is not root's";
 
 /// Whether a file or a folder has an access list (POSIX ACL). One that cannot be asked counts as one
 /// that has.
