@@ -103,17 +103,18 @@ fn ignores_interrupts(pid: u32) -> bool {
     ignored & (1 << (libc::SIGINT - 1)) != 0
 }
 
-fn pipe_in(dir: &Path) -> PathBuf {
-    let pipe = dir.join("pipe");
-    mkfifo(&pipe);
-    pipe
+/// Makes a pipe, in the place of an older one. Each command has its own: a process that another test
+/// is just starting may hold the older one's writing end open for a moment.
+fn make_anew(pipe: &Path) {
+    let _ = fs::remove_file(pipe);
+    mkfifo(pipe);
 }
 
 /// `receive` and `ship` once blocked all signals before they read, and only SIGKILL ended them.
 #[test]
 fn a_signal_ends_a_command_that_waits_for_its_configuration() {
     let dir = TempDir::new();
-    let pipe = pipe_in(dir.path());
+    let pipe = dir.path().join("pipe");
     for words in [
         "receive",
         "ship",
@@ -130,6 +131,7 @@ fn a_signal_ends_a_command_that_waits_for_its_configuration() {
         "init",
     ] {
         for name in ["TERM", "INT"] {
+            make_anew(&pipe);
             Command::start(words, &pipe, dir.path()).ends_by(name, &pipe);
         }
     }
@@ -138,7 +140,7 @@ fn a_signal_ends_a_command_that_waits_for_its_configuration() {
 #[test]
 fn a_signal_ends_a_command_that_waits_for_a_secret() {
     let dir = TempDir::new();
-    let pipe = pipe_in(dir.path());
+    let pipe = dir.path().join("pipe");
     let token = format!("token_file = {pipe:?}\n");
     let lab = Lab::with("http://127.0.0.1:1", &token);
     let gate = format!(
@@ -147,8 +149,10 @@ fn a_signal_ends_a_command_that_waits_for_a_secret() {
     let world = World::prepared(&gate);
     for name in ["TERM", "INT"] {
         for words in ["ship", "ship --once", "doctor"] {
+            make_anew(&pipe);
             Command::start(words, &lab.config(), dir.path()).ends_by(name, &pipe);
         }
+        make_anew(&pipe);
         let receive = Command::start("receive", Path::new(&world.config_path()), dir.path());
         receive.ends_by(name, &pipe);
     }
@@ -158,10 +162,11 @@ fn a_signal_ends_a_command_that_waits_for_a_secret() {
 #[cfg(feature = "tls")]
 fn a_signal_ends_a_command_that_waits_for_a_certificate() {
     let dir = TempDir::new();
-    let pipe = pipe_in(dir.path());
+    let pipe = dir.path().join("pipe");
     let certificate = format!("ca_file = {pipe:?}\n");
     let lab = Lab::with("https://127.0.0.1:1", &certificate);
     for words in ["ship", "doctor"] {
+        make_anew(&pipe);
         Command::start(words, &lab.config(), dir.path()).ends_by("TERM", &pipe);
     }
 }
@@ -171,8 +176,6 @@ fn a_signal_ends_a_command_that_waits_for_a_certificate() {
 fn what_a_pipe_has_given_once_is_enough() {
     let dir = TempDir::new();
     let (config, token) = (dir.path().join("config"), dir.path().join("token"));
-    mkfifo(&config);
-    mkfifo(&token);
     let lab = Lab::with(
         "http://127.0.0.1:1",
         &format!("token_file = {token:?}\nscan_seconds = 1\n"),
@@ -183,6 +186,8 @@ fn what_a_pipe_has_given_once_is_enough() {
         ("doctor", true, "cannot reach http://127.0.0.1:1"),
         ("ship --once", true, "0 shipped, 0 refused"),
     ] {
+        make_anew(&config);
+        make_anew(&token);
         let mut command = Command::start(words, &config, dir.path());
         command.writer(&config).write_all(&text).unwrap();
         if needs_token {
