@@ -3,6 +3,7 @@
 //! A critical thread that panics or reports a fault ends the process with a non-zero status, and
 //! systemd restarts it into recovery. So no request waits for a thread that is dead.
 
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc;
 use std::thread;
@@ -66,9 +67,14 @@ pub fn spawn_critical(
     let started = thread::Builder::new().name(name.to_owned()).spawn(guarded);
     match started {
         Ok(_) => Ok(()),
-        Err(error) => Err(Failure::new(
-            format!("cannot start the {name} thread: {error}"),
-            "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-        )),
+        Err(error) => Err(cannot_start(name, &error)),
     }
+}
+
+/// The system gave no thread of that name.
+pub(in crate::receiver) fn cannot_start(name: &str, error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot start the {name} thread: {error}"),
+        "raise the limit on threads (TasksMax, ulimit -u) or free memory",
+    )
 }

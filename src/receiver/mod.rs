@@ -121,7 +121,7 @@ fn drain(
 /// The descriptors that so many connections and uploads need. Each connection is counted twice, as a
 /// reserve: when no descriptor is left, the accept loop spins.
 pub fn files_wanted(max_connections: u32, max_uploads: u32) -> u64 {
-    let connections = u64::from(max_connections) + u64::from(http::TOLD_BEYOND_CAP);
+    let connections = u64::from(max_connections) + u64::from(http::ANSWERED_BEYOND_CAP);
     // An upload opens its file twice at most: once buffered and, for a large body, once for direct writes.
     connections * http::FILES_PER_CONNECTION * 2 + u64::from(max_uploads) * 2 + OTHER_FILES
 }
@@ -137,7 +137,7 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     if limit >= wanted {
         return Ok(config);
     }
-    let beyond_cap = u64::from(http::TOLD_BEYOND_CAP) * http::FILES_PER_CONNECTION;
+    let beyond_cap = u64::from(http::ANSWERED_BEYOND_CAP) * http::FILES_PER_CONNECTION;
     let spare = limit.saturating_sub(OTHER_FILES + beyond_cap);
     // Per connection: its descriptors, as many for one that is just closing, and one for half an upload.
     let connections = spare / (http::FILES_PER_CONNECTION * 2 + 1);
@@ -171,10 +171,7 @@ fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
         .spawn(listen);
     match started {
         Ok(_) => Ok(()),
-        Err(error) => Err(Failure::new(
-            format!("cannot start the signals thread: {error}"),
-            "raise the limit on threads (TasksMax, ulimit -u) or free memory",
-        )),
+        Err(error) => Err(critical_thread::cannot_start("signals", &error)),
     }
 }
 

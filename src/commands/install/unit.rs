@@ -54,7 +54,7 @@ fn drop_in_text(side: Side, data: &Path) -> String {
     format!(
         "# The {} of {}; `cis490 install {}` writes this file anew.\n\
          [Unit]\nRequiresMountsFor=\"{shown}\"\n\n[Service]\nReadWritePaths=\"-{shown}\"\n\n\
-         # systemd does not try again a service that has waited in vain for its disk: the disk starts it.\n\
+         # systemd gives a service up whose disk does not come in time: the mount starts it later.\n\
          [Install]\nWantedBy={}\n",
         side.data_key(),
         side.config_path(),

@@ -49,8 +49,8 @@ use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
 use self::counters::Counters;
 use self::fair_limiter::FairLimiter;
+pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
-pub(super) use self::guard::{FILES_PER_CONNECTION, TOLD_BEYOND_CAP};
 use self::head::{Framing, Head};
 use self::page::Kept;
 use self::pour::PaceLimits;
@@ -150,7 +150,7 @@ pub(super) fn start(
     });
     disk_watch::start(&shared, shutdown)?;
     let answers = Arc::clone(&shared);
-    let listening = shared.guard.listen(address, answers);
+    let listening = shared.guard.listen(address, answers)?;
     listening.map_err(|error| cannot_listen(address, &error))?;
     Ok(Server { shared, address })
 }

@@ -227,7 +227,7 @@ mod tests {
         let (busy, _busy) = enter();
         busy.enter(Phase::Busy);
         let (older, _older) = enter();
-        std::thread::sleep(Duration::from_millis(2)); // ages are told in milliseconds
+        std::thread::sleep(Duration::from_millis(2)); // ages count in milliseconds
         let (newer, mut newer_entry) = enter();
         assert!(newer_entry.had_place());
         assert!(older.is_dead() && !busy.is_dead() && !newer.is_dead());

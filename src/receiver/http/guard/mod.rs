@@ -41,14 +41,14 @@ use self::connection_table::ConnectionTable;
 use self::lingering_close::LingeringClose;
 pub(super) use self::request::{Body, Request};
 use crate::failure::Failure;
-use crate::receiver::critical_thread::ShutdownHandle;
+use crate::receiver::critical_thread::{ShutdownHandle, cannot_start};
 use crate::receiver::refusal::Refusal;
 
 /// A connection costs two descriptors: may_minihttp's and ours.
 pub(in crate::receiver) const FILES_PER_CONNECTION: u64 = 2;
 /// Connections above the limit that get an answer which says so; those beyond them are closed without
 /// one.
-pub(in crate::receiver) const TOLD_BEYOND_CAP: u32 = 64;
+pub(in crate::receiver) const ANSWERED_BEYOND_CAP: u32 = 64;
 /// The most that a request line and its headers may take together.
 pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// As many header fields as may_minihttp accepts.
@@ -113,25 +113,27 @@ impl Guard {
 
     /// Opens the port; `answers` answers what comes. It stays open until the process ends.
     ///
-    /// Errors: the system does not let us listen on `address`.
+    /// Errors: the system gave no thread; or, in the result within, it does not let us listen on
+    /// `address`.
     pub(super) fn listen(
         self: &Arc<Self>,
         address: SocketAddr,
         answers: Arc<impl Answers>,
-    ) -> io::Result<()> {
+    ) -> Result<io::Result<()>, Failure> {
         configure_coroutines();
         let acceptor = Acceptor {
             guard: Arc::clone(self),
             answers,
         };
         // may makes its scheduler here, in a frame of 144 KiB. On a thread that ends at once the pages of
-        // that frame are given back; the main thread's stack would keep them.
+        // that frame are given back; the main thread's stack would keep them. The thread has no name,
+        // since may's workers would inherit it.
         let start = thread::Builder::new()
             .spawn(move || acceptor.start(address))
-            .map_err(|error| io::Error::other(format!("no thread can be started: {error}")))?;
-        // Dropping the handle leaves the accept loop running.
-        let _accept_loop = start.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        Ok(())
+            .map_err(|error| cannot_start("accept", &error))?;
+        let started = start.join().unwrap_or_else(|panic| resume_unwind(panic));
+        // Without its handle the accept loop runs on.
+        Ok(started.map(|_accept_loop| ()))
     }
 
     /// Connections that have not been closed yet.
@@ -145,7 +147,9 @@ impl Guard {
     }
 
     fn open_max(&self) -> u32 {
-        self.connection_table.most().saturating_add(TOLD_BEYOND_CAP)
+        self.connection_table
+            .most()
+            .saturating_add(ANSWERED_BEYOND_CAP)
     }
 
     /// Uploads that have not been answered yet. An answer that may_minihttp was given counts as
