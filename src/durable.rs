@@ -17,6 +17,8 @@
 //! | --- | --- |
 //! | `CIS490_CRASH_AT=N` | abort before the Nth step |
 //! | `CIS490_FAIL_AT=N`, `CIS490_FAIL_FROM=N` | the Nth step, or every step from it on, is an error |
+//! | `CIS490_FAIL_ON=N:TEXT` | the Nth step whose name and paths contain TEXT is an error |
+//! | `CIS490_HOLD_SYNCS=FILE` | no sync ends while FILE has a line that its name and path contain |
 //! | `CIS490_FAIL_ERRNO=E` | which error (default 5, EIO) |
 //! | `CIS490_STEPS=FILE` | append each step's name and paths to FILE, and `synced` where a sync has ended |
 //! | `CIS490_SYNC_DELAY_MS=D` | every sync takes D ms longer |
@@ -272,7 +274,7 @@ pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     step_on("fsync file", || name_of_open(file))?;
     timed(&SYNC_TIMES.file, || file.sync_all())?;
-    synced(|| name_of_open(file));
+    synced("fsync file", || name_of_open(file));
     Ok(())
 }
 
@@ -280,7 +282,7 @@ pub(crate) fn sync_file(file: &File) -> io::Result<()> {
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     step_on("fdatasync", || name_of_open(file))?;
     timed(&SYNC_TIMES.data, || file.sync_data())?;
-    synced(|| name_of_open(file));
+    synced("fdatasync", || name_of_open(file));
     Ok(())
 }
 
@@ -288,7 +290,7 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     step_on("fsync dir", || name_of(path))?;
     timed(&SYNC_TIMES.dir, || open_dir(path)?.sync_all())?;
-    synced(|| name_of(path));
+    synced("fsync dir", || name_of(path));
     Ok(())
 }
 
@@ -371,7 +373,7 @@ fn slow_sync() {}
 
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-fn synced(_path: impl FnOnce() -> String) {}
+fn synced(_name: &'static str, _path: impl FnOnce() -> String) {}
 
 #[cfg(debug_assertions)]
 use faults::{slow_sync, step_on, synced};
@@ -391,10 +393,15 @@ mod faults {
         crash_at: Option<u64>,
         fail_at: Option<u64>,
         fail_from: Option<u64>,
+        fail_on: Option<(u64, String)>,
         errno: i32,
+        hold_file: Option<String>,
         steps_file: Option<String>,
         sync_delay: Option<Duration>,
     }
+
+    /// Steps so far whose text is that of `CIS490_FAIL_ON`.
+    static MATCHED: AtomicU64 = AtomicU64::new(0);
 
     fn plan() -> &'static Plan {
         static PLAN: OnceLock<Plan> = OnceLock::new();
@@ -403,6 +410,11 @@ mod faults {
             crash_at: number("CIS490_CRASH_AT"),
             fail_at: number("CIS490_FAIL_AT"),
             fail_from: number("CIS490_FAIL_FROM"),
+            fail_on: std::env::var("CIS490_FAIL_ON").ok().map(|value| {
+                let (nth, text) = value.split_once(':').expect("N:TEXT");
+                (nth.parse().expect("N is a number"), text.to_owned())
+            }),
+            hold_file: std::env::var("CIS490_HOLD_SYNCS").ok(),
             errno: number("CIS490_FAIL_ERRNO").map_or(libc::EIO, |errno| errno as i32),
             steps_file: std::env::var("CIS490_STEPS").ok(),
             sync_delay: number("CIS490_SYNC_DELAY_MS").map(Duration::from_millis),
@@ -412,29 +424,49 @@ mod faults {
     pub(super) fn step_on(name: &'static str, paths: impl FnOnce() -> String) -> io::Result<()> {
         let plan = plan();
         let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
+        let step = format!("{name} {}", paths());
         if let Some(file) = &plan.steps_file {
-            note(file, name, &paths())?;
+            note(file, &step)?;
         }
         if plan.crash_at == Some(number) {
             std::process::abort();
         }
         let fails = plan.fail_at == Some(number) || plan.fail_from.is_some_and(|n| n <= number);
-        if fails {
+        let is_named = plan.fail_on.as_ref().is_some_and(|(nth, text)| {
+            step.contains(text) && MATCHED.fetch_add(1, Ordering::SeqCst) + 1 == *nth
+        });
+        if fails || is_named {
             return Err(io::Error::from_raw_os_error(plan.errno));
         }
         Ok(())
     }
 
-    fn note(file: &str, name: &str, paths: &str) -> io::Result<()> {
+    fn note(file: &str, line: &str) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-        file.write_all(format!("{name} {paths}\n").as_bytes())
+        file.write_all(format!("{line}\n").as_bytes())
     }
 
-    /// A sync is over. No step: nothing can be stopped here.
-    pub(super) fn synced(path: impl FnOnce() -> String) {
-        if let Some(file) = &plan().steps_file {
-            note(file, "synced", &path()).expect("the steps can be written down");
+    /// A sync is over, once it is not held. No step: nothing can be crashed or failed here.
+    pub(super) fn synced(name: &'static str, path: impl FnOnce() -> String) {
+        let plan = plan();
+        if plan.hold_file.is_none() && plan.steps_file.is_none() {
+            return;
         }
+        let path = path();
+        if let Some(file) = &plan.hold_file {
+            let sync = format!("{name} {path}");
+            while is_held(file, &sync) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        if let Some(file) = &plan.steps_file {
+            note(file, &format!("synced {path}")).expect("the steps can be written down");
+        }
+    }
+
+    fn is_held(file: &str, sync: &str) -> bool {
+        let held = std::fs::read_to_string(file).unwrap_or_default();
+        held.lines().any(|line| sync.contains(line))
     }
 
     pub(super) fn slow_sync() {
