@@ -1,8 +1,8 @@
 //! The proof that the receiver works, for systemd's watchdog. Nothing here keeps time alone: a beat
 //! is sent after a round in which all that every request needs has answered.
 //!
-//! 1. The shared threads (clerks, committer, gate timer) answer from their own loops, between two
-//!    pieces of work. Slow work delays them, and the unit's `WatchdogSec` is longer than any.
+//! 1. The shared threads (clerks, the committer's sync threads, gate timer) answer from their own
+//!    loops, between two pieces of work. Slow work delays them, and the unit's `WatchdogSec` is longer than any.
 //! 2. Connections to ourselves are answered by the accept loop and by the coroutines. may polls a
 //!    socket on the worker that its descriptor's number falls to. So several are held, one after
 //!    the other, and all must be answered: one worker that is stuck is found out.

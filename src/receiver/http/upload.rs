@@ -28,7 +28,7 @@ use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Finished, Published, Standing, Store, StoreError, Upload};
+use crate::receiver::store::{PartialFile, Published, Standing, Store, StoreError, Upload};
 use crate::sync::lock;
 use crate::sys::{self, Direction};
 use crate::wire::{GatePlace, Slot};
@@ -139,10 +139,10 @@ impl Uploads {
         let (tell, told) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.run(Box::new(move || {
-            let (done, finished) = uploads.take(&connection, task, &tell);
+            let (done, partial) = uploads.take(&connection, task, &tell);
             drop(permit); // before the answer: whoever reads it may send the next at once
             let _ = tell.send(BodyEvent::UploadEnd(Box::new(done)));
-            finished.tidy(); // after it: nobody need wait for that
+            drop(partial); // after it: nobody need wait for that
         }))?;
         Ok(Running(told))
     }
@@ -222,7 +222,7 @@ impl Uploads {
         connection: &Connection,
         task: BodyTask,
         tell: &may::sync::mpsc::Sender<BodyEvent>,
-    ) -> (UploadEnd, Finished) {
+    ) -> (UploadEnd, PartialFile) {
         let BodyTask {
             claim,
             place,
@@ -237,7 +237,7 @@ impl Uploads {
         };
         let receive = || {
             if let Some(published) = self.standing(&claim, connection.peer(), store_was_asked)? {
-                return Ok((published, Finished::default()));
+                return Ok((published, PartialFile::default()));
             }
             let upload = self.store.begin(claim.clone(), place);
             let upload = upload.map_err(|error| self.refusal_of(error, &claim))?;
@@ -247,16 +247,16 @@ impl Uploads {
             body.pour(upload, &claim)
                 .map_err(|refusal| self.explained(refusal))
         };
-        let (result, finished) = match receive() {
-            Ok((published, finished)) => (Ok(published), finished),
-            Err(refusal) => (Err(refusal), Finished::default()),
+        let (result, partial) = match receive() {
+            Ok((published, partial)) => (Ok(published), partial),
+            Err(refusal) => (Err(refusal), PartialFile::default()),
         };
         let done = UploadEnd {
             result,
             taken_bytes: body.stated - body.left,
             body_taken: body.left == 0,
         };
-        (done, finished)
+        (done, partial)
     }
 }
 
@@ -372,7 +372,7 @@ impl Body<'_> {
         &mut self,
         mut upload: Upload,
         claim: &Claim,
-    ) -> Result<(Published, Finished), Refusal> {
+    ) -> Result<(Published, PartialFile), Refusal> {
         self.fill(&mut upload, claim)?;
         upload.publish().map_err(|error| refusal_of(error, claim))
     }
