@@ -18,6 +18,7 @@ mod examples;
 mod filesystems;
 mod forgejo;
 mod gate;
+mod group_commit;
 mod guard;
 mod hostile;
 mod install;
