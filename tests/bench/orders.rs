@@ -1,7 +1,7 @@
 //! The disk's share of small uploads: the system calls on files of a server, without the server, by as
 //! many threads as it would have connections. cis490 makes a row in an index, an attribute and two
-//! names durable, which takes the disk longer than the one name of rest-server; but one thread of it
-//! commits for many, so it waits for the disk less often.
+//! names durable, where rest-server has one name; but it syncs them side by side, and one thread of
+//! it links and appends for many, so it waits for the disk less often.
 
 #![allow(unsafe_code, reason = "one call that std lacks")]
 
@@ -10,10 +10,20 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
+
+mod primitives {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+
+#[path = "../../src/receiver/store/group_commit.rs"]
+#[expect(dead_code, reason = "the program uses the rest")]
+mod group_commit;
+
+use group_commit::{GroupLock, SharedSync};
 
 use crate::Plan;
 use crate::ground::Ground;
@@ -135,61 +145,57 @@ fn rest_servers(folder: &Path, body: &[u8], threads: usize, count: usize) -> io:
     })
 }
 
-/// An upload to commit: its number, and where the answer goes.
-type Commit = (usize, Sender<()>);
-
-/// Our calls (design, section 3): one thread commits all uploads that wait.
+/// Our calls (design, section 3), with the program's own waits: a thread links and appends for all that
+/// wait, each syncs its own file, and meanwhile one thread syncs the directory and one the index.
 fn ours(folder: &Path, body: &[u8], threads: usize, count: usize) -> io::Result<()> {
-    let (ask, asked) = mpsc::channel::<Commit>();
-    thread::scope(|scope| {
-        let committing = scope.spawn(|| commit(folder, asked));
-        let taken = each(threads, count, |n| {
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .custom_flags(libc::O_DIRECT)
-                .open(incoming(folder, n))?;
-            file.write_all_at(body, 0)?;
-            set_attribute(&file)?;
-            file.sync_all()?;
-            let (answer, answered) = mpsc::channel();
-            let gone = |_| io::Error::other("the committer has ended");
-            ask.send((n, answer)).map_err(|_| gone(mpsc::RecvError))?;
-            answered.recv().map_err(gone)
-        });
-        drop(ask);
-        committing.join().expect("the committer").and(taken)
-    })
-}
-
-fn incoming(folder: &Path, n: usize) -> PathBuf {
-    folder.join(format!("incoming/lab-1~ep-{n}~{n}.partial"))
-}
-
-/// Syncs the index and the directory one after the other: at the same time they take as long here.
-fn commit(folder: &Path, asked: Receiver<Commit>) -> io::Result<()> {
-    let mut index = OpenOptions::new()
+    let index = OpenOptions::new()
         .append(true)
         .create(true)
         .open(folder.join("index"))?;
     let episodes = folder.join("episodes");
-    while let Ok(first) = asked.recv() {
-        let batch: Vec<Commit> = std::iter::once(first).chain(asked.try_iter()).collect();
-        for (n, _) in &batch {
+    let group = GroupLock::new(());
+    let names = SharedSync::<(), Arc<io::Error>>::new();
+    let rows = SharedSync::<(), Arc<io::Error>>::new();
+    let place = |(): &mut (), batch: Vec<usize>| {
+        for n in &batch {
             let name = episodes.join(format!("ep-{n}.tar.zst"));
             fs::hard_link(incoming(folder, *n), name)?;
         }
-        index.write_all(&ROW.repeat(batch.len()))?;
-        index.sync_data()?;
-        File::open(&episodes)?.sync_all()?;
-        for (_, answer) in &batch {
-            let _ = answer.send(());
-        }
-        for (n, _) in &batch {
-            fs::remove_file(incoming(folder, *n))?;
-        }
-    }
-    Ok(())
+        (&index).write_all(&ROW.repeat(batch.len()))
+    };
+    let upload = |n| {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(incoming(folder, n))?;
+        file.write_all_at(body, 0)?;
+        set_attribute(&file)?;
+        group.place(n, place).map_err(|_| failed())??;
+        let name = names.ask(|()| ());
+        let row = rows.ask(|()| ());
+        file.sync_all()?;
+        names.wait(name).map_err(|_| failed())?;
+        rows.wait(row).map_err(|_| failed())?;
+        fs::remove_file(incoming(folder, n))
+    };
+    let sync_names = || File::open(&episodes)?.sync_all();
+    thread::scope(|scope| {
+        scope.spawn(|| names.serve(|()| sync_names().map_err(Arc::new)));
+        scope.spawn(|| rows.serve(|()| index.sync_data().map_err(Arc::new)));
+        let uploaded = each(threads, count, upload);
+        names.end();
+        rows.end();
+        uploaded
+    })
+}
+
+fn failed() -> io::Error {
+    io::Error::other("a sync or another thread has failed")
+}
+
+fn incoming(folder: &Path, n: usize) -> PathBuf {
+    folder.join(format!("incoming/lab-1~ep-{n}~{n}.partial"))
 }
 
 fn set_attribute(file: &File) -> io::Result<()> {
