@@ -45,22 +45,30 @@ impl Store {
             return Ok(Standing::Taken);
         };
         let bytes = row.bytes.unwrap_or(claim.bytes);
-        Ok(if file_bytes == Some(bytes) && claim.bytes == bytes {
-            Standing::Stored(Box::new(row))
-        } else {
-            Standing::Free
-        })
+        if file_bytes != Some(bytes) || claim.bytes != bytes || !self.is_settled(&claim.slot)? {
+            return Ok(Standing::Free);
+        }
+        Ok(Standing::Stored(Box::new(row)))
+    }
+
+    /// Whether a file that was seen under the name is on the disk, and not one that another upload has
+    /// linked again for an old row and is still syncing: that may be gone in an instant. Then the
+    /// bytes are received, and share that upload's fate.
+    fn is_settled(&self, slot: &Slot) -> io::Result<bool> {
+        Ok(!self.commit_queue.is_in_flight(slot) && self.file_bytes(slot)?.is_some())
     }
 
     /// A file of another size holds the name, unless its own receipt says that it is a damaged copy of
-    /// the very bytes that are offered.
+    /// the very bytes that are offered, or it is in flight.
     fn standing_without_row(&self, claim: &Claim, file_bytes: Option<u64>) -> io::Result<Standing> {
         if file_bytes.is_none_or(|bytes| bytes == claim.bytes) {
             return Ok(Standing::Free);
         }
         let file = durable::open_regular(&self.layout.tarball(&claim.slot))?;
         let own = stored_file::own_receipt(&file, &claim.slot)?;
-        Ok(if own.is_some_and(|own| own.sha256 == claim.sha256) {
+        let is_ours = own.is_some_and(|own| own.sha256 == claim.sha256);
+        // A file in flight may yet lose its name: the bytes are received, and share its fate.
+        Ok(if is_ours || self.commit_queue.is_in_flight(&claim.slot) {
             Standing::Free
         } else {
             Standing::Taken
@@ -75,7 +83,10 @@ impl Store {
         let is_of_a_row = rows.iter().any(|row| row.sha256 == found.sha256);
         let ours = rows.into_iter().rfind(|row| row.sha256 == claim.sha256);
         Ok(match ours {
-            Some(row) if found.sha256 == claim.sha256 => Standing::Stored(Box::new(row)),
+            Some(row) if found.sha256 == claim.sha256 && self.is_settled(&claim.slot)? => {
+                Standing::Stored(Box::new(row))
+            }
+            Some(_) if found.sha256 == claim.sha256 => Standing::Free,
             // A file that no row is of is damaged, and gives way to bytes that a row is of.
             Some(_) if !is_of_a_row => Standing::Free,
             _ => Standing::Taken,

@@ -10,6 +10,7 @@ mod index_watch;
 mod odd_files;
 mod scrub;
 mod steps;
+mod syncs;
 
 use std::path::PathBuf;
 
