@@ -9,7 +9,7 @@
 //! | tarball | one episode packed, `<id>.tar.zst` | `shipper::outbox` |
 //! | slot | where one episode lives: its host and its name | `wire` |
 //! | receipt | what the receiver answers for a stored episode | `wire` |
-//! | outcome | what the shipper does after an answer, by its status and name | `wire` |
+//! | verdict | what the shipper does after an answer, by its status and name | `shipper::verdict` |
 //! | refusal | an answer of the receiver that says no, with the data of its request | `receiver::refusal` |
 //! | refusal table | what all refusals of one kind have in common: status, title, what to do | `refusal_table` |
 //! | refusal log | the file of the newest refused uploads, `refusals.jsonl` | `receiver::refusal_log` |

@@ -193,8 +193,7 @@ fn become_user(folder: &Path, uid: u32, secrets: &[&Path]) -> Result<Became, Fai
 }
 
 fn is_readable(file: &Path) -> bool {
-    let opened = fs::File::open(file);
-    !opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    !sys::may_read(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The error for a folder that root does not enter.

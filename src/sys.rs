@@ -1,9 +1,9 @@
 //! The system calls that std lacks, each behind a safe function.
 //!
 //! 1. Unsafe code is in this folder and nowhere else in the crate, and only where neither std nor rustix
-//!    has the call. Each such place says in `SAFETY:` why it is sound.
+//!    has a safe call that serves. Each such place says in `SAFETY:` why it is sound.
 //! 2. Errors are those of the system (`io::Error` with its errno). A call that a signal interrupted is
-//!    repeated only where its function says so.
+//!    repeated where nobody else could do it: in waits, and in reserving disk space.
 //! 3. rustix asks the kernel without the C library. So what a C library does beyond the call, such as
 //!    setting the user of every thread (`identity`), is asked of libc.
 
@@ -25,7 +25,8 @@ pub(crate) use self::directories::{
 };
 pub(crate) use self::files::{
     DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, free_bytes,
-    free_inodes, get_xattr, has_xattr, may_write_in, rename_no_replace, set_direct, set_xattr,
+    free_inodes, get_xattr, has_xattr, may_read, may_write_in, rename_no_replace, set_direct,
+    set_xattr,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;
@@ -34,7 +35,7 @@ pub(crate) use self::processes::{
     ask_to_stop, ends_with_us, give_way, in_own_session, kill_group, raise_file_limit,
     run_when_idle,
 };
-pub(crate) use self::signals::{Signal, block_signals, wait_signal};
+pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
     Direction, dup_socket, path_mtu, read_socket, reset_on_close, shut_down, unacked_bytes,
     unread_bytes, wait_any, wait_socket, wake_reader,

@@ -1,4 +1,8 @@
-//! Files that root has read before the process became a user who may not read them.
+//! Configurations and secrets that are needed again after they were read.
+//!
+//! 1. Root reads a secret before the process becomes a user who may not read it.
+//! 2. A pipe, such as the shell's `<(...)`, gives its bytes once. Its first reader keeps them for the
+//!    others. SIGTERM and SIGINT end a process that waits for the pipe's writer.
 
 use std::fs;
 use std::io;
@@ -8,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::events;
 use crate::sync::lock;
+use crate::sys;
 
 /// That a secret cannot be read again is logged at most this often, however often it is needed.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// A file that was read by root, for the user whom root has become.
+/// The bytes of a file that root has read for the user whom root has become, or of a pipe.
 pub(super) struct Kept {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -24,22 +29,27 @@ static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 impl Kept {
     pub(super) fn read(files: &[&Path]) {
-        let mut kept = lock(&KEPT);
         for file in files {
             // A file that cannot be read is reported where it is needed.
-            if let Ok(bytes) = fs::read(file) {
-                kept.push(Kept {
-                    path: file.to_path_buf(),
-                    bytes,
-                    used_at: None,
-                });
+            if is_pipe(file) {
+                let _ = read_pipe(file);
+            } else if let Ok(bytes) = fs::read(file) {
+                Kept::keep(file, bytes);
             }
         }
+    }
+
+    fn keep(path: &Path, bytes: Vec<u8>) {
+        lock(&KEPT).push(Kept {
+            path: path.to_owned(),
+            bytes,
+            used_at: None,
+        });
     }
 }
 
 /// The bytes of a configuration: those of the file; or, if this user may not read it, those that root
-/// has read before.
+/// has read before. Those of a pipe are read once, and kept.
 ///
 /// Errors: the file cannot be read, and root has not read it.
 pub(crate) fn read_kept(path: &Path) -> io::Result<Vec<u8>> {
@@ -62,6 +72,9 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn read_or(path: &Path, use_kept: impl FnOnce(&mut Kept)) -> io::Result<Vec<u8>> {
+    if is_pipe(path) {
+        return read_pipe(path);
+    }
     let error = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
         other => return other,
@@ -72,4 +85,18 @@ fn read_or(path: &Path, use_kept: impl FnOnce(&mut Kept)) -> io::Result<Vec<u8>>
         use_kept(kept);
         Ok(kept.bytes.clone())
     })
+}
+
+/// Whether the file is a pipe, or something else that may let its reader wait: a terminal, a device.
+fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+fn read_pipe(path: &Path) -> io::Result<Vec<u8>> {
+    if let Some(kept) = lock(&KEPT).iter().find(|kept| kept.path == path) {
+        return Ok(kept.bytes.clone());
+    }
+    let bytes = sys::ended_by_signals(|| fs::read(path))?;
+    Kept::keep(path, bytes.clone());
+    Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! The path to a folder: whose it is, and who could put another folder in its place.
+//! The path to a folder or a file: whose it is, and who could put another one in its place.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -40,7 +40,8 @@ impl Unsafe {
     }
 }
 
-/// Whose `folder` is. Root must know before it works there.
+/// Whose `folder` is, which may also be a file. Root must know before it works there, or acts on what
+/// the file says.
 ///
 /// Errors: the folder does not exist; or somebody besides root and its owner could replace a part of its
 /// path.
@@ -49,7 +50,7 @@ pub(crate) fn owner_of(folder: &Path) -> Result<Owner, Unsafe> {
     let owner = walked.found.owner();
     walked.check(owner)?;
     if owner == Owner::Root && walked.found.is_open() && !walked.found.is_roots_alone()? {
-        return Err(open_to_others(&walked.found));
+        return Err(walked.found.open_on_the_way_to(&walked.found));
     }
     Ok(owner)
 }
@@ -133,6 +134,45 @@ impl Part {
 
     fn is_link(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFLNK
+    }
+
+    fn is_folder(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.is_folder() { "folder" } else { "file" }
+    }
+
+    /// The error for this part of the path to `found`, or for `found` itself, that others may write to.
+    fn open_on_the_way_to(&self, found: &Part) -> Unsafe {
+        if found.is_folder() {
+            return open_to_others(self);
+        }
+        let path = self.path.display();
+        let (who, bits) = self.writers();
+        let remedy = format!(
+            "read what is in {}, then: sudo chmod {bits} {path}",
+            found.path.display()
+        );
+        let words = if self.is_folder() {
+            format!("{who} may write to {path}, and put another file there")
+        } else {
+            format!("{who} may write to {path}")
+        };
+        Unsafe::Open { words, remedy }
+    }
+
+    /// Who besides its owner may write to it, and what `chmod` accepts to forbid that.
+    fn writers(&self) -> (String, &'static str) {
+        if self.mode & OTHERS_WRITE != 0 {
+            ("everybody on this machine".to_owned(), "go-w")
+        } else if self.has_list {
+            let named = "every user whom its access list (getfacl) names";
+            (named.to_owned(), "g-w")
+        } else {
+            (format!("the group {}", self.gid), "g-w")
+        }
     }
 
     /// The path that this link names.
@@ -261,23 +301,24 @@ impl Walk {
     pub(super) fn check(&self, owner: Owner) -> Result<(), Unsafe> {
         let may =
             |uid: u32| is_root(uid) || matches!(owner, Owner::User { uid: own } if own == uid);
+        let kind = self.found.kind();
         for part in &self.parts {
             if !may(part.uid) {
                 return Err(Unsafe::Open {
                     words: format!(
-                        "{} belongs to the user {}, who could put another folder there",
+                        "{} belongs to the user {}, who could put another {kind} there",
                         part.path.display(),
                         name_of(part.uid)
                     ),
                     remedy: format!(
-                        "choose a folder whose path is root's, or give this part to root: sudo chown root {}",
+                        "choose a {kind} whose path is root's, or give this part to root: sudo chown root {}",
                         part.path.display()
                     ),
                 });
             }
             let is_kept = part.is_sticky() && may(part.next_uid);
             if part.is_open() && !is_kept {
-                return Err(open_to_others(part));
+                return Err(part.open_on_the_way_to(&self.found));
             }
         }
         Ok(())
@@ -305,16 +346,7 @@ fn names_of(path: &Path) -> Vec<OsString> {
 
 pub(super) fn open_to_others(part: &Part) -> Unsafe {
     let path = part.path.display();
-    let (who, bits) = if part.mode & OTHERS_WRITE != 0 {
-        ("everybody on this machine".to_owned(), "go-w")
-    } else if part.has_list {
-        (
-            "every user whom its access list (getfacl) names".to_owned(),
-            "g-w",
-        )
-    } else {
-        (format!("the group {}", part.gid), "g-w")
-    };
+    let (who, bits) = part.writers();
     Unsafe::Open {
         words: format!("{who} may write to {path}, and put another folder there"),
         remedy: format!(

@@ -7,58 +7,11 @@
 //! giant; but an episode that has waited an hour goes first, so that the giant is sent too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::backoff::Backoff;
-use super::outbox::Seal;
+use super::entry::Entry;
 use super::queue::Identity;
-use crate::episode::Meta;
 use crate::names::{CommitHash, EpisodeId};
-
-/// An episode that has waited this long goes before the small ones.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
-/// One finished episode that has not left yet.
-pub(super) struct Entry {
-    pub identity: Identity,
-    /// Of its files, unpacked; 0 until its `meta.json` could be read.
-    pub bytes: u64,
-    /// What its `meta.json` says; `None` until it could be read.
-    pub meta: Option<Meta>,
-    /// Its tarball in outbox/, if it has one.
-    pub seal: Option<Seal>,
-    /// The episode changed after it was sent: the receiver has other bytes.
-    pub changed_after_sending: bool,
-    /// What went wrong with it the last time.
-    pub why: Option<String>,
-    /// Its own faults.
-    pub backoff: Backoff,
-    first_seen: Instant,
-}
-
-impl Entry {
-    pub(super) fn new(identity: Identity, first_seen: Instant) -> Entry {
-        Entry {
-            identity,
-            bytes: 0,
-            meta: None,
-            seal: None,
-            changed_after_sending: false,
-            why: None,
-            backoff: Backoff::default(),
-            first_seen,
-        }
-    }
-
-    pub(super) fn commit(&self) -> Option<CommitHash> {
-        self.meta.map(|meta| meta.commit)
-    }
-
-    /// The size of the tarball; before it is packed, the size of the files.
-    pub(super) fn bytes_to_send(&self) -> u64 {
-        self.seal.map_or(self.bytes, |seal| seal.bytes)
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Backlog {
@@ -80,24 +33,18 @@ impl Backlog {
             .collect()
     }
 
-    pub(super) fn insert(&mut self, id: EpisodeId, entry: Entry) {
-        self.entries.insert(id, entry);
+    /// Adds an episode that was found, or returns one that was taken and has not left.
+    pub(super) fn put(&mut self, entry: Entry) {
+        self.entries.insert(entry.id.clone(), entry);
     }
 
-    pub(super) fn remove(&mut self, id: &EpisodeId) {
-        self.entries.remove(id);
+    /// Takes an episode out, for the step that works on it; `None` if a scan has forgotten it.
+    pub(super) fn take(&mut self, id: &EpisodeId) -> Option<Entry> {
+        self.entries.remove(id)
     }
 
-    pub(super) fn get_mut(&mut self, id: &EpisodeId) -> Option<&mut Entry> {
-        self.entries.get_mut(id)
-    }
-
-    pub(super) fn get(&self, id: &EpisodeId) -> Option<&Entry> {
-        self.entries.get(id)
-    }
-
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&EpisodeId, &Entry)> {
-        self.entries.iter()
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,52 +58,32 @@ impl Backlog {
     /// Makes every episode due now.
     pub(super) fn retry_now(&mut self) {
         for entry in self.entries.values_mut() {
-            entry.backoff.retry_now();
+            entry.retry_now();
         }
     }
 
     /// The episode to move now, of those that may.
-    pub(super) fn next(
-        &self,
-        now: Instant,
-        may_move: impl Fn(&Entry) -> bool,
-    ) -> Option<EpisodeId> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.backoff.is_due(now) && may_move(entry))
-            .min_by_key(|(_, entry)| entry.turn(now))
-            .map(|(id, _)| id.clone())
+    pub(super) fn next(&self, now: Instant, may_move: impl Fn(&Entry) -> bool) -> Option<&Entry> {
+        self.entries()
+            .filter(|entry| entry.backoff().is_due(now) && may_move(entry))
+            .min_by_key(|entry| entry.turn(now))
     }
 
     /// When the first of the deferred ones is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.entries
             .values()
-            .filter_map(|entry| entry.backoff.not_before())
+            .filter_map(|entry| entry.backoff().not_before())
             .min()
-    }
-}
-
-/// Ordered as the episodes are sent.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Turn {
-    Waited(Instant),
-    Small(u64),
-}
-
-impl Entry {
-    pub(super) fn turn(&self, now: Instant) -> Turn {
-        if now.saturating_duration_since(self.first_seen) >= PATIENCE {
-            return Turn::Waited(self.first_seen);
-        }
-        // The unpacked size throughout: a packed giant must not pass an unpacked dwarf.
-        Turn::Small(self.bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::episode::{Inspected, Meta};
 
     fn identity(inode: u64) -> Identity {
         Identity {
@@ -170,22 +97,36 @@ mod tests {
         EpisodeId::parse(text).unwrap()
     }
 
+    fn inspected(bytes: u64) -> Inspected {
+        let commit = CommitHash::parse(&"a".repeat(40)).unwrap();
+        let dirty = None;
+        Inspected {
+            meta: Meta { commit, dirty },
+            bytes,
+        }
+    }
+
     /// Ids with their sizes and for how many seconds they have waited.
     fn backlog(start: Instant, episodes: &[(&str, u64, u64)]) -> (Backlog, Instant) {
         let mut backlog = Backlog::default();
         let now = start + Duration::from_secs(1_000_000);
         for (name, bytes, waited_s) in episodes {
-            let mut entry = Entry::new(identity(1), now - Duration::from_secs(*waited_s));
-            entry.bytes = *bytes;
-            backlog.insert(id(name), entry);
+            let first_seen = now - Duration::from_secs(*waited_s);
+            let mut entry = Entry::new(id(name), identity(1), first_seen);
+            entry.set_inspected(inspected(*bytes), None);
+            backlog.put(entry);
         }
         (backlog, now)
     }
 
+    fn next(backlog: &Backlog, now: Instant) -> Option<EpisodeId> {
+        backlog.next(now, |_| true).map(|entry| entry.id.clone())
+    }
+
     fn order(mut backlog: Backlog, now: Instant) -> String {
         let mut order = Vec::new();
-        while let Some(next) = backlog.next(now, |_| true) {
-            backlog.remove(&next);
+        while let Some(next) = next(&backlog, now) {
+            backlog.take(&next);
             order.push(next.to_string());
         }
         order.join(" ")
@@ -210,13 +151,16 @@ mod tests {
     fn one_that_fails_does_not_block_the_next() {
         let (mut backlog, now) = backlog(Instant::now(), &[("a", 1, 7200), ("b", 2, 0)]);
         let wait = Duration::from_secs(3600);
-        backlog.get_mut(&id("a")).unwrap().backoff.fail(Some(wait));
+        let mut failed = backlog.take(&id("a")).unwrap();
+        failed.fail(Some(wait), "it failed");
+        backlog.put(failed);
         let soon = Instant::now();
-        assert_eq!(backlog.next(soon, |_| true), Some(id("b")));
+        assert_eq!(next(&backlog, soon), Some(id("b")));
         assert!(backlog.next_due().is_some_and(|due| due > soon));
-        assert_eq!(backlog.next(now, |entry| entry.bytes < 2), Some(id("a")));
+        let small = backlog.next(now, |entry| entry.bytes() < 2);
+        assert_eq!(small.map(|entry| &entry.id), Some(&id("a")));
         backlog.retry_now();
-        assert_eq!(backlog.next(soon, |_| true), Some(id("a")));
+        assert_eq!(next(&backlog, soon), Some(id("a")));
     }
 
     #[test]

@@ -8,47 +8,47 @@
 //!    the change was undone. Setting it aside without asking would be simpler, but an editor's temporary
 //!    file would then cost a person's time.
 
-use super::cycle::Shipper;
+use super::endings::Endings;
+use super::entry::{Entry, Stage};
 use super::outbox;
 use crate::events;
-use crate::names::EpisodeId;
 use crate::wire::{Receipt, Slot};
 
-impl Shipper {
+impl Endings {
     /// Forgets the tarball of an episode that was changed since: it is packed again.
-    pub(super) fn drop_outdated_tarball(&mut self, id: &EpisodeId) {
-        let Some(seal) = self.backlog.get(id).and_then(|entry| entry.seal) else {
+    pub(super) fn drop_outdated_tarball(&mut self, entry: &mut Entry) {
+        let Stage::Packed(_, seal) = entry.stage() else {
             return;
         };
-        match outbox::is_current(&self.root.episodes().join(id.as_str()), &seal) {
+        let dir = self.root.episodes().join(entry.id.as_str());
+        match outbox::is_current(&dir, &seal) {
             Ok(true) => {}
             Ok(false) => {
-                events::changed_after_packing(id);
-                self.drop_tarball(id);
+                events::changed_after_packing(&entry.id);
+                self.drop_tarball(entry);
             }
-            Err(error) => self.repack(id, &format!("cannot look at its files: {error}")),
+            Err(error) => self.repack(entry, &format!("cannot look at its files: {error}")),
         }
     }
 
     /// The receiver has the episode as it was when it was sent, and it is another now: see
     /// [`super::moves::IntoShipped::Changed`].
-    pub(super) fn changed_after_sending(&mut self, slot: &Slot, receipt: &Receipt) {
-        let id = &slot.episode;
-        let is_first_time = self
-            .backlog
-            .get(id)
-            .is_some_and(|entry| entry.backoff.failures() == 0);
+    pub(super) fn changed_after_sending(
+        &mut self,
+        entry: &mut Entry,
+        slot: &Slot,
+        receipt: &Receipt,
+    ) {
+        let is_first_time = entry.backoff().failures() == 0;
         events::changed_after_sending(slot, receipt.seq);
         self.repack(
-            id,
+            entry,
             "its files changed after they were sent: what is there now is packed and sent",
         );
-        if let Some(entry) = self.backlog.get_mut(id) {
-            entry.changed_after_sending = true;
-            // Ask the receiver at once, the first time only.
-            if is_first_time {
-                entry.backoff.retry_now();
-            }
+        entry.set_changed_after_sending();
+        // Ask the receiver at once, the first time only.
+        if is_first_time {
+            entry.retry_now();
         }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) enum NoAnswer {
 /// Why no connection came about.
 #[derive(Debug)]
 pub(crate) struct Unreached {
+    /// What happened, without a remedy.
     pub why: String,
     /// What to do, where something answered and the TLS handshake failed.
     pub tls_remedy: Option<&'static str>,
@@ -212,8 +213,16 @@ impl ReceiverClient {
                 if connected.load(Ordering::SeqCst) {
                     Err(NoAnswer::Broken(why))
                 } else {
-                    let tls_remedy = tls_fault(&error).map(|fault| fault.remedy);
-                    Err(NoAnswer::Unreachable(Unreached { why, tls_remedy }))
+                    Err(NoAnswer::Unreachable(match tls_fault(&error) {
+                        Some(fault) => Unreached {
+                            why: fault.what.clone(),
+                            tls_remedy: Some(fault.remedy),
+                        },
+                        None => Unreached {
+                            why,
+                            tls_remedy: None,
+                        },
+                    }))
                 }
             }
         }
@@ -322,7 +331,10 @@ fn parse_position(text: &str) -> Option<(u32, u32)> {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoAnswer::Unreachable(unreached) => write!(f, "no connection: {}", unreached.why),
+            NoAnswer::Unreachable(unreached) => match unreached.tls_remedy {
+                Some(remedy) => write!(f, "no connection: {}; {remedy}", unreached.why),
+                None => write!(f, "no connection: {}", unreached.why),
+            },
             NoAnswer::Broken(why) => write!(f, "no answer: {why}"),
             NoAnswer::OwnFile(error) => write!(f, "cannot read the tarball: {error}"),
         }

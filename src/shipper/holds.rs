@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::entry::Entry;
 use super::state::Hold;
 use crate::names::CommitHash;
 use crate::wire::{Known, Problem};
@@ -49,7 +50,12 @@ impl Holds {
         }
     }
 
-    pub(super) fn contains(&self, commit: &CommitHash) -> bool {
+    /// Whether the gate refuses the commit of an episode; false while the commit is not known.
+    pub(super) fn is_held(&self, entry: &Entry) -> bool {
+        entry.commit().is_some_and(|commit| self.contains(&commit))
+    }
+
+    fn contains(&self, commit: &CommitHash) -> bool {
         self.by_commit.contains_key(commit)
     }
 

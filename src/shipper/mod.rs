@@ -3,9 +3,11 @@
 //!
 //! `queue` defines what the folders mean, `outbox` and `moves` change them. `client` asks the
 //! receiver, by `ureq_transport` and `socket`; `verdict` decides what each answer means, `answers`
-//! carries that out. `packing` and `prefetch` have the next episode ready, and `cycle` is the loop
-//! around them; `wakeup` and `stop` are how signals reach it. `backlog`, `holds`
-//! and `backoff` are what this process remembers; all of it can be forgotten without loss.
+//! carries that out, and `endings` and `changes` are how a step ends. `looks` finds the episodes,
+//! `packing` and `prefetch` have the next one ready, and `cycle` is the loop around them; `wakeup` and
+//! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
+//! process remembers; all of it can be forgotten without loss. `report` and `state` are
+//! what the shipper says about itself, to `cis490 status` and at its end.
 
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -20,16 +22,21 @@ mod changes;
 mod checkout;
 mod client;
 mod cycle;
+mod endings;
+mod entry;
 mod holds;
 mod interim;
+mod looks;
 mod moves;
 mod next_try;
 mod outbox;
+mod pace;
 mod packing;
 mod prefetch;
 pub(crate) mod probe;
 mod progress;
 mod receiver_url;
+mod report;
 mod retention;
 mod returns;
 mod root;

@@ -168,7 +168,8 @@ fn move_out(
     ending: &str,
     note: &[u8],
 ) -> io::Result<()> {
-    let (from, to) = (root.episodes().join(id.as_str()), there.join(name));
+    let from = root.episodes().join(id.as_str());
+    let to = there.join(name);
     is_meant(&from)?;
     let tarball = outbox::tarball(root, id);
     let note_path = there.join(format!("{name}{ending}"));

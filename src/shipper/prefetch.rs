@@ -24,14 +24,19 @@ use crate::service;
 /// Between two looks at how far the packing is.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// How packing went, and how long it took.
-pub(super) type Outcome = (Result<(Seal, Meta), PackFault>, Duration);
+/// How the packing of an episode went.
+pub(super) struct Packing {
+    /// Of the `meta.json` that the episode had when its packing began.
+    pub made_from: Identity,
+    pub result: Result<(Seal, Meta), PackFault>,
+    pub took: Duration,
+}
 
 /// One episode that is being packed, or was.
 pub(super) struct Prefetch {
     pub id: EpisodeId,
     shared: Arc<Shared>,
-    outcome: Receiver<Outcome>,
+    packing: Receiver<Packing>,
     thread: JoinHandle<()>,
 }
 
@@ -53,7 +58,7 @@ impl Prefetch {
         stop: &Stop,
     ) -> Option<Prefetch> {
         let shared = Arc::new(Shared::default());
-        let (tell, outcome) = mpsc::channel();
+        let (tell, packing) = mpsc::channel();
         let work = {
             let root = root.clone();
             let id = id.clone();
@@ -70,16 +75,21 @@ impl Prefetch {
                         ControlFlow::Continue(())
                     }
                 };
-                let packed = outbox::pack(&root, &id, made_from, Sync::Unwatched, &mut progress);
+                let result = outbox::pack(&root, &id, made_from, Sync::Unwatched, &mut progress);
+                let took = begun.elapsed();
                 // After a cancel the receiving end may be gone.
-                let _ = tell.send((packed, begun.elapsed()));
+                let _ = tell.send(Packing {
+                    made_from,
+                    result,
+                    took,
+                });
             }
         };
         let thread = thread::Builder::new().name("ahead".to_owned()).spawn(work);
         Some(Prefetch {
             id: id.clone(),
             shared,
-            outcome,
+            packing,
             thread: thread.ok()?,
         })
     }
@@ -90,7 +100,7 @@ impl Prefetch {
 
     /// Waits until the packing ends. `progress` is called with the bytes read so far and the total,
     /// each time that more were read.
-    pub(super) fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Outcome {
+    pub(super) fn wait(self, progress: &mut dyn FnMut(u64, u64)) -> Packing {
         let mut told = 0;
         loop {
             let read = self.shared.read.load(Ordering::Relaxed);
@@ -102,18 +112,18 @@ impl Prefetch {
             // All is read: what comes now is the sync, which cannot tell how far it is.
             let heard = if read > 0 && read >= total {
                 service::long_step(outbox::slowest_sync(total), || {
-                    self.outcome
+                    self.packing
                         .recv()
                         .map_err(|_| RecvTimeoutError::Disconnected)
                 })
             } else {
-                self.outcome.recv_timeout(SLICE)
+                self.packing.recv_timeout(SLICE)
             };
             match heard {
-                Ok(outcome) => {
+                Ok(packing) => {
                     // The result is the last thing that the thread sends.
                     let _ = self.thread.join();
-                    return outcome;
+                    return packing;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // The thread panicked: pass the panic on. The process ends, and the next one sweeps.

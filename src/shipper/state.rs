@@ -239,7 +239,8 @@ impl StateFile {
     /// [`Reporter`].
     pub(crate) fn while_sending<T>(
         &self,
-        (episode, bytes): (&EpisodeId, u64),
+        episode: &EpisodeId,
+        bytes: u64,
         sent: &Sent,
         send: impl FnOnce() -> T,
     ) -> (T, Option<Instant>) {

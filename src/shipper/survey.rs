@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::moves::Why;
 use super::outbox;
-use super::queue::{self, Overlooked, Root, Told, tree_bytes};
+use super::queue::{self, Identity, Overlooked, Root, Told, tree_bytes};
 use super::returns;
 use super::state::{GateSeen, Hold, NextTry, State, Success, Trouble, Uploading};
 use crate::clock;
@@ -96,37 +96,14 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
     let overlooked_named = std::mem::take(&mut scan.overlooked_named)
         .into_iter()
         .map(|overlooked| name_overlooked(root, overlooked));
-    let mut held: BTreeMap<CommitHash, (Hold, Tally)> = state
-        .holds
-        .into_iter()
-        .map(|hold| (hold.commit, (hold, Tally::default())))
-        .collect();
-    let mut waiting = Tally::default();
-    let mut packed = Tally::default();
-    for (id, identity) in &scan.finished {
-        let dir = root.episodes().join(id.as_str());
-        let finished_at = (identity.modified_ns / 1_000_000_000)
-            .try_into()
-            .unwrap_or(0);
-        let commit = if held.is_empty() {
-            None
-        } else {
-            episode::meta_of(&dir).ok().map(|meta| meta.commit)
-        };
-        let hold = commit.and_then(|commit| held.get_mut(&commit));
-        let tally = hold.map_or(&mut waiting, |(_, tally)| tally);
-        tally.add(tree_bytes(&dir), finished_at);
-        if let Some(bytes) = outbox::tarball_bytes(root, id) {
-            packed.add(bytes, finished_at);
-        }
-    }
+    let queued = Queued::of(root, &scan.finished, state.holds);
     let running = root.is_locked();
     // A shipper that was killed left these behind: nothing is under way any more.
     let (uploading, next_try) = match running {
         Some(false) => (None, None),
         _ => (state.uploading, state.next_try),
     };
-    let held = held.into_values().map(|(hold, tally)| HeldTotals {
+    let held = queued.held.into_values().map(|(hold, tally)| HeldTotals {
         hold,
         totals: tally.totals(),
     });
@@ -135,8 +112,8 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
         host: host.to_owned(),
         receiver: receiver.to_owned(),
         root: root.dir().display().to_string(),
-        waiting: waiting.totals(),
-        packed: packed.totals(),
+        waiting: queued.waiting.totals(),
+        packed: queued.packed.totals(),
         unfinished: scan.unfinished,
         overlooked: scan.overlooked,
         held: held.filter(|held| held.totals.episodes > 0).collect(),
@@ -150,6 +127,48 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
         uploading,
         next_try,
     })
+}
+
+/// The finished episodes, by what becomes of them next.
+struct Queued {
+    waiting: Tally,
+    held: BTreeMap<CommitHash, (Hold, Tally)>,
+    /// Of those that wait or are held: the tarballs.
+    packed: Tally,
+}
+
+impl Queued {
+    fn of(root: &Root, finished: &[(EpisodeId, Identity)], holds: Vec<Hold>) -> Queued {
+        let held = |hold: Hold| (hold.commit, (hold, Tally::default()));
+        let mut queued = Queued {
+            waiting: Tally::default(),
+            held: holds.into_iter().map(held).collect(),
+            packed: Tally::default(),
+        };
+        for (id, identity) in finished {
+            queued.add(root, id, *identity);
+        }
+        queued
+    }
+
+    fn add(&mut self, root: &Root, id: &EpisodeId, identity: Identity) {
+        let dir = root.episodes().join(id.as_str());
+        let finished_at = (identity.modified_ns / 1_000_000_000)
+            .try_into()
+            .unwrap_or(0);
+        // The `meta.json` is read only where something is held.
+        let commit = if self.held.is_empty() {
+            None
+        } else {
+            episode::meta_of(&dir).ok().map(|meta| meta.commit)
+        };
+        let hold = commit.and_then(|commit| self.held.get_mut(&commit));
+        let tally = hold.map_or(&mut self.waiting, |(_, tally)| tally);
+        tally.add(tree_bytes(&dir), finished_at);
+        if let Some(bytes) = outbox::tarball_bytes(root, id) {
+            self.packed.add(bytes, finished_at);
+        }
+    }
 }
 
 fn name_overlooked(root: &Root, overlooked: Overlooked) -> OverlookedEpisode {

@@ -90,6 +90,13 @@ pub(crate) fn may_write_in(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this process may read a file, as far as its mode and those of the folders above it say.
+/// Nothing is opened, and so no pipe's writer is waited for.
+pub(crate) fn may_read(file: &Path) -> io::Result<()> {
+    fs::access(file, Access::READ_OK)?;
+    Ok(())
+}
+
 /// Sets an extended attribute. `Unsupported` where the filesystem has none.
 pub(crate) fn set_xattr(file: &File, name: &CStr, value: &[u8]) -> io::Result<()> {
     fs::fsetxattr(file, name, value, XattrFlags::empty())?;

@@ -1,4 +1,5 @@
-//! The signals that the program acts on: blocked everywhere, and waited for by one thread.
+//! The signals that the program acts on: blocked everywhere, and waited for by one thread. Before that
+//! thread is there, they end a process that waits for a file ([`ended_by_signals`]).
 
 #![allow(unsafe_code)]
 
@@ -39,10 +40,36 @@ pub(crate) fn block_signals() {
     let set = our_signals();
     // SAFETY: a set that lives over the call; the old mask is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) };
+    UNHEARD.store(true, Ordering::Relaxed);
+}
+
+/// Whether our signals are blocked, and no thread waits for them yet.
+static UNHEARD: AtomicBool = AtomicBool::new(false);
+
+/// Calls `wait`, which may wait without end, such as for the writer of a pipe. Where our signals are
+/// blocked and no thread waits for them, SIGTERM and SIGINT end the process meanwhile, as the kernel
+/// does by default. So does SIGHUP if the process ends with its terminal; elsewhere SIGHUP stays
+/// [`Signal::Reload`], for when `wait` has returned.
+pub(crate) fn ended_by_signals<T>(wait: impl FnOnce() -> T) -> T {
+    if !UNHEARD.load(Ordering::Relaxed) {
+        return wait();
+    }
+    let mut signals = our_signals();
+    if !HANGS_UP.load(Ordering::Relaxed) {
+        // SAFETY: an initialised set and a valid signal number.
+        unsafe { libc::sigdelset(&mut signals, libc::SIGHUP) };
+    }
+    // SAFETY: a set that lives over the call; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &signals, ptr::null_mut()) };
+    let result = wait();
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &signals, ptr::null_mut()) };
+    result
 }
 
 /// Waits for the next of our signals. [`block_signals`] must have been called.
 pub(crate) fn wait_signal() -> Signal {
+    UNHEARD.store(false, Ordering::Relaxed);
     let set = our_signals();
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();

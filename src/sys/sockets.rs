@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, sockopt};
+use rustix::net::sockopt;
 
 use super::check;
 
@@ -50,9 +50,19 @@ pub(crate) fn reset_on_close(socket: &TcpStream) {
 /// Reads as std does, into bytes that nobody has to have initialised. The result is how many of them are
 /// filled, from the first on; 0 for the end.
 pub(crate) fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    // rustix asks the kernel and not the C library, whose `recv` is the one of `intake`.
-    let (_filled, count) = rustix::net::recv(socket, bytes, RecvFlags::empty())?;
-    Ok(count)
+    // Not `recv`: that name is `intake`'s in this program, and rustix may call the C library's.
+    // SAFETY: the bytes with their length, which live over the call; no address is asked for.
+    let count = unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            bytes.as_mut_ptr().cast(),
+            bytes.len(),
+            0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 /// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended: since

@@ -1,7 +1,10 @@
 //! The disk's share of small uploads: the system calls on files of a server, without the server, by as
-//! many threads as it would have connections. cis490 makes a row in an index, an attribute and two
-//! names durable, where rest-server has one name; but it waits for one journal commit, where
-//! rest-server waits for two in a row, and many uploads share the syncs of directory and index.
+//! many threads as it would have connections.
+//!
+//! Ours are the calls that design section 3 states for a body of one block: an attribute, two names and
+//! a row, then one wait for syncs side by side, of which many uploads share those of directory and
+//! index. rest-server makes one name durable, and waits twice in a row. The store does not go by this
+//! order yet: it still syncs each file before it links it.
 
 #![allow(unsafe_code, reason = "one call that std lacks")]
 

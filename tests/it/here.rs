@@ -2,9 +2,9 @@
 //! needs. What it lacks is skipped by name.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -97,6 +97,16 @@ pub fn can_mount(test: &str) -> bool {
 pub fn mkfifo(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status();
     assert!(made.unwrap().success());
+}
+
+/// The writing end of a named pipe; `None` while nobody reads the pipe or waits to.
+pub fn writer_to(pipe: &Path) -> Option<File> {
+    let mut options = File::options();
+    options.write(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(pipe) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => None,
+        opened => Some(opened.unwrap()),
+    }
 }
 
 /// Whether the kernel's counters of a connection (TCP_INFO) reach the program. Without them a closing

@@ -27,7 +27,7 @@ const RANKS: &[&[&str]] = &[
     &["durable", "service", "terminal", "child"],
     &["events"],
     &["owner"],
-    &["git", "lock", "folder_lock"],
+    &["git", "folder_lock"],
     &["config", "tls"],
     &["doctor", "episode", "version"],
     &["receiver", "shipper"],

@@ -36,6 +36,7 @@ mod order;
 mod output;
 mod page;
 mod panics;
+mod pipes;
 mod power;
 mod probe;
 mod process;

@@ -1,12 +1,14 @@
 //! `receive` and `ship` run by hand: they end with their terminal, and a second one names the first.
 //! As a service SIGHUP means something else, which other tests see.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::here::{mkfifo, writer_to};
 use crate::lab::{Lab, wait_until};
 use crate::process::signal;
 use crate::world::{TempDir, World, cis490, is_emulated};
@@ -156,6 +158,29 @@ fn a_receiver_by_hand_ends_with_its_terminal() {
         "{}",
         fs::read_to_string(&log).unwrap()
     );
+}
+
+/// With its terminal goes also a shipper that waits for its configuration at a pipe.
+#[test]
+fn a_shipper_that_waits_at_a_pipe_ends_with_its_terminal() {
+    if !has_terminals("a_shipper_that_waits_at_a_pipe_ends_with_its_terminal") {
+        return;
+    }
+    let folder = TempDir::new();
+    let (log, pipe) = (folder.path().join("log"), folder.path().join("pipe"));
+    mkfifo(&pipe);
+    let program = program();
+    let ship = [&program, "ship", "--config", pipe.to_str().unwrap()];
+    let terminal = Terminal::run(&log, &ship);
+    let writer = OnceCell::new();
+    let reads = || {
+        let opened = writer_to(&pipe).map(|file| writer.set(file));
+        opened.is_some()
+    };
+    wait_until("it reads", reads, &log.display());
+    let closing = std::thread::spawn(move || terminal.close());
+    wait_until("it ends", || closing.is_finished(), &log.display());
+    assert_eq!(closing.join().unwrap(), -libc::SIGHUP);
 }
 
 /// A person who writes `nohup` means the shipper to outlive the terminal.

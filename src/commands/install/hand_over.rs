@@ -11,7 +11,8 @@
 //!    from another folder of his. So a file is given only if it has one name, and if everybody may read
 //!    it anyway. A folder of root's has no hard links, but it comes along where the user moves his own
 //!    folder around it. So a folder is given only if everybody may list and enter it; a closed one is
-//!    left with all of its contents. A stored file that still has its second name in incoming/ is left
+//!    left with all of its contents. An access list (POSIX ACL) may give single users less than the
+//!    mode gives everybody: a file or folder with a list counts as closed. A stored file that still has its second name in incoming/ is left
 //!    as it is: the service can read it, and needs no more.
 //! 4. Other disks and lost+found are left alone.
 
@@ -34,7 +35,8 @@ pub(super) const DEPTH_MAX: usize = 8;
 pub(super) struct Report {
     /// How many files and folders were given, or would be.
     pub given: usize,
-    /// The files of root's that were not given since the user may have planted them, and why.
+    /// The files and folders of root's that were not given since the user may have planted them, and
+    /// why.
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
@@ -70,15 +72,26 @@ impl Folder {
     fn new(open: File, path: PathBuf, above_is_roots: bool) -> io::Result<Folder> {
         let found = open.metadata()?;
         // With an access list, the bits of the group also limit the rights of other users.
-        let has_list = || sys::has_xattr(&open, c"system.posix_acl_access").unwrap_or(true);
         let is_closed = found.mode() & 0o002 == 0
-            && (found.mode() & 0o020 == 0 || found.gid() == 0 && !has_list());
+            && (found.mode() & 0o020 == 0 || found.gid() == 0 && !has_list(&open));
         Ok(Folder {
             is_roots: above_is_roots && found.uid() == 0 && is_closed,
             open,
             found,
             path,
         })
+    }
+
+    /// Why others may not read in this folder of root's what everybody may read elsewhere; `None` if
+    /// they may, or if the folder is not root's.
+    fn why_closed(&self) -> Option<&'static str> {
+        if self.found.uid() != 0 {
+            return None;
+        }
+        if self.found.mode() & 0o005 != 0o005 {
+            return Some(SECRET);
+        }
+        has_list(&self.open).then_some(LISTED)
     }
 
     fn names(&self) -> io::Result<Vec<OsString>> {
@@ -128,8 +141,10 @@ impl Walk {
             let open = if_there(sys::open_at(&folder.open, &name, Open::Directory))?;
             if let Some(open) = open {
                 let inner = Folder::new(open, path, folder.is_roots)?;
-                if !folder.is_roots && is_closed_by_root(&inner.found) {
-                    self.report.left.push((inner.path, SECRET));
+                if !folder.is_roots
+                    && let Some(why) = inner.why_closed()
+                {
+                    self.report.left.push((inner.path, why));
                     return Ok(());
                 }
                 self.folder(&inner, depth - 1)?;
@@ -139,7 +154,7 @@ impl Walk {
         if found.uid() != 0 {
             return Ok(());
         }
-        match why_not(&found, folder.is_roots) {
+        match why_not(&itself, &found, folder.is_roots) {
             None => self.give(&itself),
             Some(why) => {
                 self.report.left.push((path, why));
@@ -157,15 +172,18 @@ impl Walk {
     }
 }
 
-const SECRET: &str = "it is root's secret, and the folder is not root's";
+const SECRET: &str = "others may not read it, and the folder that it lies in is not root's";
+const LISTED: &str =
+    "it has an access list (getfacl) of root's, and the folder that it lies in is not root's";
 
-/// Whether a folder is root's, and others cannot read in it what everybody may read elsewhere.
-fn is_closed_by_root(folder: &Metadata) -> bool {
-    folder.uid() == 0 && folder.mode() & 0o005 != 0o005
+/// Whether a file or a folder has an access list (POSIX ACL). One that cannot be asked counts as one
+/// that has.
+fn has_list(open: &File) -> bool {
+    sys::has_xattr(open, c"system.posix_acl_access").unwrap_or(true)
 }
 
-/// Why a file of root's is not given away; `None` if it is.
-fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
+/// Why a file of root's is not given away; `None` if it is. `itself` was opened only to look at it.
+fn why_not(itself: &File, found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
     if is_in_roots_folder && (found.is_file() || found.is_symlink()) {
         return None;
     }
@@ -177,6 +195,11 @@ fn why_not(found: &Metadata, is_in_roots_folder: bool) -> Option<&'static str> {
     }
     if found.mode() & 0o004 == 0 {
         return Some(SECRET);
+    }
+    // The list can be asked for only of a file that is open to read: the same inode, by no name.
+    let readable = File::open(format!("/proc/self/fd/{}", itself.as_raw_fd()));
+    if readable.map_or(true, |open| has_list(&open)) {
+        return Some(LISTED);
     }
     None
 }
@@ -203,6 +226,25 @@ mod tests {
 
     fn owner(path: &Path) -> u32 {
         path.symlink_metadata().unwrap().uid()
+    }
+
+    /// Gives a file or folder a list of access (version 2) that keeps `user` out: the owner, the user,
+    /// the group, the mask, all others.
+    fn shut_out(path: &Path, user: u32) -> io::Result<()> {
+        let others = path.metadata()?.mode() & 0o7;
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, may, id) in [
+            (0x01u16, 7u32, u32::MAX),
+            (0x02, 0, user),
+            (0x04, others, u32::MAX),
+            (0x10, others, u32::MAX),
+            (0x20, others, u32::MAX),
+        ] {
+            list.extend(tag.to_le_bytes());
+            list.extend(u16::try_from(may).unwrap().to_le_bytes());
+            list.extend(id.to_le_bytes());
+        }
+        sys::set_xattr(&File::open(path)?, c"system.posix_acl_access", &list)
     }
 
     #[test]
@@ -237,6 +279,14 @@ mod tests {
             fs::write(at(dir).join("key"), b"root's").unwrap();
             fs::set_permissions(at(dir), fs::Permissions::from_mode(mode)).unwrap();
         }
+        let listed = ["top/his/narrowed", "top/his/narrow-file"];
+        fs::create_dir(at(listed[0])).unwrap();
+        fs::write(at(listed[1]), b"root's").unwrap();
+        fs::set_permissions(at(listed[0]), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(at(listed[1]), fs::Permissions::from_mode(0o644)).unwrap();
+        let has_lists = listed
+            .iter()
+            .all(|path| shut_out(&at(path), USER.0).is_ok());
         if chown(at("top/his"), Some(USER.0), Some(USER.1)).is_err() {
             eprintln!(
                 "skipped: what_only_root_can_have_made_is_given_and_nothing_else: needs root"
@@ -272,7 +322,17 @@ mod tests {
         ] {
             assert_eq!(owner(&at(kept)), 0, "{kept}");
         }
-        assert_eq!(report.left.len(), 4, "{report:?}");
+        let mut left = 4;
+        if has_lists {
+            left += listed.len();
+            for path in listed {
+                assert_eq!(owner(&at(path)), 0, "{path}");
+                assert!(report.left.contains(&(at(path), LISTED)), "{report:?}");
+            }
+        } else {
+            eprintln!("skipped: the access lists: no such lists on this filesystem");
+        }
+        assert_eq!(report.left.len(), left, "{report:?}");
         // The folder is the user's now, and nothing that could be given is left.
         assert_eq!(look(&at("top"), DEPTH_MAX).unwrap().given, 0);
     }

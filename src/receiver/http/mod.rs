@@ -320,6 +320,11 @@ impl Exchange<'_> {
                 let answer = self.read(route);
                 self.reply_unread(answer, framing)
             }
+            // A target that has none of the forms is a fault of the request line: another reader on the
+            // way may see the request end elsewhere, so nothing behind it is trusted. A method that
+            // nobody knows (501), another scheme's URL (421) and a path that is none of ours stand in
+            // a request that is framed well, and the connection stays open.
+            Err(refusal @ Refusal::BadHead(_)) => self.refuse_closing(&refusal),
             Err(refusal) => {
                 self.log_refusal(&refusal);
                 self.reply_unread(Answer::refusal(&refusal), framing)

@@ -19,14 +19,14 @@ pub(super) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Errors: 501 for a method that nobody knows, 421 for another scheme's URL, 400 for a target that
-    /// has none of the forms.
+    /// Errors: 400 for a target that has none of the forms, 501 for a method that nobody knows, 421 for
+    /// another scheme's URL.
     pub(super) fn parse(method: &str, raw: &'a str) -> Result<Target<'a>, Refusal> {
-        if !is_known(method) {
-            return Err(Refusal::UnknownMethod(method.chars().take(40).collect()));
-        }
         if let Some(odd) = raw.chars().find(|c| *c == '#' || !c.is_ascii_graphic()) {
             return Err(no_form(&format!("has {odd:?}, which none may have")));
+        }
+        if !is_known(method) {
+            return Err(Refusal::UnknownMethod(method.chars().take(40).collect()));
         }
         if raw == "*" && method == "OPTIONS" {
             return Ok(Target::Asterisk);
@@ -34,8 +34,8 @@ impl<'a> Target<'a> {
         if raw.starts_with('/') {
             return Ok(split(raw));
         }
-        if strip_scheme(raw, "https://").is_some() {
-            return Err(Refusal::Misdirected);
+        if let Some(rest) = strip_scheme(raw, "https://") {
+            return of_url(rest).and(Err(Refusal::Misdirected));
         }
         match strip_scheme(raw, "http://") {
             Some(rest) => of_url(rest),
@@ -152,6 +152,7 @@ mod tests {
             ("GET", "http://pi:port/", Err(400)),
             ("GET", "http://pi:849000/", Err(400)),
             ("GET", "https://pi/v1/gate", Err(421)),
+            ("GET", "https://?/v1/gate", Err(400)),
             ("GET", "ftp://pi/v1/gate", Err(400)),
             ("GET", "http:/v1", Err(400)),
             ("GET", "v1/gate", Err(400)),
@@ -159,6 +160,7 @@ mod tests {
             ("GET", "/v1/\u{e9}", Err(400)),
             ("CONNECT", "pi:80", Err(501)),
             ("BREW", "/", Err(501)),
+            ("BREW", "/#x", Err(400)),
             ("get", "/", Err(501)),
         ] {
             let parsed = Target::parse(method, raw).map_err(|refusal| refusal.status());

@@ -418,6 +418,16 @@ fn a_configuration_that_others_may_write_has_root_read_no_secret() {
             assert_eq!(ended.code, 1, "{words}: {ended:?}");
             assert!(ended.said.contains("root reads no file"), "{ended:?}");
             assert!(ended.said.contains(why), "{ended:?}");
+            let file = config.display();
+            let to_type = if is_his {
+                format!("sudo chown root {file} && sudo chmod go-w {file}")
+            } else {
+                format!("read what is in {file}, then: sudo chmod go-w {file}")
+            };
+            assert!(ended.said.contains(&to_type), "{ended:?}");
+            for of_folders in ["another folder", "a store"] {
+                assert!(!ended.said.contains(of_folders), "{ended:?}");
+            }
         }
     }
 }

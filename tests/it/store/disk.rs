@@ -86,15 +86,14 @@ fn wait_until_unwell(world: &World, cause: &str) {
     let health = world.get("/v1/health");
     assert_eq!(health.json()["type"], "urn:cis490:problem:store-unwritable");
     assert_refused(world, &world.put(&sample().episode("refused")), cause);
-    let log = world.log();
-    let told = log
-        .lines()
-        .find(|line| line.contains("event=store_unwritable"));
-    assert!(
-        told.is_some_and(|line| line.contains(cause)),
-        "{cause}\n{world}"
-    );
-    // Both are kept for a second.
+    // The log follows health, and both pages are kept for a second.
+    world.wait_until(&format!("the log says {cause}"), |world| {
+        let log = world.log();
+        let mut lines = log.lines();
+        lines
+            .find(|line| line.contains("event=store_unwritable"))
+            .is_some_and(|line| line.contains(cause))
+    });
     wait_until_it_says(world, "/", "The store cannot be written");
     wait_until_it_says(world, "/metrics", "\ncis490_store_writable 0\n");
 }
@@ -121,7 +120,9 @@ fn wait_until_well(world: &World) {
         world.get("/v1/health").status == 200
     });
     assert_eq!(world.put(&sample().episode("well")).status, 201, "{world}");
-    assert!(world.log().contains("event=store_writable "), "{world}");
+    world.wait_until("the log says that it is well", |world| {
+        world.log().contains("event=store_writable ")
+    });
     wait_until_it_says(world, "/metrics", "\ncis490_store_writable 1\n");
 }
 

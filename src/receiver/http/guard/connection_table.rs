@@ -38,6 +38,15 @@ struct Members {
     next_number: u64,
     displaced: u64,
     logged: Option<Instant>,
+    /// A line that is to be logged once the lock is free.
+    due_line: Option<CrowdedLine>,
+}
+
+/// What the log says when a connection was closed for a newcomer.
+struct CrowdedLine {
+    peer: IpAddr,
+    open: usize,
+    displaced: u64,
 }
 
 /// A connection's entry in the table, for as long as this lives.
@@ -56,6 +65,7 @@ impl ConnectionTable {
                 next_number: 0,
                 displaced: 0,
                 logged: None,
+                due_line: None,
             }),
             arrived: Condvar::new(),
         })
@@ -79,8 +89,13 @@ impl ConnectionTable {
         members.next_number += 1;
         members.connections.insert(number, newcomer.clone());
         let has_place = newcomer.is_some_and(|newcomer| members.make_room(&newcomer, table.most));
+        let crowded = members.due_line.take();
         drop(members);
         table.arrived.notify_one();
+        // A log that nobody reads may hold this thread up, and with the lock every connection.
+        if let Some(line) = crowded {
+            events::crowded(line.peer, line.open, line.displaced);
+        }
         Entry {
             table: Arc::clone(table),
             number,
@@ -153,16 +168,21 @@ impl Members {
                 return false;
             };
             victim.kill();
-            self.log(victim.peer(), alive.len());
+            self.count_displaced(victim.peer(), alive.len());
             alive.retain(|one| !Arc::ptr_eq(one, &victim));
         }
         true
     }
 
-    fn log(&mut self, peer: IpAddr, open: usize) {
+    /// Counts a displaced connection, and leaves a line to be logged without the lock, if one is due.
+    fn count_displaced(&mut self, peer: IpAddr, open: usize) {
         self.displaced += 1;
         if self.logged.is_none_or(|when| when.elapsed() >= LOG_EVERY) {
-            events::crowded(peer, open, self.displaced);
+            self.due_line = Some(CrowdedLine {
+                peer,
+                open,
+                displaced: self.displaced,
+            });
             self.displaced = 0;
             self.logged = Some(Instant::now());
         }

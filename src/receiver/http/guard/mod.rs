@@ -1,4 +1,5 @@
-//! The guard: everything that tames may_minihttp, behind [`Guard`]. No other folder names the crate.
+//! The guard: everything that tames may_minihttp, behind [`Guard`]. No other folder names the crate, but
+//! for the logger, which drops its lines.
 //!
 //! The rest of the room sees a [`Request`] with its [`Body`], answers it with a [`Reply`], and never
 //! meets the crate, its socket or its descriptors. What the guard adds to the crate:

@@ -4,9 +4,9 @@
 //! The crate reads all that lies in the socket. It drops all of it if the peer's FIN came along, it writes
 //! no answer before every request that it has read is answered, and it prints a line of its own about a
 //! head that it cannot parse. None of that can be undone later, and the crate has no hook before its
-//! read. So the read itself goes through here: std reads a socket with the C library's `recv`, which this program
-//! defines for itself (`sys::recv`), and for a guarded connection (`descriptors`) that comes to
-//! [`Connection::give`].
+//! read. So the read itself goes through here: std reads a socket with the C library's `recv`, which this
+//! program defines for itself (`sys::intake::recv`), and for a guarded connection (`descriptors`) that
+//! comes to [`Connection::give`].
 //!
 //! 1. A head stays in the kernel's buffer until it is whole: it is looked at (`MSG_PEEK`) and parsed with
 //!    the crate's own parser. Only then is it handed over, that one and nothing behind it. A body never
