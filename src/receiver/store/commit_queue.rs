@@ -208,8 +208,8 @@ impl Shared {
     fn settle(&self, slot: &Slot) -> Option<CommitResult> {
         let mut committer = self.group.lock().ok()?;
         let settled = committer.settle(slot);
+        self.notify_close(&committer);
         drop(committer);
-        self.settled.notify_all();
         settled.unwrap_or_else(|failure| {
             self.end_with(EndCause::Fault, failure);
             None
@@ -233,9 +233,17 @@ impl Shared {
                 return None;
             }
         }
-        let refused = self.group.lock().ok()?.refuse(slot, error);
-        self.settled.notify_all();
+        let mut committer = self.group.lock().ok()?;
+        let refused = committer.refuse(slot, error);
+        self.notify_close(&committer);
         refused
+    }
+
+    /// A close waits until no request is in flight.
+    fn notify_close(&self, committer: &Committer) {
+        if committer.is_closing() {
+            self.settled.notify_all();
+        }
     }
 
     /// `None` if the round has failed, and everything ends.

@@ -137,6 +137,11 @@ impl Committer {
         self.in_flight.contains_key(slot)
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Whether no request is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
     }

@@ -69,8 +69,9 @@ pub(super) struct SharedSync<W, E> {
     state: Mutex<Rounds<W, E>>,
     /// A round is wanted, or all is over.
     called: Condvar,
-    /// A round has ended, or all is over.
-    ended: Condvar,
+    /// A round has ended, or all is over. At one time threads wait for two rounds at most, the running
+    /// one and the next, and each has its own: no thread is woken for the other one.
+    ended: [Condvar; 2],
 }
 
 struct Rounds<W, E> {
@@ -86,6 +87,13 @@ struct Rounds<W, E> {
 /// The round that covers a change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Round(u64);
+
+impl Round {
+    /// Which of the two that threads may wait for.
+    fn place(self) -> usize {
+        (self.0 % 2) as usize
+    }
+}
 
 /// Why a change is not known to be synced.
 #[derive(Debug)]
@@ -106,7 +114,7 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
                 is_over: false,
             }),
             called: Condvar::new(),
-            ended: Condvar::new(),
+            ended: [Condvar::new(), Condvar::new()],
         }
     }
 
@@ -115,9 +123,12 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
     pub(super) fn ask(&self, add: impl FnOnce(&mut W)) -> Round {
         let mut state = locked(&self.state);
         add(&mut state.work);
-        state.wanted = state.begun + 1;
-        self.called.notify_one();
-        Round(state.wanted)
+        let round = state.begun + 1;
+        if state.wanted < round {
+            state.wanted = round;
+            self.called.notify_one();
+        }
+        Round(round)
     }
 
     /// Waits until that round, or a later one, is done.
@@ -133,10 +144,8 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
             if state.is_over {
                 return Err(NotSynced::Over);
             }
-            state = self
-                .ended
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let ended = &self.ended[round.place()];
+            state = ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -157,14 +166,12 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
             drop(state);
             let synced = sync(work);
             state = locked(&self.state);
-            match synced {
-                Ok(()) => state.done = state.begun,
-                Err(failure) => {
-                    state.failure = Some(failure);
-                    return;
-                }
+            if let Err(failure) = synced {
+                state.failure = Some(failure);
+                return;
             }
-            self.ended.notify_all();
+            state.done = state.begun;
+            self.ended[Round(state.done).place()].notify_all();
         }
     }
 
@@ -172,7 +179,7 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
     pub(super) fn end(&self) {
         locked(&self.state).is_over = true;
         self.called.notify_all();
-        self.ended.notify_all();
+        self.ended.iter().for_each(|ended| ended.notify_all());
     }
 }
 

@@ -28,7 +28,7 @@ mod standing;
 mod upload;
 mod writer;
 
-// What is on the disk.
+// The files on the disk.
 mod index;
 mod layout;
 mod listing;
@@ -39,7 +39,7 @@ pub(crate) mod store_dir;
 mod stored_file;
 mod tail;
 
-// Whether it still is as it should be.
+// Whether the store is still as it should be, and its repair.
 pub(crate) mod backfill;
 pub(crate) mod condition;
 mod pacer;

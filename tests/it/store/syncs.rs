@@ -264,8 +264,8 @@ fn a_name_in_flight_is_shared_and_others_go_on() {
     }
 }
 
-/// A row whose file is gone, and the file comes again: until it is on the disk, nobody is told that
-/// it is stored.
+/// A row whose file is gone, and the file comes again: until that is on the disk, no other
+/// upload of the name is answered.
 #[test]
 fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
     if !has_steps("a file that comes again") {
@@ -295,8 +295,8 @@ fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
     check_one_episode(&world, &put, "stored again");
 }
 
-/// A power cut may leave a small file's names and not its bytes. Whatever is left, it is never kept as
-/// good, and its name blocks nobody.
+/// A power cut may leave a small file's names and not its bytes. Such a file is never kept as good, and
+/// its name blocks no sender.
 #[test]
 fn a_small_file_that_a_power_cut_has_torn_is_removed_and_comes_again() {
     let put = sample().body(&body(5000));
