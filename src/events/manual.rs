@@ -161,7 +161,7 @@ manual! {
         "The store is open. episodes= is what the index holds, recovered= and swept= are unfinished uploads of the last run that were completed or removed."
         "Nothing.";
     warn quarantined
-        "The receiver found something that no part of the program made. It is kept in quarantine/, under the name in kept_as=."
+        "The receiver found something that no part of the program made, or a file whose upload the last run had not finished and whose bytes nobody can vouch for: why= says which. It is kept in quarantine/, under the name in kept_as=."
         "Look at it when there is time. The program never deletes anything there.";
     warn torn_upload
         "The power went while an upload was being stored, and its file is not whole. It was never acknowledged, and was removed."

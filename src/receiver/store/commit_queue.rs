@@ -8,7 +8,8 @@
 //!    links and appends meanwhile. (Rare syncs are done under it: to raise the numbers, to set a
 //!    damaged file aside, to undo a failed append.) No thread that has the lock waits for a sync thread.
 //! 2. A fault that only recovery repairs, and a panic of any thread that has a request under way, end
-//!    the commits: no thread is answered any more, none waits for ever, and the process ends.
+//!    the commits: no thread is answered any more, none waits for ever, and the process ends. The
+//!    thread that finds the fault ends them before it lets the lock go, and a sync thread at once.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::commit_request::{CommitRequest, CommitResult, Placed, Progress, QueuedRequest};
-use super::committer::{Committer, EndCause, fatal};
+use super::committer::{Committer, EndCause, Fatal, fatal};
 use super::group_commit::{GroupLock, NotSynced, Over, Round, SharedSync};
 use crate::durable;
 use crate::failure::Failure;
@@ -127,10 +128,7 @@ impl CommitQueue {
             return;
         };
         let looked = committer.look();
-        drop(committer);
-        if let Err(failure) = looked {
-            self.shared.end_with(EndCause::Fault, failure);
-        }
+        self.shared.or_end(&mut committer, looked);
     }
 
     /// Commits nothing more, and notes where the index ends. Waits for the requests in flight, which are
@@ -170,14 +168,14 @@ impl Drop for CommitQueue {
 impl Shared {
     fn commit(&self, request: CommitRequest, unsynced: Option<&File>) -> Option<CommitResult> {
         let (queued, heard) = request.into_queued();
-        let placed = self
-            .group
-            .place(queued, |committer, batch| committer.place_all(batch));
-        match placed {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => self.end_with(EndCause::Fault, failure),
-            Err(Over) => return None,
-        }
+        let placed = self.group.place(queued, |committer, batch| {
+            let placed = committer.place_all(batch);
+            self.or_end(committer, placed).ok_or(Over)
+        });
+        // After a fault of the batch, this request may have been refused before it.
+        let Ok(Ok(()) | Err(Over)) = placed else {
+            return None;
+        };
         // An error: the request was dropped, as nothing is committed any more.
         match heard.recv().ok()? {
             Progress::Decided(decided) => Some(decided),
@@ -208,31 +206,21 @@ impl Shared {
     fn settle(&self, slot: &Slot) -> Option<CommitResult> {
         let mut committer = self.group.lock().ok()?;
         let settled = committer.settle(slot);
+        let settled = self.or_end(&mut committer, settled)?;
         self.notify_close(&committer);
-        drop(committer);
-        settled.unwrap_or_else(|failure| {
-            self.end_with(EndCause::Fault, failure);
-            None
-        })
+        settled
     }
 
     /// A file whose sync has failed: its name goes, for good, and then its upload is refused.
     fn withdraw(&self, slot: &Slot, error: io::Error) -> Option<CommitResult> {
         let mut committer = self.group.lock().ok()?;
         let withdrawn = committer.withdraw(slot);
+        let dir = self.or_end(&mut committer, withdrawn)?;
         drop(committer);
-        match withdrawn {
-            Ok(dir) => {
-                let name_is_gone = self.dirs.ask(|work| {
-                    work.dirs.insert(dir);
-                });
-                self.wait_for(&self.dirs, name_is_gone)?;
-            }
-            Err(failure) => {
-                self.end_with(EndCause::Fault, failure);
-                return None;
-            }
-        }
+        let name_is_gone = self.dirs.ask(|work| {
+            work.dirs.insert(dir);
+        });
+        self.wait_for(&self.dirs, name_is_gone)?;
         let mut committer = self.group.lock().ok()?;
         let refused = committer.refuse(slot, error);
         self.notify_close(&committer);
@@ -268,10 +256,8 @@ impl Shared {
     }
 
     fn sync_dirs(&self, work: DirWork) -> Result<(), Arc<io::Error>> {
-        work.dirs
-            .iter()
-            .try_for_each(|dir| durable::sync_dir(dir))
-            .map_err(Arc::new)?;
+        let synced = work.dirs.iter().try_for_each(|dir| durable::sync_dir(dir));
+        synced.map_err(|error| self.end_unsynced(error))?;
         if !work.pings.is_empty() {
             self.index.ask(|next| next.pings.extend(work.pings));
         }
@@ -280,7 +266,7 @@ impl Shared {
 
     fn sync_index(&self, file: &File, work: IndexWork) -> Result<(), Arc<io::Error>> {
         if work.is_sync_wanted {
-            durable::sync_data(file).map_err(Arc::new)?;
+            durable::sync_data(file).map_err(|error| self.end_unsynced(error))?;
         }
         if !work.pings.is_empty()
             && let Ok(_committer) = self.group.lock()
@@ -290,15 +276,36 @@ impl Shared {
         Ok(())
     }
 
+    /// For a sync thread, which ends the process itself: the threads that need the sync may wait for
+    /// another one, and that for a slow disk.
+    fn end_unsynced(&self, error: io::Error) -> Arc<io::Error> {
+        self.end_with(EndCause::FailedSync, fatal("sync what was stored", &error));
+        Arc::new(error)
+    }
+
     /// Ends the process into recovery; the first reason counts.
     fn end_with(&self, cause: EndCause, failure: Failure) {
-        let is_first = self.group.lock_to_end().give_up(cause);
+        let mut committer = self.group.lock_to_end();
+        self.end_locked(&mut committer, Fatal { cause, failure });
+    }
+
+    /// What the committer has done. `None` if it was a fault: then the commits end before its lock is
+    /// let go, so that no thread which waits for that lock is answered.
+    fn or_end<T>(&self, committer: &mut Committer, done: Result<T, Fatal>) -> Option<T> {
+        done.map_err(|fatal| self.end_locked(committer, fatal)).ok()
+    }
+
+    fn end_locked(&self, committer: &mut Committer, fatal: Fatal) {
+        let is_first = committer.give_up(fatal.cause);
         if is_first {
-            self.shutdown.fatal(failure);
+            // First: a disk that hangs does not keep the process from ending. The close before its end
+            // waits for this thread's lock as long as it is patient.
+            self.shutdown.fatal(fatal.failure);
         }
         self.dirs.end();
         self.index.end();
         self.settled.notify_all();
+        committer.leave_to_recovery(fatal.cause);
     }
 
     fn close(&self) {

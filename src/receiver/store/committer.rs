@@ -15,6 +15,7 @@
 //!    its row stays, as one whose file is gone. Where that fails, or the sync of a directory or of the
 //!    index, nobody is answered and the process ends into recovery, which commits by this same code.
 
+mod end;
 mod in_one_thread;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -40,6 +41,10 @@ use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
 
+pub(super) use self::end::{EndCause, Fatal, fatal};
+
+use self::end::NotPlaced;
+
 pub(super) struct Committer {
     layout: Layout,
     index: Arc<Index>,
@@ -52,8 +57,10 @@ pub(super) struct Committer {
     in_flight: HashMap<Slot, InFlight>,
     /// Nothing new is placed any more.
     is_closing: bool,
-    /// Nothing is answered any more.
-    is_over: bool,
+    /// Nothing is answered any more, for this cause.
+    ended: Option<EndCause>,
+    /// Rows of files that were withdrawn: no episode that was stored, until the file comes again.
+    uncounted: HashSet<Slot>,
     stats: Arc<Stats>,
 }
 
@@ -62,6 +69,8 @@ struct InFlight {
     group: SameName,
     row: Row,
     is_linked: bool,
+    /// Whether its thread has the name of the host's directory synced too.
+    syncs_host: bool,
 }
 
 enum Row {
@@ -87,16 +96,6 @@ struct Named {
     dirs: BTreeSet<PathBuf>,
 }
 
-/// Why the commits end before the process is asked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EndCause {
-    Fault,
-    /// The sync of a directory or of the index.
-    FailedSync,
-    /// A thread that may have left the committer half changed.
-    Panic,
-}
-
 impl Committer {
     pub(super) fn new(
         layout: Layout,
@@ -115,7 +114,8 @@ impl Committer {
             known_hosts: HashSet::new(),
             in_flight: HashMap::new(),
             is_closing: false,
-            is_over: false,
+            ended: None,
+            uncounted: HashSet::new(),
             stats,
         }
     }
@@ -150,14 +150,14 @@ impl Committer {
     /// answered; the threads of the others receive what they must have synced.
     ///
     /// Errors: this process may acknowledge nothing more.
-    pub(super) fn place_all(&mut self, batch: Vec<QueuedRequest>) -> Result<(), Failure> {
+    pub(super) fn place_all(&mut self, batch: Vec<QueuedRequest>) -> Result<(), Fatal> {
         if self.is_closing {
             return Ok(()); // The batch is dropped, so each of its threads gets no answer.
         }
         if let Err(failure) = self.watch_index() {
             // With the store's disk away, so is the index: both may come back as they were.
             let Err(error) = self.condition.home().check() else {
-                return Err(failure);
+                return Err(failure.into());
             };
             refuse_all(SameName::of(batch), error);
             return Ok(());
@@ -171,7 +171,7 @@ impl Committer {
         for group in SameName::of(batch) {
             if let Some(in_flight) = self.in_flight.get_mut(&group.request().receipt.slot()) {
                 in_flight.group.join(group);
-            } else if let Some(one) = self.name(group) {
+            } else if let Some(one) = self.name(group)? {
                 named.push(one);
             }
         }
@@ -179,24 +179,22 @@ impl Committer {
     }
 
     /// Gives the first file of the group its name; `None` if the group was answered that it cannot.
-    fn name(&mut self, group: SameName) -> Option<Named> {
+    fn name(&mut self, group: SameName) -> Result<Option<Named>, Fatal> {
         let mut dirs = BTreeSet::new();
         match self.place(group.request(), &mut dirs) {
-            Ok(Some((kept_row, is_linked))) => Some(Named {
-                group,
-                kept_row,
-                is_linked,
-                dirs,
-            }),
-            Ok(None) => {
-                group.look_again();
-                None
+            Ok(Some((kept_row, is_linked))) => {
+                return Ok(Some(Named {
+                    group,
+                    kept_row,
+                    is_linked,
+                    dirs,
+                }));
             }
-            Err(why) => {
-                group.refuse(why);
-                None
-            }
+            Ok(None) => group.look_again(),
+            Err(NotPlaced::Refused(why)) => group.refuse(why),
+            Err(NotPlaced::Fatal(fatal)) => return Err(fatal),
         }
+        Ok(None)
     }
 
     /// Gives the file its name. Returns the row that it has already, and whether the name is new;
@@ -206,7 +204,7 @@ impl Committer {
         &mut self,
         request: &CommitRequest,
         dirs: &mut BTreeSet<PathBuf>,
-    ) -> Result<Option<(Option<Receipt>, bool)>, StoreError> {
+    ) -> Result<Option<(Option<Receipt>, bool)>, NotPlaced> {
         let slot = request.receipt.slot();
         let rows = self.index.rows_of(&slot).map_err(|error| {
             self.condition.failed("read the index", &error);
@@ -217,7 +215,7 @@ impl Committer {
             .into_iter()
             .rfind(|row| row.sha256 == request.receipt.sha256);
         if has_rows && row.is_none() {
-            return Err(StoreError::Taken);
+            return Err(StoreError::Taken.into());
         }
         if let Placement::Keep(identity) | Placement::Replace(identity) = request.placement
             && !self.has_identity(&slot, identity)?
@@ -225,7 +223,7 @@ impl Committer {
             return Ok(None);
         }
         if let Placement::Replace(_) = request.placement {
-            self.set_aside(&slot).map_err(StoreError::of)?;
+            self.set_aside(&slot)?;
         }
         let is_linked = !matches!(request.placement, Placement::Keep(_));
         if is_linked && !self.link(request, &slot, dirs)? {
@@ -245,7 +243,7 @@ impl Committer {
 
     /// False if the name is taken.
     fn link(
-        &self,
+        &mut self,
         request: &CommitRequest,
         slot: &Slot,
         dirs: &mut BTreeSet<PathBuf>,
@@ -261,6 +259,8 @@ impl Committer {
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
         if linked.as_ref().is_err_and(is_absent) {
+            // Also if the link fails: the name of the new directory is not known to be on the disk.
+            self.known_hosts.remove(&slot.host);
             if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(StoreError::of)? {
                 dirs.insert(self.layout.episodes());
             }
@@ -273,14 +273,18 @@ impl Committer {
         }
     }
 
-    fn set_aside(&self, slot: &Slot) -> io::Result<()> {
-        let kept_as = self.layout.set_aside(&self.layout.tarball(slot))?;
+    fn set_aside(&self, slot: &Slot) -> Result<(), NotPlaced> {
+        let tarball = self.layout.tarball(slot);
+        let kept_as = self.layout.move_aside(&tarball).map_err(StoreError::of)?;
         events::damaged_file_replaced(slot, &kept_as);
+        self.layout
+            .sync_moved_aside(&tarball)
+            .map_err(|error| Fatal::failed_sync("sync what was set aside", &error))?;
         Ok(())
     }
 
     /// Appends the rows of the files that have their names, which are in flight from then on.
-    fn append_all(&mut self, named: Vec<Named>) -> Result<(), Failure> {
+    fn append_all(&mut self, named: Vec<Named>) -> Result<(), Fatal> {
         let mut rows = NewRows::after(&self.tail);
         let mut placed = Vec::new();
         for mut one in named {
@@ -295,13 +299,15 @@ impl Committer {
         {
             self.failed("append to the index", &error);
             let named: Vec<Named> = placed.into_iter().map(|(one, _)| one).collect();
-            self.undo(&named)
-                .map_err(|error| fatal("take back what could not be indexed", &error))?;
+            self.undo(&named).map_err(|error| {
+                Fatal::failed_sync("take back what could not be indexed", &error)
+            })?;
             refuse_all(named.into_iter().map(|one| one.group).collect(), error);
             return Ok(());
         }
         for (one, row) in placed {
             let slot = one.group.request().receipt.slot();
+            let syncs_host = one.dirs.contains(&self.layout.episodes());
             one.group.placed(Placed {
                 slot: slot.clone(),
                 dirs: one.dirs.into_iter().collect(),
@@ -311,6 +317,7 @@ impl Committer {
                 group: one.group,
                 row,
                 is_linked: one.is_linked,
+                syncs_host,
             };
             self.in_flight.insert(slot, in_flight);
         }
@@ -333,19 +340,22 @@ impl Committer {
     /// `None` if the process is ending and has let it go.
     ///
     /// Errors: this process may acknowledge nothing more.
-    pub(super) fn settle(&mut self, slot: &Slot) -> Result<Option<CommitResult>, Failure> {
-        // On a failure no row is cut: another process may have written to the index behind ours. The
-        // file has its name in incoming/ still, and recovery gives it its row.
+    pub(super) fn settle(&mut self, slot: &Slot) -> Result<Option<CommitResult>, Fatal> {
+        // On a failure the file has its name in incoming/ still, and recovery gives it its row.
         self.watch_index()?;
         let Some(settled) = self.in_flight.remove(slot) else {
             return Ok(None);
         };
         self.accept(&settled.row);
-        self.known_hosts.insert(slot.host.clone());
+        self.count(&settled);
+        if settled.syncs_host {
+            self.known_hosts.insert(slot.host.clone());
+        }
         let InFlight {
             mut group,
             row,
             is_linked,
+            ..
         } = settled;
         if let Err(error) = durable::step("answer") {
             // It happened, and the caller hears that it failed: a case that senders must survive.
@@ -362,11 +372,12 @@ impl Committer {
     /// cut could leave the final name alone, with bytes that are not all there.
     ///
     /// Errors: this process may acknowledge nothing more.
-    pub(super) fn withdraw(&mut self, slot: &Slot) -> Result<PathBuf, Failure> {
+    pub(super) fn withdraw(&mut self, slot: &Slot) -> Result<PathBuf, Fatal> {
         let is_linked = self.in_flight.get(slot).is_some_and(|one| one.is_linked);
         if is_linked {
-            durable::unlink(&self.layout.tarball(slot))
-                .map_err(|error| fatal("take back a file that could not be synced", &error))?;
+            durable::unlink(&self.layout.tarball(slot)).map_err(|error| {
+                Fatal::failed_sync("take back a file that could not be synced", &error)
+            })?;
         }
         Ok(self.layout.host_dir(&slot.host))
     }
@@ -376,6 +387,9 @@ impl Committer {
     pub(super) fn refuse(&mut self, slot: &Slot, error: io::Error) -> Option<CommitResult> {
         let mut withdrawn = self.in_flight.remove(slot)?;
         self.accept(&withdrawn.row);
+        if let Row::New(_) = withdrawn.row {
+            self.uncounted.insert(slot.clone());
+        }
         self.failed("sync the body", &error);
         let why = StoreError::of(error);
         withdrawn.group.refuse_later(&why);
@@ -387,14 +401,22 @@ impl Committer {
         let Row::New(row) = row else { return };
         self.index.enter(&row.receipt.slot(), row.offset);
         self.tail.accept(row.end, row.seq);
-        self.stats.stored(std::iter::once(row.receipt.clone()));
+    }
+
+    /// Counts the episode with its row, once.
+    fn count(&mut self, settled: &InFlight) {
+        let receipt = settled.row.receipt();
+        let was_withdrawn = self.uncounted.remove(&receipt.slot());
+        if was_withdrawn || matches!(settled.row, Row::New(_)) {
+            self.stats.stored(std::iter::once(receipt.clone()));
+        }
     }
 
     /// Once a second: whether the index is still the one that is open, and its length for the next
     /// start.
     ///
     /// Errors: it is another, so appended rows would be lost.
-    pub(super) fn look(&mut self) -> Result<(), Failure> {
+    pub(super) fn look(&mut self) -> Result<(), Fatal> {
         // While the store itself is away, so is the index: it may come back with that.
         if self.condition.home().check().is_ok() && !self.is_closing {
             self.watch_index()?;
@@ -425,29 +447,6 @@ impl Committer {
         self.is_closing = true;
     }
 
-    /// An end into recovery: no thread is answered any more. Returns false if that was so before.
-    pub(super) fn give_up(&mut self, cause: EndCause) -> bool {
-        if self.is_over {
-            return false;
-        }
-        self.is_over = true;
-        self.is_closing = true;
-        self.in_flight.clear();
-        if let EndCause::FailedSync = cause {
-            // The kernel may call written the bytes that it could not write: recovery writes new rows.
-            let _ = self.tail.cut_to_synced();
-        }
-        if !matches!(cause, EndCause::Panic) {
-            self.note_end();
-        }
-        true
-    }
-
-    /// Writes down the exact end before the process ends, be it by a stop or into recovery.
-    pub(super) fn note_end(&mut self) {
-        self.sequence.note_end(&self.tail);
-    }
-
     /// Backfill went through: every stored file has its row.
     pub(super) fn settle_finding(&mut self) {
         self.sequence.settle(&self.tail);
@@ -460,12 +459,4 @@ fn refuse_all(groups: Vec<SameName>, error: io::Error) {
     for group in groups {
         group.refuse(why.again());
     }
-}
-
-/// A fault after which nothing may be acknowledged.
-pub(super) fn fatal(doing: &str, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("the store could not {doing}: {error}"),
-        "nothing was acknowledged; the receiver ends and recovers at its next start; look at the disk (dmesg)",
-    )
 }

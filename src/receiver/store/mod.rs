@@ -67,7 +67,7 @@ use crate::receiver::Claim;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
 use crate::receiver::stats::Stats;
-use crate::wire::{GatePlace, Receipt, Slot};
+use crate::wire::{GatePlace, Receipt};
 use crate::{durable, events, owner};
 
 pub(crate) use self::partial_file::PartialFile;
@@ -216,11 +216,6 @@ impl Store {
             index,
             layout,
         }))
-    }
-
-    /// The receipt of a slot: its newest row.
-    pub(crate) fn receipt(&self, slot: &Slot) -> io::Result<Option<Receipt>> {
-        Ok(self.rows_of(slot)?.pop())
     }
 
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.

@@ -7,10 +7,11 @@
 //! 1. A small file is linked before it is synced, so a power cut may have torn it. It is read from the
 //!    disk and compared with the receipt that it carries. A torn one was never acknowledged: both its
 //!    names go, its row stays if it has one, and its sender comes again.
-//! 2. A file with a name that no upload of ours has goes to quarantine/, and so does a small file that
-//!    nothing vouches for. Neither is a reason not to start, nor blocks the name.
+//! 2. A file with a name that no upload of ours has goes to quarantine/, and so does a published file
+//!    that nothing vouches for or that the disk cannot read. Neither is a reason not to start, nor blocks
+//!    the name.
 
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use super::commit_request::{CommitRequest, Decision, Placement};
 use super::committer::Committer;
 use super::index::Index;
 use super::layout::{Layout, slot_of_partial};
-use super::stored_file;
+use super::stored_file::{self, Examined};
 use super::writer::is_small;
 use super::{StoreError, store_dir};
 use crate::failure::Failure;
@@ -78,10 +79,11 @@ pub(super) fn recover(
                 events::torn_upload(&slot);
                 recovered.swept += 1;
             }
-            Found::WithoutEvidence => {
-                let why = "it was being stored, and neither a receipt nor a row says which bytes";
-                set_aside(layout, &layout.tarball(&slot), why);
-                sweep(&path);
+            Found::Doubtful(why) => {
+                // Without its name in incoming/ nobody would look at it again.
+                if set_aside(layout, &layout.tarball(&slot), &why) {
+                    sweep(&path);
+                }
             }
         }
     }
@@ -109,8 +111,8 @@ enum Found {
     /// It is on the disk, and this is its row.
     Whole(Box<Receipt>),
     Torn,
-    /// A small file that carries no receipt and has no row.
-    WithoutEvidence,
+    /// Why nobody can say whether its bytes are the right ones.
+    Doubtful(String),
 }
 
 /// Syncs the file, and reads it if it may be torn.
@@ -121,14 +123,21 @@ fn examine(layout: &Layout, has_attributes: bool, index: &Index, slot: &Slot) ->
     let own = stored_file::own_receipt(&file, slot)?;
     let length = file.metadata()?.len();
     let stated = own.as_ref().and_then(|receipt| receipt.bytes);
-    // A larger file was synced before its link, and so was any where files carry no receipt.
-    if !is_small(stated.unwrap_or(length)) || !has_attributes {
-        return whole(&tarball, slot);
+    let is_small = is_small(stated.unwrap_or(length));
+    // A larger file was synced before its link, and carries its receipt where files can.
+    if !is_small && let Some(receipt) = stored_file::carried_receipt(&file, slot)? {
+        return Ok(Found::Whole(Box::new(receipt)));
     }
-    // The page cache may show bytes that the kernel could not write.
-    sys::forget_cached(&file);
-    let examined = stored_file::examine(&tarball, |_| ())?
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let examined = match read_back(&file, &tarball) {
+        Ok(examined) => examined,
+        Err(error) => {
+            let why = format!("it was being stored, and cannot be read: {error}");
+            return Ok(Found::Doubtful(why));
+        }
+    };
+    if !is_small {
+        return whole(&examined, slot);
+    }
     if let Some(receipt) = own {
         return Ok(if receipt.sha256 == examined.sha256 {
             Found::Whole(Box::new(receipt))
@@ -136,25 +145,46 @@ fn examine(layout: &Layout, has_attributes: bool, index: &Index, slot: &Slot) ->
             Found::Torn
         });
     }
-    let rows = index.rows_of(slot)?;
-    let is_empty = rows.is_empty();
-    match rows.into_iter().rfind(|row| row.sha256 == examined.sha256) {
-        Some(row) => Ok(Found::Whole(Box::new(row))),
-        None if is_empty => Ok(Found::WithoutEvidence),
-        None => Ok(Found::Torn),
+    by_rows(index.rows_of(slot)?, &examined, has_attributes, slot)
+}
+
+/// Reads the file past the page cache, which may show bytes that the kernel could not write.
+fn read_back(file: &File, tarball: &Path) -> io::Result<Examined> {
+    durable::step("read back")?;
+    sys::forget_cached(file);
+    let examined = stored_file::examine(tarball, |_| ())?;
+    examined.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// A small file that carries no receipt, by the rows of its name.
+fn by_rows(
+    rows: Vec<Receipt>,
+    examined: &Examined,
+    has_attributes: bool,
+    slot: &Slot,
+) -> io::Result<Found> {
+    let has_rows = !rows.is_empty();
+    let row = rows.into_iter().rfind(|row| row.sha256 == examined.sha256);
+    if let Some(row) = row {
+        return Ok(Found::Whole(Box::new(row)));
+    }
+    match (has_attributes, has_rows) {
+        (true, true) => Ok(Found::Torn),
+        (true, false) => Ok(Found::Doubtful(
+            "it was being stored, and neither a receipt nor a row says which bytes".to_owned(),
+        )),
+        // It was synced before its link, if files carried no receipts then either: it may have been
+        // acknowledged, so it is kept.
+        (false, true) => Ok(Found::Doubtful(
+            "it was being stored, and its row is of other bytes".to_owned(),
+        )),
+        (false, false) => whole(examined, slot),
     }
 }
 
-/// A file that was synced before it was linked. Its row is the receipt that it carries, else one made
-/// by reading the file.
-fn whole(tarball: &Path, slot: &Slot) -> io::Result<Found> {
-    let file = durable::open_regular(tarball)?;
-    if let Some(receipt) = stored_file::carried_receipt(&file, slot)? {
-        return Ok(Found::Whole(Box::new(receipt)));
-    }
-    let examined = stored_file::examine(tarball, |_| ())?
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let row = stored_file::row_of(&examined, slot)?;
+/// A file that was synced before it was linked, and carries no receipt: its row is made from the file.
+fn whole(examined: &Examined, slot: &Slot) -> io::Result<Found> {
+    let row = stored_file::row_of(examined, slot)?;
     if let Some(why) = row.commit_unknown {
         events::commit_unknown(slot, why);
     }
@@ -211,10 +241,17 @@ fn sweep(path: &Path) {
     }
 }
 
-fn set_aside(layout: &Layout, path: &Path, why: &str) {
+/// False if the file may still have its name after a power cut.
+fn set_aside(layout: &Layout, path: &Path, why: &str) -> bool {
     match layout.set_aside(path) {
-        Ok(kept_as) => events::quarantined(path, &kept_as, why),
-        Err(error) => events::store_untidy(path, error),
+        Ok(kept_as) => {
+            events::quarantined(path, &kept_as, why);
+            true
+        }
+        Err(error) => {
+            events::store_untidy(path, error);
+            false
+        }
     }
 }
 
@@ -226,4 +263,43 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
             "look at the disk and at who owns the folder (dmesg, ls -l), then start the receiver again; nothing was changed",
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    /// Without attributes too, a row says which bytes a small file should have.
+    #[test]
+    fn a_file_without_a_receipt_is_compared_with_its_row() {
+        let folder = Folder::new("recovery");
+        let tarball = folder.path().join("x");
+        fs::write(&tarball, "bytes").unwrap();
+        let slot = Slot::parse("a/x").unwrap();
+        let found = |digests: &[String], has_attributes: bool| {
+            let rows = digests.iter().map(|sha256| {
+                let text = format!(r#"{{"host":"a","episode":"x","sha256":"{sha256}"}}"#);
+                serde_json::from_str(&text).unwrap()
+            });
+            let examined = stored_file::examine(&tarball, |_| ()).unwrap().unwrap();
+            let found = by_rows(rows.collect(), &examined, has_attributes, &slot);
+            match found.unwrap() {
+                Found::Whole(receipt) => receipt.sha256.to_string(),
+                Found::Torn => "torn".to_owned(),
+                Found::Doubtful(why) => why,
+            }
+        };
+        let examined = stored_file::examine(&tarball, |_| ()).unwrap().unwrap();
+        let own = examined.sha256.to_string();
+        let other = "1".repeat(64);
+        for has_attributes in [false, true] {
+            let of_both = [own.clone(), other.clone()];
+            assert_eq!(found(&of_both, has_attributes), own);
+        }
+        assert_eq!(found(&[], false), own);
+        assert!(found(&[], true).contains("neither a receipt nor a row"));
+        assert!(found(std::slice::from_ref(&other), false).contains("of other bytes"));
+        assert_eq!(found(&[other], true), "torn");
+    }
 }

@@ -78,9 +78,19 @@ impl Tail {
         durable::truncate(&self.file, self.end)
     }
 
-    /// Cuts every row that is not known to be on the disk, for an end into recovery.
+    /// Whether the file is longer than our rows, or cannot be looked at.
+    pub(crate) fn has_bytes_of_others(&self) -> bool {
+        self.file
+            .metadata()
+            .map_or(true, |found| self.end < found.len())
+    }
+
+    /// Cuts every row that is not known to be on the disk, for an end into recovery. A file that is
+    /// shorter stays so.
     pub(crate) fn cut_to_synced(&mut self) -> io::Result<()> {
-        durable::truncate(&self.file, self.length)?;
+        if self.length < self.file.metadata()?.len() {
+            durable::truncate(&self.file, self.length)?;
+        }
         self.end = self.length;
         Ok(())
     }

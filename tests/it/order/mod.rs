@@ -257,6 +257,7 @@ fn of_removing_a_torn_file() {
     world.start();
     let mut wanted = start(false);
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.push(then("read back"));
     wanted.push(then(format!("unlink {TARBALL}")));
     wanted.extend(sync("fsync dir episodes/lab-1"));
     wanted.push(then(format!("unlink {X}")));
@@ -342,6 +343,7 @@ fn of_recovery() {
     found.remove(swept); // whenever the folder's order has it
     let mut wanted = start(true);
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
+    wanted.push(then("read back"));
     wanted.extend(publish("sequence"));
     wanted.extend([
         then("append index.jsonl"),

@@ -11,6 +11,7 @@ mod odd_files;
 mod scrub;
 mod steps;
 mod syncs;
+mod torn;
 
 use std::path::PathBuf;
 

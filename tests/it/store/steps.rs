@@ -226,3 +226,30 @@ fn a_host_directory_made_again_is_synced() {
     fs::rename(host, world.dir().join("archived")).unwrap();
     assert_eq!(dir_syncs_of("host-again"), 2);
 }
+
+/// The same, and the first upload into the new directory fails before any sync of the directory's name.
+#[test]
+fn a_host_directory_made_again_in_vain_is_synced_by_the_next_upload() {
+    if !has_steps("a host directory made again in vain") {
+        return;
+    }
+    let mut world = prepared();
+    let steps = Steps::of(&mut world);
+    // The first finds no directory.
+    let link = format!("2:{}/episodes/lab-1/in-vain", world.data_dir().display());
+    world.env("CIS490_FAIL_ON", link);
+    world.start();
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+    world.wait_until("the upload is over", |_| steps.last_is("unlink"));
+    let host = world.data_dir().join("episodes/lab-1");
+    fs::rename(host, world.dir().join("archived")).unwrap();
+    let in_vain = world.put(&sample().episode("in-vain"));
+    assert_eq!(in_vain.status, 500, "{world}");
+    world.wait_until("the upload is over", |_| steps.last_is("unlink"));
+    let before = steps.names().len();
+    let next = world.put(&sample().episode("next"));
+    assert_eq!(next.status, 201, "{world}");
+    let new = steps.names().split_off(before);
+    let dir_syncs = new.iter().filter(|step| *step == "fsync dir").count();
+    assert_eq!(dir_syncs, 2, "{new:?}\n{world}");
+}

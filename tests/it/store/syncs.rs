@@ -5,8 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
-use super::{body, check_one_episode, prepared, running, sample, with_one_episode};
-use crate::client::Put;
+use super::{body, check_one_episode, prepared, sample, with_one_episode};
 use crate::order::Steps;
 use crate::world::{World, has_steps};
 
@@ -130,8 +129,8 @@ fn each_end(order: [&str; 3]) {
     }
 }
 
-/// A failed sync of the file takes its name; one of a directory or of the index ends the process. In
-/// which order the two others end makes no difference.
+/// A failed sync of the file takes its name; in which order the two others end makes no difference. One
+/// of a directory or of the index ends the process, also while another one does not end.
 #[test]
 fn one_that_fails_is_never_a_yes_whatever_the_others_do() {
     if !has_steps("a failing sync among the others") {
@@ -159,22 +158,20 @@ fn fails(failing: (u32, &str), order: [&str; 2], errno: i32, refusal: u16) {
     let is_of_file = failing.1.starts_with(FILE);
     let (mut world, steps, holds) = warm_failing(failing, errno);
     let before = [FILE, DIR, INDEX].map(|sync| begun(&steps, sync));
-    holds.set(&order);
+    let held = if is_of_file { 2 } else { 1 };
+    holds.set(&order[..held]);
     let put = sample().body(&body(5000));
     let status = thread::scope(|scope| {
         let sending = scope.spawn(|| world.try_put(&put).map(|answer| answer.status));
-        wait_for_all(&world, &steps, before);
         if is_of_file {
+            wait_for_all(&world, &steps, before);
             let ends = steps.ends();
             holds.set(&order[1..]);
             world.wait_until("one has ended", |_| steps.ends() > ends);
             assert!(!sending.is_finished(), "answered too early: {what}");
             assert!(world.stored("lab-1", "ep-1").is_some(), "{what}\n{world}");
-        } else {
-            // The process may be gone as soon as its thread hears of the failure.
-            holds.set(&order[1..]);
+            holds.set(&[]);
         }
-        holds.set(&[]);
         sending.join().unwrap()
     });
     if is_of_file {
@@ -182,13 +179,18 @@ fn fails(failing: (u32, &str), order: [&str; 2], errno: i32, refusal: u16) {
         assert_eq!(world.stored("lab-1", "ep-1"), None, "{what}\n{world}");
         assert!(world.names("incoming").is_empty(), "{what}\n{world}");
         assert_eq!(rows_of_ep_1(&world), 1, "its row stays: {what}\n{world}");
+        let receipt = world.get("/v1/episodes/lab-1/ep-1");
+        assert_eq!(receipt.status, 404, "it is not stored: {what}\n{world}");
+        wait_until_counted(&world, 1);
         assert_eq!(world.put(&put.clone().body(b"other")).status, 409, "{what}");
         assert_eq!(world.put(&put).status, 201, "{what}\n{world}");
+        wait_until_counted(&world, 2);
         world.kill();
     } else {
         assert!(matches!(status, None | Some(500)), "{what}: {status:?}");
         assert_eq!(world.wait_for_end(), Some(1), "{what}\n{world}");
         assert_eq!(world.names("incoming").len(), 1, "{what}\n{world}");
+        holds.set(&[]);
     }
     world.start();
     assert_eq!(
@@ -204,6 +206,95 @@ fn fails(failing: (u32, &str), order: [&str; 2], errno: i32, refusal: u16) {
 fn rows_of_ep_1(world: &World) -> usize {
     let rows = world.rows();
     rows.iter().filter(|row| row["episode"] == "ep-1").count()
+}
+
+/// The metrics are kept for a second.
+fn wait_until_counted(world: &World, stored: usize) {
+    let line = format!("cis490_uploads_total{{host=\"lab-1\",outcome=\"stored\"}} {stored}\n");
+    world.wait_until(&line, |world| world.get("/metrics").body.contains(&line));
+}
+
+/// An append fails, and so does the sync of its undoing. The rows of uploads that are still being synced
+/// are then not known to be on the disk, whatever the page cache shows: they are cut.
+#[test]
+fn a_failed_undo_leaves_no_row_in_doubt() {
+    if !has_steps("a failed undo leaves no row in doubt") {
+        return;
+    }
+    let (mut world, steps, _holds, status) = with_a_failed_append(None);
+    assert_eq!(status, Some(500), "{world}");
+    let names = steps.names();
+    let nth = |name: &str, from: usize| {
+        let found = names[from..].iter().position(|step| step == name);
+        from + found.unwrap() + 1
+    };
+    let append = (0..3).fold(0, |from, _| nth("append", from));
+    assert_eq!(names[append], "truncate", "{names:?}");
+    let sync_of_undo = nth("fdatasync", append);
+    world.kill();
+    let (mut world, _steps, holds, status) = with_a_failed_append(Some(sync_of_undo));
+    assert!(matches!(status, None | Some(500)), "{status:?}\n{world}");
+    assert_eq!(world.wait_for_end(), Some(1), "{world}");
+    assert_eq!(rows_of_ep_1(&world), 0, "{world}");
+    assert_eq!(world.rows().len(), 1, "{world}");
+    holds.set(&[]);
+    world.start();
+    assert_eq!(rows_of_ep_1(&world), 1, "{world}");
+    // The undo came no further than the index.
+    for episode in ["ep-1", "ep-2"] {
+        let again = world.put(&sample().episode(episode));
+        assert_eq!(again.status, 200, "{episode}\n{world}");
+    }
+}
+
+/// While ep-1 waits for its own sync, the append of ep-2 fails, and so does a step with this number. The
+/// status is that of ep-2.
+fn with_a_failed_append(fail_at: Option<usize>) -> (World, Steps, Holds, Option<u16>) {
+    let mut world = prepared();
+    let append = format!("3:append {}/index.jsonl", world.data_dir().display());
+    world.env("CIS490_FAIL_ON", append);
+    if let Some(step) = fail_at {
+        world.env("CIS490_FAIL_AT", step);
+    }
+    let (world, steps, holds) = warmed(world);
+    let before = [FILE, DIR, INDEX].map(|sync| begun(&steps, sync));
+    let ends = steps.ends();
+    holds.set(&["incoming/lab-1~ep-1~"]);
+    let status = thread::scope(|scope| {
+        scope.spawn(|| world.try_put(&sample()));
+        wait_for_all(&world, &steps, before);
+        world.wait_until("its own is all that has not ended", |_| {
+            steps.ends() == ends + 2
+        });
+        let answer = world.try_put(&sample().episode("ep-2"));
+        if fail_at.is_none() {
+            holds.set(&[]);
+        }
+        answer.map(|answer| answer.status)
+    });
+    (world, steps, holds, status)
+}
+
+/// A damaged file is set aside for the whole bytes, and its move may not be on the disk.
+#[test]
+fn a_failed_sync_of_what_was_set_aside_ends_the_process() {
+    if !has_steps("a failed sync of what was set aside") {
+        return;
+    }
+    for dir in ["quarantine", "episodes/lab-1"] {
+        let (mut world, tarball) = with_one_episode();
+        fs::write(&tarball, "torn").unwrap();
+        let sync = format!("1:fsync dir {}/{dir}", world.data_dir().display());
+        world.env("CIS490_FAIL_ON", sync);
+        world.start();
+        let status = world.try_put(&sample()).map(|answer| answer.status);
+        assert!(matches!(status, None | Some(500)), "{status:?}\n{world}");
+        assert_eq!(world.wait_for_end(), Some(1), "{dir}\n{world}");
+        assert_eq!(world.names("quarantine"), ["ep-1.tar.zst.1"], "{world}");
+        world.start();
+        assert_eq!(world.put(&sample()).status, 201, "{dir}\n{world}");
+        check_one_episode(&world, &sample(), dir);
+    }
 }
 
 /// While one is synced, the next is linked, appended, synced and answered; and another upload of the
@@ -293,77 +384,4 @@ fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
     });
     assert_eq!(statuses, [201, 200], "{world}");
     check_one_episode(&world, &put, "stored again");
-}
-
-/// A power cut may leave a small file's names and not its bytes. Such a file is never kept as good, and
-/// its name blocks no sender.
-#[test]
-fn a_small_file_that_a_power_cut_has_torn_is_removed_and_comes_again() {
-    let put = sample().body(&body(5000));
-    let half = [&put.body[..2500], &[0; 2500][..]].concat();
-    let tears: [(&str, &[u8]); 4] = [
-        ("empty", b""),
-        ("short", &put.body[..4096]),
-        ("full of NULs", &[0; 5000]),
-        ("half", &half),
-    ];
-    for (what, torn) in tears {
-        for has_row in [false, true] {
-            let what = format!("{what}, row {has_row}");
-            let (mut world, tarball) = with_torn(&put, torn, has_row);
-            if world.log().contains("event=no_attributes") {
-                return skip!("a torn small file: no attributes here");
-            }
-            world.start();
-            assert!(world.log().contains("event=torn_upload"), "{what}\n{world}");
-            assert!(
-                world.log().contains("recovered=0 swept=1"),
-                "{what}\n{world}"
-            );
-            assert!(!tarball.exists(), "{what}\n{world}");
-            assert!(world.names("incoming").is_empty(), "{what}\n{world}");
-            assert!(world.names("quarantine").is_empty(), "{what}\n{world}");
-            assert_eq!(world.rows().len(), usize::from(has_row), "{what}\n{world}");
-            assert_eq!(world.put(&put).status, 201, "{what}\n{world}");
-            check_one_episode(&world, &put, &what);
-        }
-    }
-}
-
-/// A store with one upload whose X was not removed and whose file holds `torn`; it is stopped.
-fn with_torn(put: &Put, torn: &[u8], has_row: bool) -> (World, PathBuf) {
-    let mut world = running();
-    assert_eq!(world.put(put).status, 201);
-    world.wait_until("incoming/ is empty", |world| {
-        world.names("incoming").is_empty()
-    });
-    world.kill();
-    let tarball = world.data_dir().join("episodes/lab-1/ep-1.tar.zst");
-    let partial = world.data_dir().join("incoming/lab-1~ep-1~1.partial");
-    fs::hard_link(&tarball, partial).unwrap();
-    // Into the same file, which carries its receipt.
-    fs::write(&tarball, torn).unwrap();
-    if !has_row {
-        fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
-    }
-    (world, tarball)
-}
-
-/// Nothing says which bytes a small file should have: it is kept out of the way.
-#[test]
-fn a_small_file_without_any_evidence_goes_to_quarantine() {
-    let (mut world, tarball) = with_one_episode();
-    if world.log().contains("event=no_attributes") {
-        return skip!("a small file without evidence: no attributes here");
-    }
-    fs::remove_file(&tarball).unwrap();
-    fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
-    fs::write(&tarball, "which bytes?").unwrap();
-    let partial = world.data_dir().join("incoming/lab-1~ep-1~1.partial");
-    fs::hard_link(&tarball, partial).unwrap();
-    world.start();
-    assert_eq!(world.names("quarantine"), ["ep-1.tar.zst.1"], "{world}");
-    assert!(world.names("incoming").is_empty(), "{world}");
-    assert_eq!(world.put(&sample()).status, 201, "{world}");
-    check_one_episode(&world, &sample(), "the name was free");
 }

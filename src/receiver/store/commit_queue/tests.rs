@@ -127,6 +127,51 @@ fn requests_of_a_name_in_flight_share_its_fate() {
     }
 }
 
+/// A file whose sync has failed cannot be taken back. Another thread, whose file is synced, is not
+/// answered after that, and no row in flight is left for recovery to find in the page cache.
+#[test]
+fn after_a_fault_nothing_in_flight_is_answered_or_kept() {
+    let folder = Folder::new("commit-queue");
+    let (queue, stops) = commit_queue(&folder);
+    let shared = &queue.shared;
+    let _in_flight = [
+        place(&queue, request(&folder, "x")),
+        place(&queue, request(&folder, "y")),
+    ];
+    let index = folder.path().join("index.jsonl");
+    let rows = || fs::read_to_string(&index).unwrap().lines().count();
+    assert_eq!(rows(), 2);
+    let tarball = folder.path().join("episodes/a/x.tar.zst");
+    fs::remove_file(&tarball).unwrap();
+    fs::create_dir(&tarball).unwrap();
+    let fault = io::Error::from_raw_os_error(libc::EIO);
+    assert!(
+        shared
+            .withdraw(&Slot::parse("a/x").unwrap(), fault)
+            .is_none()
+    );
+    assert!(shared.settle(&Slot::parse("a/y").unwrap()).is_none());
+    assert!(matches!(stops.recv(), Ok(StopReason::Fatal(_))));
+    assert_eq!(rows(), 0);
+}
+
+/// Its rows are cut, and those of another process behind them are not: unless a sync has failed, also
+/// after that.
+#[test]
+fn rows_of_another_process_stay_unless_a_sync_has_failed() {
+    let folder = Folder::new("commit-queue");
+    let (queue, _stops) = commit_queue(&folder);
+    let _in_flight = place(&queue, request(&folder, "x"));
+    let index = folder.path().join("index.jsonl");
+    let ours = fs::read(&index).unwrap();
+    fs::write(&index, [&ours, b"theirs\n".as_slice()].concat()).unwrap();
+    assert!(queue.shared.settle(&Slot::parse("a/x").unwrap()).is_none());
+    assert!(fs::read(&index).unwrap().ends_with(b"theirs\n"));
+    let error = io::Error::from_raw_os_error(libc::EIO);
+    queue.shared.end_unsynced(error);
+    assert!(fs::read(&index).unwrap().is_empty());
+}
+
 #[test]
 fn a_request_without_a_file_is_refused() {
     let folder = Folder::new("commit-queue");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Committer, EndCause, fatal};
+use super::{Committer, Fatal, fatal};
 use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::store::commit_request::{CommitRequest, CommitResult, Progress};
@@ -18,17 +18,17 @@ impl Committer {
     ) -> Result<Vec<CommitResult>, Failure> {
         let (batch, heard): (Vec<_>, Vec<_>) =
             requests.into_iter().map(CommitRequest::into_queued).unzip();
-        self.place_all(batch)?;
+        self.place_all(batch).map_err(|fatal| self.end_for(fatal))?;
         let progress: Vec<Option<Progress>> =
             heard.iter().map(|heard| heard.try_recv().ok()).collect();
-        self.sync_placed(&progress).map_err(|error| {
-            self.give_up(EndCause::FailedSync);
-            fatal("sync what was stored", &error)
-        })?;
+        self.sync_placed(&progress)
+            .map_err(|error| self.end_for(Fatal::failed_sync("sync what was stored", &error)))?;
         let mut answers = Vec::new();
         for (progress, heard) in progress.into_iter().zip(heard) {
             let answer = match progress {
-                Some(Progress::Placed(placed)) => self.settle(&placed.slot)?,
+                Some(Progress::Placed(placed)) => self
+                    .settle(&placed.slot)
+                    .map_err(|fatal| self.end_for(fatal))?,
                 Some(Progress::Decided(decided)) => Some(decided),
                 // It shared the fate of one before it, which is settled by now.
                 None => match heard.try_recv() {
@@ -40,6 +40,12 @@ impl Committer {
             answers.push(answer.ok_or_else(unanswered)?);
         }
         Ok(answers)
+    }
+
+    fn end_for(&mut self, fatal: Fatal) -> Failure {
+        self.give_up(fatal.cause);
+        self.leave_to_recovery(fatal.cause);
+        fatal.failure
     }
 
     fn sync_placed(&self, progress: &[Option<Progress>]) -> io::Result<()> {
