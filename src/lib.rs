@@ -24,7 +24,8 @@
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
 //! | committer | where an upload becomes a stored episode: name and row, both on the disk | `receiver::store::committer` |
-//! | commit queue | the uploads that wait to become stored episodes; one thread at a time commits them | `receiver::store::commit_queue` |
+//! | commit queue | where uploads that finish together share one batch and its syncs | `receiver::store::commit_queue` |
+//! | in flight | a name that was linked and is not known to be on the disk | `receiver::store::committer` |
 //! | quarantine | the folder for what lies in the store and is not as the program made it: kept, and not served | `receiver::store::layout` |
 //! | request head | the request line and the headers | `receiver::http::head` |
 //! | guard | what stands between the HTTP crate and the rest: requests and answers go through it | `receiver::http::guard` |

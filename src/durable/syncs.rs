@@ -33,7 +33,7 @@ pub(crate) static SYNC_TIMES: SyncTimes = {
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     step_on("fsync file", || name_of_open(file))?;
     timed(&SYNC_TIMES.file, || file.sync_all())?;
-    synced(|| name_of_open(file));
+    synced("fsync file", || name_of_open(file));
     Ok(())
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn sync_file(file: &File) -> io::Result<()> {
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     step_on("fdatasync", || name_of_open(file))?;
     timed(&SYNC_TIMES.data, || file.sync_data())?;
-    synced(|| name_of_open(file));
+    synced("fdatasync", || name_of_open(file));
     Ok(())
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     step_on("fsync dir", || name_of(path))?;
     timed(&SYNC_TIMES.dir, || open_dir(path)?.sync_all())?;
-    synced(|| name_of(path));
+    synced("fsync dir", || name_of(path));
     Ok(())
 }
 

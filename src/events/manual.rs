@@ -161,8 +161,11 @@ manual! {
         "The store is open. episodes= is what the index holds, recovered= and swept= are unfinished uploads of the last run that were completed or removed."
         "Nothing.";
     warn quarantined
-        "The receiver found something that no part of the program made. It is kept in quarantine/, under the name in kept_as=."
+        "The receiver found something that no part of the program made, or a file whose upload the last run had not finished and whose bytes nobody can vouch for: why= says which. It is kept in quarantine/, under the name in kept_as=."
         "Look at it when there is time. The program never deletes anything there.";
+    warn torn_upload
+        "The power went while an upload was being stored, and its file is not whole. It was never acknowledged, and was removed."
+        "Nothing: its sender comes again. If it happens without a power cut, look at the disk's health (dmesg, smartctl).";
     warn commit_unknown
         "A stored episode got a row after a crash, and its tarball does not say which code made it."
         "Nothing is lost. If the commit matters, find out from the lab host which code made the episode.";

@@ -21,6 +21,14 @@ pub(crate) fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {
     );
 }
 
+pub(crate) fn torn_upload(slot: &Slot) {
+    let Slot { host, episode } = slot;
+    line!(
+        torn_upload,
+        "host={host} episode={episode} why=\"its bytes do not match its receipt: it was being stored when the last run ended, and was never acknowledged\""
+    );
+}
+
 pub(crate) fn commit_unknown(slot: &Slot, why: impl Display) {
     let Slot { host, episode } = slot;
     let why = why.to_string();

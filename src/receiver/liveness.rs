@@ -1,7 +1,7 @@
 //! The proof that the receiver works, for systemd's watchdog. No beat is sent by a timer alone: it
 //! follows a round in which every part that requests need has answered.
 //!
-//! 1. The shared threads (clerks, committer, gate timer) answer from their own loops, between two
+//! 1. The shared threads (clerks, the committer's sync threads, gate timer) answer from their own loops, between two
 //!    pieces of work. Slow work delays the answer, but never as long as the unit's `WatchdogSec`.
 //! 2. The receiver connects to itself: the accept loop and the coroutines answer. may polls a socket
 //!    on the worker that its descriptor's number selects. So a round opens several connections, keeps

@@ -19,6 +19,7 @@ mod filesystems;
 mod forgejo;
 mod gate;
 mod git;
+mod group_commit;
 mod guard;
 mod here;
 mod hostile;

@@ -201,11 +201,13 @@ fn no_beat_comes_while_any_part_of_the_receiver_is_stuck() {
     });
     let found = threads(world.pid());
     let workers: Vec<_> = found.iter().filter(|thread| polls(thread)).collect();
-    let committer = found.iter().filter(|thread| named("committer")(thread));
+    let dir_sync = found.iter().filter(|thread| named("dir sync")(thread));
+    let index_sync = found.iter().filter(|thread| named("index sync")(thread));
     let gate = found.iter().filter(|thread| named("gate-timer")(thread));
     let clerks = found.iter().filter(|thread| named("clerk")(thread));
     let cases = [
-        ("committer", committer.collect::<Vec<_>>()),
+        ("committer", dir_sync.collect::<Vec<_>>()),
+        ("committer", index_sync.collect()),
         ("gate-timer", gate.collect()),
         ("clerks", clerks.collect()),
         ("connections", workers[..1].to_vec()),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::guard::Body;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Finished, Published, StoreError, Upload};
+use crate::receiver::store::{PartialFile, Published, StoreError, Upload};
 
 /// How long an upload keeps its buffer while nothing comes: a gap between two packets is no stall.
 const BUFFER_PATIENCE: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ impl Pour<'_> {
     pub(super) fn fill_and_publish(
         mut self,
         mut upload: Upload,
-    ) -> Result<(Published, Finished), Refusal> {
+    ) -> Result<(Published, PartialFile), Refusal> {
         self.fill(&mut upload)?;
         let published = upload.publish();
         published.map_err(|error| refusal_of(error, self.claim))

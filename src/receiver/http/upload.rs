@@ -16,7 +16,7 @@ use super::pour::{self, PaceLimits, Pour};
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Finished, Published, Standing, Store, StoreError};
+use crate::receiver::store::{PartialFile, Published, Standing, Store, StoreError};
 use crate::wire::{GatePlace, Slot};
 
 /// What a body thread reports to its coroutine.
@@ -101,10 +101,10 @@ impl Uploads {
         let (report, reports) = may::sync::mpsc::channel();
         let uploads = Arc::clone(self);
         self.threads.run(Box::new(move || {
-            let (end, finished) = uploads.take(body, task, &report);
+            let (end, partial) = uploads.take(body, task, &report);
             drop(permit); // before the answer: its reader may send the next upload at once
             let _ = report.send(BodyEvent::UploadEnd(Box::new(end)));
-            finished.tidy(); // after it: nobody need wait for that
+            drop(partial); // after it: nobody need wait for the unlink
         }))?;
         Ok(Running(reports))
     }
@@ -132,17 +132,17 @@ impl Uploads {
         mut body: Body,
         task: BodyTask,
         report: &may::sync::mpsc::Sender<BodyEvent>,
-    ) -> (UploadEnd, Finished) {
-        let (result, finished) = match self.store_body(&mut body, task, report) {
-            Ok((published, finished)) => (Ok(published), finished),
-            Err(refusal) => (Err(refusal), Finished::default()),
+    ) -> (UploadEnd, PartialFile) {
+        let (result, partial) = match self.store_body(&mut body, task, report) {
+            Ok((published, partial)) => (Ok(published), partial),
+            Err(refusal) => (Err(refusal), PartialFile::default()),
         };
         let end = UploadEnd {
             result,
             received_bytes: body.received(),
             is_complete: body.is_complete(),
         };
-        (end, finished)
+        (end, partial)
     }
 
     fn store_body(
@@ -150,12 +150,12 @@ impl Uploads {
         body: &mut Body,
         task: BodyTask,
         report: &may::sync::mpsc::Sender<BodyEvent>,
-    ) -> Result<(Published, Finished), Refusal> {
+    ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
         if !task.store_was_asked
             && let Some(published) = self.standing(&claim, body.peer())?
         {
-            return Ok((published, Finished::default()));
+            return Ok((published, PartialFile::default()));
         }
         let upload = self.store.begin(claim.clone(), task.place);
         let upload = upload.map_err(|error| self.refusal_of(error, &claim))?;

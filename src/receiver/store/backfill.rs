@@ -11,14 +11,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::commit_request::{CommitError, CommitRequest, Placement};
+use super::commit_request::{CommitRequest, Decision, Placement};
 use super::committer::Committer;
 use super::index::Index;
 use super::layout::{Layout, TARBALL_ENDING};
 use super::listing::{cannot_read, entries, host_of, slot_of};
 use super::scrub::{Kind, Pass};
 use super::stored_file;
-use super::{Opened, store_dir};
+use super::{Opened, StoreError, store_dir};
 use crate::durable;
 use crate::episode;
 use crate::failure::Failure;
@@ -147,7 +147,7 @@ fn carry_out(
         }
     }
     if summary.failed == 0 {
-        committer.settle();
+        committer.settle_finding();
     }
     committer.note_end();
     Ok(summary)
@@ -304,23 +304,23 @@ fn add_rows(
     tell: &mut dyn FnMut(News),
 ) -> Result<(), Failure> {
     let mut read_files = Vec::new();
-    let mut asks = Vec::new();
+    let mut requests = Vec::new();
     for file in files {
         match read(file, tell) {
-            Ok((ask, commit_unknown)) => {
+            Ok((request, commit_unknown)) => {
                 read_files.push((file, commit_unknown));
-                asks.push(ask);
+                requests.push(request);
             }
             Err(error) => name_failed(&file.path, &error.to_string(), summary, tell),
         }
     }
-    let answers = committer.commit_all(asks)?;
+    let answers = committer.commit_all(requests)?;
     for ((file, commit_unknown), answer) in read_files.into_iter().zip(answers) {
         let path = &file.path;
         match answer {
-            Ok(stored) => {
+            Ok(Decision::Stored(published)) => {
                 summary.added += 1;
-                tell(News::Added(&stored.receipt));
+                tell(News::Added(&published.receipt));
                 if let Some(why) = commit_unknown {
                     summary.commit_unknown += 1;
                     tell(News::CommitUnknown {
@@ -329,7 +329,7 @@ fn add_rows(
                     });
                 }
             }
-            Err(CommitError::Full) => {
+            Err(StoreError::Full) => {
                 return Err(Failure::new(
                     format!(
                         "the disk is full; {} added before that",
@@ -338,8 +338,8 @@ fn add_rows(
                     "free space under data_dir, then run it again",
                 ));
             }
-            Err(CommitError::Fault(error)) => name_failed(path, &error.to_string(), summary, tell),
-            Err(CommitError::LookAgain | CommitError::Taken) => {
+            Err(StoreError::Io(error)) => name_failed(path, &error.to_string(), summary, tell),
+            Ok(Decision::LookAgain) | Err(_) => {
                 name_failed(path, "it changed while it was read", summary, tell);
             }
         }
@@ -371,10 +371,10 @@ fn read(
     }
     durable::sync_file(&examined.file)?;
     let row = stored_file::row_of(&examined, &file.slot)?;
-    let ask = CommitRequest {
+    let request = CommitRequest {
         receipt: row.receipt,
         placement: Placement::Keep(examined.identity),
         incoming: None,
     };
-    Ok((ask, row.commit_unknown))
+    Ok((request, row.commit_unknown))
 }

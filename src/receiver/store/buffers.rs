@@ -156,11 +156,6 @@ impl Buffers {
 pub(super) struct Share(Arc<Buffers>);
 
 impl Share {
-    /// Whether no other upload is under way.
-    pub(super) fn is_only(&self) -> bool {
-        self.0.lock().uploads == 1
-    }
-
     /// A block of `bytes`, at most [`LARGE_BYTES`]. Waits until the pool has that much.
     ///
     /// Errors: the system has no memory, even if the pool's bound allows the block.

@@ -1,399 +1,326 @@
-//! The uploads that wait to become stored episodes. There is one [`Committer`]; the thread that is
-//! committing holds it.
+//! Group commit: many uploads finish together, and share links, appends and syncs.
 //!
-//!     an upload alone   its own thread commits: the upload is not handed over to another thread
-//!     several           the committer's thread commits all that wait, with one set of syncs
+//!     each upload's thread   queue the request  [lock: place all that wait]  sync its own file  wait for both  [lock: settle]
+//!     thread "dir sync"      fsync of every directory that has changed, a round after the other
+//!     thread "index sync"    fdatasync of the index, a round after the other
 //!
-//! 1. A thread takes the committer out of the queue to commit, and puts it back at the end.
-//! 2. After a fault or a panic the committer is not put back: nothing is committed any more, each
-//!    waiting upload ends without an answer, and the process ends into recovery.
+//! 1. The lock of the committer is not held while what a batch has changed is synced: the next batch
+//!    links and appends meanwhile. (Rare syncs are done under it: to raise the numbers, to set a
+//!    damaged file aside, to undo a failed append.) No thread that has the lock waits for a sync thread.
+//! 2. A fault that only recovery repairs, and a panic of any thread that has a request under way, end
+//!    the commits: no thread is answered any more, none waits for ever, and the process ends. The
+//!    thread that finds the fault ends them before it lets the lock go, and a sync thread at once.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::commit_request::QueuedRequest;
-use super::committer::{Committer, Finished};
+use super::commit_request::{CommitRequest, CommitResult, Placed, Progress, QueuedRequest};
+use super::committer::{Committer, EndCause, Fatal, fatal};
+use super::group_commit::{GroupLock, NotSynced, Over, Round, SharedSync};
+use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle, spawn_critical};
-use crate::sync::lock;
+use crate::wire::Slot;
 
-/// Uploads that are committed together at most. There are seldom more under way.
-const BATCH_MAX: usize = 256;
-
-/// The committer and its thread. Dropping this waits for the thread's end.
+/// The committer, shared by all uploads, and its two sync threads. Dropping this waits for their end.
 pub(super) struct CommitQueue {
     shared: Arc<Shared>,
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
 struct Shared {
-    state: Mutex<State>,
-    /// The committer's thread has something to do.
-    called: Condvar,
-    /// The committer was put back, or will never be.
-    returned: Condvar,
+    group: GroupLock<Committer, QueuedRequest>,
+    dirs: SharedSync<DirWork, Arc<io::Error>>,
+    index: SharedSync<IndexWork, Arc<io::Error>>,
+    /// A request was settled, or none will be any more.
+    settled: Condvar,
     shutdown: ShutdownHandle,
 }
 
-struct State {
-    /// `None` while a thread commits.
-    committer: Option<Committer>,
-    waiting: VecDeque<QueuedRequest>,
+/// What the next round of directory syncs is to do.
+#[derive(Default)]
+struct DirWork {
+    dirs: BTreeSet<PathBuf>,
     pings: Vec<Pong>,
-    /// The index is to be looked at.
-    is_look_due: bool,
-    /// Nothing is committed any more.
-    is_over: bool,
-    /// After a fault or a panic: the committer is not put back.
-    is_lost: bool,
 }
 
-/// One batch's right to commit.
-struct CommitTurn<'a> {
-    shared: &'a Shared,
-    committer: Option<Committer>,
+/// What the next round of the index is to do.
+#[derive(Default)]
+struct IndexWork {
+    is_sync_wanted: bool,
+    pings: Vec<Pong>,
 }
 
 impl CommitQueue {
+    /// To be called by a thread without an upload's low priority, which the sync threads would inherit.
+    ///
     /// Errors: the system gave no thread.
     pub(super) fn start(
-        mut committer: Committer,
+        committer: Committer,
         shutdown: &ShutdownHandle,
     ) -> Result<CommitQueue, Failure> {
-        committer.start_syncer();
+        let index_file = committer.tail().file();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                committer: Some(committer),
-                waiting: VecDeque::new(),
-                pings: Vec::new(),
-                is_look_due: false,
-                is_over: false,
-                is_lost: false,
-            }),
-            called: Condvar::new(),
-            returned: Condvar::new(),
+            group: GroupLock::new(committer),
+            dirs: SharedSync::new(),
+            index: SharedSync::new(),
+            settled: Condvar::new(),
             shutdown: shutdown.clone(),
         });
         let (alive, ended) = mpsc::channel::<()>();
-        let for_thread = Arc::clone(&shared);
-        spawn_critical("committer", shutdown, move || {
-            let _alive = alive;
-            for_thread.serve();
-        })?;
-        Ok(CommitQueue {
-            shared,
+        let queue = CommitQueue {
+            shared: Arc::clone(&shared),
             ended: Mutex::new(ended),
+        };
+        let of_dirs = (Arc::clone(&shared), alive.clone());
+        spawn_critical("dir sync", shutdown, move || {
+            let (shared, _alive) = of_dirs;
+            shared.dirs.serve(|work| shared.sync_dirs(work));
+        })?;
+        spawn_critical("index sync", shutdown, move || {
+            let _alive = alive;
+            shared
+                .index
+                .serve(|work| shared.sync_index(&index_file, work));
+        })?;
+        Ok(queue)
+    }
+
+    /// Stores the file of the request. `unsynced` is that file, if it is not on the disk yet; then it
+    /// is small, and is synced beside its name and its row. `None` if there is no answer, since the
+    /// process is about to end: whether the episode was stored is for recovery to see.
+    pub(super) fn commit(
+        &self,
+        request: CommitRequest,
+        unsynced: Option<&File>,
+    ) -> Option<CommitResult> {
+        // A request that a panicking thread leaves in flight would let others of its name wait.
+        let committed =
+            panic::catch_unwind(AssertUnwindSafe(|| self.shared.commit(request, unsynced)));
+        committed.unwrap_or_else(|panicked| {
+            self.shared.end_with(
+                EndCause::Panic,
+                Failure::new(
+                    "the committer panicked",
+                    "the receiver restarts and recovers; please report the lines above",
+                ),
+            );
+            panic::resume_unwind(panicked)
         })
     }
 
-    /// Commits the job and answers it; here if it `is_only`, as no other can share its syncs, and then
-    /// the caller tidies up. Without an answer the process is about to end.
-    pub(super) fn commit(&self, job: QueuedRequest, is_only: bool) -> Finished {
-        let mut state = self.shared.lock();
-        if state.is_over {
-            return Finished::default();
-        }
-        if is_only
-            && !state.is_called()
-            && let Some(committer) = state.committer.take()
-        {
-            drop(state);
-            return self.shared.turn(committer).commit(vec![job]);
-        }
-        state.waiting.push_back(job);
-        // If a commit is running, its thread looks at `waiting` when it has put the committer back.
-        if state.committer.is_some() {
-            self.shared.called.notify_one();
-        }
-        Finished::default()
+    /// Whether a file under this name may not be on the disk yet, or its row not. Waits for a batch
+    /// that is being placed: a file that was seen before this call was in flight already, or is not.
+    pub(super) fn is_in_flight(&self, slot: &Slot) -> bool {
+        let committer = self.shared.group.lock();
+        committer.map_or(true, |committer| committer.is_in_flight(slot))
     }
 
-    /// Has the committer's thread look at the index, between two batches.
+    /// Looks at the index, between two batches.
     pub(super) fn look(&self) {
-        self.shared.lock().is_look_due = true;
-        self.shared.called.notify_one();
+        let Ok(mut committer) = self.shared.group.lock() else {
+            return;
+        };
+        let looked = committer.look();
+        self.shared.or_end(&mut committer, looked);
     }
 
-    /// Commits nothing more, and notes where the index ends. Waits for the batch under way, which is
-    /// left to recovery if it takes longer than `patience`.
+    /// Commits nothing more, and notes where the index ends. Waits for the requests in flight, which are
+    /// left to recovery if that takes longer than `patience`.
     pub(super) fn close(&self, patience: Duration) {
-        let state = self.shared.end();
-        let is_away = |state: &mut State| state.committer.is_none() && !state.is_lost;
-        let waited = self
-            .shared
-            .returned
-            .wait_timeout_while(state, patience, is_away);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if let Some(committer) = &mut state.committer {
-            committer.note_end();
+        let (done, closed) = mpsc::channel();
+        let shared = Arc::clone(&self.shared);
+        let close = move || {
+            shared.close();
+            // A caller that was not so patient needs no word.
+            let _ = done.send(());
+        };
+        // On a thread of its own: on a disk that hangs, the lock may not come back.
+        let started = thread::Builder::new().name("close".to_owned()).spawn(close);
+        if started.is_ok() {
+            let _ = closed.recv_timeout(patience);
         }
     }
 
-    /// The committer's thread calls it when nobody commits.
+    /// Both sync threads pass it on between two rounds, and the second calls it with the committer's
+    /// lock: that proves all three.
     pub(super) fn ping(&self, pong: Pong) {
-        self.shared.lock().pings.push(pong);
-        self.shared.called.notify_one();
+        self.shared.dirs.ask(|work| work.pings.push(pong));
     }
 }
 
 impl Drop for CommitQueue {
     fn drop(&mut self) {
-        drop(self.shared.end());
+        self.shared.dirs.end();
+        self.shared.index.end();
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is ever sent: this returns when the thread drops its end.
+        // Nothing is ever sent: this returns when both threads have dropped their ends.
         let _ = ended.recv();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    fn turn(&self, committer: Committer) -> CommitTurn<'_> {
-        CommitTurn {
-            shared: self,
-            committer: Some(committer),
-        }
-    }
-
-    /// The committer's thread.
-    fn serve(&self) {
-        let mut state = self.lock();
-        while !state.is_over {
-            let committer = if state.is_called() {
-                state.committer.take()
-            } else {
-                None
-            };
-            let Some(committer) = committer else {
-                state = self
-                    .called
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let count = state.waiting.len().min(BATCH_MAX);
-            let batch = state.waiting.drain(..count).collect();
-            let pings = std::mem::take(&mut state.pings);
-            let is_look_due = std::mem::take(&mut state.is_look_due);
-            drop(state);
-            let mut turn = self.turn(committer);
-            pings.into_iter().for_each(|pong| pong());
-            if is_look_due {
-                turn.look();
-            }
-            turn.commit(batch).tidy();
-            state = self.lock();
-        }
-    }
-
-    fn end(&self) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
-        state.is_over = true;
-        // Dropping the requests ends each without an answer.
-        state.waiting.clear();
-        self.called.notify_one();
-        state
-    }
-}
-
-impl State {
-    /// Whether the committer's thread has something to do.
-    fn is_called(&self) -> bool {
-        !self.waiting.is_empty() || !self.pings.is_empty() || self.is_look_due
-    }
-}
-
-impl CommitTurn<'_> {
-    fn commit(mut self, batch: Vec<QueuedRequest>) -> Finished {
-        // The thread was called to answer pings or to look.
-        if batch.is_empty() {
-            return Finished::default();
-        }
-        self.work(|committer| committer.commit(batch))
-            .unwrap_or_default()
-    }
-
-    fn look(&mut self) {
-        self.work(Committer::look);
-    }
-
-    /// Nothing comes of it once a fault has ended the process into recovery.
-    fn work<T>(&mut self, work: impl FnOnce(&mut Committer) -> Result<T, Failure>) -> Option<T> {
-        let mut committer = self.committer.take()?;
-        match work(&mut committer) {
-            Ok(done) => {
-                self.committer = Some(committer);
-                Some(done)
-            }
-            Err(failure) => {
-                committer.note_end();
-                self.shared.shutdown.fatal(failure);
-                None
-            }
-        }
-    }
-}
-
-impl Drop for CommitTurn<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.committer = None;
-            self.shared.shutdown.fatal(Failure::new(
-                "the committer panicked",
-                "the receiver restarts and recovers; please report the lines above",
-            ));
-        }
-        let Some(committer) = self.committer.take() else {
-            self.shared.end().is_lost = true;
-            return self.shared.returned.notify_all();
+    fn commit(&self, request: CommitRequest, unsynced: Option<&File>) -> Option<CommitResult> {
+        let (queued, heard) = request.into_queued();
+        let placed = self.group.place(queued, |committer, batch| {
+            let placed = committer.place_all(batch);
+            self.or_end(committer, placed).ok_or(Over)
+        });
+        // After a fault of the batch, this request may have been refused before it.
+        let Ok(Ok(()) | Err(Over)) = placed else {
+            return None;
         };
-        let mut state = self.shared.lock();
-        state.committer = Some(committer);
-        self.shared.returned.notify_all();
-        if state.is_called() {
-            self.shared.called.notify_one();
+        // An error: the request was dropped, as nothing is committed any more.
+        match heard.recv().ok()? {
+            Progress::Decided(decided) => Some(decided),
+            Progress::Placed(placed) => self.make_durable(placed, unsynced),
+        }
+    }
+
+    /// File, name and row onto the disk, side by side; then the answer.
+    fn make_durable(&self, placed: Placed, unsynced: Option<&File>) -> Option<CommitResult> {
+        let Placed {
+            slot,
+            dirs,
+            has_new_row,
+        } = placed;
+        let names = self.dirs.ask(|work| work.dirs.extend(dirs));
+        let row = has_new_row.then(|| self.index.ask(|work| work.is_sync_wanted = true));
+        let file_synced = unsynced.map_or(Ok(()), durable::sync_file);
+        self.wait_for(&self.dirs, names)?;
+        if let Some(row) = row {
+            self.wait_for(&self.index, row)?;
+        }
+        match file_synced {
+            Ok(()) => self.settle(&slot),
+            Err(error) => self.withdraw(&slot, error),
+        }
+    }
+
+    fn settle(&self, slot: &Slot) -> Option<CommitResult> {
+        let mut committer = self.group.lock().ok()?;
+        let settled = committer.settle(slot);
+        let settled = self.or_end(&mut committer, settled)?;
+        self.notify_close(&committer);
+        settled
+    }
+
+    /// A file whose sync has failed: its name goes, for good, and then its upload is refused.
+    fn withdraw(&self, slot: &Slot, error: io::Error) -> Option<CommitResult> {
+        let mut committer = self.group.lock().ok()?;
+        let withdrawn = committer.withdraw(slot);
+        let dir = self.or_end(&mut committer, withdrawn)?;
+        drop(committer);
+        let name_is_gone = self.dirs.ask(|work| {
+            work.dirs.insert(dir);
+        });
+        self.wait_for(&self.dirs, name_is_gone)?;
+        let mut committer = self.group.lock().ok()?;
+        let refused = committer.refuse(slot, error);
+        self.notify_close(&committer);
+        refused
+    }
+
+    /// A close waits until no request is in flight.
+    fn notify_close(&self, committer: &Committer) {
+        if committer.is_closing() {
+            self.settled.notify_all();
+        }
+    }
+
+    /// `None` if the round has failed, and everything ends.
+    fn wait_for<W: Default>(
+        &self,
+        sync: &SharedSync<W, Arc<io::Error>>,
+        round: Round,
+    ) -> Option<()> {
+        match sync.wait(round) {
+            Ok(()) => Some(()),
+            Err(NotSynced::Failed(error)) => {
+                let failure = fatal("sync what was stored", &error);
+                self.end_with(EndCause::FailedSync, failure);
+                None
+            }
+            Err(NotSynced::Over) => {
+                let ended = io::Error::other("the thread that syncs has ended");
+                self.end_with(EndCause::Fault, fatal("sync what was stored", &ended));
+                None
+            }
+        }
+    }
+
+    fn sync_dirs(&self, work: DirWork) -> Result<(), Arc<io::Error>> {
+        let synced = work.dirs.iter().try_for_each(|dir| durable::sync_dir(dir));
+        synced.map_err(|error| self.end_unsynced(error))?;
+        if !work.pings.is_empty() {
+            self.index.ask(|next| next.pings.extend(work.pings));
+        }
+        Ok(())
+    }
+
+    fn sync_index(&self, file: &File, work: IndexWork) -> Result<(), Arc<io::Error>> {
+        if work.is_sync_wanted {
+            durable::sync_data(file).map_err(|error| self.end_unsynced(error))?;
+        }
+        if !work.pings.is_empty()
+            && let Ok(_committer) = self.group.lock()
+        {
+            work.pings.into_iter().for_each(|pong| pong());
+        }
+        Ok(())
+    }
+
+    /// For a sync thread, which ends the process itself: the threads that need the sync may wait for
+    /// another one, and that for a slow disk.
+    fn end_unsynced(&self, error: io::Error) -> Arc<io::Error> {
+        self.end_with(EndCause::FailedSync, fatal("sync what was stored", &error));
+        Arc::new(error)
+    }
+
+    /// Ends the process into recovery; the first reason counts.
+    fn end_with(&self, cause: EndCause, failure: Failure) {
+        let mut committer = self.group.lock_to_end();
+        self.end_locked(&mut committer, Fatal { cause, failure });
+    }
+
+    /// What the committer has done. `None` if it was a fault: then the commits end before its lock is
+    /// let go, so that no thread which waits for that lock is answered.
+    fn or_end<T>(&self, committer: &mut Committer, done: Result<T, Fatal>) -> Option<T> {
+        done.map_err(|fatal| self.end_locked(committer, fatal)).ok()
+    }
+
+    fn end_locked(&self, committer: &mut Committer, fatal: Fatal) {
+        let is_first = committer.give_up(fatal.cause);
+        if is_first {
+            // First: a disk that hangs does not keep the process from ending. The close before its end
+            // waits for this thread's lock as long as it is patient.
+            self.shutdown.fatal(fatal.failure);
+        }
+        self.dirs.end();
+        self.index.end();
+        self.settled.notify_all();
+        committer.leave_to_recovery(fatal.cause);
+    }
+
+    fn close(&self) {
+        let Ok(mut committer) = self.group.lock() else {
+            return;
+        };
+        committer.stop_placing();
+        let waited = self
+            .settled
+            .wait_while(committer, |committer| !committer.is_idle());
+        if let Ok(mut committer) = waited {
+            committer.note_end();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::panic::{self, AssertUnwindSafe};
-    use std::path::Path;
-    use std::sync::mpsc::Receiver;
-    use std::time::Duration;
-
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-    use crate::names::Sha256Digest;
-    use crate::receiver::Claim;
-    use crate::receiver::critical_thread::StopReason;
-    use crate::receiver::data_dir::DataDir;
-    use crate::receiver::stats::Stats;
-    use crate::receiver::store::commit_request::{
-        CommitError, CommitRequest, CommitResult, Placement,
-    };
-    use crate::receiver::store::condition::Condition;
-    use crate::receiver::store::index::Index;
-    use crate::receiver::store::layout::Layout;
-    use crate::receiver::store::sequence::Sequence;
-    use crate::receiver::store::testing::Folder;
-    use crate::receiver::store::{Store, store_dir};
-    use crate::wire::Slot;
-
-    fn commit_queue(folder: &Folder) -> (CommitQueue, Receiver<StopReason>) {
-        let layout = Layout::new(folder.path());
-        fs::write(layout.index(), "").unwrap();
-        let stats = Stats::new(std::iter::empty());
-        let (index, mut tail) = Index::open(&layout, &stats).unwrap();
-        let home = DataDir::open(folder.path()).unwrap();
-        let sequence = Sequence::open(&home, &layout, true, 0, &mut tail).unwrap();
-        let condition = Condition::new(layout.clone(), home);
-        let index = Arc::new(index);
-        let committer = Committer::new(layout, index, tail, sequence, condition, stats);
-        let (shutdown, stops) = ShutdownHandle::new();
-        (CommitQueue::start(committer, &shutdown).unwrap(), stops)
-    }
-
-    /// A job that is answered with a fault: it brings no file along.
-    fn job() -> (QueuedRequest, Receiver<CommitResult>) {
-        let digest = "1".repeat(64);
-        let text = format!(r#"{{"host":"a","episode":"x","sha256":"{digest}"}}"#);
-        let ask = CommitRequest {
-            receipt: serde_json::from_str(&text).unwrap(),
-            placement: Placement::Link,
-            incoming: None,
-        };
-        ask.into_queued()
-    }
-
-    #[test]
-    fn an_upload_alone_is_answered_when_it_has_committed() {
-        let folder = Folder::new("turns");
-        let (commit_queue, _stops) = commit_queue(&folder);
-        let (job, answered) = job();
-        commit_queue.commit(job, true).tidy();
-        assert!(matches!(
-            answered.try_recv(),
-            Ok(Err(CommitError::Fault(_)))
-        ));
-    }
-
-    #[test]
-    fn what_comes_meanwhile_is_taken_by_the_thread_afterwards() {
-        let folder = Folder::new("turns");
-        let (commit_queue, _stops) = commit_queue(&folder);
-        let committer = commit_queue.shared.lock().committer.take().unwrap();
-        let turn = commit_queue.shared.turn(committer);
-        let (commit_request, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| job()).unzip();
-        for (job, is_only) in commit_request.into_iter().zip([true, false, true]) {
-            commit_queue.commit(job, is_only).tidy();
-        }
-        let (pong, ponged) = mpsc::channel();
-        commit_queue.ping(Box::new(move || pong.send(()).unwrap()));
-        assert!(ponged.try_recv().is_err());
-        assert!(answers.iter().all(|answer| answer.try_recv().is_err()));
-        drop(turn);
-        let patience = Duration::from_secs(60);
-        for answer in answers {
-            let answer = answer.recv_timeout(patience);
-            assert!(matches!(answer, Ok(Err(CommitError::Fault(_)))));
-        }
-        ponged.recv_timeout(patience).unwrap();
-    }
-
-    /// Whether the episode was stored is for recovery to see.
-    #[test]
-    fn without_an_answer_the_name_in_incoming_stays() {
-        let folder = Folder::new("turns");
-        store_dir::make(folder.path()).unwrap();
-        let (shutdown, _stops) = ShutdownHandle::new();
-        let stats = Stats::new(std::iter::empty());
-        let store =
-            Store::open(folder.path(), 0, 0, &shutdown, Path::new("x.toml"), stats).unwrap();
-        let claim = Claim {
-            slot: Slot::parse("a/x").unwrap(),
-            commit: None,
-            dirty: false,
-            sha256: Sha256Digest::from_bytes(Sha256::digest(b"x").into()),
-            bytes: 1,
-        };
-        let incoming = || {
-            fs::read_dir(folder.path().join("incoming"))
-                .unwrap()
-                .count()
-        };
-        let mut upload = store.begin(claim, None).unwrap();
-        upload.buffer().unwrap()[0] = b'x';
-        upload.advance(1).unwrap();
-        assert_eq!(incoming(), 1);
-        drop(store.commit_queue.shared.end());
-        assert!(upload.publish().is_err());
-        assert_eq!(incoming(), 1);
-    }
-
-    #[test]
-    fn a_panic_while_committing_is_the_end() {
-        let folder = Folder::new("turns");
-        let (commit_queue, stops) = commit_queue(&folder);
-        let (job_1, answer_1) = job();
-        let (job_2, answer_2) = job();
-        let committing = || {
-            let committer = commit_queue.shared.lock().committer.take().unwrap();
-            let _turn = commit_queue.shared.turn(committer);
-            commit_queue.commit(job_1, true).tidy();
-            panic!("a test's");
-        };
-        assert!(panic::catch_unwind(AssertUnwindSafe(committing)).is_err());
-        assert!(answer_1.recv().is_err());
-        assert!(matches!(stops.recv(), Ok(StopReason::Fatal(_))));
-        commit_queue.commit(job_2, true).tidy();
-        assert!(answer_2.recv().is_err());
-    }
-}
+mod tests;

@@ -1,42 +1,26 @@
-//! What the committer is asked to store, and what it answers.
+//! One file that the committer is asked to store, and the way back to the thread that asks.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use crate::durable;
+use super::{Published, StoreError};
 use crate::file_identity::FileIdentity;
-use crate::wire::Receipt;
+use crate::wire::{Receipt, Slot};
 
 /// One file that is to be stored under its name.
 pub(super) struct CommitRequest {
     /// Its row, but for the `seq`.
     pub receipt: Receipt,
     pub placement: Placement,
-    /// Where it was received. Unlinked after the answer by who commits; when that is a no, it is the
-    /// asker's.
+    /// The file's name in incoming/; `None` for a file that has its final name already.
     pub incoming: Option<PathBuf>,
-}
-
-/// An [`CommitRequest`] and the way back.
-pub(super) struct QueuedRequest {
-    ask: CommitRequest,
-    /// Dropped without an answer when the process is about to end.
-    answer: SyncSender<CommitResult>,
-}
-
-impl CommitRequest {
-    pub(super) fn into_queued(self) -> (QueuedRequest, Receiver<CommitResult>) {
-        let (answer, answered) = mpsc::sync_channel(1);
-        (QueuedRequest { ask: self, answer }, answered)
-    }
 }
 
 /// How the name comes to the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Placement {
-    /// Link it: nothing is there.
+    /// Link it: no file has the name.
     Link,
     /// The file under the name is this one, and its bytes are the row's, synced.
     Keep(FileIdentity),
@@ -44,54 +28,60 @@ pub(super) enum Placement {
     Replace(FileIdentity),
 }
 
-pub(super) type CommitResult = Result<Stored, CommitError>;
-
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub receipt: Receipt,
-    /// Whether the name is new, or was found.
-    pub fresh: bool,
-}
-
+/// What the committer has decided on a request.
 #[derive(Debug)]
-pub(super) enum CommitError {
-    /// Something else stands under the name than the wish says: look what, and wish again.
+pub(super) enum Decision {
+    Stored(Box<Published>),
+    /// Another file has the name than the placement says: look which, and ask again.
     LookAgain,
-    /// Other bytes have a row under this name.
-    Taken,
-    Full,
-    Fault(io::Error),
 }
 
-impl CommitError {
-    pub(super) fn of(error: io::Error) -> CommitError {
-        if durable::is_full(&error) {
-            CommitError::Full
-        } else {
-            CommitError::Fault(error)
-        }
-    }
+pub(super) type CommitResult = Result<Decision, StoreError>;
 
-    /// The same for another job.
-    pub(super) fn again(&self) -> CommitError {
-        match self {
-            CommitError::LookAgain => CommitError::LookAgain,
-            CommitError::Taken => CommitError::Taken,
-            CommitError::Full => CommitError::Full,
-            CommitError::Fault(error) => CommitError::Fault(error_again(error)),
-        }
+/// What the thread of a request receives: one of these, once.
+pub(super) enum Progress {
+    /// The file has its name and its row is appended. The thread has them synced, and then settles it.
+    Placed(Placed),
+    /// The request is decided: it was refused, or it shared the fate of another of its name.
+    Decided(CommitResult),
+}
+
+/// What must be synced before a placed request is settled.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub slot: Slot,
+    /// Directories whose names have changed.
+    pub dirs: Vec<PathBuf>,
+    /// Whether a row was appended to the index.
+    pub has_new_row: bool,
+}
+
+/// A [`CommitRequest`] and the way back.
+pub(super) struct QueuedRequest {
+    request: CommitRequest,
+    /// Dropped without a message when the process is about to end.
+    progress: SyncSender<Progress>,
+}
+
+impl CommitRequest {
+    pub(super) fn into_queued(self) -> (QueuedRequest, Receiver<Progress>) {
+        let (progress, heard) = mpsc::sync_channel(1);
+        let queued = QueuedRequest {
+            request: self,
+            progress,
+        };
+        (queued, heard)
     }
 }
 
-/// An `io::Error` cannot be cloned.
-fn error_again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
+impl QueuedRequest {
+    fn report(&self, progress: Progress) {
+        // Each thread receives one message, and a thread that has gone needs none.
+        let _ = self.progress.try_send(progress);
     }
 }
 
-/// The jobs of one name in a batch: the first, and those that share its fate.
+/// The requests of one name: the first is carried out, and the others share its fate.
 pub(super) struct SameName {
     first: QueuedRequest,
     later: Vec<QueuedRequest>,
@@ -102,12 +92,13 @@ impl SameName {
     pub(super) fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
         let mut places = HashMap::new();
         let mut groups: Vec<SameName> = Vec::new();
-        for job in batch {
-            let place = *places.entry(job.ask.receipt.slot()).or_insert(groups.len());
+        for queued in batch {
+            let slot = queued.request.receipt.slot();
+            let place = *places.entry(slot).or_insert(groups.len());
             match groups.get_mut(place) {
-                Some(group) => group.later.push(job),
+                Some(group) => group.later.push(queued),
                 None => groups.push(SameName {
-                    first: job,
+                    first: queued,
                     later: Vec::new(),
                 }),
             }
@@ -115,54 +106,63 @@ impl SameName {
         groups
     }
 
-    /// What is done for all of them.
-    pub(super) fn ask(&self) -> &CommitRequest {
-        &self.first.ask
+    /// The request that is carried out for all of them.
+    pub(super) fn request(&self) -> &CommitRequest {
+        &self.first.request
     }
 
-    /// Tells all that the first is stored. The names in incoming/ that nobody needs any more.
-    pub(super) fn accept(self, receipt: &Receipt, fresh: bool) -> Vec<PathBuf> {
-        let mut finished = Vec::new();
-        let stored = |fresh| Stored {
+    /// Adds requests of the same name that came later.
+    pub(super) fn join(&mut self, other: SameName) {
+        self.later.push(other.first);
+        self.later.extend(other.later);
+    }
+
+    /// Lets the first one's thread have the syncs done.
+    pub(super) fn placed(&self, placed: Placed) {
+        self.first.report(Progress::Placed(placed));
+    }
+
+    /// The first is stored: answers the others, and returns the first one's answer.
+    pub(super) fn accept(self, receipt: &Receipt, fresh: bool) -> Published {
+        let published = |fresh| Published {
             receipt: receipt.clone(),
             fresh,
         };
         for one in self.later {
-            if one.ask.receipt.sha256 == receipt.sha256 {
-                finished.extend(one.accept(stored(false)));
+            let decided = if one.request.receipt.sha256 == receipt.sha256 {
+                Ok(Decision::Stored(Box::new(published(false))))
             } else {
-                one.send(Err(CommitError::Taken));
-            }
+                Err(StoreError::Taken)
+            };
+            one.report(Progress::Decided(decided));
         }
-        finished.extend(self.first.accept(stored(fresh)));
-        finished
+        published(fresh)
     }
 
-    /// Tells all that the first is not stored.
-    pub(super) fn reject(self, why: CommitError) {
-        for one in self.later {
+    /// The first cannot have its name: answers all of them.
+    pub(super) fn look_again(self) {
+        for one in self.later.iter().chain([&self.first]) {
+            one.report(Progress::Decided(Ok(Decision::LookAgain)));
+        }
+    }
+
+    /// The first is refused before it was placed: answers all of them.
+    pub(super) fn refuse(mut self, why: StoreError) {
+        self.refuse_later(&why);
+        self.first.report(Progress::Decided(Err(why)));
+    }
+
+    /// The first is not stored, which its own thread knows: answers the others.
+    pub(super) fn refuse_later(&mut self, why: &StoreError) {
+        for one in self.later.drain(..) {
+            let is_of_other_bytes = one.request.receipt.sha256 != self.first.request.receipt.sha256;
             let fate = match why {
                 // Its bytes may be those of the row.
-                CommitError::Taken if one.ask.receipt.sha256 != self.first.ask.receipt.sha256 => {
-                    CommitError::LookAgain
-                }
-                _ => why.again(),
+                StoreError::Taken if is_of_other_bytes => Ok(Decision::LookAgain),
+                _ => Err(why.again()),
             };
-            one.send(Err(fate));
+            one.report(Progress::Decided(fate));
         }
-        self.first.send(Err(why));
-    }
-}
-
-impl QueuedRequest {
-    fn accept(self, stored: Stored) -> Option<PathBuf> {
-        self.send(Ok(stored));
-        self.ask.incoming
-    }
-
-    fn send(&self, answer: CommitResult) {
-        // Each asker takes exactly one answer, and one that has gone needs none.
-        let _ = self.answer.try_send(answer);
     }
 }
 
@@ -170,60 +170,72 @@ impl QueuedRequest {
 mod tests {
     use super::*;
 
-    fn job(episode: &str, digit: &str) -> (QueuedRequest, Receiver<CommitResult>) {
+    fn queued(episode: &str, digit: &str) -> (QueuedRequest, Receiver<Progress>) {
         let text = format!(
             r#"{{"host":"a","episode":"{episode}","sha256":"{}"}}"#,
             digit.repeat(64)
         );
-        let ask = CommitRequest {
+        let request = CommitRequest {
             receipt: serde_json::from_str(&text).unwrap(),
             placement: Placement::Link,
             incoming: Some(PathBuf::from(format!("{episode}{digit}"))),
         };
-        ask.into_queued()
+        request.into_queued()
+    }
+
+    fn decided(heard: &Receiver<Progress>) -> CommitResult {
+        match heard.try_recv() {
+            Ok(Progress::Decided(decided)) => decided,
+            _ => panic!("it is not decided"),
+        }
     }
 
     #[test]
     fn a_second_of_the_name_shares_the_first_ones_fate() {
-        let (commit_request, answers): (Vec<_>, Vec<_>) =
-            [job("x", "1"), job("y", "1"), job("x", "1"), job("x", "2")]
+        let (batch, heard): (Vec<_>, Vec<_>) =
+            [queued("x", "1"), queued("y", "1"), queued("x", "1")]
                 .into_iter()
                 .unzip();
-        let mut groups = SameName::of(commit_request);
+        let mut groups = SameName::of(batch);
         assert_eq!(groups.len(), 2);
         let y = groups.pop().unwrap();
-        let x = groups.pop().unwrap();
-        let receipt = x.ask().receipt.clone();
-        let finished = x.accept(&receipt, true);
-        assert_eq!(finished, [PathBuf::from("x1"), PathBuf::from("x1")]);
-        y.reject(CommitError::Full);
-        let told: Vec<_> = answers
-            .iter()
-            .map(|answer| answer.recv().unwrap())
-            .collect();
-        assert!(matches!(&told[0], Ok(Stored { fresh: true, .. })));
-        assert!(matches!(&told[1], Err(CommitError::Full)));
-        assert!(matches!(&told[2], Ok(Stored { fresh: false, .. })));
-        assert!(matches!(&told[3], Err(CommitError::Taken)));
+        let mut x = groups.pop().unwrap();
+        let (late, late_heard) = queued("x", "2");
+        x.join(SameName::of(vec![late]).pop().unwrap());
+        let receipt = x.request().receipt.clone();
+        assert!(x.accept(&receipt, true).fresh);
+        y.refuse(StoreError::Full);
+        assert!(
+            heard[0].try_recv().is_err(),
+            "its own thread has the answer"
+        );
+        assert!(matches!(decided(&heard[1]), Err(StoreError::Full)));
+        match decided(&heard[2]) {
+            Ok(Decision::Stored(published)) => assert!(!published.fresh),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(decided(&late_heard), Err(StoreError::Taken)));
     }
 
     #[test]
-    fn a_rejected_first_takes_the_others_along() {
+    fn a_refused_first_takes_the_others_along() {
         for (why, of_same, of_other) in [
-            (CommitError::Full, "Full", "Full"),
-            (CommitError::LookAgain, "LookAgain", "LookAgain"),
-            (CommitError::Taken, "Taken", "LookAgain"),
+            (StoreError::Full, "Err(Full)", "Err(Full)"),
+            (StoreError::Taken, "Err(Taken)", "Ok(LookAgain)"),
         ] {
-            let (commit_request, answers): (Vec<_>, Vec<_>) =
-                [job("x", "1"), job("x", "1"), job("x", "2")]
+            let (batch, heard): (Vec<_>, Vec<_>) =
+                [queued("x", "1"), queued("x", "1"), queued("x", "2")]
                     .into_iter()
                     .unzip();
-            SameName::of(commit_request).pop().unwrap().reject(why);
-            let told = |n: usize| format!("{:?}", answers[n].recv().unwrap().unwrap_err());
+            SameName::of(batch).pop().unwrap().refuse(why);
+            let words = |n: usize| format!("{:?}", decided(&heard[n]));
             assert_eq!(
-                (told(1), told(2)),
+                (words(1), words(2)),
                 (of_same.to_owned(), of_other.to_owned())
             );
         }
+        let (one, heard) = queued("x", "1");
+        SameName::of(vec![one]).pop().unwrap().look_again();
+        assert!(matches!(decided(&heard), Ok(Decision::LookAgain)));
     }
 }

@@ -1,27 +1,37 @@
 //! The one place where an episode becomes stored: name, row, both on the disk, then the answer.
 //!
-//!     raise the numbers, if need be  link (or the name that is there)  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
+//!     in one block   link  append rows  (fsync file | fsync directories | fdatasync index)  answer  unlink incoming/X
+//!     larger         fsync file  link  append rows  (fsync directories | fdatasync index)  answer  unlink incoming/X
 //!
-//! 1. Nobody is answered before all of that is done. The file was synced by the upload that asks for the commit.
-//! 2. Many uploads finish together: a batch does its links, one append, one sync of each directory
-//!    and of the index, and answers all. A second upload of a name in a batch shares the first's fate.
-//! 3. Before any of it, and again before the answer, the open index is compared with its name. Another
+//! This file links, appends and answers; its caller holds the lock of `commit_queue` meanwhile, and
+//! lets it go for the syncs. Between a link and its answer the name is *in flight*.
+//!
+//! 1. A linked file has its right bytes; an answered one is on the disk: file, name and row.
+//! 2. A batch does its links and one append. Another request of a name that is in flight shares its
+//!    fate: nobody reads, keeps or answers a file that is not known to be on the disk.
+//! 3. Before a batch, and again before each answer, the open index is compared with its name. Another
 //!    file there, or another length than ours, ends the process into recovery.
-//! 4. A failed append is undone: rows cut, names unlinked. Where the undoing fails, or any sync
-//!    here, nobody is answered and the process ends into recovery, which does it by this same code.
+//! 4. A failed append is undone: rows cut, names unlinked. A file whose own sync fails loses its name;
+//!    its row stays, as one whose file is gone. Where that fails, or the sync of a directory or of the
+//!    index, nobody is answered and the process ends into recovery, which commits by this same code.
 
-use std::collections::{BTreeSet, HashSet};
+mod end;
+mod in_one_thread;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::StoreError;
 use super::commit_request::{
-    CommitError, CommitRequest, CommitResult, Placement, QueuedRequest, SameName,
+    CommitRequest, CommitResult, Decision, Placed, Placement, QueuedRequest, SameName,
 };
 use super::condition::Condition;
 use super::index::Index;
 use super::layout::Layout;
+use super::new_rows::{NewRow, NewRows};
 use super::sequence::{IndexFinding, Sequence};
 use super::tail::Tail;
 use crate::failure::Failure;
@@ -30,6 +40,10 @@ use crate::names::HostId;
 use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
 use crate::{durable, events};
+
+pub(super) use self::end::{EndCause, Fatal, fatal};
+
+use self::end::NotPlaced;
 
 pub(super) struct Committer {
     layout: Layout,
@@ -40,15 +54,46 @@ pub(super) struct Committer {
     /// Hosts whose directory was synced into episodes/ by this process. One that merely exists may
     /// have been made by a run that was killed before its sync.
     known_hosts: HashSet<HostId>,
+    in_flight: HashMap<Slot, InFlight>,
+    /// Nothing new is placed any more.
+    is_closing: bool,
+    /// Nothing is answered any more, for this cause.
+    ended: Option<EndCause>,
+    /// Rows of files that were withdrawn: no episode that was stored, until the file comes again.
+    uncounted: HashSet<Slot>,
     stats: Arc<Stats>,
 }
 
-/// A file that has its name, in a batch that is not on the disk yet.
-struct Placed {
+/// A file that has its name, and is not known to be on the disk.
+struct InFlight {
     group: SameName,
-    /// The row that it had already; without one the batch appends it.
-    row: Option<Receipt>,
-    linked: bool,
+    row: Row,
+    is_linked: bool,
+    /// Whether its thread has the name of the host's directory synced too.
+    syncs_host: bool,
+}
+
+enum Row {
+    /// On the disk from before.
+    Kept(Receipt),
+    New(NewRow),
+}
+
+impl Row {
+    fn receipt(&self) -> &Receipt {
+        match self {
+            Row::Kept(receipt) => receipt,
+            Row::New(row) => &row.receipt,
+        }
+    }
+}
+
+/// A file that has its name, in a batch whose rows are not appended yet.
+struct Named {
+    group: SameName,
+    kept_row: Option<Receipt>,
+    is_linked: bool,
+    dirs: BTreeSet<PathBuf>,
 }
 
 impl Committer {
@@ -66,183 +111,145 @@ impl Committer {
             tail,
             sequence,
             condition,
-            stats,
             known_hosts: HashSet::new(),
+            in_flight: HashMap::new(),
+            is_closing: false,
+            ended: None,
+            uncounted: HashSet::new(),
+            stats,
         }
-    }
-
-    /// Before it is shared: its helper is not to have an upload's low priority.
-    pub(super) fn start_syncer(&mut self) {
-        self.tail.start_syncer();
     }
 
     pub(super) fn index(&self) -> Arc<Index> {
         self.index.clone()
     }
 
-    /// Once a second, between two batches: whether the index is still the one that is open, and its
-    /// length for the next start.
-    ///
-    /// Errors: it is not, so what is appended would be lost.
-    pub(super) fn look(&mut self) -> Result<(), Failure> {
-        // While the store itself is away, so is the index: it may come back with that.
-        if self.condition.home().check().is_ok() {
-            self.watch_index(0)?;
-            self.sequence.note_hourly(&self.tail, Instant::now());
-        }
-        Ok(())
-    }
-
-    /// `appended` bytes are in it that were not accepted yet.
-    fn watch_index(&self, appended: u64) -> Result<(), Failure> {
-        let path = self.layout.index();
-        self.tail.watch(&path, appended).map_err(|why| {
-            Failure::new(
-                format!("the index {} is not the file that this receiver opened: {why}", path.display()),
-                "nothing was acknowledged that it lacks; the receiver ends and recovers at its next start, and then says what the index lacks; keep editors and logrotate away from index.jsonl: it may be copied, and never moved, cut or written",
-            )
-        })
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     pub(super) fn finding(&self) -> Option<&IndexFinding> {
         self.sequence.finding()
     }
 
-    /// The last word before an end, be it a stop or one into recovery.
-    pub(super) fn note_end(&mut self) {
-        self.sequence.note_end(&self.tail);
+    /// Whether a file under this name may not be on the disk yet.
+    pub(super) fn is_in_flight(&self, slot: &Slot) -> bool {
+        self.in_flight.contains_key(slot)
     }
 
-    /// Backfill went through: every stored file has its row.
-    pub(super) fn settle(&mut self) {
-        self.sequence.settle(&self.tail);
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
     }
 
-    /// Commits files from a thread that owns the committer: recovery and backfill. The answers are
-    /// in the order of the asks.
-    pub(super) fn commit_all(
-        &mut self,
-        asks: Vec<CommitRequest>,
-    ) -> Result<Vec<CommitResult>, Failure> {
-        let (commit_request, answers): (Vec<_>, Vec<_>) =
-            asks.into_iter().map(CommitRequest::into_queued).unzip();
-        self.commit(commit_request)?.tidy();
-        answers
-            .into_iter()
-            .map(|answer| answer.recv())
-            .collect::<Result<_, _>>()
-            .map_err(|_| fatal("commit", &io::Error::other("there was no answer")))
+    /// Whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
-    /// Does the whole order for a batch, answers each job, and says what is then to be tidied up.
+    /// Links the files of a batch and appends their rows. Requests that cannot have their name are
+    /// answered; the threads of the others receive what they must have synced.
     ///
-    /// Errors: nothing that is not on the disk may be acknowledged any more by this process.
-    pub(super) fn commit(&mut self, batch: Vec<QueuedRequest>) -> Result<Finished, Failure> {
-        if let Err(failure) = self.watch_index(0) {
+    /// Errors: this process may acknowledge nothing more.
+    pub(super) fn place_all(&mut self, batch: Vec<QueuedRequest>) -> Result<(), Fatal> {
+        if self.is_closing {
+            return Ok(()); // The batch is dropped, so each of its threads gets no answer.
+        }
+        if let Err(failure) = self.watch_index() {
             // With the store's disk away, so is the index: both may come back as they were.
-            return match self.condition.home().check() {
-                Ok(()) => Err(failure),
-                Err(error) => Ok(reject_batch(batch, error)),
+            let Err(error) = self.condition.home().check() else {
+                return Err(failure.into());
             };
+            refuse_all(SameName::of(batch), error);
+            return Ok(());
         }
         if let Err(error) = self.sequence.reach(batch.len() as u64, &self.tail) {
             self.failed("raise the numbers of rows", &error);
-            return Ok(reject_batch(batch, error));
+            refuse_all(SameName::of(batch), error);
+            return Ok(());
         }
-        let mut unsynced = BTreeSet::new();
-        let mut placed = self.place_all(batch, &mut unsynced);
-        if placed.is_empty() {
-            return Ok(Finished::default());
-        }
-        let mut rows = Rows::after(&self.tail);
-        placed.iter_mut().for_each(|placed| rows.add(placed));
-        if let Err(error) = self.append(&rows) {
-            self.undo(&placed, &unsynced)?;
-            reject_all(placed, error);
-            return Ok(Finished::default());
-        }
-        if let Err(error) = self.sync_batch(&rows, &unsynced) {
-            // What the kernel could not write it may call written: better no row, so that recovery
-            // writes a new one.
-            let _ = self.tail.take_back();
-            return Err(fatal("sync what was stored", &error));
-        }
-        // Nothing is taken back: another program that changed the index may have written behind us. The
-        // placed files still have their names in incoming/, and recovery gives them their rows.
-        self.watch_index(rows.text.len() as u64)?;
-        self.accept(rows, &placed);
-        Ok(answer_all(placed))
-    }
-
-    /// Gives each file its name, and rejects those that cannot have it. `unsynced` gathers the
-    /// directories whose names have changed.
-    fn place_all(
-        &mut self,
-        batch: Vec<QueuedRequest>,
-        unsynced: &mut BTreeSet<PathBuf>,
-    ) -> Vec<Placed> {
-        let mut placed = Vec::new();
+        let mut named = Vec::new();
         for group in SameName::of(batch) {
-            match self.place(group.ask(), unsynced) {
-                Ok((row, linked)) => placed.push(Placed { group, row, linked }),
-                Err(error) => group.reject(error),
+            if let Some(in_flight) = self.in_flight.get_mut(&group.request().receipt.slot()) {
+                in_flight.group.join(group);
+            } else if let Some(one) = self.name(group)? {
+                named.push(one);
             }
         }
-        placed
+        self.append_all(named)
     }
 
-    /// Gives the file its name. The row that it has already, and whether the name is new.
+    /// Gives the first file of the group its name; `None` if the group was answered that it cannot.
+    fn name(&mut self, group: SameName) -> Result<Option<Named>, Fatal> {
+        let mut dirs = BTreeSet::new();
+        match self.place(group.request(), &mut dirs) {
+            Ok(Some((kept_row, is_linked))) => {
+                return Ok(Some(Named {
+                    group,
+                    kept_row,
+                    is_linked,
+                    dirs,
+                }));
+            }
+            Ok(None) => group.look_again(),
+            Err(NotPlaced::Refused(why)) => group.refuse(why),
+            Err(NotPlaced::Fatal(fatal)) => return Err(fatal),
+        }
+        Ok(None)
+    }
+
+    /// Gives the file its name. Returns the row that it has already, and whether the name is new;
+    /// `None` if another file than the request says has the name. `dirs` gathers the directories whose
+    /// names have changed.
     fn place(
         &mut self,
-        ask: &CommitRequest,
-        unsynced: &mut BTreeSet<PathBuf>,
-    ) -> Result<(Option<Receipt>, bool), CommitError> {
-        let slot = ask.receipt.slot();
+        request: &CommitRequest,
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> Result<Option<(Option<Receipt>, bool)>, NotPlaced> {
+        let slot = request.receipt.slot();
         let rows = self.index.rows_of(&slot).map_err(|error| {
             self.condition.failed("read the index", &error);
-            CommitError::Fault(error)
+            StoreError::Io(error)
         })?;
         let has_rows = !rows.is_empty();
         let row = rows
             .into_iter()
-            .rfind(|row| row.sha256 == ask.receipt.sha256);
+            .rfind(|row| row.sha256 == request.receipt.sha256);
         if has_rows && row.is_none() {
-            return Err(CommitError::Taken);
+            return Err(StoreError::Taken.into());
         }
-        let linked = match ask.placement {
-            Placement::Keep(identity) => self.check_identity(&slot, identity).map(|()| false)?,
-            Placement::Link => self.link(ask, &slot, unsynced).map(|()| true)?,
-            Placement::Replace(identity) => {
-                self.check_identity(&slot, identity)?;
-                self.set_aside(&slot).map_err(CommitError::of)?;
-                self.link(ask, &slot, unsynced).map(|()| true)?
-            }
-        };
-        unsynced.insert(self.layout.host_dir(&slot.host));
+        if let Placement::Keep(identity) | Placement::Replace(identity) = request.placement
+            && !self.has_identity(&slot, identity)?
+        {
+            return Ok(None);
+        }
+        if let Placement::Replace(_) = request.placement {
+            self.set_aside(&slot)?;
+        }
+        let is_linked = !matches!(request.placement, Placement::Keep(_));
+        if is_linked && !self.link(request, &slot, dirs)? {
+            return Ok(None);
+        }
+        dirs.insert(self.layout.host_dir(&slot.host));
         if !self.known_hosts.contains(&slot.host) {
-            unsynced.insert(self.layout.episodes());
+            dirs.insert(self.layout.episodes());
         }
-        Ok((row, linked))
+        Ok(Some((row, is_linked)))
     }
 
-    fn check_identity(&self, slot: &Slot, identity: FileIdentity) -> Result<(), CommitError> {
-        match FileIdentity::at(&self.layout.tarball(slot)) {
-            Ok(Some(found)) if found == identity => Ok(()),
-            Ok(_) => Err(CommitError::LookAgain),
-            Err(error) => Err(CommitError::Fault(error)),
-        }
+    fn has_identity(&self, slot: &Slot, identity: FileIdentity) -> Result<bool, StoreError> {
+        let found = FileIdentity::at(&self.layout.tarball(slot)).map_err(StoreError::Io)?;
+        Ok(found == Some(identity))
     }
 
+    /// False if the name is taken.
     fn link(
-        &self,
-        ask: &CommitRequest,
+        &mut self,
+        request: &CommitRequest,
         slot: &Slot,
-        unsynced: &mut BTreeSet<PathBuf>,
-    ) -> Result<(), CommitError> {
-        let Some(incoming) = &ask.incoming else {
-            return Err(CommitError::Fault(io::Error::other(
-                "there is nothing to link",
-            )));
+        dirs: &mut BTreeSet<PathBuf>,
+    ) -> Result<bool, StoreError> {
+        let Some(incoming) = &request.incoming else {
+            return Err(StoreError::Io(io::Error::other("there is nothing to link")));
         };
         let tarball = self.layout.tarball(slot);
         let mut linked = if self.known_hosts.contains(&slot.host) {
@@ -252,169 +259,204 @@ impl Committer {
         };
         // A host whose directory was moved away by hand gets a new one, known or not.
         if linked.as_ref().is_err_and(is_absent) {
-            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(CommitError::of)? {
-                unsynced.insert(self.layout.episodes());
+            // Also if the link fails: the name of the new directory is not known to be on the disk.
+            self.known_hosts.remove(&slot.host);
+            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(StoreError::of)? {
+                dirs.insert(self.layout.episodes());
             }
             linked = durable::link_new(incoming, &tarball);
         }
-        linked.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => CommitError::LookAgain,
-            _ => CommitError::of(error),
-        })
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::of(error)),
+        }
     }
 
-    fn set_aside(&self, slot: &Slot) -> io::Result<()> {
-        let kept_as = self.layout.set_aside(&self.layout.tarball(slot))?;
+    fn set_aside(&self, slot: &Slot) -> Result<(), NotPlaced> {
+        let tarball = self.layout.tarball(slot);
+        let kept_as = self.layout.move_aside(&tarball).map_err(StoreError::of)?;
         events::damaged_file_replaced(slot, &kept_as);
+        self.layout
+            .sync_moved_aside(&tarball)
+            .map_err(|error| Fatal::failed_sync("sync what was set aside", &error))?;
         Ok(())
     }
 
-    fn append(&mut self, rows: &Rows) -> io::Result<()> {
-        if rows.text.is_empty() {
+    /// Appends the rows of the files that have their names, which are in flight from then on.
+    fn append_all(&mut self, named: Vec<Named>) -> Result<(), Fatal> {
+        let mut rows = NewRows::after(&self.tail);
+        let mut placed = Vec::new();
+        for mut one in named {
+            let row = match one.kept_row.take() {
+                Some(row) => Row::Kept(row),
+                None => Row::New(rows.add(&one.group.request().receipt)),
+            };
+            placed.push((one, row));
+        }
+        if !rows.text.is_empty()
+            && let Err(error) = self.tail.append(&rows.text, rows.next_seq)
+        {
+            self.failed("append to the index", &error);
+            let named: Vec<Named> = placed.into_iter().map(|(one, _)| one).collect();
+            self.undo(&named).map_err(|error| {
+                Fatal::failed_sync("take back what could not be indexed", &error)
+            })?;
+            refuse_all(named.into_iter().map(|one| one.group).collect(), error);
             return Ok(());
         }
-        self.tail
-            .append(&rows.text)
-            .inspect_err(|error| self.failed("append to the index", error))
+        for (one, row) in placed {
+            let slot = one.group.request().receipt.slot();
+            let syncs_host = one.dirs.contains(&self.layout.episodes());
+            one.group.placed(Placed {
+                slot: slot.clone(),
+                dirs: one.dirs.into_iter().collect(),
+                has_new_row: matches!(row, Row::New(_)),
+            });
+            let in_flight = InFlight {
+                group: one.group,
+                row,
+                is_linked: one.is_linked,
+                syncs_host,
+            };
+            self.in_flight.insert(slot, in_flight);
+        }
+        Ok(())
     }
 
-    /// Health reports the error, unless the disk is only full.
+    /// After a failed append: as if the batch had never been. Its files keep their names in incoming/,
+    /// which are the uploads' to remove.
+    fn undo(&self, named: &[Named]) -> io::Result<()> {
+        self.tail.cut_to_end()?;
+        self.tail.sync()?;
+        for one in named.iter().filter(|one| one.is_linked) {
+            durable::unlink(&self.layout.tarball(&one.group.request().receipt.slot()))?;
+        }
+        let dirs: BTreeSet<&PathBuf> = named.iter().flat_map(|one| &one.dirs).collect();
+        dirs.into_iter().try_for_each(|dir| durable::sync_dir(dir))
+    }
+
+    /// The file of this name in flight, the name and the row are on the disk: the request's answer.
+    /// `None` if the process is ending and has let it go.
+    ///
+    /// Errors: this process may acknowledge nothing more.
+    pub(super) fn settle(&mut self, slot: &Slot) -> Result<Option<CommitResult>, Fatal> {
+        // On a failure the file has its name in incoming/ still, and recovery gives it its row.
+        self.watch_index()?;
+        let Some(settled) = self.in_flight.remove(slot) else {
+            return Ok(None);
+        };
+        self.accept(&settled.row);
+        self.count(&settled);
+        if settled.syncs_host {
+            self.known_hosts.insert(slot.host.clone());
+        }
+        let InFlight {
+            mut group,
+            row,
+            is_linked,
+            ..
+        } = settled;
+        if let Err(error) = durable::step("answer") {
+            // It happened, and the caller hears that it failed: a case that senders must survive.
+            let why = StoreError::of(error);
+            group.refuse_later(&why);
+            return Ok(Some(Err(why)));
+        }
+        let published = group.accept(row.receipt(), is_linked);
+        Ok(Some(Ok(Decision::Stored(Box::new(published)))))
+    }
+
+    /// The file of this name in flight could not be synced: unlinks it. Returns the directory that is
+    /// to be synced before [`Committer::refuse`]. The name in incoming/ must outlive that: else a power
+    /// cut could leave the final name alone, with bytes that are not all there.
+    ///
+    /// Errors: this process may acknowledge nothing more.
+    pub(super) fn withdraw(&mut self, slot: &Slot) -> Result<PathBuf, Fatal> {
+        let is_linked = self.in_flight.get(slot).is_some_and(|one| one.is_linked);
+        if is_linked {
+            durable::unlink(&self.layout.tarball(slot)).map_err(|error| {
+                Fatal::failed_sync("take back a file that could not be synced", &error)
+            })?;
+        }
+        Ok(self.layout.host_dir(&slot.host))
+    }
+
+    /// The file of this name has lost its name after a failed sync: its row stays, as one whose file is
+    /// gone. Returns the request's answer; `None` as for [`Committer::settle`].
+    pub(super) fn refuse(&mut self, slot: &Slot, error: io::Error) -> Option<CommitResult> {
+        let mut withdrawn = self.in_flight.remove(slot)?;
+        self.accept(&withdrawn.row);
+        if let Row::New(_) = withdrawn.row {
+            self.uncounted.insert(slot.clone());
+        }
+        self.failed("sync the body", &error);
+        let why = StoreError::of(error);
+        withdrawn.group.refuse_later(&why);
+        Some(Err(why))
+    }
+
+    /// A new row is on the disk: from now on it is found.
+    fn accept(&mut self, row: &Row) {
+        let Row::New(row) = row else { return };
+        self.index.enter(&row.receipt.slot(), row.offset);
+        self.tail.accept(row.end, row.seq);
+    }
+
+    /// Counts the episode with its row, once.
+    fn count(&mut self, settled: &InFlight) {
+        let receipt = settled.row.receipt();
+        let was_withdrawn = self.uncounted.remove(&receipt.slot());
+        if was_withdrawn || matches!(settled.row, Row::New(_)) {
+            self.stats.stored(std::iter::once(receipt.clone()));
+        }
+    }
+
+    /// Once a second: whether the index is still the one that is open, and its length for the next
+    /// start.
+    ///
+    /// Errors: it is another, so appended rows would be lost.
+    pub(super) fn look(&mut self) -> Result<(), Fatal> {
+        // While the store itself is away, so is the index: it may come back with that.
+        if self.condition.home().check().is_ok() && !self.is_closing {
+            self.watch_index()?;
+            self.sequence.note_hourly(&self.tail, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn watch_index(&self) -> Result<(), Failure> {
+        let path = self.layout.index();
+        self.tail.watch(&path).map_err(|why| {
+            Failure::new(
+                format!("the index {} is not the file that this receiver opened: {why}", path.display()),
+                "nothing was acknowledged that it lacks; the receiver ends and recovers at its next start, and then says what the index lacks; keep editors and logrotate away from index.jsonl: it may be copied, and never moved, cut or written",
+            )
+        })
+    }
+
+    /// Health hears of it, unless there is just no room.
     fn failed(&self, doing: &str, error: &io::Error) {
         if !durable::is_full(error) {
             self.condition.failed(doing, error);
         }
     }
 
-    /// After a failed append: as if the batch had never been. `placed` keep their incoming files,
-    /// which are for the uploads to remove.
-    fn undo(&self, placed: &[Placed], unsynced: &BTreeSet<PathBuf>) -> Result<(), Failure> {
-        self.try_undo(placed, unsynced)
-            .map_err(|error| fatal("take back what could not be indexed", &error))
+    /// Places nothing more; what is in flight may still be settled.
+    pub(super) fn stop_placing(&mut self) {
+        self.is_closing = true;
     }
 
-    fn try_undo(&self, placed: &[Placed], unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
-        self.tail.take_back()?;
-        self.tail.sync()?;
-        for placed in placed.iter().filter(|placed| placed.linked) {
-            durable::unlink(&self.layout.tarball(&placed.group.ask().receipt.slot()))?;
-        }
-        unsynced.iter().try_for_each(|dir| durable::sync_dir(dir))
-    }
-
-    /// Directories and index side by side: they share what the filesystem has to write anyway. One
-    /// sender of small episodes got through nearly twice as many, many senders as many as before.
-    fn sync_batch(&mut self, rows: &Rows, unsynced: &BTreeSet<PathBuf>) -> io::Result<()> {
-        let sync_dirs = || unsynced.iter().try_for_each(|dir| durable::sync_dir(dir));
-        if rows.text.is_empty() {
-            return sync_dirs();
-        }
-        self.tail.sync_beside(sync_dirs)
-    }
-
-    /// All of the batch is on the disk: from now on it is found.
-    fn accept(&mut self, rows: Rows, placed: &[Placed]) {
-        for (row, offset) in &rows.entries {
-            self.index.enter(&row.slot(), *offset);
-        }
-        self.tail.accept(rows.text.len() as u64);
-        self.tail.number_on(rows.next_seq);
-        self.stats
-            .stored(rows.entries.into_iter().map(|(row, _)| row));
-        for placed in placed {
-            self.known_hosts
-                .insert(placed.group.ask().receipt.host.clone());
-        }
+    /// Backfill went through: every stored file has its row.
+    pub(super) fn settle_finding(&mut self) {
+        self.sequence.settle(&self.tail);
     }
 }
 
-/// Names in incoming/ that are no longer needed. To be tidied up after the answers, where that
-/// costs nobody's time.
-#[derive(Default)]
-#[must_use]
-pub(crate) struct Finished(Vec<PathBuf>);
-
-impl Finished {
-    pub(crate) fn tidy(self) {
-        for incoming in self.0 {
-            if let Err(error) = durable::unlink(&incoming) {
-                events::store_untidy(&incoming, error);
-            }
-        }
+/// Nothing of them is left.
+fn refuse_all(groups: Vec<SameName>, error: io::Error) {
+    let why = StoreError::of(error);
+    for group in groups {
+        group.refuse(why.again());
     }
-}
-
-/// The rows that a batch appends, in one write.
-struct Rows {
-    text: Vec<u8>,
-    entries: Vec<(Receipt, u64)>,
-    offset: u64,
-    next_seq: u64,
-}
-
-impl Rows {
-    fn after(tail: &Tail) -> Rows {
-        Rows {
-            text: Vec::new(),
-            entries: Vec::new(),
-            offset: tail.length,
-            next_seq: tail.next_seq,
-        }
-    }
-
-    /// Numbers a job that has no row yet, and adds its row.
-    fn add(&mut self, placed: &mut Placed) {
-        if placed.row.is_some() {
-            return;
-        }
-        let mut row = placed.group.ask().receipt.clone();
-        row.seq = Some(self.next_seq);
-        self.next_seq = self.next_seq.saturating_add(1);
-        let offset = self.offset + self.text.len() as u64;
-        self.text.extend_from_slice(&line_of(&row));
-        self.entries.push((row.clone(), offset));
-        placed.row = Some(row);
-    }
-}
-
-fn line_of(row: &Receipt) -> Vec<u8> {
-    let mut line = serde_json::to_vec(row).expect("a receipt of strings and numbers is JSON");
-    line.push(b'\n');
-    line
-}
-
-/// Nothing of it was begun.
-fn reject_batch(batch: Vec<QueuedRequest>, error: io::Error) -> Finished {
-    let why = CommitError::of(error);
-    for group in SameName::of(batch) {
-        group.reject(why.again());
-    }
-    Finished::default()
-}
-
-fn reject_all(placed: Vec<Placed>, error: io::Error) {
-    let why = CommitError::of(error);
-    for placed in placed {
-        placed.group.reject(why.again());
-    }
-}
-
-fn answer_all(placed: Vec<Placed>) -> Finished {
-    if let Err(error) = durable::step("answer") {
-        // It happened, and the caller hears that it failed: a case that senders must survive.
-        reject_all(placed, error);
-        return Finished::default();
-    }
-    let mut finished = Vec::new();
-    for Placed { group, row, linked } in placed {
-        let receipt = row.unwrap_or_else(|| group.ask().receipt.clone());
-        finished.extend(group.accept(&receipt, linked));
-    }
-    Finished(finished)
-}
-
-fn fatal(doing: &str, error: &io::Error) -> Failure {
-    Failure::new(
-        format!("the store could not {doing}: {error}"),
-        "nothing was acknowledged; the receiver ends and recovers at its next start; look at the disk (dmesg)",
-    )
 }

@@ -45,7 +45,8 @@ pub fn index(bytes: &[u8]) {
     let row: Receipt = serde_json::from_str(row).expect("it is a receipt");
     let mut line = serde_json::to_vec(&row).expect("it is a receipt");
     line.push(b'\n');
-    tail.append(&line).expect("there is room");
+    let next_seq = tail.next_seq;
+    tail.append(&line, next_seq).expect("there is room");
     index.enter(&row.slot(), tail.length);
     let rows = index.rows_of(&row.slot()).expect("it can be read");
     assert_eq!(rows.last(), Some(&row));

@@ -273,18 +273,29 @@ mod tests {
 
     #[test]
     fn an_appended_row_is_found_once_it_is_entered() {
-        let (_folder, index, mut tail) = opened(b"");
+        let (folder, index, mut tail) = opened(b"");
         let text = format!("{}\n", row(tail.next_seq, "a/1"));
-        tail.append(text.as_bytes()).unwrap();
+        let offset = tail.end;
+        tail.append(text.as_bytes(), 2).unwrap();
         assert!(seqs(&index, "a/1").is_empty());
-        index.enter(&Slot::parse("a/1").unwrap(), tail.length);
-        tail.accept(text.len() as u64);
+        assert_eq!((tail.length, tail.end), (0, text.len() as u64));
+        index.enter(&Slot::parse("a/1").unwrap(), offset);
+        tail.accept(tail.end, 1);
         assert_eq!(seqs(&index, "a/1"), [1]);
-        tail.append(b"{half a row").unwrap();
-        tail.take_back().unwrap();
-        tail.append(text.as_bytes()).unwrap();
-        index.enter(&Slot::parse("a/1").unwrap(), tail.length);
+        assert_eq!((tail.length, tail.last_seq), (tail.end, 1));
+        fs::write(folder.path().join("index.jsonl"), text.clone() + "{half").unwrap();
+        tail.cut_to_end().unwrap();
+        let offset = tail.end;
+        tail.append(text.as_bytes(), 3).unwrap();
+        index.enter(&Slot::parse("a/1").unwrap(), offset);
         assert_eq!(seqs(&index, "a/1"), [1, 1]);
+        // Nobody has synced the second: an end into recovery takes it back.
+        tail.cut_to_synced().unwrap();
+        assert_eq!(
+            fs::read_to_string(folder.path().join("index.jsonl")).unwrap(),
+            text
+        );
+        assert_eq!((tail.end, tail.next_seq), (tail.length, 3));
     }
 
     #[test]

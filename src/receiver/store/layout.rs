@@ -96,11 +96,21 @@ impl Layout {
 
     /// Moves what we do not understand out of the way and keeps it; where it is now.
     pub(crate) fn set_aside(&self, found: &Path) -> io::Result<PathBuf> {
-        let name = found.file_name().unwrap_or_default().to_string_lossy();
-        let kept_as = self.free_in_quarantine(&name, |path| durable::rename_new(found, path))?;
-        durable::sync_dir(&self.quarantine())?;
-        durable::sync_dir(durable::parent(found))?;
+        let kept_as = self.move_aside(found)?;
+        self.sync_moved_aside(found)?;
         Ok(kept_as)
+    }
+
+    /// As [`Layout::set_aside`], and leaves the syncs to the caller.
+    pub(crate) fn move_aside(&self, found: &Path) -> io::Result<PathBuf> {
+        let name = found.file_name().unwrap_or_default().to_string_lossy();
+        self.free_in_quarantine(&name, |path| durable::rename_new(found, path))
+    }
+
+    /// The names that moved from `found` to quarantine/ stay so.
+    pub(crate) fn sync_moved_aside(&self, found: &Path) -> io::Result<()> {
+        durable::sync_dir(&self.quarantine())?;
+        durable::sync_dir(durable::parent(found))
     }
 
     /// A new file in quarantine/ for a copy of something. The caller fills and syncs it.

@@ -1,8 +1,8 @@
 //! The store: episodes on the receiver's disk. An episode's state is where its names are.
 //!
 //!     +incoming/X  -episodes/<host>/<episode>  -row   being received; a crash leaves X, and recovery sweeps it
-//!     +incoming/X  +episodes/<host>/<episode>  -row   whole and named; recovery gives it its row
-//!     +incoming/X  +episodes/<host>/<episode>  +row   stored; X goes after the answer
+//!     +incoming/X  +episodes/<host>/<episode>  -row   named; recovery gives it its row, or removes it if a power cut has torn it
+//!     +incoming/X  +episodes/<host>/<episode>  +row   being synced, or stored; recovery as above; X goes after the answer
 //!     -incoming/X  +episodes/<host>/<episode>  +row   stored
 //!     -incoming/X  +episodes/<host>/<episode>  -row   a lost index, or made by hand; the same bytes sent again, or `backfill`, give it a row
 //!     -incoming/X  -episodes/<host>/<episode>  +row   archived by hand; the same bytes may come again, others not
@@ -20,12 +20,15 @@ mod buffers;
 mod commit_queue;
 mod commit_request;
 mod committer;
+mod group_commit;
+mod new_rows;
+mod partial_file;
 mod space;
 mod standing;
 mod upload;
 mod writer;
 
-// What is on the disk.
+// The files on the disk.
 mod index;
 mod layout;
 mod listing;
@@ -36,7 +39,7 @@ pub(crate) mod store_dir;
 mod stored_file;
 mod tail;
 
-// Whether it still is as it should be.
+// Whether the store is still as it should be, and its repair.
 pub(crate) mod backfill;
 pub(crate) mod condition;
 mod pacer;
@@ -64,10 +67,10 @@ use crate::receiver::Claim;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
 use crate::receiver::stats::Stats;
-use crate::wire::{GatePlace, Receipt, Slot};
-use crate::{events, owner};
+use crate::wire::{GatePlace, Receipt};
+use crate::{durable, events, owner};
 
-pub(crate) use self::committer::Finished;
+pub(crate) use self::partial_file::PartialFile;
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;
 pub(crate) use self::upload::Upload;
@@ -81,6 +84,11 @@ use self::layout::Layout;
 use self::recovery::Recovered;
 use self::sequence::{IndexFinding, Sequence};
 use self::space::SpaceBudget;
+
+/// The locks of `group_commit`: a test compiles it with others.
+mod primitives {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
 
 /// Where the index of a store lies, for those who only read it.
 pub(crate) fn index_path(data_dir: &Path) -> PathBuf {
@@ -135,8 +143,32 @@ pub(crate) enum StoreError {
     CutShort {
         found: u64,
     },
-    /// Our own fault, logged already.
+    /// Our own fault, logged before the upload's caller has it.
     Io(io::Error),
+}
+
+impl StoreError {
+    pub(super) fn of(error: io::Error) -> StoreError {
+        if durable::is_full(&error) {
+            StoreError::Full
+        } else {
+            StoreError::Io(error)
+        }
+    }
+
+    /// The same for another upload. An `io::Error` cannot be cloned.
+    fn again(&self) -> StoreError {
+        match self {
+            StoreError::Full => StoreError::Full,
+            StoreError::Taken => StoreError::Taken,
+            StoreError::DigestMismatch { found } => StoreError::DigestMismatch { found: *found },
+            StoreError::CutShort { found } => StoreError::CutShort { found: *found },
+            StoreError::Io(error) => StoreError::Io(match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -186,11 +218,6 @@ impl Store {
         }))
     }
 
-    /// The receipt of a slot: its newest row.
-    pub(crate) fn receipt(&self, slot: &Slot) -> io::Result<Option<Receipt>> {
-        Ok(self.rows_of(slot)?.pop())
-    }
-
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
     pub(crate) fn has_room(&self, bytes: u64) -> io::Result<bool> {
         Ok(self.space()?.holds(bytes))
@@ -205,7 +232,7 @@ impl Store {
         Upload::begin(self, claim, place)
     }
 
-    /// The committer's thread calls it between two batches.
+    /// Calls `pong` when the committer and its sync threads have shown that they are alive.
     pub(crate) fn ping(&self, pong: Pong) {
         self.commit_queue.ping(pong);
     }
@@ -275,7 +302,7 @@ impl Opened {
     ) -> Result<Opened, Failure> {
         let layout = Layout::new(data_dir);
         let lock = store_dir::enter(&layout, config_path)?;
-        store_dir::probe(&layout)?;
+        let has_attributes = store_dir::probe(&layout)?;
         let cannot = |path: PathBuf, error: io::Error| {
             let hint = owner::hint(
                 &error,
@@ -297,7 +324,7 @@ impl Opened {
             Arc::clone(&condition),
             stats,
         );
-        let recovered = recovery::recover(&layout, &mut committer)?;
+        let recovered = recovery::recover(&layout, has_attributes, &mut committer)?;
         Ok(Opened {
             layout,
             committer,

@@ -280,7 +280,7 @@ mod tests {
         let mut raised = Vec::new();
         for _ in 0..25_000 / 7 {
             sequence.reach(7, &tail).unwrap();
-            tail.number_on(tail.next_seq + 7);
+            tail.next_seq += 7;
             let next = in_file(&folder).unwrap().next;
             assert!(tail.next_seq <= next, "no row has reached {next}");
             if raised.last() != Some(&next) {
@@ -301,8 +301,8 @@ mod tests {
         let folder = Folder::new("sequence");
         let (mut sequence, mut tail) = opened(&folder);
         sequence.reach(1, &tail).unwrap();
-        tail.number_on(2);
-        tail.accept(100);
+        tail.next_seq = 2;
+        tail.accept(100, 1);
         let now = Instant::now();
         for (now, wanted) in [(now, 0), (now + NOTE_EVERY, 100)] {
             sequence.note_hourly(&tail, now);
@@ -318,10 +318,10 @@ mod tests {
     fn the_last_number_is_given_and_none_beyond_it() {
         let folder = Folder::new("sequence");
         let (mut sequence, mut tail) = opened(&folder);
-        tail.number_on(SEQ_MAX);
+        tail.next_seq = SEQ_MAX;
         sequence.reach(1, &tail).unwrap();
         assert_eq!(in_file(&folder).unwrap().next, SEQ_MAX + 1);
-        tail.number_on(SEQ_MAX + 1);
+        tail.next_seq = SEQ_MAX + 1;
         let words = sequence.reach(1, &tail).unwrap_err().to_string();
         assert!(words.contains("used up"), "{words}");
         let (_, tail) = opened(&folder);

@@ -183,21 +183,25 @@ fn init_command(config_path: &Path, data_dir: &Path) -> String {
 
 /// Tries hard links and attributes, which the store is built on. A filesystem without hard links is refused; one without
 /// attributes is named; a full one is no reason not to start.
-pub(crate) fn probe(layout: &Layout) -> Result<(), Failure> {
+///
+/// Returns whether the filesystem has attributes, as far as is known.
+pub(crate) fn probe(layout: &Layout) -> Result<bool, Failure> {
     let from = layout.incoming().join(PROBE);
     let to = layout.episodes().join(PROBE);
     match try_links(layout, &from, &to) {
-        Err(error) if !durable::is_full(&error) => Err(why_not(layout, &error)),
-        _ => Ok(()),
+        Err(error) if durable::is_full(&error) => Ok(true),
+        tried => tried.map_err(|error| why_not(layout, &error)),
     }
 }
 
-fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
+fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<bool> {
     remove_both(from, to)?;
     let mut options = File::options();
     let file = durable::open_regular_with(from, options.write(true).create_new(true))?;
+    let mut has_attributes = true;
     match sys::set_xattr(&file, ATTRIBUTE, b"{}") {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            has_attributes = false;
             events::no_attributes(layout.root());
         }
         Err(error) if !durable::is_full(&error) => events::store_untidy(from, error),
@@ -205,7 +209,7 @@ fn try_links(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
     }
     let linked = durable::link_new(from, to);
     remove_both(from, to)?;
-    linked
+    linked.map(|()| has_attributes)
 }
 
 fn remove_both(from: &Path, to: &Path) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The end of `index.jsonl`: where the committer appends rows, and what a crash may leave there.
 //!
-//! 1. A row counts once [`Tail::sync`] and [`Tail::accept`] were called; until then it may be taken back.
+//! 1. An appended row counts once a sync has covered it and [`Tail::accept`] was called; until then it
+//!    may be cut off again.
 //! 2. A torn end is copied to quarantine/ and synced before it is cut.
 
 use std::fs::File;
@@ -9,118 +10,89 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
 
 use super::layout::Layout;
 use super::watch;
 use crate::wire::Slot;
 use crate::{durable, events};
 
-/// The committer's side: where the next row goes. There is one in a process.
+/// The committer's side of the index: where the next row goes. There is one in a process.
 pub(crate) struct Tail {
     file: Arc<File>,
-    /// Bytes of whole rows.
+    /// Bytes of whole rows that are on the disk.
     pub length: u64,
+    /// Bytes of whole rows, those included that are not synced yet.
+    pub end: u64,
     pub next_seq: u64,
-    /// The largest number in it.
+    /// The largest number in a row that is on the disk.
     pub last_seq: u64,
-    syncer: Option<Syncer>,
-}
-
-/// A thread that syncs the index while the committer syncs directories. It is kept between batches, so
-/// that no batch waits for a thread to start and to end.
-struct Syncer {
-    asks: SyncSender<()>,
-    synced: Receiver<io::Result<()>>,
 }
 
 impl Tail {
-    /// The end of an index that has `length` bytes of whole rows, `last_seq` being the largest number.
+    /// The end of an index that has `length` bytes of whole rows, all on the disk, `last_seq` being the
+    /// largest number.
     pub(super) fn new(file: File, length: u64, last_seq: u64) -> Tail {
         Tail {
             file: Arc::new(file),
             length,
+            end: length,
             next_seq: last_seq.saturating_add(1),
             last_seq,
-            syncer: None,
         }
     }
 
-    /// Whether the name of the index is still this file, as long as it was left, `appended` bytes being
-    /// in it that were not accepted yet.
-    ///
-    /// Errors say what was done to the file or to its name.
-    pub(crate) fn watch(&self, path: &Path, appended: u64) -> Result<(), String> {
-        watch::compare(&self.file, self.length.saturating_add(appended), path)
+    /// The open index, for a thread that syncs it.
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
-    /// Appends whole rows; they count once [`Tail::sync`] and [`Tail::accept`] were called.
-    pub(crate) fn append(&mut self, rows: &[u8]) -> io::Result<()> {
-        durable::append(&self.file, rows)
+    /// Whether the name of the index is still this file, and as long as the rows that were appended.
+    ///
+    /// Errors say what was done to the file or to its name.
+    pub(crate) fn watch(&self, path: &Path) -> Result<(), String> {
+        watch::compare(&self.file, self.end, path)
+    }
+
+    /// Appends whole rows. `next_seq` is behind all of their numbers.
+    ///
+    /// Errors: a part of them may be there; see [`Tail::cut_to_end`].
+    pub(crate) fn append(&mut self, rows: &[u8], next_seq: u64) -> io::Result<()> {
+        durable::append(&self.file, rows)?;
+        self.end += rows.len() as u64;
+        self.next_seq = self.next_seq.max(next_seq);
+        Ok(())
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         durable::sync_data(&self.file)
     }
 
-    /// Starts the thread that syncs, whose priority is its starter's.
-    pub(crate) fn start_syncer(&mut self) {
-        self.syncer = Syncer::start(&self.file).ok();
+    /// A sync has covered a row that ends at `end` and has this number, and so all rows before it.
+    pub(crate) fn accept(&mut self, end: u64, seq: u64) {
+        self.length = self.length.max(end);
+        self.last_seq = self.last_seq.max(seq);
     }
 
-    /// [`Tail::sync`] side by side with `other`. Both are done, even if one fails.
-    pub(crate) fn sync_beside(&mut self, other: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.syncer.is_none() {
-            self.start_syncer();
+    /// Cuts what a failed append has left.
+    pub(crate) fn cut_to_end(&self) -> io::Result<()> {
+        durable::truncate(&self.file, self.end)
+    }
+
+    /// Whether the file is longer than our rows, or cannot be looked at.
+    pub(crate) fn has_bytes_of_others(&self) -> bool {
+        self.file
+            .metadata()
+            .map_or(true, |found| self.end < found.len())
+    }
+
+    /// Cuts every row that is not known to be on the disk, for an end into recovery. A file that is
+    /// shorter stays so.
+    pub(crate) fn cut_to_synced(&mut self) -> io::Result<()> {
+        if self.length < self.file.metadata()?.len() {
+            durable::truncate(&self.file, self.length)?;
         }
-        let Some(syncer) = &self.syncer else {
-            // The system has no thread for us now: one after the other does as well.
-            return other().and_then(|()| self.sync());
-        };
-        let ended = |_| io::Error::other("the thread that syncs the index has ended");
-        let asked = syncer.asks.send(()).map_err(|_| ended(mpsc::RecvError));
-        let done = other();
-        asked?;
-        let synced = syncer.synced.recv().map_err(ended)?;
-        done.and(synced)
-    }
-
-    /// `bytes` more at the end are rows on the disk.
-    pub(crate) fn accept(&mut self, bytes: u64) {
-        self.length += bytes;
-    }
-
-    /// All numbers before `next` are in rows on the disk, or will never be.
-    pub(crate) fn number_on(&mut self, next: u64) {
-        if self.next_seq < next {
-            self.next_seq = next;
-            self.last_seq = next - 1;
-        }
-    }
-
-    /// Cuts what was appended since the last [`Tail::accept`].
-    pub(crate) fn take_back(&self) -> io::Result<()> {
-        durable::truncate(&self.file, self.length)
-    }
-}
-
-impl Syncer {
-    fn start(file: &Arc<File>) -> io::Result<Syncer> {
-        let (asks, asked) = mpsc::sync_channel(1);
-        let (tell, synced) = mpsc::sync_channel(1);
-        let file = Arc::clone(file);
-        let work = move || {
-            while let Ok(()) = asked.recv() {
-                if tell.send(durable::sync_data(&file)).is_err() {
-                    return;
-                }
-            }
-        };
-        thread::Builder::new()
-            .name("index sync".to_owned())
-            .spawn(work)?;
-        Ok(Syncer { asks, synced })
+        self.end = self.length;
+        Ok(())
     }
 }
 

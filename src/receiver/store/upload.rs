@@ -1,6 +1,6 @@
 //! One upload under way: a file in incoming/ that is filled, checked and then stored.
 //!
-//!     in one block   create(X)            write  attribute  fsync(X)  the committer's order
+//!     in one block   create(X)            write  attribute            the committer's order, which syncs X
 //!     larger         create(X)  allocate  write  attribute  fsync(X)  the committer's order
 //!
 //! 1. Owning an `Upload` is owning its file and its share of the disk; dropping it returns both.
@@ -11,7 +11,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -19,12 +20,12 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
-use super::commit_request::{CommitError, CommitRequest, CommitResult, Placement};
-use super::committer::Finished;
+use super::commit_request::{CommitRequest, Decision, Placement};
 use super::layout::relative_tarball;
+use super::partial_file::PartialFile;
 use super::space::Reservation;
 use super::stored_file::{self, Examined};
-use super::writer::{self, Filled, Writer};
+use super::writer::{self, Filled, Writer, is_small};
 use super::{ATTRIBUTE, Published, Store, StoreError};
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
@@ -39,7 +40,7 @@ pub(crate) struct Upload {
     claim: Claim,
     place: Option<GatePlace>,
     file: Arc<File>,
-    incoming: PartialFile,
+    partial: PartialFile,
     writer: Writer,
     hasher: Sha256,
     /// Bytes of the body that were taken so far.
@@ -50,19 +51,6 @@ pub(crate) struct Upload {
     filled: usize,
 }
 
-/// The file's name in incoming/, which is removed when this is dropped. `None` while a commit has the
-/// name, and after it.
-struct PartialFile(Option<PathBuf>);
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        let Some(path) = &self.0 else { return };
-        if let Err(error) = durable::unlink(path) {
-            events::store_untidy(path, error);
-        }
-    }
-}
-
 impl Upload {
     /// Takes the space, and makes the file. Called by `Store::begin`.
     pub(super) fn begin(
@@ -70,12 +58,12 @@ impl Upload {
         claim: Claim,
         place: Option<GatePlace>,
     ) -> Result<Upload, StoreError> {
-        let begun = open_incoming(store, &claim).and_then(|(file, incoming, reservation)| {
-            let path = incoming.0.as_deref().unwrap_or(store.data_dir());
+        let begun = open_incoming(store, &claim).and_then(|(file, partial, reservation)| {
+            let path = partial.path().unwrap_or(store.data_dir());
             let writer = Writer::new(file.clone(), path, claim.bytes, reservation)?;
-            Ok((file, incoming, writer))
+            Ok((file, partial, writer))
         });
-        let (file, incoming, writer) =
+        let (file, partial, writer) =
             begun.map_err(|error| fault_of_incoming(store, &claim, "begin an upload", error))?;
         Ok(Upload {
             share: store.buffers.open(),
@@ -83,7 +71,7 @@ impl Upload {
             claim,
             place,
             file,
-            incoming,
+            partial,
             writer,
             hasher: Sha256::new(),
             received: 0,
@@ -140,17 +128,21 @@ impl Upload {
     }
 
     /// Checks length and digest, and stores the episode. When this is `Ok`, the file, its name and
-    /// its row are on the disk.
-    pub(crate) fn publish(mut self) -> Result<(Published, Finished), StoreError> {
+    /// its row are on the disk. The name in incoming/ is to be dropped after the answer.
+    ///
+    /// Errors: nothing of the upload is left, but for a row if its file could not be synced; or the
+    /// process is about to end.
+    pub(crate) fn publish(mut self) -> Result<(Published, PartialFile), StoreError> {
         self.hand_over()?;
         self.writer
             .finish()
             .map_err(|error| self.fault_of_incoming("write the body", error))?;
         self.check()?;
         let receipt = self.receipt();
-        self.make_durable(&receipt)
+        let is_synced = self
+            .seal(&receipt)
             .map_err(|error| self.fault_of_incoming("sync the body", error))?;
-        self.settle(receipt)
+        self.commit(receipt, is_synced)
     }
 
     /// Blocks end at multiples of their size, also after a rest, so that direct writes stay aligned.
@@ -162,7 +154,7 @@ impl Upload {
     }
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
-        let length = std::mem::take(&mut self.filled);
+        let length = mem::take(&mut self.filled);
         let Some(block) = self.filling.take() else {
             return Ok(());
         };
@@ -209,67 +201,70 @@ impl Upload {
         }
     }
 
-    /// The file with the receipt that it carries is on the disk. Its name is still in incoming/.
-    fn make_durable(&self, receipt: &Receipt) -> io::Result<()> {
+    /// Gives the file its receipt, and syncs it unless the committer does: true if it is on the disk.
+    ///
+    /// A small file may be linked before it is synced, since recovery can compare it with the receipt
+    /// that it carries. Without attributes there is none, and it is synced first.
+    fn seal(&self, receipt: &Receipt) -> io::Result<bool> {
         let text = serde_json::to_vec(receipt)?;
-        match durable::set_attribute(&self.file, ATTRIBUTE, &text) {
-            // Said once at start; the index alone tells the story there.
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-            other => other?,
+        let carries_receipt = match durable::set_attribute(&self.file, ATTRIBUTE, &text) {
+            Ok(()) => true,
+            // Said once at start.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => false,
+            Err(error) => return Err(error),
+        };
+        if carries_receipt && is_small(self.claim.bytes) {
+            return Ok(false);
         }
-        durable::sync_file(&self.file)
+        durable::sync_file(&self.file)?;
+        Ok(true)
     }
 
-    /// Asks the committer until the wish fits what stands under the name.
-    fn settle(mut self, receipt: Receipt) -> Result<(Published, Finished), StoreError> {
+    /// Asks the committer until the request fits the file that has the name.
+    fn commit(
+        mut self,
+        receipt: Receipt,
+        is_synced: bool,
+    ) -> Result<(Published, PartialFile), StoreError> {
         let mut receipt = receipt;
         let mut placement = Placement::Link;
         for _ in 0..LOOKS_MAX {
-            let (answer, finished) = self.commit(&receipt, placement)?;
-            match answer {
-                Ok(stored) => {
+            match self.ask_committer(&receipt, placement, is_synced)? {
+                Decision::Stored(published) => {
                     self.store.condition.went_through();
-                    let published = Published {
-                        receipt: stored.receipt,
-                        fresh: stored.fresh,
-                    };
-                    return Ok((published, finished));
+                    return Ok((*published, mem::take(&mut self.partial)));
                 }
-                Err(CommitError::LookAgain) => (receipt, placement) = self.look(receipt)?,
-                Err(CommitError::Taken) => return Err(StoreError::Taken),
-                Err(CommitError::Full) => return Err(StoreError::Full),
-                Err(CommitError::Fault(error)) => {
-                    return Err(fault(&self.claim, "store the episode", error));
-                }
+                Decision::LookAgain => (receipt, placement) = self.look(receipt)?,
             }
         }
-        let error = io::Error::other("what stands under its name kept changing, or cannot be read");
+        let error = io::Error::other("the file under its name kept changing, or cannot be read");
         Err(fault(&self.claim, "store the episode", error))
     }
 
-    fn commit(
+    fn ask_committer(
         &mut self,
         receipt: &Receipt,
         placement: Placement,
-    ) -> Result<(CommitResult, Finished), StoreError> {
-        // The commit has the name meanwhile. If the commit ends without an answer, by a panic for example,
-        // the process ends, and recovery finds out whether the episode was stored.
-        let incoming = self.incoming.0.take();
-        let ask = CommitRequest {
+        is_synced: bool,
+    ) -> Result<Decision, StoreError> {
+        let request = CommitRequest {
             receipt: receipt.clone(),
             placement,
-            incoming: incoming.clone(),
+            incoming: self.partial.path().map(Path::to_owned),
         };
-        let (job, answered) = ask.into_queued();
-        let finished = self.store.commit_queue.commit(job, self.share.is_only());
-        let answer = answered.recv().map_err(|_| {
+        let is_own_file = !matches!(placement, Placement::Keep(_));
+        let unsynced = (is_own_file && !is_synced).then_some(&*self.file);
+        // Without an answer, be it by a panic, the process ends, and recovery needs the name.
+        self.partial.in_doubt();
+        let Some(answer) = self.store.commit_queue.commit(request, unsynced) else {
             let error = io::Error::other("the committer has stopped");
-            fault(&self.claim, "store the episode", error)
-        })?;
-        if answer.is_err() {
-            self.incoming.0 = incoming;
-        }
-        Ok((answer, finished))
+            return Err(fault(&self.claim, "store the episode", error));
+        };
+        self.partial.settled();
+        answer.map_err(|why| match why {
+            StoreError::Io(error) => fault(&self.claim, "store the episode", error),
+            other => other,
+        })
     }
 
     /// A file stands under the name: reads all of it, here and not in the committer, and says what
@@ -328,18 +323,18 @@ fn open_incoming(
 ) -> io::Result<(Arc<File>, PartialFile, Reservation)> {
     // Its own write says at once that the disk or a quota is full: fallocate would say it no sooner
     // than a moment before, and costs a fifth of small uploads.
-    if writer::is_written_at_once(claim.bytes) {
+    if is_small(claim.bytes) {
         let reservation = store.space_budget.reserve(claim.bytes)?;
         let (path, file) = create(store, claim)?;
-        return Ok((Arc::new(file), PartialFile(Some(path)), reservation));
+        return Ok((Arc::new(file), PartialFile::new(path), reservation));
     }
-    let mut incoming = PartialFile(None);
+    let mut partial = PartialFile::default();
     let (file, reservation) = store.space_budget.take(claim.bytes, || {
         let (path, file) = create(store, claim)?;
-        incoming.0 = Some(path);
+        partial = PartialFile::new(path);
         Ok(file)
     })?;
-    Ok((Arc::new(file), incoming, reservation))
+    Ok((Arc::new(file), partial, reservation))
 }
 
 /// A name that no other upload has, and no left-over that recovery could not remove.
@@ -355,7 +350,7 @@ fn create(store: &Store, claim: &Claim) -> io::Result<(PathBuf, File)> {
     }
 }
 
-/// As [`fault`], and health reports the error, since other uploads will fail like this one.
+/// As [`fault`], and health hears of it: other uploads will fail like this one.
 fn fault_of_incoming(store: &Store, claim: &Claim, doing: &str, error: io::Error) -> StoreError {
     if !durable::is_full(&error) {
         store.condition.failed(doing, &error);

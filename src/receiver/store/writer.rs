@@ -32,15 +32,15 @@ pub(super) fn is_large(body_bytes: u64) -> bool {
     body_bytes >= LARGE_BODY_BYTES
 }
 
-/// Whether a body of this length comes in one block and is written when all of it is here, unless its
-/// sender is slow.
-pub(super) fn is_written_at_once(body_bytes: u64) -> bool {
+/// Whether a body of this length fits one block. It is written when all of it is here, unless its
+/// sender is slow, and it is linked before it is synced: see `committer`.
+pub(super) fn is_small(body_bytes: u64) -> bool {
     body_bytes <= SMALL_BYTES as u64
 }
 
 /// Whether each block of such a body is hashed when the disk has begun to write it.
 pub(super) fn is_hashed_behind(body_bytes: u64) -> bool {
-    !is_large(body_bytes) && !is_written_at_once(body_bytes)
+    !is_large(body_bytes) && !is_small(body_bytes)
 }
 
 const _: () = assert!((SMALL_BYTES as u64) < LARGE_BODY_BYTES);

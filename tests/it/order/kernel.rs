@@ -67,23 +67,39 @@ fn check(log: &str, stages: &[&[&[&str]]]) {
 }
 
 #[test]
-fn the_kernel_sees_an_upload_in_the_stated_order() {
-    if !can_trace("the_kernel_sees_an_upload_in_the_stated_order") {
+fn the_kernel_sees_a_small_upload_in_the_stated_order() {
+    if !can_trace("the_kernel_sees_a_small_upload_in_the_stated_order") {
         return;
     }
-    let mut world = World::prepared(GATE_OFF);
-    let log = world.dir().join("calls");
-    world.run_under(strace(log.to_str().unwrap()));
-    world.start();
+    let x = "incoming/lab-1~ep-1~1.partial";
+    let log = upload_under_strace(&[7; 70_001]);
+    check(
+        &log,
+        &[
+            &[&["pwrite64", x]],
+            &[&["fsetxattr", x]],
+            &[&["mkdir", "episodes/lab-1"]],
+            &[&["link", x, "episodes/lab-1/ep-1.tar.zst"]],
+            &[&["write", "index.jsonl>"]],
+            &[
+                &["fsync", x],
+                &["fsync", "data/episodes/lab-1>"],
+                &["fsync", "data/episodes>"],
+                &["fdatasync", "index.jsonl>"],
+            ],
+            &[&["", "HTTP/1.1 201"], &["unlink", x]],
+        ],
+    );
+    no_write_after_its_sync(&log, x);
+}
+
+#[test]
+fn the_kernel_sees_a_large_upload_in_the_stated_order() {
+    if !can_trace("the_kernel_sees_a_large_upload_in_the_stated_order") {
+        return;
+    }
     let body: Vec<u8> = (0..(5 << 20) + 9).map(|i| (i >> 6) as u8).collect();
-    let put = Put::sample(COMMIT).body(&body);
-    assert_eq!(world.put(&put).status, 201, "{world}");
-    world.wait_until("incoming/ is empty", |world| {
-        world.names("incoming").is_empty()
-    });
-    let process = world.pid();
-    world.kill();
-    let log = whole_log(&log, process);
+    let log = upload_under_strace(&body);
     let x = "incoming/lab-1~ep-1~1.partial";
     check(
         &log,
@@ -103,8 +119,27 @@ fn the_kernel_sees_an_upload_in_the_stated_order() {
             &[&["", "HTTP/1.1 201"], &["unlink", x]],
         ],
     );
-    // No write to X after its sync, and only one answer.
-    let calls = calls(&log);
+    no_write_after_its_sync(&log, x);
+}
+
+/// The calls of a receiver that stores one body.
+fn upload_under_strace(body: &[u8]) -> String {
+    let mut world = World::prepared(GATE_OFF);
+    let log = world.dir().join("calls");
+    world.run_under(strace(log.to_str().unwrap()));
+    world.start();
+    let put = Put::sample(COMMIT).body(body);
+    assert_eq!(world.put(&put).status, 201, "{world}");
+    world.wait_until("incoming/ is empty", |world| {
+        world.names("incoming").is_empty()
+    });
+    let process = world.pid();
+    world.kill();
+    whole_log(&log, process)
+}
+
+fn no_write_after_its_sync(log: &str, x: &str) {
+    let calls = calls(log);
     let synced = calls
         .iter()
         .find(|call| call.text.starts_with("fsync") && call.text.contains(x));

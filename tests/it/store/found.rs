@@ -323,6 +323,9 @@ fn an_index_with_old_and_odd_rows_is_served_and_kept() {
         fs::read_to_string(&index).unwrap()
     );
     fs::write(&index, &before).unwrap();
+    let host_dir = world.data_dir().join("episodes/lab-9");
+    fs::create_dir(&host_dir).unwrap();
+    fs::write(host_dir.join("old.tar.zst"), "old").unwrap();
     world.start();
     assert!(world.log().contains("event=unreadable_row "), "{world}");
     let old = world.get("/v1/episodes/lab-9/old");

@@ -280,6 +280,9 @@ fn a_number_that_is_too_large_is_passed_over() {
     };
     let text = row(5, "ep-1") + &row(1 << 63, "ep-2") + &row(u64::MAX, "ep-3");
     fs::write(world.data_dir().join("index.jsonl"), text).unwrap();
+    let host_dir = world.data_dir().join("episodes/lab-8");
+    fs::create_dir(&host_dir).unwrap();
+    fs::write(host_dir.join("ep-3.tar.zst"), "stored").unwrap();
     world.start();
     let log = world.log();
     let named: Vec<_> = log.matches("event=number_too_large").collect();

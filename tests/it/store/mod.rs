@@ -10,6 +10,8 @@ mod index_watch;
 mod odd_files;
 mod scrub;
 mod steps;
+mod syncs;
+mod torn;
 
 use std::path::PathBuf;
 

@@ -95,9 +95,10 @@ fn a_body_without_room_leaves_nothing() {
 /// What may come of a step that fails; no answer when the process ends instead.
 fn wanted(step: &str, refusal: u16) -> &'static [Option<u16>] {
     match (step, refusal) {
-        // Of the numbers of rows it is taken back, of names and rows it ends the process.
-        ("fsync dir", 507) => &[Some(507), Some(500), None],
-        ("fsync dir" | "fdatasync", _) => &[Some(500), None],
+        // Of the numbers of rows and of the file it is taken back, of names and rows it ends the process.
+        // Which one comes at which step is the threads' doing: see `syncs`.
+        ("fsync dir" | "fdatasync" | "fsync file", 507) => &[Some(507), Some(500), None],
+        ("fsync dir" | "fdatasync" | "fsync file", _) => &[Some(500), None],
         ("unlink", _) => &[Some(201)],
         (_, 507) => &[Some(507)],
         (_, _) => &[Some(500)],
@@ -135,10 +136,9 @@ fn a_failed_sync_of_the_index_ends_the_process_unanswered() {
     if !has_steps("a failed sync of the index ends the process unanswered") {
         return;
     }
-    let (at_start, of_upload) = steps_of_one_upload(&sample());
-    let sync = of_upload.iter().position(|name| name == "fdatasync");
     let mut world = prepared();
-    world.env("CIS490_FAIL_AT", at_start.len() + sync.unwrap() + 1);
+    // The second: each start syncs the index too.
+    world.env("CIS490_FAIL_ON", "2:fdatasync");
     world.start();
     let answer = world.try_put(&sample()).map(|answer| answer.status);
     assert!(matches!(answer, None | Some(500)), "{answer:?}\n{world}");
@@ -225,4 +225,31 @@ fn a_host_directory_made_again_is_synced() {
     let host = world.data_dir().join("episodes/lab-1");
     fs::rename(host, world.dir().join("archived")).unwrap();
     assert_eq!(dir_syncs_of("host-again"), 2);
+}
+
+/// The same, and the first upload into the new directory fails before any sync of the directory's name.
+#[test]
+fn a_host_directory_made_again_in_vain_is_synced_by_the_next_upload() {
+    if !has_steps("a host directory made again in vain") {
+        return;
+    }
+    let mut world = prepared();
+    let steps = Steps::of(&mut world);
+    // The first finds no directory.
+    let link = format!("2:{}/episodes/lab-1/in-vain", world.data_dir().display());
+    world.env("CIS490_FAIL_ON", link);
+    world.start();
+    assert_eq!(world.put(&sample()).status, 201, "{world}");
+    world.wait_until("the upload is over", |_| steps.last_is("unlink"));
+    let host = world.data_dir().join("episodes/lab-1");
+    fs::rename(host, world.dir().join("archived")).unwrap();
+    let in_vain = world.put(&sample().episode("in-vain"));
+    assert_eq!(in_vain.status, 500, "{world}");
+    world.wait_until("the upload is over", |_| steps.last_is("unlink"));
+    let before = steps.names().len();
+    let next = world.put(&sample().episode("next"));
+    assert_eq!(next.status, 201, "{world}");
+    let new = steps.names().split_off(before);
+    let dir_syncs = new.iter().filter(|step| *step == "fsync dir").count();
+    assert_eq!(dir_syncs, 2, "{new:?}\n{world}");
 }
