@@ -162,11 +162,6 @@ impl Committer {
             refuse_all(SameName::of(batch), error);
             return Ok(());
         }
-        if let Err(error) = self.sequence.reach(batch.len() as u64, &self.tail) {
-            self.failed("raise the numbers of rows", &error);
-            refuse_all(SameName::of(batch), error);
-            return Ok(());
-        }
         let mut named = Vec::new();
         for group in SameName::of(batch) {
             if let Some(in_flight) = self.in_flight.get_mut(&group.request().receipt.slot()) {
@@ -295,9 +290,8 @@ impl Committer {
             placed.push((one, row));
         }
         if !rows.text.is_empty()
-            && let Err(error) = self.tail.append(&rows.text, rows.next_seq)
+            && let Err(error) = self.append(&rows)
         {
-            self.failed("append to the index", &error);
             let named: Vec<Named> = placed.into_iter().map(|(one, _)| one).collect();
             self.undo(&named).map_err(|error| {
                 Fatal::failed_sync("take back what could not be indexed", &error)
@@ -322,6 +316,18 @@ impl Committer {
             self.in_flight.insert(slot, in_flight);
         }
         Ok(())
+    }
+
+    /// The numbers are raised for new rows alone: recovery asks for a commit also where a row is there.
+    fn append(&mut self, rows: &NewRows) -> io::Result<()> {
+        let count = rows.next_seq - self.tail.next_seq;
+        if let Err(error) = self.sequence.reach(count, &self.tail) {
+            self.failed("raise the numbers of rows", &error);
+            return Err(error);
+        }
+        self.tail
+            .append(&rows.text, rows.next_seq)
+            .inspect_err(|error| self.failed("append to the index", error))
     }
 
     /// After a failed append: as if the batch had never been. Its files keep their names in incoming/,

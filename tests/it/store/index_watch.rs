@@ -268,6 +268,22 @@ fn a_stop_leaves_no_gap_in_the_numbers() {
     }
 }
 
+/// Recovery commits what incoming/ still names once more. Where the row is there, no number is used.
+#[test]
+fn a_name_left_in_incoming_leaves_no_gap_in_the_numbers() {
+    let mut world = running();
+    assert_eq!(number(&world, "ep-1"), 1);
+    assert_eq!(world.stop(), Some(0));
+    let data_dir = world.data_dir();
+    let tarball = data_dir.join("episodes/lab-1/ep-1.tar.zst");
+    fs::hard_link(tarball, data_dir.join("incoming/lab-1~ep-1~7.partial")).unwrap();
+    world.start();
+    assert!(world.names("incoming").is_empty(), "{world}");
+    world.kill();
+    world.start();
+    assert_eq!(number(&world, "ep-2"), 2);
+}
+
 /// A number beyond what a signed integer holds is named, passed over, and its row is used.
 #[test]
 fn a_number_that_is_too_large_is_passed_over() {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{PATIENCE, Put};
+use crate::process::signal;
 use crate::world::{World, cis490};
 
 struct Ended {
@@ -45,11 +46,14 @@ fn scrub(world: &World, args: &[&str]) -> Ended {
 fn with_episodes(names: &[&str], bytes: usize) -> World {
     let world = World::new();
     for (number, name) in names.iter().enumerate() {
-        let body = vec![number as u8; bytes];
-        let put = Put::sample(world.repo.head()).episode(name).body(&body);
-        assert_eq!(world.put(&put).status, 201, "{world}");
+        store(&world, name, &vec![number as u8; bytes]);
     }
     world
+}
+
+fn store(world: &World, episode: &str, body: &[u8]) {
+    let put = Put::sample(world.repo.head()).episode(episode).body(body);
+    assert_eq!(world.put(&put).status, 201, "{world}");
 }
 
 fn tarball(world: &World, episode: &str) -> std::path::PathBuf {
@@ -218,10 +222,12 @@ fn since_leaves_out_what_is_older() {
     );
 }
 
-/// The second takes as long as its bytes at the rate allow, and is killed in the middle.
+/// The third is so large that the pass is frozen in the middle of it, and killed there.
 #[test]
 fn a_killed_scrub_goes_on_where_it_was_and_forgets_no_finding() {
-    let world = with_episodes(&["ep-1", "ep-2", "ep-3", "ep-4"], 300_000);
+    let world = with_episodes(&["ep-1", "ep-2"], 300_000);
+    store(&world, "ep-3", &[2; 3_000_000]);
+    store(&world, "ep-4", &[3; 300_000]);
     flip_a_bit(&world, "ep-1");
     flip_a_bit(&world, "ep-2");
     flip_a_bit(&world, "ep-4");
@@ -233,6 +239,8 @@ fn a_killed_scrub_goes_on_where_it_was_and_forgets_no_finding() {
         assert!(Instant::now() < until, "nothing is noted\n{world}");
         thread::sleep(Duration::from_millis(5));
     }
+    // What follows may take any time.
+    signal(first.id(), "STOP");
     // Two at once would only read the disk twice.
     let other = scrub(&world, &[]);
     assert_eq!(other.code, Some(1));
@@ -252,7 +260,7 @@ fn a_killed_scrub_goes_on_where_it_was_and_forgets_no_finding() {
         second.out
     );
     assert!(
-        second.out.contains("3 episodes to read, 900.0 kB\n"),
+        second.out.contains("3 episodes to read, 3.6 MB\n"),
         "{}",
         second.out
     );
@@ -284,9 +292,11 @@ fn what_is_stored_meanwhile_is_no_finding() {
     let mut line = String::new();
     let mut told = BufReader::new(running.stdout.take().unwrap());
     told.read_line(&mut line).unwrap();
+    signal(running.id(), "STOP");
     assert_eq!(line, "2 episodes to read, 400.0 kB\n");
     store("ep-a");
     store("ep-b");
+    signal(running.id(), "CONT");
     told.read_to_string(&mut line).unwrap();
     assert!(running.wait().unwrap().success(), "{line}\n{world}");
     assert!(line.contains("4 episodes read"), "{line}");
