@@ -136,6 +136,15 @@ manual! {
     info probed
         "A lab host asked how an upload would be answered (cis490 doctor, install); the question is not stored, counted or shown. reason=- if it would be accepted."
         "Nothing.";
+    info download_ended
+        "A reader's download has ended. outcome=complete: the reader has all bytes it asked for; peer-gone: it ended the connection; too-slow: it took nothing for idle_timeout_seconds, or less than min_body_bytes_per_second; file-changed: the file became shorter, or could not be read; failed: the receiver's own fault. bytes= is what the reader took of of=, from the byte in from= on."
+        "Nothing for complete and peer-gone; a reader that goes on asks for the rest. file-changed: look at the disk (dmesg), and run cis490 scrub.";
+    error stored_file_missing
+        "A reader asked for an episode that has a row in the index and no file. The answer was 404."
+        "Nothing if somebody archived it by hand. Otherwise cis490 scrub names all such episodes: send them again (on the lab host: cis490 resend NAME), or restore them from a backup.";
+    error stored_file_odd
+        "A reader asked for an episode whose file is not what its row in the index says. The answer was 500, and none of its bytes were sent."
+        "Look at the disk's health (dmesg, smartctl) and run cis490 scrub. Send the episode again (on the lab host: cis490 resend NAME), or restore it from a backup.";
     info refused_request
         "A request that is not an upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";

@@ -1,8 +1,10 @@
-//! Permits for uploads, and for requests that wait for the gate, so that no peer takes them all.
+//! Permits for uploads, for downloads, and for requests that wait for the gate, so that no peer takes them
+//! all.
 //!
 //! One address may have at most as many permits as are left. So the first greedy address gets half of
 //! them, the next half of the rest; an address without one gets in as long as any is left. An
 //! upload under way is never ended to make room: it may be large, and would begin again at its first byte.
+//! Of downloads one address has half of the permits at most (at least one), whatever is left.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,13 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use crate::sync::lock;
 
-/// Permits for uploads or waits, and the addresses that have them.
+/// Permits for uploads, downloads or waits, and the addresses that have them.
 pub(super) struct FairLimiter {
     most: u32,
+    /// The most that one address may have.
+    share: u32,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// The right to one upload or one wait, given back when dropped.
+/// The right to one upload, download or wait, given back when dropped.
 pub(super) struct Permit {
     limiter: Arc<FairLimiter>,
     peer: IpAddr,
@@ -33,8 +37,18 @@ pub(super) enum NoPermit {
 
 impl FairLimiter {
     pub(super) fn new(most: u32) -> Arc<FairLimiter> {
+        FairLimiter::with_share(most, most)
+    }
+
+    /// One address has half of the permits at most, and at least one.
+    pub(super) fn of_halves(most: u32) -> Arc<FairLimiter> {
+        FairLimiter::with_share(most, (most / 2).max(1))
+    }
+
+    fn with_share(most: u32, share: u32) -> Arc<FairLimiter> {
         Arc::new(FairLimiter {
             most,
+            share,
             taken: Mutex::new(HashMap::new()),
         })
     }
@@ -51,7 +65,7 @@ impl FairLimiter {
             return Err(NoPermit::Full);
         }
         let own = taken.get(&peer).copied().unwrap_or(0);
-        if own > left {
+        if own > left || own >= self.share {
             return Err(NoPermit::OwnShare(own));
         }
         taken.insert(peer, own + 1);
@@ -99,6 +113,16 @@ mod tests {
         second.pop();
         assert_eq!(limiter.take(address(2)).err(), Some(NoPermit::OwnShare(15)));
         assert!(limiter.take(address(99)).is_ok());
+    }
+
+    #[test]
+    fn of_halves_one_address_has_half_and_never_none() {
+        for (most, half) in [(8, 4), (3, 1), (2, 1), (1, 1)] {
+            let limiter = FairLimiter::of_halves(most);
+            let held: Vec<Permit> = std::iter::from_fn(|| limiter.take(address(1)).ok()).collect();
+            assert_eq!(held.len(), half, "{most}");
+            assert_eq!(limiter.take(address(2)).is_ok(), most > 1, "{most}");
+        }
     }
 
     #[test]

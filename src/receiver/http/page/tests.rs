@@ -116,16 +116,3 @@ fn sizes_beyond_all_measure_break_nothing() {
     assert!(page.contains("18446.7 PB; 2 today (18446.7 PB)"), "{page}");
     assert!(page.contains("full within a day"), "{page}");
 }
-
-#[test]
-fn base64_is_that_of_others() {
-    for (bytes, text) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foob", "Zm9vYg=="),
-    ] {
-        assert_eq!(base64(bytes.as_bytes()), text);
-    }
-}
