@@ -63,6 +63,23 @@ impl HostId {
     }
 }
 
+/// The name of somebody who may list and fetch episodes. It has the grammar of a [`HostId`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReaderId(String);
+
+impl ReaderId {
+    pub fn parse(text: &str) -> Result<ReaderId, BadName> {
+        match HostId::parse(text) {
+            Ok(HostId(id)) => Ok(ReaderId(id)),
+            Err(bad) => Err(BadName {
+                what: "a reader id",
+                ..bad
+            }),
+        }
+    }
+}
+
 /// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -190,7 +207,7 @@ macro_rules! textual {
         }
     )*};
 }
-textual!(HostId, EpisodeId, CommitHash, Sha256Digest);
+textual!(HostId, ReaderId, EpisodeId, CommitHash, Sha256Digest);
 
 /// `Display` of the types that hold their text.
 macro_rules! shown_as_text {
@@ -202,7 +219,7 @@ macro_rules! shown_as_text {
         }
     )*};
 }
-shown_as_text!(HostId, EpisodeId);
+shown_as_text!(HostId, ReaderId, EpisodeId);
 
 /// `Display` and `Debug` of the types that hold bytes: both are hex digits.
 macro_rules! debug_as_hex {

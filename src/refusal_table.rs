@@ -176,6 +176,20 @@ refusals! {
     to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then restart the receiver.",
     maintainer: "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml",
 }
+401 "no-reader-token" NoReaderToken {
+    title: "A reader's token is needed",
+    meaning: "Somebody asked for the list or for an episode's bytes without a token, and may read only with one.",
+    episode: Unaffected,
+    to_do: "Send Authorization: Bearer with the token that cis490 token --reader printed (--token-file of cis490 list and cis490 pull).",
+    maintainer: "give the reader its token (cis490 token --reader ID), and its digest to [[reader]] in receiver.toml",
+}
+401 "unknown-reader-token" UnknownReaderToken {
+    title: "The reader's token is not known here",
+    meaning: "Somebody asked for the list or for an episode's bytes with a token that no [[reader]] has.",
+    episode: Unaffected,
+    to_do: "cis490 token --reader ID prints a new pair: give the token to the reader and put the digest into its [[reader]] in receiver.toml, then systemctl reload cis490-receiver.",
+    maintainer: "give the reader its token (cis490 token --reader ID), and its digest to [[reader]] in receiver.toml",
+}
 403 "not-your-name" NotYourName {
     title: "You may not upload under this host's name",
     meaning: "The token or the address belongs to a different host than the name it uploads under.",
@@ -189,6 +203,20 @@ refusals! {
     episode: Unaffected,
     to_do: "Find out by the address in the log in whose browser such a page is open, and close it.",
     maintainer: "a web page in a browser in the lab's network tries to upload: find out which, and close it",
+}
+403 "not-a-reader" NotAReader {
+    title: "You may not read here",
+    meaning: "Somebody asked for the list or for an episode's bytes, and no [[reader]] in receiver.toml lets that address read. Without any [[reader]] nobody may.",
+    episode: Unaffected,
+    to_do: "On the receiver: add a [[reader]] with an id and an address (or a network, or the token_sha256 that cis490 token --reader ID prints) to receiver.toml, then systemctl reload cis490-receiver.",
+    maintainer: "if the peer in the log is to read: add a [[reader]] with its address or a token_sha256 to receiver.toml",
+}
+403 "page-may-not-read" PageMayNotRead {
+    title: "A web page may not read here",
+    meaning: "A request for the list or for an episode's bytes with an Origin header: the script of a web page sent it. A browser's own download has none.",
+    episode: Unaffected,
+    to_do: "Type the address into the browser, or use cis490 list, cis490 pull or another program.",
+    maintainer: "a web page in a reader's browser tries to read: find out which, and close it",
 }
 404 "not-found" NotFound {
     title: "There is nothing here",

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::config::network::Network;
 use crate::events::Refused;
 use crate::human::counted;
 use crate::names::{self, CommitHash, HostId};
@@ -54,6 +55,35 @@ impl NotYours {
     }
 }
 
+/// Why a peer may not read.
+#[derive(Clone, Debug)]
+pub(crate) enum NotAReader {
+    /// The configuration has no [[reader]].
+    NoneAtAll,
+    /// No reader may come from this address.
+    Address { came_from: IpAddr },
+    /// The token is that of a reader who may come only from other addresses.
+    OfAnother { wanted: Network, came_from: IpAddr },
+}
+
+impl fmt::Display for NotAReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAReader::NoneAtAll => f.write_str(
+                "receiver.toml has no [[reader]], so nobody may list or fetch; add a [[reader]] with an id and an address, a network or a token_sha256 (cis490 token --reader ID), then systemctl reload cis490-receiver",
+            ),
+            NotAReader::Address { came_from } => write!(
+                f,
+                "no [[reader]] of this receiver may read from {came_from}; add one with address = \"{came_from}\" to receiver.toml, then systemctl reload cis490-receiver"
+            ),
+            NotAReader::OfAnother { wanted, came_from } => write!(
+                f,
+                "the reader with this token may read only from {wanted}, and this came from {came_from}; correct address in its [[reader]] in receiver.toml, or read from {wanted}"
+            ),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// A commit header that is missing or malformed: made by code older than the header, or by hand.
@@ -73,6 +103,11 @@ pub(crate) enum Refusal {
     },
     /// A PUT with an `Origin`: a web page sent it.
     FromABrowser,
+    NotAReader(NotAReader),
+    NoReaderToken,
+    UnknownReaderToken,
+    /// A GET for readers with an `Origin`: a script of a web page sent it.
+    PageMayNotRead,
     NotFound {
         what: String,
     },
@@ -153,6 +188,10 @@ impl Refusal {
             Refusal::UnknownToken => Kind::UnknownToken,
             Refusal::NotYourName { .. } => Kind::NotYourName,
             Refusal::FromABrowser => Kind::FromABrowser,
+            Refusal::NotAReader(_) => Kind::NotAReader,
+            Refusal::NoReaderToken => Kind::NoReaderToken,
+            Refusal::UnknownReaderToken => Kind::UnknownReaderToken,
+            Refusal::PageMayNotRead => Kind::PageMayNotRead,
             Refusal::NotFound { .. } => Kind::NotFound,
             Refusal::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Refusal::UnknownMethod(_) => Kind::UnknownMethod,
@@ -260,6 +299,16 @@ impl fmt::Display for Refusal {
             Refusal::NotYourName { host, why } => why.write(host, f),
             Refusal::FromABrowser => f.write_str(
                 "an upload with an Origin header comes from a web page, and no page may upload; send it with cis490 ship or another program",
+            ),
+            Refusal::NotAReader(why) => write!(f, "{why}"),
+            Refusal::NoReaderToken => f.write_str(
+                "this receiver requires a token from you; send Authorization: Bearer with the token that `cis490 token --reader` printed (--token-file of cis490 list and cis490 pull)",
+            ),
+            Refusal::UnknownReaderToken => f.write_str(
+                "no [[reader]] of this receiver has that token; compare the token with token_sha256 in receiver.toml",
+            ),
+            Refusal::PageMayNotRead => f.write_str(
+                "a request with an Origin header comes from a script of a web page, and no page may read; type the address into the browser, or use another program",
             ),
             Refusal::NotFound { what } => f.write_str(what),
             Refusal::MethodNotAllowed { allow } => write!(f, "this path accepts {allow}"),

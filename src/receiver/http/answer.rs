@@ -20,7 +20,10 @@ impl Answer {
         let mut headers = vec!["Content-Type: application/problem+json"];
         headers.extend(refusal.retry_after_s().map(retry_after));
         match refusal {
-            Refusal::NoToken | Refusal::UnknownToken => headers.push("WWW-Authenticate: Bearer"),
+            Refusal::NoToken
+            | Refusal::UnknownToken
+            | Refusal::NoReaderToken
+            | Refusal::UnknownReaderToken => headers.push("WWW-Authenticate: Bearer"),
             Refusal::MethodNotAllowed { allow } => headers.push(allow_line(allow)),
             _ => {}
         }

@@ -57,7 +57,7 @@ use self::pour::PaceLimits;
 use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
-use super::access::Access;
+use super::access::{Access, Readers};
 use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
@@ -69,7 +69,7 @@ use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, ReaderId};
 use crate::wire::{Known, Slot};
 
 /// Ports that are tried where any will do.
@@ -79,6 +79,7 @@ const TAKE_TRIES: u32 = 100;
 struct Shared {
     config: Config,
     access: Access,
+    readers: Readers,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -130,6 +131,7 @@ pub(super) fn start(
     };
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
+        readers: Readers::new(config.readers.clone()),
         positions: PositionLines::new(gate.configured_window()),
         blocking: BlockingPool::start(shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
@@ -334,6 +336,17 @@ impl Exchange<'_> {
 
     fn peer(self) -> IpAddr {
         self.request.peer()
+    }
+
+    /// The reader that the request comes from, for the list and for the bytes of episodes.
+    ///
+    /// Errors: 403 or 401 (see [`Readers::judge`]); 403 for a request of a web page's script, which a
+    /// reader's own browser may run.
+    #[allow(dead_code)] // The list asks for it, and the bytes of an episode do.
+    fn reader(self, head: &Head) -> Result<ReaderId, Refusal> {
+        head.is_no_web_pages_read()?;
+        let readers = &self.shared.readers;
+        readers.judge(self.peer(), head.authorization())
     }
 
     /// An answer to a request whose body, if any, stays unread.

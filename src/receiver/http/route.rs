@@ -35,6 +35,7 @@ impl Route {
         };
         if let Some(name) = path
             .strip_prefix(wire::EPISODES_PATH)
+            .and_then(|rest| rest.strip_prefix('/'))
             .filter(|name| !name.is_empty())
         {
             let slot = Slot::parse(name).map_err(Refusal::BadName)?;
@@ -57,7 +58,7 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,
