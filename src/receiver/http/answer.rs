@@ -12,6 +12,7 @@ impl Answer {
         Answer {
             status,
             headers: vec!["Content-Type: application/json"],
+            own_lines: Vec::new(),
             body: json_line(body),
         }
     }
@@ -30,6 +31,7 @@ impl Answer {
         Answer {
             status: refusal.status(),
             headers,
+            own_lines: Vec::new(),
             body: json_line(&refusal.problem()),
         }
     }
@@ -40,6 +42,7 @@ impl Answer {
         Answer {
             status: 204,
             headers: vec![allow_line(allow)],
+            own_lines: Vec::new(),
             body: Vec::new(),
         }
     }
@@ -48,7 +51,22 @@ impl Answer {
         Answer {
             status: 200,
             headers: vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"],
+            own_lines: Vec::new(),
             body: text,
+        }
+    }
+
+    /// A page of the index. `lines` are its header lines that vary.
+    pub(super) fn list(rows: Vec<u8>, lines: Vec<String>) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec![
+                "Content-Type: application/jsonl",
+                "X-Content-Type-Options: nosniff",
+                "Cache-Control: no-store",
+            ],
+            own_lines: lines,
+            body: rows,
         }
     }
 
@@ -63,6 +81,7 @@ impl Answer {
                 "Referrer-Policy: no-referrer",
                 "Cache-Control: no-store",
             ],
+            own_lines: Vec::new(),
             body: html,
         }
     }

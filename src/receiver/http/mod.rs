@@ -15,6 +15,8 @@ mod body_threads;
 mod fair_limiter;
 mod get;
 mod head;
+mod list;
+mod list_query;
 mod pour;
 mod probe;
 mod put;
@@ -58,7 +60,7 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::config::Config;
+use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
@@ -70,7 +72,12 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, ReaderId};
-use crate::wire::{Known, Slot};
+use crate::wire::{self, Known, Slot};
+
+/// Enough that one look at a slow disk does not hold up the rest.
+const CLERKS: usize = 4;
+/// Threads that read pages of the index.
+const LISTERS: usize = 2;
 
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
@@ -80,6 +87,9 @@ struct Shared {
     config: Config,
     access: Access,
     readers: Readers,
+    /// Lists under way. Their threads are their own, so that a slow disk under a list holds up no receipt.
+    lists: Arc<FairLimiter>,
+    list_pool: BlockingPool,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -132,8 +142,10 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
+        lists: FairLimiter::new(list::LISTS_MAX),
+        list_pool: BlockingPool::start("lister", LISTERS, shutdown)?,
         positions: PositionLines::new(gate.configured_window()),
-        blocking: BlockingPool::start(shutdown)?,
+        blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
         asking: FairLimiter::new(config.max_connections),
@@ -218,6 +230,11 @@ impl Server {
         self.shared.store.close();
     }
 
+    /// From here on these may list and fetch.
+    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
+        self.shared.readers.replace(rules);
+    }
+
     /// Uploads under way.
     pub(super) fn uploads(&self) -> u32 {
         self.shared.uploads.running()
@@ -289,6 +306,14 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
+/// The target as the log shows it. The query of a list is left out: somebody may have put a token there.
+fn logged_target(target: &str) -> &str {
+    match target.split_once('?') {
+        Some((path, _)) if path.ends_with(wire::EPISODES_PATH) => path,
+        _ => target,
+    }
+}
+
 /// One request, and what all requests share.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
@@ -318,6 +343,7 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
                 self.reply_unread(answer, framing)
@@ -342,7 +368,6 @@ impl Exchange<'_> {
     ///
     /// Errors: 403 or 401 (see [`Readers::judge`]); 403 for a request of a web page's script, which a
     /// reader's own browser may run.
-    #[allow(dead_code)] // The list asks for it, and the bytes of an episode do.
     fn reader(self, head: &Head) -> Result<ReaderId, Refusal> {
         head.is_no_web_pages_read()?;
         let readers = &self.shared.readers;
@@ -355,6 +380,7 @@ impl Exchange<'_> {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
             unread_bytes: framing.length,
+            held: None,
         }
     }
 
@@ -365,7 +391,7 @@ impl Exchange<'_> {
 
     fn log_refusal(self, refusal: &Refusal) {
         let method = self.request.method;
-        let path = self.request.target;
+        let path = logged_target(self.request.target);
         if self.is_probe {
             return self.log_refused_probe(path, refusal);
         }
