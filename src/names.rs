@@ -111,6 +111,32 @@ impl EpisodeId {
     }
 }
 
+/// The id of one store, by which its readers notice that another store has its address: 16 random
+/// lowercase hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StoreId([u8; 8]);
+
+impl StoreId {
+    pub fn parse(text: &str) -> Result<StoreId, BadName> {
+        let mut bytes = [0; 8];
+        if !hex_decode(text, &mut bytes) {
+            return Err(BadName::new("a store id", text, "16 lowercase hex digits"));
+        }
+        Ok(StoreId(bytes))
+    }
+
+    pub const fn from_bytes(bytes: [u8; 8]) -> StoreId {
+        StoreId(bytes)
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex_encode(&self.0, f)
+    }
+}
+
 /// A git commit: 40 (SHA-1) or 64 (SHA-256) lowercase hex digits. `Copy` and compared without
 /// allocation, since the gate looks one up for every request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -185,7 +211,7 @@ impl fmt::Display for Sha256Digest {
     }
 }
 
-/// The conversions that all four types need: from and into text, for serde, argh and format strings.
+/// The conversions that all types need: from and into text, for serde, argh and format strings.
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl FromStr for $name {
@@ -207,7 +233,14 @@ macro_rules! textual {
         }
     )*};
 }
-textual!(HostId, ReaderId, EpisodeId, CommitHash, Sha256Digest);
+textual!(
+    HostId,
+    ReaderId,
+    EpisodeId,
+    CommitHash,
+    Sha256Digest,
+    StoreId
+);
 
 /// `Display` of the types that hold their text.
 macro_rules! shown_as_text {
@@ -231,7 +264,7 @@ macro_rules! debug_as_hex {
         }
     )*};
 }
-debug_as_hex!(CommitHash, Sha256Digest);
+debug_as_hex!(CommitHash, Sha256Digest, StoreId);
 
 /// Fills `out` from exactly `2 * out.len()` lowercase hex digits; false if `text` is not that.
 fn hex_decode(text: &str, out: &mut [u8]) -> bool {

@@ -64,6 +64,7 @@ impl Fate {
 /// Seconds after which a refusal of this kind may have passed.
 const RETRY_DOWNLOAD_S: u32 = 2;
 const RETRY_GATE_S: u32 = 5;
+const RETRY_LIST_S: u32 = 5;
 const RETRY_BUSY_S: u32 = 10;
 const RETRY_DRAIN_S: u32 = 30;
 const RETRY_DISK_S: u32 = 60;
@@ -162,6 +163,18 @@ refusals! {
     episode: Waits,
     to_do: "Check the proxy in front of the receiver, or let the lab host reach the receiver without one.",
     maintainer: "find out what sends this: it is not a cis490 shipper",
+}
+400 "bad-query" BadQuery {
+    title: "The query is malformed",
+    meaning: "A question for the list had a key that is not known, a key twice, or a value that is not allowed; the words name the key.",
+    episode: Unaffected,
+    to_do: "cursor, limit (1 to 1000), host and tail (1 to 1000) are the keys, and nothing in them is percent-encoded.",
+}
+400 "bad-cursor" BadCursor {
+    title: "The cursor is not one of this index",
+    meaning: "The list was asked for from a cursor at which no row begins: the index was rebuilt, or another store has this address now.",
+    episode: Unaffected,
+    to_do: "Ask again without a cursor. cis490 pull does so by itself.",
 }
 401 "no-token" NoToken {
     title: "A token is needed",
@@ -403,6 +416,13 @@ refusals! {
     meaning: "Half of max_downloads already run from this address, or the rest is kept for others.",
     episode: Unaffected,
     to_do: "Nothing: cis490 pull asks again automatically. Fetch fewer at once (--jobs of cis490 pull), or raise max_downloads.",
+}
+503 "too-many-lists" TooManyLists {
+    title: "Too many lists at once",
+    retry_after: RETRY_LIST_S,
+    meaning: "As many lists are being sent as the receiver has places for, or half of them to one address.",
+    episode: Unaffected,
+    to_do: "Nothing if it happens once; otherwise find out which reader asks for many and does not read them.",
 }
 503 "too-many-connections" TooManyConnections {
     title: "Too many connections at once",

@@ -87,7 +87,6 @@ impl Readers {
     }
 
     /// From here on these rules are the ones.
-    #[allow(dead_code)] // A reload calls it.
     pub(crate) fn replace(&self, rules: Vec<ReaderRule>) {
         self.rules.store(Arc::new(rules));
     }

@@ -94,6 +94,10 @@ pub(crate) enum Refusal {
     BadName(names::BadName),
     /// Any other malformed head; the words say which part.
     BadHead(String),
+    /// The query of a list; the words name the key.
+    BadQuery(String),
+    /// What a list is to begin at is no row of this index.
+    BadCursor,
     NoToken,
     UnknownToken,
     /// A token or address that does not belong to this host.
@@ -170,6 +174,10 @@ pub(crate) enum Refusal {
     TooManyDownloadsOfYours {
         under_way: u32,
     },
+    /// Lists under way: as many as there may be, or as many as one address may have.
+    TooManyLists {
+        of_yours: bool,
+    },
     TooManyConnections,
     Draining,
     DiskFull,
@@ -198,6 +206,8 @@ impl Refusal {
             Refusal::BadCommit { .. } => Kind::BadCommit,
             Refusal::BadName(_) => Kind::BadName,
             Refusal::BadHead(_) => Kind::BadHead,
+            Refusal::BadQuery(_) => Kind::BadQuery,
+            Refusal::BadCursor => Kind::BadCursor,
             Refusal::NoToken => Kind::NoToken,
             Refusal::UnknownToken => Kind::UnknownToken,
             Refusal::NotYourName { .. } => Kind::NotYourName,
@@ -233,6 +243,7 @@ impl Refusal {
             Refusal::TooManyUploadsOfYours { .. } => Kind::TooManyUploadsOfYours,
             Refusal::TooManyDownloads { .. } => Kind::TooManyDownloads,
             Refusal::TooManyDownloadsOfYours { .. } => Kind::TooManyDownloadsOfYours,
+            Refusal::TooManyLists { .. } => Kind::TooManyLists,
             Refusal::TooManyConnections => Kind::TooManyConnections,
             Refusal::Draining => Kind::Draining,
             Refusal::DiskFull => Kind::DiskFull,
@@ -309,7 +320,10 @@ impl fmt::Display for Refusal {
                 wire::COMMIT_HEADER
             ),
             Refusal::BadName(bad) => write!(f, "{bad}"),
-            Refusal::BadHead(why) => f.write_str(why),
+            Refusal::BadHead(why) | Refusal::BadQuery(why) => f.write_str(why),
+            Refusal::BadCursor => f.write_str(
+                "cursor is not where a row of this index begins: the index was rebuilt, or the store is another one; begin again without a cursor",
+            ),
             Refusal::NoToken => f.write_str(
                 "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",
             ),
@@ -417,6 +431,12 @@ impl fmt::Display for Refusal {
                 "{} from your address already running, and the rest of max_downloads is kept for others; try again, or raise max_downloads",
                 counted(under_way, "download")
             ),
+            Refusal::TooManyLists { of_yours: true } => f.write_str(
+                "too many lists are being sent to your address; read one to its end before you ask for the next",
+            ),
+            Refusal::TooManyLists { of_yours: false } => {
+                f.write_str("too many lists are being sent; try again")
+            }
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
             Refusal::DiskAtFloor => f.write_str(

@@ -17,7 +17,7 @@ use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
 use super::store::{index_path, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
-use crate::names::{CommitHash, HostId};
+use crate::names::{CommitHash, HostId, StoreId};
 use crate::refusal_table::{is_about_the_commit, what_to_do};
 use crate::wire::{Failing, GateState, Problem, Receipt};
 use crate::{clock, doctor, durable, owner, sys, wire};
@@ -33,6 +33,8 @@ pub(crate) struct Survey {
     pub running: Option<bool>,
     pub listen: String,
     pub data_dir: String,
+    /// 16 hex digits; null for a store of an older version that no receiver has started on since.
+    pub store_id: Option<StoreId>,
     /// Null unless the receiver runs.
     pub health: Option<Health>,
     pub gate: Option<Gate>,
@@ -186,6 +188,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
         running,
         listen: config.listen.to_string(),
         data_dir: config.data_dir.display().to_string(),
+        store_id: store_dir::id(&config.data_dir),
         health: running.filter(|running| *running).map(|_| health(config)),
         disk: Disk {
             free: sys::free_bytes(&config.data_dir).map_err(cannot)?,

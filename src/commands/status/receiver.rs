@@ -35,6 +35,9 @@ fn page(survey: &Survey, paint: Paint) -> String {
         "stored",
         &format!("{episodes}, {bytes}, in {}", survey.data_dir),
     );
+    if let Some(id) = survey.store_id {
+        page += &line("store id", &id.to_string());
+    }
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);

@@ -38,6 +38,19 @@ impl Answer {
         Answer::new(200, headers, text)
     }
 
+    /// A page of the index. `lines` are its header lines that vary.
+    pub(super) fn list(rows: Vec<u8>, lines: Vec<String>) -> Answer {
+        let headers = vec![
+            "Content-Type: application/jsonl",
+            "X-Content-Type-Options: nosniff",
+            "Cache-Control: no-store",
+        ];
+        Answer {
+            own_lines: lines,
+            ..Answer::new(200, headers, rows)
+        }
+    }
+
     /// The page for people. It runs nothing, loads nothing, and nobody may frame it.
     pub(super) fn page(html: Vec<u8>) -> Answer {
         let headers = vec![
@@ -56,8 +69,8 @@ impl Answer {
     }
 
     /// With a header line that is made for this answer alone: the connection ends with it.
-    pub(super) fn with_own_header(mut self, line: String) -> Answer {
-        self.own_headers.push(line);
+    pub(super) fn with_own_line(mut self, line: String) -> Answer {
+        self.own_lines.push(line);
         self
     }
 }

@@ -17,6 +17,8 @@ mod download;
 mod fair_limiter;
 mod get;
 mod head;
+mod list;
+mod list_query;
 mod pour;
 mod probe;
 mod put;
@@ -61,7 +63,7 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::config::Config;
+use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
@@ -73,7 +75,12 @@ use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, ReaderId};
-use crate::wire::{Known, Slot};
+use crate::wire::{self, Known, Slot};
+
+/// Enough that one look at a slow disk does not hold up the rest.
+const CLERKS: usize = 4;
+/// Threads that read pages of the index.
+const LISTERS: usize = 2;
 
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
@@ -83,6 +90,9 @@ struct Shared {
     config: Config,
     access: Access,
     readers: Readers,
+    /// Lists under way. Their threads are their own, so that a slow disk under a list holds up no receipt.
+    lists: Arc<FairLimiter>,
+    list_pool: BlockingPool,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -136,8 +146,10 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
+        lists: FairLimiter::new(list::LISTS_MAX),
+        list_pool: BlockingPool::start("lister", LISTERS, shutdown)?,
         positions: PositionLines::new(gate.configured_window()),
-        blocking: BlockingPool::start(shutdown)?,
+        blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
         downloads: Downloads::new(config.max_downloads, pace),
@@ -223,6 +235,11 @@ impl Server {
         self.shared.store.close();
     }
 
+    /// From here on these may list and fetch.
+    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
+        self.shared.readers.replace(rules);
+    }
+
     /// Uploads under way.
     pub(super) fn uploads(&self) -> u32 {
         self.shared.uploads.running()
@@ -294,6 +311,14 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
+/// The target as the log shows it. The query of a list is left out: somebody may have put a token there.
+fn logged_target(target: &str) -> &str {
+    match target.split_once('?') {
+        Some((path, _)) if path.ends_with(wire::EPISODES_PATH) => path,
+        _ => target,
+    }
+}
+
 /// One request, and what all requests share.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
@@ -324,6 +349,7 @@ impl Exchange<'_> {
                 self.upload(judged, framing)
             }
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
+            Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
                 self.reply_unread(answer, framing)
@@ -360,6 +386,7 @@ impl Exchange<'_> {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
             unread_bytes: framing.length,
+            held: None,
         }
     }
 
@@ -370,7 +397,7 @@ impl Exchange<'_> {
 
     fn log_refusal(self, refusal: &Refusal) {
         let method = self.request.method;
-        let path = self.request.target;
+        let path = logged_target(self.request.target);
         if self.is_probe {
             return self.log_refused_probe(path, refusal);
         }

@@ -11,6 +11,8 @@ pub(super) enum Route {
     Receipt(Slot),
     /// The bytes of an episode.
     Tarball(Slot),
+    /// Its query is judged in `list_query`.
+    List,
     Gate,
     GateCommit(CommitHash),
     Health,
@@ -62,13 +64,15 @@ impl Route {
             ));
         }
         match path {
+            wire::EPISODES_PATH => reading(Route::List),
             wire::GATE_PATH => reading(Route::Gate),
             wire::HEALTH_PATH => reading(Route::Health),
             wire::METRICS_PATH => reading(Route::Metrics),
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
+                    wire::EPISODES_PATH,
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,
@@ -100,6 +104,18 @@ mod tests {
             ("OPTIONS", "/nothing", 404),
             ("GET", "/v1/", 404),
             ("GET", "/v1/episodes/", 404),
+            ("GET", "/v1/episodes", 0),
+            ("HEAD", "/v1/episodes", 0),
+            ("OPTIONS", "/v1/episodes", 0),
+            ("PUT", "/v1/episodes", 405),
+            ("DELETE", "/v1/episodes", 405),
+            ("GET", "/v1/episodes//", 400),
+            ("GET", "//v1/episodes", 404),
+            ("GET", "/v1//episodes", 404),
+            ("GET", "/v1/./episodes", 404),
+            ("GET", "/v1/episodes;a=b", 404),
+            ("GET", "/v1/episodes%3f", 404),
+            ("GET", "/v1/Episodes", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
             ("GET", "/v1/episodes/a/b.tar.zst", 0),
             ("HEAD", "/v1/episodes/a/b.tar.zst", 0),

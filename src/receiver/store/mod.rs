@@ -36,6 +36,7 @@ mod index;
 mod layout;
 mod listing;
 mod name_map;
+pub(crate) mod row_pages;
 pub(crate) mod rows;
 pub(crate) mod sequence;
 pub(crate) mod store_dir;
@@ -65,7 +66,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
-use crate::names::Sha256Digest;
+use crate::names::{Sha256Digest, StoreId};
 use crate::receiver::Claim;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
@@ -86,6 +87,7 @@ use self::condition::{Condition, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
 use self::recovery::Recovered;
+use self::row_pages::{Page, PageQuestion};
 use self::sequence::{IndexFinding, Sequence};
 use self::space::SpaceBudget;
 
@@ -112,6 +114,7 @@ const ATTRIBUTE: &CStr = c"user.cis490.receipt";
 /// The store of this process. Shared by all threads that serve; each call does disk I/O.
 pub(crate) struct Store {
     layout: Layout,
+    id: StoreId,
     index: Arc<Index>,
     space_budget: Arc<SpaceBudget>,
     buffers: Arc<Buffers>,
@@ -219,6 +222,7 @@ impl Store {
             _lock: opened.lock,
             index,
             layout,
+            id: opened.id,
         }))
     }
 
@@ -239,6 +243,16 @@ impl Store {
     /// Calls `pong` when the committer and its sync threads have shown that they are alive.
     pub(crate) fn ping(&self, pong: Pong) {
         self.commit_queue.ping(pong);
+    }
+
+    /// The id that no other store has.
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// A page of the rows whose append is on the disk. `None` if its cursor is not one.
+    pub(crate) fn page(&self, question: &PageQuestion) -> io::Result<Option<Page>> {
+        self.index.page(question)
     }
 
     /// How many episodes have a row.
@@ -291,6 +305,7 @@ impl Store {
 /// A store that is locked and recovered, and not served yet: for `receive` and for `backfill`.
 struct Opened {
     layout: Layout,
+    id: StoreId,
     committer: Committer,
     condition: Arc<Condition>,
     recovered: Recovered,
@@ -307,6 +322,8 @@ impl Opened {
         let layout = Layout::new(data_dir);
         let lock = store_dir::enter(&layout, config_path)?;
         let has_attributes = store_dir::probe(&layout)?;
+        // Before the folder's identity is looked at, which is that of the marker.
+        let id = store_dir::ensure_id(&layout)?;
         let cannot = |path: PathBuf, error: io::Error| {
             let hint = owner::hint(
                 &error,
@@ -331,6 +348,7 @@ impl Opened {
         let recovered = recovery::recover(&layout, has_attributes, &mut committer)?;
         Ok(Opened {
             layout,
+            id,
             committer,
             condition,
             recovered,

@@ -1,7 +1,8 @@
 //! `index.jsonl` as lines: read in one pass, in bounded memory, for any content.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::wire::Receipt;
@@ -35,14 +36,36 @@ impl Line<'_> {
 
 /// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
 pub(crate) fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(ROW_BYTES_MAX, FromStart { file, offset: 0 });
+    each_line_of(file, 0..u64::MAX, |line| {
+        visit(line);
+        true
+    })
+}
+
+/// Shows the lines of a part of `file` to `visit`, in order, for as long as that says so. The part
+/// begins where a line does.
+pub(crate) fn each_line_of(
+    file: &File,
+    part: Range<u64>,
+    mut visit: impl FnMut(&Line) -> bool,
+) -> io::Result<()> {
+    let mut offset = part.start;
+    let from_start = FromStart { file, offset };
+    let mut reader =
+        BufReader::with_capacity(ROW_BYTES_MAX, from_start.take(part.end - part.start));
     let mut text = Vec::new();
-    let mut offset = 0;
     while let Some(line) = next_line(&mut reader, &mut text, offset)? {
-        visit(&line);
         offset += line.length;
+        if !visit(&line) {
+            return Ok(());
+        }
     }
     Ok(())
+}
+
+/// Whether a line of this text may be a receipt by its length.
+pub(crate) fn is_short(text: &[u8]) -> bool {
+    text.len() <= ROW_BYTES_MAX
 }
 
 /// The receipt that begins at `offset`; `None` if the line there is no receipt.
@@ -103,7 +126,7 @@ fn next_line<'a>(
         offset,
         length,
         whole: ended && !nul,
-        text: (text.len() <= ROW_BYTES_MAX).then_some(text),
+        text: is_short(text).then_some(text),
     }))
 }
 

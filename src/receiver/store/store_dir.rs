@@ -2,7 +2,9 @@
 //!
 //! 1. Only `cis490 init` writes the marker, last of all. A typo or a disk that is not mounted has
 //!    none, so neither can begin an empty store.
-//! 2. A process that works in the folder holds the lock, from before its first look until its end.
+//! 2. The marker has the store's id, which is random and stays. A store of an older version is given
+//!    one by the first start of a receiver.
+//! 3. A process that works in the folder holds the lock, from before its first look until its end.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,11 +15,15 @@ use super::ATTRIBUTE;
 use super::layout::Layout;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
+use crate::names::StoreId;
 use crate::receiver::config::Config;
 use crate::{durable, events, owner, sys};
 
-/// The marker's text. The number goes up when an older program must not touch the folder any more.
-const MARKER_TEXT: &str = "cis490 store, format 1\n";
+/// The first line of the marker. The number goes up when an older program must not touch the folder any
+/// more.
+const MARKER_LINE: &str = "cis490 store, format 1";
+/// What stands before the store's id, in the second line. An older store has none.
+const ID_KEY: &str = "id ";
 /// Of a marker that a later version wrote, so much is shown.
 const MARKER_BYTES_MAX: u64 = 4096;
 
@@ -40,11 +46,19 @@ pub(crate) enum Made {
 
 /// Makes `root` a store, or completes one. Doing it twice is as doing it once.
 pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
+    make_with_id(root, None)
+}
+
+/// As [`make`]. A new store gets `id`, or else a random one.
+///
+/// Errors: the folder cannot be made; or it is a store already, and `id` is not its id.
+pub(crate) fn make_with_id(root: &Path, id: Option<StoreId>) -> Result<Made, Failure> {
     let layout = Layout::new(root);
     if layout.marker().exists() {
-        check_marker(&layout, Path::new(""))?;
+        let marker = check_marker(&layout, Path::new(""))?;
+        check_wanted_id(root, marker.id, id)?;
     }
-    make_all(&layout).map_err(|error| {
+    make_all(&layout, id).map_err(|error| {
         Failure::new(
             format!("cannot make a store of {}: {error}", root.display()),
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
@@ -52,7 +66,27 @@ pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
     })
 }
 
-fn make_all(layout: &Layout) -> io::Result<Made> {
+/// A store's id stays: its readers and the objects of its archive know it.
+fn check_wanted_id(
+    root: &Path,
+    has: Option<StoreId>,
+    wanted: Option<StoreId>,
+) -> Result<(), Failure> {
+    if wanted.is_none() || wanted == has {
+        return Ok(());
+    }
+    let root = root.display();
+    let what = match has {
+        Some(id) => format!("{root} is a store already, and its id is {id}"),
+        None => format!("{root} is a store already; it gets an id when a receiver starts on it"),
+    };
+    Err(Failure::new(
+        what,
+        "--store-id is for a new disk: leave it out, or name another folder",
+    ))
+}
+
+fn make_all(layout: &Layout, id: Option<StoreId>) -> io::Result<Made> {
     let was_store = layout.marker().exists();
     let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
     make_with_parents(layout.root())?;
@@ -62,8 +96,45 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
     if was_store {
         return Ok(Made::Already);
     }
-    durable::publish(&layout.marker(), MARKER_TEXT.as_bytes())?;
+    let id = id.map_or_else(random_id, Ok)?;
+    durable::publish(&layout.marker(), marker_text(id).as_bytes())?;
     Ok(if was_filled { Made::Adopted } else { Made::New })
+}
+
+fn marker_text(id: StoreId) -> String {
+    format!("{MARKER_LINE}\n{ID_KEY}{id}\n")
+}
+
+fn random_id() -> io::Result<StoreId> {
+    let mut bytes = [0; 8];
+    sys::fill_random(&mut bytes)?;
+    Ok(StoreId::from_bytes(bytes))
+}
+
+/// The id of a store that this process has the lock of. A store without one gets it here, on the disk
+/// before this returns. On a disk that cannot be written the id is that of this process alone: readers
+/// notice another one after the next start, and begin again.
+pub(crate) fn ensure_id(layout: &Layout) -> Result<StoreId, Failure> {
+    if let Some(id) = check_marker(layout, Path::new(""))?.id {
+        return Ok(id);
+    }
+    let id = random_id().map_err(|error| {
+        Failure::new(
+            format!("the system gives no random numbers: {error}"),
+            "this is a fault of the system; please report it",
+        )
+    })?;
+    match durable::publish(&layout.marker(), marker_text(id).as_bytes()) {
+        Ok(()) => events::store_id(layout.root(), id),
+        Err(error) => events::store_id_unwritable(&layout.marker(), &error),
+    }
+    Ok(id)
+}
+
+/// The id in the marker of a store. `None` if the store has none yet, or is none.
+pub(crate) fn id(data_dir: &Path) -> Option<StoreId> {
+    let marker = check_marker(&Layout::new(data_dir), Path::new(""));
+    marker.ok().and_then(|marker| marker.id)
 }
 
 /// As `mkdir -p`, and the names stay.
@@ -112,7 +183,7 @@ fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
 
 /// Whether the folder is a store that this program knows; nothing is locked or changed.
 pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
-    check_marker(&Layout::new(data_dir), config_path)
+    check_marker(&Layout::new(data_dir), config_path).map(|_| ())
 }
 
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
@@ -138,20 +209,39 @@ pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File,
     })
 }
 
-fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
+/// The content of the marker.
+struct Marker {
+    id: Option<StoreId>,
+}
+
+impl Marker {
+    /// `None` for a marker of another format. Lines that a later version may add are passed over.
+    fn parse(text: &str) -> Option<Marker> {
+        let mut lines = text.lines();
+        if lines.next() != Some(MARKER_LINE) || !text.ends_with('\n') {
+            return None;
+        }
+        let id = lines.find_map(|line| line.strip_prefix(ID_KEY));
+        Some(Marker {
+            id: id.and_then(|id| StoreId::parse(id).ok()),
+        })
+    }
+}
+
+fn check_marker(layout: &Layout, config_path: &Path) -> Result<Marker, Failure> {
     let root = layout.root().display();
     let marker = durable::read_regular(&layout.marker(), MARKER_BYTES_MAX);
     match marker.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-        Ok(text) if text == MARKER_TEXT => Ok(()),
-        Ok(text) => Err(Failure::new(
-            format!(
-                "{} says {:?}, and this cis490 knows {:?}",
-                layout.marker().display(),
-                text.lines().next().unwrap_or(""),
-                MARKER_TEXT.trim_end()
-            ),
-            "install the cis490 that made the folder, or a newer one",
-        )),
+        Ok(text) => Marker::parse(&text).ok_or_else(|| {
+            Failure::new(
+                format!(
+                    "{} says {:?}, and this cis490 knows {MARKER_LINE:?}",
+                    layout.marker().display(),
+                    text.lines().next().unwrap_or(""),
+                ),
+                "install the cis490 that made the folder, or a newer one",
+            )
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
             if layout.root().exists() {
                 format!("{root} is not a store: it has no file cis490-store")
@@ -286,6 +376,54 @@ mod tests {
         let words = enter(folder.path());
         assert!(words.contains("format 9"), "{words}");
         assert!(make(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_store_has_one_id_for_good() {
+        let folder = Folder::new("id");
+        let root = folder.path().join("store");
+        let layout = Layout::new(&root);
+        let wanted = StoreId::parse("0123456789abcdef").unwrap();
+        make_with_id(&root, Some(wanted)).unwrap();
+        assert_eq!(id(&root), Some(wanted));
+        assert_eq!(ensure_id(&layout).unwrap(), wanted);
+        assert_eq!(make_with_id(&root, Some(wanted)).unwrap(), Made::Already);
+        let other = StoreId::parse("fedcba9876543210").unwrap();
+        let words = make_with_id(&root, Some(other)).unwrap_err().to_string();
+        assert!(words.contains("0123456789abcdef"), "{words}");
+        assert_eq!(id(&root), Some(wanted));
+    }
+
+    #[test]
+    fn a_store_of_an_older_version_gets_an_id_once() {
+        let folder = Folder::new("older");
+        let layout = Layout::new(folder.path());
+        make(folder.path()).unwrap();
+        for text in [
+            "cis490 store, format 1\n",
+            "cis490 store, format 1\nid odd\n",
+        ] {
+            fs::write(layout.marker(), text).unwrap();
+            assert_eq!(id(folder.path()), None, "{text:?}");
+            let wanted = StoreId::parse("0123456789abcdef").unwrap();
+            assert!(
+                make_with_id(folder.path(), Some(wanted)).is_err(),
+                "{text:?}"
+            );
+            let given = ensure_id(&layout).unwrap();
+            assert_eq!(ensure_id(&layout).unwrap(), given, "{text:?}");
+            assert_eq!(id(folder.path()), Some(given), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_to_the_marker_is_passed_over() {
+        let text = "cis490 store, format 1\nlater x\nid 0123456789abcdef\n";
+        let marker = Marker::parse(text).unwrap();
+        assert_eq!(marker.id, StoreId::parse("0123456789abcdef").ok());
+        for odd in ["", "cis490 store, format 1", "cis490 store, format 10\n"] {
+            assert!(Marker::parse(odd).is_none(), "{odd:?}");
+        }
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Exchange<'_> {
         let answer = Answer::refusal(refusal);
         let answer = match refusal {
             Refusal::Outside { bytes } => {
-                answer.with_own_header(format!("Content-Range: bytes */{bytes}"))
+                answer.with_own_line(format!("Content-Range: bytes */{bytes}"))
             }
             _ => answer,
         };
@@ -159,7 +159,7 @@ fn whole(slot: &Slot, stored: &StoredFile) -> Answer {
 fn partial(slot: &Slot, stored: &StoredFile, part: &Range<u64>) -> Answer {
     let Range { start, end } = part;
     let line = format!("Content-Range: bytes {start}-{}/{}", end - 1, stored.bytes);
-    of_the_bytes(206, slot, stored, end - start).with_own_header(line)
+    of_the_bytes(206, slot, stored, end - start).with_own_line(line)
 }
 
 fn of_the_bytes(status: u16, slot: &Slot, stored: &StoredFile, length: u64) -> Answer {
@@ -172,9 +172,9 @@ fn of_the_bytes(status: u16, slot: &Slot, stored: &StoredFile, length: u64) -> A
         "Accept-Ranges: bytes",
     ];
     let mut answer = Answer::new(status, headers, Vec::new())
-        .with_own_header(etag_line(stored))
-        .with_own_header(format!("Repr-Digest: sha-256=:{digest}:"))
-        .with_own_header(format!(
+        .with_own_line(etag_line(stored))
+        .with_own_line(format!("Repr-Digest: sha-256=:{digest}:"))
+        .with_own_line(format!(
             "Content-Disposition: attachment; filename=\"{name}\""
         ));
     answer.stated_length = Some(length);
@@ -182,7 +182,7 @@ fn of_the_bytes(status: u16, slot: &Slot, stored: &StoredFile, length: u64) -> A
 }
 
 fn not_modified(stored: &StoredFile) -> Answer {
-    Answer::new(304, vec![CACHE_LINE], Vec::new()).with_own_header(etag_line(stored))
+    Answer::new(304, vec![CACHE_LINE], Vec::new()).with_own_line(etag_line(stored))
 }
 
 fn etag_line(stored: &StoredFile) -> String {

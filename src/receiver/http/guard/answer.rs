@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use may_minihttp::Response;
 
 use crate::clock;
+use crate::receiver::http::fair_limiter::Permit;
 
 /// How a request ends.
 pub(crate) enum Reply {
@@ -20,6 +21,8 @@ pub(crate) enum Reply {
         closes: bool,
         /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
         unread_bytes: u64,
+        /// Given back when the answer has left.
+        held: Option<Permit>,
     },
     /// Its answer was sent (`Outgoing`), the last one of the connection.
     Sent {
@@ -36,7 +39,16 @@ impl Reply {
             answer,
             closes: true,
             unread_bytes: 0,
+            held: None,
         }
+    }
+
+    /// The same, which keeps `permit` until its answer has left.
+    pub(crate) fn holding(mut self, permit: Permit) -> Reply {
+        if let Reply::Answer { held, .. } = &mut self {
+            *held = Some(permit);
+        }
+        self
     }
 }
 
@@ -44,8 +56,9 @@ pub(crate) struct Answer {
     pub status: u16,
     /// Whole lines, `Name: value`.
     pub headers: Vec<&'static str>,
-    /// The same, made for this answer alone. It closes the connection then.
-    pub own_headers: Vec<String>,
+    /// Lines whose text is this answer's alone. may_minihttp cannot write them, so an answer with any ends
+    /// its connection.
+    pub own_lines: Vec<String>,
     pub body: Vec<u8>,
     /// The length to state where it is not that of `body`: of a body that HEAD does not get, or that is sent
     /// from a file (`Outgoing`).
@@ -57,7 +70,7 @@ impl Answer {
         Answer {
             status,
             headers,
-            own_headers: Vec::new(),
+            own_lines: Vec::new(),
             body,
             stated_length: None,
         }
@@ -78,7 +91,7 @@ impl Answer {
 
     /// Whether may_minihttp can write it: it gives every answer the length of its body, and its body.
     pub(super) fn is_for_the_crate(&self) -> bool {
-        self.has_length() && self.own_headers.is_empty() && self.stated_length.is_none()
+        self.has_length() && self.own_lines.is_empty() && self.stated_length.is_none()
     }
 
     /// RFC 9110, 8.6: a 204 has none, and a 304 only that of the whole.
@@ -92,7 +105,7 @@ impl Answer {
         let Answer {
             status,
             headers,
-            own_headers,
+            own_lines,
             body,
             stated_length,
         } = self;
@@ -107,8 +120,8 @@ impl Answer {
             bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
         bytes.extend_from_slice(b"Connection: close\r\n");
-        let own_headers = own_headers.iter().map(String::as_str);
-        for line in headers.into_iter().chain(own_headers) {
+        let own_lines = own_lines.iter().map(String::as_str);
+        for line in headers.into_iter().chain(own_lines) {
             bytes.extend_from_slice(line.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }

@@ -52,10 +52,12 @@ impl<A: Answers> HttpService for Service<A> {
                 answer,
                 closes,
                 unread_bytes,
+                held,
             } => {
                 if closes || is_head || !answer.is_for_the_crate() {
                     let bytes = answer.into_closing_bytes(!is_head);
-                    closer.close(connection, &bytes, unread_bytes);
+                    closer.close(connection, bytes, unread_bytes);
+                    drop(held);
                 } else {
                     connection.end_request(answer.into_response(response));
                 }
@@ -63,7 +65,7 @@ impl<A: Answers> HttpService for Service<A> {
             Reply::Sent {
                 is_whole: true,
                 unread_bytes,
-            } => closer.close(connection, b"", unread_bytes),
+            } => closer.close(connection, Vec::new(), unread_bytes),
             Reply::Sent {
                 is_whole: false, ..
             } => connection.kill(),
@@ -81,7 +83,7 @@ impl<A: Answers> Drop for Service<A> {
             // What came was no request, and all before it was answered.
             let answer = self.answers.unreadable(connection.peer(), &unreadable);
             let bytes = answer.into_closing_bytes(true);
-            self.guard.lingering_close.close(connection, &bytes, 0);
+            self.guard.lingering_close.close(connection, bytes, 0);
         }
         // Before the descriptor is closed: the next connection has its number.
         self.guarded = None;
