@@ -413,7 +413,7 @@ refusals! {
 503 "too-many-downloads-of-yours" TooManyDownloadsOfYours {
     title: "Too many downloads at once from your address",
     retry_after: RETRY_DOWNLOAD_S,
-    meaning: "Half of max_downloads already run from this address, or the rest is kept for others.",
+    meaning: "Half of max_downloads already run from this address, and the rest is for others.",
     episode: Unaffected,
     to_do: "Nothing: cis490 pull asks again automatically. Fetch fewer at once (--jobs of cis490 pull), or raise max_downloads.",
 }

@@ -4,7 +4,7 @@
 //! One address may have at most as many permits as are left. So the first greedy address gets half of
 //! them, the next half of the rest; an address without one gets in as long as any is left. An
 //! upload under way is never ended to make room: it may be large, and would begin again at its first byte.
-//! Of downloads one address has half of the permits at most (at least one), whatever is left.
+//! Of downloads one address may have half of the permits (at least one) instead.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,8 +15,8 @@ use crate::sync::lock;
 /// Permits for uploads, downloads or waits, and the addresses that have them.
 pub(super) struct FairLimiter {
     most: u32,
-    /// The most that one address may have.
-    share: u32,
+    /// The most that one address may have; `None`: as many as are left.
+    share: Option<u32>,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -37,15 +37,15 @@ pub(super) enum NoPermit {
 
 impl FairLimiter {
     pub(super) fn new(most: u32) -> Arc<FairLimiter> {
-        FairLimiter::with_share(most, most)
+        FairLimiter::with_share(most, None)
     }
 
     /// One address has half of the permits at most, and at least one.
     pub(super) fn of_halves(most: u32) -> Arc<FairLimiter> {
-        FairLimiter::with_share(most, (most / 2).max(1))
+        FairLimiter::with_share(most, Some((most / 2).max(1)))
     }
 
-    fn with_share(most: u32, share: u32) -> Arc<FairLimiter> {
+    fn with_share(most: u32, share: Option<u32>) -> Arc<FairLimiter> {
         Arc::new(FairLimiter {
             most,
             share,
@@ -65,7 +65,8 @@ impl FairLimiter {
             return Err(NoPermit::Full);
         }
         let own = taken.get(&peer).copied().unwrap_or(0);
-        if own > left || own >= self.share {
+        let has_its_share = self.share.map_or(own > left, |share| own >= share);
+        if has_its_share {
             return Err(NoPermit::OwnShare(own));
         }
         taken.insert(peer, own + 1);
@@ -117,11 +118,14 @@ mod tests {
 
     #[test]
     fn of_halves_one_address_has_half_and_never_none() {
-        for (most, half) in [(8, 4), (3, 1), (2, 1), (1, 1)] {
+        for (most, half, others) in [(8, 4, 4), (3, 1, 1), (2, 1, 1), (1, 1, 0)] {
             let limiter = FairLimiter::of_halves(most);
-            let held: Vec<Permit> = std::iter::from_fn(|| limiter.take(address(1)).ok()).collect();
-            assert_eq!(held.len(), half, "{most}");
-            assert_eq!(limiter.take(address(2)).is_ok(), most > 1, "{most}");
+            let take = |last| -> Vec<Permit> {
+                std::iter::from_fn(|| limiter.take(address(last)).ok()).collect()
+            };
+            let held = [take(1), take(2)];
+            let counts = held.each_ref().map(Vec::len);
+            assert_eq!(counts, [half, others], "{most}");
         }
     }
 

@@ -150,6 +150,16 @@ impl Exchange<'_> {
     }
 }
 
+/// The part that a GET with this head is sent of an episode with so many bytes.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzzed_part(head: &Head, bytes: u64) -> Option<Range<u64>> {
+    let sha256 = crate::names::Sha256Digest::from_bytes([0; 32]);
+    match Conditions::of("GET", head).judge(&sha256, bytes) {
+        Wanted::Part(part) => Some(part),
+        _ => None,
+    }
+}
+
 /// The head of a 200.
 fn whole(slot: &Slot, stored: &StoredFile) -> Answer {
     of_the_bytes(200, slot, stored, stored.bytes)

@@ -86,6 +86,8 @@ pub(super) struct Scene {
     pub data_dir: String,
     /// Whether anyone who can reach the port may upload.
     pub is_open: bool,
+    /// Whether anybody may list and fetch.
+    pub has_readers: bool,
     /// How long a host may be silent before the page says so.
     pub silent_after: Duration,
 }
@@ -161,6 +163,7 @@ pub(super) fn html(shared: &Shared) -> String {
         up: shared.began_here.elapsed(),
         data_dir: shared.store.data_dir().display().to_string(),
         is_open: shared.access.is_open(),
+        has_readers: shared.readers.are_any(),
         silent_after: Duration::from_secs(shared.config.silent_after_hours * HOUR_S),
     })
 }

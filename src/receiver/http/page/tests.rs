@@ -34,6 +34,7 @@ fn scene(now_s: u64) -> Scene {
         up: Duration::ZERO,
         data_dir: "/data".to_owned(),
         is_open: true,
+        has_readers: true,
         silent_after: Duration::from_secs(86_400),
     }
 }

@@ -1,0 +1,3 @@
+//! Reading what is stored: the bytes of an episode.
+
+mod bytes;
