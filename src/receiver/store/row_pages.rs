@@ -118,7 +118,7 @@ fn tail_begin(file: &File, end: u64, count: usize, host: Option<&HostId>) -> io:
         }
         for &(offset, ref line) in lines.iter().rev() {
             begin = offset;
-            if is_shown(&whole_line(offset, line), host) {
+            if is_shown(&rows::line_of(offset, line), host) {
                 found += 1;
                 first_found = Some(offset);
             }
@@ -160,16 +160,6 @@ fn lines_before(file: &File, end: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
             return Ok(Vec::new());
         }
         size *= 2;
-    }
-}
-
-fn whole_line(offset: u64, with_break: &[u8]) -> Line<'_> {
-    let text = with_break.strip_suffix(b"\n").unwrap_or(with_break);
-    Line {
-        offset,
-        length: with_break.len() as u64,
-        text: rows::is_short(text).then_some(text),
-        whole: true,
     }
 }
 
