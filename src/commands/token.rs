@@ -36,7 +36,13 @@ impl Token {
         match (self.host, self.reader) {
             (Some(host), None) => say_of_host(&host, &new_token()?),
             (None, Some(reader)) => say_of_reader(&reader, &new_token()?),
-            _ => {
+            (None, None) => {
+                return Err(Failure::new(
+                    "required positional arguments not provided: host, or --reader ID",
+                    "cis490 token --help",
+                ));
+            }
+            (Some(_), Some(_)) => {
                 return Err(Failure::new(
                     "a token is for one lab host or for one reader",
                     "cis490 token HOST, or cis490 token --reader ID",

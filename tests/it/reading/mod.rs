@@ -1,5 +1,6 @@
 //! Reading what is stored: who may, the list over HTTP, and `cis490 list`.
 
+mod command;
 mod list;
 mod readers;
 mod stores;
