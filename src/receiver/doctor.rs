@@ -25,6 +25,7 @@ pub(crate) fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
     findings.push(doctor::git());
     findings.extend(gate::examine(config));
     findings.push(access(config));
+    findings.push(readers(config));
     findings.extend(secrecy(config, config_path));
     findings
 }
@@ -143,6 +144,14 @@ fn access(config: &Config) -> Finding {
             ),
         ),
     }
+}
+
+fn readers(config: &Config) -> Finding {
+    let words = match config.readers.len() {
+        0 => "no [[reader]]: nobody may list or fetch what is stored".to_owned(),
+        count => format!("{} may list and fetch", counted(count, "reader")),
+    };
+    Finding::ok("readers", words)
 }
 
 /// A token that other users can read protects nothing.

@@ -2,7 +2,7 @@
 //!
 //! Judged in this order: the query's grammar (400), the reader (401, 403), a place (503), the cursor
 //! (400). A list in memory is bounded by the places: each is held until the answer has left.
-//! The answer ends its connection, since the header lines that may_minihttp writes are fixed ones.
+//! The answer ends its connection: its header lines vary, and those of a connection that stays cannot.
 
 use std::sync::Arc;
 

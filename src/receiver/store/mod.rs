@@ -71,7 +71,7 @@ use crate::receiver::Claim;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
 use crate::receiver::stats::Stats;
-use crate::wire::{GatePlace, Receipt};
+use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
 pub(crate) use self::fetch::{Fetched, StoredFile};
@@ -99,6 +99,11 @@ mod primitives {
 /// Where the index of a store lies, for those who only read it.
 pub(crate) fn index_path(data_dir: &Path) -> PathBuf {
     Layout::new(data_dir).index()
+}
+
+/// Where the tarball of an episode lies, for those who only read it.
+pub(crate) fn tarball_path(data_dir: &Path, slot: &Slot) -> PathBuf {
+    Layout::new(data_dir).tarball(slot)
 }
 
 pub(crate) fn quarantine_path(data_dir: &Path) -> PathBuf {

@@ -106,10 +106,11 @@ fn is_cursor(file: &File, end: u64, cursor: u64) -> io::Result<bool> {
 }
 
 /// Where the last `count` rows begin, of `host` if one is given. Where that needs more than
-/// [`READ_BYTES_MAX`], the start of a line about that far back.
+/// [`READ_BYTES_MAX`], where those begin that were found; without any, a line about that far back.
 fn tail_begin(file: &File, end: u64, count: usize, host: Option<&HostId>) -> io::Result<u64> {
     let mut begin = end;
     let mut found = 0;
+    let mut first_found = None;
     while 0 < begin && end - begin < READ_BYTES_MAX {
         let lines = lines_before(file, begin)?;
         if lines.is_empty() {
@@ -117,15 +118,16 @@ fn tail_begin(file: &File, end: u64, count: usize, host: Option<&HostId>) -> io:
         }
         for &(offset, ref line) in lines.iter().rev() {
             begin = offset;
-            if is_shown(&whole_line(offset, line), host) {
+            if is_shown(&rows::line_of(offset, line), host) {
                 found += 1;
+                first_found = Some(offset);
             }
             if found == count {
                 return Ok(begin);
             }
         }
     }
-    Ok(begin)
+    Ok(first_found.unwrap_or(begin))
 }
 
 /// The last lines before `end`, each with its offset: those that begin in the last block, or in as many
@@ -158,16 +160,6 @@ fn lines_before(file: &File, end: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
             return Ok(Vec::new());
         }
         size *= 2;
-    }
-}
-
-fn whole_line(offset: u64, with_break: &[u8]) -> Line<'_> {
-    let text = with_break.strip_suffix(b"\n").unwrap_or(with_break);
-    Line {
-        offset,
-        length: with_break.len() as u64,
-        text: rows::is_short(text).then_some(text),
-        whole: true,
     }
 }
 

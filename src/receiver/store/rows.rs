@@ -63,8 +63,20 @@ pub(crate) fn each_line_of(
     Ok(())
 }
 
+/// The line that these bytes are, with its line break, if they begin at `offset`.
+pub(crate) fn line_of(offset: u64, with_break: &[u8]) -> Line<'_> {
+    let ended = with_break.ends_with(b"\n");
+    let text = with_break.strip_suffix(b"\n").unwrap_or(with_break);
+    Line {
+        offset,
+        length: with_break.len() as u64,
+        text: is_short(text).then_some(text),
+        whole: ended && !text.contains(&0),
+    }
+}
+
 /// Whether a line of this text may be a receipt by its length.
-pub(crate) fn is_short(text: &[u8]) -> bool {
+fn is_short(text: &[u8]) -> bool {
     text.len() <= ROW_BYTES_MAX
 }
 

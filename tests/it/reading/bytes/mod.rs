@@ -9,12 +9,9 @@ mod places;
 use std::net::Ipv4Addr;
 
 use crate::client::{Client, Put, sha256};
+use crate::reading::{NO_GATE, READER};
 use crate::world::World;
 
-/// The test itself may read, from any of this machine's own addresses.
-const READER: &str = "[[reader]]\nid = \"test\"\naddress = \"127.0.0.0/8\"\n";
-/// Nothing here is about the gate.
-const NO_GATE: &str = "[version_gate]\nenabled = false\n";
 /// Of the sample, `lab-1/ep-1`.
 const PATH: &str = "/v1/episodes/lab-1/ep-1.tar.zst";
 /// Bytes that look like nothing else: 1000 of them.
