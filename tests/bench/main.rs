@@ -12,6 +12,7 @@ mod counting;
 #[path = "../it/dice.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod dice;
+mod downloads;
 mod floors;
 #[path = "../it/power/fuse.rs"]
 mod fuse;
@@ -100,6 +101,7 @@ fn main() {
     packing::run(&plan);
     chain::run(&plan);
     uploads::run(&plan);
+    downloads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);
