@@ -28,7 +28,30 @@ const FETCHES: [(&str, &[usize]); 2] = [
 ];
 
 /// Where the bytes are when they are asked for.
-const PLACES: [(&str, fn(&Path)); 2] = [("in memory", read_all), ("on the disk", forget)];
+const PLACES: [Place; 2] = [Place::Memory, Place::Disk];
+
+#[derive(Clone, Copy)]
+enum Place {
+    Memory,
+    Disk,
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Place::Memory => "in memory",
+            Place::Disk => "on the disk",
+        }
+    }
+
+    /// Puts the bytes of a file there.
+    fn take(self, path: &Path) {
+        match self {
+            Place::Memory => read_all(path),
+            Place::Disk => forget(path),
+        }
+    }
+}
 
 pub fn run(plan: &Plan) {
     if !plan.wants("fetch") {
@@ -57,7 +80,7 @@ fn against_nginx(plan: &Plan, payload: &Payload) {
         })
         .collect();
     for (what, numbers) in FETCHES {
-        for (place, put_there) in PLACES {
+        for place in PLACES {
             let mut rates: Vec<Series> = servers
                 .iter()
                 .map(|(server, _)| Series::new(server.kind.name()))
@@ -65,7 +88,7 @@ fn against_nginx(plan: &Plan, payload: &Payload) {
             for round in 0..=plan.rounds {
                 for ((server, dir), series) in servers.iter().zip(&mut rates) {
                     for number in numbers {
-                        put_there(&file_of(server.kind, dir, *number));
+                        place.take(&file_of(server.kind, dir, *number));
                     }
                     let rate = fetch_all(server, numbers);
                     if round > 0 {
@@ -73,7 +96,7 @@ fn against_nginx(plan: &Plan, payload: &Payload) {
                     }
                 }
             }
-            report(what, place, &rates);
+            report(what, place.name(), &rates);
         }
     }
     for (server, _) in servers {

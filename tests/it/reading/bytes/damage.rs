@@ -124,7 +124,7 @@ fn of_rows_that_differ_the_one_of_the_file_counts() {
         assert_eq!((got.status, got.header("ETag")), (200, Some(&*etag(body))));
         assert_eq!(got.body, *body);
     }
-    fs::write(file(&world), noise(BYTES + 16)[16..].to_vec()).unwrap();
+    fs::write(file(&world), &noise(BYTES + 16)[16..]).unwrap();
     assert_eq!(ask(&world, "GET", PATH, "").status, 500, "{world}");
 }
 
