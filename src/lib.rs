@@ -24,7 +24,7 @@
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
 //! | cursor, page | where in the index a list begins, and what one answer shows of it | `receiver::store::row_pages` |
-//! | store id | 16 random hex digits by which readers know a store | `receiver::store::store_dir` |
+//! | store id | 16 random hex digits by which readers know a store | `receiver::store::marker` |
 //! | reader | somebody who may list and fetch what is stored: a `[[reader]]` table | `receiver::access` |
 //! | committer | where an upload becomes a stored episode: name and row, both on the disk | `receiver::store::committer` |
 //! | commit queue | where uploads that finish together share one batch and its syncs | `receiver::store::commit_queue` |
