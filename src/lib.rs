@@ -60,7 +60,8 @@
 // What a person types.
 pub mod commands;
 
-// The two sides.
+// The two sides, and those who read what is stored.
+mod pull;
 pub mod receiver;
 mod shipper;
 
@@ -70,6 +71,7 @@ mod refusal_table;
 pub mod wire;
 
 // What both sides use: episodes, files, other programs, the system.
+mod backoff;
 mod child;
 mod durable;
 pub mod episode;
@@ -78,6 +80,7 @@ mod folder_lock;
 mod git;
 mod mounts;
 mod owner;
+mod reader_client;
 mod sync;
 mod sys;
 pub mod tls;

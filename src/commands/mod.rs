@@ -6,6 +6,7 @@ mod cli;
 // Every day.
 mod check;
 mod list;
+mod pull;
 mod receive;
 mod ship;
 mod status;
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     List(list::List),
+    Pull(pull::Pull),
     Requeue(requeue::Requeue),
     Resend(resend::Resend),
     SetAside(set_aside::SetAside),
@@ -95,6 +97,7 @@ impl Command {
             Command::Check(command) => Box::new(move || command.run()),
             Command::Status(command) => Box::new(move || command.run()),
             Command::List(command) => Box::new(move || command.run()),
+            Command::Pull(command) => Box::new(move || command.run()),
             Command::Requeue(command) => Box::new(move || command.run()),
             Command::Resend(command) => Box::new(move || command.run()),
             Command::SetAside(command) => Box::new(move || command.run()),

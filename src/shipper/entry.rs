@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
 use super::outbox::Seal;
 use super::queue::Identity;
+use crate::backoff::Backoff;
 use crate::episode::{Inspected, Meta};
 use crate::names::{CommitHash, EpisodeId};
 

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
 use super::entry::Entry;
 use super::state::Hold;
+use crate::backoff::Backoff;
 use crate::names::CommitHash;
 use crate::wire::{Known, Problem};
 

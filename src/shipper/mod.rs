@@ -16,7 +16,6 @@ pub(crate) mod state;
 
 mod answers;
 mod backlog;
-mod backoff;
 mod boot;
 mod changes;
 mod checkout;

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::Mode;
-use super::backoff::Backoff;
 use super::entry::Entry;
 use super::holds::Holds;
+use crate::backoff::Backoff;
 
 /// This many garbled heads in a row, of one episode or of several, are the fault of the way to the
 /// receiver and not of an episode.

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::backlog::Backlog;
-use super::backoff::Backoff;
+
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
 use super::moves::{Judge, Why};
@@ -19,6 +19,7 @@ use super::prefetch::{Packing, Prefetch};
 use super::progress::Progress;
 use super::queue::Root;
 use super::stop::Stop;
+use crate::backoff::Backoff;
 use crate::events;
 use crate::names::EpisodeId;
 use crate::service;

@@ -15,6 +15,7 @@ const RANKS: &[&[&str]] = &[
         "histogram",
         "seeded",
         "sync",
+        "backoff",
         "sys",
     ],
     &[
@@ -29,8 +30,8 @@ const RANKS: &[&[&str]] = &[
     &["owner"],
     &["git", "folder_lock"],
     &["config", "tls"],
-    &["doctor", "episode", "version"],
-    &["receiver", "shipper"],
+    &["doctor", "episode", "version", "reader_client"],
+    &["receiver", "shipper", "pull"],
     &["fuzzing", "commands"],
 ];
 

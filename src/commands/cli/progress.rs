@@ -18,6 +18,12 @@ pub(crate) struct Progress {
     all_bytes: u64,
 }
 
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress::new()
+    }
+}
+
 impl Progress {
     pub(crate) fn new() -> Progress {
         Progress {
@@ -33,6 +39,11 @@ impl Progress {
     pub(crate) fn begin(&mut self, all_bytes: u64) {
         self.begun = Instant::now();
         self.all_bytes = all_bytes;
+    }
+
+    /// So many bytes more are to be read. The clock of the rate goes on.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        self.all_bytes = self.all_bytes.saturating_add(bytes);
     }
 
     /// Counts `bytes` that have been read, and draws the line if that is due.

@@ -4,31 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ureq::http::Response;
-use ureq::{Agent, Body};
-
-use crate::config;
 use crate::failure::Failure;
-use crate::human::without_user;
 use crate::names::HostId;
+use crate::reader_client::{Limits, ReaderClient, header};
 use crate::receiver::store::row_pages::ROWS_MAX;
 use crate::receiver::store::rows::{self, Line};
-use crate::terminal::one_line;
-use crate::tls::{self, Trust};
-use crate::wire::{self, Problem};
+use crate::wire;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One page, from its question to its last byte: of a slow line too.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A page has 1 MiB at most.
 const PAGE_BYTES_MAX: u64 = 2 << 20;
 
-pub(super) struct Receiver {
-    agent: Agent,
-    /// As the person typed it, without a slash at the end.
-    url: String,
-    token: Option<String>,
-}
+pub(super) struct Receiver(ReaderClient);
 
 /// One answer.
 struct Page {
@@ -44,15 +32,12 @@ impl Receiver {
         token_file: Option<&Path>,
         ca_file: Option<&Path>,
     ) -> Result<Receiver, Failure> {
-        check_url(url)?;
-        let url = config::with_plain_scheme(url);
-        let trust = tls::trust_for("--url", &url, "--ca-file", ca_file)?;
-        let token = token_file.map(|file| config::read_secret("--token-file", file));
-        Ok(Receiver {
-            agent: agent(trust.as_ref()),
-            url: url.trim_end_matches('/').to_owned(),
-            token: token.transpose()?,
-        })
+        let limits = Limits {
+            whole: Some(PAGE_TIMEOUT),
+            silence: PAGE_TIMEOUT,
+            kept_connections: 0,
+        };
+        ReaderClient::new(url, token_file, ca_file, limits).map(Receiver)
     }
 
     /// Shows each line of the list to `visit`, for as long as that says so: of one host if one is
@@ -81,113 +66,31 @@ impl Receiver {
                 return Ok(());
             }
             if following == begin {
-                return Err(self.odd("its list does not go on"));
+                return Err(self.0.odd("its list does not go on"));
             }
             begin = following;
         }
     }
 
     fn page(&self, query: &str) -> Result<Page, Failure> {
-        let url = format!("{}{}?{query}", self.url, wire::EPISODES_PATH);
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let mut response = request.call().map_err(|error| self.no_answer(error))?;
+        let no_answer = |error: ureq::Error| self.0.no_answer(&error);
+        let path = format!("{}?{query}", wire::EPISODES_PATH);
+        let mut response = self.0.get(&path, &[]).map_err(no_answer)?;
         let status = response.status().as_u16();
         let next = header(&response, wire::NEXT_HEADER);
         let has_more = response.headers().contains_key("link");
         let body = response.body_mut().with_config().limit(PAGE_BYTES_MAX);
-        let rows = body.read_to_vec().map_err(|error| self.no_answer(error))?;
+        let rows = body.read_to_vec().map_err(no_answer)?;
         if status != 200 {
-            return Err(self.refused(status, &rows));
+            return Err(self.0.refused(status, &rows));
         }
         let is_cursor =
             |next: &String| !next.is_empty() && next.bytes().all(|b| b.is_ascii_digit());
         let next = next.filter(is_cursor);
         Ok(Page {
             rows,
-            next: next.ok_or_else(|| self.odd("its list has no X-Cis490-Next"))?,
+            next: next.ok_or_else(|| self.0.odd("its list has no X-Cis490-Next"))?,
             has_more,
         })
     }
-
-    fn no_answer(&self, error: ureq::Error) -> Failure {
-        if let Some(fault) = Trust::fault(&error) {
-            return Failure::new(
-                format!("cannot ask {}: {}", self.url, fault.what),
-                fault.remedy,
-            );
-        }
-        Failure::new(
-            format!("cannot ask {}: {error}", self.url),
-            "does the receiver run, is WireGuard up, and are address and port right?",
-        )
-    }
-
-    fn refused(&self, status: u16, body: &[u8]) -> Failure {
-        let url = &self.url;
-        let problem: Option<Problem> = serde_json::from_slice(body).ok();
-        let Some(problem) = problem.filter(|problem| problem.name().is_some()) else {
-            return self.odd(&format!("status {status}"));
-        };
-        let hint = match problem.name() {
-            Some("bad-cursor") => "the index was rebuilt while it was read: run the command again",
-            Some("bad-query") => "the receiver is of another version: update the older of the two",
-            _ => "cis490 help refusals explains each answer",
-        };
-        let name = problem.name().unwrap_or_default();
-        let words = format!(
-            "{url} answered {status} {}: {}",
-            one_line(name),
-            one_line(&problem.detail)
-        );
-        Failure::new(words, hint)
-    }
-
-    fn odd(&self, what: &str) -> Failure {
-        Failure::new(
-            format!("{} does not answer as a receiver: {what}", self.url),
-            "find out what listens there; a receiver of an older version has no list: update it",
-        )
-    }
-}
-
-fn check_url(url: &str) -> Result<(), Failure> {
-    let plain = config::with_plain_scheme(url);
-    let has_host = |scheme| {
-        let rest = plain.strip_prefix(scheme);
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-    };
-    let is_plain = url
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b"?#@".contains(&b));
-    if is_plain && (has_host("http://") || has_host("https://")) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        format!("--url {:?} is not a receiver's address", without_user(url)),
-        "http://HOST:PORT or https://HOST[:PORT], without user (not shown here) and query; a token belongs in --token-file",
-    ))
-}
-
-fn header(response: &Response<Body>, name: &str) -> Option<String> {
-    let value = response.headers().get(name)?;
-    value.to_str().ok().map(str::to_owned)
-}
-
-fn agent(trust: Option<&Trust>) -> Agent {
-    let agent = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_global(Some(PAGE_TIMEOUT))
-        .max_idle_connections(0)
-        .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")));
-    let agent = match trust {
-        Some(trust) => trust.for_ureq(agent),
-        None => agent,
-    };
-    agent.build().new_agent()
 }

@@ -14,14 +14,14 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Failures in a row, and when the next try is due.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
     not_before: Option<Instant>,
 }
 
 impl Backoff {
     /// Notes one more failure; the wait that follows. `asked` is the peer's `Retry-After`.
-    pub(super) fn fail(&mut self, asked: Option<Duration>) -> Duration {
+    pub(crate) fn fail(&mut self, asked: Option<Duration>) -> Duration {
         let wait = match asked {
             // Plus up to a tenth: hosts that got the same number at once do not come back together.
             Some(asked) => {
@@ -37,7 +37,7 @@ impl Backoff {
 
     /// As [`Backoff::fail`], for polling: at least half the wait always passes, since the answer to
     /// a poll at once would be the same.
-    pub(super) fn fail_calmly(&mut self, first: Duration) -> Duration {
+    pub(crate) fn fail_calmly(&mut self, first: Duration) -> Duration {
         let whole = exponential(self.failures).max(first).min(WAIT_MAX);
         let wait = whole.mul_f64(0.5 + random_fraction() / 2.0);
         self.failures = self.failures.saturating_add(1);
@@ -45,26 +45,26 @@ impl Backoff {
         wait
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Backoff::default();
     }
 
     /// Makes the next try due now. The count of failures stays.
-    pub(super) fn retry_now(&mut self) {
+    pub(crate) fn retry_now(&mut self) {
         self.not_before = None;
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
     }
 
     /// When the next try is due; `None` if it is due already.
-    pub(super) fn not_before(&self) -> Option<Instant> {
+    pub(crate) fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
     /// Failures since the last success.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 }

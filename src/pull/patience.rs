@@ -1,0 +1,89 @@
+//! How long a pull waits for a receiver that gives nothing.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::end::End;
+use crate::backoff::Backoff;
+use crate::failure::Failure;
+use crate::sync::lock;
+
+/// How long the receiver may give no byte before a pull without `--watch` ends.
+const WITHOUT_BYTE_MAX: Duration = Duration::from_secs(300);
+/// Between two looks at whether the pull ends.
+const SLICE: Duration = Duration::from_millis(50);
+
+pub(super) struct Patience {
+    last_byte: Mutex<Instant>,
+    /// `None` with `--watch`.
+    limit: Option<Duration>,
+    is_over: AtomicBool,
+}
+
+impl Patience {
+    pub(super) fn new(is_endless: bool) -> Patience {
+        Patience {
+            last_byte: Mutex::new(Instant::now()),
+            limit: (!is_endless).then(without_byte_max),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// The receiver gave something that was not here.
+    pub(super) fn heard(&self) {
+        *lock(&self.last_byte) = Instant::now();
+    }
+
+    /// Ends all waits: another part of the pull has failed.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// Waits as long as the backoff says. `asked` is the peer's `Retry-After`.
+    ///
+    /// Errors: the receiver has given nothing for too long, or the pull ends.
+    pub(super) fn wait(
+        &self,
+        backoff: &mut Backoff,
+        asked: Option<Duration>,
+        why: Failure,
+    ) -> Result<(), End> {
+        let mut wait = backoff.fail(asked);
+        if let Some(limit) = self.limit {
+            let left = limit.saturating_sub(lock(&self.last_byte).elapsed());
+            if left.is_zero() {
+                return Err(End::Waits(why));
+            }
+            // One last try comes when the time is over.
+            wait = wait.min(left);
+        }
+        let until = Instant::now() + wait;
+        while !self.is_over() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(SLICE));
+        }
+        Err(End::Waits(why))
+    }
+}
+
+/// Tests of a debug build do not wait for minutes.
+#[cfg(debug_assertions)]
+fn without_byte_max() -> Duration {
+    let asked = std::env::var("CIS490_PULL_PATIENCE_MS").ok();
+    let asked = asked.and_then(|ms| ms.parse().ok());
+    asked.map_or(WITHOUT_BYTE_MAX, Duration::from_millis)
+}
+
+#[cfg(not(debug_assertions))]
+fn without_byte_max() -> Duration {
+    WITHOUT_BYTE_MAX
+}
