@@ -53,6 +53,9 @@
 //! | ureq transport | a socket of ours as ureq's `Transport` | `shipper::ureq_transport` |
 //! | wakeup | how a signal wakes the loop that rests | `shipper::wakeup` |
 //! | stop | the flag that everything that waits reads: the shipper is to end | `shipper::stop` |
+//! | pull | bringing what a receiver has stored into a folder of another machine | `pull` |
+//! | pass | one look of a pull at the receiver's list, and what it fetches | `pull::pass` |
+//! | missing | what a receiver lists and does not give: each later pull asks for it again | `pull::missing` |
 //! | prefetch | packing the next episode while one is sent | `shipper::prefetch` |
 
 #![deny(unreachable_pub)]

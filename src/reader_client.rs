@@ -19,6 +19,18 @@ use crate::wire::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The head of an answer, with its body to be read.
+pub(crate) type Answer = Response<Body>;
+
+/// Why there is no answer.
+pub(crate) type NoAnswer = ureq::Error;
+
+/// Why there is no whole body.
+pub(crate) enum BadBody {
+    TooLong,
+    Broken(NoAnswer),
+}
+
 /// Asks one receiver.
 pub(crate) struct ReaderClient {
     agent: Agent,
@@ -64,11 +76,7 @@ impl ReaderClient {
     }
 
     /// Asks the receiver for a path, with these header fields and the token.
-    pub(crate) fn get(
-        &self,
-        path: &str,
-        fields: &[(&str, String)],
-    ) -> Result<Response<Body>, ureq::Error> {
+    pub(crate) fn get(&self, path: &str, fields: &[(&str, String)]) -> Result<Answer, NoAnswer> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -86,7 +94,7 @@ impl ReaderClient {
         &self,
         address: &str,
         fields: &[(&str, String)],
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Answer, String> {
         let address = config::with_plain_scheme(address);
         if !address.starts_with("http://") && !address.starts_with("https://") {
             return Err("it redirects to an address that is neither http:// nor https://".into());
@@ -104,7 +112,7 @@ impl ReaderClient {
     }
 
     /// The failure for a request without an answer.
-    pub(crate) fn no_answer(&self, error: &ureq::Error) -> Failure {
+    pub(crate) fn no_answer(&self, error: &NoAnswer) -> Failure {
         if let Some(fault) = Trust::fault(error) {
             return Failure::new(
                 format!("cannot ask {}: {}", self.url, fault.what),
@@ -157,14 +165,23 @@ pub(crate) fn problem(body: &[u8]) -> Option<Problem> {
     problem.filter(|problem| problem.name().is_some())
 }
 
+/// The whole body of at most `bytes_max` bytes.
+pub(crate) fn read_body(answer: &mut Answer, bytes_max: u64) -> Result<Vec<u8>, BadBody> {
+    let body = answer.body_mut().with_config().limit(bytes_max);
+    body.read_to_vec().map_err(|error| match error {
+        NoAnswer::BodyExceedsLimit(_) => BadBody::TooLong,
+        other => BadBody::Broken(other),
+    })
+}
+
 /// A field of an answer's head; `None` without it, or if it is no text.
-pub(crate) fn header(response: &Response<Body>, name: &str) -> Option<String> {
+pub(crate) fn header(response: &Answer, name: &str) -> Option<String> {
     let value = response.headers().get(name)?;
     value.to_str().ok().map(str::to_owned)
 }
 
 /// Why there was no answer, and what to do if TLS failed.
-pub(crate) fn words(error: &ureq::Error) -> String {
+pub(crate) fn words(error: &NoAnswer) -> String {
     match Trust::fault(error) {
         Some(fault) => fault.to_string(),
         None => error.to_string(),

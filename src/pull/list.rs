@@ -8,7 +8,7 @@ use super::patience::Patience;
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::names::{HostId, StoreId};
-use crate::reader_client::{ReaderClient, header, problem};
+use crate::reader_client::{BadBody, NoAnswer, ReaderClient, header, problem, read_body};
 use crate::wire;
 
 const PAGE_ROWS: usize = 1000;
@@ -80,7 +80,7 @@ pub(super) fn ask(
 }
 
 fn ask_once(client: &ReaderClient, path: &str) -> Result<Answer, Fault> {
-    let away = |error: ureq::Error| Fault::Away(None, client.no_answer(&error));
+    let away = |error: NoAnswer| Fault::Away(None, client.no_answer(&error));
     let mut response = client.get(path, &[]).map_err(away)?;
     let status = response.status().as_u16();
     let field = |name| header(&response, name);
@@ -89,15 +89,13 @@ fn ask_once(client: &ReaderClient, path: &str) -> Result<Answer, Fault> {
     let (last, next) = (cursor(wire::LAST_HEADER), cursor(wire::NEXT_HEADER));
     let has_more = response.headers().contains_key("link");
     let asked = retry_after(field("Retry-After"));
-    let body = response.body_mut().with_config().limit(PAGE_BYTES_MAX);
-    let text = match body.read_to_vec() {
-        Ok(text) => text,
-        Err(ureq::Error::BodyExceedsLimit(_)) => {
+    let text = read_body(&mut response, PAGE_BYTES_MAX).map_err(|bad| match bad {
+        BadBody::TooLong => {
             let what = format!("a page of its list has more than {PAGE_BYTES_MAX} bytes");
-            return Err(Fault::End(End::Wrong(client.odd(&what))));
+            Fault::End(End::Wrong(client.odd(&what)))
         }
-        Err(error) => return Err(away(error)),
-    };
+        BadBody::Broken(error) => away(error),
+    })?;
     match status {
         200 => {}
         400 if problem(&text).is_some_and(|problem| problem.name() == Some("bad-cursor")) => {

@@ -62,6 +62,11 @@ impl Missing {
             .map(|(slot, (_, why))| (slot, why.as_str()))
     }
 
+    /// Whether the file says the same.
+    pub(super) fn is_saved(&self) -> bool {
+        self.is_saved
+    }
+
     pub(super) fn add(&mut self, row: Row, why: String) {
         self.rows.insert(row.slot.clone(), (row, why));
         self.is_saved = false;

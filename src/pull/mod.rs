@@ -102,7 +102,7 @@ pub(crate) fn run(
         }
         verify = false;
         tell(Step::Looked(looked));
-        thread::sleep(WATCH_EVERY);
+        thread::sleep(in_tests("CIS490_PULL_WATCH_MS", WATCH_EVERY));
     }
 }
 
@@ -116,4 +116,17 @@ fn look(
 ) -> Result<Outcome, End> {
     let pass = Pass::new(folder, client, wish, receipts)?;
     pass.run(verify, tell)
+}
+
+/// `usual`, or in a debug build the milliseconds that this variable names: tests do not wait for minutes.
+#[cfg(debug_assertions)]
+fn in_tests(variable: &str, usual: Duration) -> Duration {
+    let asked = std::env::var(variable).ok();
+    let asked = asked.and_then(|ms| ms.parse().ok());
+    asked.map_or(usual, Duration::from_millis)
+}
+
+#[cfg(not(debug_assertions))]
+fn in_tests(_variable: &str, usual: Duration) -> Duration {
+    usual
 }

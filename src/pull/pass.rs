@@ -24,7 +24,7 @@ use crate::terminal::one_line;
 use crate::wire::Slot;
 
 /// A list of this many pages in a row without a name that is new in this pass has no end.
-const PAGES_WITHOUT_NEWS_MAX: u32 = 10_000;
+const PAGES_WITHOUT_NEWS_MAX: u32 = 1000;
 /// How often one pass begins at the start: the index was rebuilt while it was read.
 const STARTS_MAX: u32 = 3;
 
@@ -140,6 +140,21 @@ impl<'a> Pass<'a> {
             };
             let names = self.seen.len();
             self.take(&page, is_first, tell)?;
+            if self.has_new_missing() && !self.comes_again(&page, cursor.as_ref())? {
+                // A line that flips bits has changed the rows, not the receiver.
+                starts += 1;
+                if starts > STARTS_MAX {
+                    let what = "its list comes otherwise each time";
+                    return Err(End::Waits(self.client.odd(what)));
+                }
+                self.missing = Missing::load(self.folder)?;
+                self.begin_at_start();
+                cursor = None;
+                is_first = false;
+                continue;
+            }
+            self.missing.save(self.folder)?;
+            self.write_cursor(&page)?;
             without_news = if names < self.seen.len() {
                 0
             } else {
@@ -182,7 +197,26 @@ impl<'a> Pass<'a> {
         Ok(Looked::Page(page))
     }
 
-    /// Brings here what a page lists, and then writes the cursor.
+    /// Whether episodes of the last page could not be had.
+    fn has_new_missing(&self) -> bool {
+        !self.missing.is_saved()
+    }
+
+    /// Whether the receiver answers the question for a page with the same rows again.
+    fn comes_again(&self, page: &Page, cursor: Option<&Cursor>) -> Result<bool, End> {
+        let host = self.wish.host.as_ref();
+        Ok(
+            match list::ask(self.client, &self.patience, cursor, host)? {
+                // New rows may stand behind them by now.
+                Answer::Page(again) => {
+                    again.text.starts_with(&page.text) && again.store == page.store
+                }
+                Answer::BadCursor => false,
+            },
+        )
+    }
+
+    /// Brings here what a page lists.
     fn take(
         &mut self,
         page: &Page,
@@ -203,9 +237,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        self.fetch(rows, tell)?;
-        self.missing.save(self.folder)?;
-        self.write_cursor(page)
+        self.fetch(rows, tell)
     }
 
     /// Takes a row unless its name was seen before in this pass.
@@ -267,7 +299,7 @@ impl<'a> Pass<'a> {
         let mut made = None;
         for row in rows {
             match self.needs(receipts.of(&row.slot), &row)? {
-                Needs::Nothing => {}
+                Needs::Nothing => self.missing.remove(&row.slot),
                 Needs::APerson(why) => self.outcome.wrong.push(why),
                 Needs::Work { is_there } => {
                     if made.as_ref() != Some(&row.slot.host) {

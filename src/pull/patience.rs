@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::end::End;
+use super::in_tests;
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::sync::lock;
@@ -26,7 +27,7 @@ impl Patience {
     pub(super) fn new(is_endless: bool) -> Patience {
         Patience {
             last_byte: Mutex::new(Instant::now()),
-            limit: (!is_endless).then(without_byte_max),
+            limit: (!is_endless).then(|| in_tests("CIS490_PULL_PATIENCE_MS", WITHOUT_BYTE_MAX)),
             is_over: AtomicBool::new(false),
         }
     }
@@ -73,17 +74,4 @@ impl Patience {
         }
         Err(End::Waits(why))
     }
-}
-
-/// Tests of a debug build do not wait for minutes.
-#[cfg(debug_assertions)]
-fn without_byte_max() -> Duration {
-    let asked = std::env::var("CIS490_PULL_PATIENCE_MS").ok();
-    let asked = asked.and_then(|ms| ms.parse().ok());
-    asked.map_or(WITHOUT_BYTE_MAX, Duration::from_millis)
-}
-
-#[cfg(not(debug_assertions))]
-fn without_byte_max() -> Duration {
-    WITHOUT_BYTE_MAX
 }

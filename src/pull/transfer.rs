@@ -12,8 +12,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use ureq::Body;
-use ureq::http::Response;
 
 use super::end::End;
 use super::folder::{Folder, digest_of, read_into};
@@ -23,7 +21,7 @@ use super::row::Row;
 use crate::backoff::Backoff;
 use crate::durable;
 use crate::names::Sha256Digest;
-use crate::reader_client::{self, ReaderClient, header};
+use crate::reader_client::{self, Answer, ReaderClient, header, read_body};
 
 /// How often a tarball may be wrong, or not be had, before it counts as missing.
 const WRONG_MAX: u32 = 2;
@@ -167,7 +165,7 @@ impl Line<'_> {
     }
 
     /// Sends the question, and follows one 307 without our token.
-    fn ask(&self, row: &Row, have: u64) -> Result<Response<Body>, Tried> {
+    fn ask(&self, row: &Row, have: u64) -> Result<Answer, Tried> {
         let mut fields = Vec::new();
         if have > 0 {
             fields.push(("Range", format!("bytes={have}-")));
@@ -198,7 +196,7 @@ impl Line<'_> {
     fn take(
         &self,
         row: &Row,
-        response: Response<Body>,
+        response: Answer,
         partial: &mut Partial,
         most_bytes: &mut u64,
         tell: &mut dyn FnMut(u64),
@@ -333,7 +331,7 @@ impl Partial {
 }
 
 /// Whether a 206 has the part from `begins_at` to the end, of a whole of `all` bytes.
-fn is_rest(response: &Response<Body>, begins_at: u64, all: Option<u64>) -> bool {
+fn is_rest(response: &Answer, begins_at: u64, all: Option<u64>) -> bool {
     let Some(range) = header(response, "Content-Range") else {
         return false;
     };
@@ -350,9 +348,7 @@ fn is_rest(response: &Response<Body>, begins_at: u64, all: Option<u64>) -> bool 
     begins == Some(begins_at) && (all.is_none() || all == total)
 }
 
-/// The beginning of a body that says why.
-fn problem_of(response: Response<Body>) -> Vec<u8> {
-    let mut body = response.into_body();
-    let read = body.with_config().limit(PROBLEM_BYTES_MAX).read_to_vec();
-    read.unwrap_or_default()
+/// A body that says why; empty if it is too long for that.
+fn problem_of(mut answer: Answer) -> Vec<u8> {
+    read_body(&mut answer, PROBLEM_BYTES_MAX).unwrap_or_default()
 }

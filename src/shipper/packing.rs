@@ -10,7 +10,6 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::backlog::Backlog;
-
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
 use super::moves::{Judge, Why};

@@ -211,7 +211,7 @@ fn each_network_crate_has_its_place() {
         "ureq is the business of those that ask other servers, and of TLS",
         &["ureq"],
         &[
-            "src/commands/list/remote.rs",
+            "src/reader_client.rs",
             "src/shipper/client.rs",
             "src/shipper/ureq_transport.rs",
             "src/receiver/version_gate/forgejo/client.rs",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::names::HostId;
-use crate::reader_client::{Limits, ReaderClient, header};
+use crate::reader_client::{BadBody, Limits, NoAnswer, ReaderClient, header, read_body};
 use crate::receiver::store::row_pages::ROWS_MAX;
 use crate::receiver::store::rows::{self, Line};
 use crate::wire;
@@ -73,14 +73,16 @@ impl Receiver {
     }
 
     fn page(&self, query: &str) -> Result<Page, Failure> {
-        let no_answer = |error: ureq::Error| self.0.no_answer(&error);
+        let no_answer = |error: NoAnswer| self.0.no_answer(&error);
         let path = format!("{}?{query}", wire::EPISODES_PATH);
         let mut response = self.0.get(&path, &[]).map_err(no_answer)?;
         let status = response.status().as_u16();
         let next = header(&response, wire::NEXT_HEADER);
         let has_more = response.headers().contains_key("link");
-        let body = response.body_mut().with_config().limit(PAGE_BYTES_MAX);
-        let rows = body.read_to_vec().map_err(no_answer)?;
+        let rows = read_body(&mut response, PAGE_BYTES_MAX).map_err(|bad| match bad {
+            BadBody::TooLong => self.0.odd("a page of its list is too long"),
+            BadBody::Broken(error) => no_answer(error),
+        })?;
         if status != 200 {
             return Err(self.0.refused(status, &rows));
         }

@@ -5,6 +5,7 @@ mod bounds;
 mod bytes;
 mod command;
 mod list;
+pub mod pull;
 mod readers;
 mod stores;
 

@@ -1,0 +1,130 @@
+//! A pull that is killed: before each of its steps, after the fault of one, and at any instant.
+
+use std::process::Stdio;
+use std::thread;
+
+use super::shelf::{Server, Shelf};
+use super::{Target, ran};
+use crate::dice::{Dice, seed};
+use crate::world::has_steps;
+
+/// More steps than any run has.
+const STEPS_MAX: usize = 400;
+
+/// Pulls with the fault, then without, for each step there is.
+fn walk(fault: &str) {
+    let server = Server::good(Shelf::of(9));
+    for step in 1..STEPS_MAX {
+        let target = Target::new();
+        let mut command = target.command(&server.url, &["--jobs", "2"]);
+        let faulty = ran(command.env(fault, step.to_string()));
+        let hit = faulty.code != Some(0);
+        let place = format!("{fault}={step}\n{faulty}");
+        if fault != "CIS490_CRASH_AT" && hit {
+            assert_eq!(faulty.code, Some(1), "{place}");
+            assert!(faulty.err.contains("Input/output error"), "{place}");
+        }
+        let next = target.pull(&server.url, &[]);
+        assert_eq!(next.code, Some(0), "{place}\n{next}");
+        target.check(&server.files(), &place);
+        // Nothing is in doubt: the pull after it asks once.
+        let last = target.pull(&server.url, &[]);
+        assert_eq!(last.out, "nothing new\n", "{place}\n{last}");
+        if !hit {
+            assert!(step > 40, "the hook is not wired: {step}");
+            return;
+        }
+    }
+    panic!("more durable steps than the bound: raise it knowingly");
+}
+
+#[test]
+fn a_pull_that_is_killed_before_any_step_goes_on() {
+    if has_steps("every crash of a pull") {
+        walk("CIS490_CRASH_AT");
+    }
+}
+
+#[test]
+fn a_pull_goes_on_after_the_fault_of_any_step() {
+    if has_steps("every fault of a pull") {
+        walk("CIS490_FAIL_AT");
+    }
+}
+
+/// An episode that was missing comes, and the pull is killed before each step of that.
+#[test]
+fn what_was_missing_is_forgotten_once_it_is_here_however_often_it_is_killed() {
+    if !has_steps("every crash of a pull of what was missing") {
+        return;
+    }
+    for step in 1..STEPS_MAX {
+        let server = Server::good(Shelf::of(3));
+        let body = server
+            .shelf
+            .lock()
+            .unwrap()
+            .files
+            .remove("lab-1/ep-3")
+            .unwrap();
+        let target = Target::new();
+        let first = target.pull(&server.url, &[]);
+        assert_eq!(first.code, Some(2), "{first}");
+        let slot = "lab-1/ep-3".to_owned();
+        server.shelf.lock().unwrap().files.insert(slot, body);
+        let mut command = target.command(&server.url, &[]);
+        let killed = ran(command.env("CIS490_CRASH_AT", step.to_string()));
+        let next = target.pull(&server.url, &[]);
+        assert_eq!(next.code, Some(0), "{step}\n{killed}\n{next}");
+        target.check(&server.files(), &format!("{step}\n{next}"));
+        if killed.code == Some(0) {
+            assert!(step > 5, "the hook is not wired: {step}");
+            return;
+        }
+    }
+    panic!("more durable steps than the bound: raise it knowingly");
+}
+
+#[test]
+fn a_pull_that_is_killed_at_any_instant_goes_on() {
+    assert!(killed_at_random(30) > 0);
+}
+
+/// Kills pulls of one set so many times; how many of them were killed before their end.
+pub fn killed_at_random(rounds: u64) -> u64 {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let mut shelf = Shelf::of(40);
+    for n in 0..3 {
+        shelf.put(&format!("lab-0/large-{n}"), &crate::dice::noise(n, 3 << 20));
+    }
+    let server = Server::good(shelf);
+    let mut killed = 0;
+    let mut target = Target::new();
+    for round in 0..rounds {
+        let mut command = target.command(&server.url, &[]);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut pull = quiet.spawn().unwrap();
+        thread::sleep(dice.wait(0, 60));
+        let has_ended = pull.try_wait().unwrap().is_some();
+        pull.kill().unwrap();
+        pull.wait().unwrap();
+        if !has_ended {
+            killed += 1;
+            // Some sets are killed again before they are whole.
+            if !dice.one_in(4) {
+                continue;
+            }
+        }
+        let next = target.pull(&server.url, &[]);
+        let place = format!("seed {seed}, round {round}\n{next}");
+        assert_eq!(next.code, Some(0), "{place}");
+        target.check(&server.files(), &place);
+        target = Target::new();
+    }
+    let next = target.pull(&server.url, &[]);
+    assert_eq!(next.code, Some(0), "seed {seed}\n{next}");
+    target.check(&server.files(), &format!("seed {seed}"));
+    killed
+}

@@ -1,0 +1,170 @@
+//! A line that breaks, a receiver that is away or says "later", and what a pull asks for then.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Target;
+use super::shelf::{Say, Server, Shelf, problem};
+use crate::world::has_steps;
+
+#[test]
+fn a_pull_with_nothing_new_costs_one_request() {
+    let server = Server::good(Shelf::of(20));
+    let target = Target::new();
+    target.pull_all(&server.url, &server.files());
+    for _ in 0..2 {
+        server.forget();
+        let ran = target.pull_all(&server.url, &server.files());
+        assert_eq!(ran.out, "nothing new\n");
+        assert_eq!(server.heard().len(), 1, "{:?}", server.heard());
+    }
+    // One new row: one question for the rows, and one for the bytes.
+    server.put("lab-1/new", b"new");
+    server.forget();
+    target.pull_all(&server.url, &server.files());
+    assert_eq!(server.heard().len(), 2, "{:?}", server.heard());
+}
+
+#[test]
+fn an_empty_receiver_is_all_here() {
+    let server = Server::good(Shelf::of(0));
+    let target = Target::new();
+    assert_eq!(target.pull(&server.url, &[]).code, Some(0));
+    server.put("lab-1/first", b"first");
+    target.pull_all(&server.url, &server.files());
+}
+
+#[test]
+fn what_is_here_of_a_tarball_is_not_fetched_again() {
+    for (kept, asks_from) in [
+        ("good", Some("bytes=3000-")),
+        ("bad", Some("bytes=3000-")),
+        ("long", None),
+    ] {
+        let mut shelf = Shelf::of(0);
+        let body = crate::dice::noise(5, 9000);
+        shelf.put("lab-1/ep", &body);
+        let server = Server::good(shelf);
+        let target = Target::new();
+        fs::create_dir_all(target.file("lab-1")).unwrap();
+        let partial = match kept {
+            "good" => body[..3000].to_vec(),
+            "bad" => vec![0; 3000],
+            _ => vec![0; 9001],
+        };
+        fs::write(target.file("lab-1/ep.tar.zst.partial"), partial).unwrap();
+        target.pull_all(&server.url, &server.files());
+        let heard = server.heard();
+        assert_eq!(heard[1].header("Range"), asks_from, "{kept}");
+        assert_eq!(
+            heard[1].header("If-Range").is_some(),
+            asks_from.is_some(),
+            "{kept}"
+        );
+        // Where the kept bytes were others, the whole is asked for.
+        let whole = usize::from(kept == "bad");
+        assert_eq!(heard.len(), 2 + whole, "{kept}: {heard:?}");
+    }
+    // A whole one that was killed before it had its name is not fetched at all.
+    let server = Server::good(Shelf::of(3));
+    let target = Target::new();
+    fs::create_dir_all(target.file("lab-1")).unwrap();
+    let body = &server.files()["lab-1/ep-3"];
+    fs::write(target.file("lab-1/ep-3.tar.zst.partial"), body).unwrap();
+    target.pull_all(&server.url, &server.files());
+    let asked: Vec<_> = server
+        .heard()
+        .iter()
+        .map(|head| head.target().to_owned())
+        .collect();
+    assert!(
+        !asked.iter().any(|target| target.ends_with("ep-3.tar.zst")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn a_line_that_breaks_goes_on_where_it_broke() {
+    let mut shelf = Shelf::of(5);
+    shelf.put("lab-1/long", &crate::dice::noise(7, 400_000));
+    let server = Server::new(shelf, |head, shelf| {
+        let Say::Bytes(mut answer) = shelf.answer(head) else {
+            unreachable!("the shelf ends its answers");
+        };
+        if head.target().ends_with("/long.tar.zst") {
+            answer.truncate(150_000);
+        }
+        Say::Bytes(answer)
+    });
+    let target = Target::new();
+    target.pull_all(&server.url, &server.files());
+    let heard = server.heard();
+    let ranges: Vec<_> = heard
+        .iter()
+        .filter(|head| head.target().ends_with("/long.tar.zst"))
+        .map(|head| head.header("Range").is_some())
+        .collect();
+    assert_eq!(ranges, [false, true, true], "{heard:?}");
+}
+
+#[test]
+fn a_receiver_that_says_later_is_asked_again_and_the_list_too() {
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let count = refusals.clone();
+    let server = Server::new(Shelf::of(4), move |head, shelf| {
+        // The first question for rows, and the first for bytes.
+        let n = count.load(Ordering::SeqCst);
+        let is_list = head.target().contains('?');
+        if (n == 0 && is_list) || (n == 1 && !is_list) {
+            count.fetch_add(1, Ordering::SeqCst);
+            return Say::Bytes(problem("503 Service Unavailable", "busy"));
+        }
+        shelf.answer(head)
+    });
+    let target = Target::new();
+    target.pull_all(&server.url, &server.files());
+    assert_eq!(refusals.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_receiver_that_gives_nothing_ends_the_pull_and_a_refusal_at_once() {
+    if !has_steps("the patience of a pull") {
+        return;
+    }
+    let target = Target::new();
+    let begun = Instant::now();
+    let nobody = target.pull_impatient("http://127.0.0.1:9", 300);
+    assert_eq!(nobody.code, Some(1), "{nobody}");
+    assert!(
+        nobody.err.contains("cannot ask http://127.0.0.1:9"),
+        "{nobody}"
+    );
+    assert!(Duration::from_millis(300) <= begun.elapsed());
+    let busy = Server::new(Shelf::of(3), |head, shelf| {
+        if head.target().contains('?') {
+            shelf.answer(head)
+        } else {
+            Say::Bytes(problem("503 Service Unavailable", "busy"))
+        }
+    });
+    let ran = target.pull_impatient(&busy.url, 300);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    for (status, name) in [
+        ("401 Unauthorized", "unauthorized"),
+        ("403 Forbidden", "forbidden"),
+    ] {
+        for of_list in [true, false] {
+            let server = Server::new(Shelf::of(3), move |head, shelf| {
+                if head.target().contains('?') == of_list {
+                    return Say::Bytes(problem(status, name));
+                }
+                shelf.answer(head)
+            });
+            let ran = Target::new().pull(&server.url, &[]);
+            assert_eq!(ran.code, Some(1), "{ran}");
+            assert!(ran.err.contains(name), "{ran}");
+        }
+    }
+}
