@@ -92,8 +92,12 @@ impl<'a> Pass<'a> {
             tell(Step::Note(starts_anew(why)));
             self.begin_at_start();
         }
-        self.retry_missing_when_known(tell)?;
-        for (slot, why) in self.missing.reasons() {
+        self.read_list_and_ask_again(tell)?;
+        let is_asked = |slot: &Slot| {
+            let host = self.wish.host.as_ref();
+            host.is_none_or(|host| *host == slot.host)
+        };
+        for (slot, why) in self.missing.reasons().filter(|(slot, _)| is_asked(slot)) {
             let words = format!("{slot}: {}", one_line(why));
             self.outcome.missing.push(words);
         }
@@ -101,7 +105,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Reads the list to its end, and then asks again for what was missing before.
-    fn retry_missing_when_known(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
+    fn read_list_and_ask_again(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
         let before: Vec<Row> = self.missing.rows().cloned().collect();
         self.read_list(tell)?;
         let is_asked = |row: &Row| {

@@ -57,7 +57,11 @@ fn a_service_that_fails_is_started_again_for_ever_and_never_hot() {
 
 #[test]
 fn systemd_finds_little_exposed() {
-    for unit in ["cis490-receiver.service", "cis490-shipper.service"] {
+    for unit in [
+        "cis490-receiver.service",
+        "cis490-shipper.service",
+        "cis490-pull.service",
+    ] {
         let path = format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"));
         let asked = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager", &path])

@@ -168,3 +168,19 @@ fn a_receiver_that_gives_nothing_ends_the_pull_and_a_refusal_at_once() {
         }
     }
 }
+
+#[test]
+fn a_full_disk_waits_and_what_is_here_stays() {
+    if !has_steps("a full disk of a pull") {
+        return;
+    }
+    let server = Server::good(Shelf::of(8));
+    let target = Target::new();
+    let mut command = target.command(&server.url, &["--jobs", "1"]);
+    command.env("CIS490_FAIL_ON", "4:write");
+    let ran = super::ran(command.env("CIS490_FAIL_ERRNO", "28"));
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("the disk is full: make room"), "{ran}");
+    assert_eq!(target.receipts().len(), 3, "{ran}");
+    target.pull_all(&server.url, &server.files());
+}

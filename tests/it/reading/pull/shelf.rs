@@ -150,8 +150,8 @@ impl Server {
                 thread::spawn(move || {
                     if let Some(head) = read_head(&stream) {
                         heard.lock().unwrap().push(head.clone());
-                        let shelf = shelf.lock().unwrap().clone();
-                        say(&stream, answers(&head, &shelf));
+                        let answer = answers(&head, &shelf.lock().unwrap());
+                        say(&stream, answer);
                     }
                 });
             }
