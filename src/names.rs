@@ -4,6 +4,7 @@
 //! safe, visible file names by their grammar (design, section 2), so `dir.join(id.as_str())`
 //! needs no further thought anywhere in the crate.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -59,6 +60,13 @@ impl HostId {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a table of hosts can be asked by text. The hash of a host is that of its text.
+impl Borrow<str> for HostId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -29,10 +29,12 @@ mod upload;
 mod writer;
 
 // The files on the disk.
+mod hash_sort;
 mod index;
 mod layout;
 mod listing;
 mod name_map;
+mod row_scan;
 pub(crate) mod rows;
 pub(crate) mod sequence;
 pub(crate) mod store_dir;
