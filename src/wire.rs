@@ -15,6 +15,8 @@ pub const DEFAULT_PORT: u16 = 8490;
 pub const EPISODES_PATH: &str = "/v1/episodes/";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
+/// The report of `cis490 status`.
+pub const STATUS_PATH: &str = "/v1/status";
 /// Prometheus text.
 pub const METRICS_PATH: &str = "/metrics";
 /// The status page for a person.

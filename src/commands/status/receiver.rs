@@ -12,6 +12,7 @@ use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::receiver::version_gate::failing_words;
 use crate::refusal_table::Kind;
 use crate::terminal::{Paint, one_line};
+use crate::wire::Source;
 
 pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
@@ -33,12 +34,24 @@ fn page(survey: &Survey, paint: Paint) -> String {
     let bytes = human::bytes(survey.bytes);
     page += &line(
         "stored",
-        &format!("{episodes}, {bytes}, in {}", survey.data_dir),
+        &format!("{episodes}, {bytes}, in {}", one_line(&survey.data_dir)),
     );
+    page += &where_from(survey);
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);
     page
+}
+
+/// Which figures these are, if it is not the receiver that reported them although it may run.
+fn where_from(survey: &Survey) -> String {
+    match &survey.from_disk_because {
+        None => String::new(),
+        Some(why) => line(
+            "figures",
+            &format!("read from the disk: the receiver {}", one_line(why)),
+        ),
+    }
 }
 
 /// The one line that answers "is everything all right?".
@@ -93,7 +106,8 @@ fn store_troubles(survey: &Survey, paint: Paint) -> String {
     {
         let found = format!(
             "the scrub of {} found {}: cis490 scrub says what to do",
-            scrub.begun_at, scrub.found
+            one_line(&scrub.begun_at),
+            scrub.found
         );
         text += &alarm(paint, "SCRUB", &found);
     }
@@ -149,7 +163,7 @@ fn oddities(survey: &Survey, paint: Paint) -> String {
             &format!(
                 "{}; see {}/quarantine",
                 counted(survey.in_quarantine, "unrecognised file"),
-                survey.data_dir
+                one_line(&survey.data_dir)
             ),
         );
     }
@@ -161,7 +175,7 @@ fn refused(host: &Host, paint: Paint) -> String {
     let Some(refused) = &host.refused else {
         return String::new();
     };
-    let Some(remedy) = refused.remedy else {
+    let Some(remedy) = &refused.remedy else {
         return String::new();
     };
     let name = if refused.reason == Kind::GateCannotTell.name() {
@@ -174,6 +188,7 @@ fn refused(host: &Host, paint: Paint) -> String {
     });
     let status = refused.status;
     let reason = one_line(&refused.reason);
+    let remedy = one_line(remedy);
     alarm(
         paint,
         name,
@@ -226,8 +241,8 @@ fn gate_trouble(survey: &Survey, paint: Paint) -> String {
     }
     let how = failing_words(failing);
     let detail = one_line(&failing.detail);
-    let meanwhile = match gate.source.as_deref() {
-        Some("git-fallback") => "the local repository is used",
+    let meanwhile = match gate.source {
+        Some(Source::GitFallback) => "the local repository is used",
         Some(_) => "known commits are accepted, a new push is not",
         None => "every upload waits",
     };
@@ -248,7 +263,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
     if !gate.enabled {
         return line("gate", &paint.warning("disabled: any commit is accepted"));
     }
-    let (Some(head), Some(source)) = (gate.head_commit, &gate.source) else {
+    let (Some(head), Some(source)) = (gate.head_commit, gate.source) else {
         return alarm(
             paint,
             "GATE",
@@ -256,9 +271,11 @@ fn gate(survey: &Survey, paint: Paint) -> String {
         );
     };
     let checked = human::ago(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
-    let source = match (source.as_str(), &gate.failing) {
-        ("git-fallback" | "disk", _) | (_, Some(_)) => paint.warning(source),
-        (other, None) => other.to_owned(),
+    let source = match (source, &gate.failing) {
+        (Source::GitFallback | Source::Disk, _) | (_, Some(_)) => {
+            paint.warning(&source.to_string())
+        }
+        (other, None) => other.to_string(),
     };
     let head = head.to_string();
     line(
@@ -274,10 +291,14 @@ fn scrub(survey: &Survey) -> String {
     let text = match &survey.scrub {
         None => "never run: cis490 scrub reads all stored files again".to_owned(),
         Some(scrub) => match &scrub.done_at {
-            Some(at) => format!("{} read, finished {at}", counted(scrub.episodes, "episode")),
+            Some(at) => format!(
+                "{} read, finished {}",
+                counted(scrub.episodes, "episode"),
+                one_line(at)
+            ),
             None => format!(
                 "started {} and not finished: cis490 scrub resumes",
-                scrub.begun_at
+                one_line(&scrub.begun_at)
             ),
         },
     };

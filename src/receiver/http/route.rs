@@ -12,6 +12,7 @@ pub(super) enum Route {
     Gate,
     GateCommit(CommitHash),
     Health,
+    Status,
     Metrics,
     Page,
     /// OPTIONS, of a path that has these methods.
@@ -53,15 +54,17 @@ impl Route {
         match path {
             wire::GATE_PATH => reading(Route::Gate),
             wire::HEALTH_PATH => reading(Route::Health),
+            wire::STATUS_PATH => reading(Route::Status),
             wire::METRICS_PATH => reading(Route::Metrics),
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, figures for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,
                     wire::HEALTH_PATH,
+                    wire::STATUS_PATH,
                     wire::METRICS_PATH,
                     wire::PAGE_PATH
                 ),
@@ -81,6 +84,12 @@ mod tests {
             ("GET", "/v1/episodes/a/b", 0),
             ("HEAD", "/v1/gate", 0),
             ("GET", "/v1/health", 0),
+            ("GET", "/v1/status", 0),
+            ("HEAD", "/v1/status", 0),
+            ("OPTIONS", "/v1/status", 0),
+            ("POST", "/v1/status", 405),
+            ("PUT", "/v1/status", 405),
+            ("GET", "/v1/status/", 404),
             ("GET", "/metrics", 0),
             ("HEAD", "/", 0),
             ("PUT", "/", 405),

@@ -57,6 +57,7 @@ pub(crate) mod testing;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -119,7 +120,7 @@ pub(crate) struct Store {
     finding: Option<IndexFinding>,
     commit_queue: CommitQueue,
     /// Last, so that it is held until the committer has ended.
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 /// An episode that is on the disk.
@@ -214,7 +215,7 @@ impl Store {
             condition: opened.condition,
             finding: opened.committer.finding().cloned(),
             commit_queue: CommitQueue::start(opened.committer, shutdown)?,
-            _lock: opened.lock,
+            lock: opened.lock,
             index,
             layout,
         }))
@@ -279,6 +280,13 @@ impl Store {
     /// The end of this process: commits nothing more, and notes where the index ends.
     pub(crate) fn close(&self) {
         self.commit_queue.close(CLOSE_PATIENCE);
+    }
+
+    /// Notes in the lock's file where this process can be asked, for `status`. Where that file cannot be
+    /// written, on a full disk or because root has left it, `status` asks the address of the
+    /// configuration.
+    pub(crate) fn note_address(&self, address: SocketAddr) {
+        let _ = self.lock.note(&format!("{address}\n"));
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
