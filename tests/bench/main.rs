@@ -5,7 +5,8 @@
 //! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs every workload, or
 //! those with a NAME in their name; --tiny makes everything small, to see that it runs; --ours leaves
 //! the other programs out, for a profiler. CIS490_BIN names another build of this program than
-//! cargo's, such as the shipped one. Stats need a machine that does nothing else.
+//! cargo's, such as the shipped one; CIS490_BEFORE names an earlier build, to which `growth` compares.
+//! Stats need a machine that does nothing else.
 
 mod chain;
 mod counting;
@@ -19,6 +20,7 @@ mod fuse;
 #[expect(dead_code, reason = "the tests use the rest")]
 mod git;
 mod ground;
+mod growth;
 mod inside;
 mod load;
 mod orders;
@@ -103,4 +105,5 @@ fn main() {
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);
+    growth::run(&plan);
 }
