@@ -191,7 +191,18 @@ mod tests {
             assert!(Instant::now() < free_by, "the lock stays taken");
             thread::sleep(TRY_AGAIN);
         }
-        FolderLock::take(folder.path(), &lock, until_exec).unwrap();
+        fs::write(&lock, "of an earlier holder\n").unwrap();
+        let ours = FolderLock::take(folder.path(), &lock, until_exec).unwrap();
+        assert_eq!(noted(&lock), None);
+        for line in ["127.0.0.1:8490\n", "[::1]:1\n"] {
+            ours.note(line).unwrap();
+            assert_eq!(noted(&lock).as_deref(), line.strip_suffix('\n'));
+        }
+        for odd in ["no end", "x".repeat(300).as_str()] {
+            ours.note(odd).unwrap();
+            assert_eq!(noted(&lock), None);
+        }
+        drop(ours);
         fs::remove_file(&lock).unwrap();
         FolderLock::take_as_it_is(folder.path(), &lock, until_exec).unwrap();
         assert!(!lock.exists());

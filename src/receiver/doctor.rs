@@ -109,7 +109,7 @@ fn running(config: &Config) -> Finding {
             )
         }
         Ok(answer) => {
-            let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+            let problem: Option<Problem> = answer.json().ok();
             let words = problem.map_or(String::new(), |problem| format!(": {}", problem.detail));
             Finding::fail(
                 "port",

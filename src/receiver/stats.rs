@@ -233,8 +233,9 @@ impl StatsTables {
         if is_last {
             host.complete_last(&row);
         }
-        push(&mut self.uploads, row.clone(), NEWEST_MAX);
-        self.hosts.get_mut(&row.host).unwrap_or(&mut self.others)
+        let host = row.host.clone();
+        push(&mut self.uploads, row, NEWEST_MAX);
+        self.of(Some(&host))
     }
 
     /// Counts the row that lies at `offset`. [`StatsTables::settle`] is called after the last one.

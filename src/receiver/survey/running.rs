@@ -58,7 +58,7 @@ fn survey_at(address: SocketAddr, config: &Config) -> Result<Survey, NoSurvey> {
             wire::STATUS_PATH
         )));
     }
-    let survey: Survey = serde_json::from_str(&answer.body).map_err(|error| {
+    let survey: Survey = answer.json().map_err(|error| {
         let status = answer.status;
         unusable(format!(
             "cannot be asked, and {address} has another answer than a report: status {status}, {error}"
@@ -117,7 +117,7 @@ fn health(config: &Config) -> Result<(), String> {
     if answer.status == 200 {
         return Ok(());
     }
-    let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+    let problem: Option<Problem> = answer.json().ok();
     Err(
         problem.map_or(format!("status {}", answer.status), |problem| {
             problem.detail
@@ -141,7 +141,7 @@ fn silence(address: SocketAddr, error: &io::Error) -> String {
 /// have this answer.
 pub(crate) fn gate(config: &Config) -> Option<GateState> {
     let answer = ask_at(own_address(config.listen), wire::GATE_PATH).ok()?;
-    serde_json::from_str(&answer.body).ok()
+    answer.json().ok()
 }
 
 /// Sends `GET path` to the receiver of this configuration.
