@@ -64,7 +64,7 @@ fn survey_at(address: SocketAddr, config: &Config) -> Result<Survey, NoSurvey> {
             "cannot be asked, and {address} has another answer than a report: status {status}, {error}"
         ))
     })?;
-    if !is_same_folder(Path::new(&survey.data_dir), &config.data_dir) {
+    if !is_folder_of(config, Path::new(&survey.data_dir)) {
         return Err(unusable(format!(
             "cannot be asked, and the one on {address} is at work in another folder, {:?}",
             survey.data_dir
@@ -81,11 +81,11 @@ fn survey_at(address: SocketAddr, config: &Config) -> Result<Survey, NoSurvey> {
     })
 }
 
-fn is_same_folder(one: &Path, other: &Path) -> bool {
-    match (fs::canonicalize(one), fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
+/// Whether an answer is about this configuration's folder. The path in the answer is compared and not
+/// followed.
+fn is_folder_of(config: &Config, answered: &Path) -> bool {
+    let resolved = fs::canonicalize(&config.data_dir);
+    answered == config.data_dir || resolved.is_ok_and(|resolved| answered == resolved)
 }
 
 impl NoSurvey {
