@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::primitives::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
 
 /// The longest that a request waits for others, on a disk however slow.
-const PATIENCE_MAX: Duration = Duration::from_millis(50);
+const PATIENCE_MAX: Duration = Duration::from_millis(250);
 
 /// The requests that are placed next, together.
 ///
