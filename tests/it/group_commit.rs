@@ -144,6 +144,34 @@ fn an_upload_that_stays_away_is_awaited_no_longer() {
     });
 }
 
+/// At the end a request is dropped, so that its thread receives nothing, or its thread leads with it.
+#[test]
+fn an_end_leaves_no_request_behind() {
+    every_order(|| {
+        let group = Group::new();
+        group.gathering.is_coming();
+        group.gathering.is_coming();
+        let follower = {
+            let group = Arc::clone(&group);
+            thread::spawn(move || {
+                let Turn::Follow { group: number, .. } = group.gathering.join(0) else {
+                    panic!("another is coming");
+                };
+                group
+                    .gathering
+                    .overdue(number)
+                    .is_some_and(|batch| batch == [0])
+            })
+        };
+        group.gathering.drop_all();
+        let has_led = follower.join().unwrap();
+        let Turn::Lead(batch) = group.gathering.join(1) else {
+            panic!("no other is coming");
+        };
+        assert_eq!(batch, [1], "{has_led}");
+    });
+}
+
 /// A change is a number that grows; a round syncs the number that it finds.
 #[test]
 fn a_round_counts_only_for_changes_before_it() {

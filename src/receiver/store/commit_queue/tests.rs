@@ -215,7 +215,7 @@ fn a_panic_while_committing_is_the_end_for_all() {
     let (queue, stops) = commit_queue(&folder);
     let (queued, heard) = request(&folder, "x").into_queued();
     let panicking = panic::catch_unwind(AssertUnwindSafe(|| {
-        let _batch = vec![queued];
+        let _batch = [queued];
         let _committer = queue.shared.lock();
         panic!("a test's");
     }));
