@@ -130,6 +130,15 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// Gives a written file its blocks on the disk, so that the filesystem changes nothing of it any more:
+/// a sync of its name then syncs all of it that the journal has. No proof that the bytes are on the disk.
+///
+/// Errors: the disk's. As after a failed sync, the file is of no use then.
+pub(crate) fn write_out(file: &File) -> io::Result<()> {
+    step_on("write out", || name_of_open(file))?;
+    sys::write_out(file)
+}
+
 /// Cuts a file back to `bytes`.
 pub(crate) fn truncate(file: &File, bytes: u64) -> io::Result<()> {
     step_on("truncate", || name_of_open(file))?;

@@ -7,8 +7,9 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why a text is not a right name: the text, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +41,10 @@ impl fmt::Display for BadName {
 
 impl std::error::Error for BadName {}
 
-/// One lab host's name: `[a-z0-9][a-z0-9-]{0,62}`, which is also a host name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostId(String);
+/// One lab host's name: `[a-z0-9][a-z0-9-]{0,62}`, which is also a host name. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostId(Arc<str>);
 
 impl HostId {
     pub fn parse(text: &str) -> Result<HostId, BadName> {
@@ -56,7 +57,7 @@ impl HostId {
                 "1-63 of a-z, 0-9 and -, the first a letter or digit",
             ));
         }
-        Ok(HostId(text.to_owned()))
+        Ok(HostId(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -71,10 +72,11 @@ impl Borrow<str> for HostId {
     }
 }
 
-/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EpisodeId(String);
+/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files. A clone
+/// shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EpisodeId(Arc<str>);
 
 impl EpisodeId {
     /// The endings of our own files: an episode with such a name could be taken for one of them.
@@ -94,7 +96,7 @@ impl EpisodeId {
                 "1-128 of A-Z, a-z, 0-9, . _ -, the first a letter or digit, not ending in .json, .zst or .partial",
             ));
         }
-        Ok(EpisodeId(text.to_owned()))
+        Ok(EpisodeId(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -104,8 +106,8 @@ impl EpisodeId {
 
 /// A git commit: 40 (SHA-1) or 64 (SHA-256) lowercase hex digits. `Copy` and compared without
 /// allocation, since the gate looks one up for every request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct CommitHash {
     /// The bytes of the hash; those from `len` on are zero.
     bytes: [u8; 32],
@@ -144,8 +146,8 @@ impl fmt::Display for CommitHash {
 }
 
 /// The SHA-256 of a tarball.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
@@ -176,7 +178,7 @@ impl fmt::Display for Sha256Digest {
     }
 }
 
-/// The conversions that all four types need: from and into text, for serde, argh and format strings.
+/// The conversions that all four types need: from and into text, for serde and argh.
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl FromStr for $name {
@@ -191,9 +193,10 @@ macro_rules! textual {
                 $name::parse(&text)
             }
         }
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.to_string()
+        /// Straight into the output, without a text of its own.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
     )*};

@@ -25,8 +25,8 @@ pub(crate) use self::directories::{
 };
 pub(crate) use self::files::{
     DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, free_bytes,
-    free_inodes, get_xattr, has_xattr, may_read, may_write_in, rename_no_replace, set_direct,
-    set_xattr,
+    free_inodes, get_xattr, has_xattr, may_read, may_write_in, rename_no_replace, set_xattr,
+    write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;

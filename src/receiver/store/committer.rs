@@ -20,13 +20,14 @@ mod in_one_thread;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreError;
 use super::commit_request::{
-    CommitRequest, CommitResult, Decision, Placed, Placement, QueuedRequest, SameName,
+    CommitRequest, CommitResult, Decision, Placed, Placement, QueuedRequest, SameName, Syncs,
 };
 use super::condition::Condition;
 use super::index::Index;
@@ -147,10 +148,15 @@ impl Committer {
     }
 
     /// Links the files of a batch and appends their rows. Requests that cannot have their name are
-    /// answered; the threads of the others receive what they must have synced.
+    /// answered. For the others `begin_syncs` receives the directories whose names have changed, and
+    /// whether the index has; their threads receive the syncs to wait for, which it returns.
     ///
     /// Errors: this process may acknowledge nothing more.
-    pub(super) fn place_all(&mut self, batch: Vec<QueuedRequest>) -> Result<(), Fatal> {
+    pub(super) fn place_all(
+        &mut self,
+        batch: Vec<QueuedRequest>,
+        begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
+    ) -> Result<(), Fatal> {
         if self.is_closing {
             return Ok(()); // The batch is dropped, so each of its threads gets no answer.
         }
@@ -170,7 +176,10 @@ impl Committer {
                 named.push(one);
             }
         }
-        self.append_all(named)
+        if named.is_empty() {
+            return Ok(());
+        }
+        self.append_all(named, begin_syncs)
     }
 
     /// Gives the first file of the group its name; `None` if the group was answered that it cannot.
@@ -279,7 +288,11 @@ impl Committer {
     }
 
     /// Appends the rows of the files that have their names, which are in flight from then on.
-    fn append_all(&mut self, named: Vec<Named>) -> Result<(), Fatal> {
+    fn append_all(
+        &mut self,
+        named: Vec<Named>,
+        begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
+    ) -> Result<(), Fatal> {
         let mut rows = NewRows::after(&self.tail);
         let mut placed = Vec::new();
         for mut one in named {
@@ -299,13 +312,17 @@ impl Committer {
             refuse_all(named.into_iter().map(|one| one.group).collect(), error);
             return Ok(());
         }
+        let dirs = placed
+            .iter_mut()
+            .flat_map(|(one, _)| mem::take(&mut one.dirs));
+        let syncs = begin_syncs(dirs.collect(), !rows.text.is_empty())
+            .map_err(|error| Fatal::failed_sync("sync what was stored", &error))?;
         for (one, row) in placed {
             let slot = one.group.request().receipt.slot();
-            let syncs_host = one.dirs.contains(&self.layout.episodes());
+            let syncs_host = !self.known_hosts.contains(&slot.host);
             one.group.placed(Placed {
                 slot: slot.clone(),
-                dirs: one.dirs.into_iter().collect(),
-                has_new_row: matches!(row, Row::New(_)),
+                syncs,
             });
             let in_flight = InFlight {
                 group: one.group,
@@ -347,11 +364,13 @@ impl Committer {
     ///
     /// Errors: this process may acknowledge nothing more.
     pub(super) fn settle(&mut self, slot: &Slot) -> Result<Option<CommitResult>, Fatal> {
-        // On a failure the file has its name in incoming/ still, and recovery gives it its row.
-        self.watch_index()?;
         let Some(settled) = self.in_flight.remove(slot) else {
             return Ok(None);
         };
+        if let Row::Kept(_) = settled.row {
+            // No sync of the index has watched it for this one.
+            self.watch_index()?;
+        }
         self.accept(&settled.row);
         self.count(&settled);
         if settled.syncs_host {
@@ -431,7 +450,9 @@ impl Committer {
         Ok(())
     }
 
-    fn watch_index(&self) -> Result<(), Failure> {
+    /// Errors: the index is not the one that is open, so appended rows would be lost. Files in flight have
+    /// their names in incoming/ still, and recovery gives them their rows.
+    pub(super) fn watch_index(&self) -> Result<(), Failure> {
         let path = self.layout.index();
         self.tail.watch(&path).map_err(|why| {
             Failure::new(

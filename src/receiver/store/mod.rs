@@ -91,6 +91,7 @@ use self::space::SpaceBudget;
 /// The locks of `group_commit`: a test compiles it with others.
 mod primitives {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+    pub(super) use std::time::Instant;
 }
 
 /// Where the index of a store lies, for those who only read it.
