@@ -78,6 +78,8 @@ mod sync;
 mod sys;
 pub mod tls;
 
+pub use self::sys::ThreadCache as Allocator;
+
 // Configuration, log, and everything else that people and systemd read.
 pub mod clock;
 mod config;

@@ -18,6 +18,7 @@ mod signals;
 mod sockets;
 mod tcp_counters;
 mod terminal;
+mod thread_cache;
 
 pub(crate) use self::clock::clock_is_synchronised;
 pub(crate) use self::directories::{
@@ -42,6 +43,8 @@ pub(crate) use self::sockets::{
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
 pub(crate) use self::terminal::terminal_columns;
+pub use self::thread_cache::ThreadCache;
+pub(crate) use self::thread_cache::{KeptBlocks, keep_freed_blocks};
 
 /// -1 is an error with errno set; anything else a result.
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

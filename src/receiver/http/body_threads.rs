@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sync::lock;
-use crate::sys;
+use crate::sys::{self, KeptBlocks};
 
 /// A thread that has waited this long for its next upload ends.
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
@@ -51,11 +51,13 @@ impl BodyThreads {
             // To the threads that answer. The thread that writes a large body is started from here, and
             // gives way as well.
             sys::give_way();
+            let _kept = KeptBlocks::keep();
+            let channel = mpsc::channel();
             let mut next = Some(first);
             while let Some(job) = next {
                 // A panic is that upload's 500: dropping the job drops its end of the channel.
                 let _ = panic::catch_unwind(AssertUnwindSafe(job));
-                next = threads.next_job();
+                next = threads.next_job(&channel);
             }
         };
         thread::Builder::new().name("body".to_owned()).spawn(work)?;
@@ -63,9 +65,9 @@ impl BodyThreads {
     }
 
     /// Waits for this thread's next job; `None` if it is to end.
-    fn next_job(&self) -> Option<Job> {
+    fn next_job(&self, (jobs, received): &(mpsc::Sender<Job>, mpsc::Receiver<Job>)) -> Option<Job> {
         let thread = thread::current().id();
-        let (jobs, received) = mpsc::channel();
+        let jobs = jobs.clone();
         self.lock_waiting().push(Waiting { thread, jobs });
         if let Ok(job) = received.recv_timeout(THREAD_IDLE_MAX) {
             return Some(job);
