@@ -4,15 +4,15 @@
 //! 1. Every whole answer is an [`Answer`], also one that comes in place of `100 Continue`, or in the
 //!    middle of our body before the receiver closes (see `ureq_transport`). Anything else, such as an answer
 //!    that breaks off, is [`NoAnswer`], and the episode stays in the queue.
-//! 2. Each request has a connection of its own: an upload never meets a kept connection that the
-//!    other side is just closing, and the receiver need not trust where the last body ended.
+//! 2. Each request of a [`ReceiverClient`] has a connection of its own. A [`Line`] keeps its connection
+//!    from one upload to the next; if the other side was just closing it, the upload goes once more over
+//!    a new one, so that a kept connection never counts as a fault.
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -20,9 +20,8 @@ use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
 use super::receiver_url::ReceiverUrl;
-use super::socket::EarlyResponse;
 use super::stop::Stop;
-use super::ureq_transport::{CONNECT_WAIT, ReceiverResolver, UreqConnector};
+use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::{CommitHash, Sha256Digest};
@@ -60,7 +59,27 @@ pub(crate) struct Upload<'a> {
     pub dirty: bool,
     pub sha256: Sha256Digest,
     pub bytes: u64,
-    pub file: &'a File,
+    pub tarball: Tarball<'a>,
+}
+
+/// Where the bytes of an upload come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Tarball<'a> {
+    File(&'a File),
+    Memory(&'a [u8]),
+}
+
+impl Tarball<'_> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Tarball::File(file) => file.read_at(buffer, offset),
+            Tarball::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let mut left = bytes.get(start..).unwrap_or_default();
+                left.read(buffer)
+            }
+        }
+    }
 }
 
 /// A whole answer, from the receiver or from a proxy in its place.
@@ -114,16 +133,37 @@ impl ReceiverClient {
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
-        let early_response = EarlyResponse::default();
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), upload.bytes, 0);
+        self.put_by(&agent, &exchange, upload, progress)
+    }
+
+    /// A way to upload one tarball after the other over one connection. None has more than `bytes_max`.
+    pub(super) fn line(&self, bytes_max: u64) -> Line<'_> {
+        let exchange = Exchange::default();
+        Line {
+            client: self,
+            agent: self.agent(exchange.clone(), bytes_max, 1),
+            exchange,
+        }
+    }
+
+    fn put_by(
+        &self,
+        agent: &Agent,
+        exchange: &Exchange,
+        upload: &Upload<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        exchange.begin();
         let mut body = UploadBody {
-            file: upload.file,
+            tarball: upload.tarball,
             left: upload.bytes,
             bytes: upload.bytes,
-            early_response: early_response.clone(),
+            exchange: exchange.clone(),
             fault: None,
             progress,
         };
-        let (agent, connected) = self.agent(early_response, upload.bytes);
         let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
             .header("Content-Type", "application/zstd")
             .header("Content-Length", upload.bytes)
@@ -140,7 +180,7 @@ impl ReceiverClient {
             .and_then(|request| agent.run(request));
         match body.fault {
             Some(error) => Err(NoAnswer::OwnFile(error)),
-            None => Self::hear(sent, &connected),
+            None => Self::hear(sent, exchange),
         }
     }
 
@@ -151,24 +191,27 @@ impl ReceiverClient {
 
     /// Sends `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
-        let (agent, connected) = self.agent(EarlyResponse::default(), 0);
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), 0, 0);
         let url = format!("{}{path}", self.url.without_zone());
         let asked = self
             .with_token(http::Request::get(url))
             .body(())
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
-        Self::hear(asked, &connected)
+        Self::hear(asked, &exchange)
     }
 
-    /// An agent for one request with a body of `bytes`, and whether it has connected.
-    fn agent(&self, early_response: EarlyResponse, bytes: u64) -> (Agent, Arc<AtomicBool>) {
+    /// An agent for one request at a time, with a body of at most `bytes`, that keeps so many connections
+    /// for the next one.
+    fn agent(&self, exchange: Exchange, bytes: u64, kept: usize) -> Agent {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .max_idle_connections(0)
+            .max_idle_connections(kept)
+            .max_idle_connections_per_host(kept)
             .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
             .accept(format!("{}, {}", wire::JSON, wire::PROBLEM_JSON))
             .output_buffer_size(OUTPUT_BYTES)
@@ -182,17 +225,12 @@ impl ReceiverClient {
             .timeout_recv_response(Some(STALL + seconds_for(bytes, SYNC_BYTES_PER_SECOND_MIN)))
             .timeout_recv_body(Some(ANSWER_WAIT))
             .build();
-        let connected = Arc::new(AtomicBool::new(false));
         let connector = UreqConnector {
-            early_response,
+            exchange,
             stop: self.stop.clone(),
             trust: self.trust.clone(),
-            connected: connected.clone(),
         };
-        (
-            Agent::with_parts(config, connector, ReceiverResolver(self.url.clone())),
-            connected,
-        )
+        Agent::with_parts(config, connector, ReceiverResolver(self.url.clone()))
     }
 
     fn with_token(&self, request: http::request::Builder) -> http::request::Builder {
@@ -204,13 +242,13 @@ impl ReceiverClient {
 
     fn hear(
         response: Result<http::Response<Body>, ureq::Error>,
-        connected: &AtomicBool,
+        exchange: &Exchange,
     ) -> Result<Answer, NoAnswer> {
         match response.map(Answer::read) {
             Ok(read) => read,
             Err(error) => {
                 let why = words_of(&error);
-                if connected.load(Ordering::SeqCst) {
+                if exchange.is_connected() {
                     Err(NoAnswer::Broken(why))
                 } else {
                     Err(NoAnswer::Unreachable(match tls_fault(&error) {
@@ -225,6 +263,32 @@ impl ReceiverClient {
                     }))
                 }
             }
+        }
+    }
+}
+
+/// Uploads one tarball after the other over one connection, which is closed with the line.
+pub(super) struct Line<'a> {
+    client: &'a ReceiverClient,
+    agent: Agent,
+    exchange: Exchange,
+}
+
+impl Line<'_> {
+    /// As [`ReceiverClient::put`].
+    pub(super) fn put(
+        &self,
+        upload: &Upload<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        let mut put = || {
+            self.client
+                .put_by(&self.agent, &self.exchange, upload, progress)
+        };
+        match put() {
+            // The other side closed the kept connection before it heard of this request.
+            Err(NoAnswer::Broken(_)) if self.exchange.was_closed_before() => put(),
+            other => other,
         }
     }
 }
@@ -282,6 +346,11 @@ impl Answer {
             location: header("Location").map(without_user),
             body: bytes,
         })
+    }
+
+    /// Whether its status says that the request was fulfilled.
+    pub(super) fn is_success(&self) -> bool {
+        matches!(self.status, 200 | 201)
     }
 
     /// The body as JSON of this type; `None` if it is not that.
@@ -343,10 +412,10 @@ impl fmt::Display for NoAnswer {
 
 /// Reads the tarball for ureq. Once the receiver has answered, it only counts to the stated length.
 struct UploadBody<'a> {
-    file: &'a File,
+    tarball: Tarball<'a>,
     left: u64,
     bytes: u64,
-    early_response: EarlyResponse,
+    exchange: Exchange,
     /// The error of reading the file, which is not the connection's fault.
     fault: Option<io::Error>,
     progress: &'a mut dyn FnMut(u64),
@@ -357,12 +426,15 @@ impl Read for UploadBody<'_> {
         let room = buffer
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if self.early_response.is_set() {
+        if self.exchange.early_response.is_set() {
             // ureq counts to the stated length before it reads the answer. These bytes are not sent.
             self.left -= room as u64;
             return Ok(room);
         }
-        let read = match (&mut &*self.file).read(&mut buffer[..room]) {
+        let read = match self
+            .tarball
+            .read_at(&mut buffer[..room], self.bytes - self.left)
+        {
             Ok(0) if room > 0 => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the file became shorter",

@@ -1,5 +1,5 @@
 //! The loop: scan the folders, ask the gate about the held commits, then move one episode after the
-//! other. Only the next episode is packed beside the loop (`packing`).
+//! other, or several small ones in a `burst`. Only the next episode is packed beside the loop (`packing`).
 //!
 //! 1. The loop takes an episode out of the backlog, works on it, and puts it back unless it has left.
 //! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt};
 use super::backlog::Backlog;
-use super::client::{Answer, NoAnswer, ReceiverClient, Upload};
+use super::burst::Burst;
+use super::client::{Answer, NoAnswer, ReceiverClient, Tarball, Upload};
 use super::config::Config;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
@@ -42,6 +43,8 @@ pub(super) struct Shipper {
     looks: Looks,
     packer: Packer,
     endings: Endings,
+    /// The last upload was accepted: the next ones may go several at once.
+    is_welcome: bool,
 }
 
 impl Shipper {
@@ -65,6 +68,7 @@ impl Shipper {
                 pace: Pace::new(mode),
                 report,
             },
+            is_welcome: false,
             wakeup,
         }
     }
@@ -83,6 +87,9 @@ impl Shipper {
             self.packer
                 .look_at_ahead(&mut self.backlog, &mut self.endings);
             self.ask_gate();
+            if self.send_burst() {
+                continue;
+            }
             match self.take_next() {
                 Some(entry) => {
                     if let Some(entry) = self.advance(entry) {
@@ -158,6 +165,24 @@ impl Shipper {
             endings: &mut self.endings,
         };
         answers.ask_gate(&self.receiver, &self.wakeup.stop);
+    }
+
+    /// Sends small episodes several at once. False if it is not the time for that.
+    fn send_burst(&mut self) -> bool {
+        let burst = Burst {
+            host: &self.config.host_id,
+            receiver: &self.receiver,
+            wakeup: &self.wakeup,
+            backlog: &mut self.backlog,
+            holds: &mut self.holds,
+            packer: &mut self.packer,
+            endings: &mut self.endings,
+        };
+        if !self.is_welcome || !burst.is_due() {
+            return false;
+        }
+        self.is_welcome = burst.run();
+        true
     }
 
     /// Takes the episode to move now out of the backlog.
@@ -237,7 +262,7 @@ impl Shipper {
             dirty: meta.dirty == Some(true),
             sha256: seal.sha256,
             bytes: seal.bytes,
-            file: &file,
+            tarball: Tarball::File(&file),
         };
         let start = Instant::now();
         let heard = self.upload(&upload);
@@ -245,10 +270,13 @@ impl Shipper {
         if heard.is_err() && self.wakeup.stop.is_set() {
             return Some(entry);
         }
+        self.is_welcome = heard.as_ref().is_ok_and(Answer::is_success);
         let attempt = Attempt {
             upload: &upload,
             seal,
+            has_file: true,
             took: start.elapsed(),
+            all_wait: false,
         };
         let mut answers = Answers {
             holds: &mut self.holds,

@@ -6,7 +6,7 @@ use std::io;
 use super::*;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::refusal_table::{self, Fate};
-use crate::shipper::client::Unreached;
+use crate::shipper::client::{Tarball, Unreached};
 use crate::wire::Slot;
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -24,7 +24,7 @@ fn verdict_on(heard: Result<&Answer, &NoAnswer>) -> Verdict {
         dirty: false,
         sha256: Sha256Digest::parse(SHA256).unwrap(),
         bytes: BYTES,
-        file: &file,
+        tarball: Tarball::File(&file),
     };
     verdict(&upload, heard)
 }
