@@ -3,6 +3,7 @@
 
 mod ahead;
 mod answers;
+mod burst;
 mod changes;
 mod commands;
 pub mod crashes;
