@@ -10,9 +10,7 @@
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -21,6 +19,7 @@ use ureq::{Agent, Body, SendBody, http};
 use super::config::Config;
 use super::receiver_url::ReceiverUrl;
 use super::stop::Stop;
+use super::upload_body::{Tarball, UploadBody};
 use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
@@ -40,8 +39,12 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const BYTES_PER_SECOND_MIN: u64 = 1024;
 /// The slowest sync of the receiver's disk that is waited for; an old card writes a few MB a second.
 const SYNC_BYTES_PER_SECOND_MIN: u64 = 2 << 20;
+/// The buffers of a connection, for bodies of gigabytes and for small ones.
 const OUTPUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
+const SMALL_BODY_BYTES_MAX: u64 = 1 << 20;
+const SMALL_OUTPUT_BYTES: usize = 64 << 10;
+const SMALL_INPUT_BYTES: usize = 16 << 10;
 
 /// Asks the receiver that the configuration names; each request has a connection of its own.
 pub(crate) struct ReceiverClient {
@@ -60,26 +63,6 @@ pub(crate) struct Upload<'a> {
     pub sha256: Sha256Digest,
     pub bytes: u64,
     pub tarball: Tarball<'a>,
-}
-
-/// Where the bytes of an upload come from.
-#[derive(Clone, Copy)]
-pub(crate) enum Tarball<'a> {
-    File(&'a File),
-    Memory(&'a [u8]),
-}
-
-impl Tarball<'_> {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self {
-            Tarball::File(file) => file.read_at(buffer, offset),
-            Tarball::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let mut left = bytes.get(start..).unwrap_or_default();
-                left.read(buffer)
-            }
-        }
-    }
 }
 
 /// A whole answer, from the receiver or from a proxy in its place.
@@ -156,14 +139,7 @@ impl ReceiverClient {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
         exchange.begin();
-        let mut body = UploadBody {
-            tarball: upload.tarball,
-            left: upload.bytes,
-            bytes: upload.bytes,
-            exchange: exchange.clone(),
-            fault: None,
-            progress,
-        };
+        let mut body = UploadBody::new(upload.tarball, upload.bytes, exchange, progress);
         let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
             .header("Content-Type", "application/zstd")
             .header("Content-Length", upload.bytes)
@@ -178,7 +154,7 @@ impl ReceiverClient {
             .body(SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
-        match body.fault {
+        match body.into_fault() {
             Some(error) => Err(NoAnswer::OwnFile(error)),
             None => Self::hear(sent, exchange),
         }
@@ -205,6 +181,11 @@ impl ReceiverClient {
     /// An agent for one request at a time, with a body of at most `bytes`, that keeps so many connections
     /// for the next one.
     fn agent(&self, exchange: Exchange, bytes: u64, kept: usize) -> Agent {
+        let (output_bytes, input_bytes) = if bytes > SMALL_BODY_BYTES_MAX {
+            (OUTPUT_BYTES, INPUT_BYTES)
+        } else {
+            (SMALL_OUTPUT_BYTES, SMALL_INPUT_BYTES)
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -214,8 +195,8 @@ impl ReceiverClient {
             .max_idle_connections_per_host(kept)
             .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
             .accept(format!("{}, {}", wire::JSON, wire::PROBLEM_JSON))
-            .output_buffer_size(OUTPUT_BYTES)
-            .input_buffer_size(INPUT_BYTES)
+            .output_buffer_size(output_bytes)
+            .input_buffer_size(input_bytes)
             .timeout_resolve(Some(CONNECT_WAIT))
             .timeout_connect(Some(CONNECT_WAIT))
             .timeout_send_request(Some(HEAD_WAIT))
@@ -406,51 +387,6 @@ impl fmt::Display for NoAnswer {
             },
             NoAnswer::Broken(why) => write!(f, "no answer: {why}"),
             NoAnswer::OwnFile(error) => write!(f, "cannot read the tarball: {error}"),
-        }
-    }
-}
-
-/// Reads the tarball for ureq. Once the receiver has answered, it only counts to the stated length.
-struct UploadBody<'a> {
-    tarball: Tarball<'a>,
-    left: u64,
-    bytes: u64,
-    exchange: Exchange,
-    /// The error of reading the file, which is not the connection's fault.
-    fault: Option<io::Error>,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl Read for UploadBody<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if self.exchange.early_response.is_set() {
-            // ureq counts to the stated length before it reads the answer. These bytes are not sent.
-            self.left -= room as u64;
-            return Ok(room);
-        }
-        let read = match self
-            .tarball
-            .read_at(&mut buffer[..room], self.bytes - self.left)
-        {
-            Ok(0) if room > 0 => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter",
-            )),
-            other => other,
-        };
-        match read {
-            Ok(n) => {
-                self.left -= n as u64;
-                (self.progress)(self.bytes - self.left);
-                Ok(n)
-            }
-            Err(error) => {
-                self.fault = Some(io::Error::new(error.kind(), error.to_string()));
-                Err(error)
-            }
         }
     }
 }

@@ -51,6 +51,7 @@ mod set_aside;
 mod socket;
 mod stop;
 mod survey;
+mod upload_body;
 mod ureq_transport;
 mod verdict;
 mod wakeup;

@@ -16,12 +16,13 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::client::{Tarball, Upload};
+use super::client::Upload;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
 use super::outbox::{self, Seal};
 use super::prefetch::Packing;
 use super::stop::Stop;
+use super::upload_body::Tarball;
 use crate::durable;
 use crate::episode::Meta;
 use crate::names::{HostId, Sha256Digest};

@@ -6,7 +6,8 @@ use std::io;
 use super::*;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::refusal_table::{self, Fate};
-use crate::shipper::client::{Tarball, Unreached};
+use crate::shipper::client::Unreached;
+use crate::shipper::upload_body::Tarball;
 use crate::wire::Slot;
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod answers;
+mod batches;
 mod burst;
 mod changes;
 mod commands;
