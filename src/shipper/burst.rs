@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt, Judged};
 use super::backlog::Backlog;
-use super::client::ReceiverClient;
+use super::client::{Answer, ReceiverClient};
 use super::departures::Leaver;
 use super::ending_batch::{self, Departure, Moved};
 use super::endings::Endings;
@@ -32,6 +32,7 @@ use super::senders::{Answered, Senders, UnderWay};
 use super::wakeup::Wakeup;
 use crate::names::{EpisodeId, HostId};
 use crate::service;
+use crate::wire::Problem;
 
 /// Fewer are sent one after the other: they are soon over, and each answer counts before the next is sent.
 const EPISODES_MIN: usize = 4;
@@ -48,8 +49,22 @@ const TICK: Duration = Duration::from_millis(20);
 /// The longest time that the moves of a batch are waited for without alarming the watchdog.
 const BATCH_PATIENCE: Duration = Duration::from_secs(120);
 
+/// The receiver's refusals of more uploads at once than it has places for.
+const CROWDED: [&str; 2] = ["too-many-uploads", "too-many-uploads-of-yours"];
+
+/// How a burst ended.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    /// Whether the receiver accepted all that were sent, and threads could be had.
+    pub is_healthy: bool,
+    /// Whether it has no places for so many uploads at once.
+    pub is_crowded: bool,
+}
+
 /// What a burst goes through: the loop's own.
 pub(super) struct Burst<'a> {
+    /// How many uploads are under way at once, at most.
+    pub at_once: usize,
     pub host: &'a HostId,
     pub receiver: &'a ReceiverClient,
     pub wakeup: &'a Wakeup,
@@ -82,18 +97,17 @@ struct Course {
     /// No other upload is begun.
     is_ending: bool,
     all_wait: bool,
-    is_healthy: bool,
+    ended: Ended,
 }
 
 impl Burst<'_> {
     /// Whether small episodes wait for a burst.
     pub(super) fn is_due(&self) -> bool {
-        self.turns(EPISODES_MIN).len() == EPISODES_MIN
+        self.at_once > 1 && self.turns(EPISODES_MIN).len() == EPISODES_MIN
     }
 
-    /// Sends the small episodes that are first in turn. False if the receiver did not accept one, or no
-    /// thread could be had.
-    pub(super) fn run(mut self) -> bool {
+    /// Sends the small episodes that are first in turn.
+    pub(super) fn run(mut self) -> Ended {
         service::status("sending small episodes");
         let mut course = Course {
             turns: self.turns(EPISODES_MAX).into_iter().rev().collect(),
@@ -103,7 +117,10 @@ impl Burst<'_> {
             batch: None,
             is_ending: false,
             all_wait: false,
-            is_healthy: true,
+            ended: Ended {
+                is_healthy: true,
+                is_crowded: false,
+            },
         };
         let root = self.endings.root.clone();
         let receiver = self.receiver;
@@ -121,7 +138,7 @@ impl Burst<'_> {
             };
             let mut senders = Senders::new(scope, receiver, Arc::new(tell_answer));
             let Some(mover) = Mover::begin(scope, &root, tell.clone()) else {
-                course.is_healthy = false;
+                course.ended.is_healthy = false;
                 return;
             };
             loop {
@@ -148,7 +165,7 @@ impl Burst<'_> {
             self.backlog.put(parcel.into_entry());
         }
         self.note_under_way(None);
-        course.is_healthy
+        course.ended
     }
 
     /// The oldest upload under way is the one that `state.json` names.
@@ -180,14 +197,14 @@ impl Burst<'_> {
             let Some(parcel) = course.ready.take().or_else(|| self.next_parcel(course)) else {
                 return;
             };
-            if !senders.has_place() {
+            if senders.under_way().len() >= self.at_once {
                 course.ready = Some(parcel);
                 return;
             }
             if let Some(parcel) = senders.send(parcel) {
                 course.ready = Some(parcel);
                 course.is_ending = true;
-                course.is_healthy = false;
+                course.ended.is_healthy = false;
             }
         }
     }
@@ -246,6 +263,7 @@ impl Burst<'_> {
             course.is_ending = true;
             return self.backlog.put(parcel.into_entry());
         }
+        course.ended.is_crowded |= heard.as_ref().is_ok_and(is_crowded);
         let Parcel { entry, content } = parcel;
         let attempt = Attempt {
             upload: &content.upload(),
@@ -269,7 +287,7 @@ impl Burst<'_> {
                 }
                 self.backlog.put(*entry);
                 course.is_ending = true;
-                course.is_healthy = false;
+                course.ended.is_healthy = false;
                 course.all_wait |= all_wait;
             }
         }
@@ -318,6 +336,12 @@ impl Course {
             service::alive();
         }
     }
+}
+
+fn is_crowded(answer: &Answer) -> bool {
+    let problem = answer.problem();
+    let name = problem.as_ref().and_then(Problem::name);
+    name.is_some_and(|name| CROWDED.contains(&name))
 }
 
 /// The thread that moves the batches, one after the other. It ends when this is dropped.

@@ -23,6 +23,7 @@ use super::packing::Packer;
 use super::progress::Progress;
 use super::queue::Root;
 use super::report::Report;
+use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
 use super::upload_body::Tarball;
 use super::wakeup::Wakeup;
@@ -46,7 +47,13 @@ pub(super) struct Shipper {
     endings: Endings,
     /// The last upload was accepted: the next ones may go several at once.
     is_welcome: bool,
+    /// How many may go at once, by the receiver's last word on that, and when that was.
+    at_once: usize,
+    crowded_at: Option<Instant>,
 }
+
+/// For so long after the receiver had no place for an upload, fewer are sent at once.
+const CROWDED_FOR: Duration = Duration::from_secs(600);
 
 impl Shipper {
     pub(super) fn new(
@@ -70,6 +77,8 @@ impl Shipper {
                 report,
             },
             is_welcome: false,
+            at_once: SENDERS_MAX,
+            crowded_at: None,
             wakeup,
         }
     }
@@ -170,7 +179,14 @@ impl Shipper {
 
     /// Sends small episodes several at once. False if it is not the time for that.
     fn send_burst(&mut self) -> bool {
+        if self
+            .crowded_at
+            .is_some_and(|at| at.elapsed() >= CROWDED_FOR)
+        {
+            self.at_once = SENDERS_MAX;
+        }
         let burst = Burst {
+            at_once: self.at_once,
             host: &self.config.host_id,
             receiver: &self.receiver,
             wakeup: &self.wakeup,
@@ -182,7 +198,12 @@ impl Shipper {
         if !self.is_welcome || !burst.is_due() {
             return false;
         }
-        self.is_welcome = burst.run();
+        let ended = burst.run();
+        self.is_welcome = ended.is_healthy;
+        if ended.is_crowded {
+            self.at_once -= 1;
+            self.crowded_at = Some(Instant::now());
+        }
         true
     }
 

@@ -1,4 +1,4 @@
-//! The threads that send in a burst: up to [`SENDERS_MAX`], each with one kept connection. They are begun
+//! The threads that send in a burst, [`SENDERS_MAX`] or fewer, each with one kept connection. They are begun
 //! when they are needed and end with the burst, so that a shipper at rest has none of them.
 //!
 //! A sender knows nothing of the queue: it sends one parcel, hands the answer to the loop and waits for the
@@ -81,11 +81,6 @@ impl<'scope, 'env> Senders<'scope, 'env> {
     /// The uploads under way, the oldest first.
     pub(super) fn under_way(&self) -> &[UnderWay] {
         &self.under_way
-    }
-
-    /// Whether one more may be sent now.
-    pub(super) fn has_place(&self) -> bool {
-        self.under_way.len() < SENDERS_MAX
     }
 
     /// Sends a parcel. It is returned if no thread can be had for it.

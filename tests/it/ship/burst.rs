@@ -210,6 +210,35 @@ fn what_is_under_way_when_its_commit_is_held_ends_as_it_ends() {
     assert_eq!(shipper.stop(), 0);
 }
 
+/// A receiver with fewer places is not asked for four again and again.
+#[test]
+fn where_four_have_no_place_fewer_go_at_once() {
+    let gate = Arc::new(Gate::default());
+    let then = Arc::new(Gate::default());
+    let crowded = Reply::Say(problem(
+        503,
+        "too-many-uploads-of-yours",
+        "Retry-After: 1\r\n",
+    ));
+    let mut replies = vec![Reply::Store, gate.say_when(crowded, four_came)];
+    replies.extend(std::iter::repeat_n(gate.store_when(is_open), 3));
+    replies.push(Reply::Store);
+    replies.push(then.store_when(|inside| inside.came >= 3));
+    let stub = Stub::new(replies);
+    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let ids = record(&lab, 18, A);
+    let shipper = lab.ship();
+    let is_away = || shipper.log().contains("event=receiver_away");
+    shipper.wait_until("there is no place", is_away);
+    gate.open();
+    shipper.wait_until("all are shipped", || lab.names("episodes").is_empty());
+    assert_eq!((gate.most(), then.most()), (FOUR, 3), "{lab}");
+    let away = shipper.log().matches("event=receiver_away").count();
+    assert_eq!((away, puts(&stub)), (1, ids.len() + 1), "{lab}");
+    assert_eq!(shipper.stop(), 0);
+    assert_shipped(&lab, &ids);
+}
+
 #[test]
 fn a_refusal_of_one_stops_none_of_the_others() {
     let gate = Arc::new(Gate::default());
