@@ -12,12 +12,14 @@ mod regular;
 mod removal;
 mod steps;
 mod syncs;
+mod together;
 
 pub(crate) use self::regular::{
     kind_words, open_dir, open_regular, open_regular_flagged, open_regular_with, read_regular,
 };
 pub(crate) use self::steps::step;
 pub(crate) use self::syncs::{SYNC_TIMES, sync_data, sync_dir, sync_file};
+pub(crate) use self::together::{publish_all, same, sync_dirs};
 
 use std::ffi::CStr;
 use std::fs::{self, File};

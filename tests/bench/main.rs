@@ -13,6 +13,7 @@ mod counting;
 #[path = "../it/dice.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod dice;
+mod drain;
 mod floors;
 #[path = "../it/power/fuse.rs"]
 mod fuse;
@@ -100,6 +101,9 @@ fn main() {
     floors::run(&plan);
     orders::run(&plan);
     packing::run(&plan);
+    if plan.wants("drain") {
+        drain::run(&plan);
+    }
     chain::run(&plan);
     uploads::run(&plan);
     uploads::health(&plan);
