@@ -27,8 +27,10 @@ pub const MIXED: Sizes = &[0, 900, 70_000, 700_000, 5_000_123, 4 << 20];
 
 #[test]
 fn the_receiver_whose_power_is_cut_loses_nothing_acknowledged() {
-    for kind in [kind("ext4", Loss::Shutdown), kind("btrfs", Loss::Cache)] {
-        if let Some(told) = receiver_without_power(kind, MIXED, 4, seed()) {
+    let ext4 = kind("ext4", Loss::Shutdown);
+    let btrfs = kind("btrfs", Loss::Cache);
+    for (kind, sizes) in [(ext4, SMALL), (ext4, LARGE), (btrfs, MIXED)] {
+        if let Some(told) = receiver_without_power(kind, sizes, 4, seed()) {
             eprintln!("{kind}: {told:?}");
             assert!(told.acknowledged > 0, "{told:?}");
         }
