@@ -50,6 +50,7 @@ impl<A: Answers> HttpService for Service<A> {
             let bytes = reply.answer.into_closing_bytes(!is_head);
             let closer = &self.guard.lingering_close;
             closer.close(connection, bytes, reply.unread_bytes);
+            // From here on another answer may have its place.
             drop(reply.held);
         } else {
             connection.end_request(reply.answer.into_response(response));
