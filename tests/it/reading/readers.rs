@@ -95,6 +95,25 @@ fn without_a_table_nobody_gets_a_row_by_any_spelling() {
 }
 
 #[test]
+fn without_a_table_no_method_says_more() {
+    let world = receiver("");
+    for (method, want) in [
+        ("HEAD", 403),
+        ("POST", 405),
+        ("PUT", 411),
+        ("DELETE", 405),
+        ("OPTIONS", 204),
+    ] {
+        let answer = world.ask(method, "/v1/episodes?limit=1");
+        assert_eq!(answer.status, want, "{method}");
+        let lines = answer.head.to_ascii_lowercase();
+        for name in ["x-cis490-", "link:"] {
+            assert!(!lines.contains(name), "{method}: {lines}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_is_known_by_token_by_address_or_by_both() {
     let both = format!("{}address = \"127.0.0.9\"\n", by_token("both", "of-both"));
     let world = receiver(&format!(
