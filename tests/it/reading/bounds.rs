@@ -26,6 +26,8 @@ fn wide_rows(count: usize) -> String {
 fn unread_list(world: &World, last: u8) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
+    // The kernel makes its own buffers in proportion to this.
+    socket.set_mss(536).unwrap();
     let source = SocketAddr::from((Ipv4Addr::new(127, 0, 9, last), 0));
     socket.bind(&source.into()).unwrap();
     socket.connect(&world.address().into()).unwrap();
