@@ -85,6 +85,23 @@ fn a_page_reads_8_mib_at_most() {
     assert_eq!(tail.body, last);
 }
 
+/// A place was once held until the connection had ended: a client that reads its list and closes late, or
+/// asks page after page on a busy machine, was answered 503.
+#[test]
+fn a_list_that_was_read_holds_no_place() {
+    let world = with_index(&rows(2));
+    let mut kept = Vec::new();
+    for n in 0..30 {
+        let mut client = world.client();
+        client
+            .send(b"GET /v1/episodes HTTP/1.1\r\nHost: pi\r\n\r\n")
+            .unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status, 200, "{n} {answer:?}");
+        kept.push(client);
+    }
+}
+
 /// A peer that does not read its list has one of a few places, and not for long.
 #[test]
 fn peers_that_do_not_read_keep_nobody_out_for_long() {

@@ -18,7 +18,7 @@ pub(crate) struct Reply {
     pub closes: bool,
     /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
     pub unread_bytes: u64,
-    /// Given back when the answer has left.
+    /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
     pub held: Option<Permit>,
 }
 
