@@ -2,6 +2,7 @@
 //! is allowed. The keys themselves are in each side's own `config.rs`.
 
 pub(crate) mod mistake;
+pub(crate) mod network;
 mod secret;
 pub(crate) mod values;
 
@@ -44,7 +45,7 @@ impl Side {
         let mut of_lab_host = 0;
         for key in keys {
             match key {
-                "data_dir" | "listen" | "version_gate" | "host" => of_receiver += 1,
+                "data_dir" | "listen" | "version_gate" | "host" | "reader" => of_receiver += 1,
                 "root" | "receiver_url" | "host_id" => of_lab_host += 1,
                 _ => {}
             }

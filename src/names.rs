@@ -72,6 +72,23 @@ impl Borrow<str> for HostId {
     }
 }
 
+/// The name of somebody who may list and fetch episodes. It has the grammar of a [`HostId`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ReaderId(Arc<str>);
+
+impl ReaderId {
+    pub fn parse(text: &str) -> Result<ReaderId, BadName> {
+        match HostId::parse(text) {
+            Ok(HostId(id)) => Ok(ReaderId(id)),
+            Err(bad) => Err(BadName {
+                what: "a reader id",
+                ..bad
+            }),
+        }
+    }
+}
+
 /// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files. A clone
 /// shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -101,6 +118,32 @@ impl EpisodeId {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The id of one store, by which its readers notice that another store has its address: 16 random
+/// lowercase hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct StoreId([u8; 8]);
+
+impl StoreId {
+    pub fn parse(text: &str) -> Result<StoreId, BadName> {
+        let mut bytes = [0; 8];
+        if !hex_decode(text, &mut bytes) {
+            return Err(BadName::new("a store id", text, "16 lowercase hex digits"));
+        }
+        Ok(StoreId(bytes))
+    }
+
+    pub const fn from_bytes(bytes: [u8; 8]) -> StoreId {
+        StoreId(bytes)
+    }
+}
+
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex_encode(&self.0, f)
     }
 }
 
@@ -178,7 +221,7 @@ impl fmt::Display for Sha256Digest {
     }
 }
 
-/// The conversions that all four types need: from and into text, for serde and argh.
+/// The conversions that all types need: from and into text, for serde and argh.
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl FromStr for $name {
@@ -201,7 +244,14 @@ macro_rules! textual {
         }
     )*};
 }
-textual!(HostId, EpisodeId, CommitHash, Sha256Digest);
+textual!(
+    HostId,
+    ReaderId,
+    EpisodeId,
+    CommitHash,
+    Sha256Digest,
+    StoreId
+);
 
 /// `Display` of the types that hold their text.
 macro_rules! shown_as_text {
@@ -213,7 +263,7 @@ macro_rules! shown_as_text {
         }
     )*};
 }
-shown_as_text!(HostId, EpisodeId);
+shown_as_text!(HostId, ReaderId, EpisodeId);
 
 /// `Display` and `Debug` of the types that hold bytes: both are hex digits.
 macro_rules! debug_as_hex {
@@ -225,7 +275,7 @@ macro_rules! debug_as_hex {
         }
     )*};
 }
-debug_as_hex!(CommitHash, Sha256Digest);
+debug_as_hex!(CommitHash, Sha256Digest, StoreId);
 
 /// Fills `out` from exactly `2 * out.len()` lowercase hex digits; false if `text` is not that.
 fn hex_decode(text: &str, out: &mut [u8]) -> bool {

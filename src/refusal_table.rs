@@ -63,6 +63,7 @@ impl Fate {
 
 /// Seconds after which a refusal of this kind may have passed.
 const RETRY_GATE_S: u32 = 5;
+const RETRY_LIST_S: u32 = 5;
 const RETRY_BUSY_S: u32 = 10;
 const RETRY_DRAIN_S: u32 = 30;
 const RETRY_DISK_S: u32 = 60;
@@ -162,6 +163,18 @@ refusals! {
     to_do: "Check the proxy in front of the receiver, or let the lab host reach the receiver without one.",
     maintainer: "find out what sends this: it is not a cis490 shipper",
 }
+400 "bad-query" BadQuery {
+    title: "The query is malformed",
+    meaning: "A question for the list had a key that is not known, a key twice, or a value that is not allowed; the words name the key.",
+    episode: Unaffected,
+    to_do: "cursor, limit (1 to 1000), host and tail (1 to 1000) are the keys, and nothing in them is percent-encoded.",
+}
+400 "bad-cursor" BadCursor {
+    title: "The cursor is not one of this index",
+    meaning: "The list was asked for from a cursor at which no row begins: the index was rebuilt, or another store has this address now.",
+    episode: Unaffected,
+    to_do: "Ask again without a cursor. cis490 pull does so by itself.",
+}
 401 "no-token" NoToken {
     title: "A token is needed",
     meaning: "The receiver requires a token from every host, and none was sent.",
@@ -176,6 +189,20 @@ refusals! {
     to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then restart the receiver.",
     maintainer: "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml",
 }
+401 "no-reader-token" NoReaderToken {
+    title: "A reader's token is needed",
+    meaning: "Somebody asked for the list or for an episode's bytes without a token, and may read only with one.",
+    episode: Unaffected,
+    to_do: "Send Authorization: Bearer with the token that cis490 token --reader printed (--token-file of cis490 list and cis490 pull).",
+    maintainer: "give the reader its token (cis490 token --reader ID), and its digest to [[reader]] in receiver.toml",
+}
+401 "unknown-reader-token" UnknownReaderToken {
+    title: "The reader's token is not known here",
+    meaning: "Somebody asked for the list or for an episode's bytes with a token that no [[reader]] has.",
+    episode: Unaffected,
+    to_do: "cis490 token --reader ID prints a new pair: give the token to the reader and put the digest into its [[reader]] in receiver.toml, then systemctl reload cis490-receiver.",
+    maintainer: "give the reader its token (cis490 token --reader ID), and its digest to [[reader]] in receiver.toml",
+}
 403 "not-your-name" NotYourName {
     title: "You may not upload under this host's name",
     meaning: "The token or the address belongs to a different host than the name it uploads under.",
@@ -189,6 +216,20 @@ refusals! {
     episode: Unaffected,
     to_do: "Find out by the address in the log in whose browser such a page is open, and close it.",
     maintainer: "a web page in a browser in the lab's network tries to upload: find out which, and close it",
+}
+403 "not-a-reader" NotAReader {
+    title: "You may not read here",
+    meaning: "Somebody asked for the list or for an episode's bytes, and no [[reader]] in receiver.toml lets that address read. Without any [[reader]] nobody may.",
+    episode: Unaffected,
+    to_do: "On the receiver: add a [[reader]] with an id and an address (or a network, or the token_sha256 that cis490 token --reader ID prints) to receiver.toml, then systemctl reload cis490-receiver.",
+    maintainer: "if the peer in the log is to read: add a [[reader]] with its address or a token_sha256 to receiver.toml",
+}
+403 "page-may-not-read" PageMayNotRead {
+    title: "A web page may not read here",
+    meaning: "A request for the list or for an episode's bytes with an Origin header: the script of a web page sent it. A browser's own download has none.",
+    episode: Unaffected,
+    to_do: "Type the address into the browser, or use cis490 list, cis490 pull or another program.",
+    maintainer: "a web page in a reader's browser tries to read: find out which, and close it",
 }
 404 "not-found" NotFound {
     title: "There is nothing here",
@@ -347,6 +388,13 @@ refusals! {
     meaning: "Most running uploads come from this address, and the rest of max_uploads is kept for others.",
     episode: Waits,
     to_do: "Nothing; a lab host sends four at a time at most, so find out what else uploads from there. Or raise max_uploads.",
+}
+503 "too-many-lists" TooManyLists {
+    title: "Too many lists at once",
+    retry_after: RETRY_LIST_S,
+    meaning: "As many lists are being sent as the receiver has places for, or half of them to one address.",
+    episode: Unaffected,
+    to_do: "Nothing if it happens once; otherwise find out which reader asks for many and does not read them.",
 }
 503 "too-many-connections" TooManyConnections {
     title: "Too many connections at once",

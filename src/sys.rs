@@ -14,6 +14,7 @@ mod identity;
 mod intake;
 mod memory;
 mod processes;
+mod random;
 mod signals;
 mod sockets;
 mod tcp_counters;
@@ -36,6 +37,7 @@ pub(crate) use self::processes::{
     ask_to_stop, ends_with_us, give_way, in_own_session, kill_group, raise_file_limit,
     run_when_idle,
 };
+pub(crate) use self::random::fill_random;
 pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
     Direction, dup_socket, path_mtu, read_socket, reset_on_close, shut_down, unacked_bytes,

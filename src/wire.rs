@@ -12,7 +12,8 @@ use crate::names::{BadName, CommitHash, EpisodeId, HostId, Sha256Digest};
 /// The port that a receiver listens on by default.
 pub const DEFAULT_PORT: u16 = 8490;
 
-pub const EPISODES_PATH: &str = "/v1/episodes/";
+/// The list of stored episodes (design, section 11), and what stands before each episode's own path.
+pub const EPISODES_PATH: &str = "/v1/episodes";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
 /// The report of `cis490 status`.
@@ -29,6 +30,12 @@ pub const DIRTY_HEADER: &str = "X-Cis490-Code-Dirty";
 pub const GATE_POSITION_HEADER: &str = "X-Cis490-Gate-Position";
 /// `X-Cis490-Probe: 1` on a PUT: it is judged as ever, and nothing is stored, counted or shown.
 pub const PROBE_HEADER: &str = "X-Cis490-Probe";
+/// On a list: the id of the store, 16 hex digits. Another store has another.
+pub const STORE_HEADER: &str = "X-Cis490-Store";
+/// On a list: the cursor with which the next question begins.
+pub const NEXT_HEADER: &str = "X-Cis490-Next";
+/// On a list with a row: the cursor of its last row.
+pub const LAST_HEADER: &str = "X-Cis490-Last";
 
 /// A lab host is warned when its commit has fewer commits than this until it falls out of a window of
 /// `window` commits: 20, or a fifth of a window of less than a hundred. The head always has more.
@@ -53,6 +60,9 @@ pub const PRECONDITION_FAILED: &str = "urn:cis490:problem:precondition-failed";
 /// The longest answer body a sender reads. A gate answer of 10000 commits of 64 digits fits.
 pub const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
+/// What follows an episode's name in the path of its bytes.
+pub const TARBALL_ENDING: &str = ".tar.zst";
+
 /// The name of one episode in the store: its host and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
@@ -63,7 +73,12 @@ pub struct Slot {
 impl Slot {
     /// `/v1/episodes/{host}/{episode}`.
     pub fn path(&self) -> String {
-        format!("{EPISODES_PATH}{self}")
+        format!("{EPISODES_PATH}/{self}")
+    }
+
+    /// The path of the tarball's bytes: `/v1/episodes/{host}/{episode}.tar.zst`.
+    pub fn tarball_path(&self) -> String {
+        format!("{EPISODES_PATH}/{self}{TARBALL_ENDING}")
     }
 
     /// The slot of a `{host}/{episode}`, judged on its raw bytes: a `%`, a third `/` or any other
@@ -325,7 +340,9 @@ mod tests {
 
     #[test]
     fn a_slot_has_exactly_one_slash() {
-        assert_eq!(Slot::parse("a/b").unwrap().path(), "/v1/episodes/a/b");
+        let slot = Slot::parse("a/b").unwrap();
+        assert_eq!(slot.path(), "/v1/episodes/a/b");
+        assert_eq!(slot.tarball_path(), "/v1/episodes/a/b.tar.zst");
         for bad in [
             "", "a", "a/", "/b", "a/b/c", "a/../b", "a/%62", "a//b", "a/b?x", "A/b",
         ] {

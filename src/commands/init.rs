@@ -11,6 +11,7 @@ use super::cli::folder::absolute;
 use crate::config::Side;
 use crate::durable;
 use crate::failure::Failure;
+use crate::names::StoreId;
 use crate::owner;
 use crate::receiver::config as receiver;
 use crate::receiver::store::store_dir::{self, Made};
@@ -34,6 +35,10 @@ pub(super) struct Init {
     /// make this receiver's folder, instead of the data_dir of a configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// give the receiver's new store this id, 16 hex digits, as the disk had that it replaces (default:
+    /// a random one)
+    #[argh(option)]
+    store_id: Option<StoreId>,
     /// make this lab host's folder, instead of the root of a configuration
     #[argh(option)]
     root: Option<PathBuf>,
@@ -46,25 +51,25 @@ impl Init {
                 "--data-dir is a receiver's folder and --root is a lab host's: give one of them",
                 "a machine that is both has two folders: run init twice",
             )),
-            (Some(data_dir), None) => make_store(&absolute(data_dir)),
-            (None, Some(root)) => make_root(&absolute(root)),
-            (None, None) => make_configured(self.config),
+            (Some(data_dir), None) => make_store(&absolute(data_dir), self.store_id),
+            (None, Some(root)) => make_root_without_id(&absolute(root), self.store_id),
+            (None, None) => make_configured(self.config, self.store_id),
         }
     }
 }
 
-fn make_configured(path: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn make_configured(path: Option<PathBuf>, id: Option<StoreId>) -> Result<ExitCode, Failure> {
     let path = named_or_default(path)?;
     match side_of(&path)? {
-        Side::Receiver => make_store(&receiver::Config::load(&path)?.data_dir),
-        Side::LabHost => make_root(&shipper::Config::load(&path, None)?.root),
+        Side::Receiver => make_store(&receiver::Config::load(&path)?.data_dir, id),
+        Side::LabHost => make_root_without_id(&shipper::Config::load(&path, None)?.root, id),
     }
 }
 
-fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
+fn make_store(data_dir: &Path, id: Option<StoreId>) -> Result<ExitCode, Failure> {
     let dir = data_dir.display();
     owner::enter_new(data_dir, durable::make_dir)?;
-    match store_dir::make(data_dir)? {
+    match store_dir::make_with_id(data_dir, id)? {
         Made::New => say!("{dir} is a new, empty store"),
         Made::Already => say!("{dir} was a store already: nothing to do"),
         Made::Adopted => say!(
@@ -72,6 +77,17 @@ fn make_store(data_dir: &Path) -> Result<ExitCode, Failure> {
         ),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A lab host's folder has no id.
+fn make_root_without_id(root: &Path, id: Option<StoreId>) -> Result<ExitCode, Failure> {
+    if id.is_some() {
+        return Err(Failure::new(
+            "--store-id is for a receiver's store, and this is a lab host's folder",
+            "leave --store-id out, or name a receiver's data_dir",
+        ));
+    }
+    make_root(root)
 }
 
 /// Makes a lab host's queue: one folder for each state that an episode can be in.

@@ -5,6 +5,7 @@ mod cli;
 
 // Every day.
 mod check;
+mod list;
 mod receive;
 mod ship;
 mod status;
@@ -58,6 +59,7 @@ enum Command {
     Ship(ship::Ship),
     Check(check::Check),
     Status(status::Status),
+    List(list::List),
     Requeue(requeue::Requeue),
     Resend(resend::Resend),
     SetAside(set_aside::SetAside),
@@ -92,6 +94,7 @@ impl Command {
             Command::Ship(command) => Box::new(move || command.run()),
             Command::Check(command) => Box::new(move || command.run()),
             Command::Status(command) => Box::new(move || command.run()),
+            Command::List(command) => Box::new(move || command.run()),
             Command::Requeue(command) => Box::new(move || command.run()),
             Command::Resend(command) => Box::new(move || command.run()),
             Command::SetAside(command) => Box::new(move || command.run()),

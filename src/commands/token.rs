@@ -1,23 +1,31 @@
-//! `cis490 token`: makes the token of one lab host. Nothing is stored: both halves are printed.
+//! `cis490 token`: makes the token of one lab host or one reader. Nothing is stored: both halves are
+//! printed.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
 use crate::failure::Failure;
-use crate::names::HostId;
+use crate::names::{HostId, ReaderId};
 use crate::receiver::access::token_digest;
+use crate::sys;
 use crate::terminal::say;
 
-/// make a token for a lab host, and print where each half belongs
+/// make a token for a lab host or for a reader, and print where each half belongs
 #[derive(FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "token", example = "cis490 token lab-7")]
+#[argh(
+    subcommand,
+    name = "token",
+    example = "cis490 token lab-7",
+    example = "cis490 token --reader training"
+)]
 pub(super) struct Token {
     /// the host's id: host_id in its shipper.toml
     #[argh(positional)]
-    host: HostId,
+    host: Option<HostId>,
+    /// make the token of this reader, who may list and fetch what is stored
+    #[argh(option)]
+    reader: Option<ReaderId>,
 }
 
 /// 256 random bits cannot be guessed, so a plain SHA-256 of the token is safe to keep on the receiver.
@@ -25,27 +33,57 @@ const TOKEN_BYTES: usize = 32;
 
 impl Token {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let token = random_hex().map_err(|error| {
-            Failure::new(
-                format!("cannot read /dev/urandom: {error}"),
-                "run this where /dev is mounted",
-            )
-        })?;
-        let host = self.host;
-        let digest = token_digest(token.as_bytes());
-        say!(
-            "# On {host}: put this line, and nothing else, in the file named by token_file in shipper.toml"
-        );
-        say!("{token}");
-        say!("");
-        say!("# On the receiver: add these lines to receiver.toml, then restart it");
-        say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
+        match (self.host, self.reader) {
+            (Some(host), None) => say_of_host(&host, &new_token()?),
+            (None, Some(reader)) => say_of_reader(&reader, &new_token()?),
+            (None, None) => {
+                return Err(Failure::new(
+                    "required positional arguments not provided: host, or --reader ID",
+                    "cis490 token --help",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Failure::new(
+                    "a token is for one lab host or for one reader",
+                    "cis490 token HOST, or cis490 token --reader ID",
+                ));
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn random_hex() -> io::Result<String> {
+fn say_of_host(host: &HostId, token: &str) {
+    let digest = token_digest(token.as_bytes());
+    say!(
+        "# On {host}: put this line, and nothing else, in the file named by token_file in shipper.toml"
+    );
+    say!("{token}");
+    say!("");
+    say!("# On the receiver: add these lines to receiver.toml, then restart it");
+    say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
+}
+
+fn say_of_reader(reader: &ReaderId, token: &str) {
+    let digest = token_digest(token.as_bytes());
+    say!(
+        "# On {reader}: put this line, and nothing else, in a file, and name it with --token-file (cis490 list, cis490 pull)"
+    );
+    say!("{token}");
+    say!("");
+    say!(
+        "# On the receiver: add these lines to receiver.toml, then systemctl reload cis490-receiver"
+    );
+    say!("[[reader]]\nid = \"{reader}\"\ntoken_sha256 = \"{digest}\"");
+}
+
+fn new_token() -> Result<String, Failure> {
     let mut bytes = [0; TOKEN_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    sys::fill_random(&mut bytes).map_err(|error| {
+        Failure::new(
+            format!("the system gives no random numbers: {error}"),
+            "this is a fault of the system; please report it",
+        )
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

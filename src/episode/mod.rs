@@ -7,7 +7,7 @@
 //! 3. The `meta.json` that the shipper sends as headers is the one in the tarball: both come from one
 //!    reading of the file.
 //! 4. Reading a tarball writes nothing, and uses no more memory and time than it is allowed,
-//!    whatever the bytes say. See [`read_meta`].
+//!    whatever the bytes say. See [`read_meta`] and [`read_meta_json`].
 //!
 //! Packing reads files and takes long: it is called from plain threads, never from a coroutine.
 
@@ -25,7 +25,7 @@ mod unfit;
 pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
 pub use pack::{PackError, Packed, pack};
-pub use read::{ReadError, read_meta};
+pub use read::{ReadError, read_meta, read_meta_json};
 pub use tree::{Inspected, inspect, meta_of};
 pub use unfit::Unfit;
 

@@ -31,13 +31,31 @@ pub fn read_meta(tarball: impl Read) -> Result<Meta, ReadError> {
     read_meta_within(tarball, LOOKED_AT_BYTES_MAX)
 }
 
+/// Reads the `meta.json` of a tar.zst as it stands there, whatever is in it.
+///
+/// Errors: there is no `meta.json` within the limits.
+pub fn read_meta_json(tarball: impl Read) -> Result<Vec<u8>, ReadError> {
+    find_within(tarball, LOOKED_AT_BYTES_MAX, |tar| {
+        Entries::new(tar).find_meta()
+    })
+}
+
 pub(super) fn read_meta_within(tarball: impl Read, bytes_max: u64) -> Result<Meta, ReadError> {
+    find_within(tarball, bytes_max, |tar| meta_in_tar(tar))
+}
+
+/// What `find` finds in the archive, of which no more than so many bytes are read and unpacked.
+fn find_within<T>(
+    tarball: impl Read,
+    bytes_max: u64,
+    find: impl FnOnce(&mut dyn Read) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
     // The decoder has assertions, and the bytes are from outside. A panic that is not caught here would
     // end every start of the receiver in its recovery.
     panic::catch_unwind(AssertUnwindSafe(|| {
         let mut frames = Frames::new(tarball.take(bytes_max));
         let mut tar = (&mut frames).take(bytes_max);
-        let found = meta_in_tar(&mut tar);
+        let found = find(&mut tar);
         let has_seen_all = tar.limit() > 0 && frames.source().limit() > 0;
         match found {
             Err(ReadError::Io(_) | ReadError::NoMeta) if !has_seen_all => Err(ReadError::TooFar),

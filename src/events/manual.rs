@@ -94,6 +94,12 @@ manual! {
     warn open_to_all
         "No [[host]] is configured: anyone who can reach the port may upload under any name."
         "Nothing behind WireGuard. Elsewhere give each lab host a [[host]] table with its address, a token (cis490 token), or both.";
+    info readers_reloaded
+        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on. Other keys need a restart."
+        "Nothing. Without any [[reader]] nobody may list or fetch.";
+    error reload_failed
+        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
+        "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
     info draining
         "SIGTERM arrived: new uploads are refused, and running ones may finish within wait_s."
         "Nothing.";
@@ -151,12 +157,21 @@ manual! {
     error lookup_failed
         "The disk did not answer a question about an episode. The request got a 500, and the lab host tries again."
         "Look at the disk (dmesg) and at the owner of data_dir.";
+    error list_failed
+        "The index could not be read for a list. The reader got a 500."
+        "Look at the disk (dmesg) and at the owner of data_dir.";
     error store_fault
         "The receiver failed to store an upload: the sender got a 500, keeps its episode and tries again."
         "Look at the disk (dmesg) and at the owner of data_dir; cis490 doctor tries both.";
 }
 
 "the receiver: the store" {
+    info store_id
+        "A store of an older version has been given an id, by which its readers know it (X-Cis490-Store of a list)."
+        "Nothing.";
+    warn store_id_unwritable
+        "A store of an older version has no id, and it cannot be written into the file in path=. The receiver works with an id for this run; after the next start cis490 pull compares all that it has with the list."
+        "Make room, or look at the owner of the file and at the disk (dmesg).";
     info store_opened
         "The store is open. episodes= is what the index holds, recovered= and swept= are unfinished uploads of the last run that were completed or removed."
         "Nothing.";

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use super::pace;
@@ -17,6 +18,15 @@ pub(crate) fn open_to_all() {
         open_to_all,
         "why=\"no [[host]] in receiver.toml: anyone who can reach the port may upload under any name; fine behind WireGuard, otherwise add [[host]] tables\""
     );
+}
+
+pub(crate) fn readers_reloaded(count: usize) {
+    line!(readers_reloaded, "readers={count}");
+}
+
+pub(crate) fn reload_failed(config: &Path, why: impl Display) {
+    let why = why.to_string();
+    line!(reload_failed, "config={config:?} why={why:?}");
 }
 
 pub(crate) fn draining(uploads: u32, wait_s: u64) {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use crate::names::StoreId;
 use crate::wire::Slot;
 
 pub(crate) fn store_opened(dir: &Path, episodes: usize, published: usize, swept: usize) {
@@ -11,6 +12,15 @@ pub(crate) fn store_opened(dir: &Path, episodes: usize, published: usize, swept:
         store_opened,
         "episodes={episodes} recovered={published} swept={swept} dir={dir:?}"
     );
+}
+
+pub(crate) fn store_id(dir: &Path, id: StoreId) {
+    line!(store_id, "id={id} dir={dir:?}");
+}
+
+pub(crate) fn store_id_unwritable(path: &Path, error: &io::Error) {
+    let why = error.to_string();
+    line!(store_id_unwritable, "path={path:?} why={why:?}");
 }
 
 pub(crate) fn quarantined(found: &Path, kept_as: &Path, why: impl Display) {

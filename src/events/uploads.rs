@@ -105,6 +105,11 @@ pub(crate) fn unreadable_request(peer: IpAddr, refused: &Refused, begins: &str) 
     );
 }
 
+pub(crate) fn list_failed(peer: IpAddr, error: &io::Error) {
+    let why = error.to_string();
+    paced_line!(peer, list_failed, "peer={peer} why={why:?}");
+}
+
 pub(crate) fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
     let Slot { host, episode } = slot;
     let why = error.to_string();

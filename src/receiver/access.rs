@@ -1,16 +1,18 @@
-//! Who may upload (design, section 6). Without `[[host]]` tables that is every peer that can reach the
+//! Who may upload, and who may read (design, section 6). Without `[[host]]` tables that is every peer that can reach the
 //! port; with them only those hosts, each only under its own name.
 //!
 //! Behind WireGuard the address of a peer proves which host it is, elsewhere a token does; a host with
-//! both needs both. Only digests of tokens are held, and they are compared in constant time.
+//! both needs both. Without `[[reader]]` tables nobody may read. Only digests of tokens are held, and they are compared in constant time.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
-use super::config::HostRule;
-use super::refusal::{NotYours, Refusal};
-use crate::names::{HostId, Sha256Digest};
+use super::config::{HostRule, ReaderRule};
+use super::refusal::{NotAReader, NotYours, Refusal};
+use crate::names::{HostId, ReaderId, Sha256Digest};
 
 pub(crate) struct Access {
     rules: Vec<HostRule>,
@@ -68,6 +70,73 @@ impl Access {
     fn knows(&self, digest: &Sha256Digest) -> bool {
         let known = self.rules.iter().filter_map(|rule| rule.token_sha256);
         known.fold(false, |found, one| found | same_digest(&one, digest))
+    }
+}
+
+/// Who may list and fetch. The rules are replaced while requests are judged: each request is judged by
+/// the rules of one moment.
+pub(crate) struct Readers {
+    rules: ArcSwap<Vec<ReaderRule>>,
+}
+
+impl Readers {
+    pub(crate) fn new(rules: Vec<ReaderRule>) -> Readers {
+        Readers {
+            rules: ArcSwap::from_pointee(rules),
+        }
+    }
+
+    /// From here on these rules are the ones.
+    pub(crate) fn replace(&self, rules: Vec<ReaderRule>) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The reader that `peer` is with this `Authorization` header. It takes no lock.
+    ///
+    /// Errors: 403 if there are no readers, or none at this address; 401 if a token is missing or
+    /// unknown.
+    pub(crate) fn judge(
+        &self,
+        peer: IpAddr,
+        authorization: Option<&[u8]>,
+    ) -> Result<ReaderId, Refusal> {
+        let rules = self.rules.load();
+        if rules.is_empty() {
+            return Err(Refusal::NotAReader(NotAReader::NoneAtAll));
+        }
+        // A listener on [::] sees an IPv4 peer as ::ffff:a.b.c.d.
+        let came_from = peer.to_canonical();
+        let digest = bearer_token(authorization).map(token_digest);
+        let mut admitted = None;
+        let mut wants_token = false;
+        let mut elsewhere = None;
+        // Each rule's token is compared, whatever the others have said, so that the time this takes
+        // reveals nothing.
+        for rule in rules.iter() {
+            let has_token = match (&rule.token_sha256, &digest) {
+                (Some(own), Some(digest)) => Some(same_digest(own, digest)),
+                (Some(_), None) => Some(false),
+                (None, _) => None,
+            };
+            match rule.address.filter(|own| !own.contains(came_from)) {
+                None if has_token != Some(false) => admitted = admitted.or(Some(&rule.id)),
+                None => wants_token = true,
+                Some(wanted) if has_token == Some(true) => elsewhere = Some(wanted),
+                Some(_) => {}
+            }
+        }
+        match (admitted, elsewhere) {
+            (Some(id), _) => Ok(id.clone()),
+            (None, Some(wanted)) => {
+                let why = NotAReader::OfAnother { wanted, came_from };
+                Err(Refusal::NotAReader(why))
+            }
+            (None, None) if !wants_token => {
+                Err(Refusal::NotAReader(NotAReader::Address { came_from }))
+            }
+            (None, None) if digest.is_none() => Err(Refusal::NoReaderToken),
+            (None, None) => Err(Refusal::UnknownReaderToken),
+        }
     }
 }
 
@@ -132,6 +201,77 @@ mod tests {
             let status = judged.err().map_or(0, |refusal| refusal.status());
             assert_eq!(status, want, "{host} from {peer} with {header:?}");
         }
+    }
+
+    fn reader(id: &str, address: Option<&str>, token: Option<&str>) -> ReaderRule {
+        ReaderRule {
+            id: ReaderId::parse(id).unwrap(),
+            address: address.map(|text| text.parse().unwrap()),
+            token_sha256: token.map(|text| token_digest(text.as_bytes())),
+        }
+    }
+
+    /// The reader's id, or the status of the refusal.
+    fn judged(readers: &Readers, peer: &str, header: Option<&str>) -> String {
+        match readers.judge(peer.parse().unwrap(), header.map(str::as_bytes)) {
+            Ok(id) => id.to_string(),
+            Err(refusal) => refusal.status().to_string(),
+        }
+    }
+
+    #[test]
+    fn a_reader_proves_all_that_its_table_names() {
+        let readers = Readers::new(vec![
+            reader("by-network", Some("10.0.0.0/30"), None),
+            reader("by-token", None, Some("sesame")),
+            reader("by-both", Some("10.0.0.9"), Some("open")),
+        ]);
+        for (peer, header, want) in [
+            ("10.0.0.2", None, "by-network"),
+            ("::ffff:10.0.0.2", None, "by-network"),
+            ("10.0.0.2", Some("Bearer sesame"), "by-network"),
+            ("10.0.0.2", Some("Bearer wrong"), "by-network"),
+            ("10.0.0.7", None, "401"),
+            ("10.0.0.7", Some("Bearer sesame"), "by-token"),
+            ("10.0.0.7", Some("bearer  sesame "), "by-token"),
+            ("10.0.0.7", Some("Basic sesame"), "401"),
+            ("10.0.0.7", Some("Bearer "), "401"),
+            ("10.0.0.7", Some("Bearer wrong"), "401"),
+            ("10.0.0.9", Some("Bearer open"), "by-both"),
+            ("10.0.0.9", None, "401"),
+            ("10.0.0.7", Some("Bearer open"), "403"),
+            ("::1", Some("Bearer open"), "403"),
+        ] {
+            assert_eq!(judged(&readers, peer, header), want, "{peer} {header:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_token_would_help_none_is_asked_for() {
+        let readers = Readers::new(vec![
+            reader("by-address", Some("10.0.0.1"), None),
+            reader("by-both", Some("10.0.0.2"), Some("open")),
+        ]);
+        for (peer, header, want) in [
+            ("10.0.0.3", None, "403"),
+            ("10.0.0.3", Some("Bearer wrong"), "403"),
+            ("10.0.0.3", Some("Bearer open"), "403"),
+            ("10.0.0.2", None, "401"),
+            ("10.0.0.2", Some("Bearer open"), "by-both"),
+            ("10.0.0.1", None, "by-address"),
+        ] {
+            assert_eq!(judged(&readers, peer, header), want, "{peer} {header:?}");
+        }
+    }
+
+    #[test]
+    fn without_tables_nobody_reads_and_new_tables_hold_at_once() {
+        let readers = Readers::new(Vec::new());
+        assert_eq!(judged(&readers, "127.0.0.1", Some("Bearer x")), "403");
+        readers.replace(vec![reader("here", Some("127.0.0.1"), None)]);
+        assert_eq!(judged(&readers, "127.0.0.1", None), "here");
+        readers.replace(Vec::new());
+        assert_eq!(judged(&readers, "127.0.0.1", None), "403");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::config::network::{self, Network};
 use crate::config::{
     self, Settings, Side, bad_value, in_range, not_allowed, values, with_plain_scheme,
 };
 use crate::failure::Failure;
-use crate::names::{HostId, Sha256Digest};
+use crate::names::{HostId, ReaderId, Sha256Digest};
 use crate::wire;
 
 pub const DEFAULT_PATH: &str = "/etc/cis490/receiver.toml";
@@ -60,6 +61,8 @@ pub struct Config {
     pub version_gate: GateConfig,
     #[serde(default, rename = "host")]
     pub hosts: Vec<HostRule>,
+    #[serde(default, rename = "reader")]
+    pub readers: Vec<ReaderRule>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -115,6 +118,18 @@ pub struct HostRule {
     #[serde(default, deserialize_with = "values::address")]
     pub address: Option<IpAddr>,
     /// The SHA-256 of the host's token, as `cis490 token` prints it.
+    pub token_sha256: Option<Sha256Digest>,
+}
+
+/// Somebody who may list and fetch episodes: `[[reader]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReaderRule {
+    pub id: ReaderId,
+    /// The peer's address, or the network that it is in, as proof behind WireGuard.
+    #[serde(default, deserialize_with = "network::network")]
+    pub(crate) address: Option<Network>,
+    /// The SHA-256 of the reader's token, as `cis490 token --reader` prints it.
     pub token_sha256: Option<Sha256Digest>,
 }
 
@@ -217,6 +232,7 @@ impl Config {
         range("silent_after_hours", self.silent_after_hours, 1, 8760)?;
         config::check_folder(path, "data_dir", &self.data_dir)?;
         self.check_hosts(path)?;
+        self.check_readers(path)?;
         self.version_gate.check(path)
     }
 
@@ -238,6 +254,30 @@ impl Config {
                     "host.id",
                     id,
                     "add an address, a token_sha256 or both to this [[host]]: without one nothing proves who sends",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_readers(&self, path: &Path) -> Result<(), Failure> {
+        let mut ids = HashSet::new();
+        for rule in &self.readers {
+            let id = format!("{:?}", rule.id.to_string());
+            if !ids.insert(&rule.id) {
+                return Err(not_allowed(
+                    path,
+                    "reader.id",
+                    id,
+                    "two [[reader]] tables have this id: remove one, or give each its own id",
+                ));
+            }
+            if rule.address.is_none() && rule.token_sha256.is_none() {
+                return Err(not_allowed(
+                    path,
+                    "reader.id",
+                    id,
+                    "add an address, a token_sha256 or both to this [[reader]]: without one nothing proves who reads",
                 ));
             }
         }

@@ -21,7 +21,7 @@ pub mod version_gate;
 #[cfg(any(test, fuzzing))]
 pub use self::http::fuzzed_head;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(config, Arc::clone(&store), gate, stats, refusals, &shutdown)?;
-    listen_for_signals(&shutdown)?;
+    listen_for_signals(&shutdown, server.clone(), config_path.to_owned())?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
     drop(store);
@@ -158,13 +158,18 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
+fn listen_for_signals(
+    shutdown: &ShutdownHandle,
+    server: http::Server,
+    config_path: PathBuf,
+) -> Result<(), Failure> {
     let shutdown = shutdown.clone();
     let listen = move || {
         loop {
             match sys::wait_signal() {
                 Signal::Stop => shutdown.asked(),
-                Signal::Reload => {} // the gate refreshes its window anyway, and nothing else is read again
+                // The gate refreshes its window anyway.
+                Signal::Reload => reload_readers(&server, &config_path),
             }
         }
     };
@@ -174,6 +179,18 @@ fn listen_for_signals(shutdown: &ShutdownHandle) -> Result<(), Failure> {
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(critical_thread::cannot_start("signals", &error)),
+    }
+}
+
+/// SIGHUP: the `[[reader]]` tables hold as the file has them now. A file with a mistake changes nothing.
+fn reload_readers(server: &http::Server, config_path: &Path) {
+    match Config::load(config_path) {
+        Ok(config) => {
+            let count = config.readers.len();
+            server.replace_readers(config.readers);
+            events::readers_reloaded(count);
+        }
+        Err(failure) => events::reload_failed(config_path, &failure),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Every way the receiver says no, with what its answer says about this one request. What all refusals
 //! of a kind have in common (status, name, title, what to do) is in `src/refusal_table.rs`.
 
+mod not_admitted;
+
 use std::fmt;
-use std::net::IpAddr;
+
+pub(crate) use self::not_admitted::{NotAReader, NotYours};
 
 use crate::events::Refused;
 use crate::human::counted;
@@ -22,38 +25,6 @@ pub struct GateFacts {
     pub failing: Option<Failing>,
 }
 
-/// Why a peer may not upload under a host's name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum NotYours {
-    /// No [[host]] table has this name.
-    Unknown,
-    Address {
-        wanted: IpAddr,
-        came_from: IpAddr,
-    },
-    /// The token is another host's.
-    Token,
-}
-
-impl NotYours {
-    fn write(self, host: &HostId, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NotYours::Unknown => write!(
-                f,
-                "this receiver has no [[host]] with the id {host}; add one to receiver.toml, or correct host_id in shipper.toml"
-            ),
-            NotYours::Address { wanted, came_from } => write!(
-                f,
-                "{host} may upload only from {wanted}; this came from {came_from}; correct its address in receiver.toml, or send from {wanted}"
-            ),
-            NotYours::Token => write!(
-                f,
-                "the token is another host's, not that of {host}; correct token_file or host_id in shipper.toml"
-            ),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// A commit header that is missing or malformed: made by code older than the header, or by hand.
@@ -64,6 +35,10 @@ pub(crate) enum Refusal {
     BadName(names::BadName),
     /// Any other malformed head; the words say which part.
     BadHead(String),
+    /// The query of a list; the words name the key.
+    BadQuery(String),
+    /// What a list is to begin at is no row of this index.
+    BadCursor,
     NoToken,
     UnknownToken,
     /// A token or address that does not belong to this host.
@@ -73,6 +48,11 @@ pub(crate) enum Refusal {
     },
     /// A PUT with an `Origin`: a web page sent it.
     FromABrowser,
+    NotAReader(NotAReader),
+    NoReaderToken,
+    UnknownReaderToken,
+    /// A GET for readers with an `Origin`: a script of a web page sent it.
+    PageMayNotRead,
     NotFound {
         what: String,
     },
@@ -121,6 +101,10 @@ pub(crate) enum Refusal {
     TooManyUploadsOfYours {
         under_way: u32,
     },
+    /// Lists under way: as many as there may be, or as many as one address may have.
+    TooManyLists {
+        of_yours: bool,
+    },
     TooManyConnections,
     Draining,
     DiskFull,
@@ -149,10 +133,16 @@ impl Refusal {
             Refusal::BadCommit { .. } => Kind::BadCommit,
             Refusal::BadName(_) => Kind::BadName,
             Refusal::BadHead(_) => Kind::BadHead,
+            Refusal::BadQuery(_) => Kind::BadQuery,
+            Refusal::BadCursor => Kind::BadCursor,
             Refusal::NoToken => Kind::NoToken,
             Refusal::UnknownToken => Kind::UnknownToken,
             Refusal::NotYourName { .. } => Kind::NotYourName,
             Refusal::FromABrowser => Kind::FromABrowser,
+            Refusal::NotAReader(_) => Kind::NotAReader,
+            Refusal::NoReaderToken => Kind::NoReaderToken,
+            Refusal::UnknownReaderToken => Kind::UnknownReaderToken,
+            Refusal::PageMayNotRead => Kind::PageMayNotRead,
             Refusal::NotFound { .. } => Kind::NotFound,
             Refusal::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Refusal::UnknownMethod(_) => Kind::UnknownMethod,
@@ -174,6 +164,7 @@ impl Refusal {
             Refusal::GateBusy => Kind::GateBusy,
             Refusal::TooManyUploads { .. } => Kind::TooManyUploads,
             Refusal::TooManyUploadsOfYours { .. } => Kind::TooManyUploadsOfYours,
+            Refusal::TooManyLists { .. } => Kind::TooManyLists,
             Refusal::TooManyConnections => Kind::TooManyConnections,
             Refusal::Draining => Kind::Draining,
             Refusal::DiskFull => Kind::DiskFull,
@@ -250,7 +241,10 @@ impl fmt::Display for Refusal {
                 wire::COMMIT_HEADER
             ),
             Refusal::BadName(bad) => write!(f, "{bad}"),
-            Refusal::BadHead(why) => f.write_str(why),
+            Refusal::BadHead(why) | Refusal::BadQuery(why) => f.write_str(why),
+            Refusal::BadCursor => f.write_str(
+                "cursor is not where a row of this index begins: the index was rebuilt, or the store is another one; begin again without a cursor",
+            ),
             Refusal::NoToken => f.write_str(
                 "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",
             ),
@@ -260,6 +254,16 @@ impl fmt::Display for Refusal {
             Refusal::NotYourName { host, why } => why.write(host, f),
             Refusal::FromABrowser => f.write_str(
                 "an upload with an Origin header comes from a web page, and no page may upload; send it with cis490 ship or another program",
+            ),
+            Refusal::NotAReader(why) => write!(f, "{why}"),
+            Refusal::NoReaderToken => f.write_str(
+                "this receiver requires a token from you; send Authorization: Bearer with the token that `cis490 token --reader` printed (--token-file of cis490 list and cis490 pull)",
+            ),
+            Refusal::UnknownReaderToken => f.write_str(
+                "no [[reader]] of this receiver has that token; compare the token with token_sha256 in receiver.toml",
+            ),
+            Refusal::PageMayNotRead => f.write_str(
+                "a request with an Origin header comes from a script of a web page, and no page may read; type the address into the browser, or use another program",
             ),
             Refusal::NotFound { what } => f.write_str(what),
             Refusal::MethodNotAllowed { allow } => write!(f, "this path accepts {allow}"),
@@ -326,6 +330,12 @@ impl fmt::Display for Refusal {
                 "{} from your address already running, and the rest of max_uploads is kept for others; try again, or raise max_uploads",
                 counted(under_way, "upload")
             ),
+            Refusal::TooManyLists { of_yours: true } => f.write_str(
+                "too many lists are being sent to your address; read one to its end before you ask for the next",
+            ),
+            Refusal::TooManyLists { of_yours: false } => {
+                f.write_str("too many lists are being sent; try again")
+            }
             Refusal::TooManyConnections => f.write_str("too many connections are open; try again"),
             Refusal::Draining => f.write_str("the receiver is stopping or restarting; try again"),
             Refusal::DiskAtFloor => f.write_str(

@@ -23,9 +23,9 @@ use super::refused_upload::RefusedUpload;
 use super::stats::{HostStats, StatsTables};
 use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
-use super::store::{quarantine_path, store_dir};
+use super::store::{marker, quarantine_path, store_dir};
 use crate::failure::Failure;
-use crate::names::{CommitHash, EpisodeId, HostId};
+use crate::names::{CommitHash, EpisodeId, HostId, StoreId};
 use crate::refusal_table::{is_about_the_commit, what_to_do};
 use crate::wire::{Failing, GateState, Source};
 use crate::{clock, owner, sys, wire};
@@ -41,6 +41,8 @@ pub(crate) struct Survey {
     pub running: Option<bool>,
     pub listen: SocketAddr,
     pub data_dir: String,
+    /// 16 hex digits; null for a store of an older version that no receiver has started on since.
+    pub store_id: Option<StoreId>,
     /// Null unless the receiver runs.
     pub health: Option<Health>,
     pub gate: Option<Gate>,
@@ -271,6 +273,7 @@ impl Survey {
             running: process.running,
             listen: config.listen,
             data_dir: config.data_dir.display().to_string(),
+            store_id: marker::id(&config.data_dir),
             health: process.health,
             disk: Disk {
                 free: sys::free_bytes(&config.data_dir)?,

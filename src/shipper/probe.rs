@@ -113,7 +113,7 @@ fn head(config: &Config, commit: &str) -> io::Result<String> {
     let url = url.without_zone();
     let (_, authority) = url.split_once("://").unwrap_or(("", &url));
     Ok(format!(
-        "PUT {path}{host}/doctor HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{authorization}Expect: 100-continue\r\nContent-Length: {BODY_BYTES}\r\n{probe}: 1\r\n{commit_header}: {commit}\r\n{sha256}: {NO_DIGEST}\r\nX-Pad: {pad}\r\n\r\n",
+        "PUT {path}/{host}/doctor HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: cis490-doctor\r\nConnection: close\r\n{authorization}Expect: 100-continue\r\nContent-Length: {BODY_BYTES}\r\n{probe}: 1\r\n{commit_header}: {commit}\r\n{sha256}: {NO_DIGEST}\r\nX-Pad: {pad}\r\n\r\n",
         path = wire::EPISODES_PATH,
         host = config.host_id,
         probe = wire::PROBE_HEADER,

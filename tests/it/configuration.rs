@@ -55,7 +55,9 @@ fn an_unknown_key_is_named_and_its_value_never_shown() {
         ),
     ] {
         fs::write(&file, format!("data_dir = \"/d\"\n{text}")).unwrap();
-        for command in ["receive", "doctor", "status", "init", "scrub", "refusals"] {
+        for command in [
+            "receive", "doctor", "status", "init", "scrub", "refusals", "list",
+        ] {
             let words = refused(&[command, "--config", config]);
             for part in [config, named, meant] {
                 assert!(words.contains(part), "{command}: {part}\n{words}");

@@ -43,6 +43,7 @@ mod process;
 mod program;
 #[cfg(feature = "tls")]
 mod proxies;
+mod reading;
 mod repository;
 mod root;
 mod ship;

@@ -90,6 +90,7 @@ fn commands_that_only_print_end_quietly_or_with_words() {
         (&["status", "--config", &receiver], 0),
         (&["doctor", "--config", &receiver], 2), // of port 0 it cannot know
         (&["refusals", "--config", &receiver], 0),
+        (&["list", "--config", &receiver], 0),
         (&["scrub", "--config", &receiver], 0),
         (&["install", "receiver", "--root", folder, "--dry-run"], 0),
         (&["uninstall", "receiver", "--root", folder], 0),

@@ -208,9 +208,10 @@ fn each_network_crate_has_its_place() {
         &["src/receiver/http", "src/receiver/mod.rs"],
     );
     only_in(
-        "ureq is the business of the two that ask other servers, and of TLS",
+        "ureq is the business of those that ask other servers, and of TLS",
         &["ureq"],
         &[
+            "src/commands/list/remote.rs",
             "src/shipper/client.rs",
             "src/shipper/ureq_transport.rs",
             "src/receiver/version_gate/forgejo/client.rs",

@@ -113,7 +113,7 @@ impl Server {
     ) -> Result<Answer, Failure> {
         let tarball = stage.path(&format!("receiver/episodes/{HOST}/{}.tar.zst", episode.id));
         let body = fs::read(&tarball).map_err(|error| cannot("read", &tarball, &error))?;
-        let request = format!("PUT {}{HOST}/{}", wire::EPISODES_PATH, episode.id);
+        let request = format!("PUT {}/{HOST}/{}", wire::EPISODES_PATH, episode.id);
         talk::say(request.to_string());
         let headers = format!(
             "Content-Length: {}\r\n{}: {}\r\n{}: {}\r\n",

@@ -37,6 +37,9 @@ fn page(survey: &Survey, paint: Paint) -> String {
         &format!("{episodes}, {bytes}, in {}", one_line(&survey.data_dir)),
     );
     page += &where_from(survey);
+    if let Some(id) = survey.store_id {
+        page += &line("store id", &id.to_string());
+    }
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);

@@ -12,6 +12,7 @@ impl Answer {
         Answer {
             status,
             headers: vec!["Content-Type: application/json"],
+            own_lines: Vec::new(),
             body: json_line(body),
         }
     }
@@ -20,13 +21,17 @@ impl Answer {
         let mut headers = vec!["Content-Type: application/problem+json"];
         headers.extend(refusal.retry_after_s().map(retry_after));
         match refusal {
-            Refusal::NoToken | Refusal::UnknownToken => headers.push("WWW-Authenticate: Bearer"),
+            Refusal::NoToken
+            | Refusal::UnknownToken
+            | Refusal::NoReaderToken
+            | Refusal::UnknownReaderToken => headers.push("WWW-Authenticate: Bearer"),
             Refusal::MethodNotAllowed { allow } => headers.push(allow_line(allow)),
             _ => {}
         }
         Answer {
             status: refusal.status(),
             headers,
+            own_lines: Vec::new(),
             body: json_line(&refusal.problem()),
         }
     }
@@ -37,6 +42,7 @@ impl Answer {
         Answer {
             status: 204,
             headers: vec![allow_line(allow)],
+            own_lines: Vec::new(),
             body: Vec::new(),
         }
     }
@@ -45,7 +51,22 @@ impl Answer {
         Answer {
             status: 200,
             headers: vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"],
+            own_lines: Vec::new(),
             body: text,
+        }
+    }
+
+    /// A page of the index. `lines` are its header lines that vary.
+    pub(super) fn list(rows: Vec<u8>, lines: Vec<String>) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec![
+                "Content-Type: application/jsonl",
+                "X-Content-Type-Options: nosniff",
+                "Cache-Control: no-store",
+            ],
+            own_lines: lines,
+            body: rows,
         }
     }
 
@@ -60,6 +81,7 @@ impl Answer {
                 "Referrer-Policy: no-referrer",
                 "Cache-Control: no-store",
             ],
+            own_lines: Vec::new(),
             body: html,
         }
     }

@@ -10,20 +10,24 @@ use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, Pong, ShutdownHandle};
 use crate::sync::lock;
 
-/// Enough that one look at a slow disk does not hold up the rest.
-const CLERKS: usize = 4;
-
 type Job = Box<dyn FnOnce() + Send>;
 
 pub(super) struct BlockingPool(mpsc::Sender<Job>);
 
 impl BlockingPool {
-    pub(super) fn start(shutdown: &ShutdownHandle) -> Result<BlockingPool, Failure> {
+    /// Starts `count` threads of this name.
+    ///
+    /// Errors: the system gave no thread.
+    pub(super) fn start(
+        name: &'static str,
+        count: usize,
+        shutdown: &ShutdownHandle,
+    ) -> Result<BlockingPool, Failure> {
         let (sender, receiver) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(receiver));
-        for _ in 0..CLERKS {
+        for _ in 0..count {
             let jobs = Arc::clone(&jobs);
-            critical_thread::spawn_critical("clerk", shutdown, move || work(&jobs))?;
+            critical_thread::spawn_critical(name, shutdown, move || work(&jobs))?;
         }
         Ok(BlockingPool(sender))
     }

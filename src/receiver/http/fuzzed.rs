@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::guard::{Answer, FIELDS_MAX};
 use super::head::Head;
+use super::list_query::ListQuery;
 use super::route::Route;
 use super::target::Target;
 use crate::receiver::refusal::Refusal;
@@ -47,6 +48,13 @@ pub fn request_head(bytes: &[u8]) {
             for name in [slot.host.as_str(), slot.episode.as_str()] {
                 assert!(!name.is_empty() && !name.starts_with('.') && name.len() <= 128);
                 assert!(!name.contains(['/', '\\', '%', '\0']) && name.is_ascii());
+            }
+        }
+        Ok(Route::List) => {
+            let (_, query) = target.split_once('?').unwrap_or_default();
+            let question = ListQuery::parse(query).and_then(|query| query.question());
+            if let Err(refusal) = question {
+                is_well_formed(&refusal);
             }
         }
         Ok(_) => {}

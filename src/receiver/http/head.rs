@@ -161,6 +161,17 @@ impl<'a> Head<'a> {
         Ok(())
     }
 
+    /// What a GET for readers may not have. The download of a browser has no `Origin`: only a page's
+    /// script sends one with a GET.
+    ///
+    /// Errors: 403.
+    pub(super) fn is_no_web_pages_read(&self) -> Result<(), Refusal> {
+        if self.origin {
+            return Err(Refusal::PageMayNotRead);
+        }
+        Ok(())
+    }
+
     /// `If-Match`, if there is one. Two of them match nothing.
     pub(super) fn if_match(&self) -> Option<&'a [u8]> {
         let value = self.if_match.value?;

@@ -10,8 +10,9 @@ impl Server {
     /// Asks the threads that all requests share: each calls the function that `pong` makes for its name.
     /// Returns the names.
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
-        let parts = ["clerks", "committer", "gate-timer"];
-        let [blocking, committer, gate_timer] = parts.map(pong);
+        let parts = ["clerks", "listers", "committer", "gate-timer"];
+        let [blocking, listing, committer, gate_timer] = parts.map(pong);
+        self.shared.lists.ping(listing);
         self.shared.blocking.ping(blocking);
         self.shared.store.ping(committer);
         self.shared.gate.ping(gate_timer);

@@ -15,6 +15,8 @@ mod body_threads;
 mod fair_limiter;
 mod get;
 mod head;
+mod list;
+mod list_query;
 mod pour;
 mod probe;
 mod put;
@@ -52,13 +54,14 @@ use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
+use self::list::Lists;
 use self::page::Kept;
 use self::pour::PaceLimits;
 use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
-use super::access::Access;
-use super::config::Config;
+use super::access::{Access, Readers};
+use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
@@ -69,8 +72,11 @@ use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
-use crate::names::CommitHash;
-use crate::wire::{Known, Slot};
+use crate::names::{CommitHash, ReaderId};
+use crate::wire::{self, Known, Slot};
+
+/// Enough that one look at a slow disk does not hold up the rest.
+const CLERKS: usize = 4;
 
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
@@ -79,6 +85,8 @@ const TAKE_TRIES: u32 = 100;
 struct Shared {
     config: Config,
     access: Access,
+    readers: Readers,
+    lists: Lists,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -130,8 +138,10 @@ pub(super) fn start(
     };
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
+        readers: Readers::new(config.readers.clone()),
+        lists: Lists::start(shutdown)?,
         positions: PositionLines::new(gate.configured_window()),
-        blocking: BlockingPool::start(shutdown)?,
+        blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
         asking: FairLimiter::new(config.max_connections),
@@ -216,6 +226,11 @@ impl Server {
         self.shared.store.close();
     }
 
+    /// From here on these may list and fetch.
+    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
+        self.shared.readers.replace(rules);
+    }
+
     /// Uploads under way.
     pub(super) fn uploads(&self) -> u32 {
         self.shared.uploads.running()
@@ -287,6 +302,19 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
+/// The target as the log shows it. Of a list and of an episode's bytes the query is left out: somebody may
+/// have put a token there.
+fn logged_target(target: &str) -> &str {
+    match target.split_once('?') {
+        Some((path, _))
+            if path.ends_with(wire::EPISODES_PATH) || path.ends_with(wire::TARBALL_ENDING) =>
+        {
+            path
+        }
+        _ => target,
+    }
+}
+
 /// One request, and what all requests share.
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
@@ -316,6 +344,7 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
                 self.reply_unread(answer, framing)
@@ -336,12 +365,23 @@ impl Exchange<'_> {
         self.request.peer()
     }
 
+    /// The reader that the request comes from, for the list and for the bytes of episodes.
+    ///
+    /// Errors: 403 or 401 (see [`Readers::judge`]); 403 for a request of a web page's script, which a
+    /// reader's own browser may run.
+    fn reader(self, head: &Head) -> Result<ReaderId, Refusal> {
+        head.is_no_web_pages_read()?;
+        let readers = &self.shared.readers;
+        readers.judge(self.peer(), head.authorization())
+    }
+
     /// An answer to a request whose body, if any, stays unread.
     fn reply_unread(self, answer: Answer, framing: Framing) -> Reply {
         Reply {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
             unread_bytes: framing.length,
+            held: None,
         }
     }
 
@@ -352,7 +392,7 @@ impl Exchange<'_> {
 
     fn log_refusal(self, refusal: &Refusal) {
         let method = self.request.method;
-        let path = self.request.target;
+        let path = logged_target(self.request.target);
         if self.is_probe {
             return self.log_refused_probe(path, refusal);
         }

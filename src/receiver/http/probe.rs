@@ -27,6 +27,7 @@ impl Exchange<'_> {
             answer: Answer::json(200, &wire::Probed { probe: true }),
             closes: true,
             unread_bytes: framing.length - drained,
+            held: None,
         }
     }
 

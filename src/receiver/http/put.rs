@@ -298,6 +298,7 @@ impl Exchange<'_> {
             answer,
             closes,
             unread_bytes: framing.length - end.received_bytes,
+            held: None,
         }
     }
 

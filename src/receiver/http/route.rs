@@ -9,6 +9,8 @@ use crate::wire::{self, Slot};
 pub(super) enum Route {
     Upload(Slot),
     Receipt(Slot),
+    /// Its query is judged in `list_query`.
+    List,
     Gate,
     GateCommit(CommitHash),
     Health,
@@ -36,6 +38,7 @@ impl Route {
         };
         if let Some(name) = path
             .strip_prefix(wire::EPISODES_PATH)
+            .and_then(|rest| rest.strip_prefix('/'))
             .filter(|name| !name.is_empty())
         {
             let slot = Slot::parse(name).map_err(Refusal::BadName)?;
@@ -52,6 +55,7 @@ impl Route {
             ));
         }
         match path {
+            wire::EPISODES_PATH => reading(Route::List),
             wire::GATE_PATH => reading(Route::Gate),
             wire::HEALTH_PATH => reading(Route::Health),
             wire::STATUS_PATH => reading(Route::Status),
@@ -59,7 +63,8 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
+                    wire::EPISODES_PATH,
                     wire::EPISODES_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,
@@ -98,6 +103,18 @@ mod tests {
             ("OPTIONS", "/nothing", 404),
             ("GET", "/v1/", 404),
             ("GET", "/v1/episodes/", 404),
+            ("GET", "/v1/episodes", 0),
+            ("HEAD", "/v1/episodes", 0),
+            ("OPTIONS", "/v1/episodes", 0),
+            ("PUT", "/v1/episodes", 405),
+            ("DELETE", "/v1/episodes", 405),
+            ("GET", "/v1/episodes//", 400),
+            ("GET", "//v1/episodes", 404),
+            ("GET", "/v1//episodes", 404),
+            ("GET", "/v1/./episodes", 404),
+            ("GET", "/v1/episodes;a=b", 404),
+            ("GET", "/v1/episodes%3f", 404),
+            ("GET", "/v1/Episodes", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
             ("PUT", "/v1/gate", 405),
             ("PUT", "/v1/episodes/a", 400),

@@ -11,11 +11,13 @@
 use std::fs::File;
 use std::hash::RandomState;
 use std::io;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::layout::Layout;
 use super::name_map::{NameMap, hash};
+use super::row_pages::{self, Page, PageQuestion};
 use super::rows::{self, Line};
 use super::tail::{self, Tail};
 use crate::clock;
@@ -30,6 +32,8 @@ const NAMED_MAX: usize = 10;
 pub(super) struct Index {
     file: File,
     names: RwLock<NameMap>,
+    /// Bytes of whole rows that a sync has covered. An atomic, so that a list takes no lock.
+    synced: Arc<AtomicU64>,
 }
 
 /// What one pass over the file found.
@@ -63,7 +67,8 @@ impl Index {
         // from them.
         durable::sync_data(&file)?;
         let tail = Tail::new(file.try_clone()?, pass.sound_length, pass.seq_max);
-        Ok((Index::of(file, hasher, pass.entries), tail))
+        let synced = tail.synced();
+        Ok((Index::of(file, hasher, pass.entries, synced), tail))
     }
 
     /// Opens the index only to look, and changes nothing. A missing one is empty.
@@ -74,12 +79,19 @@ impl Index {
         };
         let hasher = RandomState::new();
         let pass = look_through(&file, &hasher, None)?;
-        Ok(Some(Index::of(file, hasher, pass.entries)))
+        let looked_at = Arc::new(AtomicU64::new(pass.sound_length));
+        Ok(Some(Index::of(file, hasher, pass.entries, looked_at)))
     }
 
-    fn of(file: File, hasher: RandomState, entries: Vec<(u64, u64)>) -> Index {
+    fn of(
+        file: File,
+        hasher: RandomState,
+        entries: Vec<(u64, u64)>,
+        synced: Arc<AtomicU64>,
+    ) -> Index {
         Index {
             file,
+            synced,
             names: RwLock::new(NameMap::new(hasher, entries)),
         }
     }
@@ -100,6 +112,12 @@ impl Index {
             }
         }
         Ok(found)
+    }
+
+    /// A page of the rows that are on the disk. `None` if its cursor is not one.
+    pub(super) fn page(&self, question: &PageQuestion) -> io::Result<Option<Page>> {
+        let end = self.synced.load(Ordering::Acquire);
+        row_pages::read(&self.file, end, question)
     }
 
     /// Makes a row findable that lies on the disk at `offset`.

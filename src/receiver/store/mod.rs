@@ -33,7 +33,9 @@ mod hash_sort;
 mod index;
 mod layout;
 mod listing;
+pub(crate) mod marker;
 mod name_map;
+pub(crate) mod row_pages;
 mod row_scan;
 pub(crate) mod rows;
 pub(crate) mod sequence;
@@ -65,12 +67,12 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::folder_lock::FolderLock;
-use crate::names::Sha256Digest;
+use crate::names::{Sha256Digest, StoreId};
 use crate::receiver::Claim;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::data_dir::DataDir;
 use crate::receiver::stats::Stats;
-use crate::wire::{GatePlace, Receipt};
+use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
 pub(crate) use self::partial_file::PartialFile;
@@ -85,6 +87,7 @@ use self::condition::{Condition, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
 use self::recovery::Recovered;
+use self::row_pages::{Page, PageQuestion};
 use self::sequence::{IndexFinding, Sequence};
 use self::space::SpaceBudget;
 
@@ -97,6 +100,11 @@ mod primitives {
 /// Where the index of a store lies, for those who only read it.
 pub(crate) fn index_path(data_dir: &Path) -> PathBuf {
     Layout::new(data_dir).index()
+}
+
+/// Where the tarball of an episode lies, for those who only read it.
+pub(crate) fn tarball_path(data_dir: &Path, slot: &Slot) -> PathBuf {
+    Layout::new(data_dir).tarball(slot)
 }
 
 pub(crate) fn quarantine_path(data_dir: &Path) -> PathBuf {
@@ -112,6 +120,7 @@ const ATTRIBUTE: &CStr = c"user.cis490.receipt";
 /// The store of this process. Shared by all threads that serve; each call does disk I/O.
 pub(crate) struct Store {
     layout: Layout,
+    id: StoreId,
     index: Arc<Index>,
     space_budget: Arc<SpaceBudget>,
     buffers: Arc<Buffers>,
@@ -219,6 +228,7 @@ impl Store {
             lock: opened.lock,
             index,
             layout,
+            id: opened.id,
         }))
     }
 
@@ -239,6 +249,16 @@ impl Store {
     /// Calls `pong` when the committer and its sync threads have shown that they are alive.
     pub(crate) fn ping(&self, pong: Pong) {
         self.commit_queue.ping(pong);
+    }
+
+    /// The id that no other store has.
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// A page of the rows whose append is on the disk. `None` if its cursor is not one.
+    pub(crate) fn page(&self, question: &PageQuestion) -> io::Result<Option<Page>> {
+        self.index.page(question)
     }
 
     /// How many episodes have a row.
@@ -298,6 +318,7 @@ impl Store {
 /// A store that is locked and recovered, and not served yet: for `receive` and for `backfill`.
 struct Opened {
     layout: Layout,
+    id: StoreId,
     committer: Committer,
     condition: Arc<Condition>,
     recovered: Recovered,
@@ -314,6 +335,8 @@ impl Opened {
         let layout = Layout::new(data_dir);
         let lock = store_dir::enter(&layout, config_path)?;
         let has_attributes = store_dir::probe(&layout)?;
+        // Before the folder's identity is looked at, which is that of the marker.
+        let id = marker::ensure_id(&layout)?;
         let cannot = |path: PathBuf, error: io::Error| {
             let hint = owner::hint(
                 &error,
@@ -338,6 +361,7 @@ impl Opened {
         let recovered = recovery::recover(&layout, has_attributes, &mut committer)?;
         Ok(Opened {
             layout,
+            id,
             committer,
             condition,
             recovered,

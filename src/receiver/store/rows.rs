@@ -48,9 +48,24 @@ impl Line<'_> {
 
 /// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
 pub(crate) fn each_line(file: &File, mut visit: impl FnMut(&Line)) -> io::Result<()> {
-    let mut lines = Lines::new(file, 0, PASS_BYTES);
+    each_line_of(file, 0..u64::MAX, |line| {
+        visit(line);
+        true
+    })
+}
+
+/// Shows the lines of a part of `file` to `visit`, in order, for as long as that says so. The part
+/// begins where a line does.
+pub(crate) fn each_line_of(
+    file: &File,
+    part: Range<u64>,
+    mut visit: impl FnMut(&Line) -> bool,
+) -> io::Result<()> {
+    let mut lines = Lines::new(file, part, PASS_BYTES);
     while let Some(line) = lines.next()? {
-        visit(&line);
+        if !visit(&line) {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -61,7 +76,7 @@ pub(crate) fn each_row(
     file: &File,
     mut visit: impl FnMut(&Line, Option<RowBrief>),
 ) -> io::Result<()> {
-    let mut lines = Lines::new(file, 0, PASS_BYTES);
+    let mut lines = Lines::new(file, 0..u64::MAX, PASS_BYTES);
     loop {
         while let Some((line, brief)) = lines.row() {
             visit(&line, Some(brief));
@@ -76,9 +91,26 @@ pub(crate) fn each_row(
     }
 }
 
+/// The line that these bytes are, with its line break, if they begin at `offset`.
+pub(crate) fn line_of(offset: u64, with_break: &[u8]) -> Line<'_> {
+    let ended = with_break.ends_with(b"\n");
+    let text = with_break.strip_suffix(b"\n").unwrap_or(with_break);
+    Line {
+        offset,
+        length: with_break.len() as u64,
+        text: is_short(text).then_some(text),
+        whole: ended && !text.contains(&0),
+    }
+}
+
+/// Whether a line of this text may be a receipt by its length.
+fn is_short(text: &[u8]) -> bool {
+    text.len() <= ROW_BYTES_MAX
+}
+
 /// The receipt that begins at `offset`; `None` if the line there is no receipt.
 pub(crate) fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
-    let mut lines = Lines::new(file, offset, ROW_BYTES);
+    let mut lines = Lines::new(file, offset..u64::MAX, ROW_BYTES);
     Ok(lines.next()?.and_then(|line| parse(&line).ok()))
 }
 
@@ -106,6 +138,8 @@ struct Lines<'a> {
     file: &'a File,
     /// Where the next line begins in the file.
     offset: u64,
+    /// Nothing from here on is read.
+    end: u64,
     /// The bytes in `held` are read and not shown yet.
     buffer: Vec<u8>,
     held: Range<usize>,
@@ -113,10 +147,11 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     /// Reads `room` bytes at once, and more where a line is longer.
-    fn new(file: &File, offset: u64, room: usize) -> Lines<'_> {
+    fn new(file: &File, part: Range<u64>, room: usize) -> Lines<'_> {
         Lines {
             file,
-            offset,
+            offset: part.start,
+            end: part.end,
             buffer: vec![0; room],
             held: 0..0,
         }
@@ -193,9 +228,10 @@ impl Lines<'_> {
         self.buffer.copy_within(self.held.clone(), 0);
         self.held = 0..self.held.len();
         let behind = self.offset + self.held.len() as u64;
-        let count = self
-            .file
-            .read_at(&mut self.buffer[self.held.end..], behind)?;
+        let room = &mut self.buffer[self.held.end..];
+        let left = usize::try_from(self.end.saturating_sub(behind)).unwrap_or(usize::MAX);
+        let wanted = room.len().min(left);
+        let count = self.file.read_at(&mut room[..wanted], behind)?;
         self.held.end += count;
         Ok(count > 0)
     }
@@ -213,7 +249,7 @@ mod tests {
         let path = folder.path().join("index.jsonl");
         fs::write(&path, bytes).unwrap();
         let file = File::open(path).unwrap();
-        let mut lines = Lines::new(&file, 0, 7);
+        let mut lines = Lines::new(&file, 0..u64::MAX, 7);
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             found.push((line.offset, line.length, line.whole, line.text.is_some()));

@@ -2,7 +2,9 @@
 //!
 //! 1. Only `cis490 init` writes the marker, last of all. A typo or a disk that is not mounted has
 //!    none, so neither can begin an empty store.
-//! 2. A process that works in the folder holds the lock, from before its first look until its end.
+//! 2. The marker has the store's id, which is random and stays. A store of an older version is given
+//!    one by the first start of a receiver.
+//! 3. A process that works in the folder holds the lock, from before its first look until its end.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,15 +14,11 @@ use std::time::Duration;
 
 use super::ATTRIBUTE;
 use super::layout::Layout;
+use super::marker;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
-use crate::receiver::config::Config;
+use crate::names::StoreId;
 use crate::{durable, events, folder_lock, owner, sys};
-
-/// The marker's text. The number goes up when an older program must not touch the folder any more.
-const MARKER_TEXT: &str = "cis490 store, format 1\n";
-/// Of a marker that a later version wrote, so much is shown.
-const MARKER_BYTES_MAX: u64 = 4096;
 
 /// How long [`enter`] waits for the lock: `status` and `doctor` hold it for an instant when they look
 /// whether a receiver runs.
@@ -41,11 +39,19 @@ pub(crate) enum Made {
 
 /// Makes `root` a store, or completes one. Doing it twice is as doing it once.
 pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
+    make_with_id(root, None)
+}
+
+/// As [`make`]. A new store gets `id`, or else a random one.
+///
+/// Errors: the folder cannot be made; or it is a store already, and `id` is not its id.
+pub(crate) fn make_with_id(root: &Path, id: Option<StoreId>) -> Result<Made, Failure> {
     let layout = Layout::new(root);
     if layout.marker().exists() {
-        check_marker(&layout, Path::new(""))?;
+        let marker = marker::check(&layout, Path::new(""))?;
+        check_wanted_id(root, marker.id, id)?;
     }
-    make_all(&layout).map_err(|error| {
+    make_all(&layout, id).map_err(|error| {
         Failure::new(
             format!("cannot make a store of {}: {error}", root.display()),
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
@@ -53,7 +59,27 @@ pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
     })
 }
 
-fn make_all(layout: &Layout) -> io::Result<Made> {
+/// A store's id stays: its readers and the objects of its archive know it.
+fn check_wanted_id(
+    root: &Path,
+    has: Option<StoreId>,
+    wanted: Option<StoreId>,
+) -> Result<(), Failure> {
+    if wanted.is_none() || wanted == has {
+        return Ok(());
+    }
+    let root = root.display();
+    let what = match has {
+        Some(id) => format!("{root} is a store already, and its id is {id}"),
+        None => format!("{root} is a store already; it gets an id when a receiver starts on it"),
+    };
+    Err(Failure::new(
+        what,
+        "--store-id is for a new disk: leave it out, or name another folder",
+    ))
+}
+
+fn make_all(layout: &Layout, id: Option<StoreId>) -> io::Result<Made> {
     let was_store = layout.marker().exists();
     let was_filled = layout.root().is_dir() && fs::read_dir(layout.root())?.next().is_some();
     make_with_parents(layout.root())?;
@@ -63,7 +89,8 @@ fn make_all(layout: &Layout) -> io::Result<Made> {
     if was_store {
         return Ok(Made::Already);
     }
-    durable::publish(&layout.marker(), MARKER_TEXT.as_bytes())?;
+    let id = id.map_or_else(marker::random_id, Ok)?;
+    durable::publish(&layout.marker(), marker::text(id).as_bytes())?;
     Ok(if was_filled { Made::Adopted } else { Made::New })
 }
 
@@ -87,7 +114,7 @@ pub(crate) fn make_inner(dir: &Path) -> io::Result<()> {
 ///
 /// `config_path` is for the command that a person types to make the folder a store.
 pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
@@ -95,7 +122,7 @@ pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, F
 
 /// Enters to change nothing: a missing lock file is not made.
 pub(crate) fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take_as_it_is(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
@@ -113,7 +140,7 @@ fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
 
 /// Whether the folder is a store that this program knows; nothing is locked or changed.
 pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
-    check_marker(&Layout::new(data_dir), config_path)
+    marker::check(&Layout::new(data_dir), config_path).map(|_| ())
 }
 
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
@@ -130,7 +157,7 @@ pub(crate) fn noted_address(data_dir: &Path) -> Option<SocketAddr> {
 
 /// Enters only to read, beside a process that works there: one such reader at a time.
 pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     // The marker is there for good, and nobody else locks it.
     let marker = durable::open_regular(&layout.marker())
         .and_then(|marker| marker.try_lock().map(|()| marker).map_err(io::Error::from));
@@ -144,49 +171,6 @@ pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File,
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         ),
     })
-}
-
-fn check_marker(layout: &Layout, config_path: &Path) -> Result<(), Failure> {
-    let root = layout.root().display();
-    let marker = durable::read_regular(&layout.marker(), MARKER_BYTES_MAX);
-    match marker.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-        Ok(text) if text == MARKER_TEXT => Ok(()),
-        Ok(text) => Err(Failure::new(
-            format!(
-                "{} says {:?}, and this cis490 knows {:?}",
-                layout.marker().display(),
-                text.lines().next().unwrap_or(""),
-                MARKER_TEXT.trim_end()
-            ),
-            "install the cis490 that made the folder, or a newer one",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
-            if layout.root().exists() {
-                format!("{root} is not a store: it has no file cis490-store")
-            } else {
-                format!("{root} does not exist")
-            },
-            format!(
-                "is its disk mounted? a new store begins with: {}",
-                init_command(config_path, layout.root())
-            ),
-        )),
-        Err(error) => Err(Failure::new(
-            format!("cannot read {}: {error}", layout.marker().display()),
-            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
-        )),
-    }
-}
-
-/// What a person types to make a store of `data_dir`, which a flag may have named instead of the
-/// configuration.
-fn init_command(config_path: &Path, data_dir: &Path) -> String {
-    let mut command = format!("cis490 init --config {}", config_path.display());
-    let is_of_config = Config::load(config_path).is_ok_and(|config| config.data_dir == data_dir);
-    if !is_of_config {
-        command.push_str(&format!(" --data-dir {}", data_dir.display()));
-    }
-    command
 }
 
 /// Tries hard links and attributes, which the store is built on. A filesystem without hard links is refused; one without

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::Layout;
 use super::watch;
@@ -21,6 +22,8 @@ pub(crate) struct Tail {
     file: Arc<File>,
     /// Bytes of whole rows that are on the disk.
     pub length: u64,
+    /// The same, for those who read the index meanwhile.
+    synced: Arc<AtomicU64>,
     /// Bytes of whole rows, those included that are not synced yet.
     pub end: u64,
     pub next_seq: u64,
@@ -35,6 +38,7 @@ impl Tail {
         Tail {
             file: Arc::new(file),
             length,
+            synced: Arc::new(AtomicU64::new(length)),
             end: length,
             next_seq: last_seq.saturating_add(1),
             last_seq,
@@ -44,6 +48,11 @@ impl Tail {
     /// The open index, for a thread that syncs it.
     pub(super) fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
+    }
+
+    /// Where [`Tail::length`] can be read while rows are appended. It never becomes less.
+    pub(super) fn synced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.synced)
     }
 
     /// Whether the name of the index is still this file, and as long as the rows that were appended.
@@ -70,6 +79,7 @@ impl Tail {
     /// A sync has covered a row that ends at `end` and has this number, and so all rows before it.
     pub(crate) fn accept(&mut self, end: u64, seq: u64) {
         self.length = self.length.max(end);
+        self.synced.store(self.length, Ordering::Release);
         self.last_seq = self.last_seq.max(seq);
     }
 

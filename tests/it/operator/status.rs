@@ -54,8 +54,10 @@ fn status_of_a_receiver_in_words_and_in_literal_members() {
     value["hosts"][0]["silent_seconds"] = 1.into();
     value["gate"]["age_seconds"] = 1.into();
     value["data_dir"] = "D".into();
+    assert_eq!(value["store_id"].as_str().map(str::len), Some(16));
+    value["store_id"] = "I".into();
     let wanted = format!(
-        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"refused":null,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"refused":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"{address}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"unreadable_rows":0}}"#
+        r#"{{"bytes":24,"data_dir":"D","disk":{{"floor":0,"free":7}},"episodes":1,"gate":{{"age_seconds":1,"commits":3,"enabled":true,"failing":null,"head_commit":"{head}","loaded":true,"source":"git","window":3}},"health":{{"detail":"accepts uploads","takes_uploads":true}},"hosts":[{{"bytes":24,"commit":"{head}","episodes":1,"host":"lab-1","last_at":"T","last_episode":"ep-1","position":1,"refused":null,"remaining":2,"silent_seconds":1}},{{"bytes":0,"commit":null,"episodes":0,"host":"lab-9","last_at":null,"last_episode":null,"position":null,"refused":null,"remaining":null,"silent_seconds":null}}],"in_quarantine":0,"index_finding":null,"listen":"{address}","remaining_low":0,"running":true,"scrub":null,"side":"receiver","silent_after_seconds":86400,"store_id":"I","unreadable_rows":0}}"#
     );
     let wanted: Value = serde_json::from_str(&wanted).unwrap();
     assert_eq!(value, wanted, "{value:#}");

@@ -182,6 +182,8 @@ fn nothing_planted_in_a_store_acts_with_roots_rights() {
         "scrub --since 1d",
         "status",
         "refusals",
+        "list",
+        "list --meta --json",
     ];
     for names in STORE_NAMES {
         for plant in PLANTS {

@@ -90,7 +90,7 @@ fn commands_of_root_leave_all_to_the_folders_user() {
     // Only root can read it, and goes on with what it has read.
     set_mode(&config, 0o600);
     let config = config.to_str().unwrap();
-    for command in ["init", "backfill", "scrub", "status", "refusals"] {
+    for command in ["init", "backfill", "scrub", "status", "refusals", "list"] {
         let ended = run(&[command, "--config", config]);
         assert_eq!(ended.code, 0, "{command}\n{ended:?}");
     }

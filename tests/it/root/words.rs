@@ -61,6 +61,7 @@ fn a_plain_user_gets_the_hint_to_use_sudo_and_no_worse_one() {
         "status",
         "lab status",
         "refusals",
+        "list",
         "backfill",
         "scrub",
         "receive",

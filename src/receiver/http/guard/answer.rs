@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use may_minihttp::Response;
 
 use crate::clock;
+use crate::receiver::http::fair_limiter::Permit;
 
 /// An answer, and whether the connection ends with it.
 pub(crate) struct Reply {
@@ -17,6 +18,8 @@ pub(crate) struct Reply {
     pub closes: bool,
     /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
     pub unread_bytes: u64,
+    /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
+    pub held: Option<Permit>,
 }
 
 impl Reply {
@@ -26,6 +29,7 @@ impl Reply {
             answer,
             closes: true,
             unread_bytes: 0,
+            held: None,
         }
     }
 }
@@ -34,6 +38,9 @@ pub(crate) struct Answer {
     pub status: u16,
     /// Whole lines, `Name: value`.
     pub headers: Vec<&'static str>,
+    /// Lines whose text is this answer's alone. may_minihttp cannot write them, so an answer with any ends
+    /// its connection.
+    pub own_lines: Vec<String>,
     pub body: Vec<u8>,
 }
 
@@ -51,9 +58,10 @@ impl Answer {
         crate_answer_bytes(self.status, reason, &self.headers, length)
     }
 
-    /// Whether may_minihttp can write it: it gives every answer a length and its body.
+    /// Whether may_minihttp can write it: it gives every answer a length and its body, and has only
+    /// lines that stay for good.
     pub(super) fn is_for_the_crate(&self) -> bool {
-        self.status != 204
+        self.status != 204 && self.own_lines.is_empty()
     }
 
     /// The answer as bytes that announce the end of the connection.
@@ -61,6 +69,7 @@ impl Answer {
         let Answer {
             status,
             headers,
+            own_lines,
             body,
         } = self;
         let date = clock::http_date(SystemTime::now());
@@ -73,7 +82,10 @@ impl Answer {
             bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
         }
         bytes.extend_from_slice(b"Connection: close\r\n");
-        for line in headers {
+        for line in headers
+            .into_iter()
+            .chain(own_lines.iter().map(String::as_str))
+        {
             bytes.extend_from_slice(line.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }

@@ -49,6 +49,12 @@ struct Closing {
     peer_has_ended: bool,
     until: Instant,
     long: Option<Long>,
+    /// Of the answer that is not all written yet.
+    held: Option<Permit>,
+    /// When the peer last took a part of the answer.
+    taken_at: Instant,
+    /// When the peer must have taken all of it.
+    written_until: Instant,
     /// Dropped when the closing is over; the coroutine waits for that.
     _done: may::sync::mpsc::Sender<()>,
 }
@@ -65,6 +71,8 @@ struct Long {
 /// The bounds that all closings share.
 struct Bounds {
     bytes_per_second_min: u64,
+    /// A peer that takes nothing of an answer for so long is not waited for.
+    idle: Duration,
     limiter: Arc<FairLimiter>,
     /// The receiver stops: no body is worth a wait.
     stops: AtomicBool,
@@ -76,14 +84,17 @@ pub(super) struct LingeringClose {
 }
 
 impl LingeringClose {
-    /// `bytes_per_second_min` is how fast a body must come that is drained to its end.
+    /// `bytes_per_second_min` is how fast a body must come that is drained to its end, and how fast an
+    /// answer must be taken; `idle` how long a peer may take nothing of one.
     pub(super) fn start(
         bytes_per_second_min: u64,
+        idle: Duration,
         shutdown: &ShutdownHandle,
     ) -> Result<LingeringClose, Failure> {
         let (sender, arrivals) = mpsc::channel();
         let bounds = Arc::new(Bounds {
             bytes_per_second_min: bytes_per_second_min.max(1),
+            idle,
             limiter: FairLimiter::new(LONG_DRAINS),
             stops: AtomicBool::new(false),
         });
@@ -103,21 +114,38 @@ impl LingeringClose {
     /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
     /// of so many bytes. Called in the connection's coroutine, which waits here until the peer has
     /// had the time to read it.
-    pub(super) fn close(&self, connection: &Arc<Connection>, answer: &[u8], body_bytes: u64) {
+    pub(super) fn close(&self, connection: &Arc<Connection>, answer: Vec<u8>, body_bytes: u64) {
+        self.close_holding(connection, answer, body_bytes, None);
+    }
+
+    /// As [`LingeringClose::close`]. `held` is given back when the kernel has all of the answer.
+    pub(super) fn close_holding(
+        &self,
+        connection: &Arc<Connection>,
+        mut answer: Vec<u8>,
+        body_bytes: u64,
+        held: Option<Permit>,
+    ) {
         connection.mark_dead();
         connection.enter(Phase::Closing);
-        let Ok(written) = connection.write_directly(answer) else {
+        let Ok(written) = connection.write_directly(&answer) else {
             return connection.kill();
         };
+        answer.drain(..written);
+        let least_s = answer.len() as u64 / self.bounds.bytes_per_second_min;
+        let now = Instant::now();
         let (done, over) = may::sync::mpsc::channel();
-        let closing = Closing {
+        let mut closing = Closing {
             connection: Arc::clone(connection),
-            unwritten: answer[written..].to_vec(),
+            unwritten: answer,
+            held,
             drained_bytes: 0,
             body_bytes,
             peer_has_ended: false,
-            until: Instant::now() + DRAIN_TIME_MAX,
+            until: now + DRAIN_TIME_MAX,
             long: None,
+            taken_at: now,
+            written_until: now + DRAIN_TIME_MAX + Duration::from_secs(least_s),
             _done: done,
         };
         if closing.unwritten.is_empty() {
@@ -165,7 +193,9 @@ fn drain_all(arrivals: &mpsc::Receiver<Closing>, bounds: &Bounds) {
 }
 
 impl Closing {
-    fn end_of_answer(&self) {
+    /// All of the answer is with the kernel.
+    fn end_of_answer(&mut self) {
+        self.held = None;
         let _ = self.connection.socket().shutdown(Shutdown::Write);
     }
 
@@ -177,6 +207,7 @@ impl Closing {
         match self.connection.socket().write(&self.unwritten) {
             Ok(written) => {
                 self.unwritten.drain(..written);
+                self.taken_at = Instant::now();
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -184,8 +215,18 @@ impl Closing {
         }
         if self.unwritten.is_empty() {
             self.end_of_answer();
+            // From here on the peer has the time to read what is in the kernel.
+            self.until = Instant::now() + DRAIN_TIME_MAX;
         }
         true
+    }
+
+    /// Whether the rest of a large answer is still being taken, fast enough to be worth the wait.
+    fn is_taken(&self, now: Instant, bounds: &Bounds) -> bool {
+        !self.unwritten.is_empty()
+            && now < self.written_until
+            && now < self.taken_at + bounds.idle
+            && !bounds.stop()
     }
 
     /// Takes what has come. False once all is written and the peer has ended, or it has had its
@@ -201,7 +242,8 @@ impl Closing {
         if self.long.is_some() {
             return self.stays_long(now, bounds);
         }
-        let is_within = self.drained_bytes < DRAIN_BYTES_MAX && now < self.until;
+        let has_time = now < self.until || self.is_taken(now, bounds);
+        let is_within = self.drained_bytes < DRAIN_BYTES_MAX && has_time;
         is_within || self.becomes_long(now, bounds)
     }
 

@@ -106,7 +106,11 @@ impl Guard {
         watchdog::start(&connection_table, deadlines, shutdown)?;
         Ok(Arc::new(Guard {
             connection_table,
-            lingering_close: LingeringClose::start(limits.body_bytes_per_second_min, shutdown)?,
+            lingering_close: LingeringClose::start(
+                limits.body_bytes_per_second_min,
+                limits.idle,
+                shutdown,
+            )?,
             answering: AtomicU32::new(0),
         }))
     }

@@ -52,7 +52,7 @@ impl<A: Answers> HttpService for Service<A> {
         if reply.closes || is_head || !reply.answer.is_for_the_crate() {
             let bytes = reply.answer.into_closing_bytes(!is_head);
             let closer = &self.guard.lingering_close;
-            closer.close(connection, &bytes, reply.unread_bytes);
+            closer.close_holding(connection, bytes, reply.unread_bytes, reply.held);
         } else {
             connection.end_request(reply.answer.into_response(response));
         }
@@ -69,7 +69,7 @@ impl<A: Answers> Drop for Service<A> {
             // What came was no request, and all before it was answered.
             let answer = self.answers.unreadable(connection.peer(), &unreadable);
             let bytes = answer.into_closing_bytes(true);
-            self.guard.lingering_close.close(connection, &bytes, 0);
+            self.guard.lingering_close.close(connection, bytes, 0);
         }
         // Before the descriptor is closed: the next connection has its number.
         self.guarded = None;
