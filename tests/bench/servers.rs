@@ -176,6 +176,11 @@ impl Running {
         }
     }
 
+    /// Its folder, in which its store is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn usage(&self) -> Usage {
         process::usage_of_tree(self.child.id())
     }

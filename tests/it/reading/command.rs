@@ -129,7 +129,11 @@ fn json_is_the_rows_as_they_stand() {
         .filter(|line| line.starts_with('{'))
         .collect();
     assert_eq!(listed(&world, &["--json"]), rows);
-    let newest = index().split_inclusive('\n').next_back().unwrap().to_owned();
+    let newest = index()
+        .split_inclusive('\n')
+        .next_back()
+        .unwrap()
+        .to_owned();
     assert_eq!(listed(&world, &["--json", "--limit", "1"]), newest);
 }
 

@@ -10,7 +10,8 @@ use std::process::Command;
 
 use super::*;
 use crate::here::{find, has, mkfifo};
-use crate::world::has_steps;
+use crate::syscalls::can_trace;
+use crate::world::{has_steps, is_emulated};
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -205,4 +206,43 @@ fn the_page_cache_is_given_back() {
         before > after && after <= 2 << 20,
         "{before} before, {after} after"
     );
+}
+
+/// Runs the receiver with these answers of the kernel to `sendfile`.
+fn with_sendfile(answers: &str) -> Option<(World, Vec<u8>)> {
+    if is_emulated() {
+        skip!("strace would see the emulator, and not the program");
+        return None;
+    }
+    if !can_trace("sendfile") {
+        return None;
+    }
+    let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
+    let inject = format!("inject=sendfile:{answers}");
+    let strace = ["strace", "-D", "-f", "-q", "-o", "/dev/null", "-e", &inject];
+    world.run_under(strace.map(str::to_owned).to_vec());
+    world.start();
+    let body = noise(3 << 20);
+    store(&world, "ep-1", &body);
+    Some((world, body))
+}
+
+#[test]
+fn where_the_filesystem_has_no_sendfile_the_bytes_are_copied() {
+    if let Some((world, body)) = with_sendfile("error=EINVAL") {
+        assert!(ask(&world, "GET", PATH, "").body == body, "{world}");
+        let part = ask(&world, "GET", PATH, "Range: bytes=70000-70009\r\n");
+        assert_eq!(part.body, body[70_000..70_010]);
+    }
+}
+
+/// The second block cannot be read: what came before it is right, and the connection ends.
+#[test]
+fn a_disk_that_cannot_read_on_ends_the_answer() {
+    if let Some((world, body)) = with_sendfile("error=EIO:when=2+") {
+        let got = ask(&world, "GET", PATH, "");
+        assert_eq!(got.header("Content-Length"), Some("3145728"));
+        assert!(got.body.len() < body.len() && got.body == body[..got.body.len()]);
+        wait_for(&world, "file-changed", 1);
+    }
 }
