@@ -20,6 +20,8 @@ const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
 type Job = Box<dyn FnOnce() + Send>;
 
 pub(super) struct BodyThreads {
+    /// Of each thread.
+    name: &'static str,
     /// How far each thread gives way to the threads that answer, in steps of niceness.
     gives_way: i32,
     /// Threads that wait for a job, the one that waited least on top. The caller that takes one out of
@@ -33,8 +35,9 @@ struct Waiting {
 }
 
 impl BodyThreads {
-    pub(super) fn new(gives_way: i32) -> Arc<BodyThreads> {
+    pub(super) fn new(name: &'static str, gives_way: i32) -> Arc<BodyThreads> {
         Arc::new(BodyThreads {
+            name,
             gives_way,
             waiting: Mutex::default(),
         })
@@ -67,7 +70,8 @@ impl BodyThreads {
                 next = threads.next_job();
             }
         };
-        thread::Builder::new().name("body".to_owned()).spawn(work)?;
+        let thread = thread::Builder::new().name(self.name.to_owned());
+        thread.spawn(work)?;
         Ok(())
     }
 

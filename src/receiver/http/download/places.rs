@@ -66,7 +66,7 @@ impl Downloads {
             downloads_max,
             limits,
             permits: FairLimiter::of_halves(downloads_max),
-            threads: BodyThreads::new(GIVES_WAY),
+            threads: BodyThreads::new("download", GIVES_WAY),
             outcomes: Outcomes::default(),
         })
     }

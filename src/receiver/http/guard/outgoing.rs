@@ -14,7 +14,8 @@ use crate::sys::{self, Direction};
 /// The bytes of one write where the kernel does not copy by itself.
 const COPY_BYTES_MAX: usize = 64 << 10;
 
-/// An answer on its way to the peer. While it is, the coroutine of the connection waits, and answers with
+/// An answer on its way to the peer: first the head, which is not sent before the answers to earlier
+/// requests have left, and then the bytes behind it. While it is, the coroutine of the connection waits, and answers with
 /// `Reply::Sent` when it has ended.
 pub(crate) struct Outgoing {
     connection: Arc<Connection>,
