@@ -137,7 +137,7 @@ fn downloads_give_way_to_uploads() {
     world.wait_until("both threads run", |world| {
         let threads = nice_values(world);
         let gives_way = |name, steps: i64| threads.get(name) == Some(&(main + steps).min(19));
-        gives_way("body", 5) && gives_way("download", 10)
+        gives_way("body", 5) && gives_way("download", 19)
     });
 }
 
