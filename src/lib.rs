@@ -23,6 +23,9 @@
 //! | partial file | the file in incoming/ that an upload fills | `receiver::store::upload` |
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
+//! | cursor, page | where in the index a list begins, and what one answer shows of it | `receiver::store::row_pages` |
+//! | store id | 16 random hex digits by which readers know a store | `receiver::store::marker` |
+//! | reader | somebody who may list and fetch what is stored: a `[[reader]]` table | `receiver::access` |
 //! | committer | where an upload becomes a stored episode: name and row, both on the disk | `receiver::store::committer` |
 //! | commit queue | where uploads that finish together share one batch and its syncs | `receiver::store::commit_queue` |
 //! | in flight | a name that was linked and is not known to be on the disk | `receiver::store::committer` |
@@ -33,6 +36,7 @@
 //! | connection table | the open connections, and which makes room for another | `receiver::http::guard::connection_table` |
 //! | permit | the right to one upload, or to one wait for the gate; shared out by address | `receiver::http::fair_limiter` |
 //! | blocking pool, clerk | the plain threads that ask the disk for coroutines, and one of them | `receiver::http::blocking_pool` |
+//! | lister | a plain thread that reads a page of the index for a list | `receiver::http::list` |
 //! | body thread | a plain thread that takes an upload's body to the store | `receiver::http::body_threads` |
 //! | lingering close | closing a connection so that its last answer is still read | `receiver::http::guard::lingering_close` |
 //! | liveness | the proof for systemd's watchdog that every part still answers | `receiver::liveness` |

@@ -15,7 +15,7 @@ use super::refused_upload::RefusedUpload;
 use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
 use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
-use super::store::{index_path, quarantine_path, rows, store_dir};
+use super::store::{index_path, marker, quarantine_path, rows, store_dir};
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId, StoreId};
 use crate::refusal_table::{is_about_the_commit, what_to_do};
@@ -188,7 +188,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
         running,
         listen: config.listen.to_string(),
         data_dir: config.data_dir.display().to_string(),
-        store_id: store_dir::id(&config.data_dir),
+        store_id: marker::id(&config.data_dir),
         health: running.filter(|running| *running).map(|_| health(config)),
         disk: Disk {
             free: sys::free_bytes(&config.data_dir).map_err(cannot)?,

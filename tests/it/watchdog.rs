@@ -205,11 +205,13 @@ fn no_beat_comes_while_any_part_of_the_receiver_is_stuck() {
     let index_sync = found.iter().filter(|thread| named("index sync")(thread));
     let gate = found.iter().filter(|thread| named("gate-timer")(thread));
     let clerks = found.iter().filter(|thread| named("clerk")(thread));
+    let listers = found.iter().filter(|thread| named("lister")(thread));
     let cases = [
         ("committer", dir_sync.collect::<Vec<_>>()),
         ("committer", index_sync.collect()),
         ("gate-timer", gate.collect()),
         ("clerks", clerks.collect()),
+        ("listers", listers.collect()),
         ("connections", workers[..1].to_vec()),
         ("connections", workers[1..].to_vec()),
     ];

@@ -2,6 +2,7 @@
 //! else: what the receiver says about other addresses is not followed.
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use ureq::http::Response;
@@ -20,6 +21,10 @@ use crate::wire::{self, Problem};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One page, from its question to its last byte: of a slow line too.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often a page is asked for.
+const TRIES: u32 = 4;
+/// The longest wait before a page is asked for again.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A page has 1 MiB at most.
 const PAGE_BYTES_MAX: u64 = 2 << 20;
 
@@ -30,7 +35,16 @@ pub(super) struct Receiver {
     token: Option<String>,
 }
 
-/// One answer.
+enum Answer {
+    Page(Page),
+    /// A 503 that says when to come again, and the failure to report if it goes on.
+    Busy {
+        wait: Duration,
+        failure: Failure,
+    },
+}
+
+/// A part of the list.
 struct Page {
     rows: Vec<u8>,
     next: String,
@@ -87,7 +101,20 @@ impl Receiver {
         }
     }
 
+    /// A page. Where the receiver is busy (503), it is asked again after the time that it says.
     fn page(&self, query: &str) -> Result<Page, Failure> {
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            match self.try_page(query)? {
+                Answer::Page(page) => return Ok(page),
+                Answer::Busy { wait, .. } if tries_left > 0 => thread::sleep(wait),
+                Answer::Busy { failure, .. } => return Err(failure),
+            }
+        }
+    }
+
+    fn try_page(&self, query: &str) -> Result<Answer, Failure> {
         let url = format!("{}{}?{query}", self.url, wire::EPISODES_PATH);
         let mut request = self.agent.get(url);
         if let Some(token) = &self.token {
@@ -96,20 +123,29 @@ impl Receiver {
         let mut response = request.call().map_err(|error| self.no_answer(error))?;
         let status = response.status().as_u16();
         let next = header(&response, wire::NEXT_HEADER);
+        let wait_s = header(&response, "Retry-After").and_then(|text| text.parse().ok());
         let has_more = response.headers().contains_key("link");
         let body = response.body_mut().with_config().limit(PAGE_BYTES_MAX);
         let rows = body.read_to_vec().map_err(|error| self.no_answer(error))?;
+        if status == 503
+            && let Some(wait_s) = wait_s
+        {
+            return Ok(Answer::Busy {
+                wait: Duration::from_secs(wait_s).min(WAIT_MAX),
+                failure: self.refused(status, &rows),
+            });
+        }
         if status != 200 {
             return Err(self.refused(status, &rows));
         }
         let is_cursor =
             |next: &String| !next.is_empty() && next.bytes().all(|b| b.is_ascii_digit());
         let next = next.filter(is_cursor);
-        Ok(Page {
+        Ok(Answer::Page(Page {
             rows,
             next: next.ok_or_else(|| self.odd("its list has no X-Cis490-Next"))?,
             has_more,
-        })
+        }))
     }
 
     fn no_answer(&self, error: ureq::Error) -> Failure {

@@ -7,17 +7,44 @@
 use std::sync::Arc;
 
 use super::Exchange;
-use super::fair_limiter::{NoPermit, Permit};
+use super::blocking_pool::BlockingPool;
+use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use super::guard::{Answer, Reply};
 use super::head::{Framing, Head};
 use super::list_query::ListQuery;
 use crate::events;
+use crate::failure::Failure;
+use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::row_pages::Page;
 use crate::wire;
 
 /// Lists under way at the same time, each of 1 MiB at most.
-pub(super) const LISTS_MAX: u32 = 8;
+const LISTS_MAX: u32 = 8;
+/// Threads that read pages of the index.
+const LISTERS: usize = 2;
+
+/// What all lists share. Their threads are their own, so that a slow disk under a list holds up no
+/// receipt.
+pub(super) struct Lists {
+    places: Arc<FairLimiter>,
+    pool: BlockingPool,
+}
+
+impl Lists {
+    /// Errors: the system gave no thread.
+    pub(super) fn start(shutdown: &ShutdownHandle) -> Result<Lists, Failure> {
+        Ok(Lists {
+            places: FairLimiter::new(LISTS_MAX),
+            pool: BlockingPool::start("lister", LISTERS, shutdown)?,
+        })
+    }
+
+    /// A lister that is free calls it.
+    pub(super) fn ping(&self, pong: Pong) {
+        self.pool.ping(pong);
+    }
+}
 
 impl Exchange<'_> {
     /// Answers a question for the list, whose body, if any, stays unread.
@@ -35,13 +62,13 @@ impl Exchange<'_> {
         let (_, query) = self.request.target.split_once('?').unwrap_or_default();
         let query = ListQuery::parse(query)?;
         self.reader(head)?;
-        let place = self.shared.lists.take(self.peer());
+        let place = self.shared.lists.places.take(self.peer());
         let place = place.map_err(|none| Refusal::TooManyLists {
             of_yours: matches!(none, NoPermit::OwnShare(_)),
         })?;
         let question = query.question()?;
         let store = Arc::clone(&self.shared.store);
-        let read = self.shared.list_pool.ask(move || store.page(&question));
+        let read = self.shared.lists.pool.ask(move || store.page(&question));
         match read {
             Some(Ok(Some(page))) => Ok((self.list_answer(page, &query), place)),
             Some(Ok(None)) => Err(Refusal::BadCursor),

@@ -12,7 +12,7 @@ impl Server {
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "listers", "committer", "gate-timer"];
         let [blocking, listing, committer, gate_timer] = parts.map(pong);
-        self.shared.list_pool.ping(listing);
+        self.shared.lists.ping(listing);
         self.shared.blocking.ping(blocking);
         self.shared.store.ping(committer);
         self.shared.gate.ping(gate_timer);

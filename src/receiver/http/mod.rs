@@ -57,6 +57,7 @@ use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
+use self::list::Lists;
 use self::page::Kept;
 use self::pour::PaceLimits;
 use self::route::Route;
@@ -79,8 +80,6 @@ use crate::wire::{self, Known, Slot};
 
 /// Enough that one look at a slow disk does not hold up the rest.
 const CLERKS: usize = 4;
-/// Threads that read pages of the index.
-const LISTERS: usize = 2;
 
 /// Ports that are tried where any will do.
 const TAKE_TRIES: u32 = 100;
@@ -90,9 +89,7 @@ struct Shared {
     config: Config,
     access: Access,
     readers: Readers,
-    /// Lists under way. Their threads are their own, so that a slow disk under a list holds up no receipt.
-    lists: Arc<FairLimiter>,
-    list_pool: BlockingPool,
+    lists: Lists,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -146,8 +143,7 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
-        lists: FairLimiter::new(list::LISTS_MAX),
-        list_pool: BlockingPool::start("lister", LISTERS, shutdown)?,
+        lists: Lists::start(shutdown)?,
         positions: PositionLines::new(gate.configured_window()),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
@@ -311,10 +307,15 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
-/// The target as the log shows it. The query of a list is left out: somebody may have put a token there.
+/// The target as the log shows it. Of a list and of an episode's bytes the query is left out: somebody may
+/// have put a token there.
 fn logged_target(target: &str) -> &str {
     match target.split_once('?') {
-        Some((path, _)) if path.ends_with(wire::EPISODES_PATH) => path,
+        Some((path, _))
+            if path.ends_with(wire::EPISODES_PATH) || path.ends_with(wire::TARBALL_ENDING) =>
+        {
+            path
+        }
         _ => target,
     }
 }

@@ -32,7 +32,7 @@ const NAMED_MAX: usize = 10;
 pub(super) struct Index {
     file: File,
     names: RwLock<NameMap>,
-    /// Bytes of whole rows that a sync has covered. An atomic, so that who lists them takes no lock.
+    /// Bytes of whole rows that a sync has covered. An atomic, so that a list takes no lock.
     synced: Arc<AtomicU64>,
 }
 

@@ -35,6 +35,7 @@ mod fetch;
 mod index;
 mod layout;
 mod listing;
+pub(crate) mod marker;
 mod name_map;
 pub(crate) mod row_pages;
 pub(crate) mod rows;
@@ -328,7 +329,7 @@ impl Opened {
         let lock = store_dir::enter(&layout, config_path)?;
         let has_attributes = store_dir::probe(&layout)?;
         // Before the folder's identity is looked at, which is that of the marker.
-        let id = store_dir::ensure_id(&layout)?;
+        let id = marker::ensure_id(&layout)?;
         let cannot = |path: PathBuf, error: io::Error| {
             let hint = owner::hint(
                 &error,

@@ -186,3 +186,110 @@ fn names(line: &Line, host: &HostId) -> bool {
 fn parse(line: &Line) -> Option<Receipt> {
     rows::parse(line).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+    use crate::seeded::Seeded;
+
+    /// A line: its offset, its text, and its host if it is a row.
+    type Known = (u64, Vec<u8>, Option<HostId>);
+
+    /// An index of rows, blanks and oddities, and its lines.
+    fn index(seeded: &mut Seeded) -> (Vec<u8>, Vec<Known>) {
+        let sha256 = "0f".repeat(32);
+        let mut text = Vec::new();
+        let mut lines = Vec::new();
+        for _ in 0..seeded.below(60) {
+            let host = seeded.one_of(&["a", "b", "c-1"]);
+            let padding = "x".repeat(seeded.below(70_000) as usize);
+            let row = format!("{{\"host\":\"{host}\",\"episode\":\"e\",\"sha256\":\"{sha256}\"}}");
+            let padded = format!("{{\"x\":\"{padding}\",{}", &row[1..]);
+            let line = match seeded.below(8) {
+                0 => String::new(),
+                1 => "no row".to_owned(),
+                2 => padding,
+                3 if padded.len() <= 64 << 10 => padded,
+                _ => row,
+            };
+            let is_row = line.starts_with('{');
+            let host = if is_row {
+                HostId::parse(host).ok()
+            } else {
+                None
+            };
+            lines.push((text.len() as u64, format!("{line}\n").into_bytes(), host));
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        (text, lines)
+    }
+
+    #[test]
+    fn pages_of_any_size_put_together_are_the_rows() {
+        let folder = Folder::new("pages");
+        for seed in 0..60 {
+            let mut seeded = Seeded::new(seed);
+            let (text, lines) = index(&mut seeded);
+            let path = folder.path().join("index.jsonl");
+            fs::write(&path, &text).unwrap();
+            let file = File::open(&path).unwrap();
+            let end = text.len() as u64;
+            let host = seeded.one_of(&[None, Some("a"), Some("nobody")]);
+            let host = host.map(|host| HostId::parse(host).unwrap());
+            let is_wanted =
+                |found: &Option<HostId>| found.is_some() && (host.is_none() || *found == host);
+            let wanted = lines.iter().filter(|(_, _, found)| is_wanted(found));
+            let rows: Vec<(u64, &[u8])> = wanted.map(|(at, line, _)| (*at, &**line)).collect();
+            let mut question = PageQuestion {
+                begin: Begin::At(0),
+                rows_max: 1 + seeded.below(9) as usize,
+                host: host.clone(),
+            };
+            let mut found = Vec::new();
+            loop {
+                let page = read(&file, end, &question).unwrap().unwrap();
+                let count = page.rows.split_inclusive(|&b| b == b'\n').count();
+                assert!(
+                    count <= question.rows_max && page.rows.len() <= PAGE_BYTES_MAX,
+                    "{seed}"
+                );
+                found.extend_from_slice(&page.rows);
+                if let Some(last) = page.last {
+                    assert!(rows.iter().any(|(at, _)| *at == last), "{seed}");
+                }
+                if !page.has_more {
+                    assert_eq!(page.next, end, "{seed}");
+                    break;
+                }
+                assert!(page.next > 0 && count > 0, "{seed}");
+                question.begin = Begin::At(page.next);
+            }
+            let all: Vec<u8> = rows.iter().flat_map(|(_, line)| line.to_vec()).collect();
+            assert!(found == all, "{seed}");
+            // From the end, the newest rows begin where the model says.
+            let count = 1 + seeded.below(20) as usize;
+            let tail = tail_begin(&file, end, count, host.as_ref()).unwrap();
+            let newest = rows.get(rows.len().saturating_sub(count)).or(rows.first());
+            match newest {
+                Some((at, _)) => assert_eq!(tail, *at, "{seed}"),
+                None => assert!(tail <= end, "{seed}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_rows_start_or_the_end_is_a_cursor() {
+        let folder = Folder::new("cursor");
+        let path = folder.path().join("index.jsonl");
+        fs::write(&path, "ab\n\ncd\nunsynced\n").unwrap();
+        let file = File::open(&path).unwrap();
+        let is = |cursor| is_cursor(&file, 7, cursor).unwrap();
+        let cursors: Vec<u64> = (0..20).filter(|cursor| is(*cursor)).collect();
+        assert_eq!(cursors, [0, 3, 4, 7]);
+        assert!(!is(u64::MAX));
+    }
+}

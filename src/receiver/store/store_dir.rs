@@ -13,19 +13,11 @@ use std::time::Duration;
 
 use super::ATTRIBUTE;
 use super::layout::Layout;
+use super::marker;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::names::StoreId;
-use crate::receiver::config::Config;
 use crate::{durable, events, owner, sys};
-
-/// The first line of the marker. The number goes up when an older program must not touch the folder any
-/// more.
-const MARKER_LINE: &str = "cis490 store, format 1";
-/// What stands before the store's id, in the second line. An older store has none.
-const ID_KEY: &str = "id ";
-/// Of a marker that a later version wrote, so much is shown.
-const MARKER_BYTES_MAX: u64 = 4096;
 
 /// How long [`enter`] waits for the lock: `status` and `doctor` hold it for an instant when they look
 /// whether a receiver runs.
@@ -55,7 +47,7 @@ pub(crate) fn make(root: &Path) -> Result<Made, Failure> {
 pub(crate) fn make_with_id(root: &Path, id: Option<StoreId>) -> Result<Made, Failure> {
     let layout = Layout::new(root);
     if layout.marker().exists() {
-        let marker = check_marker(&layout, Path::new(""))?;
+        let marker = marker::check(&layout, Path::new(""))?;
         check_wanted_id(root, marker.id, id)?;
     }
     make_all(&layout, id).map_err(|error| {
@@ -96,45 +88,9 @@ fn make_all(layout: &Layout, id: Option<StoreId>) -> io::Result<Made> {
     if was_store {
         return Ok(Made::Already);
     }
-    let id = id.map_or_else(random_id, Ok)?;
-    durable::publish(&layout.marker(), marker_text(id).as_bytes())?;
+    let id = id.map_or_else(marker::random_id, Ok)?;
+    durable::publish(&layout.marker(), marker::text(id).as_bytes())?;
     Ok(if was_filled { Made::Adopted } else { Made::New })
-}
-
-fn marker_text(id: StoreId) -> String {
-    format!("{MARKER_LINE}\n{ID_KEY}{id}\n")
-}
-
-fn random_id() -> io::Result<StoreId> {
-    let mut bytes = [0; 8];
-    sys::fill_random(&mut bytes)?;
-    Ok(StoreId::from_bytes(bytes))
-}
-
-/// The id of a store that this process has the lock of. A store without one gets it here, on the disk
-/// before this returns. On a disk that cannot be written the id is that of this process alone: readers
-/// notice another one after the next start, and begin again.
-pub(crate) fn ensure_id(layout: &Layout) -> Result<StoreId, Failure> {
-    if let Some(id) = check_marker(layout, Path::new(""))?.id {
-        return Ok(id);
-    }
-    let id = random_id().map_err(|error| {
-        Failure::new(
-            format!("the system gives no random numbers: {error}"),
-            "this is a fault of the system; please report it",
-        )
-    })?;
-    match durable::publish(&layout.marker(), marker_text(id).as_bytes()) {
-        Ok(()) => events::store_id(layout.root(), id),
-        Err(error) => events::store_id_unwritable(&layout.marker(), &error),
-    }
-    Ok(id)
-}
-
-/// The id in the marker of a store. `None` if the store has none yet, or is none.
-pub(crate) fn id(data_dir: &Path) -> Option<StoreId> {
-    let marker = check_marker(&Layout::new(data_dir), Path::new(""));
-    marker.ok().and_then(|marker| marker.id)
 }
 
 /// As `mkdir -p`, and the names stay.
@@ -157,7 +113,7 @@ pub(crate) fn make_inner(dir: &Path) -> io::Result<()> {
 ///
 /// `config_path` is for the command that a person types to make the folder a store.
 pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
@@ -165,7 +121,7 @@ pub(crate) fn enter(layout: &Layout, config_path: &Path) -> Result<FolderLock, F
 
 /// Enters to change nothing: a missing lock file is not made.
 pub(crate) fn enter_as_it_is(layout: &Layout, config_path: &Path) -> Result<FolderLock, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     owner::check_inner(&layout.folders(), "receiver")?;
     let lock = FolderLock::take_as_it_is(layout.root(), &layout.lock(), LOCK_PATIENCE);
     lock.map_err(|no_lock| not_in(layout, no_lock))
@@ -183,7 +139,7 @@ fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
 
 /// Whether the folder is a store that this program knows; nothing is locked or changed.
 pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
-    check_marker(&Layout::new(data_dir), config_path).map(|_| ())
+    marker::check(&Layout::new(data_dir), config_path).map(|_| ())
 }
 
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
@@ -193,7 +149,7 @@ pub(crate) fn is_in_use(data_dir: &Path) -> Option<bool> {
 
 /// Enters only to read, beside a process that works there: one such reader at a time.
 pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File, Failure> {
-    check_marker(layout, config_path)?;
+    marker::check(layout, config_path)?;
     // The marker is there for good, and nobody else locks it.
     let marker = durable::open_regular(&layout.marker())
         .and_then(|marker| marker.try_lock().map(|()| marker).map_err(io::Error::from));
@@ -207,68 +163,6 @@ pub(crate) fn enter_to_look(layout: &Layout, config_path: &Path) -> Result<File,
             owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
         ),
     })
-}
-
-/// The content of the marker.
-struct Marker {
-    id: Option<StoreId>,
-}
-
-impl Marker {
-    /// `None` for a marker of another format. Lines that a later version may add are passed over.
-    fn parse(text: &str) -> Option<Marker> {
-        let mut lines = text.lines();
-        if lines.next() != Some(MARKER_LINE) || !text.ends_with('\n') {
-            return None;
-        }
-        let id = lines.find_map(|line| line.strip_prefix(ID_KEY));
-        Some(Marker {
-            id: id.and_then(|id| StoreId::parse(id).ok()),
-        })
-    }
-}
-
-fn check_marker(layout: &Layout, config_path: &Path) -> Result<Marker, Failure> {
-    let root = layout.root().display();
-    let marker = durable::read_regular(&layout.marker(), MARKER_BYTES_MAX);
-    match marker.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-        Ok(text) => Marker::parse(&text).ok_or_else(|| {
-            Failure::new(
-                format!(
-                    "{} says {:?}, and this cis490 knows {MARKER_LINE:?}",
-                    layout.marker().display(),
-                    text.lines().next().unwrap_or(""),
-                ),
-                "install the cis490 that made the folder, or a newer one",
-            )
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
-            if layout.root().exists() {
-                format!("{root} is not a store: it has no file cis490-store")
-            } else {
-                format!("{root} does not exist")
-            },
-            format!(
-                "is its disk mounted? a new store begins with: {}",
-                init_command(config_path, layout.root())
-            ),
-        )),
-        Err(error) => Err(Failure::new(
-            format!("cannot read {}: {error}", layout.marker().display()),
-            owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
-        )),
-    }
-}
-
-/// What a person types to make a store of `data_dir`, which a flag may have named instead of the
-/// configuration.
-fn init_command(config_path: &Path, data_dir: &Path) -> String {
-    let mut command = format!("cis490 init --config {}", config_path.display());
-    let is_of_config = Config::load(config_path).is_ok_and(|config| config.data_dir == data_dir);
-    if !is_of_config {
-        command.push_str(&format!(" --data-dir {}", data_dir.display()));
-    }
-    command
 }
 
 /// Tries hard links and attributes, which the store is built on. A filesystem without hard links is refused; one without
@@ -376,54 +270,6 @@ mod tests {
         let words = enter(folder.path());
         assert!(words.contains("format 9"), "{words}");
         assert!(make(folder.path()).is_err());
-    }
-
-    #[test]
-    fn a_store_has_one_id_for_good() {
-        let folder = Folder::new("id");
-        let root = folder.path().join("store");
-        let layout = Layout::new(&root);
-        let wanted = StoreId::parse("0123456789abcdef").unwrap();
-        make_with_id(&root, Some(wanted)).unwrap();
-        assert_eq!(id(&root), Some(wanted));
-        assert_eq!(ensure_id(&layout).unwrap(), wanted);
-        assert_eq!(make_with_id(&root, Some(wanted)).unwrap(), Made::Already);
-        let other = StoreId::parse("fedcba9876543210").unwrap();
-        let words = make_with_id(&root, Some(other)).unwrap_err().to_string();
-        assert!(words.contains("0123456789abcdef"), "{words}");
-        assert_eq!(id(&root), Some(wanted));
-    }
-
-    #[test]
-    fn a_store_of_an_older_version_gets_an_id_once() {
-        let folder = Folder::new("older");
-        let layout = Layout::new(folder.path());
-        make(folder.path()).unwrap();
-        for text in [
-            "cis490 store, format 1\n",
-            "cis490 store, format 1\nid odd\n",
-        ] {
-            fs::write(layout.marker(), text).unwrap();
-            assert_eq!(id(folder.path()), None, "{text:?}");
-            let wanted = StoreId::parse("0123456789abcdef").unwrap();
-            assert!(
-                make_with_id(folder.path(), Some(wanted)).is_err(),
-                "{text:?}"
-            );
-            let given = ensure_id(&layout).unwrap();
-            assert_eq!(ensure_id(&layout).unwrap(), given, "{text:?}");
-            assert_eq!(id(folder.path()), Some(given), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_later_version_adds_to_the_marker_is_passed_over() {
-        let text = "cis490 store, format 1\nlater x\nid 0123456789abcdef\n";
-        let marker = Marker::parse(text).unwrap();
-        assert_eq!(marker.id, StoreId::parse("0123456789abcdef").ok());
-        for odd in ["", "cis490 store, format 1", "cis490 store, format 10\n"] {
-            assert!(Marker::parse(odd).is_none(), "{odd:?}");
-        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reading what is stored: who may, the list over HTTP, `cis490 list`, and the bytes of an
 //! episode.
 
+mod bounds;
 mod bytes;
 mod command;
 mod list;
@@ -55,4 +56,35 @@ pub fn next(answer: &Answer) -> u64 {
 pub fn problem(answer: &Answer) -> String {
     let kind = answer.json()["type"].as_str().unwrap().to_owned();
     kind.strip_prefix("urn:cis490:problem:").unwrap().to_owned()
+}
+
+/// All pages from here on: the rows of all, and how many pages there were.
+pub fn all_pages(world: &World, query: &str) -> (String, usize) {
+    let mut text = String::new();
+    let mut answer = world.get(&format!("/v1/episodes{query}"));
+    for pages in 1.. {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        text += &answer.body;
+        let Some(link) = answer.header("Link") else {
+            return (text, pages);
+        };
+        let target = link.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        let (target, relation) = target.unwrap_or_else(|| panic!("{link}"));
+        assert_eq!(relation, "; rel=\"next\"");
+        let cursor = format!("cursor={}", next(&answer));
+        assert!(target.contains(&cursor), "{link} {cursor}");
+        answer = world.get(target);
+    }
+    unreachable!("the last page has no link")
+}
+
+/// The cursors at which the rows of this index begin.
+pub fn starts(index: &str) -> Vec<usize> {
+    let lengths = index.split_inclusive('\n').map(str::len);
+    let begin = |end: &mut usize, length| {
+        let begin = *end;
+        *end += length;
+        Some(begin)
+    };
+    lengths.scan(0, begin).collect()
 }

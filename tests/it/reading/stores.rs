@@ -78,6 +78,32 @@ fn an_id_that_cannot_be_written_keeps_no_receiver_from_starting() {
     assert_eq!(marker(&world), format!("{OLD_MARKER}id {id}\n"));
 }
 
+/// Killed at any step of the write, the store is one still, and has one id from then on.
+#[test]
+fn a_crash_while_the_id_is_written_leaves_a_store() {
+    if !has_steps("a_crash_while_the_id_is_written_leaves_a_store") {
+        return;
+    }
+    for step in 1..=30 {
+        let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
+        fs::write(world.data_dir().join("cis490-store"), OLD_MARKER).unwrap();
+        world.env("CIS490_CRASH_AT", step);
+        let has_started = world.try_start();
+        if !has_started {
+            world.start();
+        }
+        let id = listed_id(&world);
+        assert_eq!(marker(&world), format!("{OLD_MARKER}id {id}\n"), "{step}");
+        world.kill();
+        world.start();
+        assert_eq!(listed_id(&world), id, "{step}");
+        if has_started {
+            return assert!(step > 4, "the steps of the write were not walked");
+        }
+    }
+    panic!("more steps than the bound: raise it knowingly");
+}
+
 #[test]
 fn init_gives_a_new_disk_the_id_of_the_old_one() {
     let world = with_index("");

@@ -11,6 +11,7 @@ use crate::client::sha256;
 use crate::forgejo::Forgejo;
 use crate::lab::{Lab, noise};
 use crate::operator::{doctor, told};
+use crate::program::cis490;
 use crate::ship::stub::{Reply, Stub, problem};
 use crate::world::{TempDir, World};
 use authority::{Authority, Shows};
@@ -78,6 +79,49 @@ fn an_episode_travels_by_https_to_a_name_and_to_an_address() {
         let check = lab.run(&["check", "--repo", world.repo.dir.to_str().unwrap()], &[]);
         assert_eq!(check.code, 0, "{check}");
     }
+}
+
+#[test]
+fn the_list_is_read_by_https_and_its_token_goes_to_nobody_else() {
+    let reader = format!(
+        "[[reader]]\nid = \"r\"\ntoken_sha256 = \"{}\"\n",
+        sha256(b"sesame")
+    );
+    let world = World::with(&reader);
+    assert_eq!(world.put(&world.good()).status, 201);
+    let authority = Authority::new("lab CA");
+    let port = front::serve(authority.server(Shows::Good), world.address());
+    let dir = TempDir::new();
+    let ca = authority.write(dir.path()).display().to_string();
+    let token = dir.path().join("token");
+    fs::write(&token, "sesame\n").unwrap();
+    let list = |ca: &str| {
+        let url = format!("https://127.0.0.1:{port}");
+        let token = token.to_str().unwrap();
+        let args = [
+            "list",
+            "--url",
+            &url,
+            "--token-file",
+            token,
+            "--ca-file",
+            ca,
+        ];
+        cis490().args(args).output().unwrap()
+    };
+    let listed = list(&ca);
+    let text = String::from_utf8_lossy(&listed.stdout);
+    assert!(text.contains("lab-1/ep-1"), "{listed:?}\n{world}");
+    let other = Authority::new("another CA");
+    let folder = TempDir::new();
+    let untrusted = list(&other.write(folder.path()).display().to_string());
+    assert_eq!(untrusted.status.code(), Some(1), "{untrusted:?}");
+    let words = String::from_utf8_lossy(&untrusted.stderr);
+    assert!(
+        words.contains("is not signed by any CA that is trusted here"),
+        "{words}"
+    );
+    assert!(untrusted.stdout.is_empty());
 }
 
 #[test]
