@@ -113,8 +113,13 @@ impl LingeringClose {
 
     /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
     /// of so many bytes. Called in the connection's coroutine, which waits here until the peer has
-    /// had the time to read it. `held` is given back when the kernel has all of the answer.
-    pub(super) fn close(
+    /// had the time to read it.
+    pub(super) fn close(&self, connection: &Arc<Connection>, answer: Vec<u8>, body_bytes: u64) {
+        self.close_holding(connection, answer, body_bytes, None);
+    }
+
+    /// As [`LingeringClose::close`]. `held` is given back when the kernel has all of the answer.
+    pub(super) fn close_holding(
         &self,
         connection: &Arc<Connection>,
         mut answer: Vec<u8>,

@@ -56,7 +56,7 @@ impl<A: Answers> HttpService for Service<A> {
             } => {
                 if closes || is_head || !answer.is_for_the_crate() {
                     let bytes = answer.into_closing_bytes(!is_head);
-                    closer.close(connection, bytes, unread_bytes, held);
+                    closer.close_holding(connection, bytes, unread_bytes, held);
                 } else {
                     connection.end_request(answer.into_response(response));
                 }
@@ -64,7 +64,7 @@ impl<A: Answers> HttpService for Service<A> {
             Reply::Sent {
                 is_whole: true,
                 unread_bytes,
-            } => closer.close(connection, Vec::new(), unread_bytes, None),
+            } => closer.close(connection, Vec::new(), unread_bytes),
             Reply::Sent {
                 is_whole: false, ..
             } => connection.kill(),
@@ -82,7 +82,7 @@ impl<A: Answers> Drop for Service<A> {
             // What came was no request, and all before it was answered.
             let answer = self.answers.unreadable(connection.peer(), &unreadable);
             let bytes = answer.into_closing_bytes(true);
-            self.guard.lingering_close.close(connection, bytes, 0, None);
+            self.guard.lingering_close.close(connection, bytes, 0);
         }
         // Before the descriptor is closed: the next connection has its number.
         self.guarded = None;
