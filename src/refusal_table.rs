@@ -62,6 +62,7 @@ impl Fate {
 }
 
 /// Seconds after which a refusal of this kind may have passed.
+const RETRY_DOWNLOAD_S: u32 = 2;
 const RETRY_GATE_S: u32 = 5;
 const RETRY_LIST_S: u32 = 5;
 const RETRY_BUSY_S: u32 = 10;
@@ -264,9 +265,9 @@ refusals! {
 }
 412 "precondition-failed" PreconditionFailed {
     title: "A condition of the request does not hold",
-    meaning: "The request had an If-Match that does not name what is stored. No shipper sends one.",
+    meaning: "The request had an If-Match that does not name what is stored. No shipper sends one; a reader's program that goes on with a download may.",
     episode: Waits,
-    to_do: "Let the lab host reach the receiver without a proxy.",
+    to_do: "Let the lab host reach the receiver without a proxy. A reader fetches the episode from its first byte.",
 }
 412 "not-in-window" NotInWindow {
     title: "The code that made this episode is out of date",
@@ -302,6 +303,12 @@ refusals! {
     episode: SetAside,
     to_do: "Raise max_episode_bytes in receiver.toml and restart the receiver, or record shorter episodes; then cis490 requeue NAME.",
     maintainer: "raise max_episode_bytes, or record shorter episodes",
+}
+416 "outside" Outside {
+    title: "The episode has no such bytes",
+    meaning: "A reader asked for a range of an episode's bytes that begins behind their end.",
+    episode: Unaffected,
+    to_do: "Content-Range of the answer says how many bytes the episode has. A file that is longer is another one: fetch the episode from its first byte.",
 }
 417 "bad-expectation" BadExpectation {
     title: "This expectation cannot be met",
@@ -347,6 +354,13 @@ refusals! {
     to_do: "On the receiver: read its log (store_fault, lookup_failed, no_thread) and run cis490 doctor.",
     maintainer: "read the log of this receiver (journalctl -u cis490-receiver)",
 }
+500 "stored-file-odd" StoredFileOdd {
+    title: "The stored file is not the one of its row",
+    meaning: "A reader asked for an episode whose file has another size than its row in the index. None of its bytes were sent.",
+    episode: Unaffected,
+    to_do: "On the receiver: cis490 scrub names all such files; stored_file_odd in its log names this one. Send the episode again (on the lab host: cis490 resend NAME), or restore the file from a backup.",
+    maintainer: "look at the health of the disk (dmesg, smartctl), run cis490 scrub, and send the episode again",
+}
 501 "transfer-encoding" TransferEncoding {
     title: "Transfer codings are not supported",
     meaning: "The body came in chunks: a proxy is in between.",
@@ -388,6 +402,20 @@ refusals! {
     meaning: "Most running uploads come from this address, and the rest of max_uploads is kept for others.",
     episode: Waits,
     to_do: "Nothing; a lab host sends four at a time at most, so find out what else uploads from there. Or raise max_uploads.",
+}
+503 "too-many-downloads" TooManyDownloads {
+    title: "Too many downloads at once",
+    retry_after: RETRY_DOWNLOAD_S,
+    meaning: "max_downloads are already running.",
+    episode: Unaffected,
+    to_do: "Nothing: cis490 pull asks again automatically. If it happens often, raise max_downloads.",
+}
+503 "too-many-downloads-of-yours" TooManyDownloadsOfYours {
+    title: "Too many downloads at once from your address",
+    retry_after: RETRY_DOWNLOAD_S,
+    meaning: "Half of max_downloads already run from this address, and the rest is for others.",
+    episode: Unaffected,
+    to_do: "Nothing: cis490 pull asks again automatically. Fetch fewer at once (--jobs of cis490 pull), or raise max_downloads.",
 }
 503 "too-many-lists" TooManyLists {
     title: "Too many lists at once",

@@ -26,9 +26,9 @@ pub(crate) use self::directories::{
     Open, list_some, open_at, open_flags, remove_dir_at, unlink_at,
 };
 pub(crate) use self::files::{
-    DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, free_bytes,
-    free_inodes, get_xattr, has_xattr, may_read, may_write_in, rename_no_replace, set_xattr,
-    write_out,
+    DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, forget_cached_part,
+    free_bytes, free_inodes, get_xattr, has_xattr, may_read, may_write_in, read_in_order,
+    rename_no_replace, set_xattr, write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;
@@ -40,8 +40,8 @@ pub(crate) use self::processes::{
 pub(crate) use self::random::fill_random;
 pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
-    Direction, dup_socket, path_mtu, read_socket, reset_on_close, shut_down, unacked_bytes,
-    unread_bytes, wait_any, wait_socket, wake_reader,
+    Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_file, shut_down,
+    unacked_bytes, unread_bytes, wait_any, wait_socket, wake_reader,
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
 pub(crate) use self::terminal::terminal_columns;

@@ -101,10 +101,10 @@ manual! {
         "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
         "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
     info draining
-        "SIGTERM arrived: new uploads are refused, and running ones may finish within wait_s."
+        "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."
         "Nothing.";
     info stopped
-        "The receiver has stopped. Lab hosts send again what was cut off."
+        "The receiver has stopped. Lab hosts send again what was cut off, and readers fetch the rest."
         "Nothing. If many uploads were cut off, raise drain_seconds.";
     warn few_files
         "The limit on open files is lower than the configured connections and uploads may need, so fewer of them are served."
@@ -125,7 +125,7 @@ manual! {
         "Lines of the event in of= that peer caused were not written, since the last such line: there were too many of them."
         "Find out what peer is doing. The counters at /metrics include them all.";
     error no_thread
-        "The system refused a thread for an upload. The lab host was asked to try again later."
+        "The system refused a thread for an upload or a download. The peer was asked to try again later."
         "Raise TasksMax in the unit or free memory.";
 }
 
@@ -142,6 +142,15 @@ manual! {
     info probed
         "A lab host asked how an upload would be answered (cis490 doctor, install); the question is not stored, counted or shown. reason=- if it would be accepted."
         "Nothing.";
+    info download_ended
+        "A reader's download has ended. outcome=complete: the reader has all bytes it asked for; peer-gone: it ended the connection; too-slow: it took nothing for idle_timeout_seconds, or less than min_body_bytes_per_second; file-changed: the file became shorter, or could not be read; failed: the receiver's own fault. bytes= is what the reader took of of=, from the byte in from= on."
+        "Nothing for complete and peer-gone; a reader that goes on asks for the rest. file-changed: look at the disk (dmesg), and run cis490 scrub.";
+    error stored_file_missing
+        "A reader asked for an episode that has a row in the index and no file. The answer was 404."
+        "Nothing if somebody archived it by hand. Otherwise cis490 scrub names all such episodes: send them again (on the lab host: cis490 resend NAME), or restore them from a backup.";
+    error stored_file_odd
+        "A reader asked for an episode whose file is not what its row in the index says. The answer was 500, and none of its bytes were sent."
+        "Look at the disk's health (dmesg, smartctl) and run cis490 scrub. Send the episode again (on the lab host: cis490 resend NAME), or restore it from a backup.";
     info refused_request
         "A request that is not an upload was refused."
         "Nothing for a few: a typo, a proxy, or somebody probing.";

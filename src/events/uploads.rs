@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::names::CommitHash;
+use crate::names::{CommitHash, ReaderId};
 use crate::wire::{Receipt, Slot};
 
 pub(crate) fn stored(receipt: &Receipt, peer: IpAddr) {
@@ -116,6 +116,58 @@ pub(crate) fn lookup_failed(slot: &Slot, peer: IpAddr, error: &io::Error) {
     paced_line!(
         peer,
         lookup_failed,
+        "host={host} episode={episode} peer={peer} why={why:?}"
+    );
+}
+
+/// How a download ended.
+pub(crate) struct DownloadEnd<'a> {
+    pub slot: &'a Slot,
+    pub reader: &'a ReaderId,
+    pub peer: IpAddr,
+    /// The first byte that was asked for.
+    pub from: u64,
+    /// How many were asked for.
+    pub of: u64,
+    /// How many of them the peer has.
+    pub bytes: u64,
+    pub seconds: f64,
+    pub outcome: &'a str,
+}
+
+pub(crate) fn download_ended(end: &DownloadEnd) {
+    let Slot { host, episode } = end.slot;
+    let DownloadEnd {
+        reader,
+        peer,
+        from,
+        of,
+        bytes,
+        seconds,
+        outcome,
+        ..
+    } = end;
+    paced_line!(
+        *peer,
+        download_ended,
+        "host={host} episode={episode} reader={reader} peer={peer} outcome={outcome} from={from} of={of} bytes={bytes} seconds={seconds:.3}"
+    );
+}
+
+pub(crate) fn stored_file_missing(slot: &Slot, peer: IpAddr, why: &str) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        stored_file_missing,
+        "host={host} episode={episode} peer={peer} why={why:?}"
+    );
+}
+
+pub(crate) fn stored_file_odd(slot: &Slot, peer: IpAddr, why: &str) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        stored_file_odd,
         "host={host} episode={episode} peer={peer} why={why:?}"
     );
 }

@@ -91,6 +91,11 @@ impl Readers {
         self.rules.store(Arc::new(rules));
     }
 
+    /// Whether anybody may read.
+    pub(crate) fn are_any(&self) -> bool {
+        !self.rules.load().is_empty()
+    }
+
     /// The reader that `peer` is with this `Authorization` header. It takes no lock.
     ///
     /// Errors: 403 if there are no readers, or none at this address; 401 if a token is missing or

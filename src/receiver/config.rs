@@ -41,6 +41,8 @@ pub struct Config {
     pub min_free_bytes: u64,
     #[serde(default = "default_max_uploads")]
     pub max_uploads: u32,
+    #[serde(default = "default_max_downloads")]
+    pub max_downloads: u32,
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,
     #[serde(default = "default_idle_timeout_seconds")]
@@ -156,6 +158,9 @@ fn default_min_free_bytes() -> u64 {
 fn default_max_uploads() -> u32 {
     64
 }
+fn default_max_downloads() -> u32 {
+    8
+}
 fn default_max_connections() -> u32 {
     256
 }
@@ -225,6 +230,7 @@ impl Config {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("max_episode_bytes", self.max_episode_bytes, 1, 1 << 50)?;
         range("max_uploads", self.max_uploads.into(), 1, 1024)?;
+        range("max_downloads", self.max_downloads.into(), 1, 1024)?;
         range("max_connections", self.max_connections.into(), 1, 65_536)?;
         range("idle_timeout_seconds", self.idle_timeout_seconds, 1, 86_400)?;
         range("head_timeout_seconds", self.head_timeout_seconds, 1, 3600)?;

@@ -120,29 +120,35 @@ fn drain(
     }
 }
 
-/// The descriptors that so many connections and uploads need. Each connection is counted twice, as a
+/// The descriptors that so many connections, uploads and downloads need. Each connection is counted twice, as a
 /// reserve: when no descriptor is left, the accept loop spins.
-pub fn files_wanted(max_connections: u32, max_uploads: u32) -> u64 {
+pub fn files_wanted(max_connections: u32, max_uploads: u32, max_downloads: u32) -> u64 {
     let connections = u64::from(max_connections) + u64::from(http::ANSWERED_BEYOND_CAP);
     // An upload opens its file twice at most: once buffered and, for a large body, once for direct writes.
-    connections * http::FILES_PER_CONNECTION * 2 + u64::from(max_uploads) * 2 + OTHER_FILES
+    let files = u64::from(max_uploads) * 2 + u64::from(max_downloads);
+    connections * http::FILES_PER_CONNECTION * 2 + files + OTHER_FILES
 }
 
 /// Raises the limit on open files to the number that the configuration needs. Where the system does
-/// not allow that, `max_connections` and `max_uploads` are lowered instead: without a descriptor for
+/// not allow that, the limits of the configuration are lowered instead: without a descriptor for
 /// the next connection, the accept loop would spin.
 ///
 /// Errors: the limit is too low to be of use.
 fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
-    let wanted = files_wanted(config.max_connections, config.max_uploads);
+    let wanted = files_wanted(
+        config.max_connections,
+        config.max_uploads,
+        config.max_downloads,
+    );
     let limit = sys::raise_file_limit(wanted).unwrap_or(0);
     if limit >= wanted {
         return Ok(config);
     }
     let beyond_cap = u64::from(http::ANSWERED_BEYOND_CAP) * http::FILES_PER_CONNECTION;
     let spare = limit.saturating_sub(OTHER_FILES + beyond_cap);
-    // Per connection: its descriptors, as many for one that is just closing, and one for half an upload.
-    let connections = spare / (http::FILES_PER_CONNECTION * 2 + 1);
+    // Per connection: its descriptors, as many for one that is just closing, one for half an upload, and
+    // one for a download.
+    let connections = spare / (http::FILES_PER_CONNECTION * 2 + 2);
     if connections < CONNECTIONS_MIN {
         return Err(Failure::new(
             format!(
@@ -154,6 +160,7 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     let at_most = |most: u64, value: u32| u32::try_from(most).unwrap_or(u32::MAX).min(value);
     config.max_connections = at_most(connections, config.max_connections);
     config.max_uploads = at_most((connections / 2).max(1), config.max_uploads);
+    config.max_downloads = at_most(connections, config.max_downloads);
     events::few_files(limit, wanted, config.max_connections, config.max_uploads);
     Ok(config)
 }

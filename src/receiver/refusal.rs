@@ -77,6 +77,13 @@ pub(crate) enum Refusal {
     },
     /// `If-Match` on a PUT names bytes that are not stored under its name.
     PreconditionFailed(Slot),
+    /// `If-Match` on a GET names other bytes than those that are stored.
+    OtherBytesStored(Slot),
+    /// A range that begins behind the last byte.
+    Outside {
+        bytes: u64,
+    },
+    StoredFileOdd(Slot),
     TooLarge {
         bytes: u64,
         bytes_max: u64,
@@ -99,6 +106,13 @@ pub(crate) enum Refusal {
     },
     /// The places that are left are for other addresses.
     TooManyUploadsOfYours {
+        under_way: u32,
+    },
+    TooManyDownloads {
+        downloads_max: u32,
+    },
+    /// The places that are left are for other addresses.
+    TooManyDownloadsOfYours {
         under_way: u32,
     },
     /// Lists under way: as many as there may be, or as many as one address may have.
@@ -153,7 +167,11 @@ impl Refusal {
             Refusal::TooManyFields => Kind::TooManyFields,
             Refusal::TransferEncoding => Kind::TransferEncoding,
             Refusal::Taken(_) => Kind::Taken,
-            Refusal::PreconditionFailed(_) => Kind::PreconditionFailed,
+            Refusal::PreconditionFailed(_) | Refusal::OtherBytesStored(_) => {
+                Kind::PreconditionFailed
+            }
+            Refusal::Outside { .. } => Kind::Outside,
+            Refusal::StoredFileOdd(_) => Kind::StoredFileOdd,
             Refusal::NotInWindow { known, .. } => known.map_or(Kind::NotInWindow, kind_of),
             Refusal::TooLarge { .. } => Kind::TooLarge,
             Refusal::DigestMismatch { .. } => Kind::DigestMismatch,
@@ -164,6 +182,8 @@ impl Refusal {
             Refusal::GateBusy => Kind::GateBusy,
             Refusal::TooManyUploads { .. } => Kind::TooManyUploads,
             Refusal::TooManyUploadsOfYours { .. } => Kind::TooManyUploadsOfYours,
+            Refusal::TooManyDownloads { .. } => Kind::TooManyDownloads,
+            Refusal::TooManyDownloadsOfYours { .. } => Kind::TooManyDownloadsOfYours,
             Refusal::TooManyLists { .. } => Kind::TooManyLists,
             Refusal::TooManyConnections => Kind::TooManyConnections,
             Refusal::Draining => Kind::Draining,
@@ -295,6 +315,18 @@ impl fmt::Display for Refusal {
                 f,
                 "If-Match does not name what is stored as {slot}; send the episode without If-Match"
             ),
+            Refusal::OtherBytesStored(slot) => write!(
+                f,
+                "If-Match does not name the bytes that are stored as {slot}; fetch the episode from its first byte"
+            ),
+            Refusal::Outside { bytes } => write!(
+                f,
+                "the episode has {bytes} bytes, and the range begins behind them; a file that is longer is not this episode's, so fetch it from its first byte"
+            ),
+            Refusal::StoredFileOdd(slot) => write!(
+                f,
+                "the file of {slot} is not what its row says, and nothing of it is sent; the receiver's log has the details, and the episode must be sent to the receiver again"
+            ),
             Refusal::NotInWindow {
                 commit,
                 known,
@@ -329,6 +361,16 @@ impl fmt::Display for Refusal {
                 f,
                 "{} from your address already running, and the rest of max_uploads is kept for others; try again, or raise max_uploads",
                 counted(under_way, "upload")
+            ),
+            Refusal::TooManyDownloads { downloads_max } => write!(
+                f,
+                "the limit of {} at a time is reached; try again",
+                counted(downloads_max, "download")
+            ),
+            Refusal::TooManyDownloadsOfYours { under_way } => write!(
+                f,
+                "{} from your address already running, and the rest of max_downloads is kept for others; try again, or raise max_downloads",
+                counted(under_way, "download")
             ),
             Refusal::TooManyLists { of_yours: true } => f.write_str(
                 "too many lists are being sent to your address; read one to its end before you ask for the next",

@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
@@ -58,6 +59,16 @@ pub(crate) fn write_out(file: &File) -> io::Result<()> {
 /// cannot drop stay, which is no fault.
 pub(crate) fn forget_cached(file: &File) {
     let _ = fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// As [`forget_cached`], of so many bytes from `offset` on; 0 bytes are all that follow.
+pub(crate) fn forget_cached_part(file: &File, offset: u64, bytes: u64) {
+    let _ = fs::fadvise(file, offset, NonZeroU64::new(bytes), Advice::DontNeed);
+}
+
+/// Tells the kernel that a file is read from its beginning to its end: it reads further ahead.
+pub(crate) fn read_in_order(file: &File) {
+    let _ = fs::fadvise(file, 0, None, Advice::Sequential);
 }
 
 /// The room of a filesystem, in bytes.

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{SocketAddr, TcpStream};
@@ -63,6 +64,19 @@ pub(crate) fn read_socket(socket: &TcpStream, bytes: &mut [MaybeUninit<u8>]) -> 
         )
     };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends at most `most` bytes of `file`, from `offset` on, without a copy of them in this process; moves
+/// `offset` behind what was sent, and gives the number of bytes. 0 if the file has no byte there.
+///
+/// Errors: `WouldBlock` while the socket has no room, and those of sendfile(2).
+pub(crate) fn send_file(
+    socket: &TcpStream,
+    file: &File,
+    offset: &mut u64,
+    most: usize,
+) -> io::Result<usize> {
+    Ok(rustix::fs::sendfile(socket, file, Some(offset), most)?)
 }
 
 /// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended: since
@@ -153,7 +167,6 @@ pub(crate) fn wait_any<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::io::Write;
     use std::net::{TcpListener, UdpSocket};
     use std::os::unix::net::UnixStream;

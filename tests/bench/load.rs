@@ -141,6 +141,17 @@ pub fn put_all(
     bodies: &[Body],
     connections: usize,
 ) -> Duration {
+    put_from(0, server, payload, bodies, connections)
+}
+
+/// The same, of which the first has this number, and so its name.
+pub fn put_from(
+    first: usize,
+    server: &Running,
+    payload: &Payload,
+    bodies: &[Body],
+    connections: usize,
+) -> Duration {
     let next = AtomicUsize::new(0);
     let connections: Vec<Connection> = (0..connections)
         .map(|_| Connection::open(server.address).expect("a connection"))
@@ -155,7 +166,7 @@ pub fn put_all(
                     let Some(body) = bodies.get(number) else {
                         return;
                     };
-                    let head = server.kind.put_head(number, body);
+                    let head = server.kind.put_head(first + number, body);
                     let status = connection.put(&head, body, payload);
                     let good = matches!(status, Ok(200..=204));
                     assert!(good, "{}: {status:?}", server.kind.name());

@@ -13,6 +13,7 @@ mod counting;
 #[path = "../it/dice.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod dice;
+mod downloads;
 mod drain;
 mod floors;
 #[path = "../it/power/fuse.rs"]
@@ -106,6 +107,7 @@ fn main() {
     }
     chain::run(&plan);
     uploads::run(&plan);
+    downloads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);

@@ -181,6 +181,11 @@ impl Running {
         }
     }
 
+    /// Its folder, in which its store is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn usage(&self) -> Usage {
         process::usage_of_tree(self.child.id())
     }
@@ -298,11 +303,11 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
 
 /// Prepares a store with a saved window, so that the gate admits the first upload at once. The
 /// window's repository does not exist, so the saved window stays. All uploads come from one address,
-/// which may have half of `max_uploads`.
+/// which may have half of `max_uploads` and of `max_downloads`.
 pub fn prepare_ours(dir: &Path, address: SocketAddr) {
     let repository = dir.join("repository");
     let config = format!(
-        "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 128\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
+        "data_dir = {:?}\nlisten = \"{address}\"\nmin_free_bytes = 0\nmax_uploads = 128\nmax_downloads = 16\n\n[[reader]]\nid = \"bench\"\naddress = \"127.0.0.1\"\n\n[version_gate]\nwindow = 100\nrefresh_seconds = 3600\nlocal_repo_path = {repository:?}\n",
         dir.join("data"),
     );
     fs::write(dir.join("receiver.toml"), config).expect("a file");
@@ -324,7 +329,7 @@ pub fn prepare_ours(dir: &Path, address: SocketAddr) {
 fn nginx_config(dir: &Path, address: SocketAddr) -> String {
     let dir = dir.display();
     format!(
-        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nevents {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n  client_max_body_size 0;\n  client_body_temp_path {dir}/incoming;\n  proxy_temp_path {dir}/t1;\n  fastcgi_temp_path {dir}/t2;\n  uwsgi_temp_path {dir}/t3;\n  scgi_temp_path {dir}/t4;\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n  server {{\n    listen {address};\n    location = /health {{ return 200 \"ok\\n\"; }}\n    location /d/ {{ root {dir}; dav_methods PUT; }}\n  }}\n}}\n"
+        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nevents {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n  client_max_body_size 0;\n  client_body_temp_path {dir}/incoming;\n  proxy_temp_path {dir}/t1;\n  fastcgi_temp_path {dir}/t2;\n  uwsgi_temp_path {dir}/t3;\n  scgi_temp_path {dir}/t4;\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n  sendfile on;\n  server {{\n    listen {address};\n    location = /health {{ return 200 \"ok\\n\"; }}\n    location /d/ {{ root {dir}; dav_methods PUT; }}\n  }}\n}}\n"
     )
 }
 

@@ -393,7 +393,7 @@ pub fn health(plan: &Plan) {
 }
 
 /// The time of each answer, in milliseconds, ascending.
-fn ask_until(server: &Running, over: &AtomicBool) -> Vec<f64> {
+pub fn ask_until(server: &Running, over: &AtomicBool) -> Vec<f64> {
     let mut waits_ms = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();

@@ -19,10 +19,14 @@ fn the_limit_on_files_fits_the_connections() {
     let (soft, hard) = setting(RECEIVER, "LimitNOFILE").split_once(':').unwrap();
     let number = |text: &str| text.parse::<u64>().unwrap();
     let config: Config = toml::from_str("data_dir = \"/d\"").unwrap();
-    let usual = files_wanted(config.max_connections, config.max_uploads);
+    let usual = files_wanted(
+        config.max_connections,
+        config.max_uploads,
+        config.max_downloads,
+    );
     assert!(usual <= number(soft), "{usual}");
     // The largest that the configuration takes.
-    let most = files_wanted(65_536, 1024);
+    let most = files_wanted(65_536, 1024, 1024);
     assert!(most <= number(hard), "{most}");
     let beyond = "data_dir = \"/d\"\nmax_connections = 65537\n";
     assert!(Config::parse(beyond, "receiver.toml".as_ref()).is_err());

@@ -9,12 +9,8 @@ use crate::wire;
 
 impl Answer {
     pub(super) fn json(status: u16, body: &impl Serialize) -> Answer {
-        Answer {
-            status,
-            headers: vec!["Content-Type: application/json"],
-            own_lines: Vec::new(),
-            body: json_line(body),
-        }
+        let headers = vec!["Content-Type: application/json"];
+        Answer::new(status, headers, json_line(body))
     }
 
     pub(super) fn refusal(refusal: &Refusal) -> Answer {
@@ -28,66 +24,53 @@ impl Answer {
             Refusal::MethodNotAllowed { allow } => headers.push(allow_line(allow)),
             _ => {}
         }
-        Answer {
-            status: refusal.status(),
-            headers,
-            own_lines: Vec::new(),
-            body: json_line(&refusal.problem()),
-        }
+        Answer::new(refusal.status(), headers, json_line(&refusal.problem()))
     }
 
     /// What may be asked of a path, in answer to OPTIONS. It has no body, and no length of one (RFC
     /// 9110, 8.6).
     pub(super) fn allowed(allow: &'static str) -> Answer {
-        Answer {
-            status: 204,
-            headers: vec![allow_line(allow)],
-            own_lines: Vec::new(),
-            body: Vec::new(),
-        }
+        Answer::new(204, vec![allow_line(allow)], Vec::new())
     }
 
     pub(super) fn metrics(text: Vec<u8>) -> Answer {
-        Answer {
-            status: 200,
-            headers: vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"],
-            own_lines: Vec::new(),
-            body: text,
-        }
+        let headers = vec!["Content-Type: text/plain; version=0.0.4; charset=utf-8"];
+        Answer::new(200, headers, text)
     }
 
     /// A page of the index. `lines` are its header lines that vary.
     pub(super) fn list(rows: Vec<u8>, lines: Vec<String>) -> Answer {
+        let headers = vec![
+            "Content-Type: application/jsonl",
+            "X-Content-Type-Options: nosniff",
+            "Cache-Control: no-store",
+        ];
         Answer {
-            status: 200,
-            headers: vec![
-                "Content-Type: application/jsonl",
-                "X-Content-Type-Options: nosniff",
-                "Cache-Control: no-store",
-            ],
             own_lines: lines,
-            body: rows,
+            ..Answer::new(200, headers, rows)
         }
     }
 
     /// The page for people. It runs nothing, loads nothing, and nobody may frame it.
     pub(super) fn page(html: Vec<u8>) -> Answer {
-        Answer {
-            status: 200,
-            headers: vec![
-                "Content-Type: text/html; charset=utf-8",
-                page::content_security_policy(),
-                "X-Content-Type-Options: nosniff",
-                "Referrer-Policy: no-referrer",
-                "Cache-Control: no-store",
-            ],
-            own_lines: Vec::new(),
-            body: html,
-        }
+        let headers = vec![
+            "Content-Type: text/html; charset=utf-8",
+            page::content_security_policy(),
+            "X-Content-Type-Options: nosniff",
+            "Referrer-Policy: no-referrer",
+            "Cache-Control: no-store",
+        ];
+        Answer::new(200, headers, html)
     }
 
     pub(super) fn with_header(mut self, line: Option<&'static str>) -> Answer {
         self.headers.extend(line);
+        self
+    }
+
+    /// With a header line that is made for this answer alone: the connection ends with it.
+    pub(super) fn with_own_line(mut self, line: String) -> Answer {
+        self.own_lines.push(line);
         self
     }
 }
@@ -102,7 +85,8 @@ fn json_line(body: &impl Serialize) -> Vec<u8> {
 
 fn retry_after(seconds: u32) -> &'static str {
     match seconds {
-        0..=5 => "Retry-After: 5",
+        0..=2 => "Retry-After: 2",
+        3..=5 => "Retry-After: 5",
         6..=10 => "Retry-After: 10",
         11..=30 => "Retry-After: 30",
         _ => "Retry-After: 60",

@@ -1,5 +1,6 @@
-//! Body threads: plain threads that take an upload's body from the socket to the store. There are as
-//! many as uploads run at once; one that has had nothing to do for a while ends.
+//! Body threads: plain threads that take an upload's body from the socket to the store, or an episode's
+//! bytes from the store to the socket. There are as many as uploads and downloads run at once; one that has
+//! had nothing to do for a while ends.
 //!
 //! A coroutine that read bodies would stall every connection of its worker while the disk is slow;
 //! a thread of its own stalls nobody (design, section 7, has the measurements).
@@ -13,13 +14,16 @@ use std::time::Duration;
 use crate::sync::lock;
 use crate::sys::{self, KeptBlocks};
 
-/// A thread that has waited this long for its next upload ends.
+/// A thread that has waited this long for its next job ends.
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-#[derive(Default)]
 pub(super) struct BodyThreads {
+    /// Of each thread.
+    name: &'static str,
+    /// How far each thread gives way to the threads that answer, in steps of niceness.
+    gives_way: i32,
     /// Threads that wait for a job, the one that waited least on top. The caller that takes one out of
     /// here gives it a job: a thread ends only after taking itself out.
     waiting: Mutex<Vec<Waiting>>,
@@ -31,6 +35,14 @@ struct Waiting {
 }
 
 impl BodyThreads {
+    pub(super) fn new(name: &'static str, gives_way: i32) -> Arc<BodyThreads> {
+        Arc::new(BodyThreads {
+            name,
+            gives_way,
+            waiting: Mutex::default(),
+        })
+    }
+
     /// Gives `job` to a thread that waits, or to a new one. A panic of the job ends nothing else.
     ///
     /// Errors: the system gives no thread.
@@ -40,7 +52,7 @@ impl BodyThreads {
             return self.start_thread(job);
         };
         // An error would be a thread that ended without taking itself out: it panicked, and the
-        // dropped job is that upload's 500.
+        // dropped job is that request's 500.
         let _ = waiting.jobs.send(job);
         Ok(())
     }
@@ -50,17 +62,18 @@ impl BodyThreads {
         let work = move || {
             // To the threads that answer. The thread that writes a large body is started from here, and
             // gives way as well.
-            sys::give_way();
+            sys::give_way(threads.gives_way);
             let _kept = KeptBlocks::keep();
             let channel = mpsc::channel();
             let mut next = Some(first);
             while let Some(job) = next {
-                // A panic is that upload's 500: dropping the job drops its end of the channel.
+                // A panic is that request's 500: dropping the job drops its end of the channel.
                 let _ = panic::catch_unwind(AssertUnwindSafe(job));
                 next = threads.next_job(&channel);
             }
         };
-        thread::Builder::new().name("body".to_owned()).spawn(work)?;
+        let thread = thread::Builder::new().name(self.name.to_owned());
+        thread.spawn(work)?;
         Ok(())
     }
 

@@ -1,8 +1,10 @@
-//! Permits for uploads, and for requests that wait for the gate, so that no peer takes them all.
+//! Permits for uploads, for downloads, and for requests that wait for the gate, so that no peer takes them
+//! all.
 //!
 //! One address may have at most as many permits as are left. So the first greedy address gets half of
 //! them, the next half of the rest; an address without one gets in as long as any is left. An
 //! upload under way is never ended to make room: it may be large, and would begin again at its first byte.
+//! Of downloads one address may have half of the permits (at least one) instead.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,13 +12,15 @@ use std::sync::{Arc, Mutex};
 
 use crate::sync::lock;
 
-/// Permits for uploads or waits, and the addresses that have them.
+/// Permits for uploads, downloads or waits, and the addresses that have them.
 pub(super) struct FairLimiter {
     most: u32,
+    /// The most that one address may have; `None`: as many as are left.
+    share: Option<u32>,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// The right to one upload or one wait, given back when dropped.
+/// The right to one upload, download or wait, given back when dropped.
 pub(super) struct Permit {
     limiter: Arc<FairLimiter>,
     peer: IpAddr,
@@ -33,8 +37,18 @@ pub(super) enum NoPermit {
 
 impl FairLimiter {
     pub(super) fn new(most: u32) -> Arc<FairLimiter> {
+        FairLimiter::with_share(most, None)
+    }
+
+    /// One address has half of the permits at most, and at least one.
+    pub(super) fn of_halves(most: u32) -> Arc<FairLimiter> {
+        FairLimiter::with_share(most, Some((most / 2).max(1)))
+    }
+
+    fn with_share(most: u32, share: Option<u32>) -> Arc<FairLimiter> {
         Arc::new(FairLimiter {
             most,
+            share,
             taken: Mutex::new(HashMap::new()),
         })
     }
@@ -51,7 +65,8 @@ impl FairLimiter {
             return Err(NoPermit::Full);
         }
         let own = taken.get(&peer).copied().unwrap_or(0);
-        if own > left {
+        let has_its_share = self.share.map_or(own > left, |share| own >= share);
+        if has_its_share {
             return Err(NoPermit::OwnShare(own));
         }
         taken.insert(peer, own + 1);
@@ -99,6 +114,19 @@ mod tests {
         second.pop();
         assert_eq!(limiter.take(address(2)).err(), Some(NoPermit::OwnShare(15)));
         assert!(limiter.take(address(99)).is_ok());
+    }
+
+    #[test]
+    fn of_halves_one_address_has_half_and_never_none() {
+        for (most, half, others) in [(8, 4, 4), (3, 1, 1), (2, 1, 1), (1, 1, 0)] {
+            let limiter = FairLimiter::of_halves(most);
+            let take = |last| -> Vec<Permit> {
+                std::iter::from_fn(|| limiter.take(address(last)).ok()).collect()
+            };
+            let held = [take(1), take(2)];
+            let counts = held.each_ref().map(Vec::len);
+            assert_eq!(counts, [half, others], "{most}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::mem::MaybeUninit;
 
+use super::download;
 use super::guard::{Answer, FIELDS_MAX};
 use super::head::Head;
 use super::list_query::ListQuery;
 use super::route::Route;
 use super::target::Target;
 use crate::receiver::refusal::Refusal;
+use crate::wire::Slot;
 
 /// Reads a head as the HTTP crate does and judges it as we do.
 ///
@@ -45,10 +47,12 @@ pub fn request_head(bytes: &[u8]) {
     match Route::parse(method, path) {
         Ok(Route::Upload(slot) | Route::Receipt(slot)) => {
             assert_eq!(format!("/v1/episodes/{slot}"), path);
-            for name in [slot.host.as_str(), slot.episode.as_str()] {
-                assert!(!name.is_empty() && !name.starts_with('.') && name.len() <= 128);
-                assert!(!name.contains(['/', '\\', '%', '\0']) && name.is_ascii());
-            }
+            are_safe(&slot);
+        }
+        Ok(Route::Tarball(slot)) => {
+            assert_eq!(format!("/v1/episodes/{slot}.tar.zst"), path);
+            are_safe(&slot);
+            judge_range(&head);
         }
         Ok(Route::List) => {
             let (_, query) = target.split_once('?').unwrap_or_default();
@@ -59,6 +63,23 @@ pub fn request_head(bytes: &[u8]) {
         }
         Ok(_) => {}
         Err(refusal) => is_well_formed(&refusal),
+    }
+}
+
+/// The names of a path are safe file names.
+fn are_safe(slot: &Slot) {
+    for name in [slot.host.as_str(), slot.episode.as_str()] {
+        assert!(!name.is_empty() && !name.starts_with('.') && name.len() <= 128);
+        assert!(!name.contains(['/', '\\', '%', '\0']) && name.is_ascii());
+    }
+}
+
+/// Whatever the conditions are, a part of an episode is within it and not empty.
+fn judge_range(head: &Head) {
+    for bytes in [0, 1, 1000, u64::MAX] {
+        if let Some(part) = download::fuzzed_part(head, bytes) {
+            assert!(part.start < part.end && part.end <= bytes);
+        }
     }
 }
 

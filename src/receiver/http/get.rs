@@ -41,7 +41,8 @@ impl Exchange<'_> {
             Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
-            Route::Upload(_) | Route::List => Err(Refusal::Internal), // `answer` does not send them here
+            // `answer` does not send these here.
+            Route::Upload(_) | Route::Tarball(_) | Route::List => Err(Refusal::Internal),
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
     }

@@ -34,6 +34,9 @@ pub(super) struct Head<'a> {
     expect: Field<'a>,
     host: Field<'a>,
     if_match: Field<'a>,
+    if_none_match: Field<'a>,
+    if_range: Field<'a>,
+    range: Field<'a>,
     connection_closes: bool,
     transfer_encoding: bool,
     content_range: bool,
@@ -52,6 +55,12 @@ struct Field<'a> {
 impl<'a> Field<'a> {
     fn take(&mut self, value: &'a [u8]) {
         self.is_repeated = self.value.replace(value).is_some();
+    }
+
+    /// The value, or an empty one in the place of several, which is no value that means anything.
+    fn single(&self) -> Option<&'a [u8]> {
+        let value = self.value?;
+        Some(if self.is_repeated { b"" } else { value })
     }
 
     /// The value; if there is more than one, the text for a 400.
@@ -100,6 +109,9 @@ impl<'a> Head<'a> {
             ("Expect", &mut self.expect),
             ("Host", &mut self.host),
             ("If-Match", &mut self.if_match),
+            ("If-None-Match", &mut self.if_none_match),
+            ("If-Range", &mut self.if_range),
+            ("Range", &mut self.range),
             ("Authorization", &mut self.authorization),
             (wire::COMMIT_HEADER, &mut self.commit),
             (wire::SHA256_HEADER, &mut self.sha256),
@@ -174,12 +186,22 @@ impl<'a> Head<'a> {
 
     /// `If-Match`, if there is one. Two of them match nothing.
     pub(super) fn if_match(&self) -> Option<&'a [u8]> {
-        let value = self.if_match.value?;
-        Some(if self.if_match.is_repeated {
-            b""
-        } else {
-            value
-        })
+        self.if_match.single()
+    }
+
+    /// `If-None-Match`, if there is one. Two of them match nothing.
+    pub(super) fn if_none_match(&self) -> Option<&'a [u8]> {
+        self.if_none_match.single()
+    }
+
+    /// `If-Range`, if there is one. Two of them match nothing.
+    pub(super) fn if_range(&self) -> Option<&'a [u8]> {
+        self.if_range.single()
+    }
+
+    /// `Range`, if there is one. Two of them are no range.
+    pub(super) fn range(&self) -> Option<&'a [u8]> {
+        self.range.single()
     }
 
     /// `Authorization`, as it was sent. Two of them prove nothing, like none.

@@ -50,10 +50,7 @@ impl Exchange<'_> {
     /// Answers a question for the list, whose body, if any, stays unread.
     pub(super) fn list(self, head: &Head, framing: Framing) -> Reply {
         match self.page(head) {
-            Ok((answer, place)) => Reply {
-                held: Some(place),
-                ..self.reply_unread(answer, framing)
-            },
+            Ok((answer, place)) => self.reply_unread(answer, framing).holding(place),
             Err(refusal) => {
                 self.log_refusal(&refusal);
                 self.reply_unread(Answer::refusal(&refusal), framing)

@@ -154,6 +154,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
         "Uploads whose body is being received.",
         shared.uploads.running(),
     );
+    downloads(text, shared);
     text.gauge(
         "cis490_draining",
         "Whether the receiver is stopping and accepts no more uploads.",
@@ -197,6 +198,28 @@ fn traffic(text: &mut Text, shared: &Shared) {
     ] {
         text.histogram("cis490_fsync_duration_seconds", what, &times.read());
     }
+}
+
+fn downloads(text: &mut Text, shared: &Shared) {
+    text.gauge(
+        "cis490_downloads_in_progress",
+        "Downloads of readers that are being sent; max_downloads is the most.",
+        shared.downloads.running(),
+    );
+    text.family(
+        "cis490_downloads_total",
+        "counter",
+        "Requests for the bytes of episodes that have ended so; cis490 help events (download_ended) explains outcome.",
+    );
+    for (outcome, count) in shared.downloads.outcomes() {
+        let label = format!("outcome=\"{outcome}\"");
+        text.sample("cis490_downloads_total", &label, count);
+    }
+    text.counter(
+        "cis490_download_bytes_total",
+        "Bytes of episodes that readers have received.",
+        shared.downloads.bytes(),
+    );
 }
 
 /// One sample of each host, where it has one.

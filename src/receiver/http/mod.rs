@@ -10,8 +10,10 @@ mod guard;
 
 // A request, and its answer.
 mod answer;
+mod base64;
 mod blocking_pool;
 mod body_threads;
+mod download;
 mod fair_limiter;
 mod get;
 mod head;
@@ -50,6 +52,7 @@ use arc_swap::ArcSwapOption;
 use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
 use self::counters::Counters;
+use self::download::Downloads;
 use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
@@ -93,6 +96,7 @@ struct Shared {
     blocking: BlockingPool,
     guard: Arc<Guard>,
     uploads: Arc<Uploads>,
+    downloads: Arc<Downloads>,
     /// Requests that wait for a refresh of the gate, each on a connection that others could have.
     asking: Arc<FairLimiter>,
     draining: AtomicBool,
@@ -144,6 +148,7 @@ pub(super) fn start(
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
+        downloads: Downloads::new(config.max_downloads, pace),
         asking: FairLimiter::new(config.max_connections),
         draining: AtomicBool::new(false),
         space: ArcSwapOption::empty(),
@@ -242,10 +247,10 @@ impl Server {
         self.shared.guard.hurry();
     }
 
-    /// Uploads that have not been answered yet. Each upload that was judged before the draining began
-    /// is among them.
+    /// Uploads that have not been answered yet, and downloads that have not ended. Each one that was judged
+    /// before the draining began is among them.
     pub(super) fn unanswered(&self) -> u32 {
-        self.shared.guard.unanswered()
+        self.shared.guard.unanswered() + self.shared.downloads.running()
     }
 }
 
@@ -344,6 +349,7 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
@@ -377,7 +383,7 @@ impl Exchange<'_> {
 
     /// An answer to a request whose body, if any, stays unread.
     fn reply_unread(self, answer: Answer, framing: Framing) -> Reply {
-        Reply {
+        Reply::Answer {
             answer,
             closes: framing.closes || framing.length > 0 || framing.expects_continue,
             unread_bytes: framing.length,

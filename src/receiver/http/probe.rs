@@ -23,7 +23,7 @@ impl Exchange<'_> {
             _ => 0,
         };
         events::probed(self.peer(), &slot.path(), 200, "-");
-        Reply {
+        Reply::Answer {
             answer: Answer::json(200, &wire::Probed { probe: true }),
             closes: true,
             unread_bytes: framing.length - drained,

@@ -294,7 +294,7 @@ impl Exchange<'_> {
                 Answer::refusal(&refusal)
             }
         };
-        Reply {
+        Reply::Answer {
             answer,
             closes,
             unread_bytes: framing.length - end.received_bytes,

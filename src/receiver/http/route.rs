@@ -9,6 +9,8 @@ use crate::wire::{self, Slot};
 pub(super) enum Route {
     Upload(Slot),
     Receipt(Slot),
+    /// The bytes of an episode.
+    Tarball(Slot),
     /// Its query is judged in `list_query`.
     List,
     Gate,
@@ -41,6 +43,14 @@ impl Route {
             .and_then(|rest| rest.strip_prefix('/'))
             .filter(|name| !name.is_empty())
         {
+            // To upload to such a name stays what it is for every other: an episode that has the ending of
+            // our own files.
+            if method != "PUT"
+                && let Some(name) = name.strip_suffix(wire::TARBALL_ENDING)
+            {
+                let slot = Slot::parse(name).map_err(Refusal::BadName)?;
+                return reading(Route::Tarball(slot));
+            }
             let slot = Slot::parse(name).map_err(Refusal::BadName)?;
             return match method {
                 "PUT" => Ok(Route::Upload(slot)),
@@ -116,6 +126,21 @@ mod tests {
             ("GET", "/v1/episodes%3f", 404),
             ("GET", "/v1/Episodes", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
+            ("GET", "/v1/episodes/a/b.tar.zst", 0),
+            ("HEAD", "/v1/episodes/a/b.tar.zst", 0),
+            ("OPTIONS", "/v1/episodes/a/b.tar.zst", 0),
+            ("DELETE", "/v1/episodes/a/b.tar.zst", 405),
+            ("POST", "/v1/episodes/a/b.tar.zst", 405),
+            ("PUT", "/v1/episodes/a/b.tar.zst", 400),
+            ("GET", "/v1/episodes/a/.tar.zst", 400),
+            ("GET", "/v1/episodes/a/b.tar.zst.tar.zst", 400),
+            ("GET", "/v1/episodes/a/b.json.tar.zst", 400),
+            ("GET", "/v1/episodes/a/b.zst", 400),
+            ("GET", "/v1/episodes/a//b.tar.zst", 400),
+            ("GET", "/v1/episodes/a/../b.tar.zst", 400),
+            ("GET", "/v1/episodes/a/%62.tar.zst", 400),
+            ("GET", "/v1/episodes/A/b.tar.zst", 400),
+            ("GET", "/v1/episodes//a/b.tar.zst", 400),
             ("PUT", "/v1/gate", 405),
             ("PUT", "/v1/episodes/a", 400),
             ("PUT", "/v1/episodes/a/b/c", 400),

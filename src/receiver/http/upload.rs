@@ -19,6 +19,9 @@ use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{PartialFile, Published, Standing, Store, StoreError};
 use crate::wire::{GatePlace, Slot};
 
+/// How far a body thread gives way, in steps of niceness.
+const GIVES_WAY: i32 = 5;
+
 /// What a body thread reports to its coroutine.
 pub(super) enum BodyEvent {
     /// Space is reserved and the file is there: the peer may send.
@@ -71,7 +74,7 @@ impl Uploads {
             uploads_max,
             pace,
             permits: FairLimiter::new(uploads_max),
-            threads: Arc::default(),
+            threads: BodyThreads::new("body", GIVES_WAY),
         })
     }
 

@@ -28,6 +28,9 @@ mod standing;
 mod upload;
 mod writer;
 
+// A stored episode is read.
+mod fetch;
+
 // The files on the disk.
 mod hash_sort;
 mod index;
@@ -75,6 +78,7 @@ use crate::receiver::stats::Stats;
 use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
+pub(crate) use self::fetch::{Fetched, StoredFile};
 pub(crate) use self::partial_file::PartialFile;
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;

@@ -81,7 +81,7 @@ impl Store {
     /// Whether the file that was seen under the name is on the disk, and not one that another upload
     /// has linked again for an old row and is still syncing: that may be gone in an instant. Then the
     /// bytes are received, and share that upload's fate.
-    fn is_settled(&self, slot: &Slot, seen: FileIdentity) -> io::Result<bool> {
+    pub(super) fn is_settled(&self, slot: &Slot, seen: FileIdentity) -> io::Result<bool> {
         if self.commit_queue.is_in_flight(slot) {
             return Ok(false);
         }

@@ -68,7 +68,7 @@ fn the_page_is_the_same_after_a_restart() {
     let mut lab = Lab::with_trouble();
     let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-1/today");
     assert_eq!(lab.world.put(&put).status, 201);
-    lab.wait_for_text("<td>today");
+    lab.wait_for_text(">today</a>");
     // The chart has a bar for each hour, so both looks must fall into one.
     let hour = || {
         SystemTime::now()

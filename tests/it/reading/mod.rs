@@ -1,6 +1,8 @@
-//! Reading what is stored: who may, the list over HTTP, and `cis490 list`.
+//! Reading what is stored: who may, the list over HTTP, `cis490 list`, and the bytes of an
+//! episode.
 
 mod bounds;
+mod bytes;
 mod command;
 mod list;
 mod readers;

@@ -1,9 +1,9 @@
 //! One answer, before it is known which way it leaves: through may_minihttp, which keeps the
 //! connection, or whole on our own socket, which closes it.
 //!
-//! may_minihttp takes header lines of `'static` text only, so every header here is one: the few
-//! that vary take their values from small fixed sets. It writes `Server` and `Date` by itself; an answer
-//! of our own has the same two.
+//! may_minihttp takes header lines of `'static` text only. Most headers here are such: the few that vary
+//! take their values from small fixed sets. An answer with lines of its own leaves on our own socket.
+//! may_minihttp writes `Server` and `Date` by itself; an answer of our own has the same two.
 
 use std::time::SystemTime;
 
@@ -12,25 +12,43 @@ use may_minihttp::Response;
 use crate::clock;
 use crate::receiver::http::fair_limiter::Permit;
 
-/// An answer, and whether the connection ends with it.
-pub(crate) struct Reply {
-    pub answer: Answer,
-    pub closes: bool,
-    /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
-    pub unread_bytes: u64,
-    /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
-    pub held: Option<Permit>,
+/// How a request ends.
+pub(crate) enum Reply {
+    /// With an answer that is still to be sent.
+    Answer {
+        answer: Answer,
+        /// Whether the connection ends with it.
+        closes: bool,
+        /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
+        unread_bytes: u64,
+        /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
+        held: Option<Permit>,
+    },
+    /// Its answer was sent (`Outgoing`), the last one of the connection.
+    Sent {
+        /// Whether the peer has all of it. If not, the connection is cut, so that the peer notices.
+        is_whole: bool,
+        unread_bytes: u64,
+    },
 }
 
 impl Reply {
     /// The last answer of its connection, to a request whose end is not known.
     pub(crate) fn closing(answer: Answer) -> Reply {
-        Reply {
+        Reply::Answer {
             answer,
             closes: true,
             unread_bytes: 0,
             held: None,
         }
+    }
+
+    /// The same, which keeps `permit` until its answer has left.
+    pub(crate) fn holding(mut self, permit: Permit) -> Reply {
+        if let Reply::Answer { held, .. } = &mut self {
+            *held = Some(permit);
+        }
+        self
     }
 }
 
@@ -42,9 +60,22 @@ pub(crate) struct Answer {
     /// its connection.
     pub own_lines: Vec<String>,
     pub body: Vec<u8>,
+    /// The length to state where it is not that of `body`: of a body that HEAD does not get, or that is sent
+    /// from a file (`Outgoing`).
+    pub stated_length: Option<u64>,
 }
 
 impl Answer {
+    pub(crate) fn new(status: u16, headers: Vec<&'static str>, body: Vec<u8>) -> Answer {
+        Answer {
+            status,
+            headers,
+            own_lines: Vec::new(),
+            body,
+            stated_length: None,
+        }
+    }
+
     /// Hands the answer to may_minihttp. The bytes that it will write, for the account of what
     /// the connection owes its peer.
     pub(super) fn into_response(self, response: &mut Response) -> u64 {
@@ -58,19 +89,25 @@ impl Answer {
         crate_answer_bytes(self.status, reason, &self.headers, length)
     }
 
-    /// Whether may_minihttp can write it: it gives every answer a length and its body, and has only
-    /// lines that stay for good.
+    /// Whether may_minihttp can write it: it gives every answer the length of its body, and its body.
     pub(super) fn is_for_the_crate(&self) -> bool {
-        self.status != 204 && self.own_lines.is_empty()
+        self.has_length() && self.own_lines.is_empty() && self.stated_length.is_none()
+    }
+
+    /// RFC 9110, 8.6: a 204 has none, and a 304 only that of the whole.
+    fn has_length(&self) -> bool {
+        !matches!(self.status, 204 | 304)
     }
 
     /// The answer as bytes that announce the end of the connection.
     pub(crate) fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
+        let has_length = self.has_length();
         let Answer {
             status,
             headers,
             own_lines,
             body,
+            stated_length,
         } = self;
         let date = clock::http_date(SystemTime::now());
         let mut bytes = format!(
@@ -78,14 +115,13 @@ impl Answer {
             reason(status)
         )
         .into_bytes();
-        if status != 204 {
-            bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        if has_length {
+            let length = stated_length.unwrap_or(body.len() as u64);
+            bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
         bytes.extend_from_slice(b"Connection: close\r\n");
-        for line in headers
-            .into_iter()
-            .chain(own_lines.iter().map(String::as_str))
-        {
+        let own_lines = own_lines.iter().map(String::as_str);
+        for line in headers.into_iter().chain(own_lines) {
             bytes.extend_from_slice(line.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
@@ -118,6 +154,8 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         201 => "Created",
         204 => "No Content",
+        206 => "Partial Content",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -128,6 +166,7 @@ fn reason(status: u16) -> &'static str {
         411 => "Length Required",
         412 => "Precondition Failed",
         413 => "Content Too Large",
+        416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",

@@ -137,9 +137,13 @@ impl Connection {
         }
         // The socket does not block, so this is at most one copy into the kernel's buffer.
         let written = (&self.socket).write(bytes)?;
-        self.answered_bytes
-            .fetch_add(written as u64, Ordering::Relaxed);
+        self.note_written(written as u64);
         Ok(written)
+    }
+
+    /// So many bytes of an answer were given to the kernel on our own socket.
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether all answers so far are with the kernel; `count` asks the kernel for its counters.

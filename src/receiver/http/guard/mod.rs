@@ -23,6 +23,7 @@ mod watchdog;
 
 // What the rest of the room sees.
 mod answer;
+mod outgoing;
 mod request;
 
 use std::io;
@@ -39,6 +40,7 @@ use self::acceptor::Acceptor;
 pub(super) use self::answer::{Answer, Reply, static_line};
 use self::connection_table::ConnectionTable;
 use self::lingering_close::LingeringClose;
+pub(super) use self::outgoing::Outgoing;
 pub(super) use self::request::{Body, Request};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{ShutdownHandle, cannot_start};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::{Answer, Outgoing};
 use crate::sys::{self, Direction};
 
 /// One request whose head is whole. Its body is still in the socket.
@@ -39,6 +40,11 @@ impl<'a> Request<'a> {
             stated: bytes,
             left: bytes,
         }
+    }
+
+    /// The answer as the last one of its connection, for a plain thread to send with bytes of a file.
+    pub(crate) fn outgoing(&self, answer: Answer) -> Outgoing {
+        Outgoing::new(self.connection, answer)
     }
 
     /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the

@@ -49,12 +49,28 @@ impl<A: Answers> HttpService for Service<A> {
         let _answering = is_upload.then(|| Answering::begin(&self.guard.answering));
         let answered = panic::catch_unwind(AssertUnwindSafe(|| self.answers.answer(&request)));
         let reply = answered.unwrap_or_else(|_| Reply::closing(self.answers.failed()));
-        if reply.closes || is_head || !reply.answer.is_for_the_crate() {
-            let bytes = reply.answer.into_closing_bytes(!is_head);
-            let closer = &self.guard.lingering_close;
-            closer.close_holding(connection, bytes, reply.unread_bytes, reply.held);
-        } else {
-            connection.end_request(reply.answer.into_response(response));
+        let closer = &self.guard.lingering_close;
+        match reply {
+            Reply::Answer {
+                answer,
+                closes,
+                unread_bytes,
+                held,
+            } => {
+                if closes || is_head || !answer.is_for_the_crate() {
+                    let bytes = answer.into_closing_bytes(!is_head);
+                    closer.close_holding(connection, bytes, unread_bytes, held);
+                } else {
+                    connection.end_request(answer.into_response(response));
+                }
+            }
+            Reply::Sent {
+                is_whole: true,
+                unread_bytes,
+            } => closer.close(connection, Vec::new(), unread_bytes),
+            Reply::Sent {
+                is_whole: false, ..
+            } => connection.kill(),
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use self::hosts::Place;
 use self::html::{Ago, commit, counted, escape};
 use super::Shared;
+use super::base64::base64;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
@@ -85,6 +86,8 @@ pub(super) struct Scene {
     pub data_dir: String,
     /// Whether anyone who can reach the port may upload.
     pub is_open: bool,
+    /// Whether anybody may list and fetch.
+    pub has_readers: bool,
     /// How long a host may be silent before the page says so.
     pub silent_after: Duration,
 }
@@ -160,6 +163,7 @@ pub(super) fn html(shared: &Shared) -> String {
         up: shared.began_here.elapsed(),
         data_dir: shared.store.data_dir().display().to_string(),
         is_open: shared.access.is_open(),
+        has_readers: shared.readers.are_any(),
         silent_after: Duration::from_secs(shared.config.silent_after_hours * HOUR_S),
     })
 }
@@ -173,23 +177,6 @@ pub(super) fn content_security_policy() -> &'static str {
         )
     });
     &LINE
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            if place <= three.len() {
-                text.push(DIGITS[(bits >> (18 - 6 * place) & 63) as usize] as char);
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
 }
 
 fn page(scene: &Scene) -> String {

@@ -5,19 +5,30 @@ use super::hosts::Place;
 use super::html::{Ago, commit, escape};
 use crate::clock;
 use crate::human;
+use crate::wire::TARBALL_ENDING;
 
-const UPLOADS_BYTES_MAX: usize = 4000;
+/// The links of the newest twenty are within it.
+const UPLOADS_BYTES_MAX: usize = 6500;
 const REFUSALS_BYTES_MAX: usize = 5000;
 
+/// Each with a link to its receipt, and one to its bytes where anybody may read them.
 pub(super) fn uploads(scene: &Scene) -> String {
     let rows = scene.books.uploads.iter().rev().map(|row| {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
+        // Without the first `/`: a proxy may have the page below a path of its own.
+        let path = row.slot().path();
+        let path = path.trim_start_matches('/');
+        let size = row.bytes.map_or("?".to_owned(), human::bytes);
+        let size = if scene.has_readers {
+            format!("<a href={path}{TARBALL_ENDING}>{size}</a>")
+        } else {
+            size
+        };
         format!(
-            "<tr><td>{}<th>{}<td>{}<td>{}<td>{}\n",
+            "<tr><td>{}<th>{}<td><a href={path}>{}</a><td>{size}<td>{}\n",
             Ago::of(at_s, scene.now_s),
             row.host,
             row.episode,
-            row.bytes.map_or("?".to_owned(), human::bytes),
             commit(row.commit.as_ref()),
         )
     });

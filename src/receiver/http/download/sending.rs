@@ -1,0 +1,261 @@
+//! The bytes of a file on their way to a reader, on a plain thread: the kernel copies them from the page
+//! cache into the socket (`sendfile`).
+//!
+//! 1. A file that ends early ends the answer early: nothing is made up for its bytes.
+//! 2. A peer is judged by what its kernel has acknowledged, not by what ours holds for it: megabytes may
+//!    lie in the socket. So a download ends only when all was acknowledged, and the log says what the reader
+//!    has.
+//! 3. What a large file leaves in the page cache is given back behind the sending. Pages in the socket
+//!    cannot be given back, so this too goes by what was acknowledged.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::outcome::Outcome;
+use crate::receiver::http::guard::Outgoing;
+use crate::receiver::http::pour::PaceLimits;
+use crate::sys;
+
+/// The most that one call sends, so that a fast peer and a fast disk are looked at now and then.
+const CALL_BYTES_MAX: u64 = 2 << 20;
+/// How much is sent before its pages are given back.
+const FORGET_EVERY: u64 = 8 << 20;
+/// Whole pages, however large they are on the machine: 4 to 64 KiB.
+const PAGES: u64 = 64 << 10;
+/// A file of at most so many bytes stays in the page cache: it is as soon read again, and no burden.
+const SMALL: u64 = 1 << 20;
+/// How long one wait for the peer may be: so often its pace is judged.
+const LOOK: Duration = Duration::from_millis(250);
+/// The minimum rate is judged over this much time spent waiting for the peer.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+/// The waits for the last bytes to be acknowledged, of which no call tells: from the first to the longest.
+const LAST_WAIT: Duration = Duration::from_micros(200);
+const LAST_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// One answer on its way.
+pub(super) struct Sending {
+    outgoing: Outgoing,
+    file: File,
+    file_bytes: u64,
+    part: Range<u64>,
+    /// The next byte for the kernel.
+    offset: u64,
+    /// From here on the file may still be in the page cache on our account.
+    kept_from: u64,
+    pace: Pace,
+}
+
+impl Sending {
+    /// `part` is what is sent of the file, which has `file_bytes`.
+    pub(super) fn new(
+        outgoing: Outgoing,
+        file: File,
+        file_bytes: u64,
+        part: Range<u64>,
+        limits: PaceLimits,
+    ) -> Sending {
+        Sending {
+            outgoing,
+            file,
+            file_bytes,
+            offset: part.start,
+            kept_from: part.start,
+            part,
+            pace: Pace::new(limits),
+        }
+    }
+
+    /// Sends all of it, and waits until the peer has it; how that ended.
+    pub(super) fn run(&mut self) -> Outcome {
+        let sent = self.send().and_then(|()| self.await_the_peer());
+        self.forget_the_rest();
+        sent.err().unwrap_or(Outcome::Complete)
+    }
+
+    /// How many bytes of the part the peer has.
+    pub(super) fn taken(&self) -> u64 {
+        self.outgoing.taken()
+    }
+
+    /// Errors: what has ended it early.
+    fn send(&mut self) -> Result<(), Outcome> {
+        while !self
+            .or_waits(|this| this.outgoing.send_head())?
+            .unwrap_or(false)
+        {}
+        sys::read_in_order(&self.file);
+        while self.offset < self.part.end {
+            let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
+            let given = self.or_waits(|this| {
+                let Sending {
+                    outgoing,
+                    file,
+                    offset,
+                    ..
+                } = this;
+                outgoing.send_file(file, offset, most as usize)
+            })?;
+            if given == Some(0) {
+                return Err(Outcome::FileChanged);
+            }
+            self.forget_what_was_taken();
+        }
+        Ok(())
+    }
+
+    /// Does what writes to the socket, and waits for room if there is none: `None` then.
+    fn or_waits<T>(
+        &mut self,
+        write: impl FnOnce(&mut Sending) -> io::Result<T>,
+    ) -> Result<Option<T>, Outcome> {
+        match write(self) {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let began = Instant::now();
+                let waited = self.outgoing.wait(LOOK);
+                waited.map_err(|_| Outcome::PeerGone)?;
+                self.pace.judge(began.elapsed(), self.outgoing.taken())?;
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) if is_the_files(&error) => Err(Outcome::FileChanged),
+            Err(_) => Err(Outcome::PeerGone),
+        }
+    }
+
+    fn await_the_peer(&mut self) -> Result<(), Outcome> {
+        let mut wait = LAST_WAIT;
+        while !self.outgoing.is_taken() {
+            if self.outgoing.is_broken() {
+                return Err(Outcome::PeerGone);
+            }
+            thread::sleep(wait);
+            self.pace.judge(wait, self.outgoing.taken())?;
+            wait = (wait * 2).min(LAST_WAIT_MAX);
+        }
+        Ok(())
+    }
+
+    fn forget_what_was_taken(&mut self) {
+        let taken = self.part.start + self.outgoing.taken();
+        if self.file_bytes > SMALL && taken - self.kept_from >= FORGET_EVERY {
+            // Only whole pages are given back, and the last one may be half taken.
+            let end = taken - taken % PAGES;
+            sys::forget_cached_part(&self.file, self.kept_from, end - self.kept_from);
+            self.kept_from = end;
+        }
+    }
+
+    /// What was read ahead too.
+    fn forget_the_rest(&self) {
+        if self.file_bytes > SMALL {
+            sys::forget_cached_part(&self.file, self.kept_from, 0);
+        }
+    }
+}
+
+/// Whether an error is about the file (of its disk, or of its filesystem) and not about the socket.
+fn is_the_files(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
+    )
+}
+
+/// How fast the peer takes. Only time spent waiting for it counts: a slow disk is our own fault.
+struct Pace {
+    limits: PaceLimits,
+    taken: u64,
+    /// Since the peer took something.
+    silence: Duration,
+    /// In the present window of the rate.
+    waited: Duration,
+    /// What was taken before the window began.
+    taken_before: u64,
+}
+
+impl Pace {
+    fn new(limits: PaceLimits) -> Pace {
+        Pace {
+            limits,
+            taken: 0,
+            silence: Duration::ZERO,
+            waited: Duration::ZERO,
+            taken_before: 0,
+        }
+    }
+
+    /// The peer was waited for, and has taken so many bytes by now.
+    fn judge(&mut self, waited: Duration, taken: u64) -> Result<(), Outcome> {
+        self.silence += waited;
+        if taken > self.taken {
+            self.silence = Duration::ZERO;
+            self.taken = taken;
+        }
+        if self.silence >= self.limits.idle {
+            return Err(Outcome::TooSlow);
+        }
+        self.waited += waited;
+        if self.waited < RATE_WINDOW {
+            return Ok(());
+        }
+        let least = self.limits.bytes_per_second_min;
+        if taken - self.taken_before.min(taken) < least.saturating_mul(self.waited.as_secs()) {
+            return Err(Outcome::TooSlow);
+        }
+        self.waited = Duration::ZERO;
+        self.taken_before = taken;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(idle_s: u64) -> Pace {
+        Pace::new(PaceLimits {
+            idle: Duration::from_secs(idle_s),
+            bytes_per_second_min: 1000,
+        })
+    }
+
+    /// The peer is waited for so many times, a second each, and takes so many bytes each time: when it is
+    /// cut, if ever.
+    fn cut_after(mut pace: Pace, waits: u64, each: u64) -> Option<u64> {
+        let second = Duration::from_secs(1);
+        (1..=waits).find(|wait| pace.judge(second, wait * each).is_err())
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_cut_after_the_idle_time() {
+        assert_eq!(cut_after(pace(5), 100, 0), Some(5));
+        let mut pace = pace(5);
+        for taken in 1..=50 {
+            let second = Duration::from_secs(4);
+            assert!(pace.judge(second, taken * 4000).is_ok(), "{taken}");
+        }
+    }
+
+    #[test]
+    fn a_slow_peer_is_cut_after_a_minute_and_a_fast_one_never() {
+        assert_eq!(cut_after(pace(30), 1000, 999), Some(60));
+        assert_eq!(cut_after(pace(30), 1000, 1000), None);
+    }
+
+    /// A minute is judged by what was taken in it, not by the fast ones before.
+    #[test]
+    fn a_peer_that_becomes_slow_is_cut_a_minute_later() {
+        let mut pace = pace(30);
+        let second = Duration::from_secs(1);
+        for wait in 1..=60 {
+            assert!(pace.judge(second, wait << 20).is_ok());
+        }
+        let before = 60 << 20;
+        let cut = (1..=120).find(|wait| pace.judge(second, before + wait * 10).is_err());
+        assert_eq!(cut, Some(60));
+    }
+}
