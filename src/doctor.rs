@@ -18,7 +18,7 @@ use crate::git::{self, Fault};
 use crate::{clock, config, sys};
 
 pub(crate) use self::disk::disk;
-pub(crate) use self::plain_http::{PlainAnswer, ask};
+pub(crate) use self::plain_http::{PlainAnswer, ask, ask_within};
 
 /// How bad a finding is, the harmless first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -12,12 +12,14 @@ mod regular;
 mod removal;
 mod steps;
 mod syncs;
+mod together;
 
 pub(crate) use self::regular::{
     kind_words, open_dir, open_regular, open_regular_flagged, open_regular_with, read_regular,
 };
 pub(crate) use self::steps::step;
 pub(crate) use self::syncs::{SYNC_TIMES, sync_data, sync_dir, sync_file};
+pub(crate) use self::together::{publish_all, same, sync_dirs};
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -128,6 +130,15 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Gives a written file its blocks on the disk, so that the filesystem changes nothing of it any more:
+/// a sync of its name then syncs all of it that the journal has. No proof that the bytes are on the disk.
+///
+/// Errors: the disk's. As after a failed sync, the file is of no use then.
+pub(crate) fn write_out(file: &File) -> io::Result<()> {
+    step_on("write out", || name_of_open(file))?;
+    sys::write_out(file)
 }
 
 /// Cuts a file back to `bytes`.

@@ -9,6 +9,7 @@ pub(crate) mod holder;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,11 +19,14 @@ use crate::durable;
 /// The pause between two tries for a lock that another process holds.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
+/// A longer note is not one of ours.
+const NOTE_BYTES_MAX: u64 = 256;
+
 /// The right to work in a folder. Dropping it gives the right back.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     /// `None` if there was no such file and none was to be made.
-    _file: Option<File>,
+    file: Option<File>,
     _folder: File,
 }
 
@@ -50,7 +54,24 @@ impl FolderLock {
         lock: &Path,
         patience: Duration,
     ) -> Result<FolderLock, NoLock> {
-        FolderLock::lock(folder, Some(open_or_make(lock)?), patience)
+        let taken = FolderLock::lock(folder, Some(open_or_make(lock)?), patience)?;
+        // The note of an earlier holder. If it stays, it is out of date, and its readers look.
+        let _ = taken.note("");
+        Ok(taken)
+    }
+
+    /// Writes a line into the lock's file, in place of what is there, for [`noted`]. It is not synced:
+    /// after a power cut nobody holds the lock.
+    ///
+    /// Errors: the file cannot be written; a reader then finds nothing, or a part.
+    pub(crate) fn note(&self, line: &str) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
+        file.write_all_at(line.as_bytes(), 0)
     }
 
     /// As [`FolderLock::take`], for a caller that changes nothing: no lock file is made.
@@ -75,7 +96,7 @@ impl FolderLock {
             Ok(()) | Err(NoLock::Io(_)) => {}
         }
         Ok(FolderLock {
-            _file: file,
+            file,
             _folder: folder,
         })
     }
@@ -98,6 +119,14 @@ impl FolderLock {
         }
         Some(false)
     }
+}
+
+/// The line that the holder of a lock has noted in the lock's file; `None` if there is none. Every
+/// user who can write the folder can have written it.
+pub(crate) fn noted(lock: &Path) -> Option<String> {
+    let bytes = durable::read_regular(lock, NOTE_BYTES_MAX).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    text.strip_suffix('\n').map(str::to_owned)
 }
 
 fn wait_for(file: &File, give_up_at: Instant) -> Result<(), NoLock> {
@@ -162,7 +191,18 @@ mod tests {
             assert!(Instant::now() < free_by, "the lock stays taken");
             thread::sleep(TRY_AGAIN);
         }
-        FolderLock::take(folder.path(), &lock, until_exec).unwrap();
+        fs::write(&lock, "of an earlier holder\n").unwrap();
+        let ours = FolderLock::take(folder.path(), &lock, until_exec).unwrap();
+        assert_eq!(noted(&lock), None);
+        for line in ["127.0.0.1:8490\n", "[::1]:1\n"] {
+            ours.note(line).unwrap();
+            assert_eq!(noted(&lock).as_deref(), line.strip_suffix('\n'));
+        }
+        for odd in ["no end", "x".repeat(300).as_str()] {
+            ours.note(odd).unwrap();
+            assert_eq!(noted(&lock), None);
+        }
+        drop(ours);
         fs::remove_file(&lock).unwrap();
         FolderLock::take_as_it_is(folder.path(), &lock, until_exec).unwrap();
         assert!(!lock.exists());

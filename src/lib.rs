@@ -46,8 +46,10 @@
 //! | queue | the episodes on a lab host, each in the state that its folders say | `shipper::queue` |
 //! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
 //! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
-//! | set aside | moved to refused/: these bytes always get the same answer | `shipper::moves` |
+//! | set aside | moved to refused/: these bytes always get the same answer | `shipper::ending_batch` |
 //! | receiver client | asks the receiver over HTTP, with a connection for each request | `shipper::client` |
+//! | burst | small episodes sent several at once, each as a parcel in memory | `shipper::burst` |
+//! | ending batch | the moves of episodes that leave together, with syncs that they share | `shipper::ending_batch` |
 //! | early response | an answer that comes before the body is sent: it ends the sending | `shipper::socket` |
 //! | interim response | a 1xx answer: passed over, since the final one follows | `shipper::interim` |
 //! | ureq transport | a socket of ours as ureq's `Transport` | `shipper::ureq_transport` |
@@ -87,6 +89,8 @@ mod reader_client;
 mod sync;
 mod sys;
 pub mod tls;
+
+pub use self::sys::ThreadCache as Allocator;
 
 // Configuration, log, and everything else that people and systemd read.
 pub mod clock;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: cis490::Allocator = cis490::Allocator;
+
 fn main() -> ExitCode {
     cis490::commands::run()
 }

@@ -4,10 +4,12 @@
 //! safe, visible file names by their grammar (design, section 2), so `dir.join(id.as_str())`
 //! needs no further thought anywhere in the crate.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why a text is not a right name: the text, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +41,10 @@ impl fmt::Display for BadName {
 
 impl std::error::Error for BadName {}
 
-/// One lab host's name: `[a-z0-9][a-z0-9-]{0,62}`, which is also a host name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostId(String);
+/// One lab host's name: `[a-z0-9][a-z0-9-]{0,62}`, which is also a host name. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostId(Arc<str>);
 
 impl HostId {
     pub fn parse(text: &str) -> Result<HostId, BadName> {
@@ -55,7 +57,7 @@ impl HostId {
                 "1-63 of a-z, 0-9 and -, the first a letter or digit",
             ));
         }
-        Ok(HostId(text.to_owned()))
+        Ok(HostId(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -63,10 +65,17 @@ impl HostId {
     }
 }
 
+/// So that a table of hosts can be asked by text. The hash of a host is that of its text.
+impl Borrow<str> for HostId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The name of somebody who may list and fetch episodes. It has the grammar of a [`HostId`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ReaderId(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ReaderId(Arc<str>);
 
 impl ReaderId {
     pub fn parse(text: &str) -> Result<ReaderId, BadName> {
@@ -80,10 +89,11 @@ impl ReaderId {
     }
 }
 
-/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct EpisodeId(String);
+/// One episode's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, without the endings of our own files. A clone
+/// shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EpisodeId(Arc<str>);
 
 impl EpisodeId {
     /// The endings of our own files: an episode with such a name could be taken for one of them.
@@ -103,7 +113,7 @@ impl EpisodeId {
                 "1-128 of A-Z, a-z, 0-9, . _ -, the first a letter or digit, not ending in .json, .zst or .partial",
             ));
         }
-        Ok(EpisodeId(text.to_owned()))
+        Ok(EpisodeId(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -113,8 +123,8 @@ impl EpisodeId {
 
 /// The id of one store, by which its readers notice that another store has its address: 16 random
 /// lowercase hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct StoreId([u8; 8]);
 
 impl StoreId {
@@ -139,8 +149,8 @@ impl fmt::Display for StoreId {
 
 /// A git commit: 40 (SHA-1) or 64 (SHA-256) lowercase hex digits. `Copy` and compared without
 /// allocation, since the gate looks one up for every request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct CommitHash {
     /// The bytes of the hash; those from `len` on are zero.
     bytes: [u8; 32],
@@ -179,8 +189,8 @@ impl fmt::Display for CommitHash {
 }
 
 /// The SHA-256 of a tarball.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
@@ -211,7 +221,7 @@ impl fmt::Display for Sha256Digest {
     }
 }
 
-/// The conversions that all types need: from and into text, for serde, argh and format strings.
+/// The conversions that all types need: from and into text, for serde and argh.
 macro_rules! textual {
     ($($name:ident),*) => {$(
         impl FromStr for $name {
@@ -226,9 +236,10 @@ macro_rules! textual {
                 $name::parse(&text)
             }
         }
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.to_string()
+        /// Straight into the output, without a text of its own.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
     )*};

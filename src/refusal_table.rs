@@ -401,7 +401,7 @@ refusals! {
     retry_after: RETRY_BUSY_S,
     meaning: "Most running uploads come from this address, and the rest of max_uploads is kept for others.",
     episode: Waits,
-    to_do: "Nothing; a lab host sends one at a time, so find out what else uploads from there. Or raise max_uploads.",
+    to_do: "Nothing; a lab host sends four at a time at most, so find out what else uploads from there. Or raise max_uploads.",
 }
 503 "too-many-downloads" TooManyDownloads {
     title: "Too many downloads at once",

@@ -19,6 +19,7 @@ mod signals;
 mod sockets;
 mod tcp_counters;
 mod terminal;
+mod thread_cache;
 
 pub(crate) use self::clock::clock_is_synchronised;
 pub(crate) use self::directories::{
@@ -27,7 +28,7 @@ pub(crate) use self::directories::{
 pub(crate) use self::files::{
     DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, forget_cached_part,
     free_bytes, free_inodes, get_xattr, has_xattr, may_read, may_write_in, read_in_order,
-    rename_no_replace, set_direct, set_xattr,
+    rename_no_replace, set_xattr, write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;
@@ -44,6 +45,8 @@ pub(crate) use self::sockets::{
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
 pub(crate) use self::terminal::terminal_columns;
+pub use self::thread_cache::ThreadCache;
+pub(crate) use self::thread_cache::{KeptBlocks, keep_freed_blocks};
 
 /// -1 is an error with errno set; anything else a result.
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

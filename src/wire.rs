@@ -16,6 +16,8 @@ pub const DEFAULT_PORT: u16 = 8490;
 pub const EPISODES_PATH: &str = "/v1/episodes";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
+/// The report of `cis490 status`.
+pub const STATUS_PATH: &str = "/v1/status";
 /// Prometheus text.
 pub const METRICS_PATH: &str = "/metrics";
 /// The status page for a person.
@@ -195,6 +197,26 @@ impl Receipt {
             episode: self.episode.clone(),
         }
     }
+
+    pub fn brief(&self) -> RowBrief<'_> {
+        RowBrief {
+            seq: self.seq,
+            host: self.host.as_str(),
+            episode: self.episode.as_str(),
+            bytes: self.bytes,
+            received_at: self.received_at.as_deref(),
+        }
+    }
+}
+
+/// The members of a [`Receipt`] that finding it and counting it need, as they stand in its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowBrief<'a> {
+    pub seq: Option<u64>,
+    pub host: &'a str,
+    pub episode: &'a str,
+    pub bytes: Option<u64>,
+    pub received_at: Option<&'a str>,
 }
 
 fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>

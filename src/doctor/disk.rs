@@ -93,7 +93,8 @@ fn room(dir: &Path, floor: u64) -> Finding {
 const SYNCS: usize = 100;
 const SYNCS_TIME: Duration = Duration::from_secs(4);
 const SYNC_BYTES: usize = 4096;
-/// One upload waits for two syncs: of its file, and of index and folder together.
+/// A small upload waits for the syncs of its file, its folder and the index, side by side; a larger one
+/// for that of its file before.
 const SYNC_SLOW: Duration = Duration::from_millis(50);
 const SYNC_HANGS: Duration = Duration::from_millis(500);
 

@@ -3,7 +3,6 @@
 //! the frame is hashed when it is written.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -29,7 +28,7 @@ pub struct Packed {
     pub contents: Contents,
 }
 
-/// Writes the tar.zst of `dir` to `out`, an empty file; its entries are named `<id>/...`.
+/// Writes the tar.zst of `dir` to `out`, which is empty; its entries are named `<id>/...`.
 ///
 /// The bytes depend on the directory's content alone, wherever and whenever it is packed.
 /// `progress` is called with the bytes of the episode's files that were read so far, and with the
@@ -40,7 +39,7 @@ pub struct Packed {
 pub fn pack(
     dir: &Path,
     id: &str,
-    out: &mut File,
+    out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
     let episode = Episode::open(dir)?;
@@ -89,13 +88,13 @@ fn fill(tar: &mut TarStream, buffer: &mut [u8]) -> Result<usize, Unfit> {
 }
 
 struct Drain<'a> {
-    out: &'a mut File,
+    out: &'a mut dyn Write,
     hasher: Sha256,
     bytes: u64,
 }
 
 impl Drain<'_> {
-    fn new(out: &mut File) -> Drain<'_> {
+    fn new(out: &mut dyn Write) -> Drain<'_> {
         Drain {
             out,
             hasher: Sha256::new(),

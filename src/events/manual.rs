@@ -101,10 +101,10 @@ manual! {
         "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
         "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
     info draining
-        "SIGTERM arrived: new uploads are refused, and running ones may finish within wait_s."
+        "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."
         "Nothing.";
     info stopped
-        "The receiver has stopped. Lab hosts send again what was cut off."
+        "The receiver has stopped. Lab hosts send again what was cut off, and readers fetch the rest."
         "Nothing. If many uploads were cut off, raise drain_seconds.";
     warn few_files
         "The limit on open files is lower than the configured connections and uploads may need, so fewer of them are served."
@@ -125,7 +125,7 @@ manual! {
         "Lines of the event in of= that peer caused were not written, since the last such line: there were too many of them."
         "Find out what peer is doing. The counters at /metrics include them all.";
     error no_thread
-        "The system refused a thread for an upload. The lab host was asked to try again later."
+        "The system refused a thread for an upload or a download. The peer was asked to try again later."
         "Raise TasksMax in the unit or free memory.";
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use super::config::Config;
+use super::config::{Config, ReaderRule};
 use super::store::condition::{Unwritable, unwritable};
 use super::store::sequence::{self, INDEX_REMEDY};
 use super::store::store_dir;
@@ -110,7 +110,7 @@ fn running(config: &Config) -> Finding {
             )
         }
         Ok(answer) => {
-            let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+            let problem: Option<Problem> = answer.json().ok();
             let words = problem.map_or(String::new(), |problem| format!(": {}", problem.detail));
             Finding::fail(
                 "port",
@@ -147,11 +147,33 @@ fn access(config: &Config) -> Finding {
 }
 
 fn readers(config: &Config) -> Finding {
-    let words = match config.readers.len() {
-        0 => "no [[reader]]: nobody may list or fetch what is stored".to_owned(),
-        count => format!("{} may list and fetch", counted(count, "reader")),
+    const SHOWN_MAX: usize = 6;
+    let rules = &config.readers;
+    if rules.is_empty() {
+        let words = "no [[reader]]: nobody may list or fetch the stored episodes";
+        return Finding::ok("readers", words);
+    }
+    let shown: Vec<String> = rules.iter().take(SHOWN_MAX).map(reader).collect();
+    let more = match rules.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
+    let words = format!(
+        "{} may list and fetch: {}{more}",
+        counted(rules.len(), "reader"),
+        shown.join(", ")
+    );
     Finding::ok("readers", words)
+}
+
+/// A reader, and the proof that it needs.
+fn reader(rule: &ReaderRule) -> String {
+    let id = &rule.id;
+    match (rule.address, &rule.token_sha256) {
+        (Some(address), Some(_)) => format!("{id} from {address} with its token"),
+        (Some(address), None) => format!("{id} from {address}"),
+        (None, _) => format!("{id} with its token"),
+    }
 }
 
 /// A token that other users can read protects nothing.

@@ -73,9 +73,11 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let drain_s = config.drain_seconds;
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
-    let server = http::start(config, store, gate, stats, refusals, &shutdown)?;
+    let server = http::start(config, Arc::clone(&store), gate, stats, refusals, &shutdown)?;
     listen_for_signals(&shutdown, server.clone(), config_path.to_owned())?;
     liveness::start(server.clone(), &shutdown)?;
+    store.note_address(server.address);
+    drop(store);
     events::listening(server.address, data_dir.display());
     service::ready(&server.status_line());
     let ended = match stops.recv() {

@@ -12,15 +12,16 @@
 //! 4. Plain threads read and write the figures under a lock, for microseconds; coroutines never do.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::refused_upload::RefusedUpload;
 use crate::clock;
-use crate::names::{CommitHash, HostId};
+use crate::names::{CommitHash, EpisodeId, HostId};
 use crate::sync::lock;
-use crate::wire::Receipt;
+use crate::wire::{Receipt, RowBrief};
 
 /// The most names that are not configured and have figures of their own.
 pub(crate) const HOSTS_MAX: usize = 256;
@@ -66,12 +67,16 @@ impl std::iter::Sum for Totals {
 }
 
 /// The last upload of a host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Last {
     pub seq: u64,
     /// Seconds since 1970, by the receiver's clock; `None` where the row has no time.
     pub at_s: Option<u64>,
+    /// The time as the row has it.
+    pub received_at: Option<String>,
     pub commit: Option<CommitHash>,
+    /// `None` only between [`StatsTables::enter_at`] and [`StatsTables::settle`].
+    pub episode: Option<EpisodeId>,
 }
 
 /// The figures of one host.
@@ -86,6 +91,8 @@ pub(crate) struct HostStats {
     pub stored_already: Totals,
     pub refused_uploads: Totals,
     days: Days,
+    /// Where the last row lies, if it is not read whole yet.
+    last_offset: Option<u64>,
 }
 
 impl HostStats {
@@ -104,26 +111,40 @@ impl HostStats {
 
     /// The last refusal, if no upload was stored after it.
     pub(crate) fn open_refusal(&self) -> Option<&RefusedUpload> {
-        let last_seq = self.last.map_or(0, |last| last.seq);
+        let last_seq = self.last.as_ref().map_or(0, |last| last.seq);
         let refused = self.refused.as_deref();
         refused.filter(|refused| last_seq <= refused.after_seq)
     }
 
-    fn enter(&mut self, row: &Receipt, at_s: Option<u64>, now_s: u64) {
+    /// Counts a row. Whether it becomes the last one; then its `last` has only the members that the
+    /// figures need.
+    fn count(&mut self, row: &RowBrief, at_s: Option<u64>, now_s: u64) -> bool {
         let bytes = row.bytes.unwrap_or(0);
         self.all.add(bytes);
         if let Some(at_s) = at_s {
             self.days.add(at_s / DAY_S, bytes);
         }
-        if self
-            .last
-            .is_none_or(|last| becomes_last(at_s, last.at_s, now_s))
-        {
+        let last = self.last.as_ref();
+        let is_last = last.is_none_or(|last| becomes_last(at_s, last.at_s, now_s));
+        if is_last {
             self.last = Some(Last {
                 seq: row.seq.unwrap_or(0),
                 at_s,
-                commit: row.commit,
+                received_at: None,
+                commit: None,
+                episode: None,
             });
+            self.last_offset = None;
+        }
+        is_last
+    }
+
+    /// The rest of the members of the last row.
+    fn complete_last(&mut self, row: &Receipt) {
+        if let Some(last) = &mut self.last {
+            last.received_at.clone_from(&row.received_at);
+            last.commit = row.commit;
+            last.episode = Some(row.episode.clone());
         }
     }
 }
@@ -177,16 +198,26 @@ pub(crate) struct StatsTables {
     pub refusals: VecDeque<Arc<RefusedUpload>>,
     /// The largest `seq` so far.
     pub last_seq: u64,
+    /// How many lines of the index were no receipts when it was opened.
+    pub unreadable_rows: u64,
     hours: BTreeMap<u64, Totals>,
     unconfigured: usize,
+    unconfigured_max: usize,
+    /// Where the newest rows lie, if they are not read whole yet.
+    newest_offsets: VecDeque<u64>,
 }
 
 impl StatsTables {
-    fn new(configured: impl Iterator<Item = HostId>) -> StatsTables {
+    /// Configured hosts have figures from the beginning, and so many others get figures of their own.
+    pub(crate) fn new(
+        configured: impl Iterator<Item = HostId>,
+        unconfigured_max: usize,
+    ) -> StatsTables {
         StatsTables {
             hosts: configured
                 .map(|host| (host, HostStats::default()))
                 .collect(),
+            unconfigured_max,
             ..StatsTables::default()
         }
     }
@@ -198,7 +229,49 @@ impl StatsTables {
 
     /// Counts a row of the index. `now_s` shows only whether a row's time lies in the future.
     pub(crate) fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
-        let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
+        let (host, is_last) = self.count(&row.brief(), now_s);
+        if is_last {
+            host.complete_last(&row);
+        }
+        let host = row.host.clone();
+        push(&mut self.uploads, row, NEWEST_MAX);
+        self.of(Some(&host))
+    }
+
+    /// Counts the row that lies at `offset`. [`StatsTables::settle`] is called after the last one.
+    pub(crate) fn enter_at(&mut self, row: &RowBrief, offset: u64, now_s: u64) {
+        let (host, is_last) = self.count(row, now_s);
+        if is_last {
+            host.last_offset = Some(offset);
+        }
+        push(&mut self.newest_offsets, offset, NEWEST_MAX);
+    }
+
+    /// Reads whole, with `read`, the rows that are shown: each host's last and the newest of all.
+    ///
+    /// Errors: those of `read`.
+    pub(crate) fn settle(
+        &mut self,
+        mut read: impl FnMut(u64) -> io::Result<Option<Receipt>>,
+    ) -> io::Result<()> {
+        for host in self.hosts.values_mut().chain([&mut self.others]) {
+            if let Some(offset) = host.last_offset.take()
+                && let Some(row) = read(offset)?
+            {
+                host.complete_last(&row);
+            }
+        }
+        for offset in std::mem::take(&mut self.newest_offsets) {
+            if let Some(row) = read(offset)? {
+                push(&mut self.uploads, row, NEWEST_MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// The host's figures with this row, and whether the row became the host's last.
+    fn count(&mut self, row: &RowBrief, now_s: u64) -> (&mut HostStats, bool) {
+        let at_s = row.received_at.and_then(clock::parse_rfc3339);
         let bytes = row.bytes.unwrap_or(0);
         self.all.add(bytes);
         self.last_seq = self.last_seq.max(row.seq.unwrap_or(0));
@@ -208,16 +281,22 @@ impl StatsTables {
                 self.hours.pop_first();
             }
         }
-        if !self.hosts.contains_key(&row.host) && self.unconfigured < HOSTS_MAX {
-            self.unconfigured += 1;
-            let refused = self.take_unknown_host(&row.host);
-            let stats = HostStats::of_unknown_host(refused);
-            self.hosts.insert(row.host.clone(), stats);
+        if !self.hosts.contains_key(row.host) && self.unconfigured < self.unconfigured_max {
+            self.give_figures(row.host);
         }
-        let host = self.hosts.get_mut(&row.host).unwrap_or(&mut self.others);
-        host.enter(&row, at_s, now_s);
-        push(&mut self.uploads, row, NEWEST_MAX);
-        host
+        let host = self.hosts.get_mut(row.host).unwrap_or(&mut self.others);
+        let is_last = host.count(row, at_s, now_s);
+        (host, is_last)
+    }
+
+    /// Gives a host that is not configured figures of its own.
+    fn give_figures(&mut self, host: &str) {
+        let Ok(host) = HostId::parse(host) else {
+            return;
+        };
+        self.unconfigured += 1;
+        let refused = self.take_unknown_host(&host);
+        self.hosts.insert(host, HostStats::of_unknown_host(refused));
     }
 
     /// Counts a refusal of this run or an earlier one.
@@ -262,7 +341,7 @@ impl Stats {
     /// The figures of an empty index. Configured hosts have theirs from the beginning.
     pub(crate) fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
         Arc::new(Stats {
-            books: Mutex::new(StatsTables::new(configured)),
+            books: Mutex::new(StatsTables::new(configured, HOSTS_MAX)),
             last_seq: AtomicU64::new(0),
         })
     }
@@ -313,111 +392,4 @@ impl Stats {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Slot;
-
-    const NOW_S: u64 = 1_795_477_572; // 2026-11-23T23:46:12Z
-
-    fn row(seq: u64, slot: &str, received_at: &str, commit: char) -> Receipt {
-        let slot = Slot::parse(slot).unwrap();
-        let commit = commit.to_string().repeat(40);
-        serde_json::from_value(serde_json::json!({
-            "seq": seq, "host": slot.host, "episode": slot.episode, "bytes": 10, "commit": commit,
-            "sha256": "0f".repeat(32), "received_at": received_at,
-        }))
-        .unwrap()
-    }
-
-    fn refused(host: &str, after_seq: u64) -> Arc<RefusedUpload> {
-        Arc::new(
-            serde_json::from_value(serde_json::json!({
-                "at": "2026-11-23T23:00:00Z", "after_seq": after_seq, "host": host,
-                "peer": "10.8.0.11", "status": 412, "reason": "not-in-window", "why": "old",
-            }))
-            .unwrap(),
-        )
-    }
-
-    fn host<'a>(books: &'a StatsTables, name: &str) -> &'a HostStats {
-        &books.hosts[&HostId::parse(name).unwrap()]
-    }
-
-    #[test]
-    fn the_last_upload_is_by_seq_and_a_backfilled_row_is_not_the_last() {
-        let mut books = StatsTables::new(std::iter::empty());
-        books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
-        books.enter(row(2, "a/2", "2026-11-23T23:10:00Z", '2'), NOW_S);
-        books.enter(row(3, "a/3", "2026-01-01T00:00:00Z", '3'), NOW_S);
-        assert_eq!(host(&books, "a").last.unwrap().seq, 2);
-        // The clock was ahead, then right again.
-        books.enter(row(4, "a/4", "2106-01-01T00:00:00Z", '4'), NOW_S);
-        assert_eq!(host(&books, "a").last.unwrap().seq, 4);
-        books.enter(row(5, "a/5", "2026-11-23T23:30:00Z", '5'), NOW_S);
-        assert_eq!(host(&books, "a").last.unwrap().seq, 5);
-        assert_eq!(
-            host(&books, "a").all,
-            Totals {
-                episodes: 5,
-                bytes: 50
-            }
-        );
-        assert_eq!(host(&books, "a").today(NOW_S).episodes, 3);
-        assert_eq!(books.hour(NOW_S / HOUR_S).episodes, 2);
-        assert_eq!(books.hour(NOW_S / HOUR_S - 1).episodes, 1);
-        // A row without a time, or with an odd one, counts too.
-        books.enter(row(6, "a/6", "yesterday", '6'), NOW_S);
-        assert_eq!(books.all.episodes, 6);
-    }
-
-    #[test]
-    fn invented_names_take_no_memory_and_hide_nobody() {
-        let configured = HostId::parse("known").unwrap();
-        let mut books = StatsTables::new([configured].into_iter());
-        books.enter(row(1, "first/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
-        for seq in 2..3000 {
-            books.enter(
-                row(seq, &format!("h{seq}/1"), "2026-11-23T22:10:00Z", '1'),
-                NOW_S,
-            );
-            books.recall(refused(&format!("r{seq}"), seq));
-        }
-        books.enter(row(3000, "known/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
-        assert_eq!(books.hosts.len(), HOSTS_MAX + 1);
-        assert_eq!(books.all.episodes, 3000);
-        assert_eq!(books.others.all.episodes, 3000 - HOSTS_MAX as u64 - 1);
-        assert_eq!(host(&books, "first").all.episodes, 1);
-        assert_eq!(host(&books, "known").all.episodes, 1);
-        assert_eq!(
-            (books.unknown_hosts.len(), books.refusals.len()),
-            (UNKNOWN_HOSTS_MAX, NEWEST_MAX)
-        );
-        assert_eq!(books.uploads.back().unwrap().host.as_str(), "known");
-    }
-
-    #[test]
-    fn a_clock_that_jumps_adds_few_hours() {
-        let mut books = StatsTables::new(std::iter::empty());
-        for hour in 0..5000 {
-            let at = clock::rfc3339(
-                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(hour * HOUR_S),
-            );
-            books.enter(row(hour, "a/1", &at, '1'), NOW_S);
-        }
-        assert_eq!(books.hours.len(), HOURS_MAX);
-        assert_eq!(books.hour(4999).episodes, 1);
-    }
-
-    #[test]
-    fn a_refusal_is_open_until_the_host_stores_again() {
-        let mut books = StatsTables::new(std::iter::empty());
-        books.recall(refused("a", 0));
-        assert_eq!(books.unknown_hosts.len(), 1);
-        books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
-        assert!(books.unknown_hosts.is_empty());
-        assert!(host(&books, "a").refused.is_some());
-        assert!(host(&books, "a").open_refusal().is_none());
-        books.recall(refused("a", 1));
-        assert!(host(&books, "a").open_refusal().is_some());
-    }
-}
+mod tests;

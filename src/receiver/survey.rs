@@ -1,37 +1,45 @@
-//! What `cis490 status` shows of a receiver: read from its store, and asked of the running process.
+//! What `cis490 status` and `GET /v1/status` show of a receiver. Both make it here, of the same figures:
+//! the running receiver of those that it keeps, and `status` on a receiver that is stopped, or that does
+//! not answer, of those in the files (`disk`). `running` asks the receiver.
+//!
 //! Nothing is changed; the store's lock is tried for an instant, to see whether a receiver has it.
 
-use std::collections::BTreeMap;
+mod disk;
+mod running;
+
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::config::{Config, own_address};
-use super::refusal_log;
+pub(crate) use self::running::{ask, gate};
+
+use super::config::Config;
 use super::refused_upload::RefusedUpload;
-use super::stats::{UNKNOWN_HOSTS_MAX, becomes_last};
+use super::stats::{HostStats, StatsTables};
 use super::store::scrub::Pass;
 use super::store::sequence::{self, IndexFinding};
-use super::store::{index_path, marker, quarantine_path, rows, store_dir};
+use super::store::{marker, quarantine_path, store_dir};
 use crate::failure::Failure;
-use crate::names::{CommitHash, HostId, StoreId};
+use crate::names::{CommitHash, EpisodeId, HostId, StoreId};
 use crate::refusal_table::{is_about_the_commit, what_to_do};
-use crate::wire::{Failing, GateState, Problem, Receipt};
-use crate::{clock, doctor, durable, owner, sys, wire};
+use crate::wire::{Failing, GateState, Source};
+use crate::{clock, owner, sys, wire};
 
 /// An older refusal is not shown, as on the page.
 const REFUSAL_COUNTS_S: u64 = 30 * 86_400;
 
-/// The report of `cis490 status`. Members are added, never renamed or removed: programs read them.
-#[derive(Debug, Serialize)]
+/// The report of `cis490 status`, and the answer of `GET /v1/status`. Members are added, never renamed or removed: programs read them.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Survey {
-    pub side: &'static str,
+    pub side: String,
     /// Whether a receiver works in the store now; null if this user cannot see that.
     pub running: Option<bool>,
-    pub listen: String,
+    pub listen: SocketAddr,
     pub data_dir: String,
     /// 16 hex digits; null for a store of an older version that no receiver has started on since.
     pub store_id: Option<StoreId>,
@@ -53,19 +61,44 @@ pub(crate) struct Survey {
     pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
     pub scrub: Option<LastScrub>,
+    /// How many episodes are of hosts that have no figures of their own: only in the answer of a
+    /// receiver whose index has more hosts than it keeps figures of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlisted_episodes: u64,
+    /// Why the figures are those of the disk, although a process holds the lock.
+    #[serde(skip)]
+    pub from_disk_because: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes each member by reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Health {
     pub takes_uploads: bool,
     pub detail: String,
 }
 
-#[derive(Debug, Serialize)]
+impl Health {
+    /// Errors of `well` say why no upload is accepted.
+    pub(crate) fn of(well: Result<(), String>) -> Health {
+        Health {
+            takes_uploads: well.is_ok(),
+            detail: well.err().unwrap_or_else(|| "accepts uploads".to_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Gate {
     pub enabled: bool,
     pub loaded: bool,
-    pub source: Option<String>,
+    pub source: Option<Source>,
     pub head_commit: Option<CommitHash>,
     pub window: u32,
     pub commits: usize,
@@ -74,7 +107,7 @@ pub(crate) struct Gate {
     pub failing: Option<Failing>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Disk {
     /// Bytes.
     pub free: u64,
@@ -82,7 +115,7 @@ pub(crate) struct Disk {
     pub floor: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub host: HostId,
     pub episodes: u64,
@@ -100,7 +133,7 @@ pub(crate) struct Host {
     pub refused: Option<OpenRefusal>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OpenRefusal {
     /// RFC 3339.
     pub at: String,
@@ -110,11 +143,11 @@ pub(crate) struct OpenRefusal {
     pub reason: String,
     pub why: String,
     /// Null if nothing needs to be done: it passes by itself, or its commit is accepted by now.
-    pub remedy: Option<&'static str>,
+    pub remedy: Option<String>,
 }
 
 impl OpenRefusal {
-    fn of(refused: RefusedUpload, gate: Option<&GateState>, now_s: u64) -> OpenRefusal {
+    fn of(refused: &RefusedUpload, gate: Option<&GateState>, now_s: u64) -> OpenRefusal {
         let is_accepted_now = gate.is_some_and(|gate| {
             let is_in_it = |commit| gate.commits.contains(&commit);
             is_about_the_commit(&refused.reason)
@@ -126,17 +159,47 @@ impl OpenRefusal {
             remedy: if is_accepted_now {
                 None
             } else {
-                what_to_do(&refused.reason)
+                what_to_do(&refused.reason).map(str::to_owned)
             },
-            at: refused.at,
+            at: refused.at.clone(),
             status: refused.status,
-            reason: refused.reason,
-            why: refused.why,
+            reason: refused.reason.clone(),
+            why: refused.why.clone(),
         }
     }
 }
 
 impl Host {
+    fn of(
+        host: HostId,
+        stats: &HostStats,
+        config: &Config,
+        gate: Option<&GateState>,
+        now_s: u64,
+    ) -> Host {
+        let last = stats.last.as_ref();
+        let at_s = last.and_then(|last| last.at_s);
+        let commit = last.and_then(|last| last.commit);
+        let commits = gate.map_or(&[][..], |gate| &gate.commits);
+        let place = commits.iter().position(|known| Some(*known) == commit);
+        let position = place.and_then(|place| u32::try_from(place + 1).ok());
+        let open = stats.open_refusal();
+        Host {
+            host,
+            episodes: stats.all.episodes,
+            bytes: stats.all.bytes,
+            last_at: last.and_then(|last| last.received_at.clone()),
+            silent_seconds: at_s.map(|at_s| now_s.saturating_sub(at_s)),
+            last_episode: last.and_then(|last| last.episode.as_ref().map(EpisodeId::to_string)),
+            commit,
+            remaining: position.map(|p| config.version_gate.window.saturating_sub(p)),
+            position,
+            refused: open
+                .filter(|refused| !is_old(refused, now_s))
+                .map(|refused| OpenRefusal::of(refused, gate, now_s)),
+        }
+    }
+
     /// Whether its newest upload was refused for its commit. Then that commit says more than the last
     /// commit that was stored.
     pub(crate) fn is_refused_for_its_commit(&self) -> bool {
@@ -151,7 +214,7 @@ impl Host {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LastScrub {
     pub begun_at: String,
     pub done_at: Option<String>,
@@ -160,16 +223,31 @@ pub(crate) struct LastScrub {
     pub found: u64,
 }
 
-/// Looks at the store of a configuration.
+/// The state of the process that may hold the store's lock.
+pub(crate) struct Process {
+    /// `None` if this user cannot see it.
+    pub running: Option<bool>,
+    pub health: Option<Health>,
+    pub gate: Option<GateState>,
+}
+
+/// Asks the receiver of a configuration, or looks at its store.
 ///
 /// Errors: the folder is no store, or cannot be read by this user.
 pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Failure> {
     store_dir::look(&config.data_dir, config_path)?;
     let running = store_dir::is_in_use(&config.data_dir);
-    let gate = running
-        .filter(|running| *running)
-        .and_then(|_| gate(config));
-    let cannot = |error: io::Error| {
+    let found = if running == Some(true) {
+        running::survey(config).or_else(|none| none.fall_back(config))
+    } else {
+        let process = Process {
+            running,
+            health: None,
+            gate: None,
+        };
+        disk::survey(config, process)
+    };
+    found.map_err(|error| {
         Failure::new(
             format!("cannot read {}: {error}", config.data_dir.display()),
             owner::hint(
@@ -177,35 +255,73 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
                 "look at the disk (dmesg) and at who owns it (ls -l)",
             ),
         )
-    };
-    // Read before the index, so that an upload stored meanwhile still ends its host's refusal. If they
-    // cannot be read, `cis490 refusals` says why, and the rest of the report is right without them.
-    let refusals = refusal_log::read(&config.data_dir).unwrap_or_default();
-    let mut tally = Tally::of(config).map_err(cannot)?;
-    tally.enter_refusals(refusals);
-    Ok(Survey {
-        side: "receiver",
-        running,
-        listen: config.listen.to_string(),
-        data_dir: config.data_dir.display().to_string(),
-        store_id: marker::id(&config.data_dir),
-        health: running.filter(|running| *running).map(|_| health(config)),
-        disk: Disk {
-            free: sys::free_bytes(&config.data_dir).map_err(cannot)?,
-            floor: config.min_free_bytes,
-        },
-        episodes: tally.hosts.values().map(|host| host.episodes).sum(),
-        bytes: (tally.hosts.values().map(|host| host.bytes)).fold(0, u64::saturating_add),
-        silent_after_seconds: config.silent_after_hours * 3600,
-        remaining_low: wire::remaining_low(config.version_gate.window),
-        unreadable_rows: tally.unreadable,
-        index_finding: sequence::finding(&config.data_dir),
-        hosts: tally.into_hosts(config, gate.as_ref()),
-        gate: gate.map(Gate::from),
-        in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
-            .map_or(0, |entries| entries.count() as u64),
-        scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
     })
+}
+
+impl Survey {
+    /// The report on a receiver and its figures. What is neither in them nor in `process` is read from
+    /// small files.
+    ///
+    /// Errors: the filesystem of the store does not say how much of it is free.
+    pub(crate) fn of(
+        config: &Config,
+        process: Process,
+        tables: &StatsTables,
+    ) -> io::Result<Survey> {
+        Ok(Survey {
+            side: "receiver".to_owned(),
+            running: process.running,
+            listen: config.listen,
+            data_dir: config.data_dir.display().to_string(),
+            store_id: marker::id(&config.data_dir),
+            health: process.health,
+            disk: Disk {
+                free: sys::free_bytes(&config.data_dir)?,
+                floor: config.min_free_bytes,
+            },
+            episodes: tables.all.episodes,
+            bytes: tables.all.bytes,
+            silent_after_seconds: config.silent_after_hours * 3600,
+            remaining_low: wire::remaining_low(config.version_gate.window),
+            unreadable_rows: tables.unreadable_rows,
+            index_finding: sequence::finding(&config.data_dir),
+            hosts: hosts(config, process.gate.as_ref(), tables),
+            gate: process.gate.map(Gate::from),
+            in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
+                .map_or(0, |entries| entries.count() as u64),
+            scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
+            unlisted_episodes: tables.others.all.episodes,
+            from_disk_because: None,
+        })
+    }
+}
+
+fn hosts(config: &Config, gate: Option<&GateState>, tables: &StatsTables) -> Vec<Host> {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    let known = tables.hosts.iter();
+    let mut hosts: Vec<Host> = known
+        .map(|(name, stats)| Host::of(name.clone(), stats, config, gate, now_s))
+        .collect();
+    // A name that was only refused is shown until its refusal is old.
+    for refused in &tables.unknown_hosts {
+        if let Some(name) = &refused.host
+            && !is_old(refused, now_s)
+        {
+            let stats = HostStats::of_unknown_host(Some(Arc::clone(refused)));
+            hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
+        }
+    }
+    // Hosts that never came are last.
+    hosts.sort_by(|one, other| {
+        let silence = |host: &Host| host.silent_seconds.unwrap_or(u64::MAX);
+        (silence(one), &one.host).cmp(&(silence(other), &other.host))
+    });
+    hosts
+}
+
+fn is_old(refused: &RefusedUpload, now_s: u64) -> bool {
+    let at_s = clock::parse_rfc3339(&refused.at);
+    at_s.is_some_and(|at_s| now_s.saturating_sub(at_s) > REFUSAL_COUNTS_S)
 }
 
 impl From<GateState> for Gate {
@@ -213,7 +329,7 @@ impl From<GateState> for Gate {
         Gate {
             enabled: state.enabled,
             loaded: state.loaded,
-            source: state.source.map(|source| source.to_string()),
+            source: state.source,
             head_commit: state.head_commit,
             window: state.window,
             commits: state.commits.len(),
@@ -232,160 +348,6 @@ impl From<Pass> for LastScrub {
             done_at: pass.done_at,
             episodes: pass.episodes,
         }
-    }
-}
-
-fn health(config: &Config) -> Health {
-    let (takes_uploads, detail) = match ask(config, wire::HEALTH_PATH) {
-        Ok(answer) if answer.status == 200 => (true, "accepts uploads".to_owned()),
-        Ok(answer) => {
-            let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
-            let detail = problem.map_or(format!("status {}", answer.status), |p| p.detail);
-            (false, detail)
-        }
-        Err(error) => (
-            false,
-            format!("does not answer on {}: {error}", config.listen),
-        ),
-    };
-    Health {
-        takes_uploads,
-        detail,
-    }
-}
-
-/// The state of the running receiver's gate; `None` if the receiver does not run, or is too old to
-/// have this answer.
-pub(crate) fn gate(config: &Config) -> Option<GateState> {
-    let answer = ask(config, wire::GATE_PATH).ok()?;
-    serde_json::from_str(&answer.body).ok()
-}
-
-/// Sends `GET path` to the receiver of this configuration.
-///
-/// Errors: no connection, or what answers does not speak HTTP.
-pub(crate) fn ask(config: &Config, path: &str) -> io::Result<doctor::PlainAnswer> {
-    let address = own_address(config.listen);
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    doctor::ask(address, &head)
-}
-
-#[derive(Default)]
-struct Tally {
-    hosts: BTreeMap<HostId, HostTally>,
-    unreadable: u64,
-    /// The largest `seq`.
-    last_seq: u64,
-}
-
-#[derive(Default)]
-struct HostTally {
-    episodes: u64,
-    bytes: u64,
-    newest: Option<Receipt>,
-    /// The newest refusal.
-    refused: Option<RefusedUpload>,
-}
-
-impl HostTally {
-    /// The host's last refusal, if no upload was stored after it. The page has the same rule.
-    fn take_open_refusal(&mut self, last_seq: u64) -> Option<RefusedUpload> {
-        let stored_seq = self.newest.as_ref().and_then(|row| row.seq).unwrap_or(0);
-        let refused = self.refused.take()?;
-        (stored_seq <= refused.after_seq.min(last_seq)).then_some(refused)
-    }
-}
-
-impl Tally {
-    fn of(config: &Config) -> io::Result<Tally> {
-        let mut tally = Tally::default();
-        // A host that is configured and never came is shown as silent.
-        for rule in &config.hosts {
-            tally.hosts.entry(rule.id.clone()).or_default();
-        }
-        let file = match durable::open_regular(&index_path(&config.data_dir)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(tally),
-            other => other?,
-        };
-        let now_s = clock::unix_seconds(SystemTime::now());
-        let at_s = |row: &Receipt| row.received_at.as_deref().and_then(clock::parse_rfc3339);
-        rows::each_line(&file, |line| match rows::parse(line) {
-            _ if line.is_blank() => {}
-            Ok(row) => {
-                tally.last_seq = tally.last_seq.max(row.seq.unwrap_or(0));
-                let host = tally.hosts.entry(row.host.clone()).or_default();
-                host.episodes += 1;
-                host.bytes = host.bytes.saturating_add(row.bytes.unwrap_or(0));
-                let is_last = |last: &Receipt| becomes_last(at_s(&row), at_s(last), now_s);
-                if host.newest.as_ref().is_none_or(is_last) {
-                    host.newest = Some(row);
-                }
-            }
-            // A last line without its newline may be one that is just being written.
-            Err(_) if line.whole => tally.unreadable += 1,
-            Err(_) => {}
-        })?;
-        Ok(tally)
-    }
-
-    /// Counts the newest refusal of each host, and of at most [`UNKNOWN_HOSTS_MAX`] hosts that have no
-    /// upload.
-    fn enter_refusals(&mut self, oldest_first: Vec<RefusedUpload>) {
-        let now_s = clock::unix_seconds(SystemTime::now());
-        let mut unknown = 0;
-        for refused in oldest_first.into_iter().rev() {
-            let at_s = clock::parse_rfc3339(&refused.at);
-            let is_old = at_s.is_some_and(|at_s| now_s.saturating_sub(at_s) > REFUSAL_COUNTS_S);
-            let Some(host) = refused.host.clone() else {
-                continue;
-            };
-            if is_old {
-                continue;
-            }
-            let is_known = self.hosts.contains_key(&host);
-            if !is_known && unknown == UNKNOWN_HOSTS_MAX {
-                continue;
-            }
-            unknown += usize::from(!is_known);
-            let tally = self.hosts.entry(host).or_default();
-            tally.refused.get_or_insert(refused);
-        }
-    }
-
-    fn into_hosts(self, config: &Config, gate: Option<&GateState>) -> Vec<Host> {
-        let now = clock::unix_seconds(SystemTime::now());
-        let commits = gate.map_or(&[][..], |gate| &gate.commits);
-        let last_seq = self.last_seq;
-        let mut hosts: Vec<Host> = self
-            .hosts
-            .into_iter()
-            .map(|(host, mut tally)| {
-                let refused = tally.take_open_refusal(last_seq);
-                let last_at = tally
-                    .newest
-                    .as_ref()
-                    .and_then(|row| row.received_at.clone());
-                let then = last_at.as_deref().and_then(clock::parse_rfc3339);
-                let commit = tally.newest.as_ref().and_then(|row| row.commit);
-                let place = commits.iter().position(|known| Some(*known) == commit);
-                let position = place.and_then(|place| u32::try_from(place + 1).ok());
-                Host {
-                    host,
-                    episodes: tally.episodes,
-                    bytes: tally.bytes,
-                    silent_seconds: then.map(|then| now.saturating_sub(then)),
-                    last_at,
-                    last_episode: tally.newest.map(|row| row.episode.to_string()),
-                    commit,
-                    remaining: position.map(|p| config.version_gate.window.saturating_sub(p)),
-                    position,
-                    refused: refused.map(|refused| OpenRefusal::of(refused, gate, now)),
-                }
-            })
-            .collect();
-        // Hosts that never came are last.
-        hosts.sort_by_key(|host| host.silent_seconds.unwrap_or(u64::MAX));
-        hosts
     }
 }
 

@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Answer, NoAnswer, ReceiverClient, Upload};
+use super::departures::{Delivery, Leaver};
+use super::ending_batch::Destination;
 use super::endings::Endings;
 use super::entry::Entry;
 use super::holds::Holds;
-use super::moves::{self, IntoShipped, Why};
+use super::notes::Why;
 use super::outbox::{self, Seal};
 use super::stop::Stop;
 use super::verdict::{Accepted, HoldVerdict, Verdict, Wait, hold_verdict, verdict};
@@ -26,32 +28,66 @@ pub(super) struct Attempt<'a> {
     pub upload: &'a Upload<'a>,
     /// Of the tarball that was sent.
     pub seal: Seal,
+    /// What was sent lies in outbox/. A small tarball may have been in memory alone.
+    pub has_file: bool,
     pub took: Duration,
+    /// All wait already, for an answer to another upload that was under way with this one: the same fault
+    /// counts once.
+    pub all_wait: bool,
+}
+
+/// What an answer leads to.
+pub(super) enum Judged {
+    /// The episode is to be moved out of episodes/.
+    Leaves(Box<Leaver>),
+    Stays {
+        entry: Box<Entry>,
+        /// All wait, for the receiver or for the way to it.
+        all_wait: bool,
+    },
 }
 
 impl Answers<'_> {
     /// Carries out the verdict on an upload. `None` if the episode has left for shipped/ or refused/.
     pub(super) fn obey(
         &mut self,
-        mut entry: Entry,
+        entry: Entry,
         attempt: &Attempt<'_>,
         heard: Result<Answer, NoAnswer>,
     ) -> Option<Entry> {
+        match self.judge(entry, attempt, heard) {
+            Judged::Leaves(leaver) => self.endings.let_go(*leaver, self.holds),
+            Judged::Stays { entry, .. } => Some(*entry),
+        }
+    }
+
+    /// Carries out the verdict on an upload, but for the move of an episode that leaves.
+    pub(super) fn judge(
+        &mut self,
+        mut entry: Entry,
+        attempt: &Attempt<'_>,
+        heard: Result<Answer, NoAnswer>,
+    ) -> Judged {
         let upload = attempt.upload;
         let verdict = verdict(upload, heard.as_ref());
         if heard.is_ok() && !matches!(verdict, Verdict::Garbled(_)) {
             self.endings.pace.head_arrived();
         }
+        let mut all_wait = false;
         match verdict {
-            Verdict::Accepted(accepted) => return self.accepted(entry, attempt, &accepted),
+            Verdict::Accepted(accepted) => {
+                self.endings.pace.receiver_is_there();
+                let leaver = delivered(entry, attempt, accepted);
+                return Judged::Leaves(Box::new(leaver));
+            }
             Verdict::SetAside(problem) => {
                 self.endings.pace.receiver_is_there();
                 let why = Why::of_problem(&problem, upload.commit);
-                return self.endings.refuse(entry, why);
+                return Judged::Leaves(Box::new(Leaver::to_refused(entry, why)));
             }
             Verdict::Held(problem) => self.held(upload.commit, &problem),
-            Verdict::Recheck(wait) => self.recheck(&mut entry, &attempt.seal, &wait),
-            Verdict::Garbled(wait) => self.garbled(&mut entry, &wait),
+            Verdict::Recheck(wait) => self.recheck(&mut entry, attempt, &wait),
+            Verdict::Garbled(wait) => all_wait = self.garbled(&mut entry, attempt, &wait),
             Verdict::TooLargeForProxy(wait) => {
                 events::too_large_for_proxy(upload.slot, upload.bytes, &wait.why);
                 self.no_room(&mut entry, &wait);
@@ -60,53 +96,23 @@ impl Answers<'_> {
             Verdict::Stumbled(wait) => self.stumbled(&mut entry, &wait),
             Verdict::NotLetIn { status, wait } => {
                 events::not_let_in(status, &wait.why);
-                self.endings.defer_all(wait.asked, &wait.why);
+                all_wait = self.defer_all(attempt, &wait);
             }
             Verdict::PreconditionFailed(wait)
             | Verdict::Away(wait)
-            | Verdict::Unreachable(wait) => self.endings.defer_all(wait.asked, &wait.why),
+            | Verdict::Unreachable(wait) => all_wait = self.defer_all(attempt, &wait),
             Verdict::ReceiptWrong { status, wait } => {
                 events::receipt_wrong(upload.slot, status, &wait.why);
-                self.defer_with_all(&mut entry, &wait);
+                all_wait = self.defer_with_all(&mut entry, attempt, &wait);
             }
             // If the fault is the episode's, its own waits soon grow longer than the wait that all
             // episodes share, which the next answer ends.
-            Verdict::CutOff(wait) => self.defer_with_all(&mut entry, &wait),
+            Verdict::CutOff(wait) => all_wait = self.defer_with_all(&mut entry, attempt, &wait),
             Verdict::OwnFile { why } => self.endings.repack(&mut entry, &why),
         }
-        Some(entry)
-    }
-
-    fn accepted(
-        &mut self,
-        mut entry: Entry,
-        attempt: &Attempt<'_>,
-        accepted: &Accepted,
-    ) -> Option<Entry> {
-        let Accepted {
-            status,
-            receipt,
-            gate_position,
-        } = accepted;
-        let upload = attempt.upload;
-        let endings = &mut *self.endings;
-        endings.pace.receiver_is_there();
-        match moves::into_shipped(&endings.root, &entry.id, &attempt.seal, receipt) {
-            Ok(IntoShipped::Changed) => {
-                endings.changed_after_sending(&mut entry, upload.slot, receipt);
-                Some(entry)
-            }
-            Ok(IntoShipped::As(name)) => {
-                let seq = receipt.seq;
-                events::shipped(upload.slot, *status, upload.bytes, seq, &name, attempt.took);
-                self.holds.accepted(&upload.commit);
-                endings.report.shipped(upload, receipt);
-                if let Some((position, window)) = *gate_position {
-                    endings.report.place(upload.commit, position, window);
-                }
-                None
-            }
-            Err(error) => Some(endings.move_failed(entry, "shipped", &error)),
+        Judged::Stays {
+            entry: Box::new(entry),
+            all_wait,
         }
     }
 
@@ -121,11 +127,17 @@ impl Answers<'_> {
     }
 
     /// The receiver got other bytes than were stated: they were damaged on the way, or on our own disk.
-    fn recheck(&mut self, entry: &mut Entry, seal: &Seal, wait: &Wait) {
+    fn recheck(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) {
         let endings = &mut *self.endings;
         endings.pace.receiver_is_there();
         let is_first_time = entry.backoff().failures() == 0;
-        match outbox::is_whole(&endings.root, &entry.id, seal) {
+        let is_whole = if attempt.has_file {
+            outbox::is_whole(&endings.root, &entry.id, &attempt.seal)
+        } else {
+            // It was made for this upload, and nothing of it is left to look at.
+            Ok(true)
+        };
+        match is_whole {
             Ok(true) => endings.defer(entry, wait.asked, &wait.why),
             Ok(false) => endings.repack(
                 entry,
@@ -140,13 +152,15 @@ impl Answers<'_> {
     }
 
     /// A proxy in between changes our heads: with one episode that may be chance, with three it is a rule.
-    fn garbled(&mut self, entry: &mut Entry, wait: &Wait) {
+    /// True if all wait for it.
+    fn garbled(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) -> bool {
         let in_row = self.endings.pace.head_was_garbled();
         events::garbled(&entry.id, in_row, &wait.why);
         if self.endings.pace.heads_are_garbled() {
-            self.defer_with_all(entry, wait);
+            self.defer_with_all(entry, attempt, wait)
         } else {
             self.stumbled(entry, wait);
+            false
         }
     }
 
@@ -162,8 +176,22 @@ impl Answers<'_> {
         self.endings.defer(entry, wait.asked, &wait.why);
     }
 
-    fn defer_with_all(&mut self, entry: &mut Entry, wait: &Wait) {
-        self.endings.defer_with_all(entry, wait.asked, &wait.why);
+    /// The receiver is away: all wait. True as they do.
+    fn defer_all(&mut self, attempt: &Attempt<'_>, wait: &Wait) -> bool {
+        if !attempt.all_wait {
+            self.endings.defer_all(wait.asked, &wait.why);
+        }
+        true
+    }
+
+    /// The fault may be the episode's or the receiver's: both wait. True as they do.
+    fn defer_with_all(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) -> bool {
+        if attempt.all_wait {
+            self.endings.defer(entry, wait.asked, &wait.why);
+        } else {
+            self.endings.defer_with_all(entry, wait.asked, &wait.why);
+        }
+        true
     }
 
     /// Asks about the held commits that are due.
@@ -209,4 +237,21 @@ impl Answers<'_> {
         self.endings.report.set_failed();
         self.holds.ask_later(&commit);
     }
+}
+
+fn delivered(entry: Entry, attempt: &Attempt<'_>, accepted: Accepted) -> Leaver {
+    let upload = attempt.upload;
+    let to = Destination::Shipped {
+        sent: attempt.seal,
+        receipt: accepted.receipt,
+    };
+    let delivery = Delivery {
+        slot: upload.slot.clone(),
+        commit: upload.commit,
+        bytes: upload.bytes,
+        status: accepted.status,
+        gate_position: accepted.gate_position,
+        took: attempt.took,
+    };
+    Leaver::to_shipped(entry, to, delivery)
 }

@@ -69,6 +69,23 @@ impl Backlog {
             .min_by_key(|entry| entry.turn(now))
     }
 
+    /// The first `most` of the episodes that may move now, in their order.
+    pub(super) fn in_turn(
+        &self,
+        now: Instant,
+        most: usize,
+        may_move: impl Fn(&Entry) -> bool,
+    ) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self
+            .entries()
+            .filter(|entry| entry.backoff().is_due(now) && may_move(entry))
+            .collect();
+        // Stable, as `next` takes the first of equals.
+        entries.sort_by_key(|entry| entry.turn(now));
+        entries.truncate(most);
+        entries
+    }
+
     /// When the first of the deferred ones is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.entries
@@ -124,11 +141,14 @@ mod tests {
     }
 
     fn order(mut backlog: Backlog, now: Instant) -> String {
+        let at_once = backlog.in_turn(now, usize::MAX, |_| true);
+        let at_once: Vec<String> = at_once.iter().map(|entry| entry.id.to_string()).collect();
         let mut order = Vec::new();
         while let Some(next) = next(&backlog, now) {
             backlog.take(&next);
             order.push(next.to_string());
         }
+        assert_eq!(at_once, order);
         order.join(" ")
     }
 

@@ -32,7 +32,7 @@ impl Endings {
     }
 
     /// The receiver has the episode as it was when it was sent, and it is another now: see
-    /// [`super::moves::IntoShipped::Changed`].
+    /// `ending_batch::Moved::Changed`.
     pub(super) fn changed_after_sending(
         &mut self,
         entry: &mut Entry,

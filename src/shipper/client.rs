@@ -4,15 +4,13 @@
 //! 1. Every whole answer is an [`Answer`], also one that comes in place of `100 Continue`, or in the
 //!    middle of our body before the receiver closes (see `ureq_transport`). Anything else, such as an answer
 //!    that breaks off, is [`NoAnswer`], and the episode stays in the queue.
-//! 2. Each request has a connection of its own: an upload never meets a kept connection that the
-//!    other side is just closing, and the receiver need not trust where the last body ended.
+//! 2. Each request of a [`ReceiverClient`] has a connection of its own. A [`Line`] keeps its connection
+//!    from one upload to the next; if the other side was just closing it, the upload goes once more over
+//!    a new one, so that a kept connection never counts as a fault.
 //! 3. No redirect is followed and no proxy taken from the environment: the token goes nowhere else.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -20,9 +18,9 @@ use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
 use super::receiver_url::ReceiverUrl;
-use super::socket::EarlyResponse;
 use super::stop::Stop;
-use super::ureq_transport::{CONNECT_WAIT, ReceiverResolver, UreqConnector};
+use super::upload_body::{Tarball, UploadBody};
+use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::{CommitHash, Sha256Digest};
@@ -41,8 +39,12 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const BYTES_PER_SECOND_MIN: u64 = 1024;
 /// The slowest sync of the receiver's disk that is waited for; an old card writes a few MB a second.
 const SYNC_BYTES_PER_SECOND_MIN: u64 = 2 << 20;
+/// The buffers of a connection, for bodies of gigabytes and for small ones.
 const OUTPUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
+const SMALL_BODY_BYTES_MAX: u64 = 1 << 20;
+const SMALL_OUTPUT_BYTES: usize = 64 << 10;
+const SMALL_INPUT_BYTES: usize = 16 << 10;
 
 /// Asks the receiver that the configuration names; each request has a connection of its own.
 pub(crate) struct ReceiverClient {
@@ -60,7 +62,7 @@ pub(crate) struct Upload<'a> {
     pub dirty: bool,
     pub sha256: Sha256Digest,
     pub bytes: u64,
-    pub file: &'a File,
+    pub tarball: Tarball<'a>,
 }
 
 /// A whole answer, from the receiver or from a proxy in its place.
@@ -114,16 +116,30 @@ impl ReceiverClient {
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
-        let early_response = EarlyResponse::default();
-        let mut body = UploadBody {
-            file: upload.file,
-            left: upload.bytes,
-            bytes: upload.bytes,
-            early_response: early_response.clone(),
-            fault: None,
-            progress,
-        };
-        let (agent, connected) = self.agent(early_response, upload.bytes);
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), upload.bytes, 0);
+        self.put_by(&agent, &exchange, upload, progress)
+    }
+
+    /// A way to upload one tarball after the other over one connection. None has more than `bytes_max`.
+    pub(super) fn line(&self, bytes_max: u64) -> Line<'_> {
+        let exchange = Exchange::default();
+        Line {
+            client: self,
+            agent: self.agent(exchange.clone(), bytes_max, 1),
+            exchange,
+        }
+    }
+
+    fn put_by(
+        &self,
+        agent: &Agent,
+        exchange: &Exchange,
+        upload: &Upload<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        exchange.begin();
+        let mut body = UploadBody::new(upload.tarball, upload.bytes, exchange, progress);
         let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
             .header("Content-Type", "application/zstd")
             .header("Content-Length", upload.bytes)
@@ -138,9 +154,9 @@ impl ReceiverClient {
             .body(SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
-        match body.fault {
+        match body.into_fault() {
             Some(error) => Err(NoAnswer::OwnFile(error)),
-            None => Self::hear(sent, &connected),
+            None => Self::hear(sent, exchange),
         }
     }
 
@@ -151,28 +167,36 @@ impl ReceiverClient {
 
     /// Sends `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
-        let (agent, connected) = self.agent(EarlyResponse::default(), 0);
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), 0, 0);
         let url = format!("{}{path}", self.url.without_zone());
         let asked = self
             .with_token(http::Request::get(url))
             .body(())
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
-        Self::hear(asked, &connected)
+        Self::hear(asked, &exchange)
     }
 
-    /// An agent for one request with a body of `bytes`, and whether it has connected.
-    fn agent(&self, early_response: EarlyResponse, bytes: u64) -> (Agent, Arc<AtomicBool>) {
+    /// An agent for one request at a time, with a body of at most `bytes`, that keeps so many connections
+    /// for the next one.
+    fn agent(&self, exchange: Exchange, bytes: u64, kept: usize) -> Agent {
+        let (output_bytes, input_bytes) = if bytes > SMALL_BODY_BYTES_MAX {
+            (OUTPUT_BYTES, INPUT_BYTES)
+        } else {
+            (SMALL_OUTPUT_BYTES, SMALL_INPUT_BYTES)
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .max_idle_connections(0)
+            .max_idle_connections(kept)
+            .max_idle_connections_per_host(kept)
             .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")))
             .accept(format!("{}, {}", wire::JSON, wire::PROBLEM_JSON))
-            .output_buffer_size(OUTPUT_BYTES)
-            .input_buffer_size(INPUT_BYTES)
+            .output_buffer_size(output_bytes)
+            .input_buffer_size(input_bytes)
             .timeout_resolve(Some(CONNECT_WAIT))
             .timeout_connect(Some(CONNECT_WAIT))
             .timeout_send_request(Some(HEAD_WAIT))
@@ -182,17 +206,12 @@ impl ReceiverClient {
             .timeout_recv_response(Some(STALL + seconds_for(bytes, SYNC_BYTES_PER_SECOND_MIN)))
             .timeout_recv_body(Some(ANSWER_WAIT))
             .build();
-        let connected = Arc::new(AtomicBool::new(false));
         let connector = UreqConnector {
-            early_response,
+            exchange,
             stop: self.stop.clone(),
             trust: self.trust.clone(),
-            connected: connected.clone(),
         };
-        (
-            Agent::with_parts(config, connector, ReceiverResolver(self.url.clone())),
-            connected,
-        )
+        Agent::with_parts(config, connector, ReceiverResolver(self.url.clone()))
     }
 
     fn with_token(&self, request: http::request::Builder) -> http::request::Builder {
@@ -204,13 +223,13 @@ impl ReceiverClient {
 
     fn hear(
         response: Result<http::Response<Body>, ureq::Error>,
-        connected: &AtomicBool,
+        exchange: &Exchange,
     ) -> Result<Answer, NoAnswer> {
         match response.map(Answer::read) {
             Ok(read) => read,
             Err(error) => {
                 let why = words_of(&error);
-                if connected.load(Ordering::SeqCst) {
+                if exchange.is_connected() {
                     Err(NoAnswer::Broken(why))
                 } else {
                     Err(NoAnswer::Unreachable(match tls_fault(&error) {
@@ -225,6 +244,32 @@ impl ReceiverClient {
                     }))
                 }
             }
+        }
+    }
+}
+
+/// Uploads one tarball after the other over one connection, which is closed with the line.
+pub(super) struct Line<'a> {
+    client: &'a ReceiverClient,
+    agent: Agent,
+    exchange: Exchange,
+}
+
+impl Line<'_> {
+    /// As [`ReceiverClient::put`].
+    pub(super) fn put(
+        &self,
+        upload: &Upload<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        let mut put = || {
+            self.client
+                .put_by(&self.agent, &self.exchange, upload, progress)
+        };
+        match put() {
+            // The other side closed the kept connection before it heard of this request.
+            Err(NoAnswer::Broken(_)) if self.exchange.was_closed_before() => put(),
+            other => other,
         }
     }
 }
@@ -284,6 +329,11 @@ impl Answer {
         })
     }
 
+    /// Whether its status says that the request was fulfilled.
+    pub(super) fn is_success(&self) -> bool {
+        matches!(self.status, 200 | 201)
+    }
+
     /// The body as JSON of this type; `None` if it is not that.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
@@ -337,48 +387,6 @@ impl fmt::Display for NoAnswer {
             },
             NoAnswer::Broken(why) => write!(f, "no answer: {why}"),
             NoAnswer::OwnFile(error) => write!(f, "cannot read the tarball: {error}"),
-        }
-    }
-}
-
-/// Reads the tarball for ureq. Once the receiver has answered, it only counts to the stated length.
-struct UploadBody<'a> {
-    file: &'a File,
-    left: u64,
-    bytes: u64,
-    early_response: EarlyResponse,
-    /// The error of reading the file, which is not the connection's fault.
-    fault: Option<io::Error>,
-    progress: &'a mut dyn FnMut(u64),
-}
-
-impl Read for UploadBody<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if self.early_response.is_set() {
-            // ureq counts to the stated length before it reads the answer. These bytes are not sent.
-            self.left -= room as u64;
-            return Ok(room);
-        }
-        let read = match (&mut &*self.file).read(&mut buffer[..room]) {
-            Ok(0) if room > 0 => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter",
-            )),
-            other => other,
-        };
-        match read {
-            Ok(n) => {
-                self.left -= n as u64;
-                (self.progress)(self.bytes - self.left);
-                Ok(n)
-            }
-            Err(error) => {
-                self.fault = Some(io::Error::new(error.kind(), error.to_string()));
-                Err(error)
-            }
         }
     }
 }

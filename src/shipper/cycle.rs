@@ -1,5 +1,5 @@
 //! The loop: scan the folders, ask the gate about the held commits, then move one episode after the
-//! other. Only the next episode is packed beside the loop (`packing`).
+//! other, or several small ones in a `burst`. Only the next episode is packed beside the loop (`packing`).
 //!
 //! 1. The loop takes an episode out of the backlog, works on it, and puts it back unless it has left.
 //! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt};
 use super::backlog::Backlog;
+use super::burst::Burst;
 use super::client::{Answer, NoAnswer, ReceiverClient, Upload};
 use super::config::Config;
 use super::endings::Endings;
@@ -22,7 +23,9 @@ use super::packing::Packer;
 use super::progress::Progress;
 use super::queue::Root;
 use super::report::Report;
+use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
+use super::upload_body::Tarball;
 use super::wakeup::Wakeup;
 use super::{Mode, Outcome};
 use crate::durable;
@@ -42,7 +45,15 @@ pub(super) struct Shipper {
     looks: Looks,
     packer: Packer,
     endings: Endings,
+    /// The last upload was accepted: the next ones may go several at once.
+    is_welcome: bool,
+    /// How many may go at once, by the receiver's last word on that, and when that was.
+    at_once: usize,
+    crowded_at: Option<Instant>,
 }
+
+/// For so long after the receiver had no place for an upload, fewer are sent at once.
+const CROWDED_FOR: Duration = Duration::from_secs(600);
 
 impl Shipper {
     pub(super) fn new(
@@ -65,6 +76,9 @@ impl Shipper {
                 pace: Pace::new(mode),
                 report,
             },
+            is_welcome: false,
+            at_once: SENDERS_MAX,
+            crowded_at: None,
             wakeup,
         }
     }
@@ -83,6 +97,9 @@ impl Shipper {
             self.packer
                 .look_at_ahead(&mut self.backlog, &mut self.endings);
             self.ask_gate();
+            if self.send_burst() {
+                continue;
+            }
             match self.take_next() {
                 Some(entry) => {
                     if let Some(entry) = self.advance(entry) {
@@ -158,6 +175,36 @@ impl Shipper {
             endings: &mut self.endings,
         };
         answers.ask_gate(&self.receiver, &self.wakeup.stop);
+    }
+
+    /// Sends small episodes several at once. False if it is not the time for that.
+    fn send_burst(&mut self) -> bool {
+        if self
+            .crowded_at
+            .is_some_and(|at| at.elapsed() >= CROWDED_FOR)
+        {
+            self.at_once = SENDERS_MAX;
+        }
+        let burst = Burst {
+            at_once: self.at_once,
+            host: &self.config.host_id,
+            receiver: &self.receiver,
+            wakeup: &self.wakeup,
+            backlog: &mut self.backlog,
+            holds: &mut self.holds,
+            packer: &mut self.packer,
+            endings: &mut self.endings,
+        };
+        if !self.is_welcome || !burst.is_due() {
+            return false;
+        }
+        let ended = burst.run();
+        self.is_welcome = ended.is_healthy;
+        if ended.is_crowded {
+            self.at_once -= 1;
+            self.crowded_at = Some(Instant::now());
+        }
+        true
     }
 
     /// Takes the episode to move now out of the backlog.
@@ -237,7 +284,7 @@ impl Shipper {
             dirty: meta.dirty == Some(true),
             sha256: seal.sha256,
             bytes: seal.bytes,
-            file: &file,
+            tarball: Tarball::File(&file),
         };
         let start = Instant::now();
         let heard = self.upload(&upload);
@@ -245,10 +292,13 @@ impl Shipper {
         if heard.is_err() && self.wakeup.stop.is_set() {
             return Some(entry);
         }
+        self.is_welcome = heard.as_ref().is_ok_and(Answer::is_success);
         let attempt = Attempt {
             upload: &upload,
             seal,
+            has_file: true,
             took: start.elapsed(),
+            all_wait: false,
         };
         let mut answers = Answers {
             holds: &mut self.holds,

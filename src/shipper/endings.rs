@@ -1,5 +1,5 @@
-//! How a step with one episode ends: the episode goes to refused/, or it waits, or all wait. (`answers`
-//! has the third move, to shipped/.)
+//! How a step with one episode ends if the episode stays: it waits, or all wait. (`departures` has those
+//! that leave.)
 //!
 //! 1. A fault of one episode defers that episode alone; a receiver that is away defers all, once.
 //! 2. Every fault is logged and written to `state.json`, and makes something wait.
@@ -9,7 +9,6 @@ use std::io;
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::moves::{self, Why};
 use super::outbox;
 use super::pace::Pace;
 use super::queue::Root;
@@ -26,21 +25,6 @@ pub(super) struct Endings {
 }
 
 impl Endings {
-    /// Moves an episode to refused/; `None` if it is there.
-    pub(super) fn refuse(&mut self, entry: Entry, mut why: Why) -> Option<Entry> {
-        if entry.is_changed_after_sending() && why.status == Some(409) {
-            why.why += ". It is the episode that was stored before its files changed here: cis490 requeue NAME --new-id ID sends what is there now as another";
-        }
-        match moves::into_refused(&self.root, &entry.id, entry.identity, &why) {
-            Ok(name) => {
-                events::set_aside(&entry.id, &name, why.status, &why.why);
-                self.report.refused(&entry.id, &why.why);
-                None
-            }
-            Err(error) => Some(self.move_failed(entry, "refused", &error)),
-        }
-    }
-
     /// A move stopped half-way: the next scan reads the folders as they are.
     pub(super) fn move_failed(
         &mut self,

@@ -40,6 +40,11 @@ impl InterimFilter {
         self.is_final
     }
 
+    /// Whether bytes were pushed that are neither passed over nor taken.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether a `100 Continue` has come.
     pub(super) fn saw_continue(&self) -> bool {
         self.saw_continue

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::endings::Endings;
 use super::entry::Entry;
 use super::holds::Holds;
-use super::moves::{Judge, Why};
+use super::notes::{Judge, Why};
 use super::outbox::{self, Seal};
 use super::queue::{self, Told};
 use super::retention;

@@ -1,10 +1,12 @@
-//! `cis490 ship`: a lab host's side. Packs finished episodes and sends them, one at a time, until
-//! the receiver has answered for each. While one is sent, the next is packed.
+//! `cis490 ship`: a lab host's side. Packs finished episodes and sends them until the receiver has
+//! answered for each: small ones several at once (`burst`), a larger one alone. While that one is sent, the
+//! next is packed.
 //!
-//! `queue` defines what the folders mean, `outbox` and `moves` change them. `client` asks the
+//! `queue` defines what the folders mean, `outbox` and `ending_batch` change them. `client` asks the
 //! receiver, by `ureq_transport` and `socket`; `verdict` decides what each answer means, `answers`
-//! carries that out, and `endings` and `changes` are how a step ends. `looks` finds the episodes,
-//! `packing` and `prefetch` have the next one ready, and `cycle` is the loop around them; `wakeup` and
+//! carries that out, and `departures`, `endings` and `changes` are how a step ends. `looks` finds the episodes,
+//! `packing` and `prefetch` have the next one ready, and `cycle` is the loop around them. `burst` sends small
+//! ones, each a `parcel`, by its `senders`; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
 //! process remembers; all of it can be forgotten without loss. `report` and `state` are
 //! what the shipper says about itself, to `cis490 status` and at its end.
@@ -17,20 +19,24 @@ pub(crate) mod state;
 mod answers;
 mod backlog;
 mod boot;
+mod burst;
 mod changes;
 mod checkout;
 mod client;
 mod cycle;
+mod departures;
+mod ending_batch;
 mod endings;
 mod entry;
 mod holds;
 mod interim;
 mod looks;
-mod moves;
 mod next_try;
+mod notes;
 mod outbox;
 mod pace;
 mod packing;
+mod parcel;
 mod prefetch;
 pub(crate) mod probe;
 mod progress;
@@ -39,9 +45,12 @@ mod report;
 mod retention;
 mod returns;
 mod root;
+mod senders;
+mod set_aside;
 mod socket;
 mod stop;
 mod survey;
+mod upload_body;
 mod ureq_transport;
 mod verdict;
 mod wakeup;
@@ -50,8 +59,8 @@ use std::process::ExitCode;
 
 pub(crate) use checkout::local_commit;
 pub(crate) use client::{Answer, ReceiverClient};
-pub(crate) use moves::set_aside;
 pub(crate) use returns::{CommitPrefix, NoReturn, Refused, refused, requeue, resend};
+pub(crate) use set_aside::set_aside;
 pub(crate) use stop::Stop;
 pub(crate) use survey::{HeldTotals, RefusedEpisode, Survey, Totals, survey, waiting_commits};
 

@@ -10,10 +10,14 @@
 //! from, and the boot of the kernel in which it was made. So a shipper that was restarted sends what an earlier one packed without reading gigabytes again,
 //! and what lies there of an episode that is gone, whose name another one took, is seen as such.
 //! Where the filesystem has no attributes, a tarball outlives its shipper only to be packed again.
+//!
+//! A small episode that is sent in a burst is packed in memory ([`pack_in_memory`]) and never comes here: see
+//! `parcel`.
 
 use std::ffi::CStr;
 use std::fmt;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,7 +78,7 @@ pub(super) fn pack(
     sync: Sync,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
-    let partial = root.outbox().join(format!("{id}{}", queue::PARTIAL));
+    let partial = partial(root, id);
     let packed = pack_to(root, id, made_from, sync, &partial, progress);
     if packed.is_err() {
         // A partial that stays is swept by the next scan.
@@ -92,8 +96,46 @@ fn pack_to(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
     let mut file = durable::create(partial)?;
+    let (seal, meta) = pack_into(root, id, made_from, &mut file, progress)?;
+    publish(root, id, &file, &seal, sync)?;
+    Ok((seal, meta))
+}
+
+/// Packs a finished episode into memory, and writes nothing.
+pub(super) fn pack_in_memory(
+    root: &Root,
+    id: &EpisodeId,
+    made_from: Identity,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Seal, Meta, Vec<u8>), PackFault> {
+    let mut bytes = Vec::new();
+    let (seal, meta) = pack_into(root, id, made_from, &mut bytes, progress)?;
+    Ok((seal, meta, bytes))
+}
+
+/// Puts a tarball that was packed in memory into outbox/. Nothing is left there on an error.
+pub(super) fn keep(root: &Root, id: &EpisodeId, seal: &Seal, bytes: &[u8]) -> io::Result<()> {
+    let partial = partial(root, id);
+    let kept = durable::create(&partial).and_then(|mut file| {
+        file.write_all(bytes)?;
+        publish(root, id, &file, seal, Sync::Watched)
+    });
+    if kept.is_err() {
+        // A partial that stays is swept by the next scan.
+        let _ = durable::unlink(&partial);
+    }
+    kept
+}
+
+fn pack_into(
+    root: &Root,
+    id: &EpisodeId,
+    made_from: Identity,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Seal, Meta), PackFault> {
     let dir = root.episodes().join(id.as_str());
-    let packed = episode::pack(&dir, id.as_str(), &mut file, progress)?;
+    let packed = episode::pack(&dir, id.as_str(), out, progress)?;
     if Identity::of(root, id)? != made_from {
         return Err(PackFault::Passing(format!(
             "{dir:?} changed while it was being packed"
@@ -106,22 +148,31 @@ fn pack_to(
         contents: packed.contents,
         boot: BootId::current(),
     };
+    Ok((seal, packed.meta))
+}
+
+/// Gives a partial tarball its seal and its name. From then on it is on the disk, with its episode's names.
+fn publish(root: &Root, id: &EpisodeId, file: &File, seal: &Seal, sync: Sync) -> io::Result<()> {
+    let dir = root.episodes().join(id.as_str());
     durable::sync_file(&durable::open_regular(&dir.join(episode::META_NAME))?)?;
     durable::sync_dir(&dir)?;
     durable::sync_dir(&root.episodes())?;
-    match durable::set_attribute(&file, SEAL_XATTR, seal.to_string().as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error.into()),
+    match durable::set_attribute(file, SEAL_XATTR, seal.to_string().as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
         _ => {}
     }
     match sync {
         Sync::Watched => {
-            service::long_step(slowest_sync(seal.bytes), || durable::sync_file(&file))?;
+            service::long_step(slowest_sync(seal.bytes), || durable::sync_file(file))?;
         }
-        Sync::Unwatched => durable::sync_file(&file)?,
+        Sync::Unwatched => durable::sync_file(file)?,
     }
-    durable::rename(partial, &tarball(root, id))?;
-    durable::sync_dir(&root.outbox())?;
-    Ok((seal, packed.meta))
+    durable::rename(&partial(root, id), &tarball(root, id))?;
+    durable::sync_dir(&root.outbox())
+}
+
+fn partial(root: &Root, id: &EpisodeId) -> PathBuf {
+    root.outbox().join(format!("{id}{}", queue::PARTIAL))
 }
 
 /// How long the sync of so many bytes may take.
@@ -276,7 +327,7 @@ impl From<PackError> for PackFault {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File, FileTimes};
+    use std::fs::{self, FileTimes};
     use std::time::SystemTime;
 
     use super::*;

@@ -139,8 +139,12 @@ impl Pace {
 
     /// No body of this episode's size gets in: larger ones wait with it, and smaller ones may still fit.
     pub(super) fn has_no_room_for(&mut self, entry: &Entry) {
+        // Of several that were under way at once, the smallest is the bound.
+        let now = Instant::now();
+        let before = self.no_room.filter(|no_room| now < no_room.until);
+        let bytes = entry.bytes_to_send();
         self.no_room = entry.backoff().not_before().map(|until| NoRoom {
-            bytes: entry.bytes_to_send(),
+            bytes: before.map_or(bytes, |before| bytes.min(before.bytes)),
             until,
         });
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::backlog::Backlog;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
-use super::moves::{Judge, Why};
+use super::notes::{Judge, Why};
 use super::outbox::{self, PackFault, Sync};
 use super::prefetch::{Packing, Prefetch};
 use super::progress::Progress;
@@ -170,7 +170,7 @@ impl Packer {
 
 impl Endings {
     /// Handles the result of packing an episode. `None` if it has gone to refused/.
-    fn packed(&mut self, mut entry: Entry, packing: Packing) -> Option<Entry> {
+    pub(super) fn packed(&mut self, mut entry: Entry, packing: Packing) -> Option<Entry> {
         // While an episode was packed ahead, a scan may have found another one under its name.
         if packing.made_from != entry.identity {
             return Some(entry);

@@ -184,7 +184,7 @@ impl Probe {
 }
 
 fn entry(answer: &PlainAnswer) -> Entry {
-    let problem: Option<Problem> = serde_json::from_str(&answer.body).ok();
+    let problem: Option<Problem> = answer.json().ok();
     let problem = problem.filter(|problem| problem.name().is_some());
     let words = problem.as_ref().map_or_else(
         || format!("status {}, and not in the receiver's words", answer.status),

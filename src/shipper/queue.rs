@@ -10,7 +10,8 @@
 //!
 //! 1. Each move is one rename on one filesystem, and takes effect at that instant.
 //! 2. From outbox/<id> on, every byte is on the disk (`outbox`).
-//! 3. Nothing leaves episodes/ but by an answer or a person (`moves`). So a crash may send twice
+//!    A small episode of a burst has no tarball there: it is sent from memory (`parcel`).
+//! 3. Nothing leaves episodes/ but by an answer or a person (`ending_batch`). So a crash may send twice
 //!    and never zero times; the receiver answers the second with 200.
 //!
 //! A receipt or a why without its directory is a move that a crash cut short: the episode is still

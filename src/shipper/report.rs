@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Outcome;
-use super::client::Upload;
 use super::config::Config;
 use super::holds::Holds;
 use super::queue::Root;
@@ -61,12 +60,12 @@ impl Report {
     }
 
     /// An episode is in shipped/.
-    pub(super) fn shipped(&mut self, upload: &Upload<'_>, receipt: &Receipt) {
+    pub(super) fn shipped(&mut self, id: &EpisodeId, bytes: u64, receipt: &Receipt) {
         self.shipped += 1;
         let success = Success {
             at: state::now(),
-            episode: upload.slot.episode.clone(),
-            bytes: upload.bytes,
+            episode: id.clone(),
+            bytes,
             seq: receipt.seq,
         };
         self.state.update(|state| {
@@ -161,6 +160,16 @@ impl Report {
         let (heard, written) = self.state.while_sending(id, bytes, sent, send);
         self.state.has_sent(written);
         heard
+    }
+
+    /// An upload is under way, beside which this thread is free.
+    pub(super) fn under_way(&mut self, id: &EpisodeId, bytes: u64, sent: u64, begun: Instant) {
+        self.state.under_way(id, bytes, sent, begun);
+    }
+
+    /// No upload is under way.
+    pub(super) fn none_under_way(&mut self) {
+        self.state.none_under_way();
     }
 
     /// Writes changes that have waited long enough.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::config::Config;
-use super::moves;
+use super::notes;
 use super::queue::Root;
 use crate::durable;
 use crate::events;
@@ -96,7 +96,7 @@ fn list(root: &Root) -> io::Result<Vec<Shipped>> {
             continue;
         }
         let name = found.file_name();
-        let receipt = name.to_str().map(|name| moves::receipt_path(root, name));
+        let receipt = name.to_str().map(|name| notes::receipt_path(root, name));
         let since = receipt.and_then(|path| path.symlink_metadata().ok()?.modified().ok());
         if let Some(since) = since {
             shipped.push(Shipped {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::moves::{self, Why};
+use super::notes::{self, Why};
 use super::outbox;
 use super::queue::{Root, is_absent};
 use crate::durable;
@@ -57,7 +57,7 @@ pub(crate) fn requeue(
             None => own_id(name)?,
         };
         bring_back(root, &root.refused().join(name), &id)?;
-        durable::unlink(&moves::why_path(root, name))?;
+        durable::unlink(&notes::why_path(root, name))?;
         return Ok(id);
     }
     if let Some(odd) = overlooked(root, name)? {

@@ -6,7 +6,8 @@
 //! accepts anything, the rest of the body is discarded here ([`EarlyResponse`]) and the answer is read.
 //!
 //! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
-//! 2. A connection carries one request: an answer read here can belong to no other.
+//! 2. A connection carries one request at a time, and another one only after the answer was read to its end
+//!    and nothing followed ([`Socket::is_ready_for_next`]): an answer read here can belong to no other.
 //! 3. Under TLS bytes arrive that are no answer (session tickets), so only decrypted bytes count as
 //!    one. Interim answers do not count either, and are passed over wherever they come ([`InterimFilter`]).
 
@@ -37,6 +38,10 @@ impl EarlyResponse {
     }
     fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
+    }
+    /// Another request begins.
+    pub(super) fn clear(&self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 
@@ -207,6 +212,18 @@ impl Socket {
             let left = timeout.saturating_sub(begun.elapsed());
             self.wait(Direction::Readable, left)?;
         }
+    }
+
+    /// Whether the connection is open and quiet, after an answer was read to its end: then it can carry
+    /// another request, and its interim answers are passed over anew.
+    pub(super) fn is_ready_for_next(&mut self) -> bool {
+        let is_quiet = !self.interim.holds_bytes()
+            && !self.has_to_push()
+            && self.read(&mut [0]).is_err_and(|error| is_passing(&error));
+        if is_quiet {
+            self.interim = InterimFilter::default();
+        }
+        is_quiet
     }
 
     /// Writes as much as the kernel accepts now, encrypted under TLS. Returns how many bytes of

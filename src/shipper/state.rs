@@ -261,6 +261,38 @@ impl StateFile {
         reporter.beside(sent, send)
     }
 
+    /// An upload is under way, beside which this thread is free: writes how far it is, as seldom as a
+    /// [`Reporter`] does.
+    pub(crate) fn under_way(&mut self, id: &EpisodeId, bytes: u64, sent: u64, begun: Instant) {
+        let is_soon = |last: Instant| last.elapsed() < LAZY_WRITE;
+        if begun.elapsed() < reporter::FIRST_AFTER || self.last_written.is_some_and(is_soon) {
+            return;
+        }
+        let before = self.state.uploading.take();
+        let before = before.filter(|before| before.episode == *id);
+        let (counted, time) = match (&before, self.last_written) {
+            (Some(before), Some(last)) => (before.bytes_sent, last.elapsed()),
+            _ => (0, begun.elapsed()),
+        };
+        let since = || clock::rfc3339(SystemTime::now() - begun.elapsed());
+        self.state.uploading = Some(Uploading {
+            episode: id.clone(),
+            since: before.map_or_else(since, |before| before.since),
+            bytes_sent: sent,
+            bytes,
+            bytes_per_second: reporter::per_second(sent.saturating_sub(counted), time),
+        });
+        self.behind_since.get_or_insert_with(Instant::now);
+        self.flush();
+    }
+
+    /// No upload is under way.
+    pub(crate) fn none_under_way(&mut self) {
+        if self.state.uploading.is_some() {
+            self.update(|state| state.uploading = None);
+        }
+    }
+
     /// The upload is over. The file was last written at `written` and still names that upload.
     pub(crate) fn has_sent(&mut self, written: Option<Instant>) {
         if written.is_some() {

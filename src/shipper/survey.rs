@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::moves::Why;
+use super::notes::Why;
 use super::outbox;
 use super::queue::{self, Identity, Overlooked, Root, Told, tree_bytes};
 use super::returns;

@@ -38,14 +38,55 @@ pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// The bytes that ureq recognizes as `100 Continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What has become of a request: its client and the connection that carries it share this. One client has
+/// one request at a time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Exchange {
+    pub early_response: EarlyResponse,
+    shared: Arc<Flags>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    /// There is a connection.
+    is_connected: AtomicBool,
+    /// The connection has carried another request before.
+    is_kept: AtomicBool,
+    /// Bytes of the peer's have come.
+    is_heard: AtomicBool,
+}
+
+impl Exchange {
+    /// A new request begins.
+    pub(super) fn begin(&self) {
+        self.early_response.clear();
+        let Flags {
+            is_connected,
+            is_kept,
+            is_heard,
+        } = &*self.shared;
+        for flag in [is_connected, is_kept, is_heard] {
+            flag.store(false, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.shared.is_connected.load(Ordering::SeqCst)
+    }
+
+    /// Whether the request went into a kept connection from which nothing has come since.
+    pub(super) fn was_closed_before(&self) -> bool {
+        let is_kept = self.shared.is_kept.load(Ordering::SeqCst);
+        is_kept && !self.shared.is_heard.load(Ordering::SeqCst)
+    }
+}
+
 /// Makes [`UreqTransport`]s.
 #[derive(Debug)]
 pub(super) struct UreqConnector {
-    pub early_response: EarlyResponse,
+    pub exchange: Exchange,
     pub stop: Stop,
     pub trust: Option<Trust>,
-    /// Set once there is a connection.
-    pub connected: Arc<AtomicBool>,
 }
 
 impl Connector for UreqConnector {
@@ -61,7 +102,7 @@ impl Connector for UreqConnector {
         let mut socket = Socket::connect(
             &addrs,
             timeout,
-            self.early_response.clone(),
+            self.exchange.early_response.clone(),
             self.stop.clone(),
         )?;
         if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
@@ -71,12 +112,14 @@ impl Connector for UreqConnector {
                 .secure(trust, host, timeout)
                 .map_err(|error| ureq_error(error, details.timeout))?;
         }
-        self.connected.store(true, Ordering::SeqCst);
+        let flags = &self.exchange.shared;
+        flags.is_connected.store(true, Ordering::SeqCst);
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(UreqTransport {
             socket,
             buffers,
+            exchange: self.exchange.clone(),
             is_left: false,
         }))
     }
@@ -87,6 +130,7 @@ impl Connector for UreqConnector {
 pub(super) struct UreqTransport {
     socket: Socket,
     buffers: LazyBuffers,
+    exchange: Exchange,
     /// The buffer holds an answer that came in place of `100 Continue`: ureq has looked at it and left
     /// it there.
     is_left: bool,
@@ -101,6 +145,7 @@ impl UreqTransport {
                 .await_continue(*timeout.after)
                 .map_err(|error| ureq_error(error, timeout))?;
         if asked_for {
+            self.has_heard();
             self.buffers.input_append_buf()[..CONTINUE.len()].copy_from_slice(CONTINUE);
             self.buffers.input_appended(CONTINUE.len());
             return Ok(true);
@@ -116,7 +161,15 @@ impl UreqTransport {
             .receive(room, *timeout.after)
             .map_err(|error| ureq_error(error, timeout))?;
         self.buffers.input_appended(read);
+        if read > 0 {
+            self.has_heard();
+        }
         Ok(read > 0)
+    }
+
+    fn has_heard(&self) {
+        let flags = &self.exchange.shared;
+        flags.is_heard.store(true, Ordering::SeqCst);
     }
 }
 
@@ -149,9 +202,17 @@ impl Transport for UreqTransport {
         self.socket.is_secure()
     }
 
-    /// Never kept for another request.
+    /// ureq asks this when an answer has been read to its end, and again before the next request. A
+    /// connection on which the body was cut short is not kept: the peer may still wait for the rest.
     fn is_open(&mut self) -> bool {
-        false
+        let is_kept = !self.exchange.early_response.is_set() && self.socket.is_ready_for_next();
+        if is_kept {
+            self.is_left = false;
+            let flags = &self.exchange.shared;
+            flags.is_connected.store(true, Ordering::SeqCst);
+            flags.is_kept.store(true, Ordering::SeqCst);
+        }
+        is_kept
     }
 }
 

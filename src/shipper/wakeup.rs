@@ -87,6 +87,11 @@ impl Wakeup {
         std::mem::take(&mut *self.reload())
     }
 
+    /// Whether a signal waits for the loop.
+    pub(super) fn is_called(&self) -> bool {
+        *self.reload() || self.stop.is_set()
+    }
+
     fn reload(&self) -> MutexGuard<'_, bool> {
         lock(&self.shared.reload)
     }

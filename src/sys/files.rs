@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{self, Access, Advice, CWD, FallocateFlags, OFlags, RenameFlags, XattrFlags};
+use rustix::fs::{self, Access, Advice, CWD, FallocateFlags, RenameFlags, XattrFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 /// The largest value of an extended attribute that is read.
@@ -28,25 +28,31 @@ pub(crate) fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// From here on writes to this open file go past the page cache, or through it again. The file must not
-/// be opened to append: of the flags that this call sets anew, `O_DIRECT` is then the only one in use.
-///
-/// Errors: `EINVAL` where the filesystem has no direct I/O.
-pub(crate) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
-    let flags = if is_direct {
-        OFlags::DIRECT
-    } else {
-        OFlags::empty()
-    };
-    fs::fcntl_setfl(file, flags)?;
-    Ok(())
-}
-
 /// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
 /// full. Only a hint: its failure is of no account, since the `fsync` that follows reports every error.
 pub(crate) fn begin_writeback(file: &File) {
     // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
     unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Hands what a file has in memory to the disk, and waits until the disk has taken it: the file has its
+/// blocks then. The disk may still hold it in a cache of its own, which only an `fsync` empties. Nothing
+/// happens where the filesystem cannot do this.
+///
+/// Errors: the disk's, which the next `fsync` does not report again.
+pub(crate) fn write_out(file: &File) -> io::Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
+    if unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
+    }
 }
 
 /// Asks the kernel to drop what it has of a file in memory, so that the disk is read. The pages that it

@@ -5,7 +5,8 @@
 //! `cargo bench --bench bench -- [NAME...] [--rounds N] [--tiny] [--ours]` runs every workload, or
 //! those with a NAME in their name; --tiny makes everything small, to see that it runs; --ours leaves
 //! the other programs out, for a profiler. CIS490_BIN names another build of this program than
-//! cargo's, such as the shipped one. Stats need a machine that does nothing else.
+//! cargo's, such as the shipped one; CIS490_BEFORE names an earlier build, to which `growth` compares.
+//! Stats need a machine that does nothing else.
 
 mod chain;
 mod counting;
@@ -13,6 +14,7 @@ mod counting;
 #[expect(dead_code, reason = "the tests use the rest")]
 mod dice;
 mod downloads;
+mod drain;
 mod floors;
 #[path = "../it/power/fuse.rs"]
 mod fuse;
@@ -20,6 +22,7 @@ mod fuse;
 #[expect(dead_code, reason = "the tests use the rest")]
 mod git;
 mod ground;
+mod growth;
 mod inside;
 mod load;
 mod orders;
@@ -99,10 +102,14 @@ fn main() {
     floors::run(&plan);
     orders::run(&plan);
     packing::run(&plan);
+    if plan.wants("drain") {
+        drain::run(&plan);
+    }
     chain::run(&plan);
     uploads::run(&plan);
     downloads::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);
+    growth::run(&plan);
 }

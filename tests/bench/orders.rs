@@ -3,8 +3,7 @@
 //!
 //! Ours are the calls that design section 3 states for a body of one block: an attribute, two names and
 //! a row, then one wait for syncs side by side, of which many uploads share those of directory and
-//! index. rest-server makes one name durable, and waits twice in a row. The store does not go by this
-//! order yet: it still syncs each file before it links it.
+//! index. rest-server makes one name durable, and waits twice in a row.
 
 #![allow(unsafe_code, reason = "one call that std lacks")]
 

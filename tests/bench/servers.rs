@@ -118,7 +118,7 @@ pub fn target_dir() -> PathBuf {
 }
 
 /// The newest commit that our receiver's gate knows.
-const COMMIT: &str = "4904904904904904904904904904904904904904";
+pub const COMMIT: &str = "4904904904904904904904904904904904904904";
 
 /// A server that answers.
 pub struct Running {
@@ -138,7 +138,12 @@ impl Running {
 
     /// This program, in a folder that [`prepare_ours`] has prepared.
     pub fn start_prepared(dir: PathBuf, address: SocketAddr) -> Running {
-        let command = ours(&dir);
+        Running::start_prepared_as(&our_program(), dir, address)
+    }
+
+    /// The same by another build of this program.
+    pub fn start_prepared_as(program: &Path, dir: PathBuf, address: SocketAddr) -> Running {
+        let command = ours(program, &dir);
         Running::start_command(Kind::Ours, dir, Some(address), command)
     }
 
@@ -174,6 +179,11 @@ impl Running {
             child,
             dir,
         }
+    }
+
+    /// Its folder, in which its store is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub fn usage(&self) -> Usage {
@@ -239,14 +249,18 @@ fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
 
 fn command_of(kind: Kind, dir: &Path) -> Command {
     let program = kind.program().expect("only installed programs are started");
+    command_in(&program, dir)
+}
+
+fn command_in(program: &Path, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(dir.join("log")).expect("a log"));
     command
 }
 
-fn ours(dir: &Path) -> Command {
-    let mut command = command_of(Kind::Ours, dir);
+fn ours(program: &Path, dir: &Path) -> Command {
+    let mut command = command_in(program, dir);
     let config = dir.join("receiver.toml");
     command.args(["receive", "--config"]).arg(config);
     command
@@ -263,7 +277,7 @@ fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
         }
         Kind::Ours => {
             prepare_ours(dir, address);
-            command = ours(dir);
+            command = ours(&our_program(), dir);
         }
         Kind::RestServer => {
             let store = dir.join("store");

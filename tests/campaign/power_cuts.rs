@@ -5,7 +5,14 @@ use crate::power::{self, Kind, Loss, kind, receiver, shipper};
 /// Cuts of each kind: over 200 in all.
 const CUTS: u32 = 60;
 /// Cuts of one disk, which are few since each check reads all that is stored.
-const CUTS_OF_A_DISK: u32 = 15;
+const CUTS_OF_A_DISK: u32 = 10;
+
+/// What the senders of the receiver's disks upload, in turn.
+const BODIES: [(&str, receiver::Sizes); 3] = [
+    ("small bodies", receiver::SMALL),
+    ("large bodies", receiver::LARGE),
+    ("small and large bodies", receiver::MIXED),
+];
 
 /// Every filesystem and loss that this machine can simulate.
 const KINDS: [Kind; 6] = [
@@ -19,15 +26,21 @@ const KINDS: [Kind; 6] = [
 ];
 
 pub fn of_the_receiver() {
-    each_kind("the receiver's power", receiver::receiver_without_power);
+    each_kind("the receiver's power", |kind, cuts, n, seed| {
+        let (what, sizes) = BODIES[n as usize % BODIES.len()];
+        let told = receiver::receiver_without_power(kind, sizes, cuts, seed);
+        told.map(|told| (what, told))
+    });
 }
 
 pub fn of_the_shipper() {
-    each_kind("the shipper's power", shipper::shipper_without_power);
+    each_kind("the shipper's power", |kind, cuts, _, seed| {
+        shipper::shipper_without_power(kind, cuts, seed)
+    });
 }
 
 /// `CIS490_POWER="xfs, shut down"` picks the kinds with that text in their names.
-fn each_kind<T: std::fmt::Debug>(what: &str, run: impl Fn(Kind, u32, u64) -> Option<T>) {
+fn each_kind<T: std::fmt::Debug>(what: &str, run: impl Fn(Kind, u32, u32, u64) -> Option<T>) {
     let first = power::seed();
     let wanted = std::env::var("CIS490_POWER").unwrap_or_default();
     for kind in KINDS {
@@ -36,7 +49,7 @@ fn each_kind<T: std::fmt::Debug>(what: &str, run: impl Fn(Kind, u32, u64) -> Opt
         }
         for n in 0..CUTS / CUTS_OF_A_DISK {
             let seed = first + u64::from(n);
-            if let Some(report) = run(kind, CUTS_OF_A_DISK, seed) {
+            if let Some(report) = run(kind, CUTS_OF_A_DISK, n, seed) {
                 println!("{what}: {kind}, seed {seed}: {report:?}");
             }
         }

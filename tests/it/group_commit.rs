@@ -2,20 +2,45 @@
 //! file is compiled here a second time, with loom's locks.
 
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::sync::{Arc, Mutex};
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 mod primitives {
+    use std::ops::Add;
+    use std::time::Duration;
+
     pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
     pub(super) use std::sync::PoisonError;
+
+    /// A clock that stands: an order that is walked again must take the same branches.
+    #[derive(Clone, Copy)]
+    pub(super) struct Instant(Duration);
+
+    impl Instant {
+        pub(super) fn now() -> Instant {
+            Instant(Duration::ZERO)
+        }
+
+        pub(super) fn saturating_duration_since(self, earlier: Instant) -> Duration {
+            self.0.saturating_sub(earlier.0)
+        }
+    }
+
+    impl Add<Duration> for Instant {
+        type Output = Instant;
+        fn add(self, time: Duration) -> Instant {
+            Instant(self.0 + time)
+        }
+    }
 }
 
 #[path = "../../src/receiver/store/group_commit.rs"]
 mod waits;
 
-use waits::{GroupLock, NotSynced, SharedSync};
+use waits::{Gathering, NotSynced, SharedSync, Turn};
 
 type Failure = StdArc<str>;
 
@@ -27,28 +52,123 @@ fn every_order(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-#[test]
-fn each_request_is_placed_once_before_its_thread_goes_on() {
-    every_order(|| {
-        let group = Arc::new(GroupLock::new(Vec::new()));
+/// Requests are numbers, and placed ones are in this list.
+struct Group {
+    gathering: Gathering<usize>,
+    placed: Mutex<Vec<usize>>,
+    is_placed: Condvar,
+}
+
+impl Group {
+    fn new() -> Arc<Group> {
+        let gathering = Gathering::new();
+        // Else no thread waits for another: no syncs were seen yet.
+        gathering.syncs_took(Duration::from_secs(3600));
+        Arc::new(Group {
+            gathering,
+            placed: Mutex::new(Vec::new()),
+            is_placed: Condvar::new(),
+        })
+    }
+
+    /// The way of one upload: joins, leads if it must, and returns when its request was placed.
+    fn place(&self, request: usize, is_patient: bool) {
+        match self.gathering.join(request) {
+            Turn::Lead(batch) => self.lead(batch),
+            Turn::Follow { group, patience } => {
+                assert!(Duration::ZERO < patience);
+                // Its patience can end at any moment.
+                if !is_patient && let Some(batch) = self.gathering.overdue(group) {
+                    self.lead(batch);
+                }
+            }
+        }
+        let mut placed = self.placed.lock().unwrap();
+        while !placed.contains(&request) {
+            placed = self.is_placed.wait(placed).unwrap();
+        }
+    }
+
+    fn lead(&self, batch: Vec<usize>) {
+        self.placed.lock().unwrap().extend(batch);
+        self.is_placed.notify_all();
+    }
+}
+
+/// Each is in one batch, and its thread does not wait for ever.
+fn each_is_placed_once(is_patient: bool) {
+    every_order(move || {
+        let group = Group::new();
         let upload = |n: usize| {
             let group = Arc::clone(&group);
-            move || {
-                let placed = group.place(n, |placed: &mut Vec<usize>, batch| {
-                    placed.extend(batch);
-                    Ok::<(), ()>(())
-                });
-                assert_eq!(placed, Ok(Ok(())));
-                let placed = group.lock().unwrap();
-                assert_eq!(placed.iter().filter(|one| **one == n).count(), 1);
-            }
+            group.gathering.is_coming();
+            move || group.place(n, is_patient)
         };
+        let own = upload(0);
         let others = [thread::spawn(upload(1)), thread::spawn(upload(2))];
-        upload(0)();
+        own();
         for other in others {
             other.join().unwrap();
         }
-        assert_eq!(group.lock().unwrap().len(), 3);
+        let mut placed = group.placed.lock().unwrap();
+        placed.sort_unstable();
+        assert_eq!(*placed, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn each_request_is_placed_once_by_the_last_that_comes() {
+    each_is_placed_once(true);
+}
+
+#[test]
+fn each_request_is_placed_once_if_patience_ends() {
+    each_is_placed_once(false);
+}
+
+/// The upload that was awaited fails: the next one that comes leads, or a follower whose patience ends.
+#[test]
+fn an_upload_that_stays_away_is_awaited_no_longer() {
+    every_order(|| {
+        let group = Group::new();
+        let other = {
+            let group = Arc::clone(&group);
+            group.gathering.is_coming();
+            thread::spawn(move || group.gathering.stays_away())
+        };
+        group.gathering.is_coming();
+        group.place(0, false);
+        other.join().unwrap();
+        group.gathering.is_coming();
+        group.place(1, true);
+    });
+}
+
+/// At the end a request is dropped, so that its thread receives nothing, or its thread leads with it.
+#[test]
+fn an_end_leaves_no_request_behind() {
+    every_order(|| {
+        let group = Group::new();
+        group.gathering.is_coming();
+        group.gathering.is_coming();
+        let follower = {
+            let group = Arc::clone(&group);
+            thread::spawn(move || {
+                let Turn::Follow { group: number, .. } = group.gathering.join(0) else {
+                    panic!("another is coming");
+                };
+                group
+                    .gathering
+                    .overdue(number)
+                    .is_some_and(|batch| batch == [0])
+            })
+        };
+        group.gathering.drop_all();
+        let has_led = follower.join().unwrap();
+        let Turn::Lead(batch) = group.gathering.join(1) else {
+            panic!("no other is coming");
+        };
+        assert_eq!(batch, [1], "{has_led}");
     });
 }
 
@@ -90,28 +210,23 @@ fn a_round_counts_only_for_changes_before_it() {
     });
 }
 
-/// The whole way of an upload: placed by one of them, synced by another thread, without the lock.
+/// A leader appends and asks under one lock; another thread syncs.
 #[test]
 fn an_upload_is_answered_after_a_sync_that_covers_its_row() {
     every_order(|| {
-        let group = Arc::new(GroupLock::new(0usize));
         let sync = Arc::new(SharedSync::<(), Failure>::new());
+        // Appended, and on the disk.
         let rows = Arc::new(Mutex::new((0usize, 0usize)));
         let upload = || {
-            let group = Arc::clone(&group);
             let sync = Arc::clone(&sync);
             let rows = Arc::clone(&rows);
             move || {
-                let place = |end: &mut usize, batch: Vec<()>| {
-                    *end += batch.len();
-                    rows.lock().unwrap().0 = *end;
-                    Ok::<(), ()>(())
+                let (mine, round) = {
+                    let mut rows = rows.lock().unwrap();
+                    rows.0 += 1;
+                    (rows.0, sync.ask(|()| ()))
                 };
-                group.place((), place).unwrap().unwrap();
-                let mine = rows.lock().unwrap().0;
-                let round = sync.ask(|()| ());
                 sync.wait(round).unwrap();
-                let _answering = group.lock().unwrap();
                 assert!(mine <= rows.lock().unwrap().1);
             }
         };
@@ -161,27 +276,23 @@ fn a_failed_round_is_nobodys_yes_and_nobody_waits_on() {
     });
 }
 
-/// An end finds the queue empty or empties it, and lets every wait return.
+/// An end lets every wait return.
 #[test]
 fn nobody_waits_after_the_end() {
     every_order(|| {
-        let group = Arc::new(GroupLock::new(()));
         let sync = Arc::new(SharedSync::<(), Failure>::new());
         let server = {
             let sync = Arc::clone(&sync);
             thread::spawn(move || sync.serve(|()| Ok(())))
         };
         let upload = {
-            let group = Arc::clone(&group);
             let sync = Arc::clone(&sync);
             thread::spawn(move || {
-                group.place((), |(), _| Ok::<(), ()>(())).unwrap().unwrap();
                 let round = sync.ask(|()| ());
                 let synced = sync.wait(round);
                 assert!(matches!(synced, Ok(()) | Err(NotSynced::Over)));
             })
         };
-        drop(group.lock_to_end());
         sync.end();
         upload.join().unwrap();
         server.join().unwrap();

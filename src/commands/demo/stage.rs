@@ -119,7 +119,7 @@ impl Stage {
     /// The receipt that the lab host keeps of an accepted episode.
     pub(super) fn receipt(&self, id: &EpisodeId) -> Result<Value, Failure> {
         let text = self.read(&format!("{HOST}/shipped/{id}.receipt.json"))?;
-        serde_json::from_str(&text)
+        serde_json::from_slice(text.as_bytes())
             .map_err(|error| Failure::new(format!("the receipt of {id} is no JSON: {error}"), ""))
     }
 

@@ -55,7 +55,7 @@ impl Answer {
 
     /// The answer's body, parsed.
     pub(super) fn json(&self) -> Result<Value, Failure> {
-        serde_json::from_str(&self.body).map_err(|_| self.unexpected("JSON"))
+        serde_json::from_slice(self.body.as_bytes()).map_err(|_| self.unexpected("JSON"))
     }
 
     /// The failure of a request that was answered otherwise than expected.

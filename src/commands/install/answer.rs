@@ -75,7 +75,7 @@ fn ask_health(address: std::net::SocketAddr) -> std::io::Result<(u16, String)> {
     socket.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
     let status = answer.get(9..12).and_then(|status| status.parse().ok());
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let problem: Option<Problem> = serde_json::from_str(body).ok();
+    let problem: Option<Problem> = serde_json::from_slice(body.as_bytes()).ok();
     let why = problem.map_or(String::new(), |problem| problem.detail);
     let odd = || std::io::Error::other("another program answers there");
     Ok((status.ok_or_else(odd)?, why))

@@ -26,8 +26,8 @@ use crate::receiver::store::{index_path, rows};
 use crate::terminal::{self, warn_user};
 use crate::wire::Receipt;
 
-/// list the stored episodes, oldest first: on the Pi from the index, with --url from a receiver that
-/// lets you read ([[reader]] in its receiver.toml)
+/// list the stored episodes, oldest first. On the Pi the index is read; with --url a receiver is asked,
+/// which lets you read if its receiver.toml has a [[reader]] for you
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -2,6 +2,7 @@
 //! else: what the receiver says about other addresses is not followed.
 
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::failure::Failure;
@@ -13,12 +14,25 @@ use crate::wire;
 
 /// One page, from its question to its last byte: of a slow line too.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often a page is asked for.
+const TRIES: u32 = 4;
+/// The longest wait before a page is asked for again.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A page has 1 MiB at most.
 const PAGE_BYTES_MAX: u64 = 2 << 20;
 
 pub(super) struct Receiver(ReaderClient);
 
-/// One answer.
+enum Answer {
+    Page(Page),
+    /// A 503 that says when to come again, and the failure to report if it goes on.
+    Busy {
+        wait: Duration,
+        failure: Failure,
+    },
+}
+
+/// A part of the list.
 struct Page {
     rows: Vec<u8>,
     next: String,
@@ -72,27 +86,49 @@ impl Receiver {
         }
     }
 
+    /// A page. Where the receiver is busy (503), it is asked again after the time that it says.
     fn page(&self, query: &str) -> Result<Page, Failure> {
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            match self.try_page(query)? {
+                Answer::Page(page) => return Ok(page),
+                Answer::Busy { wait, .. } if tries_left > 0 => thread::sleep(wait),
+                Answer::Busy { failure, .. } => return Err(failure),
+            }
+        }
+    }
+
+    fn try_page(&self, query: &str) -> Result<Answer, Failure> {
         let no_answer = |error: NoAnswer| self.0.no_answer(&error);
         let path = format!("{}?{query}", wire::EPISODES_PATH);
         let mut response = self.0.get(&path, &[]).map_err(no_answer)?;
         let status = response.status().as_u16();
         let next = header(&response, wire::NEXT_HEADER);
+        let wait_s = header(&response, "Retry-After").and_then(|text| text.parse().ok());
         let has_more = response.headers().contains_key("link");
         let rows = read_body(&mut response, PAGE_BYTES_MAX).map_err(|bad| match bad {
             BadBody::TooLong => self.0.odd("a page of its list is too long"),
             BadBody::Broken(error) => no_answer(error),
         })?;
+        if status == 503
+            && let Some(wait_s) = wait_s
+        {
+            return Ok(Answer::Busy {
+                wait: Duration::from_secs(wait_s).min(WAIT_MAX),
+                failure: self.0.refused(status, &rows),
+            });
+        }
         if status != 200 {
             return Err(self.0.refused(status, &rows));
         }
         let is_cursor =
             |next: &String| !next.is_empty() && next.bytes().all(|b| b.is_ascii_digit());
         let next = next.filter(is_cursor);
-        Ok(Page {
+        Ok(Answer::Page(Page {
             rows,
             next: next.ok_or_else(|| self.0.odd("its list has no X-Cis490-Next"))?,
             has_more,
-        })
+        }))
     }
 }

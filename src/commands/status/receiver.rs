@@ -12,6 +12,7 @@ use crate::receiver::survey::{Gate, Host, Survey, survey};
 use crate::receiver::version_gate::failing_words;
 use crate::refusal_table::Kind;
 use crate::terminal::{Paint, one_line};
+use crate::wire::Source;
 
 pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
@@ -33,8 +34,9 @@ fn page(survey: &Survey, paint: Paint) -> String {
     let bytes = human::bytes(survey.bytes);
     page += &line(
         "stored",
-        &format!("{episodes}, {bytes}, in {}", survey.data_dir),
+        &format!("{episodes}, {bytes}, in {}", one_line(&survey.data_dir)),
     );
+    page += &where_from(survey);
     if let Some(id) = survey.store_id {
         page += &line("store id", &id.to_string());
     }
@@ -42,6 +44,17 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page += "\n";
     page += &hosts(survey, paint);
     page
+}
+
+/// Which figures these are, if it is not the receiver that reported them although it may run.
+fn where_from(survey: &Survey) -> String {
+    match &survey.from_disk_because {
+        None => String::new(),
+        Some(why) => line(
+            "figures",
+            &format!("read from the disk: the receiver {}", one_line(why)),
+        ),
+    }
 }
 
 /// The one line that answers "is everything all right?".
@@ -96,7 +109,8 @@ fn store_troubles(survey: &Survey, paint: Paint) -> String {
     {
         let found = format!(
             "the scrub of {} found {}: cis490 scrub says what to do",
-            scrub.begun_at, scrub.found
+            one_line(&scrub.begun_at),
+            scrub.found
         );
         text += &alarm(paint, "SCRUB", &found);
     }
@@ -152,7 +166,7 @@ fn oddities(survey: &Survey, paint: Paint) -> String {
             &format!(
                 "{}; see {}/quarantine",
                 counted(survey.in_quarantine, "unrecognised file"),
-                survey.data_dir
+                one_line(&survey.data_dir)
             ),
         );
     }
@@ -164,7 +178,7 @@ fn refused(host: &Host, paint: Paint) -> String {
     let Some(refused) = &host.refused else {
         return String::new();
     };
-    let Some(remedy) = refused.remedy else {
+    let Some(remedy) = &refused.remedy else {
         return String::new();
     };
     let name = if refused.reason == Kind::GateCannotTell.name() {
@@ -177,6 +191,7 @@ fn refused(host: &Host, paint: Paint) -> String {
     });
     let status = refused.status;
     let reason = one_line(&refused.reason);
+    let remedy = one_line(remedy);
     alarm(
         paint,
         name,
@@ -229,8 +244,8 @@ fn gate_trouble(survey: &Survey, paint: Paint) -> String {
     }
     let how = failing_words(failing);
     let detail = one_line(&failing.detail);
-    let meanwhile = match gate.source.as_deref() {
-        Some("git-fallback") => "the local repository is used",
+    let meanwhile = match gate.source {
+        Some(Source::GitFallback) => "the local repository is used",
         Some(_) => "known commits are accepted, a new push is not",
         None => "every upload waits",
     };
@@ -251,7 +266,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
     if !gate.enabled {
         return line("gate", &paint.warning("disabled: any commit is accepted"));
     }
-    let (Some(head), Some(source)) = (gate.head_commit, &gate.source) else {
+    let (Some(head), Some(source)) = (gate.head_commit, gate.source) else {
         return alarm(
             paint,
             "GATE",
@@ -259,9 +274,11 @@ fn gate(survey: &Survey, paint: Paint) -> String {
         );
     };
     let checked = human::ago(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
-    let source = match (source.as_str(), &gate.failing) {
-        ("git-fallback" | "disk", _) | (_, Some(_)) => paint.warning(source),
-        (other, None) => other.to_owned(),
+    let source = match (source, &gate.failing) {
+        (Source::GitFallback | Source::Disk, _) | (_, Some(_)) => {
+            paint.warning(&source.to_string())
+        }
+        (other, None) => other.to_string(),
     };
     let head = head.to_string();
     line(
@@ -277,10 +294,14 @@ fn scrub(survey: &Survey) -> String {
     let text = match &survey.scrub {
         None => "never run: cis490 scrub reads all stored files again".to_owned(),
         Some(scrub) => match &scrub.done_at {
-            Some(at) => format!("{} read, finished {at}", counted(scrub.episodes, "episode")),
+            Some(at) => format!(
+                "{} read, finished {}",
+                counted(scrub.episodes, "episode"),
+                one_line(at)
+            ),
             None => format!(
                 "started {} and not finished: cis490 scrub resumes",
-                scrub.begun_at
+                one_line(&scrub.begun_at)
             ),
         },
     };

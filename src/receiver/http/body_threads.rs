@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sync::lock;
-use crate::sys;
+use crate::sys::{self, KeptBlocks};
 
 /// A thread that has waited this long for its next job ends.
 const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
@@ -20,6 +20,8 @@ const THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
 type Job = Box<dyn FnOnce() + Send>;
 
 pub(super) struct BodyThreads {
+    /// Of each thread.
+    name: &'static str,
     /// How far each thread gives way to the threads that answer, in steps of niceness.
     gives_way: i32,
     /// Threads that wait for a job, the one that waited least on top. The caller that takes one out of
@@ -33,8 +35,9 @@ struct Waiting {
 }
 
 impl BodyThreads {
-    pub(super) fn new(gives_way: i32) -> Arc<BodyThreads> {
+    pub(super) fn new(name: &'static str, gives_way: i32) -> Arc<BodyThreads> {
         Arc::new(BodyThreads {
+            name,
             gives_way,
             waiting: Mutex::default(),
         })
@@ -60,21 +63,24 @@ impl BodyThreads {
             // To the threads that answer. The thread that writes a large body is started from here, and
             // gives way as well.
             sys::give_way(threads.gives_way);
+            let _kept = KeptBlocks::keep();
+            let channel = mpsc::channel();
             let mut next = Some(first);
             while let Some(job) = next {
                 // A panic is that request's 500: dropping the job drops its end of the channel.
                 let _ = panic::catch_unwind(AssertUnwindSafe(job));
-                next = threads.next_job();
+                next = threads.next_job(&channel);
             }
         };
-        thread::Builder::new().name("body".to_owned()).spawn(work)?;
+        let thread = thread::Builder::new().name(self.name.to_owned());
+        thread.spawn(work)?;
         Ok(())
     }
 
     /// Waits for this thread's next job; `None` if it is to end.
-    fn next_job(&self) -> Option<Job> {
+    fn next_job(&self, (jobs, received): &(mpsc::Sender<Job>, mpsc::Receiver<Job>)) -> Option<Job> {
         let thread = thread::current().id();
-        let (jobs, received) = mpsc::channel();
+        let jobs = jobs.clone();
         self.lock_waiting().push(Waiting { thread, jobs });
         if let Ok(job) = received.recv_timeout(THREAD_IDLE_MAX) {
             return Some(job);

@@ -1,5 +1,6 @@
 //! Everything that is asked for without a body: receipts, the gate, health, the page, metrics.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +11,7 @@ use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
 use crate::receiver::refusal::Refusal;
+use crate::receiver::survey::{Health, Process, Survey};
 use crate::wire::GateVerdict;
 
 impl Exchange<'_> {
@@ -35,6 +37,7 @@ impl Exchange<'_> {
             Route::Gate => Ok(Answer::json(200, &self.shared.gate.state())),
             Route::GateCommit(commit) => self.verdict(commit),
             Route::Health => self.health(),
+            Route::Status => self.status(),
             Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
@@ -83,23 +86,54 @@ impl Exchange<'_> {
 
     fn health(self) -> Result<Answer, Refusal> {
         let shared = self.shared;
-        if shared.draining.load(Ordering::Acquire) {
-            return Err(Refusal::Draining);
-        }
-        if let Some(unwell) = shared.store.unwell() {
-            return Err(Refusal::from(&*unwell));
-        }
-        if !shared.has_room() {
-            return Err(Refusal::DiskAtFloor);
-        }
-        if shared.gate.enabled() && shared.gate.window().is_none() {
-            return Err(Refusal::GateNotLoaded);
-        }
+        shared.check_health()?;
         let health = serde_json::json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),
             "uploads": shared.uploads.running(),
         });
         Ok(Answer::json(200, &health))
+    }
+
+    /// The report of `cis490 status`. It is made anew for each request, so that it has the upload that
+    /// was answered just before it.
+    fn status(self) -> Result<Answer, Refusal> {
+        let shared = Arc::clone(self.shared);
+        let made = self.shared.blocking.ask(move || shared.survey());
+        match made {
+            Some(Ok(survey)) => Ok(Answer::json(200, &survey)),
+            // The disk does not say how much of it is free: the store is not there, and health says so.
+            Some(Err(_)) | None => Err(Refusal::Internal),
+        }
+    }
+}
+
+impl Shared {
+    /// Errors say why no upload is accepted now.
+    fn check_health(&self) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        if let Some(unwell) = self.store.unwell() {
+            return Err(Refusal::from(&*unwell));
+        }
+        if !self.has_room() {
+            return Err(Refusal::DiskAtFloor);
+        }
+        if self.gate.enabled() && self.gate.window().is_none() {
+            return Err(Refusal::GateNotLoaded);
+        }
+        Ok(())
+    }
+
+    /// For plain threads: it waits for the figures' lock, and looks at the disk.
+    fn survey(&self) -> io::Result<Survey> {
+        let well = self.check_health();
+        let process = Process {
+            running: Some(true),
+            health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
+            gate: Some(self.gate.state()),
+        };
+        Survey::of(&self.config, process, &self.stats.look())
     }
 }

@@ -234,9 +234,9 @@ fn hosts(text: &mut Text, books: &StatsTables, gate: &VersionGate) {
     hosts.sort_unstable_by_key(|(host, _)| *host);
     hosts.push((OTHER, &books.others));
     outcomes(text, &hosts);
-    let last_at = |host: &HostStats| host.last?.at_s;
+    let last_at = |host: &HostStats| host.last.as_ref()?.at_s;
     let refused_at = |host: &HostStats| clock::parse_rfc3339(&host.refused.as_ref()?.at);
-    let position = |host: &HostStats| match gate.look(&host.last?.commit?) {
+    let position = |host: &HostStats| match gate.look(&host.last.as_ref()?.commit?) {
         Look::Admitted(position) => Some(u64::from(position)),
         Look::NotInWindow => Some(0),
         Look::NotLoaded => None,

@@ -307,10 +307,15 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
-/// The target as the log shows it. The query of a list is left out: somebody may have put a token there.
+/// The target as the log shows it. Of a list and of an episode's bytes the query is left out: somebody may
+/// have put a token there.
 fn logged_target(target: &str) -> &str {
     match target.split_once('?') {
-        Some((path, _)) if path.ends_with(wire::EPISODES_PATH) => path,
+        Some((path, _))
+            if path.ends_with(wire::EPISODES_PATH) || path.ends_with(wire::TARBALL_ENDING) =>
+        {
+            path
+        }
         _ => target,
     }
 }

@@ -74,7 +74,7 @@ impl Uploads {
             uploads_max,
             pace,
             permits: FairLimiter::new(uploads_max),
-            threads: BodyThreads::new(GIVES_WAY),
+            threads: BodyThreads::new("body", GIVES_WAY),
         })
     }
 

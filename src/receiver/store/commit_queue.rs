@@ -1,8 +1,8 @@
 //! Group commit: many uploads finish together, and share links, appends and syncs.
 //!
-//!     each upload's thread   queue the request  [lock: place all that wait]  sync its own file  wait for both  [lock: settle]
+//!     each upload's thread   gather  [leader, with the lock: place all]  sync its own file  wait for both  [lock: settle]
 //!     thread "dir sync"      fsync of every directory that has changed, a round after the other
-//!     thread "index sync"    fdatasync of the index, a round after the other
+//!     thread "index sync"    fdatasync of the index, a round after the other, and a look at its name
 //!
 //! 1. The lock of the committer is not held while what a batch has changed is synced: the next batch
 //!    links and appends meanwhile. (Rare syncs are done under it: to raise the numbers, to set a
@@ -16,16 +16,18 @@ use std::fs::File;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::commit_request::{CommitRequest, CommitResult, Placed, Progress, QueuedRequest};
+use super::commit_request::{CommitRequest, CommitResult, Placed, Progress, QueuedRequest, Syncs};
 use super::committer::{Committer, EndCause, Fatal, fatal};
-use super::group_commit::{GroupLock, NotSynced, Over, Round, SharedSync};
+use super::group_commit::{Gathering, NotSynced, Round, SharedSync, Turn};
 use crate::durable;
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle, spawn_critical};
+use crate::sync::lock;
 use crate::wire::Slot;
 
 /// The committer, shared by all uploads, and its two sync threads. Dropping this waits for their end.
@@ -35,7 +37,8 @@ pub(super) struct CommitQueue {
 }
 
 struct Shared {
-    group: GroupLock<Committer, QueuedRequest>,
+    gathering: Gathering<QueuedRequest>,
+    committer: Mutex<Committer>,
     dirs: SharedSync<DirWork, Arc<io::Error>>,
     index: SharedSync<IndexWork, Arc<io::Error>>,
     /// A request was settled, or none will be any more.
@@ -67,7 +70,8 @@ impl CommitQueue {
     ) -> Result<CommitQueue, Failure> {
         let index_file = committer.tail().file();
         let shared = Arc::new(Shared {
-            group: GroupLock::new(committer),
+            gathering: Gathering::new(),
+            committer: Mutex::new(committer),
             dirs: SharedSync::new(),
             index: SharedSync::new(),
             settled: Condvar::new(),
@@ -92,14 +96,22 @@ impl CommitQueue {
         Ok(queue)
     }
 
-    /// Stores the file of the request. `unsynced` is that file, if it is not on the disk yet; then it
-    /// is small, and is synced beside its name and its row. `None` if there is no answer, since the
-    /// process is about to end: whether the episode was stored is for recovery to see.
+    /// An upload will ask for a commit soon: all its bytes are here. Others wait for it, for a moment.
+    pub(super) fn expect(&self) -> Expected {
+        self.shared.gathering.is_coming();
+        Expected(Some(Arc::clone(&self.shared)))
+    }
+
+    /// Stores the file of the request, which was expected. `unsynced` is that file, if it is not on the
+    /// disk yet; then it is small, and is synced beside its name and its row. `None` if there is no
+    /// answer, since the process is about to end: whether the episode was stored is for recovery to see.
     pub(super) fn commit(
         &self,
+        mut expected: Expected,
         request: CommitRequest,
         unsynced: Option<&File>,
     ) -> Option<CommitResult> {
+        expected.0 = None;
         // A request that a panicking thread leaves in flight would let others of its name wait.
         let committed =
             panic::catch_unwind(AssertUnwindSafe(|| self.shared.commit(request, unsynced)));
@@ -118,13 +130,13 @@ impl CommitQueue {
     /// Whether a file under this name may not be on the disk yet, or its row not. Waits for a batch
     /// that is being placed: a file that was seen before this call was in flight already, or is not.
     pub(super) fn is_in_flight(&self, slot: &Slot) -> bool {
-        let committer = self.shared.group.lock();
+        let committer = self.shared.lock();
         committer.map_or(true, |committer| committer.is_in_flight(slot))
     }
 
     /// Looks at the index, between two batches.
     pub(super) fn look(&self) {
-        let Ok(mut committer) = self.shared.group.lock() else {
+        let Ok(mut committer) = self.shared.lock() else {
             return;
         };
         let looked = committer.look();
@@ -155,6 +167,17 @@ impl CommitQueue {
     }
 }
 
+/// An upload that will ask for a commit. Dropped without that, no other waits for it any longer.
+pub(super) struct Expected(Option<Arc<Shared>>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.gathering.stays_away();
+        }
+    }
+}
+
 impl Drop for CommitQueue {
     fn drop(&mut self) {
         self.shared.dirs.end();
@@ -166,45 +189,72 @@ impl Drop for CommitQueue {
 }
 
 impl Shared {
+    /// Errors: a thread has panicked with the lock.
+    fn lock(&self) -> LockResult<MutexGuard<'_, Committer>> {
+        self.committer.lock()
+    }
+
     fn commit(&self, request: CommitRequest, unsynced: Option<&File>) -> Option<CommitResult> {
         let (queued, heard) = request.into_queued();
-        let placed = self.group.place(queued, |committer, batch| {
-            let placed = committer.place_all(batch);
-            self.or_end(committer, placed).ok_or(Over)
-        });
-        // After a fault of the batch, this request may have been refused before it.
-        let Ok(Ok(()) | Err(Over)) = placed else {
-            return None;
+        let (progress, leads) = self.place(queued, &heard);
+        let placed = match progress? {
+            Progress::Decided(decided) => return Some(decided),
+            Progress::Placed(placed) => placed,
         };
-        // An error: the request was dropped, as nothing is committed any more.
-        match heard.recv().ok()? {
-            Progress::Decided(decided) => Some(decided),
-            Progress::Placed(placed) => self.make_durable(placed, unsynced),
+        let began = Instant::now();
+        let synced = self.sync(&placed, unsynced)?;
+        if leads {
+            self.gathering.syncs_took(began.elapsed());
+        }
+        match synced {
+            Ok(()) => self.settle(&placed.slot),
+            Err(error) => self.withdraw(&placed.slot, error),
         }
     }
 
-    /// File, name and row onto the disk, side by side; then the answer.
-    fn make_durable(&self, placed: Placed, unsynced: Option<&File>) -> Option<CommitResult> {
-        let Placed {
-            slot,
-            dirs,
-            has_new_row,
-        } = placed;
-        let names = self.dirs.ask(|work| work.dirs.extend(dirs));
-        let row = has_new_row.then(|| self.index.ask(|work| work.is_sync_wanted = true));
+    /// Has the request placed with its group. Returns what became of it, and whether this thread has led
+    /// the group; `None` if nothing is committed any more.
+    fn place(&self, queued: QueuedRequest, heard: &Receiver<Progress>) -> (Option<Progress>, bool) {
+        let batch = match self.gathering.join(queued) {
+            Turn::Lead(batch) => Some(batch),
+            Turn::Follow { group, patience } => match heard.recv_timeout(patience) {
+                Ok(progress) => return (Some(progress), false),
+                Err(RecvTimeoutError::Disconnected) => return (None, false),
+                Err(RecvTimeoutError::Timeout) => self.gathering.overdue(group),
+            },
+        };
+        let leads = batch.is_some();
+        let has_ended = batch.is_some_and(|batch| self.place_all(batch).is_none());
+        // After a fault of the batch, this request may have been refused before it.
+        let progress = if has_ended { None } else { heard.recv().ok() };
+        (progress, leads)
+    }
+
+    /// `None` if nothing is committed any more: then the rest of the batch is dropped.
+    fn place_all(&self, batch: Vec<QueuedRequest>) -> Option<()> {
+        let mut committer = self.lock().ok()?;
+        let placed = committer.place_all(batch, |dirs, has_new_rows| {
+            let names = self.dirs.ask(|work| work.dirs.extend(dirs));
+            let rows = has_new_rows.then(|| self.index.ask(|work| work.is_sync_wanted = true));
+            Ok(Some(Syncs { names, rows }))
+        });
+        self.or_end(&mut committer, placed)
+    }
+
+    /// File, name and row onto the disk, side by side. Returns how the file's own sync ended.
+    fn sync(&self, placed: &Placed, unsynced: Option<&File>) -> Option<io::Result<()>> {
         let file_synced = unsynced.map_or(Ok(()), durable::sync_file);
-        self.wait_for(&self.dirs, names)?;
-        if let Some(row) = row {
-            self.wait_for(&self.index, row)?;
+        if let Some(syncs) = placed.syncs {
+            self.wait_for(&self.dirs, syncs.names)?;
+            if let Some(rows) = syncs.rows {
+                self.wait_for(&self.index, rows)?;
+            }
         }
-        match file_synced {
-            Ok(()) => self.settle(&slot),
-            Err(error) => self.withdraw(&slot, error),
-        }
+        Some(file_synced)
     }
 
     fn settle(&self, slot: &Slot) -> Option<CommitResult> {
-        let mut committer = self.group.lock().ok()?;
+        let mut committer = self.lock().ok()?;
         let settled = committer.settle(slot);
         let settled = self.or_end(&mut committer, settled)?;
         self.notify_close(&committer);
@@ -213,7 +263,7 @@ impl Shared {
 
     /// A file whose sync has failed: its name goes, for good, and then its upload is refused.
     fn withdraw(&self, slot: &Slot, error: io::Error) -> Option<CommitResult> {
-        let mut committer = self.group.lock().ok()?;
+        let mut committer = self.lock().ok()?;
         let withdrawn = committer.withdraw(slot);
         let dir = self.or_end(&mut committer, withdrawn)?;
         drop(committer);
@@ -221,7 +271,7 @@ impl Shared {
             work.dirs.insert(dir);
         });
         self.wait_for(&self.dirs, name_is_gone)?;
-        let mut committer = self.group.lock().ok()?;
+        let mut committer = self.lock().ok()?;
         let refused = committer.refuse(slot, error);
         self.notify_close(&committer);
         refused
@@ -267,13 +317,22 @@ impl Shared {
     fn sync_index(&self, file: &File, work: IndexWork) -> Result<(), Arc<io::Error>> {
         if work.is_sync_wanted {
             durable::sync_data(file).map_err(|error| self.end_unsynced(error))?;
+            self.watch_index()?;
         }
         if !work.pings.is_empty()
-            && let Ok(_committer) = self.group.lock()
+            && let Ok(_committer) = self.lock()
         {
             work.pings.into_iter().for_each(|pong| pong());
         }
         Ok(())
+    }
+
+    /// Before any row of the round counts as stored. An error has ended the process already.
+    fn watch_index(&self) -> Result<(), Arc<io::Error>> {
+        let over = || Arc::new(io::Error::other("nothing is committed any more"));
+        let mut committer = self.lock().map_err(|_| over())?;
+        let watched = committer.watch_index().map_err(Fatal::from);
+        self.or_end(&mut committer, watched).ok_or_else(over)
     }
 
     /// For a sync thread, which ends the process itself: the threads that need the sync may wait for
@@ -285,7 +344,7 @@ impl Shared {
 
     /// Ends the process into recovery; the first reason counts.
     fn end_with(&self, cause: EndCause, failure: Failure) {
-        let mut committer = self.group.lock_to_end();
+        let mut committer = lock(&self.committer);
         self.end_locked(&mut committer, Fatal { cause, failure });
     }
 
@@ -302,6 +361,7 @@ impl Shared {
             // waits for this thread's lock as long as it is patient.
             self.shutdown.fatal(fatal.failure);
         }
+        self.gathering.drop_all();
         self.dirs.end();
         self.index.end();
         self.settled.notify_all();
@@ -309,7 +369,7 @@ impl Shared {
     }
 
     fn close(&self) {
-        let Ok(mut committer) = self.group.lock() else {
+        let Ok(mut committer) = self.lock() else {
             return;
         };
         committer.stop_placing();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
+use super::group_commit::Round;
 use super::{Published, StoreError};
 use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
@@ -46,14 +47,21 @@ pub(super) enum Progress {
     Decided(CommitResult),
 }
 
-/// What must be synced before a placed request is settled.
+/// The syncs that must have ended before a placed request is settled.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub slot: Slot,
-    /// Directories whose names have changed.
-    pub dirs: Vec<PathBuf>,
-    /// Whether a row was appended to the index.
-    pub has_new_row: bool,
+    /// `None` if they have ended.
+    pub syncs: Option<Syncs>,
+}
+
+/// The rounds of syncs that a batch needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Syncs {
+    /// Of the directories whose names have changed.
+    pub names: Round,
+    /// Of the index, if the batch has appended rows.
+    pub rows: Option<Round>,
 }
 
 /// A [`CommitRequest`] and the way back.

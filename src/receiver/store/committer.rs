@@ -17,33 +17,32 @@
 
 mod end;
 mod in_one_thread;
+mod naming;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::StoreError;
-use super::commit_request::{
-    CommitRequest, CommitResult, Decision, Placed, Placement, QueuedRequest, SameName,
-};
+use super::commit_request::{CommitResult, Decision, Placed, QueuedRequest, SameName, Syncs};
 use super::condition::Condition;
 use super::index::Index;
 use super::layout::Layout;
 use super::new_rows::{NewRow, NewRows};
 use super::sequence::{IndexFinding, Sequence};
 use super::tail::Tail;
+use crate::durable;
 use crate::failure::Failure;
-use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::HostId;
 use crate::receiver::stats::Stats;
 use crate::wire::{Receipt, Slot};
-use crate::{durable, events};
 
 pub(super) use self::end::{EndCause, Fatal, fatal};
 
-use self::end::NotPlaced;
+use self::naming::Named;
 
 pub(super) struct Committer {
     layout: Layout,
@@ -86,14 +85,6 @@ impl Row {
             Row::New(row) => &row.receipt,
         }
     }
-}
-
-/// A file that has its name, in a batch whose rows are not appended yet.
-struct Named {
-    group: SameName,
-    kept_row: Option<Receipt>,
-    is_linked: bool,
-    dirs: BTreeSet<PathBuf>,
 }
 
 impl Committer {
@@ -147,10 +138,15 @@ impl Committer {
     }
 
     /// Links the files of a batch and appends their rows. Requests that cannot have their name are
-    /// answered; the threads of the others receive what they must have synced.
+    /// answered. For the others `begin_syncs` receives the directories whose names have changed, and
+    /// whether the index has; their threads receive the syncs to wait for, which it returns.
     ///
     /// Errors: this process may acknowledge nothing more.
-    pub(super) fn place_all(&mut self, batch: Vec<QueuedRequest>) -> Result<(), Fatal> {
+    pub(super) fn place_all(
+        &mut self,
+        batch: Vec<QueuedRequest>,
+        begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
+    ) -> Result<(), Fatal> {
         if self.is_closing {
             return Ok(()); // The batch is dropped, so each of its threads gets no answer.
         }
@@ -170,116 +166,18 @@ impl Committer {
                 named.push(one);
             }
         }
-        self.append_all(named)
-    }
-
-    /// Gives the first file of the group its name; `None` if the group was answered that it cannot.
-    fn name(&mut self, group: SameName) -> Result<Option<Named>, Fatal> {
-        let mut dirs = BTreeSet::new();
-        match self.place(group.request(), &mut dirs) {
-            Ok(Some((kept_row, is_linked))) => {
-                return Ok(Some(Named {
-                    group,
-                    kept_row,
-                    is_linked,
-                    dirs,
-                }));
-            }
-            Ok(None) => group.look_again(),
-            Err(NotPlaced::Refused(why)) => group.refuse(why),
-            Err(NotPlaced::Fatal(fatal)) => return Err(fatal),
+        if named.is_empty() {
+            return Ok(());
         }
-        Ok(None)
-    }
-
-    /// Gives the file its name. Returns the row that it has already, and whether the name is new;
-    /// `None` if another file than the request says has the name. `dirs` gathers the directories whose
-    /// names have changed.
-    fn place(
-        &mut self,
-        request: &CommitRequest,
-        dirs: &mut BTreeSet<PathBuf>,
-    ) -> Result<Option<(Option<Receipt>, bool)>, NotPlaced> {
-        let slot = request.receipt.slot();
-        let rows = self.index.rows_of(&slot).map_err(|error| {
-            self.condition.failed("read the index", &error);
-            StoreError::Io(error)
-        })?;
-        let has_rows = !rows.is_empty();
-        let row = rows
-            .into_iter()
-            .rfind(|row| row.sha256 == request.receipt.sha256);
-        if has_rows && row.is_none() {
-            return Err(StoreError::Taken.into());
-        }
-        if let Placement::Keep(identity) | Placement::Replace(identity) = request.placement
-            && !self.has_identity(&slot, identity)?
-        {
-            return Ok(None);
-        }
-        if let Placement::Replace(_) = request.placement {
-            self.set_aside(&slot)?;
-        }
-        let is_linked = !matches!(request.placement, Placement::Keep(_));
-        if is_linked && !self.link(request, &slot, dirs)? {
-            return Ok(None);
-        }
-        dirs.insert(self.layout.host_dir(&slot.host));
-        if !self.known_hosts.contains(&slot.host) {
-            dirs.insert(self.layout.episodes());
-        }
-        Ok(Some((row, is_linked)))
-    }
-
-    fn has_identity(&self, slot: &Slot, identity: FileIdentity) -> Result<bool, StoreError> {
-        let found = FileIdentity::at(&self.layout.tarball(slot)).map_err(StoreError::Io)?;
-        Ok(found == Some(identity))
-    }
-
-    /// False if the name is taken.
-    fn link(
-        &mut self,
-        request: &CommitRequest,
-        slot: &Slot,
-        dirs: &mut BTreeSet<PathBuf>,
-    ) -> Result<bool, StoreError> {
-        let Some(incoming) = &request.incoming else {
-            return Err(StoreError::Io(io::Error::other("there is nothing to link")));
-        };
-        let tarball = self.layout.tarball(slot);
-        let mut linked = if self.known_hosts.contains(&slot.host) {
-            durable::link_new(incoming, &tarball)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        };
-        // A host whose directory was moved away by hand gets a new one, known or not.
-        if linked.as_ref().is_err_and(is_absent) {
-            // Also if the link fails: the name of the new directory is not known to be on the disk.
-            self.known_hosts.remove(&slot.host);
-            if durable::mkdir(&self.layout.host_dir(&slot.host)).map_err(StoreError::of)? {
-                dirs.insert(self.layout.episodes());
-            }
-            linked = durable::link_new(incoming, &tarball);
-        }
-        match linked {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(StoreError::of(error)),
-        }
-    }
-
-    fn set_aside(&self, slot: &Slot) -> Result<(), NotPlaced> {
-        let tarball = self.layout.tarball(slot);
-        let kept_as = self.layout.move_aside(&tarball).map_err(StoreError::of)?;
-        events::damaged_file_replaced(slot, &kept_as);
-        self.layout
-            .sync_moved_aside(&tarball)
-            .map_err(|error| Fatal::failed_sync("sync what was set aside", &error))?;
-        Ok(())
+        self.append_all(named, begin_syncs)
     }
 
     /// Appends the rows of the files that have their names, which are in flight from then on.
-    fn append_all(&mut self, named: Vec<Named>) -> Result<(), Fatal> {
+    fn append_all(
+        &mut self,
+        named: Vec<Named>,
+        begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
+    ) -> Result<(), Fatal> {
         let mut rows = NewRows::after(&self.tail);
         let mut placed = Vec::new();
         for mut one in named {
@@ -299,13 +197,17 @@ impl Committer {
             refuse_all(named.into_iter().map(|one| one.group).collect(), error);
             return Ok(());
         }
+        let dirs = placed
+            .iter_mut()
+            .flat_map(|(one, _)| mem::take(&mut one.dirs));
+        let syncs = begin_syncs(dirs.collect(), !rows.text.is_empty())
+            .map_err(|error| Fatal::failed_sync("sync what was stored", &error))?;
         for (one, row) in placed {
             let slot = one.group.request().receipt.slot();
-            let syncs_host = one.dirs.contains(&self.layout.episodes());
+            let syncs_host = !self.known_hosts.contains(&slot.host);
             one.group.placed(Placed {
                 slot: slot.clone(),
-                dirs: one.dirs.into_iter().collect(),
-                has_new_row: matches!(row, Row::New(_)),
+                syncs,
             });
             let in_flight = InFlight {
                 group: one.group,
@@ -347,11 +249,13 @@ impl Committer {
     ///
     /// Errors: this process may acknowledge nothing more.
     pub(super) fn settle(&mut self, slot: &Slot) -> Result<Option<CommitResult>, Fatal> {
-        // On a failure the file has its name in incoming/ still, and recovery gives it its row.
-        self.watch_index()?;
         let Some(settled) = self.in_flight.remove(slot) else {
             return Ok(None);
         };
+        if let Row::Kept(_) = settled.row {
+            // No sync of the index has watched it for this one.
+            self.watch_index()?;
+        }
         self.accept(&settled.row);
         self.count(&settled);
         if settled.syncs_host {
@@ -431,7 +335,9 @@ impl Committer {
         Ok(())
     }
 
-    fn watch_index(&self) -> Result<(), Failure> {
+    /// Errors: the index is not the one that is open, so appended rows would be lost. Files in flight have
+    /// their names in incoming/ still, and recovery gives them their rows.
+    pub(super) fn watch_index(&self) -> Result<(), Failure> {
         let path = self.layout.index();
         self.tail.watch(&path).map_err(|why| {
             Failure::new(

@@ -5,6 +5,7 @@ use std::fs;
 use super::index::Index;
 use super::layout::Layout;
 use super::testing::Folder;
+use super::{row_scan, rows};
 use crate::receiver::stats::Stats;
 use crate::wire::Receipt;
 
@@ -12,10 +13,14 @@ use crate::wire::Receipt;
 ///
 /// 1. Only what follows the last whole line is cut, and it is kept.
 /// 2. Every receipt in a whole line is found by its name, and the next number is behind all of theirs.
-/// 3. A second opening changes nothing, and what is appended then is found.
+/// 3. A row that is read without the parser says the same as the parser's.
+/// 4. A second opening changes nothing, and what is appended then is found.
 pub fn index(bytes: &[u8]) {
     let folder = Folder::new("fuzzed-index");
     let file = |name: &str| folder.path().join(name);
+    bytes
+        .split(|byte| *byte == b'\n')
+        .for_each(scanned_as_parsed);
     fs::create_dir(file("quarantine")).expect("a new folder");
     fs::write(file("index.jsonl"), bytes).expect("a new file");
     let layout = Layout::new(folder.path());
@@ -50,6 +55,18 @@ pub fn index(bytes: &[u8]) {
     index.enter(&row.slot(), tail.length);
     let rows = index.rows_of(&row.slot()).expect("it can be read");
     assert_eq!(rows.last(), Some(&row));
+}
+
+/// A line that is read without the parser is a receipt for the parser too, with the same members.
+pub(super) fn scanned_as_parsed(line: &[u8]) {
+    let Some((brief, length)) = row_scan::scan(line) else {
+        return;
+    };
+    if length == line.len() {
+        let row: Receipt = serde_json::from_slice(line).expect("what is scanned can be parsed");
+        assert_eq!(row.brief(), brief);
+        assert!(brief.seq.is_none_or(|seq| seq <= rows::SEQ_MAX));
+    }
 }
 
 /// Where the whole lines end, and the receipts in them: the rule of design section 3 once more, in

@@ -1,65 +1,113 @@
-//! The two waits of a group commit, without its I/O: for the batch that places a request, and for the
-//! sync that covers a change. `tests/it/group_commit.rs` compiles this file with loom's locks and walks
-//! every order in which threads can take them.
+//! The two waits of a group commit, without its I/O: for the group that an upload is placed with, and
+//! for the sync that covers a change. `tests/it/group_commit.rs` compiles this file with loom's locks and
+//! walks every order in which threads can take them.
 //!
-//! 1. Leader and follower: a thread queues its request, then takes the lock. The thread that has the
-//!    lock places every queued request, so each request is placed exactly once, and before its own
-//!    thread goes on.
+//! 1. Leader and follower: a thread leaves its request with the group that gathers. One thread leads the
+//!    group: the one after which no upload is about to come, or the first that has waited long enough.
+//!    Each request is in one group's batch, once, and one thread has that batch.
 //! 2. A sync is shared by all threads that need "synced since my change": a round counts for a thread
-//!    only if it began after the thread has asked.
-//! 3. No thread waits for ever: after a panic under the lock [`GroupLock::lock`] fails, and after a
+//!    only if it began after its leader has asked.
+//! 3. No thread waits for ever: a follower leads its group when it has waited long enough, and after a
 //!    failed round or [`SharedSync::end`] every wait returns.
 
 use std::mem;
+use std::time::Duration;
 
-use super::primitives::{Condvar, Mutex, MutexGuard, PoisonError};
+use super::primitives::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
 
-/// Nothing is committed any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Over;
+/// The longest that a request waits for others, on a disk however slow.
+const PATIENCE_MAX: Duration = Duration::from_millis(250);
 
-/// A committer, and the requests that wait for it.
-pub(super) struct GroupLock<C, R> {
-    waiting: Mutex<Vec<R>>,
-    committer: Mutex<C>,
+/// The requests that are placed next, together.
+///
+/// Without the wait each upload starts a commit of the filesystem's journal as soon as it can, and those
+/// that come a moment later need another one. The wait is as long as a group's syncs took of late, at
+/// most, and none if no other upload is about to come.
+pub(super) struct Gathering<R>(Mutex<Gathered<R>>);
+
+struct Gathered<R> {
+    requests: Vec<R>,
+    /// Uploads that will leave a request soon: all their bytes are here.
+    coming: usize,
+    /// The number of the group that gathers.
+    group: u64,
+    /// Until when its first request waits.
+    deadline: Option<Instant>,
+    /// How long the syncs of a group took of late.
+    syncs_take: Duration,
 }
 
-impl<C, R> GroupLock<C, R> {
-    pub(super) fn new(committer: C) -> GroupLock<C, R> {
-        GroupLock {
-            waiting: Mutex::new(Vec::new()),
-            committer: Mutex::new(committer),
+/// What the thread of a request is to do.
+#[derive(Debug)]
+pub(super) enum Turn<R> {
+    /// Place all of these.
+    Lead(Vec<R>),
+    /// Wait so long for the leader, and then see whether the group has one: [`Gathering::overdue`].
+    Follow { group: u64, patience: Duration },
+}
+
+impl<R> Gathering<R> {
+    pub(super) fn new() -> Gathering<R> {
+        Gathering(Mutex::new(Gathered {
+            requests: Vec::new(),
+            coming: 0,
+            group: 0,
+            deadline: None,
+            syncs_take: Duration::ZERO,
+        }))
+    }
+
+    /// An upload will leave a request soon, by [`Gathering::join`], or call [`Gathering::stays_away`].
+    pub(super) fn is_coming(&self) {
+        locked(&self.0).coming += 1;
+    }
+
+    pub(super) fn stays_away(&self) {
+        locked(&self.0).coming -= 1;
+    }
+
+    /// Leaves the request of an upload that was coming.
+    pub(super) fn join(&self, request: R) -> Turn<R> {
+        let mut gathered = locked(&self.0);
+        gathered.coming -= 1;
+        gathered.requests.push(request);
+        let now = Instant::now();
+        let syncs_take = gathered.syncs_take;
+        let deadline = *gathered.deadline.get_or_insert_with(|| now + syncs_take);
+        let patience = deadline.saturating_duration_since(now);
+        if gathered.coming == 0 || patience.is_zero() {
+            return Turn::Lead(gathered.close());
+        }
+        Turn::Follow {
+            group: gathered.group,
+            patience,
         }
     }
 
-    /// Returns once `request` was placed: here, with all others that wait, or by the thread that had
-    /// the lock before.
-    ///
-    /// Errors: a thread has panicked with the lock. Nothing is known of the request.
-    pub(super) fn place<E>(
-        &self,
-        request: R,
-        place_all: impl FnOnce(&mut C, Vec<R>) -> Result<(), E>,
-    ) -> Result<Result<(), E>, Over> {
-        locked(&self.waiting).push(request);
-        let mut committer = self.lock()?;
-        let batch = mem::take(&mut *locked(&self.waiting));
-        if batch.is_empty() {
-            return Ok(Ok(()));
-        }
-        Ok(place_all(&mut committer, batch))
+    /// The batch of a group that no thread leads yet: the caller does.
+    pub(super) fn overdue(&self, group: u64) -> Option<Vec<R>> {
+        let mut gathered = locked(&self.0);
+        (gathered.group == group).then(|| gathered.close())
     }
 
-    /// Errors: a thread has panicked with the lock.
-    pub(super) fn lock(&self) -> Result<MutexGuard<'_, C>, Over> {
-        self.committer.lock().map_err(|_| Over)
+    /// A leader reports how long the syncs of its group took.
+    pub(super) fn syncs_took(&self, time: Duration) {
+        let mut gathered = locked(&self.0);
+        gathered.syncs_take = ((3 * gathered.syncs_take + time) / 4).min(PATIENCE_MAX);
     }
 
-    /// The lock to end with, also after a panic. The queued requests are dropped unplaced.
-    pub(super) fn lock_to_end(&self) -> MutexGuard<'_, C> {
-        let committer = locked(&self.committer);
-        locked(&self.waiting).clear();
-        committer
+    /// Drops the requests that no thread leads yet.
+    pub(super) fn drop_all(&self) {
+        drop(locked(&self.0).close());
+    }
+}
+
+impl<R> Gathered<R> {
+    /// The next request begins another group.
+    fn close(&mut self) -> Vec<R> {
+        self.group += 1;
+        self.deadline = None;
+        mem::take(&mut self.requests)
     }
 }
 

@@ -32,12 +32,14 @@ mod writer;
 mod fetch;
 
 // The files on the disk.
+mod hash_sort;
 mod index;
 mod layout;
 mod listing;
 pub(crate) mod marker;
 mod name_map;
 pub(crate) mod row_pages;
+mod row_scan;
 pub(crate) mod rows;
 pub(crate) mod sequence;
 pub(crate) mod store_dir;
@@ -60,6 +62,7 @@ pub(crate) mod testing;
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -95,6 +98,7 @@ use self::space::SpaceBudget;
 /// The locks of `group_commit`: a test compiles it with others.
 mod primitives {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+    pub(super) use std::time::Instant;
 }
 
 /// Where the index of a store lies, for those who only read it.
@@ -130,7 +134,7 @@ pub(crate) struct Store {
     finding: Option<IndexFinding>,
     commit_queue: CommitQueue,
     /// Last, so that it is held until the committer has ended.
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 /// An episode that is on the disk.
@@ -225,7 +229,7 @@ impl Store {
             condition: opened.condition,
             finding: opened.committer.finding().cloned(),
             commit_queue: CommitQueue::start(opened.committer, shutdown)?,
-            _lock: opened.lock,
+            lock: opened.lock,
             index,
             layout,
             id: opened.id,
@@ -301,6 +305,13 @@ impl Store {
     /// The end of this process: commits nothing more, and notes where the index ends.
     pub(crate) fn close(&self) {
         self.commit_queue.close(CLOSE_PATIENCE);
+    }
+
+    /// Notes in the lock's file where this process can be asked, for `status`. Where that file cannot be
+    /// written, on a full disk or because root has left it, `status` asks the address of the
+    /// configuration.
+    pub(crate) fn note_address(&self, address: SocketAddr) {
+        let _ = self.lock.note(&format!("{address}\n"));
     }
 
     pub(crate) fn data_dir(&self) -> &Path {

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
+use super::hash_sort;
 use crate::wire::Slot;
 
 /// So many new rows are not worth a merge.
@@ -25,7 +26,7 @@ pub(super) struct NameMap {
 impl NameMap {
     /// `entries` are hashes (by [`hash`] with the same `hasher`) and offsets, in any order.
     pub(super) fn new(hasher: RandomState, mut entries: Vec<(u64, u64)>) -> NameMap {
-        entries.sort_unstable();
+        hash_sort::sort(&mut entries);
         NameMap {
             hasher,
             old: entries.into_boxed_slice(),
@@ -34,7 +35,7 @@ impl NameMap {
     }
 
     pub(super) fn hash(&self, slot: &Slot) -> u64 {
-        hash(&self.hasher, slot)
+        hash(&self.hasher, slot.host.as_str(), slot.episode.as_str())
     }
 
     pub(super) fn count(&self) -> usize {
@@ -73,8 +74,8 @@ fn merged(old: &[(u64, u64)], new: &BTreeSet<(u64, u64)>) -> Box<[(u64, u64)]> {
     all.into_boxed_slice()
 }
 
-pub(super) fn hash(hasher: &RandomState, slot: &Slot) -> u64 {
-    hasher.hash_one((slot.host.as_str(), slot.episode.as_str()))
+pub(super) fn hash(hasher: &RandomState, host: &str, episode: &str) -> u64 {
+    hasher.hash_one((host, episode))
 }
 
 #[cfg(test)]

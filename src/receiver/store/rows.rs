@@ -1,14 +1,19 @@
 //! `index.jsonl` as lines: read in one pass, in bounded memory, for any content.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::wire::Receipt;
+use super::row_scan;
+use crate::wire::{Receipt, RowBrief};
 
 /// Ours have under 1 KiB. A longer line is no receipt.
 const ROW_BYTES_MAX: usize = 64 << 10;
+
+/// So many bytes are read at once where one row is looked up, and where all are.
+const ROW_BYTES: usize = 2048;
+const PASS_BYTES: usize = 128 << 10;
 
 /// The largest number of a row: what other programs keep in a signed integer.
 pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
@@ -32,6 +37,13 @@ impl Line<'_> {
         self.text
             .is_some_and(|text| text.iter().all(u8::is_ascii_whitespace))
     }
+
+    /// What the line says, if it is a row as this program writes rows.
+    fn brief(&self) -> Option<RowBrief<'_>> {
+        let text = if self.whole { self.text? } else { return None };
+        let (brief, length) = row_scan::scan(text)?;
+        (length == text.len()).then_some(brief)
+    }
 }
 
 /// Shows every line of `file` to `visit`, in order. The file is read from its beginning.
@@ -49,18 +61,34 @@ pub(crate) fn each_line_of(
     part: Range<u64>,
     mut visit: impl FnMut(&Line) -> bool,
 ) -> io::Result<()> {
-    let mut offset = part.start;
-    let from_start = FromStart { file, offset };
-    let mut reader =
-        BufReader::with_capacity(ROW_BYTES_MAX, from_start.take(part.end - part.start));
-    let mut text = Vec::new();
-    while let Some(line) = next_line(&mut reader, &mut text, offset)? {
-        offset += line.length;
+    let mut lines = Lines::new(file, part, PASS_BYTES);
+    while let Some(line) = lines.next()? {
         if !visit(&line) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// As [`each_line`], and a line that is a row as this program writes rows is shown with what it says.
+/// Any other line may be a row too: [`parse`] knows.
+pub(crate) fn each_row(
+    file: &File,
+    mut visit: impl FnMut(&Line, Option<RowBrief>),
+) -> io::Result<()> {
+    let mut lines = Lines::new(file, 0..u64::MAX, PASS_BYTES);
+    loop {
+        while let Some((line, brief)) = lines.row() {
+            visit(&line, Some(brief));
+            let length = line.length;
+            lines.go_on(length as usize);
+        }
+        // No such row, or its end is not read yet.
+        let Some(line) = lines.next()? else {
+            return Ok(());
+        };
+        visit(&line, line.brief());
+    }
 }
 
 /// The line that these bytes are, with its line break, if they begin at `offset`.
@@ -82,10 +110,8 @@ fn is_short(text: &[u8]) -> bool {
 
 /// The receipt that begins at `offset`; `None` if the line there is no receipt.
 pub(crate) fn read_row(file: &File, offset: u64) -> io::Result<Option<Receipt>> {
-    let mut reader = BufReader::with_capacity(2048, FromStart { file, offset });
-    let mut text = Vec::new();
-    let line = next_line(&mut reader, &mut text, offset)?;
-    Ok(line.and_then(|line| parse(&line).ok()))
+    let mut lines = Lines::new(file, offset..u64::MAX, ROW_BYTES);
+    Ok(lines.next()?.and_then(|line| parse(&line).ok()))
 }
 
 /// Errors say why the line is no receipt. A number that is too large is none.
@@ -106,66 +132,127 @@ pub(crate) fn parse_numbered(line: &Line) -> Result<(Receipt, Option<u64>), Stri
     Ok((row, too_large))
 }
 
-/// Reads up to and with the next line break. `text` is the memory that the line is kept in.
-fn next_line<'a>(
-    reader: &mut impl BufRead,
-    text: &'a mut Vec<u8>,
-    offset: u64,
-) -> io::Result<Option<Line<'a>>> {
-    text.clear();
-    let mut length = 0;
-    let mut nul = false;
-    let mut ended = false;
-    while !ended {
-        let held = reader.fill_buf()?;
-        if held.is_empty() {
-            break;
-        }
-        let line_break = held.iter().position(|&b| b == b'\n');
-        let part = &held[..line_break.unwrap_or(held.len())];
-        ended = line_break.is_some();
-        nul |= part.contains(&0);
-        let room = (ROW_BYTES_MAX + 1).saturating_sub(text.len());
-        text.extend_from_slice(&part[..part.len().min(room)]);
-        let used = part.len() + usize::from(ended);
-        length += used as u64;
-        reader.consume(used);
-    }
-    if length == 0 {
-        return Ok(None);
-    }
-    Ok(Some(Line {
-        offset,
-        length,
-        whole: ended && !nul,
-        text: is_short(text).then_some(text),
-    }))
-}
-
-/// Reads by position, so that readers share one descriptor and never move one another.
-struct FromStart<'a> {
+/// The lines of a file from an offset on. They are read by position, so that readers share one
+/// descriptor and never move one another.
+struct Lines<'a> {
     file: &'a File,
+    /// Where the next line begins in the file.
     offset: u64,
+    /// Nothing from here on is read.
+    end: u64,
+    /// The bytes in `held` are read and not shown yet.
+    buffer: Vec<u8>,
+    held: Range<usize>,
 }
 
-impl io::Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
+impl Lines<'_> {
+    /// Reads `room` bytes at once, and more where a line is longer.
+    fn new(file: &File, part: Range<u64>, room: usize) -> Lines<'_> {
+        Lines {
+            file,
+            offset: part.start,
+            end: part.end,
+            buffer: vec![0; room],
+            held: 0..0,
+        }
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.buffer[self.held.clone()]
+    }
+
+    /// The next line, if all of it is held and it is a row in our form. [`Lines::go_on`] leaves it.
+    fn row(&self) -> Option<(Line<'_>, RowBrief<'_>)> {
+        let held = self.held();
+        let (brief, length) = row_scan::scan(held)?;
+        if held.get(length) != Some(&b'\n') {
+            return None;
+        }
+        let line = Line {
+            offset: self.offset,
+            length: length as u64 + 1,
+            text: Some(&held[..length]),
+            whole: true,
+        };
+        Some((line, brief))
+    }
+
+    /// The line up to and with the next line break, or up to the end of the file.
+    fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        let begin = self.offset;
+        let mut nul = false;
+        let mut searched = 0;
+        let ended = loop {
+            let fresh = &self.held()[searched..];
+            if let Some(place) = fresh.iter().position(|byte| *byte == b'\n') {
+                searched += place;
+                break true;
+            }
+            searched = self.held.len();
+            if ROW_BYTES_MAX < searched {
+                // Too long to be shown: only where it ends counts, and whether it has a NUL.
+                nul |= self.held().contains(&0);
+                self.go_on(searched);
+                searched = 0;
+            }
+            if !self.read_more()? {
+                break false;
+            }
+        };
+        let line = self.held.start..self.held.start + searched;
+        self.go_on(searched + usize::from(ended));
+        let text = &self.buffer[line];
+        let length = self.offset - begin;
+        if length == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Line {
+            offset: begin,
+            length,
+            whole: ended && !nul && !text.contains(&0),
+            text: (length - u64::from(ended) <= ROW_BYTES_MAX as u64).then_some(text),
+        }))
+    }
+
+    /// The next `count` of the held bytes have been looked at.
+    fn go_on(&mut self, count: usize) {
+        self.held.start += count;
         self.offset += count as u64;
-        Ok(count)
+    }
+
+    /// Reads more bytes behind the held ones; false at the end of the file.
+    fn read_more(&mut self) -> io::Result<bool> {
+        if self.held.len() == self.buffer.len() {
+            self.buffer.resize(2 * self.buffer.len(), 0);
+        }
+        self.buffer.copy_within(self.held.clone(), 0);
+        self.held = 0..self.held.len();
+        let behind = self.offset + self.held.len() as u64;
+        let room = &mut self.buffer[self.held.end..];
+        let left = usize::try_from(self.end.saturating_sub(behind)).unwrap_or(usize::MAX);
+        let wanted = room.len().min(left);
+        let count = self.file.read_at(&mut room[..wanted], behind)?;
+        self.held.end += count;
+        Ok(count > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::receiver::store::testing::Folder;
 
     fn lines(bytes: &[u8]) -> Vec<(u64, u64, bool, bool)> {
-        let mut reader = BufReader::with_capacity(7, bytes);
-        let (mut text, mut offset, mut found) = (Vec::new(), 0, Vec::new());
-        while let Some(line) = next_line(&mut reader, &mut text, offset).unwrap() {
+        let folder = Folder::new("rows");
+        let path = folder.path().join("index.jsonl");
+        fs::write(&path, bytes).unwrap();
+        let file = File::open(path).unwrap();
+        let mut lines = Lines::new(&file, 0..u64::MAX, 7);
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
             found.push((line.offset, line.length, line.whole, line.text.is_some()));
-            offset += line.length;
         }
         found
     }

@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::marker;
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::names::StoreId;
-use crate::{durable, events, owner, sys};
+use crate::{durable, events, folder_lock, owner, sys};
 
 /// How long [`enter`] waits for the lock: `status` and `doctor` hold it for an instant when they look
 /// whether a receiver runs.
@@ -145,6 +146,13 @@ pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
 /// Whether somebody holds the lock now; `None` if that cannot be seen.
 pub(crate) fn is_in_use(data_dir: &Path) -> Option<bool> {
     FolderLock::is_taken(data_dir, &Layout::new(data_dir).lock())
+}
+
+/// The address that the receiver in this folder has noted; `None` if it has not, or noted no address.
+pub(crate) fn noted_address(data_dir: &Path) -> Option<SocketAddr> {
+    folder_lock::noted(&Layout::new(data_dir).lock())?
+        .parse()
+        .ok()
 }
 
 /// Enters only to read, beside a process that works there: one such reader at a time.

@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES, Share};
+use super::commit_queue::Expected;
 use super::commit_request::{CommitRequest, Decision, Placement};
 use super::layout::relative_tarball;
 use super::partial_file::PartialFile;
@@ -46,6 +47,8 @@ pub(crate) struct Upload {
     /// Bytes of the body that were taken so far.
     received: u64,
     share: Share,
+    /// Since all bytes are here: the committer may wait for this upload, for a moment.
+    expected: Option<Expected>,
     /// Held only while bytes are at hand.
     filling: Option<Block>,
     filled: usize,
@@ -75,6 +78,7 @@ impl Upload {
             writer,
             hasher: Sha256::new(),
             received: 0,
+            expected: None,
             filling: None,
             filled: 0,
         })
@@ -113,6 +117,9 @@ impl Upload {
         }
         self.received += (end - self.filled) as u64;
         self.filled = end;
+        if self.missing() == 0 && is_small(self.claim.bytes) {
+            self.expected = Some(self.store.commit_queue.expect());
+        }
         if end == block.bytes() || self.missing() == 0 {
             self.hand_over()?;
         }
@@ -256,7 +263,9 @@ impl Upload {
         let unsynced = (is_own_file && !is_synced).then_some(&*self.file);
         // Without an answer, be it by a panic, the process ends, and recovery needs the name.
         self.partial.in_doubt();
-        let Some(answer) = self.store.commit_queue.commit(request, unsynced) else {
+        let queue = &self.store.commit_queue;
+        let expected = self.expected.take().unwrap_or_else(|| queue.expect());
+        let Some(answer) = queue.commit(expected, request, unsynced) else {
             let error = io::Error::other("the committer has stopped");
             return Err(fault(&self.claim, "store the episode", error));
         };

@@ -16,7 +16,7 @@ use super::{State, Uploading};
 use crate::sync::lock;
 
 /// An upload that ends sooner is not written to the file: no person could read it in time.
-const FIRST_AFTER: Duration = Duration::from_millis(500);
+pub(super) const FIRST_AFTER: Duration = Duration::from_millis(500);
 
 /// How far an upload is: what the sending thread adds to.
 #[derive(Default)]
@@ -116,7 +116,8 @@ impl<W: FnMut(&State) -> io::Result<()> + Send> Reporter<W> {
     }
 }
 
-fn per_second(bytes: u64, time: Duration) -> u64 {
+/// A rate; `time` counts as a millisecond at least.
+pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
     let per_second = u128::from(bytes) * 1000 / time.as_millis().max(1);
     u64::try_from(per_second).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::refusal_table::{self, Fate};
 use crate::shipper::client::Unreached;
+use crate::shipper::upload_body::Tarball;
 use crate::wire::Slot;
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
@@ -24,7 +25,7 @@ fn verdict_on(heard: Result<&Answer, &NoAnswer>) -> Verdict {
         dirty: false,
         sha256: Sha256Digest::parse(SHA256).unwrap(),
         bytes: BYTES,
-        file: &file,
+        tarball: Tarball::File(&file),
     };
     verdict(&upload, heard)
 }

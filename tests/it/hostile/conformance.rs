@@ -336,7 +336,14 @@ fn answers_without_a_body_have_the_fields_of_others() {
             .filter(|name| name != "Connection")
             .collect()
     };
-    for path in ["/v1/health", "/v1/gate", "/", "/metrics", "/nothing"] {
+    for path in [
+        "/v1/health",
+        "/v1/gate",
+        "/v1/status",
+        "/",
+        "/metrics",
+        "/nothing",
+    ] {
         let get = world.get(path);
         assert_eq!(names(&get), names(&world.ask("HEAD", path)), "{path}");
         let date = get.header("Date").unwrap();
@@ -345,10 +352,19 @@ fn answers_without_a_body_have_the_fields_of_others() {
     let options = world.ask("OPTIONS", "/v1/episodes/lab-1/e");
     assert_eq!(options.header("Allow"), Some("PUT, GET, HEAD, OPTIONS"));
     assert_eq!(options.header("Content-Length"), None);
-    let not_allowed = world.ask("POST", "/v1/gate");
-    assert_eq!(not_allowed.header("Allow"), Some("GET, HEAD, OPTIONS"));
+    for path in ["/v1/gate", "/v1/status"] {
+        let not_allowed = world.ask("POST", path);
+        assert_eq!(not_allowed.status, 405, "{path}");
+        assert_eq!(not_allowed.header("Allow"), Some("GET, HEAD, OPTIONS"));
+    }
     let told = world.get("/v1/").body;
-    for path in ["/v1/episodes/", "/v1/gate", "/v1/health", "/metrics"] {
+    for path in [
+        "/v1/episodes/",
+        "/v1/gate",
+        "/v1/health",
+        "/v1/status",
+        "/metrics",
+    ] {
         assert!(told.contains(path), "{told}");
     }
 }

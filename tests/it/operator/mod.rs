@@ -2,6 +2,7 @@
 
 mod colour;
 mod doctor;
+mod figures;
 mod help;
 mod status;
 

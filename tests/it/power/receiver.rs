@@ -16,13 +16,21 @@ use crate::world::World;
 const GATE_OFF: &str = "[version_gate]\nenabled = false\n";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Of one block, of many, past the page cache with a tail and without.
-const SIZES: [usize; 6] = [0, 900, 70_000, 700_000, 5_000_123, 4 << 20];
+/// The sizes of the bodies of a run, in turn.
+pub type Sizes = &'static [usize];
+
+/// In one block, which are linked before they are synced.
+pub const SMALL: Sizes = &[0, 900, 70_000, 4096, 262_144, 65_673];
+/// Larger, which are synced before: through the page cache, past it with a tail and without.
+pub const LARGE: Sizes = &[262_145, 700_000, 5_000_123, 4 << 20];
+pub const MIXED: Sizes = &[0, 900, 70_000, 700_000, 5_000_123, 4 << 20];
 
 #[test]
 fn the_receiver_whose_power_is_cut_loses_nothing_acknowledged() {
-    for kind in [kind("ext4", Loss::Shutdown), kind("btrfs", Loss::Cache)] {
-        if let Some(told) = receiver_without_power(kind, 4, seed()) {
+    let ext4 = kind("ext4", Loss::Shutdown);
+    let btrfs = kind("btrfs", Loss::Cache);
+    for (kind, sizes) in [(ext4, SMALL), (ext4, LARGE), (btrfs, MIXED)] {
+        if let Some(told) = receiver_without_power(kind, sizes, 4, seed()) {
             eprintln!("{kind}: {told:?}");
             assert!(told.acknowledged > 0, "{told:?}");
         }
@@ -45,8 +53,8 @@ pub struct Told {
 }
 
 /// Which episode an upload is of; its bytes follow from the number alone.
-fn put(n: u64) -> (String, Put) {
-    let size = SIZES[n as usize % SIZES.len()];
+fn put(n: u64, sizes: Sizes) -> (String, Put) {
+    let size = sizes[n as usize % sizes.len()];
     let body = noise(n, size);
     // A new host now and then: its directory is new as well.
     let slot = format!("host-{}/ep-{n}", n / 12);
@@ -67,6 +75,7 @@ struct Promises {
 
 struct Run {
     world: World,
+    sizes: Sizes,
     disk: Disk,
     dice: Dice,
     number: AtomicU64,
@@ -75,10 +84,11 @@ struct Run {
 }
 
 /// Cuts the power of one receiver's disk `cuts` times; `None` if there is no such disk here.
-pub fn receiver_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
+pub fn receiver_without_power(kind: Kind, sizes: Sizes, cuts: u32, seed: u64) -> Option<Told> {
     let disk = disk("power cuts of the receiver", kind)?;
     let mut run = Run {
         world: World::prepared_on(Some(&disk.root().join("store")), GATE_OFF),
+        sizes,
         disk,
         dice: Dice::new(seed),
         number: AtomicU64::new(0),
@@ -114,13 +124,14 @@ impl Run {
         let moment = Duration::from_micros(self.dice.below(250_000));
         let seeds: Vec<u64> = (0..4).map(|_| self.dice.below(u64::MAX)).collect();
         let (world, number, promises) = (&self.world, &self.number, &self.promises);
+        let sizes = self.sizes;
         thread::scope(|scope| {
             for seed in seeds {
                 let over = &over;
                 scope.spawn(move || {
                     let mut dice = Dice::new(seed);
                     while !over.load(Ordering::Relaxed) {
-                        upload(world, next(number, &mut dice), promises);
+                        upload(world, next(number, &mut dice), sizes, promises);
                     }
                 });
             }
@@ -159,7 +170,7 @@ impl Run {
         let open = std::mem::take(&mut self.promises.lock().unwrap().open);
         self.told.unanswered += open.len();
         for n in open {
-            upload(&self.world, n, &self.promises);
+            upload(&self.world, n, self.sizes, &self.promises);
         }
         assert!(
             self.promises.lock().unwrap().open.is_empty(),
@@ -190,7 +201,11 @@ impl Run {
         }
         for (slot, digest) in &files {
             let n = slot.rsplit('-').next().unwrap().parse().unwrap();
-            assert_eq!(digest, &sha256(&put(n).1.body), "half: {slot}\n{world}");
+            assert_eq!(
+                digest,
+                &sha256(&put(n, self.sizes).1.body),
+                "half: {slot}\n{world}"
+            );
         }
         assert!(world.names("incoming").is_empty(), "{world}");
         for odd in world.names("quarantine") {
@@ -216,8 +231,8 @@ fn next(number: &AtomicU64, dice: &mut Dice) -> u64 {
     }
 }
 
-fn upload(world: &World, n: u64, promises: &Mutex<Promises>) {
-    let (slot, put) = put(n);
+fn upload(world: &World, n: u64, sizes: Sizes, promises: &Mutex<Promises>) {
+    let (slot, put) = put(n, sizes);
     let answer = Client::try_connect(world.address()).and_then(|mut client| {
         client.send(&put.bytes()).ok()?;
         client.answer()

@@ -26,6 +26,8 @@ fn wide_rows(count: usize) -> String {
 fn unread_list(world: &World, last: u8) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
+    // The kernel makes its own buffers in proportion to this.
+    socket.set_mss(536).unwrap();
     let source = SocketAddr::from((Ipv4Addr::new(127, 0, 9, last), 0));
     socket.bind(&source.into()).unwrap();
     socket.connect(&world.address().into()).unwrap();
@@ -81,6 +83,23 @@ fn a_page_reads_8_mib_at_most() {
     // Going back from the end stops as far away.
     let tail = world.get("/v1/episodes?host=rare&tail=2");
     assert_eq!(tail.body, last);
+}
+
+/// A place was once held until the connection had ended: a client that reads its list and closes late, or
+/// asks page after page on a busy machine, was answered 503.
+#[test]
+fn a_list_that_was_read_holds_no_place() {
+    let world = with_index(&rows(2));
+    let mut kept = Vec::new();
+    for n in 0..30 {
+        let mut client = world.client();
+        client
+            .send(b"GET /v1/episodes HTTP/1.1\r\nHost: pi\r\n\r\n")
+            .unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status, 200, "{n} {answer:?}");
+        kept.push(client);
+    }
 }
 
 /// A peer that does not read its list has one of a few places, and not for long.

@@ -9,6 +9,7 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use super::{NO_GATE, READER, row, rows, with_index};
 use crate::client::sha256;
 use crate::program::cis490;
+use crate::ship::stub::{Reply, Stub};
 use crate::world::World;
 
 /// Rows of every kind that a person asks for.
@@ -312,6 +313,80 @@ fn who_does_not_answer_as_a_receiver_is_named() {
         assert!(!err(&odd).contains("secret"), "{url}: {}", err(&odd));
     }
     drop(open);
+}
+
+fn say(status: &str, lines: &str, body: &str) -> Reply {
+    let length = body.len();
+    Reply::Say(format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{lines}Connection: close\r\n\r\n{body}"
+    ))
+}
+
+#[test]
+fn a_busy_receiver_is_asked_again_and_not_for_ever() {
+    let busy = || say("503 Service Unavailable", "Retry-After: 0\r\n", "busy");
+    let stub = Stub::new([]);
+    let rows = rows(2);
+    let good = say("200 OK", "X-Cis490-Next: 7\r\n", &rows);
+    stub.gets([busy(), busy(), good]);
+    let listed = list(&["--url", &stub.url, "--json"]);
+    assert_eq!(out(&listed), rows, "{}", err(&listed));
+    stub.gets([busy()]);
+    let before = stub.heard().len();
+    let refused = list(&["--url", &stub.url]);
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    assert_eq!(stub.heard().len() - before, 4);
+}
+
+/// The command ends, whichever server answers it, follows nobody, and shows only what can be a row.
+#[test]
+fn an_odd_server_gets_words_and_no_loop() {
+    let stub = Stub::new([]);
+    let link = "Link: </v1/episodes?cursor=7>; rel=\"next\"\r\n";
+    for (reply, words) in [
+        (say("200 OK", "", ""), "no X-Cis490-Next"),
+        (
+            say("200 OK", "X-Cis490-Next: x&limit=1\r\n", ""),
+            "no X-Cis490-Next",
+        ),
+        (
+            say("200 OK", &format!("X-Cis490-Next: 7\r\n{link}"), ""),
+            "does not go on",
+        ),
+        (
+            say("302 Found", "Location: http://127.0.0.1:1/\r\n", ""),
+            "status 302",
+        ),
+        (say("404 Not Found", "", "<html>"), "status 404"),
+        (
+            say(
+                "403 Forbidden",
+                "",
+                "{\"type\":\"urn:cis490:problem:not-a-reader\",\"detail\":\"no\\u001b[31m\"}",
+            ),
+            "answered 403 not-a-reader: no [31m",
+        ),
+    ] {
+        stub.gets([reply]);
+        let output = list(&["--url", &stub.url]);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(err(&output).contains(words), "{words}: {}", err(&output));
+        assert!(
+            !err(&output).contains('\u{1b}'),
+            "{words}: {}",
+            err(&output)
+        );
+    }
+    let odd = [
+        row(1, "lab-1", "good"),
+        row(2, "..", "escape"),
+        row(3, "lab-1", "../../etc"),
+        "{\"half".to_owned(),
+    ];
+    stub.gets([say("200 OK", "X-Cis490-Next: 7\r\n", &odd.concat())]);
+    let output = list(&["--url", &stub.url]);
+    assert_eq!(names(&out(&output)), ["lab-1/good"], "{}", err(&output));
+    assert!(err(&output).contains("3 lines"), "{}", err(&output));
 }
 
 #[test]

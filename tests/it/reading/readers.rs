@@ -95,6 +95,25 @@ fn without_a_table_nobody_gets_a_row_by_any_spelling() {
 }
 
 #[test]
+fn without_a_table_no_method_says_more() {
+    let world = receiver("");
+    for (method, want) in [
+        ("HEAD", 403),
+        ("POST", 405),
+        ("PUT", 411),
+        ("DELETE", 405),
+        ("OPTIONS", 204),
+    ] {
+        let answer = world.ask(method, "/v1/episodes?limit=1");
+        assert_eq!(answer.status, want, "{method}");
+        let lines = answer.head.to_ascii_lowercase();
+        for name in ["x-cis490-", "link:"] {
+            assert!(!lines.contains(name), "{method}: {lines}");
+        }
+    }
+}
+
+#[test]
 fn a_reader_is_known_by_token_by_address_or_by_both() {
     let both = format!("{}address = \"127.0.0.9\"\n", by_token("both", "of-both"));
     let world = receiver(&format!(
@@ -136,6 +155,7 @@ fn a_reader_is_known_by_token_by_address_or_by_both() {
 #[test]
 fn a_token_in_the_query_is_refused_and_not_logged() {
     let world = receiver(&by_token("token", "sesame"));
+    ask(&world, "/v1/episodes/lab-1/a..tar.zst?token=sesame", "");
     let answer = ask(&world, "/v1/episodes?token=sesame", "");
     assert_eq!(
         (answer.status, problem(&answer)),
@@ -291,7 +311,11 @@ fn a_token_is_of_a_host_or_of_a_reader() {
 fn doctor_says_who_may_read() {
     for (readers, words) in [
         ("", "nobody may list or fetch"),
-        (READER, "1 reader may list and fetch"),
+        (READER, "1 reader may list and fetch: test from 127.0.0.0/8"),
+        (
+            "[[reader]]\nid = \"a\"\naddress = \"10.0.0.1\"\ntoken_sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n",
+            "a from 10.0.0.1 with its token",
+        ),
     ] {
         let world = receiver(readers);
         let arguments = ["doctor", "--config", &world.config_path()];

@@ -70,7 +70,8 @@ fn each_is_sent_once_and_in_order() {
         Reply::Store,
     ]);
     for (n, id) in ["ep-1", "ep-2", "ep-3"].iter().enumerate() {
-        lab.episode_with(id, A, &noise((n + 1) << 18));
+        // None of them is small, so each is sent alone.
+        lab.episode_with(id, A, &noise((n + 5) << 20));
     }
     let ended = lab.ship_once();
     assert_eq!(
@@ -149,7 +150,8 @@ fn refusals_of_either_move_that_one_alone() {
     let stub = Stub::new([]);
     let lab = Lab::new(&stub.url);
     for (n, id) in ["ep-1", "ep-2", "ep-3"].iter().enumerate() {
-        lab.episode_with(id, A, &noise((n + 1) << 18));
+        // None of them is small, so each is sent alone.
+        lab.episode_with(id, A, &noise((n + 5) << 20));
     }
     // After the look that found it fit, the second becomes one that cannot be packed.
     let link = lab.path("episodes/ep-2/link");

@@ -149,9 +149,9 @@ fn sigterm_ends_it_in_the_middle_of_an_upload() {
 fn kill_minus_nine_loses_nothing() {
     let stub = Stub::new([Reply::Store]);
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
-    let ids: Vec<String> = (0..60).map(|n| format!("ep-{n:02}")).collect();
+    let ids: Vec<String> = (0..120).map(|n| format!("ep-{n:03}")).collect();
     for (n, id) in ids.iter().enumerate() {
-        lab.episode_with(id, A, &noise(n * 4000));
+        lab.episode_with(id, A, &noise(n * 2000));
     }
     let mut kills = 0;
     while !lab.names("episodes").is_empty() {

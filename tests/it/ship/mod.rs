@@ -3,6 +3,8 @@
 
 mod ahead;
 mod answers;
+mod batches;
+mod burst;
 mod changes;
 mod commands;
 pub mod crashes;

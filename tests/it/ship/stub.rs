@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -79,6 +80,9 @@ struct Shared {
     heard: Mutex<Vec<Heard>>,
     /// Digests by path.
     stored: Mutex<BTreeMap<String, String>>,
+    connections: AtomicUsize,
+    /// A connection is closed after so many requests; 0 for one request, and the answer says so.
+    keeps: AtomicUsize,
 }
 
 pub struct Stub {
@@ -123,6 +127,16 @@ impl Stub {
             .collect()
     }
 
+    /// Keeps each connection for so many requests, and closes it then without saying so.
+    pub fn keep_connections_for(&self, requests: usize) {
+        self.shared.keeps.store(requests, Ordering::SeqCst);
+    }
+
+    /// How many were made.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
     /// It has lost all that it stored.
     pub fn forget(&self) {
         self.shared.stored.lock().unwrap().clear();
@@ -148,8 +162,20 @@ impl Shared {
         stream
             .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
-        let Some(head) = read_head(&mut stream) else {
-            return;
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        let keeps = self.keeps.load(Ordering::SeqCst);
+        for _ in 0..keeps.max(1) {
+            if !self.serve_one(&mut stream) {
+                return;
+            }
+        }
+        // Unread bytes make this a reset, which is what a hasty receiver does.
+    }
+
+    /// False if no request came.
+    fn serve_one(&self, stream: &mut TcpStream) -> bool {
+        let Some(head) = read_head(stream) else {
+            return false;
         };
         let heard = Heard {
             head,
@@ -162,16 +188,21 @@ impl Shared {
             &self.gets
         };
         if let Some(reply) = take(replies) {
-            self.reply(&mut stream, &heard, reply);
+            self.reply(stream, &heard, reply);
         }
-        // Unread bytes make this a reset, which is what a hasty receiver does.
+        true
     }
 
     fn reply(&self, stream: &mut TcpStream, heard: &Heard, reply: Reply) {
         match reply {
             Reply::Store => {
                 if let Some(answer) = self.store(stream, heard) {
-                    say(stream, &answer);
+                    if self.keeps.load(Ordering::SeqCst) == 0 {
+                        say(stream, &answer);
+                    } else {
+                        let kept = answer.replace("Connection: close\r\n", "");
+                        let _ = stream.write_all(kept.as_bytes());
+                    }
                 }
             }
             Reply::StoreAndAfter(act) => {

@@ -175,6 +175,7 @@ pub fn read(stage: &Stage, mut dice: Dice) {
         "/metrics",
         "/",
         "/v1/gate",
+        "/v1/status",
         "/v1/episodes/lab-0/ep-0",
         "/nowhere",
     ];

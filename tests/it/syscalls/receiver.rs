@@ -190,20 +190,20 @@ fn check_stored(fault: &Fault, put: &Put, world: &World) {
     assert_eq!(digests, [sha256(&put.body)], "{fault}: {slot}\n{world}");
 }
 
-/// A filesystem may say of direct writing what it likes, when it is opened or when it is used.
+/// A filesystem may say of direct writing what it likes, when it is opened or when it is used; and of
+/// the writing out of a small body.
 #[test]
-fn without_direct_writing_a_body_is_written_all_the_same() {
-    if !can_trace("without_direct_writing_a_body_is_written_all_the_same") {
+fn without_direct_writing_or_writing_out_a_body_is_written_all_the_same() {
+    if !can_trace("without_direct_writing_or_writing_out_a_body_is_written_all_the_same") {
         return;
     }
     let [small, large, _] = puts();
-    let at_once = small.episode("ep-2").body(&[b'x'; 65_537]);
+    let in_one_block = small.episode("ep-2").body(&[b'x'; 65_537]);
     let refusals = [
         (&large, "?open,openat", 2, false),
         (&large, "pwrite64", 1, false),
         (&large, "pwrite64", 3, false),
-        (&at_once, "?fcntl,?fcntl64", 1, true),
-        (&at_once, "pwrite64", 1, false),
+        (&in_one_block, "?sync_file_range", 1, true),
     ];
     for (put, calls, nth, from_then_on) in refusals {
         let fault = Fault {

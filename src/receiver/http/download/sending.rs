@@ -157,11 +157,11 @@ impl Sending {
     }
 }
 
-/// Whether an error of `sendfile` is about the file and not about the socket.
+/// Whether an error is about the file (of its disk, or of its filesystem) and not about the socket.
 fn is_the_files(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EIO | libc::ESTALE | libc::EINVAL | libc::EOVERFLOW)
+        Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
     )
 }
 

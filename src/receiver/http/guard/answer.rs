@@ -2,8 +2,8 @@
 //! connection, or whole on our own socket, which closes it.
 //!
 //! may_minihttp takes header lines of `'static` text only. Most headers here are such: the few that vary
-//! take their values from small fixed sets. An answer with lines of its own leaves on our own socket. It writes `Server` and `Date` by itself; an answer
-//! of our own has the same two.
+//! take their values from small fixed sets. An answer with lines of its own leaves on our own socket.
+//! may_minihttp writes `Server` and `Date` by itself; an answer of our own has the same two.
 
 use std::time::SystemTime;
 
@@ -21,7 +21,7 @@ pub(crate) enum Reply {
         closes: bool,
         /// Bytes of the request's body that the peer may still send. Where there are any, `closes` is set.
         unread_bytes: u64,
-        /// Given back when the answer has left.
+        /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
         held: Option<Permit>,
     },
     /// Its answer was sent (`Outgoing`), the last one of the connection.

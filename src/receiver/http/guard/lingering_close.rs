@@ -49,6 +49,8 @@ struct Closing {
     peer_has_ended: bool,
     until: Instant,
     long: Option<Long>,
+    /// Of the answer that is not all written yet.
+    held: Option<Permit>,
     /// When the peer last took a part of the answer.
     taken_at: Instant,
     /// When the peer must have taken all of it.
@@ -112,7 +114,18 @@ impl LingeringClose {
     /// Sends `answer` as the last thing on this connection, on which the peer may be sending a body
     /// of so many bytes. Called in the connection's coroutine, which waits here until the peer has
     /// had the time to read it.
-    pub(super) fn close(&self, connection: &Arc<Connection>, mut answer: Vec<u8>, body_bytes: u64) {
+    pub(super) fn close(&self, connection: &Arc<Connection>, answer: Vec<u8>, body_bytes: u64) {
+        self.close_holding(connection, answer, body_bytes, None);
+    }
+
+    /// As [`LingeringClose::close`]. `held` is given back when the kernel has all of the answer.
+    pub(super) fn close_holding(
+        &self,
+        connection: &Arc<Connection>,
+        mut answer: Vec<u8>,
+        body_bytes: u64,
+        held: Option<Permit>,
+    ) {
         connection.mark_dead();
         connection.enter(Phase::Closing);
         let Ok(written) = connection.write_directly(&answer) else {
@@ -122,9 +135,10 @@ impl LingeringClose {
         let least_s = answer.len() as u64 / self.bounds.bytes_per_second_min;
         let now = Instant::now();
         let (done, over) = may::sync::mpsc::channel();
-        let closing = Closing {
+        let mut closing = Closing {
             connection: Arc::clone(connection),
             unwritten: answer,
+            held,
             drained_bytes: 0,
             body_bytes,
             peer_has_ended: false,
@@ -179,7 +193,9 @@ fn drain_all(arrivals: &mpsc::Receiver<Closing>, bounds: &Bounds) {
 }
 
 impl Closing {
-    fn end_of_answer(&self) {
+    /// All of the answer is with the kernel.
+    fn end_of_answer(&mut self) {
+        self.held = None;
         let _ = self.connection.socket().shutdown(Shutdown::Write);
     }
 

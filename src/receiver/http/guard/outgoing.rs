@@ -1,8 +1,9 @@
 //! The last answer of a connection, when a plain thread sends it: a head, and bytes of a file behind it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,11 @@ use super::Answer;
 use super::connection::Connection;
 use crate::sys::{self, Direction};
 
-/// An answer on its way to the peer. While it is, the coroutine of the connection waits, and answers with
+/// The bytes of one write where the kernel does not copy by itself.
+const COPY_BYTES_MAX: usize = 64 << 10;
+
+/// An answer on its way to the peer: first the head, which is not sent before the answers to earlier
+/// requests have left, and then the bytes behind it. While it is, the coroutine of the connection waits, and answers with
 /// `Reply::Sent` when it has ended.
 pub(crate) struct Outgoing {
     connection: Arc<Connection>,
@@ -59,10 +64,28 @@ impl Outgoing {
         offset: &mut u64,
         most: usize,
     ) -> io::Result<usize> {
-        let count = sys::send_file(self.connection.socket(), file, offset, most)?;
+        let count = match sys::send_file(self.connection.socket(), file, offset, most) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.copy(file, offset, most)?
+            }
+            sent => sent?,
+        };
         self.connection.note_written(count as u64);
         self.body_given += count as u64;
         Ok(count)
+    }
+
+    /// The same by hand: some filesystems know no `sendfile`.
+    fn copy(&self, file: &File, offset: &mut u64, most: usize) -> io::Result<usize> {
+        let mut block = vec![0; most.min(COPY_BYTES_MAX)];
+        let count = file.read_at(&mut block, *offset)?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut socket = self.connection.socket();
+        let written = socket.write(&block[..count])?;
+        *offset += written as u64;
+        Ok(written)
     }
 
     /// Waits until the socket has room. False if `patience` is over before that.

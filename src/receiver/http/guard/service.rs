@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::connection_table::Entry;
 use super::descriptors::Guarded;
 use super::{Answers, Guard, Reply, Request};
+use crate::sys;
 
 /// One connection's requests, one after the other.
 pub(super) struct Service<A: Answers> {
@@ -25,6 +26,8 @@ pub(super) struct Service<A: Answers> {
 
 impl<A: Answers> HttpService for Service<A> {
     fn call(&mut self, request: CrateRequest, response: &mut Response) -> io::Result<()> {
+        // The threads that coroutines run on live as long as the process.
+        sys::keep_freed_blocks();
         let Some(connection) = &self.connection else {
             // It is shut down already: this is never read.
             response.status_code(503, "Service Unavailable");
@@ -56,8 +59,7 @@ impl<A: Answers> HttpService for Service<A> {
             } => {
                 if closes || is_head || !answer.is_for_the_crate() {
                     let bytes = answer.into_closing_bytes(!is_head);
-                    closer.close(connection, bytes, unread_bytes);
-                    drop(held);
+                    closer.close_holding(connection, bytes, unread_bytes, held);
                 } else {
                     connection.end_request(answer.into_response(response));
                 }

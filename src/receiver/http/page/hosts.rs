@@ -69,7 +69,7 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn of(name: &'a str, stats: &'a HostStats, scene: &Scene) -> Host<'a> {
-        let last_at_s = stats.last.and_then(|last| last.at_s);
+        let last_at_s = stats.last.as_ref().and_then(|last| last.at_s);
         let silence = Ago::of(last_at_s, scene.now_s).past();
         let refused_at_s = stats
             .refused
@@ -80,7 +80,7 @@ impl<'a> Host<'a> {
         let place_of = |commit: Option<CommitHash>| {
             commit.map_or(Place::Unknown, |commit| scene.gate.place(&commit))
         };
-        let stored = stats.last.and_then(|last| last.commit);
+        let stored = stats.last.as_ref().and_then(|last| last.commit);
         let open = stats.open_refusal();
         let attempted = open.and_then(|refused| refused.commit).or(stored);
         let place = place_of(stored);
@@ -154,7 +154,7 @@ impl<'a> Host<'a> {
             self.name,
             self.words()
         );
-        let last = match stats.last {
+        let last = match &stats.last {
             Some(last) => Ago::of(last.at_s, scene.now_s).to_string(),
             None => "never".to_owned(),
         };
@@ -166,7 +166,7 @@ impl<'a> Host<'a> {
             amount(today.episodes, today.bytes),
             amount(stats.all.episodes, stats.all.bytes)
         );
-        let last_commit = stats.last.map(|last| last.commit);
+        let last_commit = stats.last.as_ref().map(|last| last.commit);
         let _ = match last_commit {
             None => write!(row, "<td>–"),
             Some(last_commit) => write!(

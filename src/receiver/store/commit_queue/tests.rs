@@ -54,7 +54,7 @@ fn many_at_once_are_all_stored_each_with_its_own_number() {
         let commit = |n: usize| {
             let request = request(folder, &format!("ep-{n}"));
             let file = File::open(request.incoming.as_ref().unwrap()).unwrap();
-            match queue.commit(request, Some(&file)) {
+            match queue.commit(queue.expect(), request, Some(&file)) {
                 Some(Ok(Decision::Stored(published))) if published.fresh => {
                     published.receipt.seq.unwrap()
                 }
@@ -71,18 +71,17 @@ fn many_at_once_are_all_stored_each_with_its_own_number() {
     assert_eq!(numbers, (1..=24).collect::<Vec<_>>());
     let index = fs::read_to_string(folder.path().join("index.jsonl")).unwrap();
     assert_eq!(index.lines().count(), 24);
-    let committer = queue.shared.group.lock().unwrap();
+    let committer = queue.shared.lock().unwrap();
     assert!(committer.is_idle());
     assert_eq!(committer.tail().length, index.len() as u64);
 }
 
+/// Linked and appended, and nothing of it is synced.
 fn place(queue: &CommitQueue, request: CommitRequest) -> Receiver<Progress> {
     let (queued, heard) = request.into_queued();
-    let placed = queue
-        .shared
-        .group
-        .place(queued, |committer, batch| committer.place_all(batch));
-    assert!(matches!(placed, Ok(Ok(()))));
+    let mut committer = queue.shared.lock().unwrap();
+    let placed = committer.place_all(vec![queued], |_, _| Ok(None));
+    assert!(placed.is_ok());
     heard
 }
 
@@ -165,6 +164,7 @@ fn rows_of_another_process_stay_unless_a_sync_has_failed() {
     let index = folder.path().join("index.jsonl");
     let ours = fs::read(&index).unwrap();
     fs::write(&index, [&ours, b"theirs\n".as_slice()].concat()).unwrap();
+    assert!(queue.shared.watch_index().is_err());
     assert!(queue.shared.settle(&Slot::parse("a/x").unwrap()).is_none());
     assert!(fs::read(&index).unwrap().ends_with(b"theirs\n"));
     let error = io::Error::from_raw_os_error(libc::EIO);
@@ -178,7 +178,7 @@ fn a_request_without_a_file_is_refused() {
     let (queue, _stops) = commit_queue(&folder);
     let mut odd = request(&folder, "x");
     odd.incoming = None;
-    let answer = queue.commit(odd, None);
+    let answer = queue.commit(queue.expect(), odd, None);
     assert!(matches!(answer, Some(Err(StoreError::Io(_)))));
 }
 
@@ -186,7 +186,7 @@ fn a_request_without_a_file_is_refused() {
 fn a_ping_waits_for_the_lock_and_comes_back() {
     let folder = Folder::new("commit-queue");
     let (queue, _stops) = commit_queue(&folder);
-    let committer = queue.shared.group.lock().unwrap();
+    let committer = queue.shared.lock().unwrap();
     let (pong, ponged) = mpsc::channel();
     queue.ping(Box::new(move || pong.send(()).unwrap()));
     assert!(ponged.recv_timeout(Duration::from_millis(20)).is_err());
@@ -198,11 +198,15 @@ fn a_ping_waits_for_the_lock_and_comes_back() {
 fn after_the_close_nothing_is_committed() {
     let folder = Folder::new("commit-queue");
     let (queue, _stops) = commit_queue(&folder);
-    let committer = queue.shared.group.lock().unwrap();
+    let committer = queue.shared.lock().unwrap();
     queue.close(Duration::from_millis(20)); // A disk that hangs.
     drop(committer);
     queue.close(Duration::from_secs(60));
-    assert!(queue.commit(request(&folder, "x"), None).is_none());
+    assert!(
+        queue
+            .commit(queue.expect(), request(&folder, "x"), None)
+            .is_none()
+    );
 }
 
 #[test]
@@ -211,21 +215,26 @@ fn a_panic_while_committing_is_the_end_for_all() {
     let (queue, stops) = commit_queue(&folder);
     let (queued, heard) = request(&folder, "x").into_queued();
     let panicking = panic::catch_unwind(AssertUnwindSafe(|| {
-        queue
-            .shared
-            .group
-            .place(queued, |_, _| -> Result<(), Failure> {
-                panic!("a test's");
-            })
+        let _batch = [queued];
+        let _committer = queue.shared.lock();
+        panic!("a test's");
     }));
     assert!(panicking.is_err());
     assert!(heard.recv().is_err(), "its request was dropped");
     // Another's finds the lock poisoned.
-    assert!(queue.commit(request(&folder, "y"), None).is_none());
+    assert!(
+        queue
+            .commit(queue.expect(), request(&folder, "y"), None)
+            .is_none()
+    );
     let failure = fatal("commit", &io::Error::other("a test's"));
     queue.shared.end_with(EndCause::Panic, failure);
     assert!(matches!(stops.recv(), Ok(StopReason::Fatal(_))));
-    assert!(queue.commit(request(&folder, "z"), None).is_none());
+    assert!(
+        queue
+            .commit(queue.expect(), request(&folder, "z"), None)
+            .is_none()
+    );
 }
 
 /// Whether the episode was stored is for recovery to see.

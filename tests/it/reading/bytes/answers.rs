@@ -1,5 +1,7 @@
 //! Every status and header of the contract, in literal bytes.
 
+use std::net::Shutdown;
+
 use super::*;
 
 /// The SHA-256 of the sample in base64, by `openssl dgst -sha256 -binary | base64`.
@@ -189,6 +191,16 @@ fn pipelined_requests_are_answered_in_order_until_the_bytes() {
     }
     let got = Got::parse(&client.rest());
     assert_eq!((got.status, got.body), (206, body[100..200].to_vec()));
+}
+
+/// `nc -N` and its kind end their side with the request.
+#[test]
+fn a_peer_that_has_ended_its_side_gets_all() {
+    let (world, body) = with_episode("", LARGE);
+    let mut client = world.client();
+    client.send(request("GET", PATH, "").as_bytes()).unwrap();
+    client.0.shutdown(Shutdown::Write).unwrap();
+    assert!(Got::parse(&client.rest()).body == body, "{world}");
 }
 
 /// The download of a page's link, as browsers of today ask for it over plain http.

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
 use crate::here::{find, has, mkfifo};
-use crate::world::has_steps;
+use crate::syscalls::can_trace;
+use crate::world::{has_steps, is_emulated};
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -78,6 +79,13 @@ fn a_file_of_another_size_than_its_row_is_not_sent() {
     assert!(world.log().contains(line), "{world}");
 }
 
+/// No sync ends while its text has this; the receiver reads the file at any moment, so it is replaced.
+fn set_holds(holds: &Path, text: &str) {
+    let new = holds.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, holds).unwrap();
+}
+
 /// An episode that is not on the disk yet may lose its name: nobody gets its bytes before.
 #[test]
 fn an_episode_in_flight_is_not_there_yet() {
@@ -86,21 +94,26 @@ fn an_episode_in_flight_is_not_there_yet() {
     }
     let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
     let holds = world.dir().join("holds");
-    fs::write(&holds, "ep-1.tar.zst\n").unwrap();
+    set_holds(&holds, "");
     world.env("CIS490_HOLD_SYNCS", holds.display());
     world.start();
     let body = noise(BYTES);
-    let mut client = world.client();
     let put = Put::sample(&"c".repeat(40)).body(&body);
-    client.send(&put.bytes()).unwrap();
-    world.wait_until("it has its name", |world| file(world).exists());
-    for fields in ["", "If-None-Match: *\r\n", "Range: bytes=5000-\r\n"] {
-        assert_eq!(ask(&world, "GET", PATH, fields).status, 404, "{fields}");
+    // The first time it has no row, the second time the row of the first: its file was lost.
+    for _ in 0..2 {
+        set_holds(&holds, "incoming/lab-1~ep-1~");
+        let mut client = world.client();
+        client.send(&put.bytes()).unwrap();
+        world.wait_until("it has its name", |world| file(world).exists());
+        for fields in ["", "If-None-Match: *\r\n", "Range: bytes=5000-\r\n"] {
+            assert_eq!(ask(&world, "GET", PATH, fields).status, 404, "{fields}");
+        }
+        set_holds(&holds, "");
+        assert_eq!(client.answer().unwrap().status, 201, "{world}");
+        assert_eq!(ask(&world, "GET", PATH, "").body, body);
+        fs::remove_file(file(&world)).unwrap();
     }
     assert_eq!(ended(&world, "file-missing"), 0);
-    fs::write(&holds, "").unwrap();
-    assert_eq!(client.answer().unwrap().status, 201, "{world}");
-    assert_eq!(ask(&world, "GET", PATH, "").body, body);
 }
 
 #[test]
@@ -205,4 +218,43 @@ fn the_page_cache_is_given_back() {
         before > after && after <= 2 << 20,
         "{before} before, {after} after"
     );
+}
+
+/// Runs the receiver with these answers of the kernel to `sendfile`.
+fn with_sendfile(answers: &str) -> Option<(World, Vec<u8>)> {
+    if is_emulated() {
+        skip!("strace would see the emulator, and not the program");
+        return None;
+    }
+    if !can_trace("sendfile") {
+        return None;
+    }
+    let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
+    let inject = format!("inject=sendfile:{answers}");
+    let strace = ["strace", "-D", "-f", "-q", "-o", "/dev/null", "-e", &inject];
+    world.run_under(strace.map(str::to_owned).to_vec());
+    world.start();
+    let body = noise(3 << 20);
+    store(&world, "ep-1", &body);
+    Some((world, body))
+}
+
+#[test]
+fn where_the_filesystem_has_no_sendfile_the_bytes_are_copied() {
+    if let Some((world, body)) = with_sendfile("error=EINVAL") {
+        assert!(ask(&world, "GET", PATH, "").body == body, "{world}");
+        let part = ask(&world, "GET", PATH, "Range: bytes=70000-70009\r\n");
+        assert_eq!(part.body, body[70_000..70_010]);
+    }
+}
+
+/// The second block cannot be read: what came before it is right, and the connection ends.
+#[test]
+fn a_disk_that_cannot_read_on_ends_the_answer() {
+    if let Some((world, body)) = with_sendfile("error=EIO:when=2+") {
+        let got = ask(&world, "GET", PATH, "");
+        assert_eq!(got.header("Content-Length"), Some("3145728"));
+        assert!(got.body.len() < body.len() && got.body == body[..got.body.len()]);
+        wait_for(&world, "file-changed", 1);
+    }
 }

@@ -1,11 +1,14 @@
 //! Places for downloads: who gets one, who loses one, and what does without.
 
+use std::collections::HashMap;
+use std::fs;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::world::is_emulated;
 
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -113,6 +116,42 @@ fn a_client_that_is_gone_in_mid_body_frees_its_place() {
     drop(begin(&world, HERE));
     world.wait_until("its end is seen", |world| ended(world, "peer-gone") == 2);
     assert!(ask(&world, "GET", PATH, "").body == body, "{world}");
+}
+
+/// What comes in has nowhere else to go: uploads have the processor and the disk first.
+#[test]
+fn downloads_give_way_to_uploads() {
+    if is_emulated() {
+        return skip!("the threads are the emulator's");
+    }
+    let (world, _) = with_episode("", LARGE);
+    let _download = begin(&world, HERE);
+    let mut upload = world.client();
+    let put = Put::sample(&"c".repeat(40))
+        .episode("slow")
+        .body(&[7; 1000]);
+    let bytes = put.bytes();
+    upload.send(&bytes[..bytes.len() - 1]).unwrap();
+    let own = nice_values(&world);
+    let main = own["cis490"];
+    world.wait_until("both threads run", |world| {
+        let threads = nice_values(world);
+        let gives_way = |name, steps: i64| threads.get(name) == Some(&(main + steps).min(19));
+        gives_way("body", 5) && gives_way("download", 19)
+    });
+}
+
+/// The nice value of a thread of each name.
+fn nice_values(world: &World) -> HashMap<String, i64> {
+    let threads = fs::read_dir(format!("/proc/{}/task", world.pid())).unwrap();
+    let stats =
+        threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let parsed = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let nice = rest.split_whitespace().nth(16)?.parse().ok()?;
+        Some((name.to_owned(), nice))
+    });
+    parsed.collect()
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! The figures, row by row.
+
+use super::*;
+use crate::wire::Slot;
+
+const NOW_S: u64 = 1_795_477_572; // 2026-11-23T23:46:12Z
+
+fn row(seq: u64, slot: &str, received_at: &str, commit: char) -> Receipt {
+    let slot = Slot::parse(slot).unwrap();
+    let commit = commit.to_string().repeat(40);
+    serde_json::from_value(serde_json::json!({
+        "seq": seq, "host": slot.host, "episode": slot.episode, "bytes": 10, "commit": commit,
+        "sha256": "0f".repeat(32), "received_at": received_at,
+    }))
+    .unwrap()
+}
+
+fn refused(host: &str, after_seq: u64) -> Arc<RefusedUpload> {
+    Arc::new(
+        serde_json::from_value(serde_json::json!({
+            "at": "2026-11-23T23:00:00Z", "after_seq": after_seq, "host": host,
+            "peer": "10.8.0.11", "status": 412, "reason": "not-in-window", "why": "old",
+        }))
+        .unwrap(),
+    )
+}
+
+fn host<'a>(books: &'a StatsTables, name: &str) -> &'a HostStats {
+    &books.hosts[&HostId::parse(name).unwrap()]
+}
+
+#[test]
+fn the_last_upload_is_by_seq_and_a_backfilled_row_is_not_the_last() {
+    let mut books = StatsTables::new(std::iter::empty(), HOSTS_MAX);
+    books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+    books.enter(row(2, "a/2", "2026-11-23T23:10:00Z", '2'), NOW_S);
+    books.enter(row(3, "a/3", "2026-01-01T00:00:00Z", '3'), NOW_S);
+    assert_eq!(host(&books, "a").last.as_ref().unwrap().seq, 2);
+    // The clock was ahead, then right again.
+    books.enter(row(4, "a/4", "2106-01-01T00:00:00Z", '4'), NOW_S);
+    assert_eq!(host(&books, "a").last.as_ref().unwrap().seq, 4);
+    books.enter(row(5, "a/5", "2026-11-23T23:30:00Z", '5'), NOW_S);
+    assert_eq!(host(&books, "a").last.as_ref().unwrap().seq, 5);
+    assert_eq!(
+        host(&books, "a").all,
+        Totals {
+            episodes: 5,
+            bytes: 50
+        }
+    );
+    assert_eq!(host(&books, "a").today(NOW_S).episodes, 3);
+    assert_eq!(books.hour(NOW_S / HOUR_S).episodes, 2);
+    assert_eq!(books.hour(NOW_S / HOUR_S - 1).episodes, 1);
+    // A row without a time, or with an odd one, counts too.
+    books.enter(row(6, "a/6", "yesterday", '6'), NOW_S);
+    assert_eq!(books.all.episodes, 6);
+}
+
+#[test]
+fn invented_names_take_no_memory_and_hide_nobody() {
+    let configured = HostId::parse("known").unwrap();
+    let mut books = StatsTables::new([configured].into_iter(), HOSTS_MAX);
+    books.enter(row(1, "first/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+    for seq in 2..3000 {
+        books.enter(
+            row(seq, &format!("h{seq}/1"), "2026-11-23T22:10:00Z", '1'),
+            NOW_S,
+        );
+        books.recall(refused(&format!("r{seq}"), seq));
+    }
+    books.enter(row(3000, "known/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+    assert_eq!(books.hosts.len(), HOSTS_MAX + 1);
+    assert_eq!(books.all.episodes, 3000);
+    assert_eq!(books.others.all.episodes, 3000 - HOSTS_MAX as u64 - 1);
+    assert_eq!(host(&books, "first").all.episodes, 1);
+    assert_eq!(host(&books, "known").all.episodes, 1);
+    assert_eq!(
+        (books.unknown_hosts.len(), books.refusals.len()),
+        (UNKNOWN_HOSTS_MAX, NEWEST_MAX)
+    );
+    assert_eq!(books.uploads.back().unwrap().host.as_str(), "known");
+}
+
+#[test]
+fn a_clock_that_jumps_adds_few_hours() {
+    let mut books = StatsTables::new(std::iter::empty(), HOSTS_MAX);
+    for hour in 0..5000 {
+        let at =
+            clock::rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(hour * HOUR_S));
+        books.enter(row(hour, "a/1", &at, '1'), NOW_S);
+    }
+    assert_eq!(books.hours.len(), HOURS_MAX);
+    assert_eq!(books.hour(4999).episodes, 1);
+}
+
+#[test]
+fn a_refusal_is_open_until_the_host_stores_again() {
+    let mut books = StatsTables::new(std::iter::empty(), HOSTS_MAX);
+    books.recall(refused("a", 0));
+    assert_eq!(books.unknown_hosts.len(), 1);
+    books.enter(row(1, "a/1", "2026-11-23T22:10:00Z", '1'), NOW_S);
+    assert!(books.unknown_hosts.is_empty());
+    assert!(host(&books, "a").refused.is_some());
+    assert!(host(&books, "a").open_refusal().is_none());
+    books.recall(refused("a", 1));
+    assert!(host(&books, "a").open_refusal().is_some());
+}
