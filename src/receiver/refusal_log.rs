@@ -370,7 +370,7 @@ mod tests {
         let row = serde_json::from_value(serde_json::json!({
             "seq": 1, "host": "lab-1", "episode": "ep-2", "sha256": "0f".repeat(32),
         }));
-        stats.stored([row.unwrap()].into_iter());
+        stats.stored(row.unwrap(), 1);
         assert!(!is_open());
     }
 

@@ -125,7 +125,7 @@ impl HostStats {
             self.days.add(at_s / DAY_S, bytes);
         }
         let last = self.last.as_ref();
-        let is_last = last.is_none_or(|last| becomes_last(at_s, last.at_s, now_s));
+        let is_last = last.is_none_or(|last| becomes_last(row.seq, at_s, last, now_s));
         if is_last {
             self.last = Some(Last {
                 seq: row.seq.unwrap_or(0),
@@ -149,9 +149,13 @@ impl HostStats {
     }
 }
 
-/// Whether a row becomes its host's last, by the times of the two rows: see rule 3 of this module.
-pub(crate) fn becomes_last(at_s: Option<u64>, last_at_s: Option<u64>, now_s: u64) -> bool {
-    at_s >= last_at_s || last_at_s.is_some_and(|last_at_s| now_s < last_at_s)
+/// Whether a row becomes its host's last: see rule 3 of this module. Uploads that finish together are
+/// counted in any order.
+fn becomes_last(seq: Option<u64>, at_s: Option<u64>, last: &Last, now_s: u64) -> bool {
+    if at_s == last.at_s {
+        return seq.is_none_or(|seq| last.seq <= seq);
+    }
+    at_s > last.at_s || last.at_s.is_some_and(|last_at_s| now_s < last_at_s)
 }
 
 /// The sums of the latest three days by number. More than one, since a clock may jump to and fro.
@@ -196,7 +200,7 @@ pub(crate) struct StatsTables {
     pub uploads: VecDeque<Receipt>,
     /// The newest refusals; the newest is last.
     pub refusals: VecDeque<Arc<RefusedUpload>>,
-    /// The largest `seq` so far.
+    /// The largest `seq` up to which all rows are counted.
     pub last_seq: u64,
     /// How many lines of the index were no receipts when it was opened.
     pub unreadable_rows: u64,
@@ -234,8 +238,18 @@ impl StatsTables {
             host.complete_last(&row);
         }
         let host = row.host.clone();
-        push(&mut self.uploads, row, NEWEST_MAX);
+        self.enter_newest(row);
         self.of(Some(&host))
+    }
+
+    /// Behind those with smaller numbers: uploads that finish together are counted in any order.
+    fn enter_newest(&mut self, row: Receipt) {
+        let is_before = |other: &Receipt| row.seq.is_none() || other.seq <= row.seq;
+        let place = self.uploads.iter().rposition(is_before);
+        self.uploads.insert(place.map_or(0, |place| place + 1), row);
+        if self.uploads.len() > NEWEST_MAX {
+            self.uploads.pop_front();
+        }
     }
 
     /// Counts the row that lies at `offset`. [`StatsTables::settle`] is called after the last one.
@@ -358,18 +372,19 @@ impl Stats {
         lock(&self.books)
     }
 
-    /// Counts rows that were added to the index and are on the disk.
-    pub(crate) fn stored(&self, rows: impl Iterator<Item = Receipt>) {
+    /// Counts a row that was added to the index and is on the disk. All rows up to the number `complete_to`
+    /// are counted with it.
+    pub(crate) fn stored(&self, row: Receipt, complete_to: u64) {
         let now_s = clock::unix_seconds(SystemTime::now());
         self.fill(|books| {
-            for row in rows {
-                let bytes = row.bytes.unwrap_or(0);
-                books.enter(row, now_s).stored.add(bytes);
-            }
+            let last_seq = books.last_seq.max(complete_to);
+            let bytes = row.bytes.unwrap_or(0);
+            books.enter(row, now_s).stored.add(bytes);
+            books.last_seq = last_seq;
         });
     }
 
-    /// The largest `seq` of a row that is on the disk. Takes no lock.
+    /// The largest `seq` up to which all rows are on the disk and counted. Takes no lock.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq.load(Ordering::Acquire)
     }

@@ -6,7 +6,9 @@
 //!
 //! 1. A block of at most [`BYTES_MAX`] has the size of its class, whoever allocates it, so that any thread
 //!    may keep it for any allocation of that class.
-//! 2. A thread keeps at most [`KEPT_BYTES`], and none once its [`KeptBlocks`] is dropped.
+//! 2. What looks for the thread's cache is not inlined. A coroutine may go on in another thread, and a function
+//!    that it runs must not keep the address of the first one's.
+//! 3. A thread keeps at most [`KEPT_BYTES`], and none once its [`KeptBlocks`] is dropped.
 
 #![allow(unsafe_code)]
 
@@ -76,12 +78,11 @@ impl Drop for KeptBlocks {
 }
 
 /// From here on the thread keeps freed blocks. For a thread that lives as long as the process.
+#[inline(never)]
 pub(crate) fn keep_freed_blocks() {
     CACHE.with(|cache| cache.is_on.set(true));
 }
 
-// Not inlined: a coroutine may go on in another thread, and a function that it runs must not keep the
-// address of the first one's cache.
 #[inline(never)]
 fn take(class: usize) -> Option<*mut u8> {
     CACHE.with(|cache| {

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::PATIENCE;
 
 /// Sends a signal, by its name, to a process that has not been waited for; its end is not waited for.
 pub fn signal(pid: u32, name: &str) {
@@ -9,6 +13,28 @@ pub fn signal(pid: u32, name: &str) {
         .args(["-s", name, &pid.to_string()])
         .status();
     assert!(sent.unwrap().success());
+}
+
+/// SIGSTOP; returns when each thread of the process stands, which is not at once on a busy machine.
+pub fn freeze(pid: u32) {
+    signal(pid, "STOP");
+    let until = Instant::now() + PATIENCE;
+    while !all_threads_stand(pid) {
+        assert!(Instant::now() < until, "process {pid} does not stand");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn all_threads_stand(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.into_iter().all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+        // The state follows the name, which may hold anything but is in brackets.
+        stat.is_ok_and(|stat| {
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+    })
 }
 
 /// A field of /proc/PID/status, such as `Uid:`, its words with one blank between them.

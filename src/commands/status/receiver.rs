@@ -258,7 +258,12 @@ fn gate_trouble(survey: &Survey, paint: Paint) -> String {
 
 fn gate(survey: &Survey, paint: Paint) -> String {
     let Some(gate) = &survey.gate else {
-        return line("gate", "unknown: the receiver is not running");
+        let why = if survey.running == Some(true) {
+            "unknown: the receiver does not answer"
+        } else {
+            "unknown: the receiver is not running"
+        };
+        return line("gate", why);
     };
     let Gate {
         window, commits, ..

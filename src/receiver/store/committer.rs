@@ -318,8 +318,18 @@ impl Committer {
         let receipt = settled.row.receipt();
         let was_withdrawn = self.uncounted.remove(&receipt.slot());
         if was_withdrawn || matches!(settled.row, Row::New(_)) {
-            self.stats.stored(std::iter::once(receipt.clone()));
+            self.stats.stored(receipt.clone(), self.complete_to());
         }
+    }
+
+    /// No row with a number up to this one is in flight.
+    fn complete_to(&self) -> u64 {
+        let of_new = |one: &InFlight| match &one.row {
+            Row::New(row) => Some(row.seq),
+            Row::Kept(_) => None,
+        };
+        let lowest = self.in_flight.values().filter_map(of_new).min();
+        lowest.unwrap_or(self.tail.next_seq).saturating_sub(1)
     }
 
     /// Once a second: whether the index is still the one that is open, and its length for the next

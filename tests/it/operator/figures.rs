@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::run;
+use crate::process::freeze;
 use crate::world::{World, cis490, own_address};
 
 /// A time that is not over soon: what the tests wait for comes after two seconds at the most.
@@ -131,7 +132,7 @@ fn a_running_receiver_reports_what_the_disk_says() {
 fn a_receiver_that_hangs_is_named_and_the_disk_is_read() {
     let mut world = odd_world("");
     world.start();
-    world.signal("STOP");
+    freeze(world.pid());
     let (hung, took) = report(&world);
     is_odd_world(&hung);
     let words = format!("does not answer on {} within 2 s", world.address());

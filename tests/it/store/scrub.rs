@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{PATIENCE, Put};
-use crate::process::signal;
+use crate::process::{freeze, signal};
 use crate::world::{World, cis490};
 
 struct Ended {
@@ -240,7 +240,7 @@ fn a_killed_scrub_goes_on_where_it_was_and_forgets_no_finding() {
         thread::sleep(Duration::from_millis(5));
     }
     // What follows may take any time.
-    signal(first.id(), "STOP");
+    freeze(first.id());
     // Two at once would only read the disk twice.
     let other = scrub(&world, &[]);
     assert_eq!(other.code, Some(1));
@@ -292,7 +292,7 @@ fn what_is_stored_meanwhile_is_no_finding() {
     let mut line = String::new();
     let mut told = BufReader::new(running.stdout.take().unwrap());
     told.read_line(&mut line).unwrap();
-    signal(running.id(), "STOP");
+    freeze(running.id());
     assert_eq!(line, "2 episodes to read, 400.0 kB\n");
     store("ep-a");
     store("ep-b");

@@ -385,3 +385,64 @@ fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
     assert_eq!(statuses, [201, 200], "{world}");
     check_one_episode(&world, &put, "stored again");
 }
+
+/// While `held` is being synced, `meanwhile` goes on.
+fn beside_a_held_upload(world: &World, steps: &Steps, holds: &Holds, meanwhile: impl FnOnce()) {
+    let put = sample().episode("held");
+    holds.set(&["lab-1~held~"]);
+    let before = begun(steps, INDEX);
+    thread::scope(|scope| {
+        let held = scope.spawn(|| world.put(&put).status);
+        world.wait_until("it is being synced", |_| before < begun(steps, INDEX));
+        meanwhile();
+        assert!(!held.is_finished());
+        holds.set(&[]);
+        assert_eq!(held.join().unwrap(), 201, "{world}");
+    });
+}
+
+fn figures_of_lab_1(world: &World) -> serde_json::Value {
+    let report = world.get("/v1/status").json();
+    let hosts = report["hosts"].as_array().unwrap().clone();
+    let lab_1 = hosts.into_iter().find(|host| host["host"] == "lab-1");
+    lab_1.unwrap_or_else(|| panic!("{report:#}"))
+}
+
+/// The upload with the larger number is the last one, though the other one's sync ended later; and it
+/// is after a restart.
+#[test]
+fn the_last_upload_is_the_one_with_the_largest_number() {
+    if !has_steps("the order of the figures") {
+        return;
+    }
+    let (mut world, steps, holds) = warm();
+    beside_a_held_upload(&world, &steps, &holds, || {
+        assert_eq!(world.put(&sample().episode("later")).status, 201);
+    });
+    assert_eq!(figures_of_lab_1(&world)["last_episode"], "later", "{world}");
+    world.kill();
+    world.start();
+    assert_eq!(figures_of_lab_1(&world)["last_episode"], "later", "{world}");
+}
+
+/// A refusal while an upload of the host is being synced is over when that is stored.
+#[test]
+fn a_refusal_is_over_with_an_upload_that_was_under_way() {
+    if !has_steps("a refusal beside an upload") {
+        return;
+    }
+    let (mut world, steps, holds) = warm();
+    beside_a_held_upload(&world, &steps, &holds, || {
+        let other_host = sample().path("/v1/episodes/lab-2/ep-1");
+        assert_eq!(world.put(&other_host).status, 201, "{world}");
+        let refused = world.put(&sample().episode("first").body(b"other"));
+        assert_eq!(refused.status, 409, "{world}");
+        world.wait_until("the refusal is counted", |world| {
+            figures_of_lab_1(world)["refused"].is_object()
+        });
+    });
+    assert!(figures_of_lab_1(&world)["refused"].is_null(), "{world}");
+    world.stop();
+    world.start();
+    assert!(figures_of_lab_1(&world)["refused"].is_null(), "{world}");
+}
