@@ -5,7 +5,8 @@
 //! 2. At the first answer that moves no episode out of the queue no other upload is begun. Those under way
 //!    end as they end, each by its own answer, and a fault that all of them see counts once.
 //! 3. No large episode is under way beside a small one: a burst ends before the first one in turn that is
-//!    not small, and there is no scan, no reload and no tidying of shipped/ before it has ended.
+//!    not small, also if that is found only when it is packed, and writes nothing to outbox/. There is no
+//!    scan, no reload and no tidying of shipped/ before it has ended, nor is room made on a full disk.
 //! 4. The loop packs (`parcel`) and decides, the senders wait for the receiver, and one thread carries out
 //!    the moves (`ending_batch`). While a batch is moved, the next one gathers.
 
@@ -122,6 +123,7 @@ impl Burst<'_> {
                 is_crowded: false,
             },
         };
+        self.settle_ahead(&course.turns);
         let root = self.endings.root.clone();
         let receiver = self.receiver;
         thread::scope(|scope| {
@@ -166,6 +168,19 @@ impl Burst<'_> {
         }
         self.note_under_way(None);
         course.ended
+    }
+
+    /// Handles what was packed ahead, if its turn comes in this burst: while nothing is under way, its own
+    /// move and the disk's being full disturb nothing.
+    fn settle_ahead(&mut self, turns: &[EpisodeId]) {
+        let Some(id) = self.packer.ahead().filter(|id| turns.contains(id)) else {
+            return;
+        };
+        if let Some(entry) = self.backlog.take(&id.clone())
+            && let Some(entry) = self.packer.take_ahead(entry, self.endings)
+        {
+            self.backlog.put(entry);
+        }
     }
 
     /// The oldest upload under way is the one that `state.json` names.
@@ -224,19 +239,17 @@ impl Burst<'_> {
             match made {
                 Ok(parcel) => return Some(parcel),
                 Err(NoParcel::Stays(entry)) => self.backlog.put(*entry),
-                Err(NoParcel::HasLeft) => {}
+                Err(NoParcel::GoesAlone(entry)) => {
+                    self.backlog.put(*entry);
+                    course.is_ending = true;
+                    return None;
+                }
             }
         }
         None
     }
 
     fn parcel(&mut self, mut entry: Entry) -> Result<Parcel, NoParcel> {
-        if self.packer.ahead() == Some(&entry.id) {
-            entry = self
-                .packer
-                .pack(entry, self.endings)
-                .ok_or(NoParcel::HasLeft)?;
-        }
         self.endings.drop_outdated_tarball(&mut entry);
         let pace = &self.endings.pace;
         if !pace.may_move(&entry, self.holds, Instant::now()) {

@@ -49,21 +49,27 @@ impl Packer {
     /// Packs the episode that is next, unless it was packed ahead. `None` if it can never be packed,
     /// and has gone to refused/.
     pub(super) fn pack(&mut self, entry: Entry, endings: &mut Endings) -> Option<Entry> {
-        let entry = match self.prefetch.take() {
-            Some(prefetch) if prefetch.id == entry.id => {
-                self.settle_ahead(prefetch, Some(entry), endings)?
-            }
-            other => {
-                self.prefetch = other;
-                entry
-            }
-        };
+        let entry = self.take_ahead(entry, endings)?;
         let failed_ahead = !endings.pace.is_due(entry.backoff(), Instant::now());
         if entry.is_packed() || failed_ahead {
             return Some(entry);
         }
         let packing = self.pack_now(&entry, &endings.root);
         endings.packed(entry, packing)
+    }
+
+    /// Waits for this episode, if it is packed ahead, and packs no other. `None` if it can never be packed,
+    /// and has gone to refused/.
+    pub(super) fn take_ahead(&mut self, entry: Entry, endings: &mut Endings) -> Option<Entry> {
+        match self.prefetch.take() {
+            Some(prefetch) if prefetch.id == entry.id => {
+                self.settle_ahead(prefetch, Some(entry), endings)
+            }
+            other => {
+                self.prefetch = other;
+                Some(entry)
+            }
+        }
     }
 
     fn pack_now(&self, entry: &Entry, root: &Root) -> Packing {
