@@ -31,6 +31,7 @@ use super::parcel::{self, NoParcel, Parcel};
 use super::queue::Root;
 use super::senders::{Answered, Senders, UnderWay};
 use super::wakeup::Wakeup;
+use crate::durable;
 use crate::names::{EpisodeId, HostId};
 use crate::service;
 use crate::wire::Problem;
@@ -56,7 +57,7 @@ const CROWDED: [&str; 2] = ["too-many-uploads", "too-many-uploads-of-yours"];
 /// How a burst ended.
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
-    /// Whether the receiver accepted all that were sent, and threads could be had.
+    /// Whether the receiver accepted all that were sent, all could be moved, and threads could be had.
     pub is_healthy: bool,
     /// Whether it has no places for so many uploads at once.
     pub is_crowded: bool,
@@ -98,6 +99,8 @@ struct Course {
     /// No other upload is begun.
     is_ending: bool,
     all_wait: bool,
+    /// The disk was full when an episode of so many bytes was to be moved: room is made once the burst is over.
+    disk_full: Option<(u64, io::Error)>,
     ended: Ended,
 }
 
@@ -118,6 +121,7 @@ impl Burst<'_> {
             batch: None,
             is_ending: false,
             all_wait: false,
+            disk_full: None,
             ended: Ended {
                 is_healthy: true,
                 is_crowded: false,
@@ -167,6 +171,9 @@ impl Burst<'_> {
             self.backlog.put(parcel.into_entry());
         }
         self.note_under_way(None);
+        if let Some((bytes, error)) = course.disk_full {
+            self.endings.disk_full(bytes, &error);
+        }
         course.ended
     }
 
@@ -309,6 +316,9 @@ impl Burst<'_> {
     fn settle(&mut self, course: &mut Course, batch: Batch, moved: Vec<io::Result<Moved>>) {
         course.batch = None;
         for (leaver, moved) in batch.into_iter().zip(moved) {
+            if let Err(error) = &moved {
+                course.move_failed(&leaver, error);
+            }
             if let Some(entry) = self.endings.settle(leaver, moved, self.holds) {
                 self.backlog.put(entry);
             }
@@ -327,6 +337,15 @@ impl Course {
             self.gathers_since = Instant::now();
         }
         self.leavers.push(leaver);
+    }
+
+    /// What stops one move may stop the others too.
+    fn move_failed(&mut self, leaver: &Leaver, error: &io::Error) {
+        self.is_ending = true;
+        self.ended.is_healthy = false;
+        if durable::is_full(error) && self.disk_full.is_none() {
+            self.disk_full = Some((leaver.bytes(), durable::same(error)));
+        }
     }
 
     /// Begins to move what has gathered, if it is time.

@@ -55,6 +55,9 @@ impl Packer {
             return Some(entry);
         }
         let packing = self.pack_now(&entry, &endings.root);
+        if packing.result.is_ok() {
+            endings.pace.disk_has_room();
+        }
         endings.packed(entry, packing)
     }
 
@@ -183,7 +186,6 @@ impl Endings {
         }
         match packing.result {
             Ok((seal, meta)) => {
-                self.pace.disk_has_room();
                 events::packed(&entry.id, entry.bytes(), seal.bytes, packing.took);
                 entry.set_packed(meta, seal);
             }
@@ -191,7 +193,7 @@ impl Endings {
                 return self.refuse(entry, Why::new(Judge::Shipper, reason, why));
             }
             Err(PackFault::Passing(why)) => self.defer(&mut entry, None, &why),
-            Err(PackFault::DiskFull(error)) => self.disk_full(&entry, &error),
+            Err(PackFault::DiskFull(error)) => self.disk_full(entry.bytes(), &error),
             Err(PackFault::Stopped) => {}
         }
         Some(entry)
