@@ -210,9 +210,11 @@ mod tests {
     use super::super::Mode;
     use super::super::config::Config;
     use super::super::pace::Pace;
+    use super::super::parcel::Parcel;
     use super::super::queue::{FOLDERS, Identity};
     use super::super::report::Report;
     use super::*;
+    use crate::names::HostId;
 
     /// An empty queue in a folder of its own, which goes with it.
     struct Queue(PathBuf);
@@ -252,6 +254,22 @@ mod tests {
         let identity = Identity::of(&endings.root, id).unwrap();
         let entry = Entry::new(id.clone(), identity, Instant::now());
         endings.inspect(entry).expect("it is fit")
+    }
+
+    #[test]
+    fn packing_in_memory_does_not_show_that_the_disk_has_room() {
+        let (_queue, mut endings) = Queue::new("memory");
+        let id = EpisodeId::parse("ep-1").unwrap();
+        fs::create_dir(endings.root.episodes().join(id.as_str())).unwrap();
+        let entry = recorded(&mut endings, &id, false);
+        endings.pace.disk_is_full();
+        let host = HostId::parse("lab-1").unwrap();
+        let parcel = Parcel::make(entry, &host, &Stop::default(), &mut endings);
+        let entry = parcel.ok().expect("it is small").into_entry();
+        assert_eq!(endings.pace.packing().failures(), 1);
+        let packed = Packer::new(Stop::default()).pack(entry, &mut endings);
+        assert!(packed.is_some_and(|entry| entry.is_packed()));
+        assert_eq!(endings.pace.packing().failures(), 0);
     }
 
     /// An episode becomes unfit, and packing it ahead says so. Meanwhile a person has put a sound one
