@@ -177,8 +177,8 @@ impl Burst<'_> {
         course.ended
     }
 
-    /// Handles what was packed ahead, if its turn comes in this burst: while nothing is under way, its own
-    /// move and the disk's being full disturb nothing.
+    /// Handles the episode that was packed ahead, if its turn comes in this burst. Nothing is under way yet, so
+    /// it may be moved to refused/, and room may be made for that.
     fn settle_ahead(&mut self, turns: &[EpisodeId]) {
         let Some(id) = self.packer.ahead().filter(|id| turns.contains(id)) else {
             return;
