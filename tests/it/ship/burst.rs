@@ -244,6 +244,31 @@ fn where_four_have_no_place_fewer_go_at_once() {
     assert_shipped(&lab, &ids);
 }
 
+/// What the receiver asked for while four were under way holds, though it stores the others.
+#[test]
+fn an_upload_that_succeeds_ends_no_wait_that_the_receiver_asked_for() {
+    let gate = Arc::new(Gate::default());
+    let draining = Reply::Say(problem(503, "draining", "Retry-After: 60\r\n"));
+    let stub = Stub::new([
+        Reply::Store,
+        gate.say_when(draining, four_came),
+        gate.store_when(is_open),
+    ]);
+    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    record(&lab, 18, A);
+    let shipper = lab.ship();
+    let is_away = || shipper.log().contains("event=receiver_away");
+    shipper.wait_until("it asks to wait", is_away);
+    let under_way = puts(&stub);
+    gate.open();
+    // The one in whose place another may have come is refused; all others under way are stored.
+    shipper.wait_until("the others are shipped", || {
+        lab.names("episodes").len() == 18 - (under_way - 1)
+    });
+    assert_eq!(shipper.stop(), 0);
+    assert_eq!(puts(&stub), under_way, "{lab}");
+}
+
 #[test]
 fn a_refusal_of_one_stops_none_of_the_others() {
     let gate = Arc::new(Gate::default());
