@@ -188,15 +188,25 @@ impl Answers<'_> {
 
     /// The receiver is away: all wait. True as they do.
     fn defer_all(&mut self, attempt: &Attempt<'_>, wait: &Wait) -> bool {
-        if !attempt.all_wait {
+        if attempt.all_wait {
+            self.asks_again(wait);
+        } else {
             self.endings.defer_all(wait.asked, &wait.why);
         }
         true
     }
 
+    /// All wait already. The receiver may have asked for longer than the first answer had it.
+    fn asks_again(&mut self, wait: &Wait) {
+        if let Some(asked) = wait.asked {
+            self.endings.pace.receiver_asks_for(asked);
+        }
+    }
+
     /// The fault may be the episode's or the receiver's: both wait. True as they do.
     fn defer_with_all(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) -> bool {
         if attempt.all_wait {
+            self.asks_again(wait);
             self.endings.defer(entry, wait.asked, &wait.why);
         } else {
             self.endings.defer_with_all(entry, wait.asked, &wait.why);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::store_once_there;
-use super::burst::{FOUR, Gate, assert_shipped, four_came, record};
+use super::burst::{FOUR, Gate, RARE_SCANS, assert_shipped, four_came, record};
 use super::crashes::is_release;
 use super::stub::{Reply, Stub, problem};
 use super::{A, Lab};
@@ -27,7 +27,7 @@ fn walk(fault: &str, refuses: bool) {
             Reply::StoreAndAfter(meet)
         };
         let stub = Stub::new([Reply::Store, then.clone()]);
-        let lab = Lab::new(&stub.url);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
         let ids = record(&lab, 1 + FOUR, A);
         let faulty = lab.run(&["ship", "--once"], &[(fault, &step.to_string())]);
         let hit = match fault {
@@ -96,7 +96,7 @@ fn a_batch_shares_its_syncs_and_each_episode_keeps_its_order() {
     }
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 1 + FOUR, A);
     // Packing the second one ahead is no part of the batch.
     let ahead = store_once_there(lab.path("outbox/ep-01.tar.zst"));
@@ -154,7 +154,7 @@ fn a_full_disk_counts_once_for_a_batch() {
     let lab_of_five = || {
         let gate = Arc::new(Gate::default());
         let stub = Stub::new([Reply::Store, gate.store_when(four_came)]);
-        let lab = Lab::new(&stub.url);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
         record(&lab, 1 + FOUR, A);
         (stub, lab)
     };

@@ -11,6 +11,9 @@ use super::{A, B, Lab, noise};
 use crate::client::PATIENCE;
 use crate::world::World;
 
+/// A scan that is due ends a burst, on a slow machine before four are under way.
+pub(super) const RARE_SCANS: &str = "scan_seconds = 3600";
+
 /// How many are under way at once.
 pub(super) const FOUR: usize = 4;
 
@@ -115,7 +118,7 @@ fn puts(stub: &Stub) -> usize {
 fn four_at_once_and_no_more() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(four_came)]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 13, A);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 0, "{ended}\n{lab}");
@@ -134,7 +137,7 @@ fn one_alone_meets_a_receiver_that_refuses() {
         (Reply::Die, 1),
     ] {
         let stub = Stub::new([reply]);
-        let lab = Lab::new(&stub.url);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
         record(&lab, 9, A);
         let ended = lab.ship_once();
         assert_eq!((ended.code, puts(&stub)), (code, 1), "{ended}");
@@ -160,7 +163,7 @@ fn a_large_one_is_never_beside_another() {
     replies.extend(std::iter::repeat_n(small, 8));
     replies.push(large);
     let stub = Stub::new(replies);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let mut ids = record(&lab, 9, A);
     // The first is packed in memory, to see whether it is small.
     for (n, mib) in [2, 3, 5].into_iter().enumerate() {
@@ -188,7 +191,7 @@ fn what_is_under_way_when_its_commit_is_held_ends_as_it_ends() {
         Reply::Store,
     ]);
     stub.gets([too_old]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     record(&lab, 12, A);
     // Later in turn, and of a commit that is not held.
     for id in ["other-1", "other-2"] {
@@ -230,7 +233,7 @@ fn where_four_have_no_place_fewer_go_at_once() {
     replies.push(Reply::Store);
     replies.push(then.store_when(|inside| inside.came >= 3));
     let stub = Stub::new(replies);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 18, A);
     let shipper = lab.ship();
     let is_away = || shipper.log().contains("event=receiver_away");
@@ -254,7 +257,7 @@ fn an_upload_that_succeeds_ends_no_wait_that_the_receiver_asked_for() {
         gate.say_when(draining, four_came),
         gate.store_when(is_open),
     ]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     record(&lab, 18, A);
     let shipper = lab.ship();
     let is_away = || shipper.log().contains("event=receiver_away");
@@ -277,7 +280,7 @@ fn a_refusal_of_one_stops_none_of_the_others() {
         gate.say_when(Reply::Say(problem(409, "taken", "")), four_came),
         gate.store_when(four_came),
     ]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     record(&lab, 10, A);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 3, "{ended}\n{lab}");
@@ -299,7 +302,7 @@ fn a_receiver_that_goes_away_with_four_under_way_loses_nothing() {
         away(Reply::Say(problem(503, "draining", ""))),
         Reply::Die,
     ]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 12, A);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 1, "{ended}\n{lab}");
@@ -319,7 +322,7 @@ fn a_receiver_that_goes_away_with_four_under_way_loses_nothing() {
 fn a_kill_with_four_under_way_loses_nothing() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 12, A);
     let shipper = lab.ship();
     shipper.wait_until("four are under way", || gate.came() == FOUR);
@@ -339,7 +342,7 @@ fn a_kill_with_four_under_way_loses_nothing() {
 fn a_stop_with_four_under_way_is_quick_and_loses_nothing() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 12, A);
     let shipper = lab.ship();
     shipper.wait_until("four are under way", || gate.came() == FOUR);
@@ -363,7 +366,7 @@ fn a_stop_with_four_under_way_is_quick_and_loses_nothing() {
 fn requeue_works_beside_four_under_way() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Say(problem(409, "taken", ""))]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     lab.episode("came-back", A);
     assert_eq!(lab.ship_once().code, 3);
     stub.puts([Reply::Store, gate.store_when(is_open)]);
@@ -374,6 +377,8 @@ fn requeue_works_beside_four_under_way() {
     let requeued = lab.run(&["requeue", "came-back"], &[]);
     assert_eq!(requeued.code, 0, "{requeued}");
     gate.open();
+    // The scan that finds it.
+    shipper.signal("HUP");
     shipper.wait_until("all are shipped", || lab.names("episodes").is_empty());
     assert_eq!(shipper.stop(), 0);
     assert_shipped(&lab, &ids);
@@ -384,7 +389,7 @@ fn requeue_works_beside_four_under_way() {
 fn the_state_names_one_that_is_under_way() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     record(&lab, 8, A);
     let shipper = lab.ship();
     let named =
@@ -404,7 +409,7 @@ fn a_kept_connection_serves_many_and_its_end_is_no_fault() {
     for (requests, most) in [(usize::MAX, 1 + FOUR), (2, 21)] {
         let stub = Stub::new([Reply::Store]);
         stub.keep_connections_for(requests);
-        let lab = Lab::new(&stub.url);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
         let ids = record(&lab, 40, A);
         let ended = lab.ship_once();
         assert_eq!(ended.code, 0, "{ended}\n{lab}");
@@ -421,7 +426,7 @@ fn a_kept_connection_serves_many_and_its_end_is_no_fault() {
 #[test]
 fn a_tarball_that_was_damaged_on_the_disk_is_never_sent() {
     let stub = Stub::new([Reply::Stall]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 8, A);
     // Large enough that its upload stands still.
     for (n, id) in ids.iter().enumerate() {
@@ -450,7 +455,7 @@ fn a_tarball_that_was_damaged_on_the_disk_is_never_sent() {
 fn what_changes_under_way_stays() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     record(&lab, 8, A);
     let shipper = lab.ship();
     shipper.wait_until("four are under way", || gate.came() == FOUR);
@@ -470,7 +475,7 @@ fn what_changes_under_way_stays() {
 #[test]
 fn the_real_receiver_gets_all_of_a_backlog_once() {
     let world = World::with("[version_gate]\nenabled = false\n");
-    let lab = Lab::new(&format!("http://{}", world.address()));
+    let lab = Lab::with(&format!("http://{}", world.address()), RARE_SCANS);
     let ids = record(&lab, 60, A);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 0, "{ended}\n{lab}");
@@ -484,7 +489,7 @@ fn the_real_receiver_gets_all_of_a_backlog_once() {
 fn one_of_a_batch_that_cannot_be_moved_stops_none_of_the_others() {
     let gate = Arc::new(Gate::default());
     let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 6, A);
     let shipper = lab.ship();
     shipper.wait_until("four are under way", || gate.came() == FOUR);

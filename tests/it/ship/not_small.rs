@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use super::burst::{Gate, assert_shipped, record};
+use super::burst::{Gate, RARE_SCANS, assert_shipped, record};
 use super::crashes::is_release;
 use super::stub::{Reply, Stub};
 use super::{A, Lab, noise};
@@ -44,7 +44,7 @@ fn a_burst_puts_nothing_into_outbox() {
         gate.store_when(|inside| inside.came >= 2),
         Reply::Store,
     ]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let mut ids = record(&lab, 3, A);
     for n in 0..8 {
         let id = format!("medium-{n}");
@@ -65,7 +65,7 @@ fn a_burst_puts_nothing_into_outbox() {
 #[test]
 fn one_that_was_packed_ahead_and_is_not_small_is_sent_as_it_is() {
     let stub = Stub::new([Reply::Store]);
-    let lab = Lab::new(&stub.url);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let mut ids = record(&lab, 1, A);
     for n in 0..5 {
         let id = format!("medium-{n}");
