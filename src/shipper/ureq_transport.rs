@@ -297,3 +297,41 @@ impl Resolver for ReceiverResolver {
         Ok(addresses)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that is slow may have the request; one that had answered has heard of it.
+    #[test]
+    fn only_a_kept_connection_that_the_peer_ended_in_silence_is_tried_again() {
+        let exchange = Exchange::default();
+        let Flags {
+            is_kept,
+            is_heard,
+            is_ended,
+            ..
+        } = &*exchange.shared;
+        for [kept, ended, heard] in [
+            [false, false, false],
+            [false, true, false],
+            [true, false, false],
+            [true, true, false],
+            [true, true, true],
+        ] {
+            exchange.begin();
+            is_kept.store(kept, Ordering::SeqCst);
+            is_ended.store(ended, Ordering::SeqCst);
+            is_heard.store(heard, Ordering::SeqCst);
+            assert_eq!(
+                exchange.was_closed_before(),
+                kept && ended && !heard,
+                "kept {kept}, ended {ended}, heard {heard}"
+            );
+        }
+        assert!(is_of_the_peer(io::ErrorKind::ConnectionReset));
+        for ours in [io::ErrorKind::TimedOut, io::ErrorKind::Interrupted] {
+            assert!(!is_of_the_peer(ours));
+        }
+    }
+}

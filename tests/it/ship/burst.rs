@@ -338,28 +338,34 @@ fn a_kill_with_four_under_way_loses_nothing() {
     assert_eq!(stub.stored().len(), 12, "{ended}");
 }
 
+/// On new connections, and on kept ones: an upload that the stop ends is not tried a second time.
 #[test]
 fn a_stop_with_four_under_way_is_quick_and_loses_nothing() {
-    let gate = Arc::new(Gate::default());
-    let stub = Stub::new([Reply::Store, gate.store_when(is_open)]);
-    let lab = Lab::with(&stub.url, RARE_SCANS);
-    let ids = record(&lab, 12, A);
-    let shipper = lab.ship();
-    shipper.wait_until("four are under way", || gate.came() == FOUR);
-    let began = Instant::now();
-    let log = shipper.log();
-    assert_eq!(shipper.stop(), 0, "{log}\n{lab}");
-    // Three seconds later it would have been cut short.
-    assert!(began.elapsed() < Duration::from_secs(3), "{lab}");
-    assert_eq!(lab.names("episodes").len(), 11, "{lab}");
-    let state = lab.json("state.json");
-    assert!(state["last_error"].is_null(), "{state}");
-    assert!(state["uploading"].is_null(), "{state}");
-    gate.open();
-    stub.puts([Reply::Store]);
-    assert_eq!(lab.ship_once().code, 0, "{lab}");
-    assert_shipped(&lab, &ids);
-    assert_eq!(stub.stored().len(), 12);
+    for served in [1, 1 + 3 * FOUR] {
+        let gate = Arc::new(Gate::default());
+        let mut replies = vec![Reply::Store; served];
+        replies.push(gate.store_when(is_open));
+        let stub = Stub::new(replies);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
+        let ids = record(&lab, 20, A);
+        let shipper = lab.ship();
+        shipper.wait_until("four are under way", || gate.came() == FOUR);
+        let began = Instant::now();
+        let log = shipper.log();
+        assert_eq!(shipper.stop(), 0, "{log}\n{lab}");
+        // Three seconds later it would have been cut short.
+        assert!(began.elapsed() < Duration::from_secs(3), "{lab}");
+        assert_eq!(puts(&stub), served + FOUR, "{lab}");
+        assert_eq!(lab.names("episodes").len(), 20 - served, "{lab}");
+        let state = lab.json("state.json");
+        assert!(state["last_error"].is_null(), "{state}");
+        assert!(state["uploading"].is_null(), "{state}");
+        gate.open();
+        stub.puts([Reply::Store]);
+        assert_eq!(lab.ship_once().code, 0, "{lab}");
+        assert_shipped(&lab, &ids);
+        assert_eq!(stub.stored().len(), 20);
+    }
 }
 
 #[test]
