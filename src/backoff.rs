@@ -45,6 +45,12 @@ impl Backoff {
         wait
     }
 
+    /// Another answer to the same failure: no further one is counted, and a longer `Retry-After` holds.
+    pub(crate) fn wait_at_least(&mut self, asked: Duration) {
+        let until = Instant::now() + asked.min(RETRY_AFTER_MAX);
+        self.not_before = self.not_before.max(Some(until));
+    }
+
     pub(crate) fn reset(&mut self) {
         *self = Backoff::default();
     }
@@ -86,6 +92,19 @@ fn random_fraction() -> f64 {
 mod tests {
     use super::*;
     use crate::seeded::Seeded;
+
+    #[test]
+    fn of_two_answers_to_one_failure_the_longer_wait_holds() {
+        let mut backoff = Backoff::default();
+        backoff.fail(Some(Duration::from_secs(60)));
+        let before = backoff.not_before();
+        backoff.wait_at_least(Duration::from_secs(5));
+        assert_eq!(backoff.not_before(), before);
+        let now = Instant::now();
+        backoff.wait_at_least(Duration::from_secs(90));
+        assert!(!backoff.is_due(now + Duration::from_secs(89)));
+        assert_eq!(backoff.failures(), 1);
+    }
 
     #[test]
     fn waits_grow_to_the_cap_and_are_spread_over_all_of_it() {

@@ -76,24 +76,27 @@ impl Answers<'_> {
         let mut all_wait = false;
         match verdict {
             Verdict::Accepted(accepted) => {
-                self.endings.pace.receiver_is_there();
+                self.receiver_is_there(attempt);
                 let leaver = delivered(entry, attempt, accepted);
                 return Judged::Leaves(Box::new(leaver));
             }
             Verdict::SetAside(problem) => {
-                self.endings.pace.receiver_is_there();
+                self.receiver_is_there(attempt);
                 let why = Why::of_problem(&problem, upload.commit);
                 return Judged::Leaves(Box::new(Leaver::to_refused(entry, why)));
             }
-            Verdict::Held(problem) => self.held(upload.commit, &problem),
+            Verdict::Held(problem) => {
+                self.receiver_is_there(attempt);
+                self.held(upload.commit, &problem);
+            }
             Verdict::Recheck(wait) => self.recheck(&mut entry, attempt, &wait),
             Verdict::Garbled(wait) => all_wait = self.garbled(&mut entry, attempt, &wait),
             Verdict::TooLargeForProxy(wait) => {
                 events::too_large_for_proxy(upload.slot, upload.bytes, &wait.why);
-                self.no_room(&mut entry, &wait);
+                self.no_room(&mut entry, attempt, &wait);
             }
-            Verdict::NoRoom(wait) => self.no_room(&mut entry, &wait),
-            Verdict::Stumbled(wait) => self.stumbled(&mut entry, &wait),
+            Verdict::NoRoom(wait) => self.no_room(&mut entry, attempt, &wait),
+            Verdict::Stumbled(wait) => self.stumbled(&mut entry, attempt, &wait),
             Verdict::NotLetIn { status, wait } => {
                 events::not_let_in(status, &wait.why);
                 all_wait = self.defer_all(attempt, &wait);
@@ -118,7 +121,6 @@ impl Answers<'_> {
 
     /// All episodes of the commit wait for the gate. The remediation is logged once.
     fn held(&mut self, commit: CommitHash, problem: &Problem) {
-        self.endings.pace.receiver_is_there();
         if self.holds.hold(commit, problem) {
             events::held(&commit, problem);
         }
@@ -128,8 +130,8 @@ impl Answers<'_> {
 
     /// The receiver got other bytes than were stated: they were damaged on the way, or on our own disk.
     fn recheck(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) {
+        self.receiver_is_there(attempt);
         let endings = &mut *self.endings;
-        endings.pace.receiver_is_there();
         let is_first_time = entry.backoff().failures() == 0;
         let is_whole = if attempt.has_file {
             outbox::is_whole(&endings.root, &entry.id, &attempt.seal)
@@ -159,34 +161,52 @@ impl Answers<'_> {
         if self.endings.pace.heads_are_garbled() {
             self.defer_with_all(entry, attempt, wait)
         } else {
-            self.stumbled(entry, wait);
+            self.stumbled(entry, attempt, wait);
             false
         }
     }
 
     /// No body of this size gets in, so larger ones wait with this episode; smaller ones may still fit.
-    fn no_room(&mut self, entry: &mut Entry, wait: &Wait) {
-        self.stumbled(entry, wait);
+    fn no_room(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) {
+        self.stumbled(entry, attempt, wait);
         self.endings.pace.has_no_room_for(entry);
     }
 
     /// The receiver is there, and this episode waits.
-    fn stumbled(&mut self, entry: &mut Entry, wait: &Wait) {
-        self.endings.pace.receiver_is_there();
+    fn stumbled(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) {
+        self.receiver_is_there(attempt);
         self.endings.defer(entry, wait.asked, &wait.why);
+    }
+
+    /// The receiver answered for itself. That ends no wait which it asked for while this upload was under
+    /// way: it may have answered this one before.
+    fn receiver_is_there(&mut self, attempt: &Attempt<'_>) {
+        if !attempt.all_wait {
+            self.endings.pace.receiver_is_there();
+        }
     }
 
     /// The receiver is away: all wait. True as they do.
     fn defer_all(&mut self, attempt: &Attempt<'_>, wait: &Wait) -> bool {
-        if !attempt.all_wait {
+        if attempt.all_wait {
+            self.asks_again(wait);
+        } else {
             self.endings.defer_all(wait.asked, &wait.why);
         }
         true
     }
 
+    /// All wait already. The receiver may have asked for longer than the first answer had it.
+    fn asks_again(&mut self, wait: &Wait) {
+        if let Some(asked) = wait.asked {
+            self.endings.pace.receiver_asks_for(asked);
+        }
+    }
+
     /// The fault may be the episode's or the receiver's: both wait. True as they do.
     fn defer_with_all(&mut self, entry: &mut Entry, attempt: &Attempt<'_>, wait: &Wait) -> bool {
         if attempt.all_wait {
+            self.asks_again(wait);
             self.endings.defer(entry, wait.asked, &wait.why);
         } else {
             self.endings.defer_with_all(entry, wait.asked, &wait.why);
@@ -207,7 +227,10 @@ impl Answers<'_> {
             }
             match hold_verdict(heard.as_ref()) {
                 HoldVerdict::Released(place) => self.released(commit, place),
-                HoldVerdict::Held(problem) => self.held(commit, &problem),
+                HoldVerdict::Held(problem) => {
+                    self.endings.pace.receiver_is_there();
+                    self.held(commit, &problem);
+                }
                 // One such answer speaks for all commits: the others are not asked about.
                 HoldVerdict::Away(wait) => {
                     self.ask_later(commit);

@@ -5,7 +5,8 @@
 //! 2. At the first answer that moves no episode out of the queue no other upload is begun. Those under way
 //!    end as they end, each by its own answer, and a fault that all of them see counts once.
 //! 3. No large episode is under way beside a small one: a burst ends before the first one in turn that is
-//!    not small, and there is no scan, no reload and no tidying of shipped/ before it has ended.
+//!    not small, also if that is found only when it is packed, and writes nothing to outbox/. There is no
+//!    scan, no reload and no tidying of shipped/ before it has ended, nor is room made on a full disk.
 //! 4. The loop packs (`parcel`) and decides, the senders wait for the receiver, and one thread carries out
 //!    the moves (`ending_batch`). While a batch is moved, the next one gathers.
 
@@ -30,6 +31,7 @@ use super::parcel::{self, NoParcel, Parcel};
 use super::queue::Root;
 use super::senders::{Answered, Senders, UnderWay};
 use super::wakeup::Wakeup;
+use crate::durable;
 use crate::names::{EpisodeId, HostId};
 use crate::service;
 use crate::wire::Problem;
@@ -55,7 +57,7 @@ const CROWDED: [&str; 2] = ["too-many-uploads", "too-many-uploads-of-yours"];
 /// How a burst ended.
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
-    /// Whether the receiver accepted all that were sent, and threads could be had.
+    /// Whether the receiver accepted all that were sent, all could be moved, and threads could be had.
     pub is_healthy: bool,
     /// Whether it has no places for so many uploads at once.
     pub is_crowded: bool,
@@ -97,6 +99,8 @@ struct Course {
     /// No other upload is begun.
     is_ending: bool,
     all_wait: bool,
+    /// The disk was full when an episode of so many bytes was to be moved: room is made once the burst is over.
+    disk_full: Option<(u64, io::Error)>,
     ended: Ended,
 }
 
@@ -117,11 +121,13 @@ impl Burst<'_> {
             batch: None,
             is_ending: false,
             all_wait: false,
+            disk_full: None,
             ended: Ended {
                 is_healthy: true,
                 is_crowded: false,
             },
         };
+        self.settle_ahead(&course.turns);
         let root = self.endings.root.clone();
         let receiver = self.receiver;
         thread::scope(|scope| {
@@ -165,7 +171,23 @@ impl Burst<'_> {
             self.backlog.put(parcel.into_entry());
         }
         self.note_under_way(None);
+        if let Some((bytes, error)) = course.disk_full {
+            self.endings.disk_full(bytes, &error);
+        }
         course.ended
+    }
+
+    /// Handles the episode that was packed ahead, if its turn comes in this burst. Nothing is under way yet, so
+    /// it may be moved to refused/, and room may be made for that.
+    fn settle_ahead(&mut self, turns: &[EpisodeId]) {
+        let Some(id) = self.packer.ahead().filter(|id| turns.contains(id)) else {
+            return;
+        };
+        if let Some(entry) = self.backlog.take(&id.clone())
+            && let Some(entry) = self.packer.take_ahead(entry, self.endings)
+        {
+            self.backlog.put(entry);
+        }
     }
 
     /// The oldest upload under way is the one that `state.json` names.
@@ -224,19 +246,17 @@ impl Burst<'_> {
             match made {
                 Ok(parcel) => return Some(parcel),
                 Err(NoParcel::Stays(entry)) => self.backlog.put(*entry),
-                Err(NoParcel::HasLeft) => {}
+                Err(NoParcel::GoesAlone(entry)) => {
+                    self.backlog.put(*entry);
+                    course.is_ending = true;
+                    return None;
+                }
             }
         }
         None
     }
 
     fn parcel(&mut self, mut entry: Entry) -> Result<Parcel, NoParcel> {
-        if self.packer.ahead() == Some(&entry.id) {
-            entry = self
-                .packer
-                .pack(entry, self.endings)
-                .ok_or(NoParcel::HasLeft)?;
-        }
         self.endings.drop_outdated_tarball(&mut entry);
         let pace = &self.endings.pace;
         if !pace.may_move(&entry, self.holds, Instant::now()) {
@@ -296,6 +316,9 @@ impl Burst<'_> {
     fn settle(&mut self, course: &mut Course, batch: Batch, moved: Vec<io::Result<Moved>>) {
         course.batch = None;
         for (leaver, moved) in batch.into_iter().zip(moved) {
+            if let Err(error) = &moved {
+                course.move_failed(&leaver, error);
+            }
             if let Some(entry) = self.endings.settle(leaver, moved, self.holds) {
                 self.backlog.put(entry);
             }
@@ -314,6 +337,15 @@ impl Course {
             self.gathers_since = Instant::now();
         }
         self.leavers.push(leaver);
+    }
+
+    /// What stops one move may stop the others too.
+    fn move_failed(&mut self, leaver: &Leaver, error: &io::Error) {
+        self.is_ending = true;
+        self.ended.is_healthy = false;
+        if durable::is_full(error) && self.disk_full.is_none() {
+            self.disk_full = Some((leaver.bytes(), durable::same(error)));
+        }
     }
 
     /// Begins to move what has gathered, if it is time.

@@ -268,7 +268,11 @@ impl Line<'_> {
         };
         match put() {
             // The other side closed the kept connection before it heard of this request.
-            Err(NoAnswer::Broken(_)) if self.exchange.was_closed_before() => put(),
+            Err(NoAnswer::Broken(_))
+                if self.exchange.was_closed_before() && !self.client.stop.is_set() =>
+            {
+                put()
+            }
             other => other,
         }
     }

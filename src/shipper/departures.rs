@@ -9,6 +9,7 @@ use super::endings::Endings;
 use super::entry::Entry;
 use super::holds::Holds;
 use super::notes::Why;
+use crate::durable;
 use crate::events;
 use crate::names::CommitHash;
 use crate::wire::{Receipt, Slot};
@@ -68,16 +69,31 @@ impl Leaver {
     pub(super) fn departure(&self) -> &Departure {
         &self.departure
     }
+
+    /// Of the episode's files, unpacked.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entry.bytes()
+    }
 }
 
 impl Endings {
     /// Moves one episode. It is returned if it stays.
     pub(super) fn let_go(&mut self, leaver: Leaver, holds: &mut Holds) -> Option<Entry> {
-        let moved = ending_batch::carry_out_one(&self.root, &leaver.departure);
+        let moved = self.move_out(&leaver);
         self.settle(leaver, moved, holds)
     }
 
-    /// Handles the result of a move. The episode is returned if it stays.
+    fn move_out(&mut self, leaver: &Leaver) -> io::Result<Moved> {
+        let moved = ending_batch::carry_out_one(&self.root, &leaver.departure);
+        if let Err(error) = &moved
+            && durable::is_full(error)
+        {
+            self.disk_full(leaver.bytes(), error);
+        }
+        moved
+    }
+
+    /// Handles the result of a move, but for a full disk. The episode is returned if it stays.
     pub(super) fn settle(
         &mut self,
         leaver: Leaver,
@@ -129,7 +145,7 @@ impl Endings {
     /// Moves an episode to refused/. It is returned if it stays.
     pub(super) fn refuse(&mut self, entry: Entry, why: Why) -> Option<Entry> {
         let leaver = Leaver::to_refused(entry, why);
-        let moved = ending_batch::carry_out_one(&self.root, &leaver.departure);
+        let moved = self.move_out(&leaver);
         match leaver.departure.to {
             Destination::Refused { why, .. } => self.settle_refused(leaver.entry, &why, moved),
             Destination::Shipped { .. } => unreachable!("it goes to refused/"),

@@ -25,16 +25,14 @@ pub(super) struct Endings {
 }
 
 impl Endings {
-    /// A move stopped half-way: the next scan reads the folders as they are.
+    /// A move stopped half-way: the next scan reads the folders as they are. (A full disk is the caller's to
+    /// handle: it counts once, however many moves it stopped.)
     pub(super) fn move_failed(
         &mut self,
         mut entry: Entry,
         there: &str,
         error: &io::Error,
     ) -> Entry {
-        if durable::is_full(error) {
-            self.disk_full(&entry, error);
-        }
         let why = format!("cannot move it to {there}/: {error}");
         self.defer(&mut entry, None, &why);
         self.pace.scan_now();
@@ -83,8 +81,8 @@ impl Endings {
     }
 
     /// Our own disk is full: shipped/ is emptied first. If nothing could be removed, packing waits.
-    pub(super) fn disk_full(&mut self, entry: &Entry, error: &io::Error) {
-        match retention::make_room(&self.root, entry.bytes(), 1) {
+    pub(super) fn disk_full(&mut self, wanted_bytes: u64, error: &io::Error) {
+        match retention::make_room(&self.root, wanted_bytes, 1) {
             Ok(removed) if removed > 0 => {}
             _ => {
                 let wait = self.pace.disk_is_full();

@@ -34,6 +34,8 @@ pub(super) struct Entry {
     stage: Stage,
     /// The episode changed after it was sent: the receiver has other bytes.
     changed_after_sending: bool,
+    /// A burst found that it is not small, or can never be packed.
+    alone: bool,
     /// What went wrong with it the last time.
     why: Option<String>,
     /// Its own faults.
@@ -48,6 +50,7 @@ impl Entry {
             identity,
             stage: Stage::Found,
             changed_after_sending: false,
+            alone: false,
             why: None,
             backoff: Backoff::default(),
             first_seen,
@@ -99,6 +102,7 @@ impl Entry {
     pub(super) fn set_packed(&mut self, meta: Meta, seal: Seal) {
         let bytes = self.bytes();
         self.stage = Stage::Packed(Inspected { meta, bytes }, seal);
+        self.alone = false;
     }
 
     /// Its tarball is gone: the next one is made from the directory.
@@ -106,6 +110,15 @@ impl Entry {
         if let Stage::Packed(inspected, _) = self.stage {
             self.stage = Stage::Recorded(inspected);
         }
+    }
+
+    /// Until it is packed into outbox/, it is part of no burst.
+    pub(super) fn set_alone(&mut self) {
+        self.alone = true;
+    }
+
+    pub(super) fn goes_alone(&self) -> bool {
+        self.alone
     }
 
     pub(super) fn set_changed_after_sending(&mut self) {

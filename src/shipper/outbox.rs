@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use super::boot::BootId;
 use super::queue::{self, Identity, Root};
+use super::stop::Stop;
 use crate::durable;
 use crate::episode::{self, Contents, Meta, PackError, Unfit};
 use crate::names::{EpisodeId, Sha256Digest};
@@ -101,30 +102,58 @@ fn pack_to(
     Ok((seal, meta))
 }
 
-/// Packs a finished episode into memory, and writes nothing.
+/// Packs a finished episode into memory, and writes nothing. `None` if its tarball has more than `most` bytes,
+/// or its files more than `most_unpacked`: they may have grown since they were inspected, and no more of them
+/// is read than that.
 pub(super) fn pack_in_memory(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<(Seal, Meta, Vec<u8>), PackFault> {
-    let mut bytes = Vec::new();
-    let (seal, meta) = pack_into(root, id, made_from, &mut bytes, progress)?;
-    Ok((seal, meta, bytes))
+    most: u64,
+    most_unpacked: u64,
+    stop: &Stop,
+) -> Result<Option<(Seal, Meta, Vec<u8>)>, PackFault> {
+    let mut memory = Memory {
+        bytes: Vec::new(),
+        most,
+        is_over: false,
+    };
+    let mut is_grown = false;
+    let mut progress = |done: u64, total: u64| {
+        is_grown = done.max(total) > most_unpacked;
+        if is_grown || stop.is_set() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let packed = pack_into(root, id, made_from, &mut memory, &mut progress);
+    if is_grown || memory.is_over {
+        return Ok(None);
+    }
+    let (seal, meta) = packed?;
+    Ok(Some((seal, meta, memory.bytes)))
 }
 
-/// Puts a tarball that was packed in memory into outbox/. Nothing is left there on an error.
-pub(super) fn keep(root: &Root, id: &EpisodeId, seal: &Seal, bytes: &[u8]) -> io::Result<()> {
-    let partial = partial(root, id);
-    let kept = durable::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        publish(root, id, &file, seal, Sync::Watched)
-    });
-    if kept.is_err() {
-        // A partial that stays is swept by the next scan.
-        let _ = durable::unlink(&partial);
+/// A tarball in memory, of at most so many bytes: writing more is an error.
+struct Memory {
+    bytes: Vec<u8>,
+    most: u64,
+    is_over: bool,
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() + bytes.len()) as u64 > self.most {
+            self.is_over = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.write(bytes)
     }
-    kept
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn pack_into(

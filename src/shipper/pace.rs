@@ -113,6 +113,11 @@ impl Pace {
         self.away.fail(asked)
     }
 
+    /// The receiver is away already, and another upload that was under way got its answer.
+    pub(super) fn receiver_asks_for(&mut self, asked: Duration) {
+        self.away.wait_at_least(asked);
+    }
+
     pub(super) fn away(&self) -> &Backoff {
         &self.away
     }

@@ -49,21 +49,30 @@ impl Packer {
     /// Packs the episode that is next, unless it was packed ahead. `None` if it can never be packed,
     /// and has gone to refused/.
     pub(super) fn pack(&mut self, entry: Entry, endings: &mut Endings) -> Option<Entry> {
-        let entry = match self.prefetch.take() {
-            Some(prefetch) if prefetch.id == entry.id => {
-                self.settle_ahead(prefetch, Some(entry), endings)?
-            }
-            other => {
-                self.prefetch = other;
-                entry
-            }
-        };
+        let entry = self.take_ahead(entry, endings)?;
         let failed_ahead = !endings.pace.is_due(entry.backoff(), Instant::now());
         if entry.is_packed() || failed_ahead {
             return Some(entry);
         }
         let packing = self.pack_now(&entry, &endings.root);
+        if packing.result.is_ok() {
+            endings.pace.disk_has_room();
+        }
         endings.packed(entry, packing)
+    }
+
+    /// Waits for this episode, if it is packed ahead, and packs no other. `None` if it can never be packed,
+    /// and has gone to refused/.
+    pub(super) fn take_ahead(&mut self, entry: Entry, endings: &mut Endings) -> Option<Entry> {
+        match self.prefetch.take() {
+            Some(prefetch) if prefetch.id == entry.id => {
+                self.settle_ahead(prefetch, Some(entry), endings)
+            }
+            other => {
+                self.prefetch = other;
+                Some(entry)
+            }
+        }
     }
 
     fn pack_now(&self, entry: &Entry, root: &Root) -> Packing {
@@ -177,7 +186,6 @@ impl Endings {
         }
         match packing.result {
             Ok((seal, meta)) => {
-                self.pace.disk_has_room();
                 events::packed(&entry.id, entry.bytes(), seal.bytes, packing.took);
                 entry.set_packed(meta, seal);
             }
@@ -185,7 +193,7 @@ impl Endings {
                 return self.refuse(entry, Why::new(Judge::Shipper, reason, why));
             }
             Err(PackFault::Passing(why)) => self.defer(&mut entry, None, &why),
-            Err(PackFault::DiskFull(error)) => self.disk_full(&entry, &error),
+            Err(PackFault::DiskFull(error)) => self.disk_full(entry.bytes(), &error),
             Err(PackFault::Stopped) => {}
         }
         Some(entry)
@@ -202,9 +210,11 @@ mod tests {
     use super::super::Mode;
     use super::super::config::Config;
     use super::super::pace::Pace;
+    use super::super::parcel::Parcel;
     use super::super::queue::{FOLDERS, Identity};
     use super::super::report::Report;
     use super::*;
+    use crate::names::HostId;
 
     /// An empty queue in a folder of its own, which goes with it.
     struct Queue(PathBuf);
@@ -244,6 +254,22 @@ mod tests {
         let identity = Identity::of(&endings.root, id).unwrap();
         let entry = Entry::new(id.clone(), identity, Instant::now());
         endings.inspect(entry).expect("it is fit")
+    }
+
+    #[test]
+    fn packing_in_memory_does_not_show_that_the_disk_has_room() {
+        let (_queue, mut endings) = Queue::new("memory");
+        let id = EpisodeId::parse("ep-1").unwrap();
+        fs::create_dir(endings.root.episodes().join(id.as_str())).unwrap();
+        let entry = recorded(&mut endings, &id, false);
+        endings.pace.disk_is_full();
+        let host = HostId::parse("lab-1").unwrap();
+        let parcel = Parcel::make(entry, &host, &Stop::default(), &mut endings);
+        let entry = parcel.ok().expect("it is small").into_entry();
+        assert_eq!(endings.pace.packing().failures(), 1);
+        let packed = Packer::new(Stop::default()).pack(entry, &mut endings);
+        assert!(packed.is_some_and(|entry| entry.is_packed()));
+        assert_eq!(endings.pace.packing().failures(), 0);
     }
 
     /// An episode becomes unfit, and packing it ahead says so. Meanwhile a person has put a sound one

@@ -1,9 +1,12 @@
 //! A small episode that is sent in a burst: its tarball is in memory and not in outbox/.
 //!
 //! Nothing that the design promises needs such a tarball on the disk. It is there to be sent, its directory
-//! stays in episodes/ until the answer is there, and packing is deterministic: after a crash or a power cut
-//! the same directory gives the same bytes, and the receiver answers them with 200. So there is no torn
-//! tarball, none that has to be swept, and none of the five syncs of packing. A tarball of an earlier
+//! stays in episodes/ until the answer is there, and packing is deterministic: the same directory gives the
+//! same bytes, and the receiver answers them with 200. After a crash of the shipper the directory is the same.
+//! After a power cut that holds only for what the recorder had synced: of the rest, the directory may have
+//! lost what was sent before. Then it gives other bytes, the receiver answers them with 409, and the shipper
+//! sets the episode aside in refused/. Nothing is lost: the receiver has the bytes that were sent. So there is
+//! no torn tarball, none that has to be swept, and none of the five syncs of packing. A tarball of an earlier
 //! shipper, which lies in outbox/, is read from there and sent only if it still has its digest.
 //!
 //! What packing into outbox/ does beyond that, to put an episode on the disk that its recorder did not sync,
@@ -11,7 +14,6 @@
 //! (`packing` has those that do wait, for a receiver that is away.)
 
 use std::io::{self, Read};
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -19,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::client::Upload;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
-use super::outbox::{self, Seal};
+use super::outbox::{self, PackFault, Seal};
 use super::prefetch::Packing;
 use super::stop::Stop;
 use super::upload_body::Tarball;
@@ -51,20 +53,28 @@ pub(super) struct Content {
 
 /// Why there is no parcel.
 pub(super) enum NoParcel {
-    /// The episode is not small, or waits for another try.
+    /// The episode waits for another try.
     Stays(Box<Entry>),
-    /// It can never be packed, and has gone to refused/.
-    HasLeft,
+    /// It is not small, or can never be packed: no burst goes on beside it.
+    GoesAlone(Box<Entry>),
 }
 
 impl NoParcel {
     fn stays(entry: Entry) -> NoParcel {
         NoParcel::Stays(Box::new(entry))
     }
+
+    fn goes_alone(mut entry: Entry) -> NoParcel {
+        entry.set_alone();
+        NoParcel::GoesAlone(Box::new(entry))
+    }
 }
 
 /// Whether an episode is small, or may turn out to be.
 pub(super) fn may_be_small(entry: &Entry) -> bool {
+    if entry.goes_alone() {
+        return false;
+    }
     match entry.stage() {
         Stage::Found => false,
         Stage::Recorded(inspected) => inspected.bytes <= UNPACKED_BYTES_MAX,
@@ -85,11 +95,15 @@ impl Parcel {
             episode: entry.id.clone(),
         };
         let (entry, bytes, has_file) = match entry.stage() {
+            // It was packed ahead, and nobody knew how large it would be.
+            Stage::Packed(_, seal) if seal.bytes > SMALL_BYTES_MAX => {
+                return Err(NoParcel::goes_alone(entry));
+            }
             Stage::Packed(_, seal) => read(entry, &seal, endings)?,
             Stage::Recorded(_) | Stage::Found => pack(entry, stop, endings)?,
         };
         match entry.stage() {
-            Stage::Packed(inspected, seal) if seal.bytes <= SMALL_BYTES_MAX => {
+            Stage::Packed(inspected, seal) => {
                 let content = Content {
                     slot,
                     meta: inspected.meta,
@@ -99,7 +113,7 @@ impl Parcel {
                 };
                 Ok(Parcel { entry, content })
             }
-            _ => Err(NoParcel::stays(entry)),
+            Stage::Found | Stage::Recorded(_) => Err(NoParcel::stays(entry)),
         }
     }
 
@@ -151,32 +165,35 @@ fn read(mut entry: Entry, seal: &Seal, endings: &mut Endings) -> Result<Made, No
     Err(NoParcel::stays(entry))
 }
 
-/// Packs an episode in memory. A tarball that is not small goes to outbox/ after all, so that it is not
-/// made twice.
+/// Packs an episode in memory. One whose tarball is not small, or that can never be packed, is left to the
+/// loop: it writes to outbox/ and moves to refused/ only while there is no burst.
 fn pack(entry: Entry, stop: &Stop, endings: &mut Endings) -> Result<Made, NoParcel> {
     let begun = Instant::now();
-    let mut progress = |_, _| {
-        if stop.is_set() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
     let made_from = entry.identity;
-    let packed = outbox::pack_in_memory(&endings.root, &entry.id, made_from, &mut progress);
+    let packed = outbox::pack_in_memory(
+        &endings.root,
+        &entry.id,
+        made_from,
+        SMALL_BYTES_MAX,
+        UNPACKED_BYTES_MAX,
+        stop,
+    );
     let mut bytes = Vec::new();
-    let result = packed.and_then(|(seal, meta, packed)| {
-        if seal.bytes > SMALL_BYTES_MAX {
-            outbox::keep(&endings.root, &entry.id, &seal, &packed)?;
+    let result = match packed {
+        Ok(None) | Err(PackFault::Unfit { .. }) => return Err(NoParcel::goes_alone(entry)),
+        Ok(Some((seal, meta, packed))) => {
+            bytes = packed;
+            Ok((seal, meta))
         }
-        bytes = packed;
-        Ok((seal, meta))
-    });
+        Err(fault) => Err(fault),
+    };
     let packing = Packing {
         made_from,
         result,
         took: begun.elapsed(),
     };
-    let entry = endings.packed(entry, packing).ok_or(NoParcel::HasLeft)?;
-    Ok((entry, bytes, false))
+    match endings.packed(entry, packing) {
+        Some(entry) => Ok((entry, bytes, false)),
+        None => unreachable!("an unfit episode goes alone"),
+    }
 }

@@ -54,6 +54,8 @@ struct Flags {
     is_kept: AtomicBool,
     /// Bytes of the peer's have come.
     is_heard: AtomicBool,
+    /// The peer has ended the connection.
+    is_ended: AtomicBool,
 }
 
 impl Exchange {
@@ -64,8 +66,9 @@ impl Exchange {
             is_connected,
             is_kept,
             is_heard,
+            is_ended,
         } = &*self.shared;
-        for flag in [is_connected, is_kept, is_heard] {
+        for flag in [is_connected, is_kept, is_heard, is_ended] {
             flag.store(false, Ordering::SeqCst);
         }
     }
@@ -74,10 +77,17 @@ impl Exchange {
         self.shared.is_connected.load(Ordering::SeqCst)
     }
 
-    /// Whether the request went into a kept connection from which nothing has come since.
+    /// Whether the request went into a kept connection which the peer ended, and from which nothing had
+    /// come since. A peer that is only slow may still have the request.
     pub(super) fn was_closed_before(&self) -> bool {
-        let is_kept = self.shared.is_kept.load(Ordering::SeqCst);
-        is_kept && !self.shared.is_heard.load(Ordering::SeqCst)
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+        let Flags {
+            is_kept,
+            is_heard,
+            is_ended,
+            ..
+        } = &*self.shared;
+        is_set(is_kept) && !is_set(is_heard) && is_set(is_ended)
     }
 }
 
@@ -143,7 +153,7 @@ impl UreqTransport {
             && self
                 .socket
                 .await_continue(*timeout.after)
-                .map_err(|error| ureq_error(error, timeout))?;
+                .map_err(|error| self.broken(error, timeout))?;
         if asked_for {
             self.has_heard();
             self.buffers.input_append_buf()[..CONTINUE.len()].copy_from_slice(CONTINUE);
@@ -159,12 +169,26 @@ impl UreqTransport {
         let read = self
             .socket
             .receive(room, *timeout.after)
-            .map_err(|error| ureq_error(error, timeout))?;
+            .map_err(|error| self.broken(error, timeout))?;
         self.buffers.input_appended(read);
         if read > 0 {
             self.has_heard();
+        } else {
+            self.has_ended();
         }
         Ok(read > 0)
+    }
+
+    fn broken(&self, error: io::Error, timeout: NextTimeout) -> Error {
+        if is_of_the_peer(error.kind()) {
+            self.has_ended();
+        }
+        ureq_error(error, timeout)
+    }
+
+    fn has_ended(&self) {
+        let flags = &self.exchange.shared;
+        flags.is_ended.store(true, Ordering::SeqCst);
     }
 
     fn has_heard(&self) {
@@ -183,7 +207,7 @@ impl Transport for UreqTransport {
         let output = &self.buffers.output()[..amount];
         self.socket
             .send(output, *timeout.after)
-            .map_err(|error| ureq_error(error, timeout))
+            .map_err(|error| self.broken(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -214,6 +238,17 @@ impl Transport for UreqTransport {
         }
         is_kept
     }
+}
+
+/// Whether it is the peer that has ended the connection.
+fn is_of_the_peer(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// A timeout under the name that ureq gave it, and a connection that was cut off under one that ureq
@@ -260,5 +295,43 @@ impl Resolver for ReceiverResolver {
             addresses.push(address);
         }
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that is slow may have the request; one that had answered has heard of it.
+    #[test]
+    fn only_a_kept_connection_that_the_peer_ended_in_silence_is_tried_again() {
+        let exchange = Exchange::default();
+        let Flags {
+            is_kept,
+            is_heard,
+            is_ended,
+            ..
+        } = &*exchange.shared;
+        for [kept, ended, heard] in [
+            [false, false, false],
+            [false, true, false],
+            [true, false, false],
+            [true, true, false],
+            [true, true, true],
+        ] {
+            exchange.begin();
+            is_kept.store(kept, Ordering::SeqCst);
+            is_ended.store(ended, Ordering::SeqCst);
+            is_heard.store(heard, Ordering::SeqCst);
+            assert_eq!(
+                exchange.was_closed_before(),
+                kept && ended && !heard,
+                "kept {kept}, ended {ended}, heard {heard}"
+            );
+        }
+        assert!(is_of_the_peer(io::ErrorKind::ConnectionReset));
+        for ours in [io::ErrorKind::TimedOut, io::ErrorKind::Interrupted] {
+            assert!(!is_of_the_peer(ours));
+        }
     }
 }

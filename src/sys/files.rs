@@ -37,7 +37,7 @@ pub(crate) fn begin_writeback(file: &File) {
 
 /// Hands what a file has in memory to the disk, and waits until the disk has taken it: the file has its
 /// blocks then. The disk may still hold it in a cache of its own, which only an `fsync` empties. Nothing
-/// happens where the filesystem cannot do this.
+/// happens where the filesystem cannot do this, or a sandbox forbids it.
 ///
 /// Errors: the disk's, which the next `fsync` does not report again.
 pub(crate) fn write_out(file: &File) -> io::Result<()> {
@@ -50,7 +50,7 @@ pub(crate) fn write_out(file: &File) -> io::Result<()> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
+        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
         _ => Err(error),
     }
 }

@@ -4,8 +4,8 @@
 //! waited for that lock, and mapped and unmapped pages for small things, for a tenth of their processor
 //! time. glibc keeps freed blocks by itself; there it is the same code, so that the tests have it too.
 //!
-//! 1. A block of at most [`BYTES_MAX`] has the size of its class, whoever allocates it, so that any thread
-//!    may keep it for any allocation of that class.
+//! 1. Every thread allocates a block of at most [`BYTES_MAX`] bytes with the size of its class. So every
+//!    thread may keep such a block for a later allocation of that class.
 //! 2. What looks for the thread's cache is not inlined. A coroutine may go on in another thread, and a function
 //!    that it runs must not keep the address of the first one's.
 //! 3. A thread keeps at most [`KEPT_BYTES`], and none once its [`KeptBlocks`] is dropped.

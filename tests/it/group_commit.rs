@@ -210,45 +210,6 @@ fn a_round_counts_only_for_changes_before_it() {
     });
 }
 
-/// A leader appends and asks under one lock; another thread syncs.
-#[test]
-fn an_upload_is_answered_after_a_sync_that_covers_its_row() {
-    every_order(|| {
-        let sync = Arc::new(SharedSync::<(), Failure>::new());
-        // Appended, and on the disk.
-        let rows = Arc::new(Mutex::new((0usize, 0usize)));
-        let upload = || {
-            let sync = Arc::clone(&sync);
-            let rows = Arc::clone(&rows);
-            move || {
-                let (mine, round) = {
-                    let mut rows = rows.lock().unwrap();
-                    rows.0 += 1;
-                    (rows.0, sync.ask(|()| ()))
-                };
-                sync.wait(round).unwrap();
-                assert!(mine <= rows.lock().unwrap().1);
-            }
-        };
-        let server = {
-            let sync = Arc::clone(&sync);
-            let rows = Arc::clone(&rows);
-            thread::spawn(move || {
-                sync.serve(|()| {
-                    let mut rows = rows.lock().unwrap();
-                    rows.1 = rows.0;
-                    Ok(())
-                });
-            })
-        };
-        let other = thread::spawn(upload());
-        upload()();
-        other.join().unwrap();
-        sync.end();
-        server.join().unwrap();
-    });
-}
-
 /// Both hear of the failure, and so does one that asks afterwards.
 #[test]
 fn a_failed_round_is_nobodys_yes_and_nobody_waits_on() {

@@ -1,4 +1,4 @@
-//! Everything that is asked for without a body: receipts, the gate, health, the page, metrics.
+//! Everything that is asked for without a body: receipts, the gate, health, the report of `status`, the page, metrics.
 
 use std::io;
 use std::sync::Arc;

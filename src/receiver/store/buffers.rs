@@ -9,7 +9,6 @@
 //!    way, blocks are lent again: musl's allocator would give each back to the system and fetch it anew,
 //!    which took a tenth of the time of small uploads.
 //! 4. The lock of the small spares is held for no system call: coroutines take it.
-//! 5. Every block begins at a multiple of [`ALIGNED_BYTES`], as direct I/O wants it.
 
 use std::io;
 use std::mem;
@@ -26,10 +25,6 @@ pub(super) const LARGE_BYTES: usize = HugeHalf::BYTES;
 
 /// A block of any other body; a smaller body has a smaller one.
 pub(super) const SMALL_BYTES: usize = 256 << 10;
-
-/// Where a direct write may begin and end, in memory and in the file. A disk that wants more refuses, and
-/// is written to the ordinary way.
-pub(super) const ALIGNED_BYTES: usize = 4096;
 
 /// The least that is allocated for a small block, so that most fit for the next loan.
 const LEAST_BYTES: usize = 32 << 10;
@@ -73,33 +68,33 @@ impl State {
 /// Small blocks between two loans, the newest last.
 #[derive(Default)]
 struct Spares {
-    blocks: Vec<Aligned>,
+    blocks: Vec<Vec<u8>>,
     bytes: usize,
 }
 
 impl Spares {
     /// A block of exactly this class, so that no upload gets more than is counted.
-    fn take(&mut self, class: usize) -> Option<Aligned> {
-        let place = self.blocks.iter().rposition(|block| block.class == class)?;
+    fn take(&mut self, class: usize) -> Option<Vec<u8>> {
+        let place = self.blocks.iter().rposition(|block| block.len() == class)?;
         self.bytes -= class;
         Some(self.blocks.remove(place))
     }
 
     /// Keeps the block. If there is no room it is returned, to be freed where no lock is held.
-    fn keep(&mut self, block: Aligned) -> Option<Aligned> {
-        if self.bytes + block.class > KEPT_BYTES {
+    fn keep(&mut self, block: Vec<u8>) -> Option<Vec<u8>> {
+        if self.bytes + block.len() > KEPT_BYTES {
             return Some(block);
         }
-        self.bytes += block.class;
+        self.bytes += block.len();
         self.blocks.push(block);
         None
     }
 
     /// All but the newest, to be freed as above.
-    fn rest(&mut self) -> Vec<Aligned> {
+    fn rest(&mut self) -> Vec<Vec<u8>> {
         let kept_from = self.blocks.len().saturating_sub(KEPT_AT_REST);
         let kept = self.blocks.split_off(kept_from);
-        self.bytes = kept.iter().map(|block| block.class).sum();
+        self.bytes = kept.iter().map(Vec::len).sum();
         mem::replace(&mut self.blocks, kept)
     }
 }
@@ -114,15 +109,9 @@ pub(super) struct Block {
     home: Arc<Buffers>,
 }
 
-/// A small block, plus up to 4 KiB of alignment slack that the pool does not count.
-struct Aligned {
-    memory: Vec<u8>,
-    begin: usize,
-    class: usize,
-}
-
 enum Memory {
-    Small(Aligned),
+    /// As long as its class.
+    Small(Vec<u8>),
     Large(HugeHalf),
     /// Not there yet, or given back.
     None,
@@ -213,46 +202,21 @@ impl Drop for Share {
 
 static ZEROS: [u8; 4096] = [0; 4096];
 
-impl Aligned {
-    fn of(memory: Vec<u8>) -> Aligned {
-        let class = memory.len() - ALIGNED_BYTES;
-        // align_offset may return usize::MAX. Then the block is not aligned, and a direct write is refused.
-        let begin = memory
-            .as_ptr()
-            .align_offset(ALIGNED_BYTES)
-            .min(ALIGNED_BYTES);
-        Aligned {
-            memory,
-            begin,
-            class,
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.memory[self.begin..][..self.class]
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.memory[self.begin..][..self.class]
-    }
-}
-
 /// The size class, in bytes, that a small block of `bytes` is allocated in.
 fn small_class(bytes: usize) -> usize {
     bytes.next_power_of_two().max(LEAST_BYTES)
 }
 
-fn new_memory(class: usize) -> io::Result<Aligned> {
-    let bytes = class + ALIGNED_BYTES;
+fn new_memory(class: usize) -> io::Result<Vec<u8>> {
     let mut memory = Vec::new();
     memory
-        .try_reserve_exact(bytes)
+        .try_reserve_exact(class)
         .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     // Not `resize`: in a program that is made small it goes byte by byte.
-    while memory.len() < bytes {
-        memory.extend_from_slice(&ZEROS[..ZEROS.len().min(bytes - memory.len())]);
+    while memory.len() < class {
+        memory.extend_from_slice(&ZEROS[..ZEROS.len().min(class - memory.len())]);
     }
-    Ok(Aligned::of(memory))
+    Ok(memory)
 }
 
 impl Block {
@@ -262,7 +226,7 @@ impl Block {
 
     pub(super) fn as_slice(&self) -> &[u8] {
         match &self.memory {
-            Memory::Small(memory) => &memory.as_slice()[..self.bytes],
+            Memory::Small(memory) => &memory[..self.bytes],
             Memory::Large(half) => &half.as_slice()[..self.bytes],
             Memory::None => &[],
         }
@@ -270,7 +234,7 @@ impl Block {
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
         match &mut self.memory {
-            Memory::Small(memory) => &mut memory.as_mut_slice()[..self.bytes],
+            Memory::Small(memory) => &mut memory[..self.bytes],
             Memory::Large(half) => &mut half.as_mut_slice()[..self.bytes],
             Memory::None => &mut [],
         }
@@ -313,18 +277,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_aligned_and_nothing_is_kept_when_all_is_over() {
+    fn large_blocks_are_aligned_and_nothing_is_kept_when_all_is_over() {
         let buffers = Buffers::new();
         let share = buffers.open();
         let other = buffers.open();
         for bytes in [1, 5000, SMALL_BYTES, LARGE_BYTES] {
             let mut block = share.take(bytes).unwrap();
             assert_eq!(block.as_mut_slice().len(), bytes);
-            let aligned = match bytes {
-                LARGE_BYTES => LARGE_BYTES,
-                _ => ALIGNED_BYTES,
-            };
-            assert_eq!(block.as_slice().as_ptr() as usize % aligned, 0);
+            if bytes == LARGE_BYTES {
+                assert_eq!(block.as_slice().as_ptr() as usize % LARGE_BYTES, 0);
+            }
         }
         assert_eq!(buffers.lock().lent_bytes, 0);
         assert_eq!(buffers.lock().spare.len(), 2);
@@ -353,12 +315,7 @@ mod tests {
         assert!(buffers.spares().bytes <= KEPT_BYTES);
         drop(share.take(LEAST_BYTES).unwrap());
         drop(share);
-        let kept: Vec<usize> = buffers
-            .spares()
-            .blocks
-            .iter()
-            .map(|block| block.class)
-            .collect();
+        let kept: Vec<usize> = buffers.spares().blocks.iter().map(Vec::len).collect();
         assert_eq!(kept, [SMALL_BYTES, LEAST_BYTES]);
         assert_eq!(buffers.spares().bytes, SMALL_BYTES + LEAST_BYTES);
     }

@@ -180,10 +180,7 @@ impl StoreError {
             StoreError::Taken => StoreError::Taken,
             StoreError::DigestMismatch { found } => StoreError::DigestMismatch { found: *found },
             StoreError::CutShort { found } => StoreError::CutShort { found: *found },
-            StoreError::Io(error) => StoreError::Io(match error.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            StoreError::Io(error) => StoreError::Io(durable::same(error)),
         }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use super::buffers::{ALIGNED_BYTES, Block, LARGE_BYTES, SMALL_BYTES};
+use super::buffers::{Block, LARGE_BYTES, SMALL_BYTES};
 use super::space::Reservation;
 use crate::{durable, sys};
 
@@ -47,7 +47,6 @@ pub(super) fn is_hashed_behind(body_bytes: u64) -> bool {
 }
 
 const _: () = assert!((SMALL_BYTES as u64) < LARGE_BODY_BYTES);
-const _: () = assert!(LARGE_BYTES.is_multiple_of(ALIGNED_BYTES));
 
 /// Where blocks go.
 pub(super) enum Writer {

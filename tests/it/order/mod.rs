@@ -138,6 +138,15 @@ fn stores(world: &World) {
     assert_eq!(world.put(&sample()).status, 201, "{world}");
 }
 
+/// With one episode stored, and nothing left in incoming/.
+fn killed_after_a_store() -> World {
+    let mut world = World::with(GATE_OFF);
+    stores(&world);
+    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
+    world.kill();
+    world
+}
+
 /// Design, section 3: a body that fits one block is whole in X, then it has its name, then its row, then
 /// all three are on the disk, then the answer, then X goes. The file of a larger one is on the disk
 /// before it has its name.
@@ -250,10 +259,7 @@ fn of_removing_a_torn_file() {
     if is_release() {
         return;
     }
-    let mut world = World::with(GATE_OFF);
-    stores(&world);
-    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
-    world.kill();
+    let mut world = killed_after_a_store();
     let at = |path: &str| world.data_dir().join(path);
     fs::hard_link(at(TARBALL), at(X)).unwrap();
     fs::write(at(TARBALL), "").unwrap();
@@ -326,10 +332,7 @@ fn of_recovery() {
     if is_release() {
         return;
     }
-    let mut world = World::with(GATE_OFF);
-    stores(&world);
-    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
-    world.kill();
+    let mut world = killed_after_a_store();
     let at = |path: &str| world.data_dir().join(path);
     fs::hard_link(at(TARBALL), at(X)).unwrap();
     fs::write(at("incoming/lab-1~ep-2~2.partial"), "half").unwrap();
@@ -363,10 +366,7 @@ fn of_bytes_that_were_there_without_a_row() {
     if is_release() {
         return;
     }
-    let mut world = World::with(GATE_OFF);
-    stores(&world);
-    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
-    world.kill();
+    let mut world = killed_after_a_store();
     fs::write(world.data_dir().join("index.jsonl"), "").unwrap();
     let steps = Steps::of(&mut world);
     world.start();
@@ -397,10 +397,7 @@ fn of_replacing_a_damaged_file() {
     if is_release() {
         return;
     }
-    let mut world = World::with(GATE_OFF);
-    stores(&world);
-    world.wait_until("X is gone", |world| world.names("incoming").is_empty());
-    world.kill();
+    let mut world = killed_after_a_store();
     fs::write(world.data_dir().join(TARBALL), "damaged").unwrap();
     let steps = Steps::of(&mut world);
     world.start();

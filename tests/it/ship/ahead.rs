@@ -16,7 +16,7 @@ use crate::lab::Shipper;
 const GIANT: usize = 24 << 20;
 
 /// Stores, and answers only once a file of the lab is there.
-fn store_once_there(path: PathBuf) -> Reply {
+pub(super) fn store_once_there(path: PathBuf) -> Reply {
     let is_there = move || {
         wait_until("it is packed ahead", || path.exists(), &path.display());
     };

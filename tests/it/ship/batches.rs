@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::burst::{FOUR, Gate, assert_shipped, four_came, record};
+use super::ahead::store_once_there;
+use super::burst::{FOUR, Gate, RARE_SCANS, assert_shipped, four_came, record};
 use super::crashes::is_release;
 use super::stub::{Reply, Stub, problem};
 use super::{A, Lab};
@@ -26,7 +27,7 @@ fn walk(fault: &str, refuses: bool) {
             Reply::StoreAndAfter(meet)
         };
         let stub = Stub::new([Reply::Store, then.clone()]);
-        let lab = Lab::new(&stub.url);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
         let ids = record(&lab, 1 + FOUR, A);
         let faulty = lab.run(&["ship", "--once"], &[(fault, &step.to_string())]);
         let hit = match fault {
@@ -94,9 +95,12 @@ fn a_batch_shares_its_syncs_and_each_episode_keeps_its_order() {
         return;
     }
     let gate = Arc::new(Gate::default());
-    let stub = Stub::new([Reply::Store, gate.store_when(four_came)]);
-    let lab = Lab::new(&stub.url);
+    let stub = Stub::new([]);
+    let lab = Lab::with(&stub.url, RARE_SCANS);
     let ids = record(&lab, 1 + FOUR, A);
+    // Packing the second one ahead is no part of the batch.
+    let ahead = store_once_there(lab.path("outbox/ep-01.tar.zst"));
+    stub.puts([ahead, gate.store_when(four_came)]);
     let file = lab.dir().join("steps");
     let ended = lab.run(
         &["ship", "--once"],
@@ -139,4 +143,43 @@ fn a_batch_shares_its_syncs_and_each_episode_keeps_its_order() {
         "{steps:#?}"
     );
     assert!(!batch.contains("create outbox/"), "{steps:#?}");
+}
+
+/// A full disk that stops all moves of a batch is one fault: it is logged once, and packing waits once.
+#[test]
+fn a_full_disk_counts_once_for_a_batch() {
+    if is_release() {
+        return;
+    }
+    let lab_of_five = || {
+        let gate = Arc::new(Gate::default());
+        let stub = Stub::new([Reply::Store, gate.store_when(four_came)]);
+        let lab = Lab::with(&stub.url, RARE_SCANS);
+        record(&lab, 1 + FOUR, A);
+        (stub, lab)
+    };
+    let (_stub, lab) = lab_of_five();
+    let file = lab.dir().join("steps");
+    let steps = [("CIS490_STEPS", file.to_str().unwrap())];
+    assert_eq!(lab.run(&["ship", "--once"], &steps).code, 0, "{lab}");
+    let text = fs::read_to_string(file).unwrap();
+    let is_step = |line: &&str| !line.starts_with("synced ");
+    let mut steps = text.lines().filter(is_step);
+    let is_note = |line: &str| line.contains(".receipt") && !line.contains("ep-00");
+    let first_note = 1 + steps.position(is_note).expect("the batch has notes");
+
+    let (stub, lab) = lab_of_five();
+    let full = [
+        ("CIS490_FAIL_FROM", first_note.to_string()),
+        ("CIS490_FAIL_ERRNO", libc::ENOSPC.to_string()),
+    ];
+    let full = full.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let ended = lab.run(&["ship", "--once"], &full);
+    assert_eq!(ended.count("cannot move it to shipped/"), FOUR, "{ended}");
+    assert_eq!(ended.count("event=disk_full"), 1, "{ended}");
+    // Removing the first one from shipped/ would make room, and fails as well.
+    assert_eq!(lab.names("episodes").len(), FOUR, "{ended}\n{lab}");
+    stub.puts([Reply::Store]);
+    assert_eq!(lab.ship_once().code, 0, "{lab}");
+    assert_eq!(stub.stored().len(), 1 + FOUR, "{lab}");
 }

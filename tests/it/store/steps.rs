@@ -230,7 +230,7 @@ fn a_host_directory_made_again_is_synced() {
 /// The same, and the first upload into the new directory fails before any sync of the directory's name.
 #[test]
 fn a_host_directory_made_again_in_vain_is_synced_by_the_next_upload() {
-    if !has_steps("a host directory made again in vain") {
+    if !has_steps("a file that gets no name in a directory that was made again") {
         return;
     }
     let mut world = prepared();
