@@ -20,8 +20,8 @@ const EXIT_WRONG: u8 = 2;
 /// How many names of one kind are printed.
 const SHOWN_MAX: usize = 20;
 
-/// bring what a receiver has stored into a folder, each episode once and checked by its SHA-256; a later
-/// pull, or one that was interrupted, fetches only what is not there
+/// bring what a receiver has stored into a folder, each episode checked by its SHA-256. A later pull,
+/// or one after an interrupted one, fetches only what is not there
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,

@@ -40,7 +40,10 @@ pub(crate) fn help_of(command: Option<&str>) -> Result<String, Failure> {
 
 /// The groups of the program's own help. The last group gets every command that no other names.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Every day", &["status", "list", "ship", "receive", "check"]),
+    (
+        "Every day",
+        &["status", "list", "pull", "ship", "receive", "check"],
+    ),
     (
         "When something is wrong",
         &[
