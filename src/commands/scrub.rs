@@ -1,5 +1,6 @@
 //! `cis490 scrub`: reads every stored file again, and prints what does not match the index.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,9 +12,11 @@ use super::cli::progress::Progress;
 use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::human::counted;
+use crate::receiver::archive::Ledger;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::scrub::{Finding, Kind, News, Pass, Wish, scrub};
 use crate::terminal::{one_line, print, say};
+use crate::wire::Receipt;
 use crate::{clock, human, sys};
 
 const EXIT_FOUND: u8 = 2;
@@ -62,8 +65,13 @@ impl Scrub {
             bytes_per_second: self.rate,
             restart: self.restart,
         };
+        let ledger = Ledger::look(&data_dir).map_err(|error| cannot_read_ledger(&error))?;
+        let is_archived = |row: &Receipt| match &ledger {
+            Some(ledger) => ledger.is_proven(row),
+            None => Ok(false),
+        };
         let mut progress = Progress::new();
-        let pass = scrub(&data_dir, &self.config, &wish, &mut |news| {
+        let pass = scrub(&data_dir, &self.config, &wish, &is_archived, &mut |news| {
             show(news, &mut progress);
         });
         progress.wipe();
@@ -74,6 +82,13 @@ impl Scrub {
         }
         printed.map(|()| ExitCode::SUCCESS)
     }
+}
+
+fn cannot_read_ledger(error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot read archive.jsonl in the store: {error}"),
+        "look at the disk (dmesg) and at who owns the file (ls -l)",
+    )
 }
 
 /// Prints results to stdout, or to the journal, and on a terminal the progress.
@@ -121,8 +136,12 @@ fn summary(pass: &Pass) -> String {
     } else {
         found.join(", ")
     };
+    let archived = match pass.archived {
+        0 => String::new(),
+        count => format!(", {count} more in the archive alone"),
+    };
     let mut text = format!(
-        "{} read, {}: {found}\n",
+        "{} read, {}{archived}: {found}\n",
         counted(pass.episodes, "episode"),
         human::bytes(pass.bytes)
     );

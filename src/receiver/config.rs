@@ -1,6 +1,8 @@
 //! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
 //! the reference for people.
 
+mod archive;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use crate::config::{
 use crate::failure::Failure;
 use crate::names::{HostId, ReaderId, Sha256Digest};
 use crate::wire;
+
+pub use self::archive::{ArchiveConfig, Verify};
 
 pub const DEFAULT_PATH: &str = "/etc/cis490/receiver.toml";
 
@@ -65,6 +69,8 @@ pub struct Config {
     pub hosts: Vec<HostRule>,
     #[serde(default, rename = "reader")]
     pub readers: Vec<ReaderRule>,
+    /// The bucket that episodes are copied to; `None`: they stay on this disk alone.
+    pub archive: Option<ArchiveConfig>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -222,7 +228,12 @@ impl Config {
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let gate = &self.version_gate;
         let token = gate.auth_token_file.as_deref().map(config::secret_path);
-        token.into_iter().chain(gate.ca_file.clone()).collect()
+        let mut files: Vec<_> = token.into_iter().chain(gate.ca_file.clone()).collect();
+        if let Some(archive) = &self.archive {
+            files.push(config::secret_path(&archive.secret_file));
+            files.extend(archive.ca_file.clone());
+        }
+        files
     }
 
     /// Checks what serde cannot: ranges, and keys that need or exclude each other.
@@ -239,6 +250,9 @@ impl Config {
         config::check_folder(path, "data_dir", &self.data_dir)?;
         self.check_hosts(path)?;
         self.check_readers(path)?;
+        if let Some(archive) = &self.archive {
+            archive.check(path, self.min_free_bytes)?;
+        }
         self.version_gate.check(path)
     }
 

@@ -1,18 +1,24 @@
 //! `cis490 receive`: the Pi's side. Opens the store, recovers it, serves, drains.
 //!
-//! The three rooms are `http` (the requests and their answers), `version_gate` (which commits get in)
-//! and `store` (the disk). `http` sees the other two; they see neither `http` nor each other.
+//! The rooms are `http` (the requests and their answers), `version_gate` (which commits get in), `store`
+//! (the disk) and `archive` (the bucket past the disk). `http` sees the others; they see neither `http`
+//! nor each other.
 
 pub(crate) mod access;
+pub(crate) mod archive;
+mod base64;
 pub mod config;
 pub mod critical_thread;
 mod data_dir;
 pub(crate) mod doctor;
+mod hash_sort;
 mod http;
 mod liveness;
+mod name_map;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
+mod shelf;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod survey;
@@ -26,8 +32,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::archive::Archive;
 use self::config::Config;
 use self::critical_thread::{ShutdownHandle, StopReason};
+use self::shelf::StoreShelf;
 use self::stats::Stats;
 use self::store::Store;
 use self::version_gate::VersionGate;
@@ -73,7 +81,15 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let drain_s = config.drain_seconds;
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
-    let server = http::start(config, Arc::clone(&store), gate, stats, refusals, &shutdown)?;
+    let archive = start_archive(&config, &store, &shutdown)?;
+    let parts = http::Parts {
+        store: Arc::clone(&store),
+        gate,
+        stats,
+        refusals,
+        archive,
+    };
+    let server = http::start(config, parts, &shutdown)?;
     listen_for_signals(&shutdown, server.clone(), config_path.to_owned())?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
@@ -95,6 +111,18 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     };
     server.close();
     ended
+}
+
+fn start_archive(
+    config: &Config,
+    store: &Arc<Store>,
+    shutdown: &ShutdownHandle,
+) -> Result<Option<Arc<Archive>>, Failure> {
+    let Some(archive) = &config.archive else {
+        return Ok(None);
+    };
+    let shelf = Arc::new(StoreShelf(Arc::clone(store)));
+    Archive::start(archive, &config.data_dir, store.id(), shelf, shutdown).map(Some)
 }
 
 /// Waits until the uploads under way are answered, for `time` at most.

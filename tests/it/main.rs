@@ -7,6 +7,7 @@
 #[macro_use]
 mod skip;
 
+mod archive;
 mod change;
 mod client;
 mod commands;

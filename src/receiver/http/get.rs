@@ -4,15 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::Serialize;
+
 use super::guard::Answer;
 use super::page::Kept;
 use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
+use crate::receiver::archive::{Archive, ObjectPlace};
 use crate::receiver::refusal::Refusal;
+use crate::receiver::store::Store;
 use crate::receiver::survey::{Health, Process, Survey};
-use crate::wire::GateVerdict;
+use crate::wire::{GateVerdict, Receipt, Slot};
 
 impl Exchange<'_> {
     /// Everything that is asked for without a body.
@@ -20,8 +24,12 @@ impl Exchange<'_> {
         let found = match route {
             Route::Receipt(slot) => {
                 let store = Arc::clone(&self.shared.store);
+                let archive = self.shared.archive.clone();
                 let name = slot.clone();
-                let found = self.shared.blocking.ask(move || store.receipt(&name));
+                let found = self
+                    .shared
+                    .blocking
+                    .ask(move || receipt(&store, archive.as_deref(), &name));
                 match found {
                     Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
                     Some(Ok(None)) => Err(Refusal::NotFound {
@@ -106,6 +114,34 @@ impl Exchange<'_> {
             Some(Err(_)) | None => Err(Refusal::Internal),
         }
     }
+}
+
+/// The receipt of a stored episode as it is shown, or that of one whose bytes the archive alone has, which
+/// says where.
+fn receipt(store: &Store, archive: Option<&Archive>, slot: &Slot) -> io::Result<Option<Shown>> {
+    if let Some(receipt) = store.receipt(slot)? {
+        return Ok(Some(Shown {
+            receipt,
+            archive: None,
+        }));
+    }
+    let Some(archive) = archive else {
+        return Ok(None);
+    };
+    let kept = archive.newest_kept(&store.rows_of(slot)?)?;
+    Ok(kept.map(|receipt| Shown {
+        archive: Some(archive.place_of(&receipt)),
+        receipt,
+    }))
+}
+
+/// A receipt, and where the bytes are if they are not here.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    receipt: Receipt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ObjectPlace>,
 }
 
 impl Shared {

@@ -26,6 +26,8 @@ pub(super) struct Admitted {
     permit: Permit,
     /// Whether the store was asked already which episode has the name.
     store_was_asked: bool,
+    /// Whether a row of these bytes is there, and neither a file nor a proven object.
+    restores: bool,
 }
 
 /// What the head of an upload comes to.
@@ -99,6 +101,7 @@ impl Exchange<'_> {
                 place,
                 permit,
                 store_was_asked: false,
+                restores: false,
             }));
         }
         let (standing, has_room) = self.look_at_the_store(&claim)?;
@@ -130,6 +133,7 @@ impl Exchange<'_> {
             place,
             claim,
             store_was_asked: true,
+            restores: matches!(standing, Standing::Absent(_)),
         }))
     }
 
@@ -153,11 +157,12 @@ impl Exchange<'_> {
     /// The disk's part of the judgement, in one question to a clerk.
     fn look_at_the_store(self, claim: &Claim) -> Result<(Standing, bool), Refusal> {
         let store = Arc::clone(&self.shared.store);
+        let archive = self.shared.archive.clone();
         let asked = claim.clone();
         let peer = self.peer();
         let looked = self.shared.blocking.ask(move || {
             let look = || {
-                let standing = store.standing(&asked)?;
+                let standing = upload::standing(&store, archive.as_deref(), &asked)?;
                 Ok((standing, store.has_room(asked.bytes)?))
             };
             look().map_err(|error| upload::lookup_failed(&store, &asked.slot, peer, &error))
@@ -240,6 +245,7 @@ impl Exchange<'_> {
             place,
             permit,
             store_was_asked,
+            restores,
         } = admitted;
         let claimed = Claimed {
             slot: claim.slot.clone(),
@@ -252,6 +258,7 @@ impl Exchange<'_> {
             claim,
             place,
             store_was_asked,
+            restores,
             may_come: !framing.expects_continue,
         };
         let running = match self.shared.uploads.start(permit, body, task) {
@@ -337,7 +344,7 @@ impl Exchange<'_> {
 /// that they are there is known, and such an upload is refused anyway.
 fn is_matched(if_match: &[u8], standing: &Standing) -> bool {
     let receipt = match standing {
-        Standing::Free => return false,
+        Standing::Free | Standing::Absent(_) => return false,
         Standing::Taken => return true,
         Standing::Stored(receipt) => receipt,
     };

@@ -15,6 +15,7 @@ use super::guard::Body;
 use super::pour::{self, PaceLimits, Pour};
 use crate::events;
 use crate::receiver::Claim;
+use crate::receiver::archive::Archive;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{PartialFile, Published, Standing, Store, StoreError};
 use crate::wire::{GatePlace, Slot};
@@ -35,6 +36,8 @@ pub(super) struct BodyTask {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
+    /// Whether a row of these bytes is there, and neither a file nor a proven object.
+    pub restores: bool,
     /// The peer sends unasked. Otherwise it waits for the `100 Continue` that the coroutine writes upon
     /// `BodyEvent::Ready`.
     pub may_come: bool,
@@ -51,6 +54,7 @@ pub(super) struct UploadEnd {
 
 pub(super) struct Uploads {
     store: Arc<Store>,
+    archive: Option<Arc<Archive>>,
     uploads_max: u32,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
@@ -68,9 +72,15 @@ impl Running {
 }
 
 impl Uploads {
-    pub(super) fn new(store: Arc<Store>, uploads_max: u32, pace: PaceLimits) -> Arc<Uploads> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        archive: Option<Arc<Archive>>,
+        uploads_max: u32,
+        pace: PaceLimits,
+    ) -> Arc<Uploads> {
         Arc::new(Uploads {
             store,
+            archive,
             uploads_max,
             pace,
             permits: FairLimiter::new(uploads_max),
@@ -155,10 +165,20 @@ impl Uploads {
         report: &may::sync::mpsc::Sender<BodyEvent>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
-        if !task.store_was_asked
-            && let Some(published) = self.standing(&claim, body.peer())?
-        {
-            return Ok((published, PartialFile::default()));
+        let mut restores = task.restores;
+        if !task.store_was_asked {
+            match self.standing(&claim, body.peer())? {
+                Standing::Free => {}
+                Standing::Absent(_) => restores = true,
+                Standing::Taken => return Err(Refusal::Taken(claim.slot)),
+                Standing::Stored(receipt) => {
+                    let published = Published {
+                        receipt: *receipt,
+                        fresh: false,
+                    };
+                    return Ok((published, PartialFile::default()));
+                }
+            }
         }
         let upload = self.store.begin(claim.clone(), task.place);
         let upload = upload.map_err(|error| self.refusal_of(error, &claim))?;
@@ -170,21 +190,19 @@ impl Uploads {
             claim: &claim,
             limits: self.pace,
         };
-        pour.fill_and_publish(upload)
-            .map_err(|refusal| self.explained(refusal))
+        let stored = pour
+            .fill_and_publish(upload)
+            .map_err(|refusal| self.explained(refusal))?;
+        if let Some(archive) = &self.archive {
+            archive.stored(restores);
+        }
+        Ok(stored)
     }
 
-    /// The episode that has the name already, if it is the claim's own.
-    fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Option<Published>, Refusal> {
-        match self.store.standing(claim) {
-            Ok(Standing::Free) => Ok(None),
-            Ok(Standing::Taken) => Err(Refusal::Taken(claim.slot.clone())),
-            Ok(Standing::Stored(receipt)) => Ok(Some(Published {
-                receipt: *receipt,
-                fresh: false,
-            })),
-            Err(error) => Err(lookup_failed(&self.store, &claim.slot, peer, &error)),
-        }
+    /// The episode that has the name already.
+    fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Standing, Refusal> {
+        standing(&self.store, self.archive.as_deref(), claim)
+            .map_err(|error| lookup_failed(&self.store, &claim.slot, peer, &error))
     }
 
     fn refusal_of(&self, error: StoreError, claim: &Claim) -> Refusal {
@@ -200,6 +218,24 @@ impl Uploads {
         let found = self.store.why_unwritable();
         found.map_or(refusal, |found| Refusal::from(&*found))
     }
+}
+
+/// What is under the claim's name: as the store says, but an episode that is not here and is proven in the
+/// archive is stored. For plain threads only.
+///
+/// Errors: index, file or ledger cannot be read.
+pub(super) fn standing(
+    store: &Store,
+    archive: Option<&Archive>,
+    claim: &Claim,
+) -> io::Result<Standing> {
+    let found = store.standing(claim)?;
+    if let (Standing::Absent(row), Some(archive)) = (&found, archive)
+        && archive.is_proven(row)?
+    {
+        return Ok(Standing::Stored(row.clone()));
+    }
+    Ok(found)
 }
 
 /// The refusal for an episode that the disk could not be asked about: with the cause, as far as a look
