@@ -2,6 +2,7 @@
 
 mod contract;
 mod copying;
+mod crashes;
 mod doctor;
 mod eviction;
 mod real;

@@ -16,6 +16,8 @@ use crate::client::sha256;
 /// What goes wrong, in place of what was asked or after it.
 #[derive(Clone, Debug)]
 pub enum Mishap {
+    /// All is well.
+    None,
     /// This status and code; nothing is done.
     Refuses(u16, &'static str),
     /// The same with further header lines, each ended with CR LF.
@@ -96,6 +98,14 @@ impl ScriptedStore {
         self.lock()
             .mishaps
             .push((method, part.to_owned(), false, mishap));
+    }
+
+    /// The `count`th such request has one, counted from now.
+    pub fn nth(&self, method: &'static str, part: &str, count: usize, mishap: Mishap) {
+        for _ in 1..count {
+            self.once(method, part, Mishap::None);
+        }
+        self.once(method, part, mishap);
     }
 
     /// Each such request has one, until [`ScriptedStore::calm`].
