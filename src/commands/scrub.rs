@@ -1,5 +1,7 @@
 //! `cis490 scrub`: reads every stored file again, and prints what does not match the index.
 
+mod archive;
+
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ const EXIT_FOUND: u8 = 2;
     name = "scrub",
     example = "cis490 scrub",
     example = "cis490 scrub --since 7d --rate 20M",
+    example = "cis490 scrub --archive",
     error_code(1, "could not read the store"),
     error_code(2, "something is rotten, unreadable, missing or not indexed")
 )]
@@ -43,6 +46,12 @@ pub(super) struct Scrub {
     /// start from the beginning, even if the last scrub was interrupted
     #[argh(switch)]
     restart: bool,
+    /// compare the archive's bucket with what is known of it, in place of the local files
+    #[argh(switch)]
+    archive: bool,
+    /// with --archive: read every object back
+    #[argh(switch)]
+    deep: bool,
     /// the receiver's configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
@@ -55,6 +64,15 @@ impl Scrub {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
         sys::run_when_idle();
+        if self.archive {
+            return self.audit();
+        }
+        if self.deep {
+            return Err(Failure::new(
+                "--deep is for --archive",
+                "cis490 scrub reads every local file anyway; cis490 scrub --archive --deep reads the bucket",
+            ));
+        }
         let data_dir = match self.data_dir {
             Some(dir) => folder::absolute(dir),
             None => Config::load(&self.config)?.data_dir,

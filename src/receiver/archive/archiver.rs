@@ -18,6 +18,7 @@ use super::patience::Patience;
 use super::shelf::Shelf;
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
+use crate::test_times::in_tests;
 use crate::wire::Receipt;
 use crate::{clock, events, sys};
 
@@ -40,6 +41,7 @@ pub(super) struct Archiver {
     eviction: Eviction,
     /// Failures in a row of the row that comes next.
     strikes: u32,
+    look_every: Duration,
     /// The three lines take turns: the one that took the last step comes last.
     turns: [Turn; 3],
 }
@@ -70,6 +72,7 @@ impl Archiver {
             held: Held::default(),
             patience: Patience::new(),
             strikes: 0,
+            look_every: in_tests("CIS490_ARCHIVE_LOOK_MS", LOOK_EVERY),
             turns: [
                 Turn::Held,
                 Turn::Walk(Pass::Behind),
@@ -116,7 +119,7 @@ impl Archiver {
             until.saturating_duration_since(now)
         });
         let waits = [
-            Some(LOOK_EVERY),
+            Some(self.look_every),
             self.held.left(),
             self.eviction.left(),
             young,
@@ -322,7 +325,7 @@ impl Archiver {
             }
             Trouble::Disk(error) => {
                 events::archive_disk(&error);
-                thread::park_timeout(LOOK_EVERY);
+                thread::park_timeout(self.look_every);
             }
         }
     }

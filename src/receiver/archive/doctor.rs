@@ -27,7 +27,7 @@ pub(crate) fn examine(config: &ArchiveConfig, id: Option<StoreId>) -> Vec<Findin
     };
     let place = format!("bucket {} at {}", config.bucket, config.endpoint);
     // The first question shows the way, the keys and the clock.
-    if let Err(fault) = bucket.list(PROBE_PREFIX, 1) {
+    if let Err(fault) = bucket.list(PROBE_PREFIX, 1, None) {
         return vec![failed(&format!("LIST of {place}"), &fault)];
     }
     let mut findings = vec![Finding::ok(

@@ -10,7 +10,7 @@ use crate::names::{Sha256Digest, StoreId};
 use crate::wire::{Receipt, Slot, TARBALL_ENDING};
 
 /// Where the episodes are in the bucket.
-const PREFIX: &str = "episodes/";
+pub(super) const PREFIX: &str = "episodes/";
 /// The metadata of an object: its row as compact JSON, and the store that it was copied from.
 pub(super) const RECEIPT_FIELD: &str = "x-amz-meta-cis490-receipt";
 pub(super) const STORE_FIELD: &str = "x-amz-meta-cis490-store";
@@ -20,6 +20,14 @@ const RECEIPT_BYTES_MAX: usize = 1800;
 /// The key of an episode: `episodes/HOST/EPISODE~SHA256.tar.zst`.
 pub(crate) fn of(slot: &Slot, sha256: &Sha256Digest) -> String {
     format!("{PREFIX}{slot}~{sha256}{TARBALL_ENDING}")
+}
+
+/// The episode that a key of ours names; `None` for any other key.
+pub(super) fn slot_of(key: &str) -> Option<Slot> {
+    let name = key.strip_prefix(PREFIX)?.strip_suffix(TARBALL_ENDING)?;
+    let (slot, digest) = name.rsplit_once('~')?;
+    Sha256Digest::parse(digest).ok()?;
+    Slot::parse(slot).ok()
 }
 
 /// The row as an object's metadata: ASCII, and short enough for every store. A row that is too long, or
@@ -77,6 +85,17 @@ mod tests {
             of(&row.slot(), &row.sha256),
             format!("episodes/lab-1/A.b~{digest}.tar.zst")
         );
+        let key = of(&row.slot(), &row.sha256);
+        assert_eq!(slot_of(&key), Some(row.slot()));
+        for odd in [
+            "",
+            "episodes/lab-1/A.b.tar.zst",
+            "episodes/lab-1/A.b~0f.tar.zst",
+            "other/x",
+            &key.replace("lab-1", "Lab 1"),
+        ] {
+            assert_eq!(slot_of(odd), None, "{odd}");
+        }
     }
 
     #[test]

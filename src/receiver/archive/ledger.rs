@@ -132,6 +132,24 @@ impl Ledger {
         Ok(last.map(|(_, entry)| entry.state))
     }
 
+    /// Whether any object of this name is proven.
+    ///
+    /// Errors: the file cannot be read.
+    pub(crate) fn has_proof(&self, slot: &Slot) -> io::Result<bool> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        for at in inner.names.of_hash(inner.names.hash(slot)) {
+            let Some(entry) = inner.entry_at(at)? else {
+                continue;
+            };
+            let is_of_name = entry.slot() == *slot;
+            let last = inner.last_line(slot, &entry.sha256)?;
+            if is_of_name && last.is_some_and(|(_, last)| last.state == State::Proven) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads what other processes have appended since, and begins anew if the file was replaced.
     ///
     /// Errors: the file cannot be read or locked.
@@ -270,17 +288,23 @@ impl Inner {
     fn last_line(&self, slot: &Slot, sha256: &Sha256Digest) -> io::Result<Option<(u64, Entry)>> {
         let offsets = self.names.of_hash(self.names.hash(slot));
         for at in offsets.into_iter().rev() {
-            let mut found = None;
-            self.each_line(at, self.read_to, |_, line, _| {
-                found = parse(line);
-                Ok(false)
-            })?;
+            let found = self.entry_at(at)?;
             let is_it = |entry: &Entry| entry.slot() == *slot && entry.sha256 == *sha256;
             if let Some(entry) = found.filter(is_it) {
                 return Ok(Some((at, entry)));
             }
         }
         Ok(None)
+    }
+
+    /// The line that begins there; `None` if it is none of ours.
+    fn entry_at(&self, at: u64) -> io::Result<Option<Entry>> {
+        let mut found = None;
+        self.each_line(at, self.read_to, |_, line, _| {
+            found = parse(line);
+            Ok(false)
+        })?;
+        Ok(found)
     }
 
     /// Shows the whole lines from `begin` to `end` to `visit`, each with its offset and that of the next

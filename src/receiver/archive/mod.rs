@@ -15,6 +15,7 @@
 //! 3. This room sees neither `http` nor `store`: the receiver lends it a [`Shelf`].
 
 mod archiver;
+pub(crate) mod audit;
 pub(crate) mod doctor;
 mod evict;
 mod figures;

@@ -1,5 +1,6 @@
 //! The archive: episodes copied to a bucket, read back, and evicted (design, section 12).
 
+mod audit;
 mod contract;
 mod copying;
 mod crashes;

@@ -49,6 +49,21 @@ pub(crate) struct Object {
     pub sha256: Option<Sha256Digest>,
 }
 
+/// A part of the bucket's list, in the order of keys.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub objects: Vec<Listed>,
+    /// With which the next part is asked for; `None` behind the last one.
+    pub next: Option<String>,
+}
+
+/// An object in a list.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub key: String,
+    pub bytes: u64,
+}
+
 /// All bytes of an object, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadBack {
@@ -168,25 +183,31 @@ impl Bucket {
         }))
     }
 
-    /// How many of the first objects have keys that begin so.
-    pub(crate) fn list(&self, prefix: &str, keys_max: usize) -> Result<usize, Fault> {
+    /// At most `keys_max` objects whose keys begin so: the first ones, or those of the part that `after`
+    /// names.
+    pub(crate) fn list(
+        &self,
+        prefix: &str,
+        keys_max: usize,
+        after: Option<&str>,
+    ) -> Result<Listing, Fault> {
         let keys_max = keys_max.to_string();
-        let query = [
+        let mut query = vec![
             ("list-type", "2"),
             ("max-keys", &*keys_max),
             ("prefix", prefix),
         ];
+        query.extend(after.map(|token| ("continuation-token", token)));
         let question = Question {
             query: &query,
             answer_bytes: LIST_BYTES_MAX,
             ..get("")
         };
         let xml = self.counted(Op::List, self.text(&question))?;
-        if !xml.contains("<ListBucketResult") {
+        listing(&xml).ok_or_else(|| {
             let what = "the store's answer to LIST is no list";
-            return Err(Fault::new(FaultKind::Odd, what));
-        }
-        Ok(xml::elements(&xml, "Contents").count())
+            Fault::new(FaultKind::Odd, what)
+        })
     }
 
     /// Whether the bucket has a rule that ends incomplete uploads.
@@ -221,6 +242,29 @@ fn get(key: &str) -> Question<'_> {
     }
 }
 
+fn listing(xml: &str) -> Option<Listing> {
+    if !xml.contains("<ListBucketResult") {
+        return None;
+    }
+    let mut objects = Vec::new();
+    for one in xml::elements(xml, "Contents") {
+        objects.push(Listed {
+            key: xml::text(one, "Key")?,
+            bytes: xml::text(one, "Size")?.parse().ok()?,
+        });
+    }
+    let is_cut = xml::text(xml, "IsTruncated").as_deref() == Some("true");
+    let next = xml::text(xml, "NextContinuationToken");
+    // A list that is cut and does not say where would be taken for all of it.
+    if is_cut && next.is_none() {
+        return None;
+    }
+    Some(Listing {
+        objects,
+        next: if is_cut { next } else { None },
+    })
+}
+
 fn age(answer: &Answer) -> Option<Duration> {
     let now = clock::parse_http_date(answer.field("date")?)?;
     let stored = clock::parse_http_date(answer.field("last-modified")?)?;
@@ -232,4 +276,35 @@ fn age(answer: &Answer) -> Option<Duration> {
 fn whole_digest(text: &str) -> Option<Sha256Digest> {
     let bytes: [u8; 32] = decoded(text.trim())?.try_into().ok()?;
     Some(Sha256Digest::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_all_of_it_or_says_where_it_goes_on() {
+        let part =
+            |inside: &str| listing(&format!("<ListBucketResult>{inside}</ListBucketResult>"));
+        let one = "<Contents><Key>a~b</Key><Size>7</Size></Contents>";
+        let whole = part(&format!("<IsTruncated>false</IsTruncated>{one}")).unwrap();
+        assert_eq!((whole.objects.len(), whole.next), (1, None));
+        assert_eq!((&*whole.objects[0].key, whole.objects[0].bytes), ("a~b", 7));
+        let cut = "<IsTruncated>true</IsTruncated>";
+        let token = "<NextContinuationToken>x&amp;y</NextContinuationToken>";
+        let next = part(&format!("{cut}{token}{one}")).unwrap().next;
+        assert_eq!(next.as_deref(), Some("x&y"));
+        assert!(part(cut).is_none());
+        assert!(part("<Contents><Key>a</Key></Contents>").is_none());
+        assert!(listing("<html></html>").is_none());
+    }
+
+    #[test]
+    fn only_the_digest_of_the_whole_is_one() {
+        let digest = Sha256Digest::from_bytes([7; 32]);
+        let text = base64(digest.as_bytes());
+        assert_eq!(whole_digest(&text), Some(digest));
+        assert_eq!(whole_digest(&format!("{text}-3")), None);
+        assert_eq!(whole_digest(""), None);
+    }
 }
