@@ -219,7 +219,7 @@ impl Audit<'_> {
 }
 
 /// Asks until there is an answer, a few times.
-fn asked<T>(ask: impl Fn() -> Result<T, Fault>) -> Result<T, Failure> {
+pub(super) fn asked<T>(ask: impl Fn() -> Result<T, Fault>) -> Result<T, Failure> {
     let mut backoff = Backoff::default();
     loop {
         match ask() {
@@ -242,7 +242,7 @@ fn mark(key: &str, bytes: u64) -> [u8; 16] {
     mark
 }
 
-fn of_ledger(error: &std::io::Error) -> Failure {
+pub(super) fn of_ledger(error: &std::io::Error) -> Failure {
     Failure::new(
         format!("cannot read or write archive.jsonl in the store: {error}"),
         owner::hint(

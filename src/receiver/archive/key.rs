@@ -6,14 +6,12 @@
 
 use serde_json::{Map, Value};
 
+use super::s3::{RECEIPT_FIELD, STORE_FIELD};
 use crate::names::{Sha256Digest, StoreId};
 use crate::wire::{Receipt, Slot, TARBALL_ENDING};
 
 /// Where the episodes are in the bucket.
 pub(super) const PREFIX: &str = "episodes/";
-/// The metadata of an object: its row as compact JSON, and the store that it was copied from.
-pub(super) const RECEIPT_FIELD: &str = "x-amz-meta-cis490-receipt";
-pub(super) const STORE_FIELD: &str = "x-amz-meta-cis490-store";
 /// S3 allows 2 KiB for names and values of all metadata together.
 const RECEIPT_BYTES_MAX: usize = 1800;
 

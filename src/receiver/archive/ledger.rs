@@ -169,17 +169,27 @@ impl Ledger {
     ///
     /// Errors: the disk's. Nothing of it is known then.
     pub(crate) fn append(&self, entry: &Entry) -> io::Result<()> {
+        self.append_all(std::slice::from_ref(entry))
+    }
+
+    /// Appends lines with one sync. They are on the disk when this returns, and known here.
+    ///
+    /// Errors: the disk's. Nothing of them is known then; some of them may be there at the next start.
+    pub(crate) fn append_all(&self, entries: &[Entry]) -> io::Result<()> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if inner.sync_has_failed {
             return Err(io::Error::other("an earlier sync of it has failed"));
         }
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
+        let mut lines = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
+        }
         inner.locked(|inner| {
             if !inner.ends_whole()? {
-                line.insert(0, b'\n');
+                lines.insert(0, b'\n');
             }
-            durable::append(&inner.file, &line)?;
+            durable::append(&inner.file, &lines)?;
             durable::sync_data(&inner.file).inspect_err(|_| inner.sync_has_failed = true)?;
             inner.read_lines()
         })

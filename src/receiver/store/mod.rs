@@ -52,6 +52,7 @@ pub(crate) mod backfill;
 pub(crate) mod condition;
 mod pacer;
 mod recovery;
+pub(crate) mod restored_rows;
 pub(crate) mod scrub;
 mod watch;
 

@@ -4,6 +4,7 @@ mod audit;
 mod contract;
 mod copying;
 mod crashes;
+mod disaster;
 mod doctor;
 mod eviction;
 mod real;

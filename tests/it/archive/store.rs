@@ -147,6 +147,11 @@ impl ScriptedStore {
         change(&mut self.lock().objects.get_mut(key).expect(key).bytes);
     }
 
+    /// Changes an object's metadata too.
+    pub fn change(&self, key: &str, change: impl FnOnce(&mut Object)) {
+        change(self.lock().objects.get_mut(key).expect(key));
+    }
+
     pub fn remove(&self, key: &str) {
         self.lock().objects.remove(key).expect(key);
     }

@@ -33,6 +33,10 @@ use crate::receiver::config::ArchiveConfig;
 /// The most that is read of a list or of another answer about the bucket: 1000 keys have about 500 KiB.
 const LIST_BYTES_MAX: u64 = 4 << 20;
 
+/// The metadata of an object: its row as compact JSON, and the store that it was copied from.
+pub(super) const RECEIPT_FIELD: &str = "x-amz-meta-cis490-receipt";
+pub(super) const STORE_FIELD: &str = "x-amz-meta-cis490-store";
+
 /// One bucket. Its requests may come from several threads.
 pub(crate) struct Bucket {
     client: Client,
@@ -47,6 +51,9 @@ pub(crate) struct Object {
     pub age: Option<Duration>,
     /// The digest of the whole object, if the store shows one. A claim, and no proof.
     pub sha256: Option<Sha256Digest>,
+    /// Its metadata: the receipt that it was stored with, and the id of the store that it is from.
+    pub receipt: Option<String>,
+    pub store: Option<String>,
 }
 
 /// A part of the bucket's list, in the order of keys.
@@ -127,6 +134,8 @@ impl Bucket {
             bytes,
             age: age(&answer),
             sha256: answer.field("x-amz-checksum-sha256").and_then(whole_digest),
+            receipt: answer.field(RECEIPT_FIELD).map(str::to_owned),
+            store: answer.field(STORE_FIELD).map(str::to_owned),
         }))
     }
 
