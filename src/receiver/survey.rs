@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::running::{ask, gate};
 
+use super::archive::ArchiveReport;
 use super::config::Config;
 use super::refused_upload::RefusedUpload;
 use super::stats::{HostStats, StatsTables};
@@ -65,6 +66,9 @@ pub(crate) struct Survey {
     /// receiver whose index has more hosts than it keeps figures of.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlisted_episodes: u64,
+    /// Null without `[archive]`, and unless the receiver runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveReport>,
     /// Why the figures are those of the disk, although a process holds the lock.
     #[serde(skip)]
     pub from_disk_because: Option<String>,
@@ -291,6 +295,7 @@ impl Survey {
                 .map_or(0, |entries| entries.count() as u64),
             scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
             unlisted_episodes: tables.others.all.episodes,
+            archive: None,
             from_disk_because: None,
         })
     }

@@ -134,7 +134,7 @@ impl Archiver {
             Made::NotYet => return Ok(true),
             Made::Removed(row) => row,
         };
-        self.patience.reset();
+        self.heard();
         let figures = &self.archive.figures;
         figures.evict();
         // A row that the first walk has not reached is counted there, as evicted.
@@ -175,10 +175,10 @@ impl Archiver {
 
     /// The row that comes next in a walk, if a step of it is due.
     fn next(&mut self, pass: Pass) -> Result<Option<Receipt>, Trouble> {
+        if self.held.is_full() {
+            return Ok(None);
+        }
         if pass == Pass::Ahead {
-            if self.held.is_full() {
-                return Ok(None);
-            }
             return Ok(self.ahead.front(&*self.shelf)?.cloned());
         }
         let now = Instant::now();
@@ -214,14 +214,14 @@ impl Archiver {
     fn step_ahead(&mut self, row: &Receipt) -> Result<bool, Trouble> {
         let figures = &self.archive.figures;
         if self.is_proven(row)? {
-            let is_here = self.is_here(row)?;
+            let is_here = self.is_here(row);
             figures.moves(row, None, Some(place_of(Stand::Proven, is_here)));
             return Ok(true);
         }
         self.note_oldest(Some(row));
         let stand = self.take(row, false)?;
-        self.patience.reset();
-        let place = place_of(stand, self.is_here(row)?);
+        self.heard();
+        let place = place_of(stand, self.is_here(row));
         self.archive.figures.moves(row, None, Some(place));
         Ok(true)
     }
@@ -232,7 +232,7 @@ impl Archiver {
             return Ok(true);
         }
         let stand = self.take(row, false)?;
-        self.patience.reset();
+        self.heard();
         match stand {
             Stand::Young(wait) => {
                 self.young_until = Some(Instant::now() + wait);
@@ -242,7 +242,7 @@ impl Archiver {
                 held.wait(archive.verify_after);
             }),
             Stand::Proven => {
-                let place = place_of(stand, self.is_here(row)?);
+                let place = place_of(stand, self.is_here(row));
                 let figures = &self.archive.figures;
                 figures.moves(row, Some(Place::Copied), Some(place));
             }
@@ -256,8 +256,8 @@ impl Archiver {
         let copies_again = held.failed_reads >= READS_MAX;
         match self.take(&held.row, copies_again) {
             Ok(stand) => {
-                self.patience.reset();
-                let is_here = self.is_here(&held.row).unwrap_or(true);
+                self.heard();
+                let is_here = self.is_here(&held.row);
                 let place = Some(place_of(stand, is_here));
                 self.archive.figures.moves(&held.row, held.place, place);
                 held.place = place;
@@ -310,7 +310,7 @@ impl Archiver {
         match trouble {
             Trouble::Row(fault) => {
                 // The store has answered, so the others may go on.
-                self.patience.reset();
+                self.heard();
                 let kind = fault.kind.name();
                 events::archive_refused(&row.slot(), kind, &fault.what, fault.remedy());
             }
@@ -318,9 +318,16 @@ impl Archiver {
         }
     }
 
+    /// The store has done what was asked, or refused one episode alone.
+    fn heard(&mut self) {
+        self.patience.reset();
+        self.archive.figures.works();
+    }
+
     fn fail(&mut self, trouble: Trouble) {
         match trouble {
             Trouble::Store(fault) | Trouble::Read(fault) | Trouble::Row(fault) => {
+                self.archive.figures.fails(&fault.what, fault.remedy());
                 self.patience.fail(&fault);
             }
             Trouble::Disk(error) => {
@@ -344,8 +351,11 @@ impl Archiver {
         Ok(self.archive.is_proven(row)?)
     }
 
-    fn is_here(&self, row: &Receipt) -> Result<bool, Trouble> {
-        Ok(self.shelf.whole_file(row)?.is_some())
+    /// Whether the row's file is here. One that cannot be opened is.
+    fn is_here(&self, row: &Receipt) -> bool {
+        self.shelf
+            .whole_file(row)
+            .map_or(true, |file| file.is_some())
     }
 
     /// Keeps the time of the oldest row that waits: `front` is the one that is copied now.

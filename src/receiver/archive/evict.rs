@@ -125,16 +125,19 @@ impl Eviction {
         if !self.is_old(entry) {
             return Ok(Look::Later);
         }
-        let Some(row) = shelf.removable(&entry.slot(), &entry.sha256)? else {
-            return Ok(Look::Nothing);
+        // A file that cannot be looked at now may be later, and holds up no other.
+        let row = match shelf.removable(&entry.slot(), &entry.sha256) {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(Look::Nothing),
+            Err(_) => return Ok(Look::Later),
         };
         if !is_there(archive, &row)? {
             return Ok(Look::Nothing);
         }
-        Ok(match shelf.remove(&row)? {
-            Removal::Removed(bytes) => Look::Removed(Box::new(row), bytes),
-            Removal::InUse => Look::Later,
-            Removal::Nothing => Look::Nothing,
+        Ok(match shelf.remove(&row) {
+            Ok(Removal::Removed(bytes)) => Look::Removed(Box::new(row), bytes),
+            Ok(Removal::InUse) | Err(_) => Look::Later,
+            Ok(Removal::Nothing) => Look::Nothing,
         })
     }
 

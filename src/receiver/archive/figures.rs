@@ -1,6 +1,11 @@
 //! What is seen of the archive: how many episodes are in which state. Atomic additions, no lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use serde::{Deserialize, Serialize};
 
 use crate::wire::Receipt;
 
@@ -39,6 +44,15 @@ pub(crate) struct Totals {
     pub bytes: u64,
 }
 
+/// Why the store does not do what is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArchiveFailing {
+    pub seconds: u64,
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+}
+
 /// An episode may be counted before or after another thread looks: the sums are true within an instant.
 #[derive(Default)]
 pub(crate) struct Figures {
@@ -49,6 +63,15 @@ pub(crate) struct Figures {
     evicted: AtomicU64,
     /// When the oldest episode that waits was received, in seconds since 1970; 0 if none waits.
     oldest_waiting_s: AtomicU64,
+    /// `None` while the store does what is asked.
+    failing: ArcSwapOption<Failure>,
+}
+
+/// Since when the store fails, and how.
+struct Failure {
+    since: Instant,
+    why: String,
+    remedy: &'static str,
 }
 
 impl Figures {
@@ -82,6 +105,42 @@ impl Figures {
     pub(super) fn set_oldest_waiting(&self, unix_s: Option<u64>) {
         let unix_s = unix_s.unwrap_or(0);
         self.oldest_waiting_s.store(unix_s, Ordering::Relaxed);
+    }
+
+    /// The store has failed.
+    pub(super) fn fails(&self, why: &str, remedy: &'static str) {
+        let before = self.failing.load_full();
+        self.failing.store(Some(Arc::new(Failure {
+            since: before.map_or_else(Instant::now, |failure| failure.since),
+            why: why.to_owned(),
+            remedy,
+        })));
+    }
+
+    /// The store has done what was asked.
+    pub(super) fn works(&self) {
+        self.failing.store(None);
+    }
+
+    /// Why the store does not do what is asked.
+    pub(super) fn failing(&self) -> Option<ArchiveFailing> {
+        let failure = self.failing.load_full()?;
+        Some(ArchiveFailing {
+            seconds: failure.since.elapsed().as_secs(),
+            why: failure.why.clone(),
+            remedy: failure.remedy.to_owned(),
+        })
+    }
+
+    /// Of a store that has so many in all: those that are in no place.
+    pub(crate) fn waiting(&self, all: Totals) -> Totals {
+        let mut waiting = all;
+        for place in Place::ALL {
+            let totals = self.of(place);
+            waiting.episodes = waiting.episodes.saturating_sub(totals.episodes);
+            waiting.bytes = waiting.bytes.saturating_sub(totals.bytes);
+        }
+        waiting
     }
 
     pub(crate) fn of(&self, place: Place) -> Totals {

@@ -46,7 +46,7 @@ pub(super) enum Trouble {
     Read(Fault),
     /// This episode's alone.
     Row(Fault),
-    /// Our own disk's: index, ledger or folder.
+    /// Our own disk's: index or ledger.
     Disk(io::Error),
 }
 
@@ -130,7 +130,9 @@ impl Step<'_> {
     }
 
     fn copy(&self, key: &str) -> Result<Stand, Trouble> {
-        let Some((file, bytes)) = self.shelf.whole_file(self.row)? else {
+        let whole = self.shelf.whole_file(self.row);
+        let whole = whole.map_err(|error| Trouble::Row(Fault::of_file(&error)))?;
+        let Some((file, bytes)) = whole else {
             return self.give_up(key);
         };
         if bytes > PUT_BYTES_MAX {

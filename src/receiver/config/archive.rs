@@ -9,7 +9,7 @@ use crate::config::{bad_value, not_allowed, values, with_plain_scheme};
 use crate::failure::Failure;
 
 /// An S3-compatible bucket, and what the receiver does with it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveConfig {
     /// `http://HOST[:PORT]` or `https://HOST[:PORT]` of the store.

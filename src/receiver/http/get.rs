@@ -12,7 +12,7 @@ use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
-use crate::receiver::archive::{Archive, ObjectPlace};
+use crate::receiver::archive::{Archive, ObjectPlace, Totals};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::Store;
 use crate::receiver::survey::{Health, Process, Survey};
@@ -170,6 +170,13 @@ impl Shared {
             health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
             gate: Some(self.gate.state()),
         };
-        Survey::of(&self.config, process, &self.stats.look())
+        let tables = self.stats.look();
+        let mut survey = Survey::of(&self.config, process, &tables)?;
+        let all = Totals {
+            episodes: tables.all.episodes,
+            bytes: tables.all.bytes,
+        };
+        survey.archive = self.archive.as_ref().map(|archive| archive.report(all));
+        Ok(survey)
     }
 }

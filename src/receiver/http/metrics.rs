@@ -232,15 +232,10 @@ fn archive(text: &mut Text, archive: &Archive, tables: &StatsTables) {
         .iter()
         .map(|place| (place.name(), figures.of(*place)))
         .collect();
-    let every = tables.hosts.values().chain([&tables.others]);
-    let mut waiting = every.fold(Totals::default(), |sum, host| Totals {
-        episodes: sum.episodes + host.all.episodes,
-        bytes: sum.bytes + host.all.bytes,
+    let waiting = figures.waiting(Totals {
+        episodes: tables.all.episodes,
+        bytes: tables.all.bytes,
     });
-    for (_, totals) in &of_places {
-        waiting.episodes = waiting.episodes.saturating_sub(totals.episodes);
-        waiting.bytes = waiting.bytes.saturating_sub(totals.bytes);
-    }
     let states: Vec<_> = of_places
         .into_iter()
         .chain([("waiting", waiting)])

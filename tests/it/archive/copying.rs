@@ -146,6 +146,35 @@ fn an_episode_that_the_store_refuses_holds_up_no_other() {
     }
 }
 
+/// A file that the system does not open, as on a disk with a bad block in a folder.
+#[test]
+fn a_file_that_cannot_be_opened_holds_up_no_other() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    store.always("HEAD", "", Mishap::Refuses(503, "SlowDown"));
+    world.start();
+    let bad = world.good().path("/v1/episodes/lab-0/ep-1");
+    assert_eq!(world.put(&bad).status, 201);
+    assert_eq!(world.put(&put(&world, "ep-2")).status, 201);
+    world.stop();
+    let folder = world.data_dir().join("episodes/lab-0");
+    let aside = world.dir().join("aside");
+    fs::rename(&folder, &aside).unwrap();
+    std::os::unix::fs::symlink("lab-0", &folder).unwrap();
+    store.calm();
+    hurry(&mut world);
+    world.start();
+    wait_proven(&world, "ep-2");
+    world.wait_until("the other is named", |world| {
+        world
+            .log()
+            .contains("event=archive_refused host=lab-0 episode=ep-1 kind=own-file")
+    });
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    wait_proven(&world, "ep-1");
+}
+
 #[test]
 fn a_file_that_has_rotted_here_is_refused_there_and_named() {
     let store = ScriptedStore::start();
@@ -279,6 +308,15 @@ fn without_a_store_uploads_go_on_and_are_copied_when_it_is_there() {
         world.log().contains("event=archive_failing kind=away")
     });
     assert_eq!(world.get("/v1/health").status, 200);
+    let status = world.run(&["status", "--config", &world.config_path()]);
+    for words in [
+        "ARCHIVE",
+        "nothing is copied or evicted for",
+        "does the store run",
+        "5 episodes to be copied",
+    ] {
+        assert!(status.contains(words), "{words}\n{status}");
+    }
     store.calm();
     for n in 0..5 {
         wait_proven(&world, &format!("ep-{n}"));
@@ -291,6 +329,22 @@ fn without_a_store_uploads_go_on_and_are_copied_when_it_is_there() {
     ] {
         wait_for_metric(&world, line);
     }
+    let metrics = world.get("/metrics").body;
+    let rules = include_str!("../../../etc/prometheus-alerts.yml");
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let watched: Vec<_> = words
+        .filter(|word| word.starts_with("cis490_archive_"))
+        .collect();
+    assert!(watched.len() >= 2, "{watched:?}");
+    for name in watched {
+        assert!(metrics.contains(&format!("\n{name}")), "{name}");
+    }
+    let status = world.run(&["status", "--config", &world.config_path()]);
+    let words = "nothing waits; 0 copied, 5 proven and here, 0 in bucket lab alone";
+    assert!(
+        status.contains(words) && !status.contains("ARCHIVE"),
+        "{status}"
+    );
 }
 
 /// Two receivers with other bytes under one name: two objects, both whole.

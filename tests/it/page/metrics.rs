@@ -215,7 +215,9 @@ fn the_example_alerts_watch_what_there_is() {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let names = rules
         .split(|c| !is_part(c))
-        .filter(|word| word.starts_with("cis490_"));
+        .filter(|word| word.starts_with("cis490_"))
+        // A receiver with an archive alone has these: see `archive::copying`.
+        .filter(|word| !word.starts_with("cis490_archive_"));
     let mut count = 0;
     for name in names {
         count += 1;
