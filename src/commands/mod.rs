@@ -12,6 +12,7 @@ mod ship;
 mod status;
 
 // When something is wrong.
+mod archive;
 mod backfill;
 mod doctor;
 mod explain;
@@ -70,6 +71,7 @@ enum Command {
     Uninstall(install::Uninstall),
     Token(token::Token),
     Refusals(refusals::Refusals),
+    Archive(archive::Archive),
     Backfill(backfill::Backfill),
     Scrub(scrub::Scrub),
     Doctor(doctor::Doctor),
@@ -106,6 +108,7 @@ impl Command {
             Command::Uninstall(command) => Box::new(move || command.run()),
             Command::Token(command) => Box::new(move || command.run()),
             Command::Refusals(command) => Box::new(move || command.run()),
+            Command::Archive(command) => Box::new(move || command.run()),
             Command::Backfill(command) => Box::new(move || command.run()),
             Command::Scrub(command) => Box::new(move || command.run()),
             Command::Doctor(command) => Box::new(move || command.run()),

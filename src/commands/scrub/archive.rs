@@ -1,19 +1,17 @@
 //! `cis490 scrub --archive`: the bucket against what is known of it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{EXIT_FOUND, Scrub};
 use crate::commands::cli::folder;
 use crate::commands::cli::progress::Progress;
-use crate::durable;
+use crate::commands::cli::receipts::each_receipt;
 use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::receiver::archive::audit::{AuditKind, AuditNews, AuditSummary, audit};
 use crate::receiver::config::Config;
-use crate::receiver::store::{index_path, rows};
 use crate::terminal::{one_line, print, say};
 use crate::wire::Receipt;
 
@@ -101,22 +99,4 @@ fn audit_summary(summary: &AuditSummary, is_deep: bool) -> String {
         text += "  archive-mismatch: two receivers were sent different bytes under one name; the receivers' receipts say which is whose\n";
     }
     text
-}
-
-/// Shows each receipt in the index of a store to `visit`.
-fn each_receipt(data_dir: &Path, visit: &mut dyn FnMut(Receipt)) -> Result<(), Failure> {
-    let path = index_path(data_dir);
-    let cannot = |error: io::Error| {
-        Failure::new(
-            format!("cannot read {}: {error}", path.display()),
-            "look at the disk (dmesg) and at who owns the file (ls -l)",
-        )
-    };
-    let file = durable::open_regular(&path).map_err(cannot)?;
-    rows::each_line(&file, |line| {
-        if let Ok(row) = rows::parse(line) {
-            visit(row);
-        }
-    })
-    .map_err(cannot)
 }

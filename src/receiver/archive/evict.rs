@@ -18,7 +18,7 @@ use crate::wire::Receipt;
 use crate::{clock, events};
 
 /// A younger proof does not count: whoever finds a fault of the store has a day to stop this.
-const PROOF_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const PROOF_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many proofs one turn looks at, so that uploads are copied meanwhile.
 const LOOKS_MAX: usize = 64;
 /// Between two passes over the ledger that have not made enough room.
@@ -122,7 +122,7 @@ impl Eviction {
     }
 
     fn look(&self, archive: &Archive, shelf: &dyn Shelf, entry: &Entry) -> Result<Look, Trouble> {
-        if !self.is_old(entry) {
+        if !is_old(entry, self.proof_age) {
             return Ok(Look::Later);
         }
         // A file that cannot be looked at now may be later, and holds up no other.
@@ -141,15 +141,6 @@ impl Eviction {
         })
     }
 
-    fn is_old(&self, entry: &Entry) -> bool {
-        let Some(at) = clock::parse_rfc3339(&entry.at) else {
-            return false;
-        };
-        let age_s = clock::unix_seconds(SystemTime::now()).saturating_sub(at);
-        // Of a proof of the future the clock says nothing.
-        age_s >= self.proof_age.as_secs() && at <= clock::unix_seconds(SystemTime::now())
-    }
-
     /// All proofs were looked at, and more room is needed.
     fn end_of_the_pass(&mut self, free: u64) {
         self.offset = self.passed_over.take().unwrap_or(self.offset);
@@ -160,6 +151,13 @@ impl Eviction {
             events::archive_no_room(free, self.below_bytes);
         }
     }
+}
+
+/// Whether a proof is of such an age. Of a proof of the future the clock says nothing.
+pub(super) fn is_old(entry: &Entry, least: Duration) -> bool {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    clock::parse_rfc3339(&entry.at)
+        .is_some_and(|at_s| at_s <= now_s && now_s - at_s >= least.as_secs())
 }
 
 /// Whether the object is there with its length. One that is not is lost, and its episode is copied again.

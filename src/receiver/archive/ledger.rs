@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::file_identity::FileIdentity;
+use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::{EpisodeId, HostId, Sha256Digest};
 use crate::receiver::name_map::NameMap;
 use crate::wire::{Receipt, Slot};
@@ -107,13 +107,18 @@ impl Ledger {
         })
     }
 
-    /// The ledger of a store whose receiver may be running; `None` if there is none. It is read, and
-    /// changed only by [`Ledger::append`].
+    /// The ledger of a store whose receiver may be running, only to read; `None` if there is none.
     pub(crate) fn look(data_dir: &Path) -> io::Result<Option<Ledger>> {
-        if FileIdentity::at(&data_dir.join(NAME))?.is_none() {
-            return Ok(None);
-        }
-        Ledger::open(data_dir).map(Some)
+        let path = data_dir.join(NAME);
+        let mut inner = match durable::open_regular(&path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            opened => Inner::of(opened?)?,
+        };
+        inner.locked(Inner::read_all)?;
+        Ok(Some(Ledger {
+            inner: RwLock::new(inner),
+            path,
+        }))
     }
 
     /// Whether the object of a row was read back and is what it should be.
@@ -220,15 +225,7 @@ impl Inner {
     fn open(path: &Path) -> io::Result<Inner> {
         let mut options = File::options();
         options.read(true).append(true).create(true);
-        let file = durable::open_regular_with(path, &mut options)?;
-        let mut inner = Inner {
-            identity: FileIdentity::of(&file.metadata()?),
-            file,
-            names: NameMap::new(RandomState::new(), Vec::new()),
-            read_to: 0,
-            sync_has_failed: false,
-            news: News::default(),
-        };
+        let mut inner = Inner::of(durable::open_regular_with(path, &mut options)?)?;
         if inner.file.metadata()?.len() == 0 {
             durable::sync_dir(durable::parent(path))?;
         }
@@ -238,6 +235,18 @@ impl Inner {
             inner.read_all()
         })?;
         Ok(inner)
+    }
+
+    /// An open file of which nothing was read yet.
+    fn of(file: File) -> io::Result<Inner> {
+        Ok(Inner {
+            identity: FileIdentity::of(&file.metadata()?),
+            file,
+            names: NameMap::new(RandomState::new(), Vec::new()),
+            read_to: 0,
+            sync_has_failed: false,
+            news: News::default(),
+        })
     }
 
     /// Does what needs the lock on the file.

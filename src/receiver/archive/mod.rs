@@ -23,6 +23,7 @@ mod held;
 mod key;
 mod ledger;
 mod patience;
+pub(crate) mod plan;
 mod report;
 pub(crate) mod restore;
 mod s3;

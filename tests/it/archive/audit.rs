@@ -91,6 +91,57 @@ fn two_objects_of_one_name_are_a_finding_until_one_is_proven() {
 }
 
 #[test]
+fn a_dry_run_says_what_would_be_copied_and_evicted() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.start();
+    archived(&world, "ep-1");
+    archived(&world, "ep-2");
+    store.always(
+        "HEAD",
+        "ep-3",
+        super::store::Mishap::Refuses(503, "SlowDown"),
+    );
+    assert_eq!(world.put(&super::put(&world, "ep-3")).status, 201);
+    world.stop();
+    store.calm();
+    let config = world.config_path();
+    let ledger_before = std::fs::read(world.data_dir().join("archive.jsonl")).unwrap();
+    let text = world.run(&["archive", "--dry-run", "--config", &config]);
+    assert!(text.contains("would copy lab-1/ep-3, 17"), "{text}");
+    assert!(
+        text.contains("1 episode to be copied") && text.contains("0 episodes to be evicted"),
+        "{text}"
+    );
+    // Proofs of today stay; those of last year go.
+    let evicting = "[archive]\nevict_below_bytes = 1000000000000000\n";
+    world.replace_in_config("[archive]\n", evicting);
+    let text = world.run(&["archive", "--dry-run", "--config", &config]);
+    assert!(
+        text.contains("0 episodes to be evicted") && text.contains("cannot be made"),
+        "{text}"
+    );
+    let path = world.data_dir().join("archive.jsonl");
+    let old = String::from_utf8(ledger_before).unwrap();
+    let year = old.split("\"at\":\"").nth(1).unwrap()[..4].to_owned();
+    let old = old.replace(&format!("\"at\":\"{year}"), "\"at\":\"1999");
+    std::fs::write(&path, &old).unwrap();
+    let text = world.run(&["archive", "--dry-run", "--config", &config]);
+    for words in [
+        "would evict lab-1/ep-1, 17",
+        "would evict lab-1/ep-2, 17",
+        "2 episodes to be evicted",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
+    assert_eq!(world.names("episodes/lab-1").len(), 3);
+    let output = cis490().arg("archive").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--dry-run"));
+}
+
+#[test]
 fn without_an_archive_or_its_store_it_says_what_to_do() {
     let store = ScriptedStore::start();
     let world = world(&store, "");
