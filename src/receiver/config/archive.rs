@@ -153,3 +153,95 @@ fn is_region(region: &str) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (1..=64).contains(&region.len()) && region.bytes().all(ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::config::Config;
+
+    fn parse(lines: &str) -> Result<Config, String> {
+        let text = format!("data_dir = \"/d\"\nmin_free_bytes = 1000\n[archive]\n{lines}");
+        Config::parse(&text, Path::new("receiver.toml")).map_err(|failure| failure.to_string())
+    }
+
+    const GOOD: &str =
+        "endpoint = \"http://10.8.0.20:3900\"\nbucket = \"episodes\"\nsecret_file = \"s3\"\n";
+
+    #[test]
+    fn three_keys_are_enough_and_the_rest_has_defaults() {
+        let archive = parse(GOOD).unwrap().archive.unwrap();
+        assert_eq!((&*archive.region, archive.path_style), ("us-east-1", true));
+        assert_eq!(
+            (archive.evict_below_bytes, archive.verify),
+            (0, Verify::Read)
+        );
+        let more = "region = \"garage\"\nverify = \"head\"\nevict_below_bytes = \"20GiB\"\npublic_endpoint = \"https://s3.lab\"\n";
+        let archive = parse(&format!("{GOOD}{more}")).unwrap().archive.unwrap();
+        assert_eq!(
+            (archive.evict_below_bytes, archive.verify),
+            (20 << 30, Verify::Head)
+        );
+        assert!(
+            Config::parse("data_dir = \"/d\"", Path::new("r"))
+                .unwrap()
+                .archive
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_named_and_no_secret_shown() {
+        let changed = |from: &str, to: &str| GOOD.replace(from, to);
+        let cases = [
+            (changed("secret_file = \"s3\"", ""), "has no secret_file"),
+            (
+                format!("{GOOD}evict_below = 1\n"),
+                "did you mean archive.evict_below_bytes?",
+            ),
+            (
+                format!("{GOOD}evict_below_bytes = 1000\n"),
+                "more than min_free_bytes (1000)",
+            ),
+            (format!("{GOOD}verify = \"never\"\n"), "archive.verify"),
+            (
+                format!("{GOOD}ca_file = \"/ca.pem\"\n"),
+                "only an https:// endpoint",
+            ),
+            (
+                format!("{GOOD}path_style = false\n"),
+                "set path_style = true",
+            ),
+            (
+                format!("{GOOD}region = \"us east\"\n"),
+                "archive.region accepts",
+            ),
+            (
+                format!("{GOOD}public_endpoint = \"s3.lab\"\n"),
+                "archive.public_endpoint accepts",
+            ),
+            (changed("episodes", "Episodes"), "archive.bucket accepts"),
+            (changed("episodes", "a..b"), "archive.bucket accepts"),
+            (
+                changed("http://10.8.0.20:3900", "http://key:hidden@s3.lab"),
+                "without bucket",
+            ),
+            (
+                changed("http://10.8.0.20:3900", "http://s3.lab/episodes"),
+                "without bucket",
+            ),
+            (
+                changed("http://10.8.0.20:3900", "ftp://s3.lab"),
+                "archive.endpoint accepts",
+            ),
+            (
+                changed("http://10.8.0.20:3900", "http://"),
+                "archive.endpoint accepts",
+            ),
+        ];
+        for (lines, words) in cases {
+            let found = parse(&lines).unwrap_err();
+            assert!(found.contains(words), "{words}\n{found}");
+            assert!(!found.contains("hidden"), "{found}");
+        }
+    }
+}

@@ -296,6 +296,42 @@ fn new_keys_are_read_when_the_store_refuses_the_old_ones() {
 }
 
 #[test]
+fn a_session_token_is_sent_and_signed() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    write_secret(&world.dir().join("s3-keys"), "KEY\nSECRET\nTOKEN\n");
+    world.start();
+    archived(&world, "ep-1");
+    store.with(&key("ep-1", &body("ep-1")), |object| {
+        assert_eq!(object.meta["x-amz-security-token"], "TOKEN");
+        assert!(object.meta["authorization"].contains("x-amz-security-token"));
+    });
+}
+
+/// A redirect could send episodes to anybody.
+#[test]
+fn no_redirect_is_followed() {
+    let store = ScriptedStore::start();
+    let elsewhere = ScriptedStore::start();
+    let location = format!("Location: http://u:p@{}/lab/x\r\n", elsewhere.address);
+    store.always(
+        "HEAD",
+        "",
+        Mishap::RefusesWith(307, "TemporaryRedirect", location),
+    );
+    let mut world = world(&store, "");
+    world.start();
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201);
+    world.wait_until("it is loud", |world| {
+        world.log().contains("event=archive_stopped kind=moved")
+    });
+    assert!(elsewhere.requests().is_empty());
+    assert!(!world.log().contains("u:p@"), "{world}");
+    store.calm();
+    wait_proven(&world, "ep-1");
+}
+
+#[test]
 fn without_a_store_uploads_go_on_and_are_copied_when_it_is_there() {
     let store = ScriptedStore::start();
     let mut world = world(&store, "");

@@ -7,6 +7,8 @@ mod crashes;
 mod disaster;
 mod doctor;
 mod eviction;
+#[cfg(feature = "tls")]
+mod https;
 mod real;
 mod store;
 
