@@ -83,6 +83,40 @@ fn is_acknowledged(world: &World, put: &Put) -> bool {
     client.answer().is_some_and(|answer| answer.status == 201)
 }
 
+/// What a power cut would show: the proof is on the disk before the file goes, and the name of the ledger
+/// before the first proof.
+#[test]
+fn a_proof_is_on_the_disk_before_the_local_file_goes() {
+    if !has_steps("the order of proof and eviction") {
+        return;
+    }
+    let store = ScriptedStore::start();
+    let mut world = world(&store, ALWAYS);
+    let steps = world.dir().join("steps");
+    world.env("CIS490_STEPS", steps.display());
+    world.start();
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201);
+    world.wait_until("it is in the bucket alone", |world| {
+        world.names("episodes/lab-1").is_empty()
+    });
+    let text = fs::read_to_string(steps).unwrap();
+    let steps: Vec<&str> = text.lines().collect();
+    let data = world.data_dir().display().to_string();
+    let place = |line: String| {
+        let found = steps.iter().position(|step| **step == line);
+        found.unwrap_or_else(|| panic!("no {line} in\n{text}"))
+    };
+    let last = |line: String| steps.iter().rposition(|step| **step == line).unwrap();
+    let appended = place(format!("append {data}/archive.jsonl"));
+    let removed = place(format!("unlink {data}/episodes/lab-1/ep-1.tar.zst"));
+    let proven = last(format!("synced {data}/archive.jsonl"));
+    let named = place(format!("synced {data}"));
+    assert!(
+        named < appended && appended < proven && proven < removed,
+        "{text}"
+    );
+}
+
 /// Waits until the process has died, or has evicted its one episode; true if it died.
 fn dies_before_eviction(world: &mut World) -> bool {
     let until = Instant::now() + PATIENCE;

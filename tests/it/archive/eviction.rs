@@ -175,4 +175,17 @@ fn a_file_that_is_being_downloaded_stays_until_the_end() {
     let rest = client.rest();
     assert!(rest.ends_with(&large[..1000]) && rest.len() > large.len());
     world.wait_until("the lock is given back", |_| file.try_lock().is_ok());
+    file.unlock().unwrap();
+
+    // With such a lock it stays, however much room is needed, and without it goes.
+    file.lock_shared().unwrap();
+    world.stop();
+    hurry(&mut world);
+    world.start();
+    world.wait_until("there is no room", |world| {
+        world.log().contains("event=archive_no_room")
+    });
+    assert!(is_here(&world, "large"));
+    file.unlock().unwrap();
+    wait_evicted(&world, "large");
 }
