@@ -19,7 +19,7 @@ use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::scrub::{Finding, Kind, News, Pass, Wish, scrub};
 use crate::terminal::{one_line, print, say};
 use crate::wire::Receipt;
-use crate::{clock, human, sys};
+use crate::{clock, human, owner, sys};
 
 const EXIT_FOUND: u8 = 2;
 
@@ -105,7 +105,10 @@ impl Scrub {
 fn cannot_read_ledger(error: &io::Error) -> Failure {
     Failure::new(
         format!("cannot read archive.jsonl in the store: {error}"),
-        "look at the disk (dmesg) and at who owns the file (ls -l)",
+        owner::hint(
+            error,
+            "look at the disk (dmesg) and at who owns the file (ls -l)",
+        ),
     )
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::durable;
 use crate::failure::Failure;
+use crate::owner;
 use crate::receiver::store::{index_path, rows};
 use crate::wire::Receipt;
 
@@ -16,7 +17,10 @@ pub(crate) fn each_receipt(data_dir: &Path, visit: &mut dyn FnMut(Receipt)) -> R
     let cannot = |error: io::Error| {
         Failure::new(
             format!("cannot read {}: {error}", path.display()),
-            "look at the disk (dmesg) and at who owns the file (ls -l)",
+            owner::hint(
+                &error,
+                "look at the disk (dmesg) and at who owns the file (ls -l)",
+            ),
         )
     };
     let file = durable::open_regular(&path).map_err(cannot)?;
