@@ -1,8 +1,9 @@
-//! Who may upload, and who may read (design, section 6). Without `[[host]]` tables that is every peer that can reach the
-//! port; with them only those hosts, each only under its own name.
+//! Who may upload, and who may read (design, section 6). Without `[[host]]` tables every peer that can
+//! reach the port may upload; with them only those hosts, each only under its own name. Without
+//! `[[reader]]` tables nobody may read.
 //!
 //! Behind WireGuard the address of a peer proves which host it is, elsewhere a token does; a host with
-//! both needs both. Without `[[reader]]` tables nobody may read. Only digests of tokens are held, and they are compared in constant time.
+//! both needs both. Only digests of tokens are held, and they are compared in constant time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
