@@ -15,9 +15,11 @@ use crate::failure::Failure;
 use crate::human::without_user;
 use crate::terminal::one_line;
 use crate::tls::{self, Trust};
-use crate::wire::Problem;
+use crate::wire::{self, Problem};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of an answer that is looked at for its status: one row, or a problem.
+const PROBE_BYTES_MAX: u64 = 64 << 10;
 
 /// The head of an answer, with its body to be read.
 pub(crate) type Answer = Response<Body>;
@@ -85,6 +87,22 @@ impl ReaderClient {
             request = request.header(*name, value);
         }
         request.call()
+    }
+
+    /// Asks whether the receiver lets this reader see what is stored.
+    ///
+    /// Errors: it does not, or cannot be asked.
+    pub(crate) fn may_read(&self) -> Result<(), Failure> {
+        let path = format!("{}?limit=1", wire::EPISODES_PATH);
+        let mut answer = self
+            .get(&path, &[])
+            .map_err(|error| self.no_answer(&error))?;
+        let status = answer.status().as_u16();
+        let body = read_body(&mut answer, PROBE_BYTES_MAX).unwrap_or_default();
+        if status == 200 {
+            return Ok(());
+        }
+        Err(self.refused(status, &body))
     }
 
     /// Asks another address that the receiver has named, without the token.

@@ -7,6 +7,7 @@ mod cli;
 mod check;
 mod list;
 mod pull;
+mod puller;
 mod receive;
 mod ship;
 mod status;

@@ -39,7 +39,8 @@ pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Fa
     Ok(units_changed)
 }
 
-fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
+/// Puts a file of systemd's.
+pub(super) fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
     place.file(&Wanted {
         path,
         bytes: text.as_bytes(),
