@@ -4,9 +4,16 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use super::cli::folder;
+use crate::config::CREDENTIAL_STORE;
+use crate::doctor::Finding;
 use crate::failure::Failure;
 use crate::names::HostId;
+use crate::reader_client::{Limits, ReaderClient};
+use crate::{pull, receiver, shipper};
 
 /// The service's unit, without its ending.
 pub(super) const SERVICE: &str = "cis490-pull";
@@ -17,6 +24,13 @@ pub(super) const DROP_IN: &str = "/etc/systemd/system/cis490-pull.service.d/10-c
 pub(super) const CREDENTIAL: &str = "cis490-reader-token";
 /// The folder that the unit names itself.
 pub(super) const DEFAULT_FOLDER: &str = "/var/lib/cis490-pull";
+
+/// Of the question whether this machine may read.
+pub(super) const PROBE_LIMITS: Limits = Limits {
+    whole: Some(Duration::from_secs(10)),
+    silence: Duration::from_secs(10),
+    kept_connections: 1,
+};
 
 /// What the service pulls, from where and to where.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +113,79 @@ impl Puller {
             has_token: option("--token-file") == Some(CREDENTIAL),
         })
     }
+}
+
+/// Whether this machine pulls and has the configuration of no side.
+pub(super) fn is_alone() -> bool {
+    let configurations = [
+        receiver::config::DEFAULT_PATH,
+        shipper::config::DEFAULT_PATH,
+    ];
+    Path::new(DROP_IN).exists() && !configurations.iter().any(|path| Path::new(path).exists())
+}
+
+/// What `cis490 doctor` finds of the puller, and the file with its settings.
+///
+/// Errors: there is no puller here.
+pub(super) fn examine() -> Result<(PathBuf, Vec<Finding>), Failure> {
+    let path = PathBuf::from(DROP_IN);
+    let puller = Puller::of_drop_in(&path)?.ok_or_else(|| {
+        Failure::new(
+            format!("no puller is installed here: there is no {DROP_IN}"),
+            "sudo cis490 install puller --url http://10.8.0.1:8490 --to /data/cis490",
+        )
+    })?;
+    let token = puller
+        .has_token
+        .then(|| Path::new(CREDENTIAL_STORE).join(CREDENTIAL));
+    // Before root becomes the folder's owner, who may not be able to read the token.
+    let client = ReaderClient::new(
+        &puller.url,
+        token.as_deref(),
+        puller.ca_file.as_deref(),
+        PROBE_LIMITS,
+    );
+    let mut findings = vec![timer(), last_run()];
+    if puller.to.is_dir() {
+        folder::enter(&puller.to, &[])?;
+    }
+    findings.extend(pull::doctor::examine(&puller.to, client));
+    Ok((path, findings))
+}
+
+fn timer() -> Finding {
+    if property(TIMER, "ActiveState") == "active" {
+        return Finding::ok("timer", format!("{TIMER} starts the next pull"));
+    }
+    Finding::fail(
+        "timer",
+        format!("{TIMER} is not active: nothing is pulled"),
+        format!("systemctl enable --now {TIMER}"),
+    )
+}
+
+fn last_run() -> Finding {
+    let state = property(SERVICE, "ActiveState");
+    let at = property(SERVICE, "ExecMainExitTimestamp");
+    match (&*state, &*property(SERVICE, "Result")) {
+        ("active" | "activating", _) => Finding::ok("pull", "it runs now"),
+        (_, "success") if at.is_empty() => Finding::ok("pull", "none has ended since the boot"),
+        (_, "success") => Finding::ok("pull", format!("the last one ended well, {at}")),
+        (_, result) => Finding::fail(
+            "pull",
+            format!("the last one ended with {result}, {at}"),
+            format!("journalctl -u {SERVICE} -n 20 says why"),
+        ),
+    }
+}
+
+/// A property of a unit; empty without systemd.
+fn property(unit: &str, name: &str) -> String {
+    let mut ask = Command::new("systemctl");
+    ask.args(["show", "--value", "-p", name, unit]);
+    let output = ask.stderr(Stdio::null()).output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
 }
 
 #[cfg(test)]

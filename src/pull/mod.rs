@@ -8,6 +8,7 @@
 //! `pass` reads the list once and fetches what is not here; `transfer` fetches one tarball.
 
 mod cursor;
+pub(crate) mod doctor;
 pub(crate) mod end;
 mod folder;
 mod list;

@@ -7,7 +7,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::answer;
 use super::place::{Place, ROOT, UserAndGroup};
@@ -15,23 +14,18 @@ use super::side::{UNITS, USER};
 use super::uninstall::remove_drop_in;
 use super::unit::put_unit;
 use super::{Install, put_credential, put_program};
-use crate::commands::puller::{CREDENTIAL, DEFAULT_FOLDER, DROP_IN, Puller, SERVICE, TIMER};
+use crate::commands::puller::{
+    CREDENTIAL, DEFAULT_FOLDER, DROP_IN, PROBE_LIMITS, Puller, SERVICE, TIMER,
+};
 use crate::config;
 use crate::failure::Failure;
 use crate::owner;
-use crate::reader_client::{Limits, ReaderClient};
+use crate::reader_client::ReaderClient;
 use crate::terminal::say;
 
 const SERVICE_TEXT: &str = include_str!("../../../systemd/cis490-pull.service");
 const TIMER_TEXT: &str = include_str!("../../../systemd/cis490-pull.timer");
 const WANTED_BY: &str = "timers.target.wants";
-/// Of the question whether this machine may read.
-const PROBE_LIMITS: Limits = Limits {
-    whole: Some(Duration::from_secs(10)),
-    silence: Duration::from_secs(10),
-    kept_connections: 1,
-};
-
 /// Makes this machine one that pulls.
 ///
 /// Errors: an option is missing or has a mistake, or a step failed.
