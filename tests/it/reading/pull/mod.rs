@@ -6,6 +6,7 @@ mod hostile;
 pub mod kills;
 mod line;
 mod proxy;
+mod readme;
 mod receiver;
 mod shelf;
 
