@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::end::End;
-use crate::durable;
+use crate::durable::{self, Filesystem};
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::names::{HostId, Sha256Digest};
@@ -22,6 +22,7 @@ const READ_BYTES: usize = 256 << 10;
 /// The folder, which this process alone fills for as long as it holds this.
 pub(crate) struct Folder {
     path: PathBuf,
+    filesystem: Filesystem,
     _lock: FolderLock,
 }
 
@@ -50,14 +51,25 @@ impl Folder {
                 owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
             ),
         })?;
+        let filesystem = Filesystem::of(path).map_err(|error| {
+            Failure::new(
+                format!("cannot open {}: {error}", path.display()),
+                owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
+            )
+        })?;
         Ok(Folder {
             path: path.to_owned(),
+            filesystem,
             _lock: lock,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn filesystem(&self) -> &Filesystem {
+        &self.filesystem
     }
 
     /// The receipts of what is here.

@@ -7,6 +7,7 @@
 //!
 //! `pass` reads the list once and fetches what is not here; `transfer` fetches one tarball.
 
+mod batch;
 mod cursor;
 pub(crate) mod end;
 mod folder;

@@ -1,22 +1,23 @@
-//! The tarballs of one page, fetched by several threads at once; their receipts are written by one.
-//!
-//! The order on the disk: each file and its name (`transfer`), then the folders of the names, then the
-//! receipts. Those of all files that have come meanwhile go together.
+//! The tarballs of one page, fetched by several threads at once, and brought to the disk by one (`batch`),
+//! which writes their receipts.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use super::Step;
+use super::batch::Batch;
 use super::end::End;
-use super::folder::Folder;
 use super::receipts::Receipts;
 use super::row::Row;
 use super::transfer::{Fetched, Line};
-use crate::durable;
 use crate::failure::Failure;
 use crate::sync::lock;
+
+/// How far the threads may be ahead of the disk: each file that waits is open.
+const MESSAGES_MAX: usize = 128;
 
 /// One row whose tarball has no receipt or no file.
 pub(super) struct Work {
@@ -50,8 +51,10 @@ pub(super) fn fetch_all(
 ) -> Result<Done, End> {
     let threads = jobs.min(work.len());
     let queue = Mutex::new(VecDeque::from(work));
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(MESSAGES_MAX);
     thread::scope(|scope| {
+        // It goes when this closure ends: no thread waits for room in it then.
+        let receiver = receiver;
         for _ in 0..threads {
             let sender = sender.clone();
             let worker = thread::Builder::new().name("fetch".to_owned());
@@ -73,7 +76,7 @@ pub(super) fn fetch_all(
     })
 }
 
-fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: Sender<Message>) {
+fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: SyncSender<Message>) {
     while !line.patience.is_over() {
         let Some(work) = lock(queue).pop_front() else {
             return;
@@ -90,7 +93,7 @@ fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: Sender<Message>)
     }
 }
 
-/// Takes what the threads send until all have ended.
+/// Takes what the threads send until all have ended, and brings it to the disk in batches.
 fn collect(
     line: &Line,
     receipts: &mut Receipts,
@@ -98,38 +101,48 @@ fn collect(
     tell: &mut dyn FnMut(Step),
 ) -> Result<Done, End> {
     let mut done = Done::default();
-    let mut end = None;
-    while let Ok(first) = receiver.recv() {
-        let mut batch = Vec::new();
-        let waiting = std::iter::from_fn(|| receiver.try_recv().ok());
-        for message in std::iter::once(first).chain(waiting) {
-            match message {
-                Message::Bytes(bytes) => tell(Step::Bytes(bytes)),
-                Message::Fetched(row, Ok(Fetched::Here)) => batch.push(row),
-                Message::Fetched(row, Ok(Fetched::Missing(why))) => done.missing.push((row, why)),
-                Message::Fetched(row, Ok(Fetched::InTheWay(why))) => {
-                    done.in_the_way.push((row, why));
-                }
-                Message::Fetched(_, Err(error)) => {
-                    line.patience.end();
-                    end.get_or_insert(error);
-                }
+    let mut batch = Batch::default();
+    let mut ended = Ok(());
+    loop {
+        let end = match next(receiver, &batch) {
+            Ok(Message::Bytes(bytes)) => {
+                tell(Step::Bytes(bytes));
+                continue;
             }
+            Ok(Message::Fetched(row, fetched)) => note(row, fetched, &mut batch, &mut done),
+            Err(RecvTimeoutError::Timeout) => batch.settle(line, receipts, &mut done),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if end.is_err() {
+            line.patience.end();
         }
-        write_receipts(line.folder, receipts, &batch)?;
-        done.here.extend(batch);
+        ended = ended.and(end);
     }
-    match end {
-        Some(end) => Err(end),
-        None => Ok(done),
+    let settled = batch.settle(line, receipts, &mut done);
+    ended.and(settled).map(|()| done)
+}
+
+/// The next message, as long as the batch can wait for it.
+fn next(receiver: &Receiver<Message>, batch: &Batch) -> Result<Message, RecvTimeoutError> {
+    match batch.patience() {
+        Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+        Some(patience) => receiver.recv_timeout(patience),
+        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
 }
 
-fn write_receipts(folder: &Folder, receipts: &mut Receipts, batch: &[Row]) -> Result<(), End> {
-    let hosts: BTreeSet<_> = batch.iter().map(|row| &row.slot.host).collect();
-    for host in hosts {
-        let dir = folder.host(host);
-        durable::sync_dir(&dir).map_err(|error| End::disk("sync", &dir, &error))?;
+/// Errors: the transfer's.
+fn note(
+    row: Row,
+    fetched: Result<Fetched, End>,
+    batch: &mut Batch,
+    done: &mut Done,
+) -> Result<(), End> {
+    match fetched? {
+        Fetched::Here => batch.add_named(row),
+        Fetched::Whole(file) => batch.add_whole(row, file),
+        Fetched::Missing(why) => done.missing.push((row, why)),
+        Fetched::InTheWay(why) => done.in_the_way.push((row, why)),
     }
-    receipts.add(batch.iter())
+    Ok(())
 }
