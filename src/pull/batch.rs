@@ -46,13 +46,13 @@ impl Batch {
         self.whole.push((row, file));
     }
 
-    /// How long it may wait for more: zero if it is full, `None` while there is nothing in it.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        let began = self.began?;
+    /// How long it may wait for more. Zero if it is due.
+    pub(super) fn patience(&self) -> Duration {
         if self.whole.len() + self.named.len() >= FILES_MAX || self.bytes >= BYTES_MAX {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
-        Some(WAIT_MAX.saturating_sub(began.elapsed()))
+        let waited = self.began.map(|began| began.elapsed());
+        WAIT_MAX.saturating_sub(waited.unwrap_or_default())
     }
 
     /// Brings all of it to the disk and empties it. What is here is noted in `done`.

@@ -126,8 +126,11 @@ pub(super) fn look(path: &Path) -> Result<Found, End> {
 
 /// Reads a file from its beginning into a digest; how many bytes it has.
 pub(super) fn read_into(file: &File, hasher: &mut Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
+    if file.metadata()?.len() == 0 {
+        return Ok(bytes);
+    }
+    let mut buffer = vec![0; READ_BYTES];
     let mut file = file;
     loop {
         let count = file.read(&mut buffer)?;

@@ -11,6 +11,7 @@ mod batch;
 mod cursor;
 pub(crate) mod end;
 mod folder;
+mod inbox;
 mod list;
 mod missing;
 mod pass;

@@ -221,7 +221,7 @@ impl Line<'_> {
         let began_at = *most_bytes;
         // One byte more shows a body that is too long.
         let mut body = response.into_body().into_reader().take(left + 1);
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut buffer = vec![0; CHUNK_BYTES.min(left as usize + 1)];
         let broke = loop {
             let count = match body.read(&mut buffer) {
                 Ok(0) => break None,

@@ -3,21 +3,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use super::Step;
 use super::batch::Batch;
 use super::end::End;
+use super::inbox::{Ended, Inbox, Sender, Taker};
 use super::receipts::Receipts;
 use super::row::Row;
 use super::transfer::{Fetched, Line};
 use crate::failure::Failure;
 use crate::sync::lock;
 
-/// How far the threads may be ahead of the disk: each file that waits is open.
-const MESSAGES_MAX: usize = 128;
+/// How often progress is reported.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One row whose tarball has no receipt or no file.
 pub(super) struct Work {
@@ -34,11 +34,6 @@ pub(super) struct Done {
     pub in_the_way: Vec<(Row, String)>,
 }
 
-enum Message {
-    Bytes(u64),
-    Fetched(Row, Result<Fetched, End>),
-}
-
 /// Does all of the work with `jobs` threads, and writes the receipts.
 ///
 /// Errors: the first one, after which nothing more is begun. What came before it has its receipts.
@@ -50,15 +45,15 @@ pub(super) fn fetch_all(
     tell: &mut dyn FnMut(Step),
 ) -> Result<Done, End> {
     let threads = jobs.min(work.len());
-    let queue = Mutex::new(VecDeque::from(work));
-    let (sender, receiver) = sync_channel(MESSAGES_MAX);
+    let queue = &Mutex::new(VecDeque::from(work));
+    let inbox = Inbox::new();
     thread::scope(|scope| {
-        // It goes when this closure ends: no thread waits for room in it then.
-        let receiver = receiver;
+        // It goes when this closure ends: no thread waits for room then.
+        let taker = inbox.taker();
         for _ in 0..threads {
-            let sender = sender.clone();
+            let sender = inbox.sender();
             let worker = thread::Builder::new().name("fetch".to_owned());
-            let spawned = worker.spawn_scoped(scope, || work_off(line, &queue, sender));
+            let spawned = worker.spawn_scoped(scope, move || work_off(line, queue, &sender));
             if let Err(error) = spawned {
                 line.patience.end();
                 return Err(End::Waits(Failure::new(
@@ -67,8 +62,7 @@ pub(super) fn fetch_all(
                 )));
             }
         }
-        drop(sender);
-        let done = collect(line, receipts, &receiver, tell);
+        let done = collect(line, receipts, &taker, tell);
         if done.is_err() {
             line.patience.end();
         }
@@ -76,7 +70,7 @@ pub(super) fn fetch_all(
     })
 }
 
-fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: SyncSender<Message>) {
+fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: &Sender) {
     while !line.patience.is_over() {
         let Some(work) = lock(queue).pop_front() else {
             return;
@@ -84,60 +78,44 @@ fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: SyncSender<Messa
         let fetched = if work.is_there {
             line.adopt(&work.row)
         } else {
-            // The other end is gone only when the pull ends.
-            line.fetch(&work.row, &mut |bytes| {
-                let _ = sender.send(Message::Bytes(bytes));
-            })
+            line.fetch(&work.row, &mut |bytes| sender.add_bytes(bytes))
         };
-        let _ = sender.send(Message::Fetched(work.row, fetched));
+        if fetched.is_err() {
+            line.patience.end();
+        }
+        sender.put((work.row, fetched));
     }
 }
 
-/// Takes what the threads send until all have ended, and brings it to the disk in batches.
+/// Takes what the threads hand over until all have ended, and brings it to the disk in batches.
 fn collect(
     line: &Line,
     receipts: &mut Receipts,
-    receiver: &Receiver<Message>,
+    taker: &Taker,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Done, End> {
     let mut done = Done::default();
     let mut batch = Batch::default();
     let mut ended = Ok(());
-    loop {
-        let end = match next(receiver, &batch) {
-            Ok(Message::Bytes(bytes)) => {
-                tell(Step::Bytes(bytes));
-                continue;
-            }
-            Ok(Message::Fetched(row, fetched)) => note(row, fetched, &mut batch, &mut done),
-            Err(RecvTimeoutError::Timeout) => batch.settle(line, receipts, &mut done),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        if end.is_err() {
+    while let Some(some) = taker.take(batch.patience().min(LOOK)) {
+        tell(Step::Bytes(taker.new_bytes()));
+        for one in some {
+            ended = ended.and(note(one, &mut batch, &mut done));
+        }
+        if batch.patience().is_zero() {
+            ended = ended.and(batch.settle(line, receipts, &mut done));
+        }
+        if ended.is_err() {
             line.patience.end();
         }
-        ended = ended.and(end);
     }
+    tell(Step::Bytes(taker.new_bytes()));
     let settled = batch.settle(line, receipts, &mut done);
     ended.and(settled).map(|()| done)
 }
 
-/// The next message, as long as the batch can wait for it.
-fn next(receiver: &Receiver<Message>, batch: &Batch) -> Result<Message, RecvTimeoutError> {
-    match batch.patience() {
-        Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
-        Some(patience) => receiver.recv_timeout(patience),
-        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-    }
-}
-
 /// Errors: the transfer's.
-fn note(
-    row: Row,
-    fetched: Result<Fetched, End>,
-    batch: &mut Batch,
-    done: &mut Done,
-) -> Result<(), End> {
+fn note((row, fetched): Ended, batch: &mut Batch, done: &mut Done) -> Result<(), End> {
     match fetched? {
         Fetched::Here => batch.add_named(row),
         Fetched::Whole(file) => batch.add_whole(row, file),
