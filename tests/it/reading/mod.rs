@@ -2,7 +2,7 @@
 //! episode.
 
 mod bounds;
-mod bytes;
+pub mod bytes;
 mod command;
 mod list;
 pub mod pull;

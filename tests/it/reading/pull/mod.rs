@@ -8,6 +8,7 @@ mod line;
 mod proxy;
 mod receiver;
 mod shelf;
+pub mod storm;
 
 use std::collections::BTreeMap;
 use std::fmt;
