@@ -48,7 +48,6 @@ mod process;
 #[path = "../it/program.rs"]
 mod program;
 mod pulls;
-#[path = "../it/reading/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the black-box tests use the rest")]
 mod reading;
 mod real_forgejo;

@@ -14,22 +14,22 @@ use crate::world::{World, cis490};
 
 const CONFIG: &str =
     "[[reader]]\nid = \"test\"\naddress = \"127.0.0.0/8\"\n\n[version_gate]\nenabled = false\n";
-/// So many that a batch of small files is synced as a whole, and some large ones.
-const SMALL: u64 = 60;
-const LARGE: u64 = 4;
+/// Enough for some batches, of which each is synced as a whole, and large ones in between.
+const EPISODES: u64 = 600;
+const LARGE_EVERY: u64 = 160;
+
+/// About as long as a pull takes.
+const LONGEST_US: u64 = 800_000;
 
 /// By `host/episode`.
 type Files = BTreeMap<String, Vec<u8>>;
 
 #[test]
 fn a_pull_whose_power_is_cut_is_never_wrong_and_goes_on() {
-    for kind in [
-        kind("ext4", Loss::Cache),
-        kind("xfs", Loss::Cache),
-        kind("btrfs", Loss::Cache),
-    ] {
-        if let Some(told) = pull_without_power(kind, 3, seed()) {
+    for kind in [kind("ext4", Loss::Cache), kind("xfs", Loss::Cache)] {
+        if let Some(told) = pull_without_power(kind, 2, seed()) {
             eprintln!("{kind}: {told:?}");
+            assert!(told.whole > 0, "{told:?}");
         }
     }
 }
@@ -61,7 +61,7 @@ pub fn pull_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        thread::sleep(Duration::from_micros(dice.below(250_000)));
+        thread::sleep(Duration::from_micros(dice.below(LONGEST_US)));
         told.too_late += u32::from(pull.try_wait().unwrap().is_some());
         disk.cut(&mut dice);
         thread::sleep(Duration::from_millis(10));
@@ -71,7 +71,7 @@ pub fn pull_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
         told.cuts += 1;
         told.kept += check_right(&to, &files, &place).len();
         // Some sets lose their power again before they are whole.
-        if dice.one_in(3) {
+        if cut < cuts && dice.one_in(3) {
             continue;
         }
         let ran = command(&world, &to).output().unwrap();
@@ -87,11 +87,11 @@ pub fn pull_without_power(kind: Kind, cuts: u32, seed: u64) -> Option<Told> {
 
 fn store(world: &World) -> Files {
     let mut files = Files::new();
-    for n in 0..SMALL + LARGE {
-        let bytes = if n % 16 == 0 {
+    for n in 0..EPISODES {
+        let bytes = if n % LARGE_EVERY == 0 {
             3_000_000
         } else {
-            200 * (n as usize + 1)
+            20 * (n as usize + 1)
         };
         let (host, episode) = (format!("lab-{}", n % 2), format!("ep-{n}"));
         let body = noise(n, bytes);
