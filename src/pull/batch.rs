@@ -12,7 +12,6 @@ use super::end::End;
 use super::receipts::Receipts;
 use super::row::Row;
 use super::transfer::{Fetched, Line};
-use super::workers::Done;
 use crate::durable;
 
 /// Each has an open file, of which a process may have 1024.
@@ -21,6 +20,14 @@ const FILES_MAX: usize = 256;
 const BYTES_MAX: u64 = 64 << 20;
 /// How long the first of a batch waits for others on a slow line.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// What the work of a page came to.
+#[derive(Default)]
+pub(super) struct Done {
+    pub here: Vec<Row>,
+    pub missing: Vec<(Row, String)>,
+    pub in_the_way: Vec<(Row, String)>,
+}
 
 #[derive(Default)]
 pub(super) struct Batch {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Step;
-use super::batch::Batch;
+use super::batch::{Batch, Done};
 use super::end::End;
 use super::inbox::{Ended, Inbox, Sender, Taker};
 use super::receipts::Receipts;
@@ -24,14 +24,6 @@ pub(super) struct Work {
     pub row: Row,
     /// A file stands under its name, of the right length and without a receipt.
     pub is_there: bool,
-}
-
-/// What the work of a page came to.
-#[derive(Default)]
-pub(super) struct Done {
-    pub here: Vec<Row>,
-    pub missing: Vec<(Row, String)>,
-    pub in_the_way: Vec<(Row, String)>,
 }
 
 /// Does all of the work with `jobs` threads, and writes the receipts.

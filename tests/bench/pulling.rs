@@ -1,7 +1,9 @@
 //! `cis490 pull` of many small episodes, and `rsync -a` of the same files over loopback ssh; and what a
 //! pull costs that finds nothing new.
 //!
-//! rsync writes its files and leaves them to the kernel. A pull has each on the disk before its receipt.
+//! rsync writes its files and leaves them to the kernel. A pull has each on the disk before its receipt. So
+//! rsync runs a second time with `--fsync`, and the floor is what the disk needs for the same files: they
+//! are written by one thread, and then the filesystem is synced.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -11,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Plan;
+use crate::dice::noise;
 use crate::ground::Ground;
 use crate::load::{Body, Payload, put_all};
 use crate::process::terminate;
@@ -43,6 +46,8 @@ pub fn run(plan: &Plan) {
     };
     let mut pulls = Series::new("cis490 pull");
     let mut copies = Series::new("rsync -a, ssh");
+    let mut synced_copies = Series::new("the same --fsync");
+    let mut floors = Series::new("floor: the disk");
     let mut idle = Series::new("nothing new");
     for round in 0..=plan.rounds {
         let to = ground.fresh();
@@ -51,22 +56,31 @@ pub fn run(plan: &Plan) {
         server.sync_all();
         let waits: Vec<f64> = (0..IDLE_PULLS).map(|_| pull(&server, &to)).collect();
         empty(&to);
-        let copied = ssh.as_ref().map(|ssh| {
-            let to = ground.fresh();
-            let took = ssh.copy(&server.dir().join("data/episodes"), &to);
-            check(&to, episodes);
-            empty(&to);
-            took
-        });
         server.sync_all();
+        let copy = |options: &[&str]| {
+            let to = ground.fresh();
+            let took = ssh
+                .as_ref()?
+                .copy(options, &server.dir().join("data/episodes"), &to);
+            check(&to, episodes);
+            server.sync_all();
+            empty(&to);
+            server.sync_all();
+            Some(took)
+        };
+        let copied = copy(&[]);
+        let copied_synced = copy(&["--fsync"]);
+        let floor = write_and_sync(&server, &ground.fresh(), episodes);
         if round > 0 {
             pulls.values.push(pulled);
             copies.values.extend(copied);
+            synced_copies.values.extend(copied_synced);
+            floors.values.push(floor);
             idle.values.extend(waits.iter().map(|wait| wait * 1e3));
         }
     }
     println!("\npull: {episodes} episodes of 64 KiB, seconds");
-    for series in [&pulls, &copies] {
+    for series in [&pulls, &copies, &synced_copies, &floors] {
         println!("  {:<16} {:>24}", series.name, spread(&series.values));
     }
     let rate = (episodes * EPISODE_BYTES) as f64 / pulls.median() / 1e6;
@@ -82,6 +96,8 @@ pub fn run(plan: &Plan) {
     } else {
         let ratio = copies.median() / pulls.median();
         verdict("rsync -a / ours", ratio, "", Goal::AtLeast(2.0, 2.0));
+        let ratio = synced_copies.median() / pulls.median();
+        println!("  rsync -a --fsync / ours {}", short(ratio));
     }
     println!("  nothing new: {} ms", spread(&idle.values));
     let bound = Goal::AtMost(50.0, 50.0);
@@ -94,6 +110,20 @@ fn pull(server: &Running, to: &Path) -> f64 {
     let mut command = Command::new(our_program());
     command.args(["pull", "--url", &format!("http://{}", server.address)]);
     seconds_of(command.arg("--to").arg(to.join("data")))
+}
+
+/// The seconds that the same files take without a network and a digest.
+fn write_and_sync(server: &Running, to: &Path, episodes: usize) -> f64 {
+    let bytes = noise(7, EPISODE_BYTES);
+    let began = Instant::now();
+    for number in 0..episodes {
+        fs::write(to.join(format!("{number}.zst")), &bytes).expect("a file");
+    }
+    server.sync_all();
+    let took = began.elapsed();
+    empty(to);
+    server.sync_all();
+    took.as_secs_f64()
 }
 
 fn seconds_of(command: &mut Command) -> f64 {
@@ -185,14 +215,14 @@ impl Ssh {
     }
 
     /// The seconds that `rsync -a` takes to copy a folder.
-    fn copy(&self, from: &Path, to: &Path) -> f64 {
+    fn copy(&self, options: &[&str], from: &Path, to: &Path) -> f64 {
         let shell = format!(
             "ssh -F none -p {} -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
             self.address.port(),
             self.dir.join("user").display()
         );
         let mut command = Command::new("rsync");
-        command.args(["-a", "-e", &shell]);
+        command.args(["-a", "-e", &shell]).args(options);
         command.arg(format!("root@127.0.0.1:{}/", from.display()));
         seconds_of(command.arg(format!("{}/", to.display())))
     }

@@ -91,7 +91,7 @@ impl Storm {
     }
 
     fn round(&mut self, round: u64) {
-        if round % ROUNDS_OF_A_FOLDER == 0 {
+        if round.is_multiple_of(ROUNDS_OF_A_FOLDER) {
             self.target = Target::new();
         }
         self.store_new(round);
