@@ -186,7 +186,7 @@ struct ListPage {
 /// Asks for a page; `None` if the answer is not 200.
 fn list(address: SocketAddr, query: &str) -> Option<ListPage> {
     let mut stream = TcpStream::connect(address).expect("a connection");
-    let head = format!("GET /v1/episodes{query} HTTP/1.1\r\nHost: pi\r\n\r\n");
+    let head = format!("GET /v1/episodes{query} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("a request");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
