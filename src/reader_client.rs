@@ -21,6 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of an answer that is looked at for its status: one row, or a problem.
 const PROBE_BYTES_MAX: u64 = 64 << 10;
 
+/// The buffers of a connection, which are filled with zeros for each: ureq's own of 128 KiB cost a pull of
+/// small episodes a quarter of its processor time. No request has a body.
+const INPUT_BYTES: usize = 32 << 10;
+const OUTPUT_BYTES: usize = 4 << 10;
+
 /// The head of an answer, with its body to be read.
 pub(crate) type Answer = Response<Body>;
 
@@ -235,6 +240,8 @@ fn agent(trust: Option<&Trust>, limits: Limits) -> Agent {
         .timeout_per_read(Some(limits.silence))
         .timeout_per_write(Some(limits.silence))
         .timeout_global(limits.whole)
+        .input_buffer_size(INPUT_BYTES)
+        .output_buffer_size(OUTPUT_BYTES)
         .max_idle_connections(limits.kept_connections)
         .max_idle_connections_per_host(limits.kept_connections)
         .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")));

@@ -28,7 +28,7 @@ pub(crate) use self::directories::{
 pub(crate) use self::files::{
     DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, forget_cached_part,
     free_bytes, free_inodes, get_xattr, has_xattr, may_read, may_write_in, read_in_order,
-    rename_no_replace, set_xattr, write_out,
+    rename_no_replace, set_xattr, sync_filesystem, syncs_as_a_whole, write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;

@@ -7,10 +7,12 @@
 //!
 //! `pass` reads the list once and fetches what is not here; `transfer` fetches one tarball.
 
+mod batch;
 mod cursor;
 pub(crate) mod doctor;
 pub(crate) mod end;
 mod folder;
+mod inbox;
 mod list;
 mod missing;
 mod pass;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::batch::Done;
 use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
 use super::folder::{Folder, Found, digest_of, look};
@@ -15,7 +16,7 @@ use super::patience::Patience;
 use super::receipts::{Known, Receipts};
 use super::row::{Row, digest};
 use super::transfer::Line;
-use super::workers::{Done, Work, fetch_all};
+use super::workers::{Work, fetch_all};
 use super::{Outcome, Step, Wish};
 use crate::durable;
 use crate::names::{Sha256Digest, StoreId};

@@ -236,7 +236,7 @@ impl Drop for Running {
 }
 
 /// Visits the files of a folder, then the folder.
-fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
+pub fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             each_file(&entry.path(), visit);

@@ -22,6 +22,7 @@ mod list_query;
 mod pour;
 mod probe;
 mod put;
+mod reply_channel;
 mod route;
 mod target;
 mod upload;
@@ -454,7 +455,7 @@ impl Exchange<'_> {
         }
         let place = self.shared.asking.take(self.peer());
         let _place = place.map_err(|_| Refusal::GateBusy)?;
-        let (sender, refreshed) = may::sync::mpsc::channel();
+        let (sender, refreshed) = reply_channel::channel();
         let report = move |heard| {
             let _ = sender.send(heard); // an error: the coroutine has given up waiting
         };

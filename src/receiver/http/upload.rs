@@ -13,6 +13,7 @@ use super::body_threads::BodyThreads;
 use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use super::guard::Body;
 use super::pour::{self, PaceLimits, Pour};
+use super::reply_channel;
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
@@ -58,7 +59,7 @@ pub(super) struct Uploads {
 }
 
 /// The coroutine's end of an upload under way.
-pub(super) struct Running(may::sync::mpsc::Receiver<BodyEvent>);
+pub(super) struct Running(reply_channel::Receiver<BodyEvent>);
 
 impl Running {
     /// What the thread reports next. `None` if it panicked.
@@ -101,7 +102,7 @@ impl Uploads {
         body: Body,
         task: BodyTask,
     ) -> io::Result<Running> {
-        let (report, reports) = may::sync::mpsc::channel();
+        let (report, reports) = reply_channel::channel();
         let uploads = Arc::clone(self);
         self.threads.run(Box::new(move || {
             let (end, partial) = uploads.take(body, task, &report);
@@ -119,8 +120,8 @@ impl Uploads {
         self: &Arc<Self>,
         permit: Permit,
         body: Body,
-    ) -> io::Result<may::sync::mpsc::Receiver<u64>> {
-        let (report, drained) = may::sync::mpsc::channel();
+    ) -> io::Result<reply_channel::Receiver<u64>> {
+        let (report, drained) = reply_channel::channel();
         self.threads.run(Box::new(move || {
             let _permit = permit;
             // A coroutine that has gone needs no report.
@@ -134,7 +135,7 @@ impl Uploads {
         &self,
         mut body: Body,
         task: BodyTask,
-        report: &may::sync::mpsc::Sender<BodyEvent>,
+        report: &reply_channel::Sender<BodyEvent>,
     ) -> (UploadEnd, PartialFile) {
         let (result, partial) = match self.store_body(&mut body, task, report) {
             Ok((published, partial)) => (Ok(published), partial),
@@ -152,7 +153,7 @@ impl Uploads {
         &self,
         body: &mut Body,
         task: BodyTask,
-        report: &may::sync::mpsc::Sender<BodyEvent>,
+        report: &reply_channel::Sender<BodyEvent>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
         if !task.store_was_asked

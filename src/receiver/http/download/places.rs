@@ -18,6 +18,7 @@ use crate::receiver::http::body_threads::BodyThreads;
 use crate::receiver::http::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::receiver::http::guard::Outgoing;
 use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::reply_channel;
 use crate::receiver::refusal::Refusal;
 use crate::wire::Slot;
 
@@ -47,7 +48,7 @@ pub(in crate::receiver::http) struct Downloads {
 }
 
 /// The coroutine's end of a download under way.
-pub(super) struct Running(may::sync::mpsc::Receiver<Outcome>);
+pub(super) struct Running(reply_channel::Receiver<Outcome>);
 
 impl Running {
     /// Waits until the download has ended; whether the peer has all of it.
@@ -117,7 +118,7 @@ impl Downloads {
         download: Download,
         outgoing: Outgoing,
     ) -> io::Result<Running> {
-        let (report, reports) = may::sync::mpsc::channel();
+        let (report, reports) = reply_channel::channel();
         let downloads = Arc::clone(self);
         self.threads.run(Box::new(move || {
             let outcome = downloads.send(download, outgoing);

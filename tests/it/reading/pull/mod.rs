@@ -9,6 +9,7 @@ mod proxy;
 mod readme;
 mod receiver;
 mod shelf;
+pub mod storm;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -11,7 +11,7 @@ use crate::dice::noise;
 use crate::reading::{NO_GATE, READER};
 use crate::world::World;
 
-fn store(world: &World, files: &mut Files, host: &str, episode: &str, bytes: &[u8]) {
+pub(super) fn store(world: &World, files: &mut Files, host: &str, episode: &str, bytes: &[u8]) {
     let path = format!("/v1/episodes/{host}/{episode}");
     let put = Put::sample(&"c".repeat(40)).path(&path).body(bytes);
     assert_eq!(world.put(&put).status, 201, "{world}");
@@ -36,7 +36,7 @@ fn with_episodes(count: u64) -> (World, Files, Proxy) {
     (world, files, proxy)
 }
 
-fn restart(world: &mut World, proxy: &Proxy) {
+pub(super) fn restart(world: &mut World, proxy: &Proxy) {
     world.start();
     *proxy.to.lock().unwrap() = world.address();
 }
@@ -126,7 +126,7 @@ fn a_receiver_restored_from_a_copy_takes_nothing_away() {
     target.pull_all(&proxy.url, &files);
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(super) fn copy_tree(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
 }
