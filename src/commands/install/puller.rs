@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use super::answer;
 use super::place::{Place, ROOT, UserAndGroup};
 use super::side::{UNITS, USER};
-use super::uninstall::remove_drop_in;
-use super::unit::put_unit;
+use super::unit::{put_unit, remove_drop_in};
 use super::{Install, put_credential, put_program};
 use crate::commands::puller::{
     CREDENTIAL, DEFAULT_FOLDER, DROP_IN, PROBE_LIMITS, Puller, SERVICE, TIMER,

@@ -60,7 +60,7 @@ fn remove_side(side: Side, place: &mut Place) -> Result<Option<PathBuf>, Failure
     }
     unit::unlink(side, place)?;
     place.remove(&side.unit_path())?;
-    remove_drop_in(place, &side.drop_in_path())?;
+    unit::remove_drop_in(place, &side.drop_in_path())?;
     if is_installed && place.is_here() {
         place.systemctl(&["daemon-reload"])?;
     }
@@ -73,17 +73,6 @@ fn remove_side(side: Side, place: &mut Place) -> Result<Option<PathBuf>, Failure
 fn is_program_needed(gone: Role, place: &Place) -> bool {
     let mut others = Role::ALL.into_iter().filter(|role| *role != gone);
     others.any(|role| place.at(role.unit_path()).exists())
-}
-
-/// Removes a drop-in of ours, and its folder unless a person has drop-ins there.
-pub(super) fn remove_drop_in(place: &mut Place, path: &Path) -> Result<(), Failure> {
-    if place.remove(path)?
-        && !place.is_dry()
-        && let Some(folder) = path.parent()
-    {
-        let _ = fs::remove_dir(place.at(folder));
-    }
-    Ok(())
 }
 
 fn say_what_stays(role: Role, data: Option<PathBuf>, place: &Place) {

@@ -142,6 +142,17 @@ pub(super) fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Removes a drop-in of ours, and its folder unless a person has drop-ins there.
+pub(super) fn remove_drop_in(place: &mut Place, path: &Path) -> Result<(), Failure> {
+    if place.remove(path)?
+        && !place.is_dry()
+        && let Some(folder) = path.parent()
+    {
+        let _ = fs::remove_dir(place.at(folder));
+    }
+    Ok(())
+}
+
 /// The links that exist, of this run or of earlier ones.
 fn found_links(side: Side, place: &Place) -> Result<Vec<PathBuf>, Failure> {
     let units = match fs::read_dir(place.at(UNITS)) {
