@@ -17,6 +17,9 @@ use may::sync::Blocker;
 
 use crate::sync::lock;
 
+/// The shortest wait that ends by itself.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
 /// The sending end, of a plain thread. Its drop is the end of the reports.
 pub(super) struct Sender<T>(Arc<Mutex<Held<T>>>);
 
@@ -103,8 +106,10 @@ impl<T> Receiver<T> {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let is_over = left.is_some_and(|left| left.is_zero());
             if !is_over {
+                // may counts whole milliseconds, and waits for ever if there is none.
+                let wait = left.map(|left| left.max(LEAST_WAIT));
                 // Woken, or the time is over: the next look shows which.
-                let _ = blocker.park(left);
+                let _ = blocker.park(wait);
             }
             lock(&self.0).waiting = None;
             // The last one: its drop waits until the worker that has parked us is done with us.
@@ -149,6 +154,21 @@ mod tests {
         assert_eq!(receiver.recv_timeout(short), Ok(7));
         drop(receiver);
         assert_eq!(sender.send(8), Err(Gone));
+    }
+
+    /// However little time is left when the wait begins.
+    #[test]
+    fn a_coroutines_wait_has_its_end() {
+        for micros in [1, 100, 900, 1100, 2999] {
+            let (ends, ended) = std::sync::mpsc::channel();
+            let work = move || {
+                let (_sender, receiver) = channel::<u64>();
+                let _ = ends.send(receiver.recv_timeout(Duration::from_micros(micros)));
+            };
+            drop(may::go!(work));
+            let end = ended.recv_timeout(Duration::from_secs(60));
+            assert_eq!(end, Ok(Err(Gone)), "{micros}");
+        }
     }
 
     /// Coroutines that end as soon as they have their report, which comes as soon as they wait. Nobody has
