@@ -1,6 +1,6 @@
 //! The store: episodes on the receiver's disk. An episode's state is where its names are.
 //!
-//!     +incoming/X  -episodes/<host>/<episode>  -row   being received; a crash leaves X, and recovery sweeps it
+//!     +incoming/X  -episodes/<host>/<episode>  -row   being received, or broken off and kept to be resumed; a crash leaves X, and recovery sweeps it
 //!     +incoming/X  +episodes/<host>/<episode>  -row   named; recovery gives it its row, or removes it if a power cut has torn it
 //!     +incoming/X  +episodes/<host>/<episode>  +row   being synced, or stored; recovery as above; X goes after the answer
 //!     -incoming/X  +episodes/<host>/<episode>  +row   stored

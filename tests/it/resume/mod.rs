@@ -5,6 +5,7 @@
 
 mod answers;
 mod bounds;
+mod by_hand;
 mod ends;
 mod kept;
 
