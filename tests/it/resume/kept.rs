@@ -1,6 +1,7 @@
 //! How many are kept, for how long, and what they cost.
 
 use super::{Episode, MIB, end, kind, least, metric, start_with, world};
+use crate::here::can_mount;
 use crate::world::World;
 
 /// As large as it may be, of zeros: all have the same digest.
@@ -78,6 +79,9 @@ fn what_nobody_goes_on_with_is_removed_after_its_time() {
 /// On a disk of its own: what is kept counts once, and goes when another upload needs its room.
 #[test]
 fn room_is_counted_once_and_given_to_those_who_need_it() {
+    if !can_mount("room_is_counted_once_and_given_to_those_who_need_it") {
+        return;
+    }
     let mut world = World::prepared("");
     let disk = 3 * least() / MIB;
     let options = format!("size={disk}m");
@@ -101,6 +105,9 @@ fn room_is_counted_once_and_given_to_those_who_need_it() {
 /// Space that was taken meanwhile: the rest is refused, and the beginning stays.
 #[test]
 fn a_full_disk_refuses_the_rest_and_keeps_the_beginning() {
+    if !can_mount("a_full_disk_refuses_the_rest_and_keeps_the_beginning") {
+        return;
+    }
     let mut world = World::prepared("");
     let disk = 2 * least() / MIB;
     let options = format!("size={disk}m");
@@ -120,4 +127,30 @@ fn a_full_disk_refuses_the_rest_and_keeps_the_beginning() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(episode.patch(&world, early).status, 201, "{world}");
     episode.check_stored(&world);
+}
+
+/// Somebody has removed or changed the file: the upload begins anew, and nothing wrong is stored.
+#[test]
+fn a_file_that_is_not_as_it_was_left_is_given_up() {
+    let world = world("");
+    for (n, is_removed) in [true, false].into_iter().enumerate() {
+        let episode = Episode::new(&world, &format!("ep-{n}"));
+        assert_eq!(episode.break_at(&world, 3 * MIB), Some(3 * MIB), "{world}");
+        let name = world.names("incoming").remove(0);
+        let file = world.data_dir().join("incoming").join(name);
+        if is_removed {
+            std::fs::remove_file(&file).unwrap();
+        } else {
+            std::fs::write(&file, b"short").unwrap();
+        }
+        let mut client = world.client();
+        let head = episode.patch_head(3 * MIB);
+        client.send(head.as_bytes()).unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status, 500, "{answer:?}\n{world}");
+        assert_eq!(episode.offset(&world), None, "{world}");
+        assert_eq!(episode.put(&world).status, 201, "{world}");
+        episode.check_stored(&world);
+    }
+    assert!(world.log().contains("reason=failed"), "{world}");
 }

@@ -9,7 +9,8 @@
 //!    filesystem alone.
 //! 3. Nothing of it outlives the process: its name is in incoming/, and recovery removes it. Dropping a
 //!    [`Suspended`] does the same.
-//! 4. X may have rotted meanwhile: the digest of the whole body decides, as for every upload.
+//! 4. The digest of the whole body decides, as for every upload: it is that of the bytes as they came. What the
+//!    disk makes of them later is for scrub to find, as for every upload.
 
 use std::fs::File;
 use std::io;
