@@ -1,32 +1,30 @@
 //! Broken uploads that may go on (design, section 13), and the uploads under way that may come to be among
 //! them.
 //!
-//! 1. At most `max_uploads` are kept, one of a name, each for [`KEPT_FOR`] after its last byte. When a place
+//! 1. At most `max_uploads` are kept, one of a name, each for an hour after its last byte. When a place
 //!    or room on the disk is needed, the one with the oldest last byte goes.
 //! 2. A kept upload has one owner: a request to go on takes it out of here, and a [`Ticket`] for its name
 //!    comes in its place. So no file has two writers.
 //! 3. The lock is held for no system call: coroutines take it. What leaves is dropped, which removes its
 //!    file, by the plain thread that asked.
 
+mod bounds;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use self::bounds::Bounds;
 use super::guard::Cutter;
 use crate::events;
 use crate::names::Sha256Digest;
 use crate::receiver::Claim;
 use crate::receiver::store::Suspended;
 use crate::sync::lock;
-use crate::wire::{RESUMABLE_BYTES_MIN, Slot};
-
-/// How long a broken upload is kept after its last byte.
-const KEPT_FOR: Duration = Duration::from_secs(3600);
-/// With fewer bytes than this a broken upload is not worth a place.
-const KEPT_BYTES_MIN: u64 = 16 << 20;
+use crate::wire::Slot;
 
 /// Why a kept upload is kept no longer, though nobody has gone on with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +64,6 @@ impl GivenUp {
             GivenUp::Stopped => "stopped",
         }
     }
-}
-
-/// The bounds that tests may move: see [`Bounds::in_tests`].
-#[derive(Clone, Copy)]
-struct Bounds {
-    /// The least length of a body.
-    bytes_min: u64,
-    /// The least of it that must be here.
-    kept_bytes_min: u64,
-    kept_for: Duration,
 }
 
 pub(super) struct KeptUploads {
@@ -463,35 +451,5 @@ impl Drop for Ticket {
         drop(state);
         // Wakes those who wait for it.
         drop(ended);
-    }
-}
-
-impl Bounds {
-    const USUAL: Bounds = Bounds {
-        bytes_min: RESUMABLE_BYTES_MIN,
-        kept_bytes_min: KEPT_BYTES_MIN,
-        kept_for: KEPT_FOR,
-    };
-
-    /// The bounds; in a debug build those that `CIS490_RESUMABLE` names, as `BYTES_MIN,KEPT_BYTES_MIN,KEPT_MS`:
-    /// tests need not send 64 MiB, nor wait for an hour.
-    #[cfg(debug_assertions)]
-    fn in_tests() -> Bounds {
-        let asked = std::env::var("CIS490_RESUMABLE").unwrap_or_default();
-        let numbers = asked.split(',').map_while(|number| number.parse().ok());
-        let numbers: Vec<u64> = numbers.collect();
-        match numbers[..] {
-            [bytes_min, kept_bytes_min, kept_ms] => Bounds {
-                bytes_min,
-                kept_bytes_min,
-                kept_for: Duration::from_millis(kept_ms),
-            },
-            _ => Bounds::USUAL,
-        }
-    }
-
-    #[cfg(not(debug_assertions))]
-    fn in_tests() -> Bounds {
-        Bounds::USUAL
     }
 }
