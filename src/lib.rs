@@ -20,6 +20,9 @@
 //! | source | where the window comes from: Forgejo, or a local repository | `receiver::version_gate::sources` |
 //! | remediation | the shell lines that bring a lab host up to date | `receiver::version_gate` |
 //! | upload | one episode on its way into the store: its partial file and its reservation | `receiver::store::upload` |
+//! | kept upload | an upload whose body broke off, and which its sender may resume | `receiver::http::kept_uploads` |
+//! | ticket | the place of an upload under way that may come to be kept | `receiver::http::kept_uploads` |
+//! | suspended upload | the file and the hash state of an upload whose body broke off | `receiver::store::upload::suspended` |
 //! | partial file | the file in incoming/ that an upload fills | `receiver::store::upload` |
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |

@@ -238,6 +238,12 @@ refusals! {
     episode: Waits,
     to_do: "receiver_url must be http://HOST:PORT and nothing more; cis490 doctor shows what answers there.",
 }
+404 "nothing-kept" NothingKept {
+    title: "Nothing of this upload is kept",
+    meaning: "A host wanted to go on with a broken upload of which nothing is kept: it broke off early, more than an hour ago, or the receiver was started since, or needed the room.",
+    episode: Waits,
+    to_do: "Nothing: the lab host sends the whole episode automatically.",
+}
 405 "method-not-allowed" MethodNotAllowed {
     title: "This path does not accept this method",
     meaning: "The path exists, but not for this method.",
@@ -256,6 +262,12 @@ refusals! {
     episode: SetAside,
     to_do: "cis490 requeue NAME --new-id ID sends it under a new name. A stored episode never changes.",
     maintainer: "another episode has this name already: look in refused/ on the lab host, give it a new name",
+}
+409 "offset-mismatch" OffsetMismatch {
+    title: "The rest of this upload begins at another byte",
+    meaning: "A host wanted to go on with a broken upload at another byte than the one at which the kept part ends.",
+    episode: Waits,
+    to_do: "Nothing: the lab host asks for the right byte and goes on there automatically.",
 }
 411 "length-required" LengthRequired {
     title: "A Content-Length is needed",
@@ -303,6 +315,13 @@ refusals! {
     episode: SetAside,
     to_do: "Raise max_episode_bytes in receiver.toml and restart the receiver, or record shorter episodes; then cis490 requeue NAME.",
     maintainer: "raise max_episode_bytes, or record shorter episodes",
+}
+415 "not-a-partial-upload" NotAPartialUpload {
+    title: "This is not the rest of an upload",
+    meaning: "A PATCH had another Content-Type than application/partial-upload: another program, or a proxy that changes headers.",
+    episode: Waits,
+    to_do: "Check the proxy in front of the receiver: it must pass on Content-Type, Upload-Offset and Upload-Complete.",
+    maintainer: "find out what sends this: it is not a cis490 shipper",
 }
 416 "outside" Outside {
     title: "The episode has no such bytes",
@@ -402,6 +421,13 @@ refusals! {
     meaning: "Most running uploads come from this address, and the rest of max_uploads is kept for others.",
     episode: Waits,
     to_do: "Nothing; a lab host sends four at a time at most, so find out what else uploads from there. Or raise max_uploads.",
+}
+503 "still-under-way" StillUnderWay {
+    title: "Another upload of these bytes has not ended yet",
+    retry_after: RETRY_BUSY_S,
+    meaning: "A host wanted to go on with an upload that is still being written or stored.",
+    episode: Waits,
+    to_do: "Nothing if it happens once. If it happens again: the disk of the receiver is slow (dmesg).",
 }
 503 "too-many-downloads" TooManyDownloads {
     title: "Too many downloads at once",

@@ -136,6 +136,15 @@ manual! {
     info stored_already
         "The same bytes were stored before: the sender never received that answer."
         "Nothing.";
+    info upload_kept
+        "An upload broke off, and its first offset= bytes are kept for an hour: its sender need not send them again."
+        "Nothing for a few. Many from one host: its line is bad, or the MTU of the path is wrong (cis490 doctor on the lab host).";
+    info upload_resumed
+        "An upload that had broken off goes on at the byte in offset=."
+        "Nothing.";
+    info upload_given_up
+        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
+        "Nothing for most. no-room: make room on the disk. failed: look at the disk (dmesg).";
     warn refused
         "An upload was refused; reason= says why."
         "cis490 help refusals explains each reason. not-in-window: update the lab host. never-pushed: push the commit. not-on-branch: put the lab host on the branch. gate-cannot-tell: nothing on the lab host, see gate_refresh_failed. bad-commit and bad-head: a proxy in between loses a header. no-token, unknown-token and not-your-name: fix its token_file or the [[host]] here. disk-full: free space here.";

@@ -128,6 +128,10 @@ fn on_answer(upload: &Upload<'_>, answer: &Answer) -> Verdict {
             wait: wait(),
         },
         (408 | 500, _) => Verdict::Stumbled(wait()),
+        // It is about the rest of a broken upload, and no refusal of the episode.
+        (409, Some(problem)) if problem.name() == Some(wire::OFFSET_MISMATCH) => {
+            Verdict::Stumbled(wait())
+        }
         (409 | 413, Some(problem)) => Verdict::SetAside(problem),
         (412, Some(problem)) if problem.kind == wire::PRECONDITION_FAILED => {
             Verdict::PreconditionFailed(wait())

@@ -45,6 +45,7 @@ mod program;
 mod proxies;
 mod reading;
 mod repository;
+mod resume;
 mod root;
 mod ship;
 mod soak;

@@ -42,7 +42,9 @@ impl Exchange<'_> {
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
             // `answer` does not send these here.
-            Route::Upload(_) | Route::Tarball(_) | Route::List => Err(Refusal::Internal),
+            Route::Upload(_) | Route::Resume(_) | Route::Tarball(_) | Route::List => {
+                Err(Refusal::Internal)
+            }
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
+use super::kept_uploads::KeptUploads;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
 use crate::receiver::stats::{HostStats, StatsTables};
@@ -154,6 +155,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
         "Uploads whose body is being received.",
         shared.uploads.running(),
     );
+    kept_uploads(text, &shared.uploads.kept);
     downloads(text, shared);
     text.gauge(
         "cis490_draining",
@@ -163,7 +165,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.family(
         "cis490_refusals_total",
         "counter",
-        "Refused requests by reason; kind is upload for a PUT, otherwise other.",
+        "Refused requests by reason; kind is upload for a PUT or PATCH, otherwise other.",
     );
     for (reason, uploads, requests) in shared.counters.refusals() {
         for (kind, count) in [("upload", uploads), ("other", requests)] {
@@ -197,6 +199,38 @@ fn traffic(text: &mut Text, shared: &Shared) {
         ("what=\"directory\"", &SYNC_TIMES.dir),
     ] {
         text.histogram("cis490_fsync_duration_seconds", what, &times.read());
+    }
+}
+
+fn kept_uploads(text: &mut Text, kept: &KeptUploads) {
+    text.gauge(
+        "cis490_uploads_kept",
+        "Broken uploads that are kept for their senders to go on with; max_uploads is the most.",
+        kept.count(),
+    );
+    text.gauge(
+        "cis490_uploads_kept_bytes",
+        "Bytes of them that are here.",
+        kept.bytes_but_for(None),
+    );
+    text.counter(
+        "cis490_uploads_resumed_total",
+        "Broken uploads that went on where they had broken off.",
+        kept.resumed(),
+    );
+    text.counter(
+        "cis490_upload_bytes_saved_total",
+        "Bytes of resumed uploads that were not sent again.",
+        kept.bytes_saved(),
+    );
+    text.family(
+        "cis490_uploads_given_up_total",
+        "counter",
+        "Broken uploads that are kept no longer; cis490 help events (upload_given_up) explains reason.",
+    );
+    for (reason, count) in kept.given_up() {
+        let label = format!("reason=\"{reason}\"");
+        text.sample("cis490_uploads_given_up_total", &label, count);
     }
 }
 

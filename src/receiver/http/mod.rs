@@ -17,12 +17,14 @@ mod download;
 mod fair_limiter;
 mod get;
 mod head;
+mod kept_uploads;
 mod list;
 mod list_query;
 mod pour;
 mod probe;
 mod put;
 mod reply_channel;
+mod resume;
 mod route;
 mod target;
 mod upload;
@@ -228,7 +230,9 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 
 impl Server {
     /// Closes the store: nothing more is stored, and the next start can see whether the index was touched.
+    /// Broken uploads are not kept any more.
     pub(super) fn close(&self) {
+        self.shared.uploads.kept.close();
         self.shared.store.close();
     }
 
@@ -351,6 +355,7 @@ impl Exchange<'_> {
                 self.upload(judged, framing)
             }
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
+            Ok(Route::Resume(slot)) => self.resume(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
@@ -404,11 +409,11 @@ impl Exchange<'_> {
             return self.log_refused_probe(path, refusal);
         }
         events::refused_request(self.peer(), method, path, &refusal.as_event());
-        if method != "PUT" {
+        if !matches!(method, "PUT" | "PATCH") {
             return self.shared.counters.refused_request(refusal);
         }
-        let slot = match asked_for("PUT", path) {
-            Ok(Route::Upload(slot)) => Some(slot),
+        let slot = match asked_for(method, path) {
+            Ok(Route::Upload(slot) | Route::Resume(slot)) => Some(slot),
             _ => None,
         };
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);

@@ -81,6 +81,8 @@ pub(super) struct Scene {
     pub books: StatsTables,
     pub connections: u32,
     pub uploads: u32,
+    /// Broken uploads that their senders may go on with.
+    pub kept: u64,
     pub draining: bool,
     pub up: Duration,
     pub data_dir: String,
@@ -159,6 +161,7 @@ pub(super) fn html(shared: &Shared) -> String {
         books: shared.stats.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
+        kept: shared.uploads.kept.count() as u64,
         draining: shared.draining.load(Ordering::Acquire),
         up: shared.began_here.elapsed(),
         data_dir: shared.store.data_dir().display().to_string(),
@@ -278,13 +281,17 @@ fn tiles(scene: &Scene) -> String {
     } else {
         "accepts uploads"
     };
+    let kept = match scene.kept {
+        0 => String::new(),
+        kept => format!(", {kept} broken kept to be resumed"),
+    };
     tile(
         "Receiver",
         format!("up {}", human::span(scene.up)),
         [
             format!("version {}, {uploads}", env!("CARGO_PKG_VERSION")),
             format!(
-                "{} running, {}",
+                "{} running{kept}, {}",
                 counted(scene.uploads.into(), "upload"),
                 counted(scene.connections.into(), "connection")
             ),

@@ -30,6 +30,7 @@ fn scene(now_s: u64) -> Scene {
         books: Stats::new(std::iter::empty()).look(),
         connections: 0,
         uploads: 0,
+        kept: 0,
         draining: false,
         up: Duration::ZERO,
         data_dir: "/data".to_owned(),
