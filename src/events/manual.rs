@@ -310,6 +310,9 @@ manual! {
     info shipped
         "The receiver has the episode on its disk. status=200 means that it had it before. kept= is its name in shipped/."
         "Nothing.";
+    info resumed
+        "An upload that had broken off goes on: the receiver has the bytes before offset=."
+        "Nothing.";
     warn deferred
         "This episode waits wait_s seconds before the next try; the others go on."
         "Nothing for one. If it goes on: why= says what the receiver answered.";

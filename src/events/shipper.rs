@@ -63,6 +63,15 @@ pub(crate) fn shipped(
     );
 }
 
+/// The receiver has the bytes before `offset`.
+pub(crate) fn resumed(episode: &EpisodeId, offset: u64, bytes: u64) {
+    let percent = offset.saturating_mul(100).checked_div(bytes).unwrap_or(100);
+    line!(
+        resumed,
+        "episode={episode} offset={offset} bytes={bytes} percent={percent}"
+    );
+}
+
 pub(crate) fn deferred(episode: &EpisodeId, attempt: u32, wait: Duration, why: &str) {
     let wait_s = seconds(wait);
     line!(

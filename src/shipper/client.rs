@@ -72,6 +72,9 @@ pub(crate) struct Answer {
     pub retry_after: Option<Duration>,
     /// The commit's place in the window, and the window's length.
     pub gate_position: Option<(u32, u32)>,
+    /// How much of an upload the receiver has, and how long it takes that upload to be.
+    pub upload_offset: Option<u64>,
+    pub upload_length: Option<u64>,
     /// Where a redirect points to, which is never followed.
     location: Option<String>,
     body: Vec<u8>,
@@ -121,6 +124,31 @@ impl ReceiverClient {
         self.put_by(&agent, &exchange, upload, progress)
     }
 
+    /// Asks how far a broken upload of this tarball is.
+    pub(super) fn kept(&self, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+        let url = self.url.without_zone() + &upload.slot.upload_path();
+        let request =
+            http::Request::head(url).header(wire::SHA256_HEADER, upload.sha256.to_string());
+        self.ask(request)
+    }
+
+    /// Uploads the rest of a tarball, from the byte at `offset` on. `progress` hears how many bytes are
+    /// there, those before it among them.
+    pub(super) fn patch(
+        &self,
+        upload: &Upload<'_>,
+        offset: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), upload.bytes, 0);
+        let request = http::Request::patch(self.url.without_zone() + &upload.slot.upload_path())
+            .header("Content-Type", wire::PARTIAL_UPLOAD)
+            .header(wire::UPLOAD_OFFSET_HEADER, offset)
+            .header(wire::UPLOAD_COMPLETE_HEADER, wire::UPLOAD_COMPLETE);
+        self.send(&agent, &exchange, request, upload, offset, progress)
+    }
+
     /// A way to upload one tarball after the other over one connection. None has more than `bytes_max`.
     pub(super) fn line(&self, bytes_max: u64) -> Line<'_> {
         let exchange = Exchange::default();
@@ -138,11 +166,25 @@ impl ReceiverClient {
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
+        let request = http::Request::put(self.url.without_zone() + &upload.slot.path())
+            .header("Content-Type", "application/zstd");
+        self.send(agent, exchange, request, upload, 0, progress)
+    }
+
+    /// Sends a tarball from the byte at `from` on, under this head.
+    fn send(
+        &self,
+        agent: &Agent,
+        exchange: &Exchange,
+        head: http::request::Builder,
+        upload: &Upload<'_>,
+        from: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
         exchange.begin();
-        let mut body = UploadBody::new(upload.tarball, upload.bytes, exchange, progress);
-        let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
-            .header("Content-Type", "application/zstd")
-            .header("Content-Length", upload.bytes)
+        let mut body = UploadBody::new(upload.tarball, from, upload.bytes, exchange, progress);
+        let mut request = head
+            .header("Content-Length", upload.bytes.saturating_sub(from))
             .header("Expect", "100-continue")
             .header(wire::COMMIT_HEADER, upload.commit.to_string())
             .header(wire::SHA256_HEADER, upload.sha256.to_string());
@@ -167,11 +209,16 @@ impl ReceiverClient {
 
     /// Sends `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        let url = format!("{}{path}", self.url.without_zone());
+        self.ask(http::Request::get(url))
+    }
+
+    /// Sends a request without a body.
+    fn ask(&self, request: http::request::Builder) -> Result<Answer, NoAnswer> {
         let exchange = Exchange::default();
         let agent = self.agent(exchange.clone(), 0, 0);
-        let url = format!("{}{path}", self.url.without_zone());
         let asked = self
-            .with_token(http::Request::get(url))
+            .with_token(request)
             .body(())
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
@@ -304,6 +351,8 @@ impl Answer {
             status,
             retry_after: None,
             gate_position: None,
+            upload_offset: None,
+            upload_length: None,
             location: None,
             body: body.as_bytes().to_owned(),
         }
@@ -328,6 +377,8 @@ impl Answer {
             status,
             retry_after: header("Retry-After").and_then(parse_seconds),
             gate_position: header(wire::GATE_POSITION_HEADER).and_then(parse_position),
+            upload_offset: header(wire::UPLOAD_OFFSET_HEADER).and_then(parse_number),
+            upload_length: header(wire::UPLOAD_LENGTH_HEADER).and_then(parse_number),
             location: header("Location").map(without_user),
             body: bytes,
         })
@@ -370,6 +421,12 @@ impl Answer {
             }
         }
     }
+}
+
+/// Digits alone.
+fn parse_number(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 fn parse_seconds(text: &str) -> Option<Duration> {

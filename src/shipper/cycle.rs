@@ -23,6 +23,7 @@ use super::packing::Packer;
 use super::progress::Progress;
 use super::queue::Root;
 use super::report::Report;
+use super::resume::{self, Begin, Next};
 use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
 use super::upload_body::Tarball;
@@ -287,7 +288,11 @@ impl Shipper {
             tarball: Tarball::File(&file),
         };
         let start = Instant::now();
-        let heard = self.upload(&upload);
+        let heard = if resume::is_large(&upload) {
+            self.resume(&mut entry, &upload)
+        } else {
+            self.upload(&upload, None)
+        };
         // A broken connection while the process ends is no fault.
         if heard.is_err() && self.wakeup.stop.is_set() {
             return Some(entry);
@@ -307,8 +312,32 @@ impl Shipper {
         answers.obey(entry, &attempt, heard)
     }
 
-    /// Sends one tarball, shows how far that is, and packs the next episode meanwhile.
-    fn upload(&mut self, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+    /// Sends what the receiver does not have of a large tarball.
+    fn resume(&mut self, entry: &mut Entry, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+        for _ in 0..resume::ASKS_MAX {
+            let offset = match resume::ask(&self.receiver, upload)? {
+                Begin::At(offset) => offset,
+                Begin::Whole => break,
+                Begin::Not(answer) => return Ok(answer),
+            };
+            if entry.is_kept_to(offset) {
+                self.endings.pace.receiver_is_there();
+            }
+            events::resumed(&upload.slot.episode, offset, upload.bytes);
+            let answer = self.upload(upload, Some(offset))?;
+            match resume::next(&answer) {
+                Next::Obey => return Ok(answer),
+                Next::AskAgain => {}
+                Next::SendWhole => break,
+            }
+        }
+        entry.is_kept_to(0);
+        self.upload(upload, None)
+    }
+
+    /// Sends one tarball, or what follows its first bytes, shows how far that is, and packs the next episode
+    /// meanwhile.
+    fn upload(&mut self, upload: &Upload<'_>, from: Option<u64>) -> Result<Answer, NoAnswer> {
         let id = &upload.slot.episode;
         service::status(&format!("sending {id}, {} bytes", upload.bytes));
         let mut progress = Progress::new(format!("sending {id}"));
@@ -326,7 +355,10 @@ impl Shipper {
             }
             progress.tell(done, upload.bytes);
         };
-        let send = || self.receiver.put(upload, &mut tell);
-        report.while_sending(id, upload.bytes, &sent, send)
+        let send = || match from {
+            Some(offset) => self.receiver.patch(upload, offset, &mut tell),
+            None => self.receiver.put(upload, &mut tell),
+        };
+        report.while_sending(id, upload.bytes, from, &sent, send)
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     alone: bool,
     /// What went wrong with it the last time.
     why: Option<String>,
+    /// How much of it the receiver was seen to have.
+    kept_bytes: u64,
     /// Its own faults.
     backoff: Backoff,
     first_seen: Instant,
@@ -52,6 +54,7 @@ impl Entry {
             changed_after_sending: false,
             alone: false,
             why: None,
+            kept_bytes: 0,
             backoff: Backoff::default(),
             first_seen,
         }
@@ -139,6 +142,17 @@ impl Entry {
     /// the reason of its own last fault.
     pub(super) fn fail_with_all(&mut self, asked: Option<Duration>) -> Duration {
         self.backoff.fail(asked)
+    }
+
+    /// The receiver has so many bytes of it. More than before: the last try was none in vain, and its
+    /// faults do not count. Returns whether it is so.
+    pub(super) fn is_kept_to(&mut self, bytes: u64) -> bool {
+        let has_moved = self.kept_bytes < bytes;
+        if has_moved {
+            self.backoff.reset();
+        }
+        self.kept_bytes = bytes;
+        has_moved
     }
 
     pub(super) fn retry_now(&mut self) {

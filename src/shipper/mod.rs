@@ -42,6 +42,7 @@ pub(crate) mod probe;
 mod progress;
 mod receiver_url;
 mod report;
+mod resume;
 mod retention;
 mod returns;
 mod root;

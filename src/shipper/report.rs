@@ -154,10 +154,11 @@ impl Report {
         &mut self,
         id: &EpisodeId,
         bytes: u64,
+        resumed_at: Option<u64>,
         sent: &Sent,
         send: impl FnOnce() -> T,
     ) -> T {
-        let (heard, written) = self.state.while_sending(id, bytes, sent, send);
+        let (heard, written) = self.state.while_sending(id, bytes, resumed_at, sent, send);
         self.state.has_sent(written);
         heard
     }

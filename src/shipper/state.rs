@@ -47,8 +47,12 @@ pub(crate) struct State {
 pub(crate) struct Uploading {
     pub episode: EpisodeId,
     pub since: String,
+    /// Those that the receiver had before are among them.
     pub bytes_sent: u64,
     pub bytes: u64,
+    /// Where it goes on, if the receiver had its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
     /// In the last ten seconds, or since it began.
     pub bytes_per_second: u64,
 }
@@ -241,6 +245,7 @@ impl StateFile {
         &self,
         episode: &EpisodeId,
         bytes: u64,
+        resumed_at: Option<u64>,
         sent: &Sent,
         send: impl FnOnce() -> T,
     ) -> (T, Option<Instant>) {
@@ -250,8 +255,9 @@ impl StateFile {
             uploading: Uploading {
                 episode: episode.clone(),
                 since: now(),
-                bytes_sent: 0,
+                bytes_sent: resumed_at.unwrap_or(0),
                 bytes,
+                resumed_at,
                 bytes_per_second: 0,
             },
             write: move |state: &State| write(&path, state),
@@ -280,6 +286,7 @@ impl StateFile {
             since: before.map_or_else(since, |before| before.since),
             bytes_sent: sent,
             bytes,
+            resumed_at: None,
             bytes_per_second: reporter::per_second(sent.saturating_sub(counted), time),
         });
         self.behind_since.get_or_insert_with(Instant::now);

@@ -38,16 +38,18 @@ pub(super) struct UploadBody<'a> {
 }
 
 impl<'a> UploadBody<'a> {
-    /// The first `bytes` of a tarball. `progress` hears how many have left.
+    /// The first `bytes` of a tarball, from the byte at `from` on. `progress` hears how many are there,
+    /// those before `from` among them.
     pub(super) fn new(
         tarball: Tarball<'a>,
+        from: u64,
         bytes: u64,
         exchange: &Exchange,
         progress: &'a mut dyn FnMut(u64),
     ) -> UploadBody<'a> {
         UploadBody {
             tarball,
-            left: bytes,
+            left: bytes.saturating_sub(from),
             bytes,
             exchange: exchange.clone(),
             fault: None,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches what the benchmark compares with, for Debian and its kin, as root: nginx with DAV, rsync with
+# Fetches what the benchmark compares with, for Debian and its kin, as root: nginx with DAV, rclone, rsync with
 # an ssh server, and restic's rest-server. The last is in no Debian before 13: its package is taken
 # from a newer suite, by apt with lists of its own, and unpacked into DIR without being installed.
 # What cannot be had is named here and by the benchmark, which then runs without it.
@@ -30,6 +30,16 @@ if ! command -v rsync >/dev/null || ! [ -x /usr/sbin/sshd ]; then
             missing rsync "see $dir/rsync.log"
     else
         missing rsync "install rsync and openssh-server"
+    fi
+fi
+
+if ! command -v rclone >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends rclone >"$dir/rclone.log" 2>&1 ||
+            missing rclone "see $dir/rclone.log"
+    else
+        missing rclone "install rclone"
     fi
 fi
 

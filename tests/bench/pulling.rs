@@ -1,7 +1,7 @@
-//! `cis490 pull` of many small episodes, and `rsync -a` of the same files over loopback ssh; and what a
-//! pull costs that finds nothing new.
+//! `cis490 pull` of many small episodes, and `rsync -a` over loopback ssh and `rclone copy` from nginx of the
+//! same files; and what a pull costs that finds nothing new.
 //!
-//! rsync writes its files and leaves them to the kernel. A pull has each on the disk before its receipt. So
+//! rsync and rclone write their files and leave them to the kernel. A pull has each on the disk before its receipt. So
 //! rsync runs a second time with `--fsync`, and the floor is what the disk needs for the same files: they
 //! are written by one thread, and then the filesystem is synced.
 
@@ -44,7 +44,13 @@ pub fn run(plan: &Plan) {
     } else {
         None
     };
+    let web = if plan.only.is_none() {
+        Web::start(&server, ground.fresh(), episodes)
+    } else {
+        None
+    };
     let mut pulls = Series::new("cis490 pull");
+    let mut web_copies = Series::new("rclone, nginx");
     let mut copies = Series::new("rsync -a, ssh");
     let mut synced_copies = Series::new("the same --fsync");
     let mut floors = Series::new("floor: the disk");
@@ -70,17 +76,27 @@ pub fn run(plan: &Plan) {
         };
         let copied = copy(&[]);
         let copied_synced = copy(&["--fsync"]);
+        let web_copied = web.as_ref().map(|web| {
+            let to = ground.fresh();
+            let took = web.copy(&to);
+            check(&to, episodes);
+            server.sync_all();
+            empty(&to);
+            server.sync_all();
+            took
+        });
         let floor = write_and_sync(&server, &ground.fresh(), episodes);
         if round > 0 {
             pulls.values.push(pulled);
             copies.values.extend(copied);
+            web_copies.values.extend(web_copied);
             synced_copies.values.extend(copied_synced);
             floors.values.push(floor);
             idle.values.extend(waits.iter().map(|wait| wait * 1e3));
         }
     }
     println!("\npull: {episodes} episodes of 64 KiB, seconds");
-    for series in [&pulls, &copies, &synced_copies, &floors] {
+    for series in [&pulls, &copies, &synced_copies, &web_copies, &floors] {
         println!("  {:<16} {:>24}", series.name, spread(&series.values));
     }
     let rate = (episodes * EPISODE_BYTES) as f64 / pulls.median() / 1e6;
@@ -98,6 +114,14 @@ pub fn run(plan: &Plan) {
         verdict("rsync -a / ours", ratio, "", Goal::AtLeast(2.0, 2.0));
         let ratio = synced_copies.median() / pulls.median();
         println!("  rsync -a --fsync / ours {}", short(ratio));
+    }
+    if web_copies.values.is_empty() {
+        println!(
+            "  rclone from nginx is left out: install rclone and nginx (tests/bench/peers.sh)"
+        );
+    } else {
+        let ratio = web_copies.median() / pulls.median();
+        verdict("rclone copy / ours", ratio, "", Goal::AtLeast(2.0, 2.0));
     }
     println!("  nothing new: {} ms", spread(&idle.values));
     let bound = Goal::AtMost(50.0, 50.0);
@@ -156,6 +180,35 @@ fn empty(dir: &Path) {
             file.set_len(0).expect("it can be cut");
         }
     });
+}
+
+/// nginx, which lists and sends the very same files.
+struct Web(Running);
+
+impl Web {
+    /// `None` without nginx or rclone.
+    fn start(server: &Running, dir: PathBuf, episodes: usize) -> Option<Web> {
+        let rclone = Command::new("rclone").arg("version").output();
+        if !Kind::Nginx.is_installed() || rclone.is_err() {
+            return None;
+        }
+        let web = Running::start(Kind::Nginx, dir);
+        let from = server.dir().join("data/episodes/lab-1");
+        for number in 0..episodes {
+            let name = format!("ep-{number}.tar.zst");
+            fs::hard_link(from.join(&name), web.dir().join("d").join(&name))
+                .expect("a second name");
+        }
+        Some(Web(web))
+    }
+
+    /// The seconds that `rclone copy` takes.
+    fn copy(&self, to: &Path) -> f64 {
+        let url = format!("http://{}/d/", self.0.address);
+        let mut command = Command::new("rclone");
+        command.args(["--config", "/dev/null", "copy", "--http-url", &url]);
+        seconds_of(command.arg(":http:").arg(to))
+    }
 }
 
 /// An ssh server on loopback, with keys of its own.

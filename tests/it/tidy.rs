@@ -276,6 +276,15 @@ fn no_output_can_end_the_work() {
 }
 
 #[test]
+fn a_coroutine_waits_for_a_thread_by_our_channel_alone() {
+    only_in(
+        "may's channels let a coroutine end while its worker still writes into it: src/receiver/http/reply_channel.rs",
+        &["may::sync::mpsc", "may::sync::mpmc", "may::sync::spsc"],
+        &[],
+    );
+}
+
+#[test]
 fn log_lines_are_made_in_one_file() {
     only_in(
         "log lines are an interface: src/events/ has a function for each, made by the macros of src/events.rs",

@@ -238,12 +238,15 @@ fn how_far(uploading: &Uploading) -> String {
         episode,
         bytes_sent,
         bytes,
+        resumed_at,
         bytes_per_second,
         ..
     } = uploading;
-    let percent = (bytes_sent.min(bytes) * 100)
-        .checked_div(*bytes)
-        .unwrap_or(100);
+    let percent_of = |part: &u64| (part.min(bytes) * 100).checked_div(*bytes).unwrap_or(100);
+    let percent = percent_of(bytes_sent);
+    let resumed = resumed_at.as_ref().map_or(String::new(), |offset| {
+        format!(" (resumed at {} %)", percent_of(offset))
+    });
     let of = human::bytes(*bytes);
     let left = bytes
         .saturating_sub(*bytes_sent)
@@ -257,7 +260,7 @@ fn how_far(uploading: &Uploading) -> String {
         None if bytes_sent >= bytes => "waiting for the answer".to_owned(),
         None => "no byte got through lately".to_owned(),
     };
-    format!("{episode} {percent} % of {of}, {pace}")
+    format!("{episode} {percent} % of {of}{resumed}, {pace}")
 }
 
 fn trouble(page: &mut String, survey: &Survey) {
@@ -343,9 +346,16 @@ mod tests {
                 since: String::new(),
                 bytes_sent,
                 bytes: 80_000_000,
+                resumed_at: None,
                 bytes_per_second,
             };
             assert_eq!(how_far(&uploading), words);
+            let resumed = Uploading {
+                resumed_at: Some(20_000_000),
+                ..uploading
+            };
+            let words = words.replace(" of 80.0 MB", " of 80.0 MB (resumed at 25 %)");
+            assert_eq!(how_far(&resumed), words);
         }
     }
 }

@@ -13,6 +13,7 @@ mod heard;
 mod life;
 mod not_small;
 mod queue;
+mod resumes;
 mod returns;
 pub mod stub;
 mod under_way;
