@@ -21,7 +21,7 @@ mod tcp_counters;
 mod terminal;
 mod thread_cache;
 
-pub(crate) use self::clock::clock_is_synchronised;
+pub(crate) use self::clock::{clock_is_synchronised, local_minute};
 pub(crate) use self::directories::{
     Open, list_some, open_at, open_flags, remove_dir_at, unlink_at,
 };

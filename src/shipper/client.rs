@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
+use super::rate::Rate;
 use super::receiver_url::ReceiverUrl;
 use super::stop::Stop;
-use super::upload_body::{Tarball, UploadBody};
+use super::upload_body::{Limit, Tarball, UploadBody};
 use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
@@ -52,6 +53,8 @@ pub(crate) struct ReceiverClient {
     token: Option<String>,
     /// For https:// alone.
     trust: Option<Trust>,
+    /// Of the bodies of all uploads together.
+    rate: Option<Rate>,
     stop: Stop,
 }
 
@@ -109,6 +112,7 @@ impl ReceiverClient {
             url: config.parsed_url()?,
             token: config.token()?,
             trust: config.trust()?,
+            rate: config.rate_bytes_per_second.map(Rate::new),
             stop,
         })
     }
@@ -182,7 +186,18 @@ impl ReceiverClient {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
         exchange.begin();
-        let mut body = UploadBody::new(upload.tarball, from, upload.bytes, exchange, progress);
+        let limit = self.rate.as_ref().map(|rate| Limit {
+            rate,
+            stop: &self.stop,
+        });
+        let mut body = UploadBody::new(
+            upload.tarball,
+            from,
+            upload.bytes,
+            exchange,
+            limit,
+            progress,
+        );
         let mut request = head
             .header("Content-Length", upload.bytes.saturating_sub(from))
             .header("Expect", "100-continue")

@@ -65,6 +65,7 @@ impl Shipper {
         mode: Mode,
     ) -> Shipper {
         let report = Report::open(&config, &root);
+        let pace = Pace::new(mode, config.send_hours());
         Shipper {
             config,
             receiver,
@@ -72,11 +73,7 @@ impl Shipper {
             holds: Holds::restore(report.holds()),
             looks: Looks::new(),
             packer: Packer::new(wakeup.stop.clone()),
-            endings: Endings {
-                root,
-                pace: Pace::new(mode),
-                report,
-            },
+            endings: Endings { root, pace, report },
             is_welcome: false,
             at_once: SENDERS_MAX,
             crowded_at: None,
@@ -218,7 +215,7 @@ impl Shipper {
     fn next(&self) -> Option<&EpisodeId> {
         let now = Instant::now();
         let pace = &self.endings.pace;
-        if !pace.may_ask(now) {
+        if !pace.may_ask(now) || pace.closed_for().is_some() {
             return None;
         }
         let may_move = |entry: &Entry| pace.may_move(entry, &self.holds, now);

@@ -231,7 +231,7 @@ mod tests {
             let text = format!("{text}root = {dir:?}\n");
             let config = Config::parse(&text, Path::new("shipper.toml")).unwrap();
             let endings = Endings {
-                pace: Pace::new(Mode::Forever),
+                pace: Pace::new(Mode::Forever, None),
                 report: Report::open(&config, &root),
                 root,
             };

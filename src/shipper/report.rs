@@ -2,11 +2,12 @@
 //! `--once`; and to `systemctl status`.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Outcome;
 use super::config::Config;
 use super::holds::Holds;
+use super::next_try::Next;
 use super::queue::Root;
 use super::state::reporter::Sent;
 use super::state::{self, GateSeen, Hold, NextTry, StateFile, Success, Trouble};
@@ -17,6 +18,9 @@ use crate::wire::Receipt;
 /// How many commits' places are remembered, so that each change is logged once. A window has at most
 /// this many commits.
 const PLACES_MAX: usize = 10_000;
+
+/// Two times that are so near are one to a person.
+const SAME_TIME: Duration = Duration::from_secs(2);
 
 /// `state.json`, and the counts of this run.
 pub(super) struct Report {
@@ -136,15 +140,21 @@ impl Report {
 
     /// Writes to `state.json` when something is tried again and why it failed, if that is another time
     /// than before.
-    pub(super) fn next_try(&mut self, next: Option<(Instant, String)>, now: Instant) {
-        let at = next.as_ref().map(|(at, _)| *at);
-        if at == self.next_try_noted {
+    pub(super) fn next_try(&mut self, next: Option<Next>, now: Instant) {
+        let at = next.as_ref().map(|next| next.at);
+        let is_same = match (at, self.next_try_noted) {
+            // One that follows the clock of the day is a little off each time.
+            (Some(at), Some(noted)) => at.max(noted) - at.min(noted) < SAME_TIME,
+            (at, noted) => at == noted,
+        };
+        if is_same {
             return;
         }
         self.next_try_noted = at;
-        let next_try = next.map(|(at, why)| NextTry {
-            at: state::in_future(at.saturating_duration_since(now)),
-            why,
+        let next_try = next.map(|next| NextTry {
+            at: state::in_future(next.at.saturating_duration_since(now)),
+            why: next.why,
+            is_fixed: next.is_fixed,
         });
         self.state.update(|state| state.next_try = next_try);
     }

@@ -61,8 +61,11 @@ pub(crate) struct Uploading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NextTry {
     pub at: String,
-    /// What went wrong the last time.
+    /// What went wrong the last time, or what else is waited for.
     pub why: String,
+    /// A reload does not make it sooner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_fixed: bool,
 }
 
 /// The newest episode that the receiver accepted.

@@ -225,10 +225,12 @@ fn under_way(page: &mut String, survey: &Survey) {
             _ => format!("in {}", human::span(Duration::from_secs(wait_s))),
         };
         let why = one_line(&next.why);
-        *page += &line(
-            "next try",
-            &format!("{when} ({why}); systemctl reload cis490-shipper tries at once"),
-        );
+        let sooner = if next.is_fixed {
+            ""
+        } else {
+            "; systemctl reload cis490-shipper tries at once"
+        };
+        *page += &line("next try", &format!("{when} ({why}){sooner}"));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod crashes;
 mod end_to_end;
 mod heard;
 mod life;
+mod limits;
 mod not_small;
 mod queue;
 mod resumes;
