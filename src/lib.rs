@@ -44,6 +44,7 @@
 //! | stats | the figures of each host and hour | `receiver::stats` |
 //! | counters | what is counted while requests are answered | `receiver::http::counters` |
 //! | queue | the episodes on a lab host, each in the state that its folders say | `shipper::queue` |
+//! | report on the queue | what a lab host sends the receiver each minute: what waits, is held and was refused | `wire::lab_state` |
 //! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
 //! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
 //! | set aside | moved to refused/: these bytes always get the same answer | `shipper::ending_batch` |

@@ -176,6 +176,12 @@ refusals! {
     episode: Unaffected,
     to_do: "Ask again without a cursor. cis490 pull does so by itself.",
 }
+400 "bad-report" BadReport {
+    title: "The report on a queue is malformed",
+    meaning: "A lab host's report on its own queue is not the JSON that it should be: another program sent it.",
+    episode: Unaffected,
+    to_do: "Find out by the address in the log what sends it: a cis490 shipper sends what this receiver reads.",
+}
 401 "no-token" NoToken {
     title: "A token is needed",
     meaning: "The receiver requires a token from every host, and none was sent.",
@@ -304,6 +310,12 @@ refusals! {
     to_do: "Raise max_episode_bytes in receiver.toml and restart the receiver, or record shorter episodes; then cis490 requeue NAME.",
     maintainer: "raise max_episode_bytes, or record shorter episodes",
 }
+413 "report-too-large" ReportTooLarge {
+    title: "The report on a queue is too large",
+    meaning: "A lab host's report on its own queue had more than 16 KiB: another program sent it.",
+    episode: Unaffected,
+    to_do: "As bad-report.",
+}
 416 "outside" Outside {
     title: "The episode has no such bytes",
     meaning: "A reader asked for a range of an episode's bytes that begins behind their end.",
@@ -423,6 +435,13 @@ refusals! {
     meaning: "As many lists are being sent as the receiver has places for, or half of them to one address.",
     episode: Unaffected,
     to_do: "Nothing if it happens once; otherwise find out which reader asks for many and does not read them.",
+}
+503 "too-many-reports" TooManyReports {
+    title: "Too many reports at once",
+    retry_after: RETRY_BUSY_S,
+    meaning: "As many reports of lab hosts on their queues are being read as the receiver has places for.",
+    episode: Unaffected,
+    to_do: "Nothing: each lab host sends another one within a minute.",
 }
 503 "too-many-connections" TooManyConnections {
     title: "Too many connections at once",

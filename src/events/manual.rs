@@ -286,6 +286,9 @@ manual! {
     info shipper_stopped
         "The shipper has stopped cleanly."
         "Nothing.";
+    info report_not_sent
+        "The receiver did not accept this lab host's report on its own queue, or the report could not be made. Logged once per reason. Episodes do not wait for it."
+        "Nothing for an older receiver (404, 405): it is asked again in an hour. 401 and 403: as not_let_in.";
     warn shipper_cut_short
         "The shipper was stopped while it packed or sent an episode. It starts that episode again next time."
         "Nothing.";

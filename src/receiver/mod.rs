@@ -9,6 +9,7 @@ pub mod critical_thread;
 mod data_dir;
 pub(crate) mod doctor;
 mod http;
+pub(crate) mod lab_states;
 mod liveness;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;

@@ -5,6 +5,7 @@
 //! Nothing is changed; the store's lock is tried for an instant, to see whether a receiver has it.
 
 mod disk;
+mod lab_report;
 mod running;
 
 use std::fs;
@@ -16,9 +17,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::lab_report::{LabReport, phrases};
 pub(crate) use self::running::{ask, gate};
 
 use super::config::Config;
+use super::lab_states::Reports;
 use super::refused_upload::RefusedUpload;
 use super::stats::{HostStats, StatsTables};
 use super::store::scrub::Pass;
@@ -131,6 +134,9 @@ pub(crate) struct Host {
     pub remaining: Option<u32>,
     /// Its last upload that was refused; null if one was stored since.
     pub refused: Option<OpenRefusal>,
+    /// The host's own report on its queue; null if this process has none. A stopped receiver has none.
+    #[serde(default)]
+    pub report: Option<LabReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,6 +203,7 @@ impl Host {
             refused: open
                 .filter(|refused| !is_old(refused, now_s))
                 .map(|refused| OpenRefusal::of(refused, gate, now_s)),
+            report: None,
         }
     }
 
@@ -267,6 +274,7 @@ impl Survey {
         config: &Config,
         process: Process,
         tables: &StatsTables,
+        reports: &Reports,
     ) -> io::Result<Survey> {
         Ok(Survey {
             side: "receiver".to_owned(),
@@ -285,7 +293,7 @@ impl Survey {
             remaining_low: wire::remaining_low(config.version_gate.window),
             unreadable_rows: tables.unreadable_rows,
             index_finding: sequence::finding(&config.data_dir),
-            hosts: hosts(config, process.gate.as_ref(), tables),
+            hosts: hosts(config, process.gate.as_ref(), tables, reports),
             gate: process.gate.map(Gate::from),
             in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
                 .map_or(0, |entries| entries.count() as u64),
@@ -296,7 +304,12 @@ impl Survey {
     }
 }
 
-fn hosts(config: &Config, gate: Option<&GateState>, tables: &StatsTables) -> Vec<Host> {
+fn hosts(
+    config: &Config,
+    gate: Option<&GateState>,
+    tables: &StatsTables,
+    reports: &Reports,
+) -> Vec<Host> {
     let now_s = clock::unix_seconds(SystemTime::now());
     let known = tables.hosts.iter();
     let mut hosts: Vec<Host> = known
@@ -310,6 +323,16 @@ fn hosts(config: &Config, gate: Option<&GateState>, tables: &StatsTables) -> Vec
             let stats = HostStats::of_unknown_host(Some(Arc::clone(refused)));
             hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
         }
+    }
+    // So is a name of which nothing but a report has come.
+    for name in reports.keys() {
+        if !hosts.iter().any(|host| host.host == *name) {
+            let stats = HostStats::default();
+            hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
+        }
+    }
+    for host in &mut hosts {
+        host.report = reports.get(&host.host).map(LabReport::of);
     }
     // Hosts that never came are last.
     hosts.sort_by(|one, other| {

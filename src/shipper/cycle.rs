@@ -5,6 +5,7 @@
 //! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
 //!    signal ends the loop. `endings` has the ways in which a step fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt};
@@ -25,6 +26,7 @@ use super::queue::Root;
 use super::report::Report;
 use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
+use super::state_sender::StateSender;
 use super::upload_body::Tarball;
 use super::wakeup::Wakeup;
 use super::{Mode, Outcome};
@@ -39,7 +41,9 @@ use crate::wire::Slot;
 pub(super) struct Shipper {
     config: Config,
     wakeup: Wakeup,
-    receiver: ReceiverClient,
+    receiver: Arc<ReceiverClient>,
+    /// Not with `--once`.
+    reports: Option<StateSender>,
     backlog: Backlog,
     holds: Holds,
     looks: Looks,
@@ -64,9 +68,16 @@ impl Shipper {
         mode: Mode,
     ) -> Shipper {
         let report = Report::open(&config, &root);
+        let receiver = Arc::new(receiver);
+        let reports = (mode == Mode::Forever).then(|| {
+            let client = Arc::clone(&receiver);
+            let stop = wakeup.stop.clone();
+            StateSender::start(&config.host_id, &root, client, report.live(), stop)
+        });
         Shipper {
             config,
             receiver,
+            reports,
             backlog: Backlog::default(),
             holds: Holds::restore(report.holds()),
             looks: Looks::new(),
@@ -148,7 +159,12 @@ impl Shipper {
     fn reload(&mut self) {
         events::shipper_reloading();
         match ReceiverClient::new(&self.config, self.wakeup.stop.clone()) {
-            Ok(receiver) => self.receiver = receiver,
+            Ok(receiver) => {
+                self.receiver = Arc::new(receiver);
+                if let Some(reports) = &self.reports {
+                    reports.use_client(Arc::clone(&self.receiver));
+                }
+            }
             Err(failure) => events::shipper_trouble(&failure),
         }
         self.holds.ask_now();

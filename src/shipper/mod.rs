@@ -9,7 +9,8 @@
 //! ones, each a `parcel`, by its `senders`; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
 //! process remembers; all of it can be forgotten without loss. `report` and `state` are
-//! what the shipper says about itself, to `cis490 status` and at its end.
+//! what the shipper says about itself, to `cis490 status` and at its end; `state_sender` sends the receiver a
+//! report too, which `lab_state` makes, and `live` is what the loop lets that thread know.
 
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -30,6 +31,8 @@ mod endings;
 mod entry;
 mod holds;
 mod interim;
+mod lab_state;
+mod live;
 mod looks;
 mod next_try;
 mod notes;
@@ -48,6 +51,7 @@ mod root;
 mod senders;
 mod set_aside;
 mod socket;
+mod state_sender;
 mod stop;
 mod survey;
 mod upload_body;

@@ -2,11 +2,13 @@
 //! `--once`; and to `systemctl status`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Outcome;
 use super::config::Config;
 use super::holds::Holds;
+use super::live::Live;
 use super::queue::Root;
 use super::state::reporter::Sent;
 use super::state::{self, GateSeen, Hold, NextTry, StateFile, Success, Trouble};
@@ -147,6 +149,20 @@ impl Report {
             why,
         });
         self.state.update(|state| state.next_try = next_try);
+    }
+
+    /// Where the report to the receiver has its facts from.
+    pub(super) fn live(&self) -> Arc<Live> {
+        Arc::clone(self.state.live())
+    }
+
+    /// Whether packing waits for room on this lab host's disk.
+    pub(super) fn packing_stopped(&mut self, is_stopped: bool) {
+        if self.state.get().packing_stopped_since.is_some() != is_stopped {
+            let since = is_stopped.then(state::now);
+            self.state
+                .update(|state| state.packing_stopped_since = since);
+        }
     }
 
     /// Runs `send`, which writes its progress to `sent`, and keeps the file up to date meanwhile.

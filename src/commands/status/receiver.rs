@@ -1,14 +1,15 @@
 //! `cis490 status` on the receiver: problems first, then the gate, the disk and each host.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{alarm, json, line};
+use crate::clock;
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::Config;
 use crate::receiver::store::sequence::INDEX_REMEDY;
-use crate::receiver::survey::{Gate, Host, Survey, survey};
+use crate::receiver::survey::{Gate, Host, Survey, phrases, survey};
 use crate::receiver::version_gate::failing_words;
 use crate::refusal_table::Kind;
 use crate::terminal::{Paint, one_line};
@@ -43,6 +44,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);
+    page += &queues(survey, paint);
     page
 }
 
@@ -317,6 +319,32 @@ fn scrub(survey: &Survey) -> String {
 fn unknown(host: &Host) -> String {
     let word = if host.episodes == 0 { "-" } else { "unknown" };
     word.to_owned()
+}
+
+/// The hosts' own reports on their queues.
+fn queues(survey: &Survey, paint: Paint) -> String {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    let reports = survey.hosts.iter().filter_map(|host| {
+        let report = host.report.as_ref()?;
+        let text = one_line(&phrases(&report.state, now_s).join("; ")).to_string();
+        let age = human::ago(Duration::from_secs(report.age_seconds));
+        Some(if report.old {
+            line(
+                host.host.as_str(),
+                &paint.warning(&format!("{text}; old: reported {age}")),
+            )
+        } else {
+            line(host.host.as_str(), &format!("{text}; reported {age}"))
+        })
+    });
+    let lines: String = reports.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    format!(
+        "\n{}\n{lines}",
+        paint.faint("queues, by the hosts' own reports")
+    )
 }
 
 fn hosts(survey: &Survey, paint: Paint) -> String {

@@ -96,6 +96,7 @@ fn retry_after(seconds: u32) -> &'static str {
 fn allow_line(allow: &'static str) -> &'static str {
     match allow {
         "PUT, GET, HEAD, OPTIONS" => "Allow: PUT, GET, HEAD, OPTIONS",
+        "PUT, OPTIONS" => "Allow: PUT, OPTIONS",
         _ => "Allow: GET, HEAD, OPTIONS",
     }
 }

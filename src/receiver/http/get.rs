@@ -42,7 +42,9 @@ impl Exchange<'_> {
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
             // `answer` does not send these here.
-            Route::Upload(_) | Route::Tarball(_) | Route::List => Err(Refusal::Internal),
+            Route::Upload(_) | Route::LabState(_) | Route::Tarball(_) | Route::List => {
+                Err(Refusal::Internal)
+            }
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
     }
@@ -134,6 +136,11 @@ impl Shared {
             health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
             gate: Some(self.gate.state()),
         };
-        Survey::of(&self.config, process, &self.stats.look())
+        Survey::of(
+            &self.config,
+            process,
+            &self.stats.look(),
+            &self.lab_reports.states.look(),
+        )
     }
 }

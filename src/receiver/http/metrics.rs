@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Shared;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
+use crate::receiver::lab_states::{Reported, Reports};
 use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
 use crate::receiver::version_gate::Look;
@@ -27,6 +28,7 @@ pub(super) fn text(shared: &Shared) -> String {
     disk(&mut text, shared);
     traffic(&mut text, shared);
     hosts(&mut text, &shared.stats.look(), &shared.gate);
+    queues(&mut text, &shared.lab_reports.states.look());
     text.0
 }
 
@@ -270,6 +272,63 @@ fn hosts(text: &mut Text, books: &StatsTables, gate: &VersionGate) {
             // The sum of many hosts has no last commit of its own.
             let is_of_one = *host != OTHER || !name.ends_with("position");
             if is_of_one && let Some(value) = sample(stats) {
+                text.sample(name, &format!("host=\"{host}\""), value);
+            }
+        }
+    }
+}
+
+/// One sample of each report, where it has one.
+type ReportSample = fn(&Reported) -> Option<u64>;
+
+/// What the hosts report of their own queues.
+fn queues(text: &mut Text, reports: &Reports) {
+    let families: [(&str, &str, ReportSample); 8] = [
+        (
+            "cis490_host_report_age_seconds",
+            "Since the host's last report on its own queue. After 300 s the figures below are old.",
+            |reported| Some(reported.age().as_secs()),
+        ),
+        (
+            "cis490_host_waiting_episodes",
+            "Episodes on the host that wait to be sent, by its report.",
+            |reported| Some(reported.state.waiting.episodes),
+        ),
+        (
+            "cis490_host_waiting_bytes",
+            "Their bytes, unpacked.",
+            |reported| Some(reported.state.waiting.bytes),
+        ),
+        (
+            "cis490_host_oldest_waiting_timestamp_seconds",
+            "When the oldest of them was finished, by the host's clock.",
+            |reported| clock::parse_rfc3339(reported.state.waiting.oldest_at.as_ref()?),
+        ),
+        (
+            "cis490_host_held_episodes",
+            "Episodes on the host that are kept and not sent, since the gate refuses their commit.",
+            |reported| Some(reported.state.held_episodes()),
+        ),
+        (
+            "cis490_host_refused_episodes",
+            "Episodes in refused/ on the host.",
+            |reported| Some(reported.state.refused_episodes()),
+        ),
+        (
+            "cis490_host_free_bytes",
+            "Free bytes on the disk of the host's queue.",
+            |reported| reported.state.free_bytes,
+        ),
+        (
+            "cis490_host_packing_stopped",
+            "Whether the host packs nothing, since its disk is full (1).",
+            |reported| Some(reported.state.packing_stopped_since.is_some().into()),
+        ),
+    ];
+    for (name, help, sample) in families {
+        text.family(name, "gauge", help);
+        for (host, reported) in reports {
+            if let Some(value) = sample(reported) {
                 text.sample(name, &format!("host=\"{host}\""), value);
             }
         }

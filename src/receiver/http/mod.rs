@@ -17,6 +17,7 @@ mod download;
 mod fair_limiter;
 mod get;
 mod head;
+mod lab_state;
 mod list;
 mod list_query;
 mod pour;
@@ -57,6 +58,7 @@ use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
+use self::lab_state::LabReports;
 use self::list::Lists;
 use self::page::Kept;
 use self::pour::PaceLimits;
@@ -66,6 +68,7 @@ use self::upload::Uploads;
 use super::access::{Access, Readers};
 use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
+use super::lab_states::LabStates;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
@@ -90,6 +93,7 @@ struct Shared {
     access: Access,
     readers: Readers,
     lists: Lists,
+    lab_reports: LabReports,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -140,10 +144,12 @@ pub(super) fn start(
         idle,
         bytes_per_second_min: config.min_body_bytes_per_second,
     };
+    let configured = config.hosts.iter().map(|rule| rule.id.clone());
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
+        lab_reports: LabReports::new(LabStates::new(configured), pace),
         positions: PositionLines::new(gate.configured_window()),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
@@ -349,6 +355,7 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::LabState(host)) => self.report(host, &head, framing),
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
@@ -403,7 +410,7 @@ impl Exchange<'_> {
             return self.log_refused_probe(path, refusal);
         }
         events::refused_request(self.peer(), method, path, &refusal.as_event());
-        if method != "PUT" {
+        if method != "PUT" || path.starts_with(wire::HOSTS_PATH) {
             return self.shared.counters.refused_request(refusal);
         }
         let slot = match asked_for("PUT", path) {

@@ -1,6 +1,6 @@
 //! Which path is which, and which methods each has. Pure.
 
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
@@ -8,6 +8,8 @@ use crate::wire::{self, Slot};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Upload(Slot),
+    /// A lab host's report on its own queue.
+    LabState(HostId),
     Receipt(Slot),
     /// The bytes of an episode.
     Tarball(Slot),
@@ -28,6 +30,8 @@ pub(super) enum Route {
 /// The methods of a path that is read, and of an episode's.
 pub(super) const READ: &str = "GET, HEAD, OPTIONS";
 pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
+/// Of a lab host's report.
+pub(super) const REPORT: &str = "PUT, OPTIONS";
 
 impl Route {
     /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
@@ -59,6 +63,14 @@ impl Route {
                 _ => Err(Refusal::MethodNotAllowed { allow: UPLOAD }),
             };
         }
+        if let Some(host) = host_of_report(path) {
+            let host = HostId::parse(host).map_err(Refusal::BadName)?;
+            return match method {
+                "PUT" => Ok(Route::LabState(host)),
+                "OPTIONS" => Ok(Route::Options { allow: REPORT }),
+                _ => Err(Refusal::MethodNotAllowed { allow: REPORT }),
+            };
+        }
         if let Some(commit) = path.strip_prefix("/v1/gate/") {
             return reading(Route::GateCommit(
                 CommitHash::parse(commit).map_err(Refusal::BadName)?,
@@ -88,6 +100,12 @@ impl Route {
     }
 }
 
+/// The host in the path of a lab host's report.
+fn host_of_report(path: &str) -> Option<&str> {
+    let host = path.strip_prefix(wire::HOSTS_PATH)?.strip_prefix('/')?;
+    host.strip_suffix(wire::LAB_STATE_ENDING)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +116,15 @@ mod tests {
             ("PUT", "/v1/episodes/a/b", 0),
             ("GET", "/v1/episodes/a/b", 0),
             ("HEAD", "/v1/gate", 0),
+            ("PUT", "/v1/hosts/lab-1/state", 0),
+            ("OPTIONS", "/v1/hosts/lab-1/state", 0),
+            ("GET", "/v1/hosts/lab-1/state", 405),
+            ("PUT", "/v1/hosts/Lab/state", 400),
+            ("PUT", "/v1/hosts//state", 400),
+            ("PUT", "/v1/hosts/state", 404),
+            ("PUT", "/v1/hosts/a/b/state", 400),
+            ("PUT", "/v1/hosts/lab-1", 404),
+            ("PUT", "/v1/hosts/lab-1/state/", 404),
             ("GET", "/v1/health", 0),
             ("GET", "/v1/status", 0),
             ("HEAD", "/v1/status", 0),

@@ -8,7 +8,9 @@ use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
+use crate::receiver::lab_states::Reported;
 use crate::receiver::stats::{HOSTS_MAX, HostStats};
+use crate::receiver::survey::phrases;
 use crate::refusal_table::{self, Kind, what_to_do};
 use crate::wire::remaining_low;
 
@@ -193,8 +195,27 @@ impl<'a> Host<'a> {
                 )
             }
         };
+        let _ = write!(
+            row,
+            "<td>{}",
+            queue(scene.reports.get(self.name), scene.now_s)
+        );
         row.push('\n');
         row
+    }
+}
+
+/// The lab host's own report on its queue.
+fn queue(reported: Option<&Reported>, now_s: u64) -> String {
+    let Some(reported) = reported else {
+        return "–".to_owned();
+    };
+    let text = escape(&phrases(&reported.state, now_s).join("; "), 240);
+    let age = human::ago(reported.age());
+    if reported.is_old() {
+        format!("<i>old, {age}: {text}</i>")
+    } else {
+        format!("{text} <s>{age}</s>")
     }
 }
 
@@ -256,7 +277,7 @@ pub(super) fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
         return table
             + "<p class=m>No host has uploaded anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
     }
-    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<tbody>\n";
+    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<th>its queue<tbody>\n";
     const AFTER: usize = 500;
     let mut shown = 0;
     for host in hosts {

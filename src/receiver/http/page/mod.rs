@@ -30,6 +30,7 @@ use super::base64::base64;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
+use crate::receiver::lab_states::Reports;
 use crate::receiver::refusal::kind_of;
 use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::stats::{HostStats, StatsTables, Totals};
@@ -79,6 +80,8 @@ pub(super) struct Scene {
     /// Rows that were lost.
     pub index: Option<IndexFinding>,
     pub books: StatsTables,
+    /// The hosts' own reports on their queues.
+    pub reports: Reports,
     pub connections: u32,
     pub uploads: u32,
     pub draining: bool,
@@ -157,6 +160,7 @@ pub(super) fn html(shared: &Shared) -> String {
         unwritable: shared.store.unwell(),
         index: shared.store.finding().cloned(),
         books: shared.stats.look(),
+        reports: shared.lab_reports.states.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
         draining: shared.draining.load(Ordering::Acquire),
@@ -180,7 +184,7 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 fn page(scene: &Scene) -> String {
-    let unknown_hosts = unknown_hosts(&scene.books);
+    let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
     let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
     let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
@@ -189,13 +193,22 @@ fn page(scene: &Scene) -> String {
     before + &hosts::table(scene, &hosts, room) + &after
 }
 
-/// Names without an upload, in the form of hosts.
-fn unknown_hosts(books: &StatsTables) -> Vec<(String, HostStats)> {
+/// Names without an upload, in the form of hosts: those that were refused, and those of which nothing but a
+/// report has come.
+fn unknown_hosts(books: &StatsTables, reports: &Reports) -> Vec<(String, HostStats)> {
     let named = books.unknown_hosts.iter().filter_map(|refused| {
         let name = refused.host.as_ref()?.to_string();
         Some((name, HostStats::of_unknown_host(Some(Arc::clone(refused)))))
     });
-    named.collect()
+    let mut all: Vec<(String, HostStats)> = named.collect();
+    for name in reports.keys() {
+        let is_known =
+            books.hosts.contains_key(name) || all.iter().any(|(one, _)| one == name.as_str());
+        if !is_known {
+            all.push((name.to_string(), HostStats::default()));
+        }
+    }
+    all
 }
 
 fn head(todos: &[todo::Todo]) -> String {

@@ -1,0 +1,3 @@
+//! The lab's condition (design, section 14): what each side reports of itself and of the other.
+
+mod state;
