@@ -97,6 +97,18 @@ pub(crate) fn is_about_the_commit(reason: &str) -> bool {
     KINDS.iter().any(|kind| kind.name() == reason)
 }
 
+/// The status of the refusal with this name; `None` for a name that this version does not know.
+pub(crate) fn status_of(reason: &str) -> Option<u16> {
+    let entry = ENTRIES.iter().find(|entry| entry.name == reason)?;
+    Some(entry.status)
+}
+
+/// Whether the refusal with this name passes without anybody's help: the answer says when to try again.
+pub(crate) fn passes_by_itself(reason: &str) -> bool {
+    let entry = ENTRIES.iter().find(|entry| entry.name == reason);
+    entry.is_some_and(|entry| entry.retry_after_s.is_some())
+}
+
 /// What the maintainer does about an upload that was refused for this reason. `None` if it passes by
 /// itself or the sender must fix it, and for a reason that this version does not know.
 pub(crate) fn what_to_do(reason: &str) -> Option<&'static str> {

@@ -209,6 +209,51 @@ impl Config {
         Ok(config)
     }
 
+    /// The keys in which `other` differs from this configuration, without those that a reload brings into
+    /// force.
+    pub(crate) fn needs_restart_for(&self, other: &Config) -> Vec<&'static str> {
+        macro_rules! changed {
+            ($($key:literal $($member:ident).+,)*) => {
+                [$(($key, format!("{:?}", self.$($member).+) != format!("{:?}", other.$($member).+))),*]
+            };
+        }
+        let token = |config: &Config| {
+            let token = config.version_gate.auth_token.as_ref();
+            token.map(|secret| secret.0.clone())
+        };
+        let changed = changed![
+            "listen" listen,
+            "data_dir" data_dir,
+            "max_episode_bytes" max_episode_bytes,
+            "min_free_bytes" min_free_bytes,
+            "max_uploads" max_uploads,
+            "max_downloads" max_downloads,
+            "max_connections" max_connections,
+            "idle_timeout_seconds" idle_timeout_seconds,
+            "head_timeout_seconds" head_timeout_seconds,
+            "min_body_bytes_per_second" min_body_bytes_per_second,
+            "drain_seconds" drain_seconds,
+            "silent_after_hours" silent_after_hours,
+            "[[host]]" hosts,
+            "version_gate.enabled" version_gate.enabled,
+            "version_gate.window" version_gate.window,
+            "version_gate.refresh_seconds" version_gate.refresh_seconds,
+            "version_gate.forgejo_url" version_gate.forgejo_url,
+            "version_gate.repo_owner" version_gate.repo_owner,
+            "version_gate.repo_name" version_gate.repo_name,
+            "version_gate.branch" version_gate.branch,
+            "version_gate.auth_token_file" version_gate.auth_token_file,
+            "version_gate.local_repo_path" version_gate.local_repo_path,
+            "version_gate.remediation" version_gate.remediation,
+            "version_gate.ca_file" version_gate.ca_file,
+        ];
+        // A secret is not printed, and so not compared above.
+        let of_token = ("version_gate.auth_token", token(self) != token(other));
+        let all = changed.into_iter().chain([of_token]);
+        all.filter_map(|(key, is_changed)| is_changed.then_some(key))
+            .collect()
+    }
+
     /// The folders that the service must see, each with its key.
     pub fn folders(&self) -> Vec<(&'static str, PathBuf)> {
         let repository = self.version_gate.local_repo_path.clone();

@@ -8,9 +8,11 @@ pub mod config;
 pub mod critical_thread;
 mod data_dir;
 pub(crate) mod doctor;
+pub(crate) mod findings;
 mod http;
 pub(crate) mod lab_states;
 mod liveness;
+pub(crate) mod observed;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use self::config::Config;
 use self::critical_thread::{ShutdownHandle, StopReason};
+use self::observed::Observed;
 use self::stats::Stats;
 use self::store::Store;
 use self::version_gate::VersionGate;
@@ -53,6 +56,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// Errors: what kept the receiver from starting, or the fault that ended it. After a fault a restart
 /// recovers the store.
 pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
+    let loaded = config.clone();
     let mut config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
         events::open_to_all();
@@ -67,6 +71,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         config_path,
         Arc::clone(&stats),
     )?;
+    let observed = Arc::new(Observed::begin(&config.data_dir));
     // Kept until this function ends, so that no other receiver can listen on the address.
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
@@ -74,8 +79,22 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let drain_s = config.drain_seconds;
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
-    let server = http::start(config, Arc::clone(&store), gate, stats, refusals, &shutdown)?;
-    listen_for_signals(&shutdown, server.clone(), config_path.to_owned())?;
+    let server = http::start(
+        config,
+        Arc::clone(&store),
+        gate,
+        stats,
+        refusals,
+        Arc::clone(&observed),
+        &shutdown,
+    )?;
+    let reload = Reload {
+        server: server.clone(),
+        path: config_path.to_owned(),
+        loaded,
+        observed,
+    };
+    listen_for_signals(&shutdown, reload)?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
     drop(store);
@@ -95,6 +114,9 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         )),
     };
     server.close();
+    if ended.is_ok() {
+        observed::restarts::end(&data_dir);
+    }
     ended
 }
 
@@ -166,18 +188,23 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn listen_for_signals(
-    shutdown: &ShutdownHandle,
+/// What a SIGHUP needs.
+struct Reload {
     server: http::Server,
-    config_path: PathBuf,
-) -> Result<(), Failure> {
+    path: PathBuf,
+    /// The configuration that this process began with.
+    loaded: Config,
+    observed: Arc<Observed>,
+}
+
+fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), Failure> {
     let shutdown = shutdown.clone();
     let listen = move || {
         loop {
             match sys::wait_signal() {
                 Signal::Stop => shutdown.asked(),
                 // The gate refreshes its window anyway.
-                Signal::Reload => reload_readers(&server, &config_path),
+                Signal::Reload => reload.readers(),
             }
         }
     };
@@ -190,15 +217,20 @@ fn listen_for_signals(
     }
 }
 
-/// SIGHUP: the `[[reader]]` tables hold as the file has them now. A file with a mistake changes nothing.
-fn reload_readers(server: &http::Server, config_path: &Path) {
-    match Config::load(config_path) {
-        Ok(config) => {
-            let count = config.readers.len();
-            server.replace_readers(config.readers);
-            events::readers_reloaded(count);
+impl Reload {
+    /// SIGHUP: the `[[reader]]` tables hold as the file has them now, and what else was changed is a finding
+    /// until a restart. A file with a mistake changes nothing.
+    fn readers(&self) {
+        match Config::load(&self.path) {
+            Ok(config) => {
+                self.observed
+                    .wait_for_restart(self.loaded.needs_restart_for(&config));
+                let count = config.readers.len();
+                self.server.replace_readers(config.readers);
+                events::readers_reloaded(count);
+            }
+            Err(failure) => events::reload_failed(&self.path, &failure),
         }
-        Err(failure) => events::reload_failed(config_path, &failure),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Nothing is changed; the store's lock is tried for an instant, to see whether a receiver has it.
 
 mod disk;
+mod facts;
 mod lab_report;
 mod running;
 
@@ -12,15 +13,16 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::facts::{Live, facts, reason_now};
 pub(crate) use self::lab_report::{LabReport, phrases};
 pub(crate) use self::running::{ask, gate};
 
 use super::config::Config;
+use super::findings::{Finding, findings};
 use super::lab_states::Reports;
 use super::refused_upload::RefusedUpload;
 use super::stats::{HostStats, StatsTables};
@@ -64,6 +66,9 @@ pub(crate) struct Survey {
     pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
     pub scrub: Option<LastScrub>,
+    /// What a person should know or do, errors first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// How many episodes are of hosts that have no figures of their own: only in the answer of a
     /// receiver whose index has more hosts than it keeps figures of.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -213,12 +218,6 @@ impl Host {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| is_about_the_commit(&refused.reason))
     }
-
-    /// Seconds since its last upload, stored or refused.
-    pub(crate) fn unheard_seconds(&self) -> Option<u64> {
-        let refused_s = self.refused.as_ref().and_then(|refused| refused.seconds);
-        [self.silent_seconds, refused_s].into_iter().flatten().min()
-    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -236,6 +235,8 @@ pub(crate) struct Process {
     pub running: Option<bool>,
     pub health: Option<Health>,
     pub gate: Option<GateState>,
+    /// Only of this process itself.
+    pub live: Option<Live>,
 }
 
 /// Asks the receiver of a configuration, or looks at its store.
@@ -251,6 +252,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
             running,
             health: None,
             gate: None,
+            live: None,
         };
         disk::survey(config, process)
     };
@@ -276,7 +278,9 @@ impl Survey {
         tables: &StatsTables,
         reports: &Reports,
     ) -> io::Result<Survey> {
+        let findings = findings(&facts(config, &process, tables, reports));
         Ok(Survey {
+            findings,
             side: "receiver".to_owned(),
             running: process.running,
             listen: config.listen,
@@ -316,11 +320,11 @@ fn hosts(
         .map(|(name, stats)| Host::of(name.clone(), stats, config, gate, now_s))
         .collect();
     // A name that was only refused is shown until its refusal is old.
-    for refused in &tables.unknown_hosts {
-        if let Some(name) = &refused.host
-            && !is_old(refused, now_s)
+    for unknown in &tables.unknown_hosts {
+        if let Some(name) = &unknown.refused.host
+            && !is_old(&unknown.refused, now_s)
         {
-            let stats = HostStats::of_unknown_host(Some(Arc::clone(refused)));
+            let stats = HostStats::of_unknown_host(Some(unknown.clone()));
             hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
         }
     }
@@ -375,17 +379,8 @@ impl From<Pass> for LastScrub {
 }
 
 impl Survey {
-    /// Hosts whose newest commit is not in the window. Empty while the gate cannot ask its source,
-    /// since their commits may then be newer than the window.
-    pub(crate) fn out_of_date(&self) -> Vec<&HostId> {
-        if self.is_failing() {
-            Vec::new()
-        } else {
-            self.outside()
-        }
-    }
-
-    /// The same hosts, while the gate cannot ask its source; else empty.
+    /// Hosts whose newest commit is not in the window while the gate cannot ask its source: their commits may be
+    /// newer than the window. Empty while it can.
     pub(crate) fn not_known(&self) -> Vec<&HostId> {
         if self.is_failing() {
             self.outside()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{json, line};
+use super::{Look, json, line};
 use crate::commands::cli::chosen::quoted;
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -19,7 +19,7 @@ use crate::{clock, events, human, owner};
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
 
-pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String, Failure> {
+pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<Look, Failure> {
     let config = Config::load(path, root)?;
     let root = Root::open(&config.root)?;
     let survey =
@@ -32,10 +32,27 @@ pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<
                 ),
             )
         })?;
-    if as_json {
-        json(&survey)
+    let text = if as_json {
+        json(&survey)?
     } else {
-        Ok(page(&survey, Paint::for_stdout()))
+        page(&survey, Paint::for_stdout())
+    };
+    Ok(Look {
+        text,
+        how_bad: how_bad(&survey),
+    })
+}
+
+/// 2 if something is not sent until a person acts, 1 if something waits for the gate or was tried in vain.
+fn how_bad(survey: &Survey) -> u8 {
+    let is_stuck =
+        survey.running == Some(false) || !survey.refused.is_empty() || survey.overlooked > 0;
+    if is_stuck {
+        2
+    } else if !survey.held.is_empty() || survey.next_try.is_some() {
+        1
+    } else {
+        0
     }
 }
 

@@ -30,7 +30,12 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
     name = "status",
     example = "cis490 status",
     example = "cis490 status --watch",
-    example = "cis490 status --config /etc/cis490/receiver.toml --json"
+    example = "cis490 status --config /etc/cis490/receiver.toml --json",
+    error_code(1, "could not look; with --exit-code also: there are warnings"),
+    error_code(
+        2,
+        "only with --exit-code: there is an error, or this side does not run"
+    )
 )]
 pub(super) struct Status {
     /// print JSON: members are added, never renamed or removed
@@ -39,6 +44,10 @@ pub(super) struct Status {
     /// refresh every two seconds, until Ctrl-C
     #[argh(switch)]
     watch: bool,
+    /// end with 0 if there is nothing to do, with 1 if there are warnings, with 2 if there is an error or
+    /// this side does not run
+    #[argh(switch)]
+    exit_code: bool,
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
     config: Option<PathBuf>,
@@ -47,20 +56,29 @@ pub(super) struct Status {
     root: Option<PathBuf>,
 }
 
+/// One look at a side.
+struct Look {
+    /// The page, or the JSON.
+    text: String,
+    /// 0 there is nothing to do, 1 there are warnings, 2 there is an error.
+    how_bad: u8,
+}
+
 impl Status {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let path = named_or_default(self.config.clone())?;
         let side = side_of(&path)?;
         self.enter(side, &path)?;
-        let text = self.look(side, &path)?;
+        let first = self.look(side, &path)?;
         if !self.watch {
-            print(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            print(&first.text)?;
+            let status = if self.exit_code { first.how_bad } else { 0 };
+            return Ok(ExitCode::from(status));
         }
-        self.print_first(&text)?;
+        self.print_first(&first.text)?;
         while !is_closed() {
             thread::sleep(WATCH_EVERY);
-            self.print_next(&self.look(side, &path)?)?;
+            self.print_next(&self.look(side, &path)?.text)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -74,7 +92,7 @@ impl Status {
         folder::enter(&folder, &[path])
     }
 
-    fn look(&self, side: Side, path: &Path) -> Result<String, Failure> {
+    fn look(&self, side: Side, path: &Path) -> Result<Look, Failure> {
         match side {
             Side::Receiver => receiver::look(path, self.json),
             Side::LabHost => lab_host::look(path, self.root.clone(), self.json),

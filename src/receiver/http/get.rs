@@ -10,8 +10,9 @@ use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
+use crate::receiver::findings::{DiskFacts, Finding, Trouble, findings};
 use crate::receiver::refusal::Refusal;
-use crate::receiver::survey::{Health, Process, Survey};
+use crate::receiver::survey::{Health, Live, Process, Survey, facts};
 use crate::wire::GateVerdict;
 
 impl Exchange<'_> {
@@ -130,17 +131,49 @@ impl Shared {
 
     /// For plain threads: it waits for the figures' lock, and looks at the disk.
     fn survey(&self) -> io::Result<Survey> {
-        let well = self.check_health();
-        let process = Process {
-            running: Some(true),
-            health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
-            gate: Some(self.gate.state()),
-        };
+        let process = self.process();
         Survey::of(
             &self.config,
             process,
             &self.stats.look(),
             &self.lab_reports.states.look(),
         )
+    }
+
+    /// What a person should know or do. For plain threads, as [`Shared::survey`].
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let reports = self.lab_reports.states.look();
+        findings(&facts(
+            &self.config,
+            &self.process(),
+            &self.stats.look(),
+            &reports,
+        ))
+    }
+
+    fn process(&self) -> Process {
+        let well = self.check_health();
+        let space = self.space.load_full();
+        let unwell = self.store.unwell();
+        Process {
+            running: Some(true),
+            health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
+            gate: Some(self.gate.state()),
+            live: Some(Live {
+                observed: Arc::clone(&self.observed),
+                unwritable: unwell.map(|unwritable| Trouble {
+                    words: unwritable.to_string(),
+                    remedy: unwritable.remedy(),
+                }),
+                disk: space.map(|space| DiskFacts {
+                    free: space.free,
+                    floor: space.floor,
+                    reserved: space.reserved,
+                    stored_in_a_day: 0,
+                }),
+                source_seconds: self.gate.source_age().as_secs(),
+                beyond: self.gate.beyond(),
+            }),
+        }
     }
 }

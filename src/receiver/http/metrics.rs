@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Shared;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
+use crate::receiver::findings::Kind;
 use crate::receiver::lab_states::{Reported, Reports};
 use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
@@ -26,6 +27,7 @@ pub(super) fn text(shared: &Shared) -> String {
     process(&mut text, shared);
     gate(&mut text, &shared.gate);
     disk(&mut text, shared);
+    findings(&mut text, shared);
     traffic(&mut text, shared);
     hosts(&mut text, &shared.stats.look(), &shared.gate);
     queues(&mut text, &shared.lab_reports.states.look());
@@ -142,6 +144,26 @@ fn disk(text: &mut Text, shared: &Shared) {
         ),
     ] {
         text.gauge(name, help, bytes);
+    }
+}
+
+/// How many findings of each kind there are. Every kind has a sample, so that an alert on it has a series.
+fn findings(text: &mut Text, shared: &Shared) {
+    let name = "cis490_finding";
+    text.family(
+        name,
+        "gauge",
+        "How many things of this kind a person should know or do; cis490 status says which.",
+    );
+    let found = shared.findings();
+    for kind in Kind::ALL {
+        let labels = format!(
+            "kind=\"{}\",severity=\"{}\"",
+            kind.name(),
+            kind.severity().name()
+        );
+        let count = found.iter().filter(|finding| finding.is(*kind)).count();
+        text.sample(name, &labels, count);
     }
 }
 

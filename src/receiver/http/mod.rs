@@ -69,6 +69,7 @@ use super::access::{Access, Readers};
 use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
 use super::lab_states::LabStates;
+use super::observed::Observed;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
@@ -94,6 +95,7 @@ struct Shared {
     readers: Readers,
     lists: Lists,
     lab_reports: LabReports,
+    observed: Arc<Observed>,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     positions: PositionLines,
@@ -130,6 +132,7 @@ pub(super) fn start(
     gate: Arc<VersionGate>,
     stats: Arc<Stats>,
     refusals: RefusalSender,
+    observed: Arc<Observed>,
     shutdown: &ShutdownHandle,
 ) -> Result<Server, Failure> {
     let address = config.listen;
@@ -149,6 +152,7 @@ pub(super) fn start(
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
+        observed,
         lab_reports: LabReports::new(LabStates::new(configured), pace),
         positions: PositionLines::new(gate.configured_window()),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,

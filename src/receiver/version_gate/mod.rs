@@ -248,6 +248,11 @@ impl VersionGate {
         self.knowledge.age()
     }
 
+    /// For how long the window has been from its source.
+    pub fn source_age(&self) -> Duration {
+        self.knowledge.source_age()
+    }
+
     /// The body of `GET /v1/gate`.
     pub fn state(&self) -> GateState {
         let window = self.window();

@@ -31,6 +31,14 @@ pub(super) fn escape(text: &str, chars_max: usize) -> String {
     safe
 }
 
+/// The text with a capital letter at its beginning.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 fn is_deceptive(character: char) -> bool {
     let is_invisible = matches!(
         character,

@@ -1,0 +1,106 @@
+//! What a running receiver notices of its own run: its starts, jumps of the clock, files that readers found
+//! damaged, and changes of its configuration that wait for a restart.
+//!
+//! Memory is bounded. Plain threads read and write under a lock, for microseconds; coroutines never do.
+
+mod clock_watch;
+pub(crate) mod restarts;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use self::clock_watch::ClockWatch;
+use super::findings::Facts;
+use super::store::scrub;
+use crate::clock;
+use crate::sync::lock;
+use crate::wire::{Slot, TARBALL_ENDING};
+
+/// The most damaged files that are kept.
+const DAMAGE_MAX: usize = 64;
+
+pub(crate) struct Observed {
+    /// When this run began, in seconds since 1970.
+    pub started_at_s: u64,
+    /// Starts that followed an end which was no clean stop, this one among them.
+    restarts_at_s: Vec<u64>,
+    clock: Mutex<ClockWatch>,
+    damage: Mutex<BTreeMap<String, scrub::Finding>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// Keys of the configuration that were changed and need a restart, and since when.
+#[derive(Default)]
+struct Waiting {
+    keys: Vec<&'static str>,
+    since_s: Option<u64>,
+}
+
+impl Observed {
+    /// Counts this start in the folder, which this process has the lock of.
+    pub(crate) fn begin(data_dir: &Path) -> Observed {
+        let started_at_s = now_s();
+        Observed {
+            started_at_s,
+            restarts_at_s: restarts::begin(data_dir, started_at_s),
+            clock: Mutex::new(ClockWatch::new()),
+            damage: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Compares the clock with the time that has passed. To be called about once a second.
+    pub(crate) fn look_at_the_clock(&self) {
+        lock(&self.clock).look();
+    }
+
+    /// A reader asked for a file that is missing, or is not as its row says.
+    pub(crate) fn damaged(&self, slot: &Slot, kind: scrub::Kind, why: &str) {
+        let path = path_of(slot);
+        let mut damage = lock(&self.damage);
+        if damage.len() < DAMAGE_MAX || damage.contains_key(&path) {
+            let why = why.to_owned();
+            damage.insert(path.clone(), scrub::Finding { kind, path, why });
+        }
+    }
+
+    /// A reader was given this file.
+    pub(crate) fn intact(&self, slot: &Slot) {
+        let mut damage = lock(&self.damage);
+        if !damage.is_empty() {
+            damage.remove(&path_of(slot));
+        }
+    }
+
+    /// These keys of the configuration were changed, and hold only after a restart.
+    pub(crate) fn wait_for_restart(&self, keys: Vec<&'static str>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.since_s = if keys.is_empty() {
+            None
+        } else {
+            waiting.since_s.or(Some(now_s()))
+        };
+        waiting.keys = keys;
+    }
+
+    /// Puts all that was noticed into `facts`.
+    pub(crate) fn add_to(&self, facts: &mut Facts) {
+        facts.restarts_at_s.clone_from(&self.restarts_at_s);
+        facts.clock.jump = lock(&self.clock).jump();
+        facts.damage.extend(lock(&self.damage).values().cloned());
+        let waiting = lock(&self.waiting);
+        facts.waiting_keys.clone_from(&waiting.keys);
+        facts.waiting_since_s = waiting.since_s;
+    }
+}
+
+fn now_s() -> u64 {
+    clock::unix_seconds(SystemTime::now())
+}
+
+/// As a scrub names it.
+fn path_of(slot: &Slot) -> String {
+    format!("episodes/{slot}{TARBALL_ENDING}")
+}
