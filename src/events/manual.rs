@@ -97,6 +97,15 @@ manual! {
     info readers_reloaded
         "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on. Other keys need a restart."
         "Nothing. Without any [[reader]] nobody may list or fetch.";
+    info notified
+        "A finding of severity error has begun or ended, and the webhook or the command of [notify] was told."
+        "Nothing here: cis490 status shows the finding and what to do about it.";
+    warn notify_failed
+        "The webhook or the command of [notify] was not reached, or failed. It is tried again for an hour; given_up=true is the last try."
+        "Do what why= says, and look at url or command in [notify]. Nothing else waits for it.";
+    warn notified_unwritable
+        "The file that keeps what was told (notified.json) could not be written: a restart may tell it again."
+        "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
     error reload_failed
         "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
         "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::facts::{
     DiskFacts, Facts, GateFacts, HostFacts, Place, RefusalFacts, ReportFacts, Trouble,
 };
-use crate::clock;
+use crate::{clock, human};
 
 /// Episodes of one kind that have a finding each. The others share one, with the subject `store`.
 pub(crate) const EPISODES_NAMED_MAX: usize = 8;
@@ -177,9 +177,7 @@ pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
     store::judge(facts, &mut find);
     gate::judge(facts, &mut find);
     hosts::judge(facts, &mut find);
-    found.sort_by(|(kind, one), (other_kind, other)| {
-        (one.severity, kind, &one.subject).cmp(&(other.severity, other_kind, &other.subject))
-    });
+    found.sort_by_cached_key(|(kind, one)| (one.severity, *kind, human::natural(&one.subject)));
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 

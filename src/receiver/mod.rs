@@ -12,6 +12,7 @@ pub(crate) mod findings;
 mod http;
 pub(crate) mod lab_states;
 mod liveness;
+mod notify;
 pub(crate) mod observed;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
@@ -77,6 +78,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
     let drain_s = config.drain_seconds;
+    let notify = config.notify.clone();
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(
@@ -92,9 +94,11 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         server: server.clone(),
         path: config_path.to_owned(),
         loaded,
-        observed,
+        observed: Arc::clone(&observed),
     };
     listen_for_signals(&shutdown, reload)?;
+    let judging = server.clone();
+    notify::start(notify.as_ref(), &data_dir, move || judging.findings())?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
     drop(store);
@@ -115,7 +119,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     };
     server.close();
     if ended.is_ok() {
-        observed::restarts::end(&data_dir);
+        observed.end();
     }
     ended
 }

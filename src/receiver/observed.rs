@@ -7,11 +7,13 @@ mod clock_watch;
 pub(crate) mod restarts;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
 use self::clock_watch::ClockWatch;
+use super::data_dir::DataDir;
 use super::findings::Facts;
 use super::store::scrub;
 use crate::clock;
@@ -22,6 +24,9 @@ use crate::wire::{Slot, TARBALL_ENDING};
 const DAMAGE_MAX: usize = 64;
 
 pub(crate) struct Observed {
+    data_dir: PathBuf,
+    /// The folder as it was at the start: nothing is written into another one.
+    home: io::Result<DataDir>,
     /// When this run began, in seconds since 1970.
     pub started_at_s: u64,
     /// Starts that followed an end which was no clean stop, this one among them.
@@ -43,11 +48,20 @@ impl Observed {
     pub(crate) fn begin(data_dir: &Path) -> Observed {
         let started_at_s = now_s();
         Observed {
+            data_dir: data_dir.to_owned(),
+            home: DataDir::open(data_dir),
             started_at_s,
             restarts_at_s: restarts::begin(data_dir, started_at_s),
             clock: Mutex::new(ClockWatch::new()),
             damage: Mutex::default(),
             waiting: Mutex::default(),
+        }
+    }
+
+    /// Notes a clean stop.
+    pub(crate) fn end(&self) {
+        if self.home.as_ref().is_ok_and(|home| home.check().is_ok()) {
+            restarts::end(&self.data_dir);
         }
     }
 

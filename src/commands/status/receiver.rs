@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::Config;
 use crate::receiver::findings::{Finding, Kind, Severity, exit_status};
-use crate::receiver::survey::{Gate, Host, Survey, phrases, survey};
+use crate::receiver::survey::{Gate, Host, LastScrub, Survey, phrases, survey};
 use crate::receiver::version_gate::failing_words;
 use crate::refusal_table;
 use crate::terminal::{Paint, one_line};
@@ -249,9 +249,10 @@ fn scrub(survey: &Survey) -> String {
         None => "never run: cis490 scrub reads all stored files again".to_owned(),
         Some(scrub) => match &scrub.done_at {
             Some(at) => format!(
-                "{} read, finished {}",
+                "{} read, finished {}{}",
                 counted(scrub.episodes, "episode"),
-                one_line(at)
+                one_line(at),
+                found_by(scrub)
             ),
             None => format!(
                 "started {} and not finished: cis490 scrub resumes",
@@ -260,6 +261,13 @@ fn scrub(survey: &Survey) -> String {
         },
     };
     line("scrub", &text)
+}
+
+fn found_by(scrub: &LastScrub) -> String {
+    if scrub.clean {
+        return String::new();
+    }
+    format!(", found {}: cis490 scrub says what to do", scrub.found)
 }
 
 /// The commit column of a host whose commit is not known: its rows name none, or it has no row.

@@ -68,6 +68,7 @@ use self::upload::Uploads;
 use super::access::{Access, Readers};
 use super::config::{Config, ReaderRule};
 use super::critical_thread::ShutdownHandle;
+use super::findings::Finding;
 use super::lab_states::LabStates;
 use super::observed::Observed;
 use super::refusal::Refusal;
@@ -244,6 +245,11 @@ impl Server {
     /// From here on these may list and fetch.
     pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
         self.shared.readers.replace(rules);
+    }
+
+    /// What a person should know or do. For plain threads.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.shared.findings()
     }
 
     /// Uploads under way.

@@ -232,29 +232,8 @@ pub(super) fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]
         .iter()
         .map(|(name, stats)| Host::of(name, stats, found(name), scene));
     let mut all: Vec<Host> = known.chain(unknown_hosts).collect();
-    all.sort_by_cached_key(|host| (host.state, host.absent, natural(host.name)));
+    all.sort_by_cached_key(|host| (host.state, host.absent, human::natural(host.name)));
     all
-}
-
-/// A key by which `lab-9` comes before `lab-10`: each run of digits is preceded by its length.
-fn natural(name: &str) -> String {
-    let mut key = String::new();
-    let mut rest = name;
-    while let Some(first) = rest.chars().next() {
-        let is_number = first.is_ascii_digit();
-        let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
-        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
-        if is_number {
-            let significant = part.trim_start_matches('0');
-            // A byte's worth: no name is longer.
-            key.extend(char::from_u32(0x30 + significant.len() as u32));
-            key.push_str(significant);
-        } else {
-            key.push_str(part);
-        }
-        rest = after;
-    }
-    key
 }
 
 /// The table with as many rows as fit into `bytes_max`, and how many were left out.
