@@ -22,6 +22,7 @@ mod scrub;
 mod set_aside;
 
 // Setting up.
+mod config;
 mod demo;
 mod init;
 mod install;
@@ -66,6 +67,7 @@ enum Command {
     Resend(resend::Resend),
     SetAside(set_aside::SetAside),
     Init(init::Init),
+    Config(config::Config),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Token(token::Token),
@@ -102,6 +104,7 @@ impl Command {
             Command::Resend(command) => Box::new(move || command.run()),
             Command::SetAside(command) => Box::new(move || command.run()),
             Command::Init(command) => Box::new(move || command.run()),
+            Command::Config(command) => Box::new(move || command.run()),
             Command::Install(command) => Box::new(move || command.run()),
             Command::Uninstall(command) => Box::new(move || command.run()),
             Command::Token(command) => Box::new(move || command.run()),

@@ -60,7 +60,9 @@ fn say_of_host(host: &HostId, token: &str) {
     );
     say!("{token}");
     say!("");
-    say!("# On the receiver: add these lines to receiver.toml, then restart it");
+    say!(
+        "# On the receiver: add these lines to receiver.toml, then systemctl reload cis490-receiver"
+    );
     say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
 }
 

@@ -59,7 +59,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ),
     (
         "Setting up",
-        &["install", "uninstall", "init", "token", "demo"],
+        &["install", "uninstall", "config", "init", "token", "demo"],
     ),
     ("Other", &[]),
 ];

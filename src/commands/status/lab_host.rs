@@ -47,6 +47,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     refused(&mut page, &survey.refused, paint);
     overlooked(&mut page, survey, paint);
     soon_out(&mut page, survey, paint);
+    waiting_for_a_person(&mut page, survey, paint);
     under_way(&mut page, survey);
     trouble(&mut page, survey);
     counts(&mut page, survey);
@@ -80,6 +81,27 @@ fn headline(survey: &Survey, paint: Paint) -> String {
         None => "this user cannot see whether the shipper runs".to_owned(),
     };
     format!("{}: {queue}; {shipper}", survey.host)
+}
+
+/// What goes on only once somebody makes room or restarts the shipper.
+fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
+    if let Some(since) = &survey.packing_stopped_since {
+        let name = paint.bad("DISK FULL");
+        let since = one_line(since);
+        let _ = writeln!(
+            page,
+            "{name} since {since}: nothing is packed until there is room"
+        );
+    }
+    if !survey.config_waiting.is_empty() {
+        let name = paint.warning("CONFIG");
+        let keys = survey.config_waiting.join(", ");
+        let _ = writeln!(
+            page,
+            "{name}: {} changed, and needs a restart of the shipper",
+            one_line(&keys)
+        );
+    }
 }
 
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {

@@ -86,6 +86,11 @@ fn troubles(survey: &Survey, paint: Paint) -> String {
     text += &gate_trouble(survey, paint);
     text += &host_troubles(survey, paint);
     text += &oddities(survey, paint);
+    if !survey.config_waiting.is_empty() {
+        let keys = one_line(&survey.config_waiting.join(", ")).to_string();
+        let words = format!("{keys}: changed, and needs a restart of the receiver");
+        text += &alarm(paint, "CONFIG", &words);
+    }
     if !text.is_empty() {
         text += "\n";
     }

@@ -83,7 +83,7 @@ impl Exchange<'_> {
             window: gate.configured_window(),
             head_commit: gate.window().map(|window| window.head()),
         };
-        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
+        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.load().line(position)))
     }
 
     fn health(self) -> Result<Answer, Refusal> {
@@ -135,9 +135,15 @@ impl Shared {
             running: Some(true),
             health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
             gate: Some(self.gate.state()),
+            config_waiting: self
+                .config_waiting
+                .load()
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
         };
         Survey::of(
-            &self.config,
+            &self.config.load(),
             process,
             &self.stats.look(),
             &self.lab_reports.states.look(),

@@ -1,3 +1,5 @@
 //! The lab's condition (design, section 14): what each side reports of itself and of the other.
 
+mod config;
+mod reload;
 mod state;
