@@ -24,6 +24,7 @@ mod set_aside;
 // Setting up.
 mod config;
 mod demo;
+mod host;
 mod init;
 mod install;
 mod token;
@@ -68,6 +69,7 @@ enum Command {
     SetAside(set_aside::SetAside),
     Init(init::Init),
     Config(config::Config),
+    Host(host::Host),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Token(token::Token),
@@ -104,6 +106,7 @@ impl Command {
             Command::Resend(command) => Box::new(move || command.run()),
             Command::SetAside(command) => Box::new(move || command.run()),
             Command::Init(command) => Box::new(move || command.run()),
+            Command::Host(command) => Box::new(move || command.run()),
             Command::Config(command) => Box::new(move || command.run()),
             Command::Install(command) => Box::new(move || command.run()),
             Command::Uninstall(command) => Box::new(move || command.run()),

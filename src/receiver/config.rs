@@ -1,6 +1,7 @@
 //! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
 //! the reference for people.
 
+pub(crate) mod edit;
 mod settings;
 
 use std::collections::HashSet;
