@@ -87,8 +87,12 @@ impl Command {
     /// Whether the command handles SIGTERM and SIGINT itself. The kernel ends every other command at
     /// once, which is safe: each change is a single rename, or an append that recovery understands.
     fn handles_signals(&self) -> bool {
-        use Command::{Check, Demo, Receive, Ship};
-        matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
+        use Command::{Check, Demo, Receive, Ship, Status};
+        match self {
+            Receive(_) | Ship(_) | Check(_) | Demo(_) => true,
+            Status(status) => status.is_for_a_pane(),
+            _ => false,
+        }
     }
 
     /// The command as a boxed call, which the compiler does not inline. Inlined, all commands would
