@@ -205,7 +205,7 @@ refusals! {
     title: "The token is not known here",
     meaning: "The receiver does not know this token.",
     episode: Waits,
-    to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then restart the receiver.",
+    to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then systemctl reload cis490-receiver.",
     maintainer: "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml",
 }
 401 "no-reader-token" NoReaderToken {
@@ -319,7 +319,7 @@ refusals! {
     title: "The episode is too large",
     meaning: "The episode is larger than max_episode_bytes.",
     episode: SetAside,
-    to_do: "Raise max_episode_bytes in receiver.toml and restart the receiver, or record shorter episodes; then cis490 requeue NAME.",
+    to_do: "Raise max_episode_bytes in receiver.toml and systemctl reload cis490-receiver, or record shorter episodes; then cis490 requeue NAME.",
     maintainer: "raise max_episode_bytes, or record shorter episodes",
 }
 413 "report-too-large" ReportTooLarge {

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
-/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is closed
+/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is
+/// closed; SIGHUP (systemctl reload) reads the configuration again
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -35,7 +36,8 @@ pub(super) struct Receive {
 impl Receive {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start();
-        let mut config = Config::load(&self.config)?;
+        let as_read = Config::load(&self.config)?;
+        let mut config = as_read.clone();
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -43,7 +45,7 @@ impl Receive {
             config.data_dir = folder::absolute(data_dir);
         }
         folder::enter_to_stay(&config.data_dir, &config.secret_files())?;
-        receiver::run(config, &self.config)?;
+        receiver::run(config, as_read, &self.config)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -82,6 +82,15 @@ manual! {
     warn secret_of_root
         "Only root can read this file, and the program, which root started, has become the folder's user: the content that root read at the start stays in use."
         "Restart the program to have a new file read, or let the user read it (chgrp, chmod g+r).";
+    info reloaded
+        "SIGHUP arrived: the configuration was read again, and the keys in changed= have new values from here on. What is under way ends by the old ones."
+        "Nothing.";
+    warn config_waiting
+        "SIGHUP arrived: these keys were changed in the configuration, and need a restart. Until then the old values hold; all other keys were applied."
+        "systemctl restart the service when it suits: running uploads may finish, and nothing is lost.";
+    error reload_failed
+        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
+        "Do what why= says (cis490 config and cis490 doctor report the same), then systemctl reload the service again.";
     warn library
         "A library that this program is built on reports something."
         "Nothing if all works. Otherwise report it.";
@@ -95,7 +104,7 @@ manual! {
         "No [[host]] is configured: anyone who can reach the port may upload under any name."
         "Nothing behind WireGuard. Elsewhere give each lab host a [[host]] table with its address, a token (cis490 token), or both.";
     info readers_reloaded
-        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on. Other keys need a restart."
+        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on."
         "Nothing. Without any [[reader]] nobody may list or fetch.";
     info notified
         "A finding of severity error has begun or ended, and the webhook or the command of [notify] was told."
@@ -106,9 +115,6 @@ manual! {
     warn notified_unwritable
         "The file that keeps what was told (notified.json) could not be written: a restart may tell it again."
         "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
-    error reload_failed
-        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
-        "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
     info draining
         "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."
         "Nothing.";
@@ -287,7 +293,7 @@ manual! {
         "The shipper is running."
         "Nothing.";
     info shipper_reloading
-        "SIGHUP arrived: the token is read again, and everything is tried now."
+        "SIGHUP arrived: the configuration and the token are read again, and everything is tried now."
         "Nothing.";
     info shipper_stopping
         "SIGTERM or SIGINT arrived, or the terminal was closed."

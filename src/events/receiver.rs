@@ -40,6 +40,16 @@ pub(crate) fn notified_unwritable(path: &Path, why: impl Display) {
     line!(notified_unwritable, "path={path:?} why={why:?}");
 }
 
+pub(crate) fn reloaded(changed: &[&str]) {
+    let changed = changed.join(",");
+    line!(reloaded, "changed={changed:?}");
+}
+
+pub(crate) fn config_waiting(keys: &[&str]) {
+    let keys = keys.join(",");
+    line!(config_waiting, "keys={keys:?}");
+}
+
 pub(crate) fn reload_failed(config: &Path, why: impl Display) {
     let why = why.to_string();
     line!(reload_failed, "config={config:?} why={why:?}");

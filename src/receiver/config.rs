@@ -1,6 +1,9 @@
 //! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
 //! the reference for people.
 
+pub(crate) mod edit;
+mod settings;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -111,7 +114,7 @@ impl Default for GateConfig {
 }
 
 /// `[notify]`: a URL or a command.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyConfig {
     /// May hold a secret, and is shown nowhere.
@@ -140,10 +143,6 @@ impl std::fmt::Debug for NotifyConfig {
 }
 
 impl NotifyConfig {
-    fn is_same(&self, other: &NotifyConfig) -> bool {
-        self.url == other.url && self.format == other.format && self.command == other.command
-    }
-
     fn check(&self, path: &Path) -> Result<(), Failure> {
         match (&self.url, &self.command) {
             (Some(url), None) => check_notify_url(path, url),
@@ -288,58 +287,6 @@ impl Config {
         let config: Config = config::parse(text, path)?;
         config.check(path)?;
         Ok(config)
-    }
-
-    /// The keys in which `other` differs from this configuration, without those that a reload brings into
-    /// force.
-    pub(crate) fn needs_restart_for(&self, other: &Config) -> Vec<&'static str> {
-        macro_rules! changed {
-            ($($key:literal $($member:ident).+,)*) => {
-                [$(($key, format!("{:?}", self.$($member).+) != format!("{:?}", other.$($member).+))),*]
-            };
-        }
-        let token = |config: &Config| {
-            let token = config.version_gate.auth_token.as_ref();
-            token.map(|secret| secret.0.clone())
-        };
-        let changed = changed![
-            "listen" listen,
-            "data_dir" data_dir,
-            "max_episode_bytes" max_episode_bytes,
-            "min_free_bytes" min_free_bytes,
-            "max_uploads" max_uploads,
-            "max_downloads" max_downloads,
-            "max_connections" max_connections,
-            "idle_timeout_seconds" idle_timeout_seconds,
-            "head_timeout_seconds" head_timeout_seconds,
-            "min_body_bytes_per_second" min_body_bytes_per_second,
-            "drain_seconds" drain_seconds,
-            "silent_after_hours" silent_after_hours,
-            "[[host]]" hosts,
-            "version_gate.enabled" version_gate.enabled,
-            "version_gate.window" version_gate.window,
-            "version_gate.refresh_seconds" version_gate.refresh_seconds,
-            "version_gate.forgejo_url" version_gate.forgejo_url,
-            "version_gate.repo_owner" version_gate.repo_owner,
-            "version_gate.repo_name" version_gate.repo_name,
-            "version_gate.branch" version_gate.branch,
-            "version_gate.auth_token_file" version_gate.auth_token_file,
-            "version_gate.local_repo_path" version_gate.local_repo_path,
-            "version_gate.remediation" version_gate.remediation,
-            "version_gate.ca_file" version_gate.ca_file,
-        ];
-        // A secret is not printed, and so not compared above.
-        let of_token = ("version_gate.auth_token", token(self) != token(other));
-        let is_notify_same = match (&self.notify, &other.notify) {
-            (Some(notify), Some(other)) => notify.is_same(other),
-            (None, None) => true,
-            _ => false,
-        };
-        let all = changed
-            .into_iter()
-            .chain([of_token, ("[notify]", !is_notify_same)]);
-        all.filter_map(|(key, is_changed)| is_changed.then_some(key))
-            .collect()
     }
 
     /// The folders that the service must see, each with its key.

@@ -54,7 +54,6 @@ impl LabStates {
         }))
     }
 
-    #[cfg(test)]
     /// From here on these are the hosts that may report: the reports of others are forgotten.
     pub(crate) fn configure(&self, configured: impl Iterator<Item = HostId>) {
         let mut kept = lock(&self.0);

@@ -17,6 +17,7 @@ pub(crate) mod observed;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
+mod reload;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod survey;
@@ -25,7 +26,7 @@ pub mod version_gate;
 #[cfg(any(test, fuzzing))]
 pub use self::http::fuzzed_head;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 use self::config::Config;
 use self::critical_thread::{ShutdownHandle, StopReason};
 use self::observed::Observed;
+use self::reload::Reload;
 use self::stats::Stats;
 use self::store::Store;
 use self::version_gate::VersionGate;
@@ -54,10 +56,11 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Opens the store, recovers it, serves, and drains when the process is asked to stop.
 ///
+/// `as_read` is the configuration as its file has it, without the flags that `config` has.
+///
 /// Errors: what kept the receiver from starting, or the fault that ended it. After a fault a restart
 /// recovers the store.
-pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
-    let loaded = config.clone();
+pub fn run(config: Config, as_read: Config, config_path: &Path) -> Result<(), Failure> {
     let mut config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
         events::open_to_all();
@@ -77,8 +80,6 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
-    let drain_s = config.drain_seconds;
-    let notify = config.notify.clone();
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let server = http::start(
@@ -93,12 +94,11 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     let reload = Reload {
         server: server.clone(),
         path: config_path.to_owned(),
-        loaded,
-        observed: Arc::clone(&observed),
+        at_start: as_read,
+        fit: fit_file_limit,
     };
     listen_for_signals(&shutdown, reload)?;
-    let judging = server.clone();
-    notify::start(notify.as_ref(), &data_dir, move || judging.findings())?;
+    notify::start(server.clone(), &data_dir)?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
     drop(store);
@@ -106,6 +106,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     service::ready(&server.status_line());
     let ended = match stops.recv() {
         Ok(StopReason::Asked) => {
+            let drain_s = server.config().drain_seconds;
             events::draining(server.uploads(), drain_s);
             let drain = Duration::from_secs(drain_s);
             service::stopping("stopping: uploads under way may finish", drain + SPARE_TIME);
@@ -192,23 +193,13 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// What a SIGHUP needs.
-struct Reload {
-    server: http::Server,
-    path: PathBuf,
-    /// The configuration that this process began with.
-    loaded: Config,
-    observed: Arc<Observed>,
-}
-
 fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), Failure> {
     let shutdown = shutdown.clone();
     let listen = move || {
         loop {
             match sys::wait_signal() {
                 Signal::Stop => shutdown.asked(),
-                // The gate refreshes its window anyway.
-                Signal::Reload => reload.readers(),
+                Signal::Reload => reload.reload(),
             }
         }
     };
@@ -218,23 +209,6 @@ fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), F
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(critical_thread::cannot_start("signals", &error)),
-    }
-}
-
-impl Reload {
-    /// SIGHUP: the `[[reader]]` tables hold as the file has them now, and what else was changed is a finding
-    /// until a restart. A file with a mistake changes nothing.
-    fn readers(&self) {
-        match Config::load(&self.path) {
-            Ok(config) => {
-                self.observed
-                    .wait_for_restart(self.loaded.needs_restart_for(&config));
-                let count = config.readers.len();
-                self.server.replace_readers(config.readers);
-                events::readers_reloaded(count);
-            }
-            Err(failure) => events::reload_failed(&self.path, &failure),
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use self::ledger::{Due, Ledger, Times};
 use self::told::ToldFile;
 use super::config::NotifyConfig;
 use super::critical_thread;
-use super::findings::Finding;
+use super::http::Server;
 use crate::failure::Failure;
 use crate::{clock, events};
 
@@ -40,30 +40,27 @@ const RETRIES: [Duration; 7] = [
     Duration::from_secs(900),
 ];
 
-/// Starts the thread, if the configuration names somebody to tell. `judge` is called on it.
+/// Starts the thread. It does nothing while the configuration names nobody to tell.
 ///
 /// Errors: an `https://` URL where this build speaks no TLS, or no CA; the system gave no thread.
-pub(super) fn start(
-    config: Option<&NotifyConfig>,
-    data_dir: &Path,
-    judge: impl Fn() -> Vec<Finding> + Send + 'static,
-) -> Result<(), Failure> {
-    let Some(config) = config else {
-        return Ok(());
-    };
-    let caller = Caller::new(config)?;
-    let file = ToldFile::open(data_dir);
+pub(super) fn start(server: Server, data_dir: &Path) -> Result<(), Failure> {
+    let config = server.config().notify.clone();
     let haste = haste();
+    let to = |config| Caller::new(config, haste);
+    let caller = config.as_ref().map(to).transpose()?;
+    let file = ToldFile::open(data_dir);
     let mut notifier = Notifier {
         ledger: Ledger::new(times(haste), file.read()),
         file,
+        server,
+        config,
         caller,
-        look_every: LOOK_EVERY / haste,
+        haste,
     };
     // No critical thread: the receiver goes on without it.
     let started = thread::Builder::new()
         .name("notify".to_owned())
-        .spawn(move || notifier.run(&judge));
+        .spawn(move || notifier.run());
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(critical_thread::cannot_start("notify", &error)),
@@ -95,25 +92,54 @@ fn haste() -> u32 {
 struct Notifier {
     ledger: Ledger,
     file: ToldFile,
-    caller: Caller,
-    look_every: Duration,
+    server: Server,
+    /// What the caller was made of.
+    config: Option<NotifyConfig>,
+    caller: Option<Caller>,
+    /// What the waits are divided by: 1, except in a test.
+    haste: u32,
 }
 
 impl Notifier {
-    fn run(&mut self, judge: &dyn Fn() -> Vec<Finding>) {
+    fn run(&mut self) {
         loop {
-            self.ledger.look(Instant::now(), &judge());
-            // One call between two looks: many that hang must not keep the looks apart.
-            if let Some(due) = self.ledger.due(Instant::now()) {
-                self.call(&due);
+            self.follow_configuration();
+            if let Some(caller) = self.caller.take() {
+                self.look(&caller);
+                self.caller = Some(caller);
             }
-            thread::sleep(self.look_every);
+            thread::sleep(LOOK_EVERY / self.haste);
         }
     }
 
-    fn call(&mut self, due: &Due) {
+    /// A reload may have named somebody else, or nobody.
+    fn follow_configuration(&mut self) {
+        let now = self.server.config();
+        if now.notify == self.config {
+            return;
+        }
+        self.config.clone_from(&now.notify);
+        let to = |config| Caller::new(config, self.haste);
+        self.caller = match self.config.as_ref().map(to).transpose() {
+            Ok(caller) => caller,
+            Err(failure) => {
+                events::notify_failed("any", &failure.to_string(), true);
+                None
+            }
+        };
+    }
+
+    fn look(&mut self, caller: &Caller) {
+        self.ledger.look(Instant::now(), &self.server.findings());
+        // One call between two looks: many that hang must not keep the looks apart.
+        if let Some(due) = self.ledger.due(Instant::now()) {
+            self.call(caller, &due);
+        }
+    }
+
+    fn call(&mut self, caller: &Caller, due: &Due) {
         let at = clock::rfc3339(SystemTime::now());
-        let called = self.caller.call(due, &at);
+        let called = caller.call(due, &at);
         let is_over = self.ledger.called(due, Instant::now(), called.is_ok());
         match called {
             Ok(()) => events::notified(&due.kind, due.state.name(), due.findings.len()),

@@ -1,5 +1,5 @@
-//! What a running receiver notices of its own run: its starts, jumps of the clock, files that readers found
-//! damaged, and changes of its configuration that wait for a restart.
+//! What a running receiver notices of its own run: its starts, jumps of the clock, and files that readers found
+//! damaged.
 //!
 //! Memory is bounded. Plain threads read and write under a lock, for microseconds; coroutines never do.
 
@@ -33,14 +33,6 @@ pub(crate) struct Observed {
     restarts_at_s: Vec<u64>,
     clock: Mutex<ClockWatch>,
     damage: Mutex<BTreeMap<String, scrub::Finding>>,
-    waiting: Mutex<Waiting>,
-}
-
-/// Keys of the configuration that were changed and need a restart, and since when.
-#[derive(Default)]
-struct Waiting {
-    keys: Vec<&'static str>,
-    since_s: Option<u64>,
 }
 
 impl Observed {
@@ -54,7 +46,6 @@ impl Observed {
             restarts_at_s: restarts::begin(data_dir, started_at_s),
             clock: Mutex::new(ClockWatch::new()),
             damage: Mutex::default(),
-            waiting: Mutex::default(),
         }
     }
 
@@ -88,25 +79,11 @@ impl Observed {
         }
     }
 
-    /// These keys of the configuration were changed, and hold only after a restart.
-    pub(crate) fn wait_for_restart(&self, keys: Vec<&'static str>) {
-        let mut waiting = lock(&self.waiting);
-        waiting.since_s = if keys.is_empty() {
-            None
-        } else {
-            waiting.since_s.or(Some(now_s()))
-        };
-        waiting.keys = keys;
-    }
-
     /// Puts all that was noticed into `facts`.
     pub(crate) fn add_to(&self, facts: &mut Facts) {
         facts.restarts_at_s.clone_from(&self.restarts_at_s);
         facts.clock.jump = lock(&self.clock).jump();
         facts.damage.extend(lock(&self.damage).values().cloned());
-        let waiting = lock(&self.waiting);
-        facts.waiting_keys.clone_from(&waiting.keys);
-        facts.waiting_since_s = waiting.since_s;
     }
 }
 

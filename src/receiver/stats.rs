@@ -409,6 +409,19 @@ impl Stats {
         })
     }
 
+    /// From here on these hosts have figures of their own too.
+    pub(crate) fn configure(&self, configured: impl Iterator<Item = HostId>) {
+        let mut books = self.open();
+        for host in configured {
+            if !books.hosts.contains_key(&host) {
+                let refused = books.take_unknown_host(&host);
+                books
+                    .hosts
+                    .insert(host, HostStats::of_unknown_host(refused));
+            }
+        }
+    }
+
     /// Lets `pass` change the figures, such as the one pass over the index at start.
     pub(crate) fn fill<T>(&self, pass: impl FnOnce(&mut StatsTables) -> T) -> T {
         let mut books = self.open();

@@ -69,6 +69,9 @@ pub(crate) struct Survey {
     /// What a person should know or do, errors first.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Keys of the configuration that were changed, and wait for a restart.
+    #[serde(default)]
+    pub config_waiting: Vec<String>,
     /// How many episodes are of hosts that have no figures of their own: only in the answer of a
     /// receiver whose index has more hosts than it keeps figures of.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -237,6 +240,8 @@ pub(crate) struct Process {
     pub gate: Option<GateState>,
     /// Only of this process itself.
     pub live: Option<Live>,
+    /// Keys of its configuration that wait for a restart.
+    pub config_waiting: Vec<String>,
 }
 
 /// Asks the receiver of a configuration, or looks at its store.
@@ -253,6 +258,7 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
             health: None,
             gate: None,
             live: None,
+            config_waiting: Vec::new(),
         };
         disk::survey(config, process)
     };
@@ -302,6 +308,7 @@ impl Survey {
             in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
                 .map_or(0, |entries| entries.count() as u64),
             scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
+            config_waiting: process.config_waiting,
             unlisted_episodes: tables.others.all.episodes,
             from_disk_because: None,
         })

@@ -50,6 +50,7 @@ mod returns;
 mod root;
 mod senders;
 mod set_aside;
+mod settings;
 mod socket;
 mod state_sender;
 mod stop;
@@ -59,6 +60,7 @@ mod ureq_transport;
 mod verdict;
 mod wakeup;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use checkout::local_commit;
@@ -82,6 +84,12 @@ pub(crate) enum Mode {
     Forever,
     /// Until nothing is left that can move now.
     Once,
+}
+
+/// The file that a configuration was read from, and its content at the start.
+pub(crate) struct ConfigFile {
+    pub path: PathBuf,
+    pub at_start: Config,
 }
 
 /// What `--once` leaves behind.
@@ -114,8 +122,9 @@ impl Outcome {
     }
 }
 
-/// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
-pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+/// Ships until told to stop, or with [`Mode::Once`] until nothing can move. `file` is the configuration's, and
+/// what stands in it now, without the flags that `config` has.
+pub(crate) fn run(config: Config, file: ConfigFile, mode: Mode) -> Result<ExitCode, Failure> {
     let root = Root::open(&config.root)?;
     let wakeup = Wakeup::default();
     let receiver = ReceiverClient::new(&config, wakeup.stop.clone())?;
@@ -127,7 +136,7 @@ pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     };
     wakeup.listen(cut_short.into())?;
     events::shipper_started(&config.host_id, &config.receiver_url, root.dir());
-    let outcome = Shipper::new(config, root, receiver, wakeup, mode).run();
+    let outcome = Shipper::new(config, file, root, receiver, wakeup, mode).run();
     if mode == Mode::Forever {
         events::shipper_stopped();
         return Ok(ExitCode::SUCCESS);

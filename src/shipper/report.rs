@@ -156,6 +156,15 @@ impl Report {
         Arc::clone(self.state.live())
     }
 
+    /// The configuration was read again: its receiver, and the keys that wait for a restart.
+    pub(super) fn reloaded(&mut self, config: &Config, waiting: &[&str]) {
+        let waiting = waiting.iter().map(|key| (*key).to_owned()).collect();
+        self.state.update(|state| {
+            state.receiver.clone_from(&config.receiver_url);
+            state.config_waiting = waiting;
+        });
+    }
+
     /// Whether packing waits for room on this lab host's disk.
     pub(super) fn packing_stopped(&mut self, is_stopped: bool) {
         if self.state.get().packing_stopped_since.is_some() != is_stopped {

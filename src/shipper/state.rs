@@ -45,6 +45,9 @@ pub(crate) struct State {
     /// Since when nothing is packed, since this lab host's disk is full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packing_stopped_since: Option<String>,
+    /// Keys of the configuration that were changed, and wait for a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_waiting: Vec<String>,
 }
 
 /// An upload under way, as it was at [`State::updated_at`].
@@ -212,6 +215,7 @@ impl StateFile {
         state.uploading = None;
         state.next_try = None;
         state.packing_stopped_since = None;
+        state.config_waiting.clear();
         let live = Arc::new(Live::default());
         live.publish(state.facts());
         StateFile {

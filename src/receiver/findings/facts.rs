@@ -39,8 +39,7 @@ pub(crate) struct Facts {
     /// Starts that followed an end which was no clean stop.
     pub restarts_at_s: Vec<u64>,
     /// Keys of the configuration that were changed and need a restart.
-    pub waiting_keys: Vec<&'static str>,
-    pub waiting_since_s: Option<u64>,
+    pub waiting_keys: Vec<String>,
 }
 
 /// Something that is wrong, and what to do about it, as the part that found it says it.

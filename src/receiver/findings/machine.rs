@@ -31,7 +31,7 @@ pub(super) fn judge(facts: &Facts, find: &mut Find) {
             ),
             "systemctl restart cis490-receiver: uploads under way may finish first".to_owned(),
         );
-        find(Kind::ConfigWaiting, finding.since(facts.waiting_since_s));
+        find(Kind::ConfigWaiting, finding);
     }
 }
 

@@ -360,7 +360,7 @@ const ROWS: &[Row] = &[
     (
         Kind::ConfigWaiting,
         "receiver",
-        |f| f.waiting_keys = vec!["listen"],
+        |f| f.waiting_keys = vec!["listen".to_owned()],
         "hold only after a restart: listen",
     ),
     (

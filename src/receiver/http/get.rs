@@ -84,7 +84,7 @@ impl Exchange<'_> {
             window: gate.configured_window(),
             head_commit: gate.window().map(|window| window.head()),
         };
-        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
+        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.load().line(position)))
     }
 
     fn health(self) -> Result<Answer, Refusal> {
@@ -133,7 +133,7 @@ impl Shared {
     fn survey(&self) -> io::Result<Survey> {
         let process = self.process();
         Survey::of(
-            &self.config,
+            &self.config.load(),
             process,
             &self.stats.look(),
             &self.lab_reports.states.look(),
@@ -144,7 +144,7 @@ impl Shared {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let reports = self.lab_reports.states.look();
         findings(&facts(
-            &self.config,
+            &self.config.load(),
             &self.process(),
             &self.stats.look(),
             &reports,
@@ -159,6 +159,12 @@ impl Shared {
             running: Some(true),
             health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
             gate: Some(self.gate.state()),
+            config_waiting: self
+                .config_waiting
+                .load()
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
             live: Some(Live {
                 observed: Arc::clone(&self.observed),
                 unwritable: unwell.map(|unwritable| Trouble {

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
@@ -66,7 +66,7 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::config::{Config, ReaderRule};
+use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::findings::Finding;
 use super::lab_states::LabStates;
@@ -76,7 +76,7 @@ use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
 use super::stats::Stats;
 use super::store::{Space, Store};
-use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
+use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGate};
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
@@ -91,7 +91,10 @@ const TAKE_TRIES: u32 = 100;
 
 /// What all connections share.
 struct Shared {
-    config: Config,
+    /// What holds now.
+    config: ArcSwap<Config>,
+    /// Keys of the configuration that were changed and wait for a restart.
+    config_waiting: ArcSwap<Vec<&'static str>>,
     access: Access,
     readers: Readers,
     lists: Lists,
@@ -99,7 +102,7 @@ struct Shared {
     observed: Arc<Observed>,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
-    positions: PositionLines,
+    positions: ArcSwap<PositionLines>,
     blocking: BlockingPool,
     guard: Arc<Guard>,
     uploads: Arc<Uploads>,
@@ -155,7 +158,7 @@ pub(super) fn start(
         lists: Lists::start(shutdown)?,
         observed,
         lab_reports: LabReports::new(LabStates::new(configured), pace),
-        positions: PositionLines::new(gate.configured_window()),
+        positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
@@ -170,7 +173,8 @@ pub(super) fn start(
         metrics: Kept::default(),
         stats,
         refusals,
-        config,
+        config: ArcSwap::from_pointee(config),
+        config_waiting: ArcSwap::default(),
         store,
         gate,
     });
@@ -242,9 +246,31 @@ impl Server {
         self.shared.store.close();
     }
 
-    /// From here on these may list and fetch.
-    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
-        self.shared.readers.replace(rules);
+    /// What holds now.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// From here on this holds, as far as it takes effect on a reload; `gate` was read of it, and `waiting` are the
+    /// keys that wait for a restart. Each request is judged by the values of one moment, and an upload under way
+    /// ends by those that it began with.
+    pub(super) fn reload(&self, config: Config, gate: ReadyChange, waiting: Vec<&'static str>) {
+        let shared = &self.shared;
+        let configured = || config.hosts.iter().map(|rule| rule.id.clone());
+        shared.stats.configure(configured());
+        shared.access.replace(config.hosts.clone());
+        shared.lab_reports.states.configure(configured());
+        shared.readers.replace(config.readers.clone());
+        shared.uploads.set_max(config.max_uploads);
+        shared.downloads.set_max(config.max_downloads);
+        shared.store.keep_free(config.min_free_bytes);
+        if config.version_gate.window != shared.gate.configured_window() {
+            let lines = PositionLines::new(config.version_gate.window);
+            shared.positions.store(Arc::new(lines));
+        }
+        shared.gate.apply(gate);
+        shared.config.store(Arc::new(config));
+        shared.config_waiting.store(Arc::new(waiting));
     }
 
     /// What a person should know or do. For plain threads.

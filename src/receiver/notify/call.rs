@@ -13,6 +13,7 @@ use crate::config::with_plain_scheme;
 use crate::failure::Failure;
 use crate::human::counted;
 use crate::receiver::config::{NotifyConfig, NotifyFormat};
+use crate::receiver::findings::Finding;
 use crate::tls::{self, Trust};
 use crate::{child, wire};
 
@@ -35,24 +36,30 @@ enum To {
         url: String,
         format: NotifyFormat,
     },
-    /// The program and its arguments.
-    Command(Vec<String>),
+    Command {
+        /// The program and its arguments.
+        words: Vec<String>,
+        timeout: Duration,
+    },
 }
 
 impl Caller {
     /// Errors: an `https://` URL where this build speaks no TLS, or the system has no CA.
-    pub(super) fn new(config: &NotifyConfig) -> Result<Caller, Failure> {
+    pub(super) fn new(config: &NotifyConfig, haste: u32) -> Result<Caller, Failure> {
         let to = match (&config.url, &config.command) {
             (Some(url), _) => {
                 let url = with_plain_scheme(url);
                 let trust = tls::trust_for("notify.url", &url, "ca_file", None)?;
                 To::Url {
-                    agent: Box::new(agent(trust.as_ref())),
+                    agent: Box::new(agent(trust.as_ref(), CALL_TIMEOUT / haste)),
                     url,
                     format: config.format,
                 }
             }
-            (None, command) => To::Command(command.clone().unwrap_or_default()),
+            (None, command) => To::Command {
+                words: command.clone().unwrap_or_default(),
+                timeout: COMMAND_TIMEOUT / haste,
+            },
         };
         Ok(Caller {
             to,
@@ -82,7 +89,7 @@ impl Caller {
                     Err(format!("the answer was {}", status.as_u16()))
                 }
             }
-            To::Command(words) => run(words, &self.json(due, at)),
+            To::Command { words, timeout } => run(words, &self.json(due, at), *timeout),
         }
     }
 
@@ -115,7 +122,7 @@ impl Caller {
 
 /// Plain words, a paragraph a finding.
 fn text(due: &Due) -> String {
-    let of = |finding: &crate::receiver::findings::Finding| match due.state {
+    let of = |finding: &Finding| match due.state {
         State::Begins => format!("{}\n{}\n", finding.words, finding.remedy),
         State::Ends => format!("Over: {}\n", finding.words),
     };
@@ -123,28 +130,25 @@ fn text(due: &Due) -> String {
     paragraphs.join("\n")
 }
 
-fn run(words: &[String], input: &[u8]) -> Result<(), String> {
+fn run(words: &[String], input: &[u8], timeout: Duration) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("no command is configured")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    let ended = child::run_with_input(&mut command, input, OUTPUT_BYTES_MAX, COMMAND_TIMEOUT);
+    let ended = child::run_with_input(&mut command, input, OUTPUT_BYTES_MAX, timeout);
     match ended {
         Ok(Some(output)) if output.status.success() => Ok(()),
         Ok(Some(output)) => Err(format!("the command ended with {}", output.status)),
-        Ok(None) => Err(format!(
-            "the command did not end within {} s",
-            COMMAND_TIMEOUT.as_secs()
-        )),
+        Ok(None) => Err(format!("the command did not end within {timeout:?}")),
         Err(error) => Err(format!("the command could not be run: {error}")),
     }
 }
 
-fn agent(trust: Option<&Trust>) -> Agent {
+fn agent(trust: Option<&Trust>, timeout: Duration) -> Agent {
     let agent = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
-        .timeout_global(Some(CALL_TIMEOUT))
+        .timeout_global(Some(timeout))
         .max_idle_connections(0)
         .user_agent(concat!("cis490/", env!("CARGO_PKG_VERSION")));
     let agent = match trust {
@@ -160,7 +164,7 @@ fn why(error: &ureq::Error) -> String {
         return fault.to_string();
     }
     match error {
-        ureq::Error::Timeout(_) => format!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
         ureq::Error::Io(error) => format!("no connection, or it broke: {error}"),
         ureq::Error::HostNotFound => "its name cannot be resolved".to_owned(),
         ureq::Error::ConnectionFailed => "no connection".to_owned(),

@@ -233,6 +233,11 @@ impl Store {
         }))
     }
 
+    /// From here on so much of the disk stays free. An upload under way keeps the space it has.
+    pub(crate) fn keep_free(&self, bytes: u64) {
+        self.space_budget.set_floor(bytes);
+    }
+
     /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
     pub(crate) fn has_room(&self, bytes: u64) -> io::Result<bool> {
         Ok(self.space()?.holds(bytes))

@@ -58,6 +58,7 @@ pub(crate) fn facts(
         silent_after_s: config.silent_after_hours * 3600,
         index: sequence::finding(data_dir),
         episodes: tables.all.episodes,
+        waiting_keys: process.config_waiting.clone(),
         store_made_at_s: marker::made_at_s(data_dir),
         in_quarantine: fs::read_dir(quarantine_path(data_dir))
             .map_or(0, |entries| entries.count() as u64),

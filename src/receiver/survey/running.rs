@@ -103,6 +103,7 @@ impl NoSurvey {
             health: Some(Health::of(well)),
             gate: if self.is_silent { None } else { gate(config) },
             live: None,
+            config_waiting: Vec::new(),
         };
         Ok(Survey {
             from_disk_because: Some(self.why),

@@ -2,7 +2,7 @@
 //! are atomic, so that a request never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,7 +24,7 @@ struct Blind {
 pub(super) struct Knowledge {
     enabled: bool,
     /// The configured number of commits.
-    size: u32,
+    size: AtomicU32,
     pub(super) window: ArcSwapOption<Window>,
     /// When a source last confirmed the window, in milliseconds since `start`: negative for a window of
     /// an earlier run. It is not a part of the window, so that a confirmation replaces nothing.
@@ -45,7 +45,7 @@ impl Knowledge {
     pub(super) fn new(config: &GateConfig) -> Knowledge {
         Knowledge {
             enabled: config.enabled,
-            size: config.window,
+            size: AtomicU32::new(config.window),
             window: ArcSwapOption::empty(),
             confirmed_ms: AtomicI64::new(0),
             refreshed_ms: AtomicI64::new(i64::MIN),
@@ -61,7 +61,21 @@ impl Knowledge {
     }
 
     pub(super) fn size(&self) -> u32 {
-        self.size
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// From here on so many commits are admitted: of a longer window the newest stay.
+    pub(super) fn set_size(&self, size: u32) {
+        self.size.store(size, Ordering::Release);
+        let Some(ours) = self.window() else {
+            return;
+        };
+        let commits = ours.commits().iter().copied();
+        if ours.commits().len() > size as usize
+            && let Some(cut) = Window::new(commits, size, ours.source())
+        {
+            self.window.store(Some(Arc::new(cut)));
+        }
     }
 
     pub(super) fn window(&self) -> Option<Arc<Window>> {
@@ -80,7 +94,7 @@ impl Knowledge {
         self.confirmed_ms
             .store(self.now_ms() - age_ms, Ordering::Release);
         self.note_source(&window);
-        log_window(&window, self.size, age);
+        log_window(&window, self.size(), age);
         self.window.store(Some(Arc::new(window)));
     }
 
@@ -95,7 +109,7 @@ impl Knowledge {
         self.note_source(&window);
         let is_ours = |ours: &Arc<Window>| ours.is_same(&window);
         if !self.window.load().as_ref().is_some_and(is_ours) {
-            log_window(&window, self.size, Duration::ZERO);
+            log_window(&window, self.size(), Duration::ZERO);
             self.window.store(Some(Arc::new(window)));
         }
     }

@@ -152,7 +152,7 @@ pub(super) fn html(shared: &Shared) -> String {
         data_dir: shared.store.data_dir().display().to_string(),
         is_open: shared.access.is_open(),
         has_readers: shared.readers.are_any(),
-        silent_after: Duration::from_secs(shared.config.silent_after_hours * HOUR_S),
+        silent_after: Duration::from_secs(shared.config.load().silent_after_hours * HOUR_S),
     })
 }
 
