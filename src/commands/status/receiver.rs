@@ -164,7 +164,7 @@ fn label(finding: &Finding) -> String {
         Kind::GateNotLoaded | Kind::GateOld | Kind::GateFailing | Kind::GateFallback => "GATE",
         Kind::Restarts => "RESTARTS",
         Kind::Clock => "CLOCK",
-        Kind::ConfigWaiting => "RESTART",
+        Kind::ConfigWaiting => "CONFIG",
     };
     label.to_owned()
 }

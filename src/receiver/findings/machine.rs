@@ -26,7 +26,7 @@ pub(super) fn judge(facts: &Facts, find: &mut Find) {
             Kind::ConfigWaiting,
             RECEIVER,
             format!(
-                "receiver.toml was changed and these keys hold only after a restart: {}",
+                "{}: changed, and needs a restart of the receiver",
                 facts.waiting_keys.join(", ")
             ),
             "systemctl restart cis490-receiver: uploads under way may finish first".to_owned(),

@@ -361,7 +361,7 @@ const ROWS: &[Row] = &[
         Kind::ConfigWaiting,
         "receiver",
         |f| f.waiting_keys = vec!["listen".to_owned()],
-        "hold only after a restart: listen",
+        "listen: changed, and needs a restart",
     ),
     (
         Kind::LabQueueGrowing,

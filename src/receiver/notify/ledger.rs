@@ -304,7 +304,7 @@ mod tests {
         let mut other = named(&["a", "b", "c"]);
         other.push(finding("other", "x"));
         assert_eq!(desk.at(60, &other), [""; 0], "b and c wait for the minute");
-        assert_eq!(desk.at(90, &other), ["k begins b+c", "other begins x"]);
+        assert_eq!(desk.at(90, &other), ["other begins x", "k begins b+c"]);
         // All end, and the one that began meanwhile is told before.
         assert_eq!(desk.at(91, &named(&["d"])), [""; 0]);
         assert_eq!(desk.at(121, &[]), [""; 0]);
@@ -328,7 +328,10 @@ mod tests {
         }
         assert!(most <= 2, "{most}");
         desk.is_heard = true;
-        assert_eq!(desk.at(10_000, &a), [""; 0]);
+        assert_eq!(desk.at(10_000, &a), ["k begins a"]);
+        // It begins again before its end was told: it stands as it was told.
+        assert_eq!(desk.at(10_030, &a), [""; 0]);
+        assert_eq!(desk.at(10_200, &a), [""; 0]);
     }
 
     #[test]

@@ -176,8 +176,8 @@ const ROWS: &[Row] = &[
         kind: "config-waiting",
         severity: "warning",
         subject: "receiver",
-        in_status: "RESTART       receiver.toml was changed and these keys hold only after a restart: max_connections",
-        on_page: "these keys hold only after a restart: max_connections",
+        in_status: "CONFIG        max_connections: changed, and needs a restart of the receiver",
+        on_page: "Max_connections: changed, and needs a restart of the receiver",
         make: |world| {
             world.configure("max_connections = 77");
             world.signal("HUP");

@@ -93,7 +93,7 @@ fn read(stream: &mut TcpStream) -> Heard {
 /// A receiver that tells somebody, with one stored episode.
 fn world(notify: &str) -> Option<World> {
     if is_release_build() {
-        crate::skip!("a release build has the whole waits of [notify]");
+        skip!("a release build has the whole waits of [notify]");
         return None;
     }
     let mut world = World::prepared(&format!("[notify]\n{notify}\n"));
