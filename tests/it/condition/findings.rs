@@ -49,7 +49,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "host/lab-1",
         in_status: "STUCK         lab-1: ep-1 was refused or broken off 5 times in a row",
-        on_page: "Lab-1: ep-1 was refused or broken off 5 times in a row",
+        on_page: "lab-1: ep-1 was refused or broken off 5 times in a row",
         make: |world| {
             for _ in 0..5 {
                 assert_eq!(world.put(&other_bytes(world)).status, 409);
@@ -104,7 +104,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "episode/lab-1/ep-1",
         in_status: "ROTTEN        episodes/lab-1/ep-1.tar.zst: ",
-        on_page: "Episodes/lab-1/ep-1.tar.zst: ",
+        on_page: "episodes/lab-1/ep-1.tar.zst: ",
         make: |world| {
             let bytes = world.stored("lab-1", "ep-1").unwrap();
             fs::write(tarball(world), vec![b'x'; bytes.len()]).unwrap();
@@ -116,7 +116,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "episode/lab-1/ep-1",
         in_status: "MISSING       episodes/lab-1/ep-1.tar.zst: ",
-        on_page: "Episodes/lab-1/ep-1.tar.zst: ",
+        on_page: "episodes/lab-1/ep-1.tar.zst: ",
         make: |world| {
             fs::remove_file(tarball(world)).unwrap();
             scrub(world);
@@ -127,7 +127,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "episode/lab-1/ep-x",
         in_status: "UNINDEXED     episodes/lab-1/ep-x.tar.zst: ",
-        on_page: "Episodes/lab-1/ep-x.tar.zst: ",
+        on_page: "episodes/lab-1/ep-x.tar.zst: ",
         make: |world| {
             let name = world.data_dir().join("episodes/lab-1/ep-x.tar.zst");
             fs::write(name, "somebody put it there").unwrap();
@@ -177,7 +177,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "receiver",
         in_status: "CONFIG        max_connections: changed, and needs a restart of the receiver",
-        on_page: "Max_connections: changed, and needs a restart of the receiver",
+        on_page: "max_connections: changed, and needs a restart of the receiver",
         make: |world| {
             world.configure("max_connections = 77");
             world.signal("HUP");
@@ -359,7 +359,8 @@ fn a_stopped_receiver_is_judged_from_its_disk() {
     assert_eq!(world.put(&world.good()).status, 201);
     assert_eq!(world.put(&other_bytes(&world)).status, 409);
     world.wait_until("it is written down", |world| {
-        fs::read_to_string(world.data_dir().join("refusals.jsonl")).is_ok_and(|text| text != "")
+        fs::read_to_string(world.data_dir().join("refusals.jsonl"))
+            .is_ok_and(|text| !text.is_empty())
     });
     world.stop();
     let (code, json) = status(&world, &["--json"]);
