@@ -1,6 +1,8 @@
 //! What is known of a receiver and its hosts at one moment, as far as a judgement needs it. All times are
 //! seconds since 1970 by the receiver's clock.
 
+use std::sync::Arc;
+
 use crate::receiver::store::scrub;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::wire::{Failing, LabState, Source};
@@ -127,5 +129,5 @@ pub(crate) struct RefusalFacts {
 pub(crate) struct ReportFacts {
     /// The lab host has left out several since.
     pub is_old: bool,
-    pub state: LabState,
+    pub state: Arc<LabState>,
 }

@@ -137,7 +137,7 @@ impl Judge<'_, '_> {
         let Some(report) = &self.host.report else {
             return;
         };
-        let state = &report.state;
+        let state = &*report.state;
         let now_s = self.facts.now_s;
         let age_of = |at: &Option<String>| {
             let at_s = clock::parse_rfc3339(at.as_deref()?)?;
@@ -154,21 +154,8 @@ impl Judge<'_, '_> {
             let remedy = "look at cis490 status there, and at the network between the two";
             self.find(Kind::LabQueueGrowing, &words, remedy, since(oldest_s));
         }
-        let last_success_s = age_of(&state.last_success_at);
-        let stands = [oldest_s, last_success_s.or(oldest_s)];
-        let stands = stands
-            .iter()
-            .all(|age_s| age_s.is_some_and(|age_s| age_s > STUCK_QUEUE_S));
-        let has_run = self
-            .facts
-            .started_at_s
-            .is_some_and(|at_s| now_s.saturating_sub(at_s) > STUCK_QUEUE_S);
-        let is_stuck = state.waiting.episodes > 0 && stands && state.uploading.is_none();
-        if is_stuck && !report.is_old && self.facts.accepts_uploads && has_run {
-            let words = "its queue has not moved for an hour, though the receiver accepts uploads";
-            let remedy = "cis490 status there says what stops it, cis490 doctor there what to fix";
-            let since_s = since(last_success_s.or(oldest_s));
-            self.find(Kind::HostStuck, words, remedy, since_s);
+        if !report.is_old && state.waiting.episodes > 0 && state.uploading.is_none() {
+            self.queue_that_stands(oldest_s);
         }
         self.report_of_endings(state);
         let is_older = is_older(&state.version, env!("CARGO_PKG_VERSION"));
@@ -185,6 +172,25 @@ impl Judge<'_, '_> {
                 None,
             );
         }
+    }
+
+    /// Nothing of a queue was stored for an hour. What came here last is known by the receiver's own clock;
+    /// since when the oldest waits, the lab host alone says.
+    fn queue_that_stands(&mut self, oldest_s: Option<u64>) {
+        let now_s = self.facts.now_s;
+        let age_s = |at_s: u64| now_s.saturating_sub(at_s);
+        let ages = [
+            oldest_s,
+            self.facts.started_at_s.map(age_s),
+            self.host.stored_at_s.map(age_s).or(oldest_s),
+        ];
+        let is_long = |age_s: Option<u64>| age_s.is_some_and(|age_s| age_s > STUCK_QUEUE_S);
+        if !self.facts.accepts_uploads || !ages.into_iter().all(is_long) {
+            return;
+        }
+        let words = "its queue has not moved for an hour, though the receiver accepts uploads";
+        let remedy = "cis490 status there says what stops it, cis490 doctor there what to fix";
+        self.find(Kind::HostStuck, words, remedy, self.host.stored_at_s);
     }
 
     fn report_of_endings(&mut self, state: &LabState) {

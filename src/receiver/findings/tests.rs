@@ -80,7 +80,7 @@ fn refused(status: u16, reason: &str, tries: u32) -> Option<RefusalFacts> {
 fn report(json: &str) -> Option<ReportFacts> {
     Some(ReportFacts {
         is_old: false,
-        state: LabState::parse(json.as_bytes()).unwrap(),
+        state: LabState::parse(json.as_bytes()).unwrap().into(),
     })
 }
 
@@ -178,9 +178,9 @@ const ROWS: &[Row] = &[
         Kind::HostStuck,
         "host/lab-1",
         |f| {
-            host(f).report = report(
-                r#"{"waiting":{"episodes":2,"oldest_at":"2026-11-23T22:40:00Z"},"last_success_at":"2026-11-23T22:30:00Z"}"#,
-            )
+            host(f).stored_at_s = Some(NOW_S - 2 * HOUR_S);
+            host(f).report =
+                report(r#"{"waiting":{"episodes":2,"oldest_at":"2026-11-23T22:40:00Z"}}"#)
         },
         "has not moved for an hour",
     ),
@@ -537,11 +537,13 @@ fn what_is_not_so_yet_is_no_finding() {
             );
         }),
         ("a queue that waits for the receiver", |f| {
+            host(f).stored_at_s = Some(NOW_S - 2 * HOUR_S);
             f.accepts_uploads = false;
             host(f).report =
                 report(r#"{"waiting":{"episodes":2,"oldest_at":"2026-11-23T22:40:00Z"}}"#);
         }),
         ("a queue that waited for the receiver's start", |f| {
+            host(f).stored_at_s = Some(NOW_S - 2 * HOUR_S);
             f.started_at_s = Some(NOW_S - 1800);
             host(f).report =
                 report(r#"{"waiting":{"episodes":2,"oldest_at":"2026-11-23T22:40:00Z"}}"#);

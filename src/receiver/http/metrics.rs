@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Shared;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
-use crate::receiver::findings::Kind;
+use crate::receiver::findings::{Finding, Kind, Severity};
 use crate::receiver::lab_states::{Reported, Reports};
 use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
@@ -157,13 +157,14 @@ fn findings(text: &mut Text, shared: &Shared) {
     );
     let found = shared.findings();
     for kind in Kind::ALL {
-        let labels = format!(
-            "kind=\"{}\",severity=\"{}\"",
-            kind.name(),
-            kind.severity().name()
-        );
-        let count = found.iter().filter(|finding| finding.is(*kind)).count();
-        text.sample(name, &labels, count);
+        for severity in [Severity::Error, Severity::Warning] {
+            let is_its = |one: &&Finding| one.is(*kind) && one.severity == severity;
+            let count = found.iter().filter(is_its).count();
+            if count > 0 || severity == kind.severity() {
+                let labels = format!("kind=\"{}\",severity=\"{}\"", kind.name(), severity.name());
+                text.sample(name, &labels, count);
+            }
+        }
     }
 }
 

@@ -176,7 +176,7 @@ fn hosts(
             is_configured: configured.contains(name),
             report: reported.map(|reported| ReportFacts {
                 is_old: reported.is_old(),
-                state: (*reported.state).clone(),
+                state: Arc::clone(&reported.state),
             }),
             ..host(name, &stats, process)
         }
