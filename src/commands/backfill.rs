@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::cli::folder;
 use super::cli::progress::Progress;
-use crate::events::logger;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -42,7 +42,7 @@ pub(super) struct Backfill {
 
 impl Backfill {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(Format::Text);
         let data_dir = match &self.data_dir {
             Some(dir) => folder::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,

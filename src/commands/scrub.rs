@@ -50,7 +50,7 @@ pub(super) struct Scrub {
 
 impl Scrub {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(logger::Format::Text);
         sys::run_when_idle();
         let data_dir = match self.data_dir {
             Some(dir) => folder::absolute(dir),
