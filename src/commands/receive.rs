@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::cli::folder;
 use crate::config::values::listen_option;
-use crate::events::logger;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
@@ -31,11 +31,14 @@ pub(super) struct Receive {
     /// store here instead of where the configuration says
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// the form of log lines: text or json, one object a line (default text)
+    #[argh(option, default = "Format::Text")]
+    log: Format,
 }
 
 impl Receive {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(self.log);
         let as_read = Config::load(&self.config)?;
         let mut config = as_read.clone();
         if let Some(listen) = self.listen {

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::cli::folder;
 use crate::config;
-use crate::events::logger;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, ConfigFile, Mode};
@@ -39,11 +39,14 @@ pub(super) struct Ship {
     /// the queue's folder, instead of the configuration's root
     #[argh(option)]
     root: Option<PathBuf>,
+    /// the form of log lines: text or json, one object a line (default text)
+    #[argh(option, default = "Format::Text")]
+    log: Format,
 }
 
 impl Ship {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(self.log);
         let mode = if self.once { Mode::Once } else { Mode::Forever };
         let at_start = Config::load(&self.config, None)?;
         let config = match self.root {

@@ -55,7 +55,11 @@ impl Reload {
             ..(self.fit)(wanted)?
         };
         let gate = ReadyChange::read(&config.version_gate)?;
+        let opens = config.hosts.is_empty() && !before.hosts.is_empty();
         self.server.reload(config, gate, waiting.clone());
+        if opens {
+            events::open_to_all();
+        }
         events::readers_reloaded(readers);
         events::reloaded(&applied);
         if !waiting.is_empty() {

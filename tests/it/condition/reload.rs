@@ -54,6 +54,17 @@ fn a_host_gets_in_after_a_reload_and_is_out_again_after_another() {
     edit(&world, &host("lab-1", "sesame"), &host("lab-1", "another"));
     reload(&world, "reloaded");
     assert_eq!(put(), 401, "{world}");
+    // Without any table anybody may, and the log says so as at a start.
+    assert!(!world.log().contains("event=open_to_all"), "{world}");
+    edit(&world, &host("lab-1", "another"), "");
+    edit(&world, &host("lab-9", "other"), "");
+    reload(&world, "reloaded");
+    assert!(world.log().contains("event=open_to_all"), "{world}");
+    assert_eq!(
+        world.put(&world.good().episode("ep-2")).status,
+        201,
+        "{world}"
+    );
 }
 
 #[test]
