@@ -16,7 +16,7 @@
 //! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
 //! | finding | one thing that a person should know or do, with its remedy | `receiver::findings`, `doctor` |
 //! | facts | what is known of the receiver and its hosts at one moment: what findings are made of | `receiver::findings` |
-//! | ledger | which beginnings and ends of findings wait to be told | `receiver::notify` |
+//! | ledger | which beginnings and ends of findings wait to be reported | `receiver::notify` |
 //! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |
 //! | window, head | the commits that get in, newest first, and the newest of them | `receiver::version_gate::window` |
 //! | source | where the window comes from: Forgejo, or a local repository | `receiver::version_gate::sources` |

@@ -107,13 +107,13 @@ manual! {
         "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on."
         "Nothing. Without any [[reader]] nobody may list or fetch.";
     info notified
-        "A finding of severity error has begun or ended, and the webhook or the command of [notify] was told."
+        "A finding of severity error has begun or ended, and the webhook or the command of [notify] has received it."
         "Nothing here: cis490 status shows the finding and what to do about it.";
     warn notify_failed
         "The webhook or the command of [notify] was not reached, or failed. It is tried again for an hour; given_up=true is the last try."
         "Do what why= says, and look at url or command in [notify]. Nothing else waits for it.";
     warn notified_unwritable
-        "The file that keeps what was told (notified.json) could not be written: a restart may tell it again."
+        "The file that keeps what was reported (notified.json) could not be written: a restart may report it again."
         "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
     info draining
         "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."

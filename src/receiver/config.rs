@@ -64,7 +64,7 @@ pub struct Config {
     pub silent_after_hours: u64,
     #[serde(default)]
     pub version_gate: GateConfig,
-    /// Who is told when a finding of severity error begins or ends.
+    /// Who is notified when a finding of severity error begins or ends.
     #[serde(default)]
     pub notify: Option<NotifyConfig>,
     #[serde(default, rename = "host")]

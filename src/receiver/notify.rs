@@ -1,9 +1,9 @@
-//! `[notify]`: tells a webhook or a command when a finding of severity error begins or ends (design, section
+//! `[notify]`: calls a webhook or a command when a finding of severity error begins or ends (design, section
 //! 14).
 //!
 //! 1. It is in nobody's way: a thread of its own judges, waits and calls, and a call that hangs has a bound.
-//! 2. A finding must stand for [`STANDS`] before its beginning is told, and be gone as long before its end is.
-//! 3. What was told is kept in `notified.json`, so that a restart repeats nothing.
+//! 2. A finding must stand for [`STANDS`] before its beginning is reported, and be gone as long before its end is.
+//! 3. What was reported is kept in `notified.json`, so that a restart repeats nothing.
 
 mod call;
 mod ledger;
@@ -40,7 +40,7 @@ const RETRIES: [Duration; 7] = [
     Duration::from_secs(900),
 ];
 
-/// Starts the thread. It does nothing while the configuration names nobody to tell.
+/// Starts the thread. It does nothing while the configuration has no `[notify]`.
 ///
 /// Errors: an `https://` URL where this build speaks no TLS, or no CA; the system gave no thread.
 pub(super) fn start(server: Server, data_dir: &Path) -> Result<(), Failure> {
@@ -112,7 +112,7 @@ impl Notifier {
         }
     }
 
-    /// A reload may have named somebody else, or nobody.
+    /// A reload may have brought another `[notify]`, or removed it.
     fn follow_configuration(&mut self) {
         let now = self.server.config();
         if now.notify == self.config {

@@ -67,7 +67,7 @@ impl Caller {
         })
     }
 
-    /// Errors say why nobody has heard it.
+    /// Errors say why the call failed.
     pub(super) fn call(&self, due: &Due, at: &str) -> Result<(), String> {
         match &self.to {
             To::Url { agent, url, format } => {

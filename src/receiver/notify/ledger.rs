@@ -1,7 +1,7 @@
-//! Which beginnings and ends are to be told, and when. It has no clock and does no I/O.
+//! Which beginnings and ends of findings are to be reported, and when. It has no clock and does no I/O.
 //!
 //! 1. None is dropped: what comes while a call of its kind is not due yet, or fails, goes with the next one.
-//!    But a finding whose end was not told yet, and that begins again, still stands as it was told.
+//!    But a finding whose end was not reported yet, and that begins again, still stands as it was reported.
 //! 2. So a finding has at most a beginning and an end that wait: memory is bounded by the findings.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -27,7 +27,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// As it is told.
+    /// As it is reported.
     pub(super) fn name(self) -> &'static str {
         match self {
             State::Begins => "begins",
@@ -36,7 +36,7 @@ impl State {
     }
 }
 
-/// A call that is due: what it tells.
+/// A call that is due, and what it reports.
 #[derive(Clone, Debug)]
 pub(super) struct Due {
     pub kind: String,
@@ -53,9 +53,9 @@ fn key(finding: &Finding) -> Key {
 
 pub(super) struct Ledger {
     times: Times,
-    /// What was told to begin, and not to end.
+    /// Findings whose beginning was reported, and whose end was not.
     told: BTreeMap<Key, Finding>,
-    /// The same, with those whose beginning waits to be told, and without those whose end does.
+    /// The same, with those whose beginning waits to be reported, and without those whose end does.
     announced: BTreeMap<Key, Finding>,
     /// Findings that are not announced, and since when they stand.
     standing: BTreeMap<Key, Instant>,
@@ -74,7 +74,7 @@ struct Line {
 }
 
 impl Ledger {
-    /// `told` is what an earlier run has told to begin, and not to end.
+    /// `told` is what an earlier run has reported to begin, and not to end.
     pub(super) fn new(times: Times, told: Vec<Finding>) -> Ledger {
         let told: BTreeMap<Key, Finding> = told
             .into_iter()
@@ -132,6 +132,9 @@ impl Ledger {
         match line.waiting.iter().position(is_its_end) {
             Some(place) => {
                 line.waiting.remove(place);
+                if line.waiting.is_empty() {
+                    line.failures = 0;
+                }
             }
             None => line.waiting.push_back((State::Begins, finding.clone())),
         }
@@ -166,13 +169,13 @@ impl Ledger {
         })
     }
 
-    /// Notes how a call ended. True if it is over: it was heard, or is given up.
-    pub(super) fn called(&mut self, due: &Due, now: Instant, is_heard: bool) -> bool {
+    /// Notes how a call ended. True if it is over: it was received, or is given up.
+    pub(super) fn called(&mut self, due: &Due, now: Instant, is_received: bool) -> bool {
         let Some(line) = self.lines.get_mut(&due.kind) else {
             return true;
         };
         line.called = Some(now);
-        if !is_heard && line.failures < self.times.retries.len() {
+        if !is_received && line.failures < self.times.retries.len() {
             line.failures += 1;
             return false;
         }
@@ -188,7 +191,7 @@ impl Ledger {
         true
     }
 
-    /// What was told to begin, and not to end.
+    /// Findings whose beginning was reported, and whose end was not.
     pub(super) fn told(&self) -> impl Iterator<Item = &Finding> {
         self.told.values()
     }
@@ -227,8 +230,8 @@ mod tests {
     struct Desk {
         ledger: Ledger,
         start: Instant,
-        /// Whether calls are heard.
-        is_heard: bool,
+        /// Whether calls are received.
+        is_received: bool,
     }
 
     impl Desk {
@@ -236,7 +239,7 @@ mod tests {
             Desk {
                 ledger: Ledger::new(super::super::times(1), told),
                 start: Instant::now(),
-                is_heard: true,
+                is_received: true,
             }
         }
 
@@ -245,7 +248,7 @@ mod tests {
             self.ledger.look(now, findings);
             let mut said = Vec::new();
             while let Some(due) = self.ledger.due(now) {
-                self.ledger.called(&due, now, self.is_heard);
+                self.ledger.called(&due, now, self.is_received);
                 let subjects: Vec<&str> = due
                     .findings
                     .iter()
@@ -317,7 +320,7 @@ mod tests {
         let mut desk = Desk::new(Vec::new());
         let a = [finding("k", "a")];
         desk.at(0, &a);
-        desk.is_heard = false;
+        desk.is_received = false;
         assert_eq!(desk.at(30, &a), ["k begins a"]);
         // The call is tried again and again meanwhile, and the findings flap.
         let mut most = 0;
@@ -327,7 +330,7 @@ mod tests {
             most = most.max(desk.ledger.lines["k"].waiting.len());
         }
         assert!(most <= 2, "{most}");
-        desk.is_heard = true;
+        desk.is_received = true;
         assert_eq!(desk.at(10_000, &a), ["k begins a"]);
         // It begins again before its end was told: it stands as it was told.
         assert_eq!(desk.at(10_030, &a), [""; 0]);
@@ -339,7 +342,7 @@ mod tests {
         let mut desk = Desk::new(Vec::new());
         let a = [finding("k", "a")];
         desk.at(0, &a);
-        desk.is_heard = false;
+        desk.is_received = false;
         let mut tries = Vec::new();
         for second in 1..8000 {
             if !desk.at(second, &a).is_empty() {
@@ -348,7 +351,7 @@ mod tests {
         }
         assert_eq!(tries, [0, 10, 70, 370, 1270, 2170, 3070, 3970]);
         // It is given up, and counts as told.
-        desk.is_heard = true;
+        desk.is_received = true;
         assert_eq!(desk.at(8000, &a), [""; 0]);
         assert_eq!(desk.at(8001, &[]), [""; 0]);
         assert_eq!(desk.at(8031, &[]), ["k ends a"]);

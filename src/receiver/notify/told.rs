@@ -1,4 +1,4 @@
-//! `notified.json`: the findings whose beginning was told, and whose end was not.
+//! `notified.json`: the findings whose beginning was reported, and whose end was not.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl ToldFile {
         }
     }
 
-    /// Nothing was told if there is no such file, or none that can be read.
+    /// Empty if there is no such file, or none that can be read.
     pub(super) fn read(&self) -> Vec<Finding> {
         let text = durable::read_regular(&self.path, FILE_BYTES_MAX).unwrap_or_default();
         let content: Content = serde_json::from_slice(&text).unwrap_or_default();
