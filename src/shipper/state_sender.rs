@@ -3,7 +3,8 @@
 //! 1. Nothing of an upload ever waits for a report: it has a thread and a connection of its own, and the loop
 //!    never hears of its answer.
 //! 2. The watchdog is not fed by this thread: see [`service::set_thread_aside`].
-//! 3. A receiver that does not know the path (404, 405) is an older one: it is asked again after an hour, or
+//! 3. While the receiver is away no change is reported: it is asked once a minute at most.
+//! 4. A receiver that does not know the path (404, 405) is an older one: it is asked again after an hour, or
 //!    after SIGHUP.
 
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use super::lab_state::Remembered;
 use super::live::Live;
 use super::queue::Root;
 use super::stop::Stop;
+use crate::backoff::Backoff;
 use crate::events;
 use crate::names::HostId;
 use crate::service;
@@ -37,7 +39,7 @@ pub(super) struct StateSender {
 /// Whom the reports go to.
 struct Receiver {
     client: Arc<ReceiverClient>,
-    /// It does not know the path of reports.
+    /// It is not asked before then: it is away, or does not know the path of reports.
     not_before: Option<Instant>,
 }
 
@@ -84,6 +86,12 @@ impl StateSender {
     }
 }
 
+/// The pause after a report that was not accepted: up to a minute, and not the same on every lab host, so that
+/// those which failed together do not come back together.
+fn calm_wait() -> Duration {
+    Backoff::default().fail_calmly(EVERY)
+}
+
 /// The thread's own.
 struct Reports {
     path: String,
@@ -105,11 +113,15 @@ impl Reports {
             patience = EVERY;
             let client = {
                 let receiver = lock(&self.receiver);
-                let may_ask = |at: Instant| at <= Instant::now();
-                receiver
-                    .not_before
-                    .is_none_or(may_ask)
-                    .then(|| Arc::clone(&receiver.client))
+                let wait = receiver.not_before.map_or(Duration::ZERO, |at| {
+                    at.saturating_duration_since(Instant::now())
+                });
+                if wait.is_zero() {
+                    Some(Arc::clone(&receiver.client))
+                } else {
+                    patience = wait.min(EVERY);
+                    None
+                }
             };
             if let Some(client) = client {
                 match self.remembered.report(&self.root, facts) {
@@ -125,23 +137,29 @@ impl Reports {
     }
 
     fn hear(&mut self, client: &Arc<ReceiverClient>, heard: Result<Answer, NoAnswer>) {
-        let answer = match heard {
-            Ok(answer) => answer,
-            // That the receiver is away is reported by the uploads, if any wait.
-            Err(_) => return,
+        // That the receiver is away is reported by the uploads, if any wait.
+        let Ok(answer) = heard else {
+            return self.pause(client, calm_wait());
         };
         match answer.status {
             200..=299 => self.trouble = None,
             404 | 405 => {
-                let mut receiver = lock(&self.receiver);
-                // A client that has come meanwhile may be of another receiver.
-                if Arc::ptr_eq(&receiver.client, client) {
-                    receiver.not_before = Some(Instant::now() + NOT_KNOWN_FOR);
-                }
-                drop(receiver);
+                self.pause(client, NOT_KNOWN_FOR);
                 self.note_trouble(format!("{} (an older receiver)", answer.status));
             }
-            _ => self.note_trouble(answer.words()),
+            _ => {
+                self.pause(client, calm_wait());
+                self.note_trouble(answer.words());
+            }
+        }
+    }
+
+    /// Asks nothing of this receiver for so long, whatever changes meanwhile.
+    fn pause(&self, client: &Arc<ReceiverClient>, wait: Duration) {
+        let mut receiver = lock(&self.receiver);
+        // A client that has come meanwhile may be of another receiver.
+        if Arc::ptr_eq(&receiver.client, client) {
+            receiver.not_before = Some(Instant::now() + wait);
         }
     }
 

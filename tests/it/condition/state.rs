@@ -273,3 +273,23 @@ fn an_older_receiver_is_left_alone_until_sighup() {
     shipper.wait_until("it is asked again", || stub.reports().len() == 2);
     assert_eq!(says(), 1);
 }
+
+/// Many lab hosts do not ask a receiver that is stopping again at each change of theirs.
+#[test]
+fn a_receiver_that_accepts_no_report_is_asked_again_after_half_a_minute_at_the_earliest() {
+    let stub = Stub::new([Reply::Store]);
+    stub.answer_reports(503);
+    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let shipper = lab.ship();
+    shipper.wait_until("it was refused", || {
+        shipper.log().contains("event=report_not_sent")
+    });
+    let begun = Instant::now();
+    lab.episode("ep-1", A);
+    shipper.wait_until("it is shipped", || lab.names("episodes").is_empty());
+    // Longer than the least time between two reports, and shorter than the pause.
+    shipper.wait_until("a change would be due", || {
+        begun.elapsed() > Duration::from_secs(7)
+    });
+    assert_eq!(stub.reports().len(), 1);
+}
