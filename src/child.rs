@@ -1,7 +1,7 @@
 //! Running another program with limits on its time and its output. The program and every process that it
 //! has started are ended afterwards.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -30,14 +30,35 @@ pub(crate) fn run(
     stdout_bytes_max: u64,
     timeout: Duration,
 ) -> io::Result<Option<Output>> {
+    command.stdin(Stdio::null());
+    run_to_its_end(command, None, stdout_bytes_max, timeout)
+}
+
+/// As [`run`], with `input` on its stdin. A program that does not read it is no error.
+pub(crate) fn run_with_input(
+    command: &mut Command,
+    input: &[u8],
+    stdout_bytes_max: u64,
+    timeout: Duration,
+) -> io::Result<Option<Output>> {
+    command.stdin(Stdio::piped());
+    run_to_its_end(command, Some(input.to_vec()), stdout_bytes_max, timeout)
+}
+
+fn run_to_its_end(
+    command: &mut Command,
+    input: Option<Vec<u8>>,
+    stdout_bytes_max: u64,
+    timeout: Duration,
+) -> io::Result<Option<Output>> {
     let give_up_at = Instant::now() + timeout;
     // So that every process that it starts can be killed with it.
     sys::in_own_session(command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group(Some(command.spawn()?));
+    if let Some(input) = input {
+        write_aside(group.input(), input)?;
+    }
     let (stdout, stderr) = group.outputs();
     let stdout = read_aside(stdout, stdout_bytes_max)?;
     let stderr = read_aside(stderr, STDERR_BYTES_MAX)?;
@@ -74,11 +95,30 @@ fn read_aside(
     Ok(receiver)
 }
 
+/// Writes a pipe on a thread of its own, which ends with the program at the latest: then nobody has its other
+/// end.
+fn write_aside(pipe: Option<impl Write + Send + 'static>, input: Vec<u8>) -> io::Result<()> {
+    let write = move || {
+        if let Some(mut pipe) = pipe {
+            // The program may end without reading: its exit status says whether it was content.
+            let _ = pipe.write_all(&input);
+        }
+    };
+    thread::Builder::new()
+        .name("child-pipe".to_owned())
+        .spawn(write)?;
+    Ok(())
+}
+
 /// A process and every process that it has started. Dropping this kills them, unless
 /// [`Group::wait_until`] has seen the first one end.
 struct Group(Option<Child>);
 
 impl Group {
+    fn input(&mut self) -> Option<impl Write + Send + 'static> {
+        self.0.as_mut().and_then(|child| child.stdin.take())
+    }
+
     fn outputs(
         &mut self,
     ) -> (
@@ -140,6 +180,18 @@ mod tests {
         );
         assert_eq!(output.status.code(), Some(3));
         assert!(run(&mut Command::new("/nonexistent/program"), 1, LONG).is_err());
+    }
+
+    #[test]
+    fn input_arrives_whole_and_need_not_be_read() {
+        let input = vec![b'x'; 300_000];
+        let counted = run_with_input(&mut shell("wc -c"), &input, 100, LONG).unwrap();
+        assert_eq!(counted.unwrap().stdout.trim_ascii(), b"300000");
+        let unread = run_with_input(&mut shell("exit 0"), &input, 100, LONG).unwrap();
+        assert!(unread.unwrap().status.success());
+        let short = Duration::from_millis(300);
+        let hung = run_with_input(&mut shell("sleep 600"), &input, 100, short).unwrap();
+        assert!(hung.is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub(crate) mod mistake;
 pub(crate) mod network;
 mod secret;
+pub(crate) mod settings;
 pub(crate) mod values;
 
 use std::fmt;

@@ -44,7 +44,7 @@ pub(crate) use self::sockets::{
     unacked_bytes, unread_bytes, wait_any, wait_socket, wake_reader,
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
-pub(crate) use self::terminal::terminal_columns;
+pub(crate) use self::terminal::{KeyByKey, terminal_columns, terminal_size};
 pub use self::thread_cache::ThreadCache;
 pub(crate) use self::thread_cache::{KeptBlocks, keep_freed_blocks};
 

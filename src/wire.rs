@@ -3,11 +3,15 @@
 //!
 //! Readers ignore members they do not know, so both sides may be upgraded in any order.
 
+mod lab_state;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{BadName, CommitHash, EpisodeId, HostId, Sha256Digest};
+
+pub use self::lab_state::*;
 
 /// The port that a receiver listens on by default.
 pub const DEFAULT_PORT: u16 = 8490;

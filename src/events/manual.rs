@@ -82,6 +82,15 @@ manual! {
     warn secret_of_root
         "Only root can read this file, and the program, which root started, has become the folder's user: the content that root read at the start stays in use."
         "Restart the program to have a new file read, or let the user read it (chgrp, chmod g+r).";
+    info reloaded
+        "SIGHUP arrived: the configuration was read again, and the keys in changed= have new values from here on. What is under way ends by the old ones."
+        "Nothing.";
+    warn config_waiting
+        "SIGHUP arrived: these keys were changed in the configuration, and need a restart. Until then the old values hold; all other keys were applied."
+        "systemctl restart the service when it suits: running uploads may finish, and nothing is lost.";
+    error reload_failed
+        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
+        "Do what why= says (cis490 config and cis490 doctor report the same), then systemctl reload the service again.";
     warn library
         "A library that this program is built on reports something."
         "Nothing if all works. Otherwise report it.";
@@ -95,11 +104,17 @@ manual! {
         "No [[host]] is configured: anyone who can reach the port may upload under any name."
         "Nothing behind WireGuard. Elsewhere give each lab host a [[host]] table with its address, a token (cis490 token), or both.";
     info readers_reloaded
-        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on. Other keys need a restart."
+        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on."
         "Nothing. Without any [[reader]] nobody may list or fetch.";
-    error reload_failed
-        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
-        "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
+    info notified
+        "A finding of severity error has begun or ended, and the webhook or the command of [notify] has received it."
+        "Nothing here: cis490 status shows the finding and what to do about it.";
+    warn notify_failed
+        "The webhook or the command of [notify] was not reached, or failed. It is tried again for an hour; given_up=true is the last try."
+        "Do what why= says, and look at url or command in [notify]. Nothing else waits for it.";
+    warn notified_unwritable
+        "The file that keeps what was reported (notified.json) could not be written: a restart may report it again."
+        "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
     info draining
         "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."
         "Nothing.";
@@ -287,7 +302,7 @@ manual! {
         "The shipper is running."
         "Nothing.";
     info shipper_reloading
-        "SIGHUP arrived: the token is read again, and everything is tried now."
+        "SIGHUP arrived: the configuration and the token are read again, and everything is tried now."
         "Nothing.";
     info shipper_stopping
         "SIGTERM or SIGINT arrived, or the terminal was closed."
@@ -295,6 +310,9 @@ manual! {
     info shipper_stopped
         "The shipper has stopped cleanly."
         "Nothing.";
+    info report_not_sent
+        "The receiver did not accept this lab host's report on its own queue, or the report could not be made. Logged once per reason. Episodes do not wait for it."
+        "Nothing for an older receiver (404, 405): it is asked again in an hour. 401 and 403: as not_let_in.";
     warn shipper_cut_short
         "The shipper was stopped while it packed or sent an episode. It starts that episode again next time."
         "Nothing.";

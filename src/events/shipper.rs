@@ -31,6 +31,10 @@ pub(crate) fn shipper_cut_short() {
     line!(shipper_cut_short);
 }
 
+pub(crate) fn report_not_sent(why: &str) {
+    line!(report_not_sent, "why={why:?}");
+}
+
 pub(crate) fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) {
     let ms = took.as_millis();
     line!(

@@ -1,6 +1,9 @@
 //! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
 //! the reference for people.
 
+pub(crate) mod edit;
+mod settings;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -61,6 +64,9 @@ pub struct Config {
     pub silent_after_hours: u64,
     #[serde(default)]
     pub version_gate: GateConfig,
+    /// Who is notified when a finding of severity error begins or ends.
+    #[serde(default)]
+    pub notify: Option<NotifyConfig>,
     #[serde(default, rename = "host")]
     pub hosts: Vec<HostRule>,
     #[serde(default, rename = "reader")]
@@ -105,6 +111,80 @@ impl Default for GateConfig {
             ca_file: None,
         }
     }
+}
+
+/// `[notify]`: a URL or a command.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// May hold a secret, and is shown nowhere.
+    pub url: Option<String>,
+    #[serde(default)]
+    pub format: NotifyFormat,
+    /// The program and its arguments. There is no shell.
+    pub command: Option<Vec<String>>,
+}
+
+/// What is sent to the URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// Plain words and a `Title`, as ntfy reads them.
+    Text,
+}
+
+impl std::fmt::Debug for NotifyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(notify)")
+    }
+}
+
+impl NotifyConfig {
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        match (&self.url, &self.command) {
+            (Some(url), None) => check_notify_url(path, url),
+            (None, Some(command)) => {
+                if command
+                    .first()
+                    .is_some_and(|program| program.starts_with('/'))
+                {
+                    return Ok(());
+                }
+                Err(bad_value(
+                    path,
+                    "notify.command",
+                    format!("{command:?}"),
+                    "a list: the program's whole path, and its arguments, such as [\"/usr/local/bin/tell\", \"--urgent\"]",
+                ))
+            }
+            _ => Err(not_allowed(
+                path,
+                "notify",
+                "(url and command)",
+                "set one of the two in [notify]: a url or a command",
+            )),
+        }
+    }
+}
+
+fn check_notify_url(path: &Path, url: &str) -> Result<(), Failure> {
+    let has_host = ["http://", "https://"].iter().any(|scheme| {
+        let rest = with_plain_scheme(url);
+        let rest = rest.strip_prefix(scheme);
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+    });
+    if has_host && url.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(bad_value(
+        path,
+        "notify.url",
+        "(not shown)",
+        "http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH",
+    ))
 }
 
 impl Settings for Config {
@@ -239,6 +319,9 @@ impl Config {
         config::check_folder(path, "data_dir", &self.data_dir)?;
         self.check_hosts(path)?;
         self.check_readers(path)?;
+        if let Some(notify) = &self.notify {
+            notify.check(path)?;
+        }
         self.version_gate.check(path)
     }
 

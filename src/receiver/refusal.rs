@@ -39,6 +39,12 @@ pub(crate) enum Refusal {
     BadQuery(String),
     /// What a list is to begin at is no row of this index.
     BadCursor,
+    /// A lab host's report that is not what it should be: the words say where.
+    BadReport(String),
+    ReportTooLarge {
+        bytes: u64,
+    },
+    TooManyReports,
     NoToken,
     UnknownToken,
     /// A token or address that does not belong to this host.
@@ -160,6 +166,9 @@ impl Refusal {
             Refusal::BadHead(_) => Kind::BadHead,
             Refusal::BadQuery(_) => Kind::BadQuery,
             Refusal::BadCursor => Kind::BadCursor,
+            Refusal::BadReport(_) => Kind::BadReport,
+            Refusal::ReportTooLarge { .. } => Kind::ReportTooLarge,
+            Refusal::TooManyReports => Kind::TooManyReports,
             Refusal::NoToken => Kind::NoToken,
             Refusal::UnknownToken => Kind::UnknownToken,
             Refusal::NotYourName { .. } => Kind::NotYourName,
@@ -279,6 +288,18 @@ impl fmt::Display for Refusal {
             Refusal::BadHead(why) | Refusal::BadQuery(why) => f.write_str(why),
             Refusal::BadCursor => f.write_str(
                 "cursor is not where a row of this index begins: the index was rebuilt, or the store is another one; begin again without a cursor",
+            ),
+            Refusal::BadReport(why) => write!(
+                f,
+                "the report on the lab host's queue is not the JSON that it should be: {why}"
+            ),
+            Refusal::ReportTooLarge { bytes } => write!(
+                f,
+                "the report on the lab host's queue has {bytes} bytes, and may have {}",
+                wire::LAB_STATE_BYTES_MAX
+            ),
+            Refusal::TooManyReports => f.write_str(
+                "as many reports are being read as there are places for; send it again later",
             ),
             Refusal::NoToken => f.write_str(
                 "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",

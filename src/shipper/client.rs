@@ -240,6 +240,21 @@ impl ReceiverClient {
         Self::hear(asked, &exchange)
     }
 
+    /// Sends `PUT path` with a short JSON body.
+    pub(super) fn put_json(&self, path: &str, json: &[u8]) -> Result<Answer, NoAnswer> {
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), json.len() as u64, 0);
+        let request = http::Request::put(format!("{}{path}", self.url.without_zone()))
+            .header("Content-Type", wire::JSON)
+            .header("Content-Length", json.len());
+        let sent = self
+            .with_token(request)
+            .body(json)
+            .map_err(ureq::Error::from)
+            .and_then(|request| agent.run(request));
+        Self::hear(sent, &exchange)
+    }
+
     /// An agent for one request at a time, with a body of at most `bytes`, that keeps so many connections
     /// for the next one.
     fn agent(&self, exchange: Exchange, bytes: u64, kept: usize) -> Agent {

@@ -37,9 +37,9 @@ pub(crate) struct Config {
     /// How fast the bodies of all uploads leave together; `None` for no limit.
     #[serde(default, deserialize_with = "values::optional_size")]
     pub rate_bytes_per_second: Option<u64>,
-    /// As it was written; see [`Config::send_hours`].
+    /// As it was written; see [`Config::hours`].
     #[serde(default)]
-    send_hours: Option<String>,
+    pub send_hours: Option<String>,
     /// With less free than this, shipped/ is emptied, oldest first. `None`: by the size of the disk, see
     /// [`Config::free_bytes_floor`].
     #[serde(default, deserialize_with = "values::optional_size")]
@@ -100,7 +100,7 @@ impl Config {
     }
 
     /// The part of the day in which uploads are begun; `None` for all of it.
-    pub(super) fn send_hours(&self) -> Option<SendHours> {
+    pub(super) fn hours(&self) -> Option<SendHours> {
         self.send_hours.as_deref().and_then(SendHours::parse)
     }
 

@@ -5,6 +5,7 @@
 //! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
 //!    signal ends the loop. `endings` has the ways in which a step fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt};
@@ -26,12 +27,15 @@ use super::report::Report;
 use super::resume::{self, Begin, Next};
 use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
+use super::state_sender::StateSender;
 use super::upload_body::Tarball;
 use super::wakeup::Wakeup;
-use super::{Mode, Outcome};
+use super::{ConfigFile, Mode, Outcome};
+use crate::config::settings::{TakesEffect, changed};
 use crate::durable;
 use crate::episode::Meta;
 use crate::events;
+use crate::failure::Failure;
 use crate::names::EpisodeId;
 use crate::service;
 use crate::wire::Slot;
@@ -39,8 +43,11 @@ use crate::wire::Slot;
 /// The loop, and what it goes through.
 pub(super) struct Shipper {
     config: Config,
+    file: ConfigFile,
     wakeup: Wakeup,
-    receiver: ReceiverClient,
+    receiver: Arc<ReceiverClient>,
+    /// Not with `--once`.
+    reports: Option<StateSender>,
     backlog: Backlog,
     holds: Holds,
     looks: Looks,
@@ -59,16 +66,25 @@ const CROWDED_FOR: Duration = Duration::from_secs(600);
 impl Shipper {
     pub(super) fn new(
         config: Config,
+        file: ConfigFile,
         root: Root,
         receiver: ReceiverClient,
         wakeup: Wakeup,
         mode: Mode,
     ) -> Shipper {
         let report = Report::open(&config, &root);
-        let pace = Pace::new(mode, config.send_hours());
+        let pace = Pace::new(mode, config.hours());
+        let receiver = Arc::new(receiver);
+        let reports = (mode == Mode::Forever).then(|| {
+            let client = Arc::clone(&receiver);
+            let stop = wakeup.stop.clone();
+            StateSender::start(&config.host_id, &root, client, report.live(), stop)
+        });
         Shipper {
             config,
+            file,
             receiver,
+            reports,
             backlog: Backlog::default(),
             holds: Holds::restore(report.holds()),
             looks: Looks::new(),
@@ -142,16 +158,41 @@ impl Shipper {
         self.endings.report.outcome(held, self.backlog.len() - held)
     }
 
-    /// SIGHUP: reads the token and the CA again, and makes everything that waits due now.
+    /// SIGHUP: reads the configuration, the token and the CA again, and makes everything that waits due now.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match ReceiverClient::new(&self.config, self.wakeup.stop.clone()) {
-            Ok(receiver) => self.receiver = receiver,
-            Err(failure) => events::shipper_trouble(&failure),
+        if let Err(failure) = self.read_again() {
+            events::reload_failed(&self.file.path, &failure);
         }
         self.holds.ask_now();
         self.backlog.retry_now();
         self.endings.pace.retry_now();
+    }
+
+    /// Applies the keys of the configuration that take effect on a reload.
+    ///
+    /// Errors: the file has a mistake, or a secret cannot be read. Nothing is changed then.
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let new = Config::load(&self.file.path, None)?;
+        let settings = new.settings();
+        let at_start = self.file.at_start.settings();
+        let waiting = changed(&at_start, &settings, TakesEffect::OnRestart);
+        let config = self.config.reloaded(new);
+        let before = self.config.settings();
+        let applied = changed(&before, &config.settings(), TakesEffect::OnReload);
+        let receiver = ReceiverClient::new(&config, self.wakeup.stop.clone())?;
+        self.receiver = Arc::new(receiver);
+        if let Some(reports) = &self.reports {
+            reports.use_client(Arc::clone(&self.receiver));
+        }
+        self.endings.pace.set_hours(config.hours());
+        self.endings.report.reloaded(&config, &waiting);
+        self.config = config;
+        events::reloaded(&applied);
+        if !waiting.is_empty() {
+            events::config_waiting(&waiting);
+        }
+        Ok(())
     }
 
     /// Scans the folders and folds the result into the backlog.

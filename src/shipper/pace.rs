@@ -77,6 +77,11 @@ impl Pace {
         self.is_due(&self.away, now)
     }
 
+    /// From here on these are the hours.
+    pub(super) fn set_hours(&mut self, hours: Option<SendHours>) {
+        self.hours = hours;
+    }
+
     /// Outside `send_hours` nothing is begun: how long that lasts, and the hours.
     pub(super) fn closed_for(&self) -> Option<(Duration, SendHours)> {
         let hours = self.hours?;

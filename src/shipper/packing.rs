@@ -56,7 +56,7 @@ impl Packer {
         }
         let packing = self.pack_now(&entry, &endings.root);
         if packing.result.is_ok() {
-            endings.pace.disk_has_room();
+            endings.disk_has_room();
         }
         endings.packed(entry, packing)
     }
@@ -163,7 +163,7 @@ impl Packer {
             Err(_) => {}
             Ok(_) => {
                 self.pauses.reset();
-                endings.pace.disk_has_room();
+                endings.disk_has_room();
             }
         }
         endings.packed(entry?, packing)

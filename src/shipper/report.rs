@@ -2,11 +2,13 @@
 //! `--once`; and to `systemctl status`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Outcome;
 use super::config::Config;
 use super::holds::Holds;
+use super::live::Live;
 use super::next_try::Next;
 use super::queue::Root;
 use super::state::reporter::Sent;
@@ -157,6 +159,29 @@ impl Report {
             is_fixed: next.is_fixed,
         });
         self.state.update(|state| state.next_try = next_try);
+    }
+
+    /// Where the report to the receiver has its facts from.
+    pub(super) fn live(&self) -> Arc<Live> {
+        Arc::clone(self.state.live())
+    }
+
+    /// The configuration was read again: its receiver, and the keys that wait for a restart.
+    pub(super) fn reloaded(&mut self, config: &Config, waiting: &[&str]) {
+        let waiting = waiting.iter().map(|key| (*key).to_owned()).collect();
+        self.state.update(|state| {
+            state.receiver.clone_from(&config.receiver_url);
+            state.config_waiting = waiting;
+        });
+    }
+
+    /// Whether packing waits for room on this lab host's disk.
+    pub(super) fn packing_stopped(&mut self, is_stopped: bool) {
+        if self.state.get().packing_stopped_since.is_some() != is_stopped {
+            let since = is_stopped.then(state::now);
+            self.state
+                .update(|state| state.packing_stopped_since = since);
+        }
     }
 
     /// Runs `send`, which writes its progress to `sent`, and keeps the file up to date meanwhile.

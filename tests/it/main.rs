@@ -10,6 +10,7 @@ mod skip;
 mod change;
 mod client;
 mod commands;
+mod condition;
 mod configuration;
 mod demo;
 mod dice;

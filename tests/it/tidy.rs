@@ -214,6 +214,7 @@ fn each_network_crate_has_its_place() {
             "src/reader_client.rs",
             "src/shipper/client.rs",
             "src/shipper/ureq_transport.rs",
+            "src/receiver/notify/call.rs",
             "src/receiver/version_gate/forgejo/client.rs",
             "src/tls",
         ],

@@ -117,6 +117,7 @@ fn allow_line(allow: &'static str) -> &'static str {
     match allow {
         route::UPLOAD => "Allow: PUT, GET, HEAD, OPTIONS",
         route::RESUME => "Allow: HEAD, PATCH, OPTIONS",
+        route::REPORT => "Allow: PUT, OPTIONS",
         _ => "Allow: GET, HEAD, OPTIONS",
     }
 }

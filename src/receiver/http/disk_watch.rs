@@ -27,6 +27,7 @@ pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(
         loop {
             thread::sleep(LOOK_EVERY);
             look(&shared);
+            shared.observed.look_at_the_clock();
             let unwell = shared.store.unwell();
             if unwell != reported {
                 service::status(&shared.status_line());

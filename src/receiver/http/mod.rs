@@ -18,6 +18,7 @@ mod fair_limiter;
 mod get;
 mod head;
 mod kept_uploads;
+mod lab_state;
 mod list;
 mod list_query;
 mod pour;
@@ -50,7 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
@@ -60,6 +61,7 @@ use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
+use self::lab_state::LabReports;
 use self::list::Lists;
 use self::page::Kept;
 use self::pour::PaceLimits;
@@ -67,14 +69,17 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::config::{Config, ReaderRule};
+use super::config::Config;
 use super::critical_thread::ShutdownHandle;
+use super::findings::Finding;
+use super::lab_states::LabStates;
+use super::observed::Observed;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
 use super::stats::Stats;
 use super::store::{Space, Store};
-use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
+use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGate};
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
@@ -89,13 +94,18 @@ const TAKE_TRIES: u32 = 100;
 
 /// What all connections share.
 struct Shared {
-    config: Config,
+    /// What holds now.
+    config: ArcSwap<Config>,
+    /// Keys of the configuration that were changed and wait for a restart.
+    config_waiting: ArcSwap<Vec<&'static str>>,
     access: Access,
     readers: Readers,
     lists: Lists,
+    lab_reports: LabReports,
+    observed: Arc<Observed>,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
-    positions: PositionLines,
+    positions: ArcSwap<PositionLines>,
     blocking: BlockingPool,
     guard: Arc<Guard>,
     uploads: Arc<Uploads>,
@@ -129,6 +139,7 @@ pub(super) fn start(
     gate: Arc<VersionGate>,
     stats: Arc<Stats>,
     refusals: RefusalSender,
+    observed: Arc<Observed>,
     shutdown: &ShutdownHandle,
 ) -> Result<Server, Failure> {
     let address = config.listen;
@@ -143,11 +154,14 @@ pub(super) fn start(
         idle,
         bytes_per_second_min: config.min_body_bytes_per_second,
     };
+    let configured = config.hosts.iter().map(|rule| rule.id.clone());
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
-        positions: PositionLines::new(gate.configured_window()),
+        observed,
+        lab_reports: LabReports::new(LabStates::new(configured), pace),
+        positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
@@ -162,7 +176,8 @@ pub(super) fn start(
         metrics: Kept::default(),
         stats,
         refusals,
-        config,
+        config: ArcSwap::from_pointee(config),
+        config_waiting: ArcSwap::default(),
         store,
         gate,
     });
@@ -236,9 +251,36 @@ impl Server {
         self.shared.store.close();
     }
 
-    /// From here on these may list and fetch.
-    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
-        self.shared.readers.replace(rules);
+    /// What holds now.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// From here on this holds, as far as it takes effect on a reload; `gate` was read of it, and `waiting` are the
+    /// keys that wait for a restart. Each request is judged by the values of one moment, and an upload under way
+    /// ends by those that it began with.
+    pub(super) fn reload(&self, config: Config, gate: ReadyChange, waiting: Vec<&'static str>) {
+        let shared = &self.shared;
+        let configured = || config.hosts.iter().map(|rule| rule.id.clone());
+        shared.stats.configure(configured());
+        shared.access.replace(config.hosts.clone());
+        shared.lab_reports.states.configure(configured());
+        shared.readers.replace(config.readers.clone());
+        shared.uploads.set_max(config.max_uploads);
+        shared.downloads.set_max(config.max_downloads);
+        shared.store.keep_free(config.min_free_bytes);
+        if config.version_gate.window != shared.gate.configured_window() {
+            let lines = PositionLines::new(config.version_gate.window);
+            shared.positions.store(Arc::new(lines));
+        }
+        shared.gate.apply(gate);
+        shared.config.store(Arc::new(config));
+        shared.config_waiting.store(Arc::new(waiting));
+    }
+
+    /// What a person should know or do. For plain threads.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.shared.findings()
     }
 
     /// Uploads under way.
@@ -354,6 +396,7 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::LabState(host)) => self.report(host, &head, framing),
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
             Ok(Route::Resume(slot)) => self.resume(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
@@ -409,7 +452,7 @@ impl Exchange<'_> {
             return self.log_refused_probe(path, refusal);
         }
         events::refused_request(self.peer(), method, path, &refusal.as_event());
-        if !matches!(method, "PUT" | "PATCH") {
+        if !matches!(method, "PUT" | "PATCH") || path.starts_with(wire::HOSTS_PATH) {
             return self.shared.counters.refused_request(refusal);
         }
         let slot = match asked_for(method, path) {

@@ -215,6 +215,41 @@ pub(super) fn read_and_forget(mut body: Body) -> u64 {
     body.received()
 }
 
+/// A whole short body, such as JSON, which takes [`DRAIN_TIME_MAX`] at most.
+///
+/// Errors: the peer is too slow, or ends before the body does.
+pub(super) fn read_short(body: &mut Body, limits: PaceLimits) -> Result<Vec<u8>, Refusal> {
+    let began = Instant::now();
+    let patience = limits.idle.min(DRAIN_TIME_MAX);
+    let mut bytes = Vec::new();
+    let mut block = [0; 4 << 10];
+    while !body.is_complete() {
+        match body.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&block[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = patience.saturating_sub(began.elapsed());
+                if left.is_zero() {
+                    let why = format!("it was not here within {} s", patience.as_secs());
+                    return Err(Refusal::BodyTooSlow(why));
+                }
+                if body.wait(left).is_err() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    if body.is_complete() {
+        return Ok(bytes);
+    }
+    Err(Refusal::BodyCutShort {
+        stated: body.stated(),
+        found: body.received(),
+    })
+}
+
 /// What the store's error means for the sender.
 pub(super) fn refusal_of(error: StoreError, claim: &Claim) -> Refusal {
     match error {

@@ -138,7 +138,7 @@ impl Exchange<'_> {
         has_room: bool,
         offset: Option<u64>,
     ) -> Result<Judged, Refusal> {
-        let bytes_max = self.shared.config.max_episode_bytes;
+        let bytes_max = self.shared.config.load().max_episode_bytes;
         if claim.bytes > bytes_max {
             return Err(Refusal::TooLarge {
                 bytes: claim.bytes,
@@ -167,7 +167,7 @@ impl Exchange<'_> {
         let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
             return None;
         };
-        if claim.bytes > self.shared.config.max_episode_bytes {
+        if claim.bytes > self.shared.config.load().max_episode_bytes {
             return None;
         }
         if self.shared.store.unwritable().is_some() {
@@ -343,7 +343,7 @@ impl Exchange<'_> {
             self.note_stored_already(&receipt.host, bytes);
             200
         };
-        Answer::json(status, receipt).with_header(self.shared.positions.line(position))
+        Answer::json(status, receipt).with_header(self.shared.positions.load().line(position))
     }
 
     /// Accompanies the body thread to its end, and asks the peer to go on when the thread is ready.

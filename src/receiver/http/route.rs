@@ -1,6 +1,6 @@
 //! Which path is which, and which methods each has. Pure.
 
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
@@ -10,6 +10,8 @@ pub(super) enum Route {
     Upload(Slot),
     /// The rest of a broken upload, or how far it is.
     Resume(Slot),
+    /// A lab host's report on its own queue.
+    LabState(HostId),
     Receipt(Slot),
     /// The bytes of an episode.
     Tarball(Slot),
@@ -32,6 +34,8 @@ pub(super) const READ: &str = "GET, HEAD, OPTIONS";
 pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
 /// The methods of a broken upload.
 pub(super) const RESUME: &str = "HEAD, PATCH, OPTIONS";
+/// Of a lab host's report.
+pub(super) const REPORT: &str = "PUT, OPTIONS";
 
 impl Route {
     /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
@@ -74,6 +78,14 @@ impl Route {
                 _ => Err(Refusal::MethodNotAllowed { allow: RESUME }),
             };
         }
+        if let Some(host) = host_of_report(path) {
+            let host = HostId::parse(host).map_err(Refusal::BadName)?;
+            return match method {
+                "PUT" => Ok(Route::LabState(host)),
+                "OPTIONS" => Ok(Route::Options { allow: REPORT }),
+                _ => Err(Refusal::MethodNotAllowed { allow: REPORT }),
+            };
+        }
         if let Some(commit) = path.strip_prefix("/v1/gate/") {
             return reading(Route::GateCommit(
                 CommitHash::parse(commit).map_err(Refusal::BadName)?,
@@ -104,6 +116,12 @@ impl Route {
     }
 }
 
+/// The host in the path of a lab host's report.
+fn host_of_report(path: &str) -> Option<&str> {
+    let host = path.strip_prefix(wire::HOSTS_PATH)?.strip_prefix('/')?;
+    host.strip_suffix(wire::LAB_STATE_ENDING)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +132,15 @@ mod tests {
             ("PUT", "/v1/episodes/a/b", 0),
             ("GET", "/v1/episodes/a/b", 0),
             ("HEAD", "/v1/gate", 0),
+            ("PUT", "/v1/hosts/lab-1/state", 0),
+            ("OPTIONS", "/v1/hosts/lab-1/state", 0),
+            ("GET", "/v1/hosts/lab-1/state", 405),
+            ("PUT", "/v1/hosts/Lab/state", 400),
+            ("PUT", "/v1/hosts//state", 400),
+            ("PUT", "/v1/hosts/state", 404),
+            ("PUT", "/v1/hosts/a/b/state", 400),
+            ("PUT", "/v1/hosts/lab-1", 404),
+            ("PUT", "/v1/hosts/lab-1/state/", 404),
             ("GET", "/v1/health", 0),
             ("GET", "/v1/status", 0),
             ("HEAD", "/v1/status", 0),

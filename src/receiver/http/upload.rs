@@ -64,7 +64,6 @@ pub(super) struct UploadEnd {
 
 pub(super) struct Uploads {
     store: Arc<Store>,
-    uploads_max: u32,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
@@ -85,12 +84,16 @@ impl Uploads {
     pub(super) fn new(store: Arc<Store>, uploads_max: u32, pace: PaceLimits) -> Arc<Uploads> {
         Arc::new(Uploads {
             store,
-            uploads_max,
             pace,
             permits: FairLimiter::new(uploads_max),
             threads: BodyThreads::new("body", GIVES_WAY),
             kept: KeptUploads::new(uploads_max),
         })
+    }
+
+    /// From here on so many may run.
+    pub(super) fn set_max(&self, uploads_max: u32) {
+        self.permits.set_most(uploads_max);
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -101,7 +104,7 @@ impl Uploads {
     pub(super) fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         self.permits.take(peer).map_err(|why| match why {
             NoPermit::Full => Refusal::TooManyUploads {
-                uploads_max: self.uploads_max,
+                uploads_max: self.permits.most(),
             },
             NoPermit::OwnShare(under_way) => Refusal::TooManyUploadsOfYours { under_way },
         })

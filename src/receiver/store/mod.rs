@@ -233,6 +233,11 @@ impl Store {
         }))
     }
 
+    /// From here on so much of the disk stays free. An upload under way keeps the space it has.
+    pub(crate) fn keep_free(&self, bytes: u64) {
+        self.space_budget.set_floor(bytes);
+    }
+
     /// Takes the space for an upload, and makes its file in incoming/.
     pub(crate) fn begin(
         self: &Arc<Self>,

@@ -47,7 +47,7 @@ impl Space {
 #[derive(Debug)]
 pub(super) struct SpaceBudget {
     dir: PathBuf,
-    floor: u64,
+    floor: AtomicU64,
     reserved: AtomicU64,
     turn: Mutex<()>,
 }
@@ -56,10 +56,14 @@ impl SpaceBudget {
     pub(super) fn new(dir: &Path, floor: u64) -> SpaceBudget {
         SpaceBudget {
             dir: dir.to_owned(),
-            floor,
+            floor: AtomicU64::new(floor),
             reserved: AtomicU64::new(0),
             turn: Mutex::new(()),
         }
+    }
+
+    pub(super) fn set_floor(&self, floor: u64) {
+        self.floor.store(floor, Ordering::Relaxed);
     }
 
     pub(super) fn look(&self) -> io::Result<Space> {
@@ -69,7 +73,7 @@ impl SpaceBudget {
         Ok(Space {
             free,
             total,
-            floor: self.floor,
+            floor: self.floor.load(Ordering::Relaxed),
             reserved,
         })
     }

@@ -102,6 +102,8 @@ impl NoSurvey {
             running: Some(true),
             health: Some(Health::of(well)),
             gate: if self.is_silent { None } else { gate(config) },
+            live: None,
+            config_waiting: Vec::new(),
         };
         Ok(Survey {
             from_disk_because: Some(self.why),

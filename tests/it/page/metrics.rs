@@ -221,5 +221,15 @@ fn the_example_alerts_watch_what_there_is() {
         count += 1;
         assert!(metrics.contains(&format!("\n{name}")), "{name}");
     }
-    assert!(count > 10, "{count}");
+    assert!(count >= 4, "{count}");
+    // And the kinds that they name are kinds that there are.
+    for kind in ["store-unwritable", "disk-low", "gate-not-loaded"] {
+        assert!(rules.contains(kind), "{kind}");
+        assert!(
+            metrics.contains(&format!(
+                "\ncis490_finding{{kind=\"{kind}\",severity=\"error\"}} "
+            )),
+            "{metrics}"
+        );
+    }
 }

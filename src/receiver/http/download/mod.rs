@@ -24,7 +24,7 @@ use super::guard::{Answer, Reply};
 use super::head::{Framing, Head};
 use crate::events;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Fetched, StoredFile};
+use crate::receiver::store::{Fetched, StoredFile, scrub};
 use crate::wire::{Slot, TARBALL_ENDING};
 
 /// A stored episode never changes; a cache that others share does not keep it, since not all of them may read.
@@ -92,7 +92,17 @@ impl Exchange<'_> {
     fn find(self, slot: &Slot) -> Result<StoredFile, Refusal> {
         let store = Arc::clone(&self.shared.store);
         let name = slot.clone();
-        let found = self.shared.blocking.ask(move || store.fetch(&name));
+        let observed = Arc::clone(&self.shared.observed);
+        let found = self.shared.blocking.ask(move || {
+            let found = store.fetch(&name);
+            match &found {
+                Ok(Fetched::Stored(_)) => observed.intact(&name),
+                Ok(Fetched::Missing(why)) => observed.damaged(&name, scrub::Kind::Missing, why),
+                Ok(Fetched::Odd(why)) => observed.damaged(&name, scrub::Kind::Rotten, why),
+                Ok(Fetched::Unknown) | Err(_) => {}
+            }
+            found
+        });
         let downloads = &self.shared.downloads;
         match found {
             Some(Ok(Fetched::Stored(stored))) => Ok(stored),

@@ -40,7 +40,6 @@ pub(super) struct Download {
 }
 
 pub(in crate::receiver::http) struct Downloads {
-    downloads_max: u32,
     limits: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
@@ -67,12 +66,16 @@ impl Running {
 impl Downloads {
     pub(in crate::receiver::http) fn new(downloads_max: u32, limits: PaceLimits) -> Arc<Downloads> {
         Arc::new(Downloads {
-            downloads_max,
             limits,
             permits: FairLimiter::of_halves(downloads_max),
             threads: BodyThreads::new("download", GIVES_WAY),
             outcomes: Outcomes::default(),
         })
+    }
+
+    /// From here on there are so many places.
+    pub(in crate::receiver::http) fn set_max(&self, downloads_max: u32) {
+        self.permits.set_most(downloads_max);
     }
 
     /// Places that are taken.
@@ -106,7 +109,7 @@ impl Downloads {
 
     pub(super) fn full(&self) -> Refusal {
         Refusal::TooManyDownloads {
-            downloads_max: self.downloads_max,
+            downloads_max: self.permits.most(),
         }
     }
 

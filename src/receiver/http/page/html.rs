@@ -31,6 +31,19 @@ pub(super) fn escape(text: &str, chars_max: usize) -> String {
     safe
 }
 
+/// The text with a capital letter at its beginning, unless it begins with a name, a path or a key.
+pub(super) fn capital(text: &str) -> String {
+    let first_word = text.split(' ').next().unwrap_or_default();
+    let first_word = first_word.trim_end_matches([',', ';', ':']);
+    if !first_word.chars().all(char::is_alphabetic) {
+        return text.to_owned();
+    }
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 fn is_deceptive(character: char) -> bool {
     let is_invisible = matches!(
         character,
