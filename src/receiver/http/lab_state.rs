@@ -12,6 +12,7 @@ use super::fair_limiter::{FairLimiter, Permit};
 use super::guard::{Answer, Body, Reply};
 use super::head::{Framing, Head};
 use super::pour::{self, PaceLimits};
+use super::reply_channel;
 use crate::events;
 use crate::names::HostId;
 use crate::receiver::lab_states::LabStates;
@@ -55,8 +56,8 @@ impl LabReports {
         permit: Permit,
         host: HostId,
         mut body: Body,
-    ) -> std::io::Result<may::sync::mpsc::Receiver<End>> {
-        let (report, ended) = may::sync::mpsc::channel();
+    ) -> std::io::Result<reply_channel::Receiver<End>> {
+        let (report, ended) = reply_channel::channel();
         let states = Arc::clone(&self.states);
         let pace = self.pace;
         self.threads.run(Box::new(move || {
