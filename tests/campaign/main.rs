@@ -8,6 +8,9 @@
 mod skip;
 
 mod bad_network;
+#[path = "../it/breaking_line.rs"]
+mod breaking_line;
+mod broken_line;
 mod gate_under_change;
 mod growth;
 mod half_an_hour;
@@ -79,7 +82,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 22] = [
+    let runs: [(&str, fn()); 23] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -95,6 +98,7 @@ fn main() {
         ("forgejo", real_forgejo::cases),
         ("crowd", bad_network::crowd),
         ("line", bad_network::line),
+        ("broken-line", broken_line::episodes_arrive),
         ("pull", pulls::killed_and_in_a_storm),
         ("downloads", pulls::readers_that_stall),
         ("soak", half_an_hour::soak),

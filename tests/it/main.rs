@@ -7,6 +7,7 @@
 #[macro_use]
 mod skip;
 
+mod breaking_line;
 mod change;
 mod client;
 mod commands;

@@ -1,80 +1,14 @@
 //! A large upload that breaks off goes on where it stopped: the shipper and the real receiver, with a line
 //! between them that breaks after so many bytes; and receivers that say odd things about it.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use super::stub::{Reply, Stub, problem};
 use super::{Lab, noise};
+use crate::breaking_line::Line;
 use crate::resume::{self, MIB, least};
-
-/// A line that breaks once so many bytes have gone up.
-struct Line {
-    url: String,
-    up_bytes: Arc<AtomicU64>,
-    breaks_after: Arc<AtomicU64>,
-    breaks: Arc<AtomicU64>,
-}
-
-impl Line {
-    fn to(address: SocketAddr, breaks_after: u64) -> Line {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let line = Line {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            up_bytes: Arc::default(),
-            breaks_after: Arc::new(AtomicU64::new(breaks_after)),
-            breaks: Arc::default(),
-        };
-        let (up, after, breaks) = (
-            line.up_bytes.clone(),
-            line.breaks_after.clone(),
-            line.breaks.clone(),
-        );
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (up, after, breaks) = (up.clone(), after.clone(), breaks.clone());
-                thread::spawn(move || pass(&client, address, &up, &after, &breaks));
-            }
-        });
-        line
-    }
-}
-
-fn pass(
-    client: &TcpStream,
-    address: SocketAddr,
-    up: &AtomicU64,
-    breaks_after: &AtomicU64,
-    breaks: &AtomicU64,
-) {
-    let Ok(server) = TcpStream::connect(address) else {
-        return;
-    };
-    let (mut back, mut down) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-    thread::spawn(move || {
-        let _ = std::io::copy(&mut back, &mut down);
-        let _ = down.shutdown(Shutdown::Write);
-    });
-    let (mut from, mut into) = (client, &server);
-    let mut buffer = vec![0; 64 << 10];
-    let mut passed = 0;
-    while let Ok(count) = from.read(&mut buffer) {
-        if count == 0 || into.write_all(&buffer[..count]).is_err() {
-            break;
-        }
-        up.fetch_add(count as u64, Ordering::SeqCst);
-        passed += count as u64;
-        if passed >= breaks_after.load(Ordering::SeqCst) {
-            breaks.fetch_add(1, Ordering::SeqCst);
-            let _ = client.shutdown(Shutdown::Both);
-            break;
-        }
-    }
-    let _ = server.shutdown(Shutdown::Write);
-}
 
 fn env() -> (String, String) {
     let bounds = format!("{},{},3600000", least(), resume::least_kept());
@@ -167,6 +101,11 @@ fn lines_of(uploads: Vec<Reply>, puts: Vec<Reply>) -> (Vec<String>, Lab, i32) {
     stub.gets(uploads);
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
     lab.episode_with("ep-1", &"a".repeat(40), &noise(least()));
+    // The tarball has the times of the files: so it has the same length in each run.
+    for file in ["ep-1/data.bin", "ep-1/meta.json", "ep-1"] {
+        let file = File::open(lab.path("episodes").join(file)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
     let (name, bounds) = env();
     let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
     (stub.lines(), lab, ended.code)
