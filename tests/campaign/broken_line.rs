@@ -24,7 +24,7 @@ pub fn episodes_arrive() {
 }
 
 fn arrives(mib: u64) {
-    let mut world = World::prepared("max_episode_bytes = \"20GiB\"\nmin_free_bytes = 0");
+    let mut world = World::prepared("max_episode_bytes = \"20GiB\"");
     world.start();
     let line = Line::to(world.address(), BREAKS_EVERY);
     let lab = Lab::with(&line.url, "scan_seconds = 1\nmin_free_bytes = 0");
