@@ -1,7 +1,7 @@
 //! Broken uploads that go on (design, section 13), at the receiver, in literal bytes.
 //!
 //! Most tests move the bounds of 64 and 16 MiB to 8 and 2 (`CIS490_RESUMABLE`), which a release build does
-//! not know: there they send the full size. `bounds` has the bounds as they are.
+//! not know: there they are left out. `bounds` has the bounds as they are.
 
 mod answers;
 mod bounds;
