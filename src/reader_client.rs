@@ -203,6 +203,11 @@ pub(crate) fn header(response: &Answer, name: &str) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
+/// Whether the other side is there, and is not trusted.
+pub(crate) fn is_of_trust(error: &NoAnswer) -> bool {
+    Trust::fault(error).is_some()
+}
+
 /// Why there was no answer, and what to do if TLS failed.
 pub(crate) fn words(error: &NoAnswer) -> String {
     match Trust::fault(error) {

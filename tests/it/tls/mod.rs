@@ -169,10 +169,8 @@ fn a_pull_comes_by_https_with_its_token() {
         "--ca-file",
     ]);
     command.arg(&ca).arg("--to").arg(dir.path().join("strange"));
-    let strange = command
-        .env("CIS490_PULL_PATIENCE_MS", "1")
-        .output()
-        .unwrap();
+    // It ends at once: no wait makes a stranger's certificate a good one.
+    let strange = command.output().unwrap();
     assert_eq!(strange.status.code(), Some(1), "{strange:?}");
     let words = String::from_utf8_lossy(&strange.stderr);
     assert!(words.contains("is not signed by any CA"), "{words}");
