@@ -353,10 +353,14 @@ impl Shipper {
     /// Sends what the receiver does not have of a large tarball.
     fn resume(&mut self, entry: &mut Entry, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
         for _ in 0..resume::ASKS_MAX {
-            let offset = match resume::ask(&self.receiver, upload)? {
-                Begin::At(offset) => offset,
-                Begin::Whole => break,
-                Begin::Not(answer) => return Ok(answer),
+            let asked = resume::ask(&self.receiver, upload);
+            let offset = match asked {
+                Ok(Begin::At(offset)) => offset,
+                Ok(Begin::Whole) => break,
+                // Something between that lets no such question by may let an upload by.
+                Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_)) if entry.was_not_told() => break,
+                Ok(Begin::Not(answer)) => return Ok(answer),
+                Err(no_answer) => return Err(no_answer),
             };
             if entry.is_kept_to(offset) {
                 self.endings.pace.receiver_is_there();

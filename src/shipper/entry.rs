@@ -26,6 +26,9 @@ pub(super) enum Stage {
     Packed(Inspected, Seal),
 }
 
+/// After so many questions in a row without an offset the whole is sent.
+const NOT_TOLD_MAX: u32 = 3;
+
 /// One finished episode that has not left yet.
 pub(super) struct Entry {
     pub id: EpisodeId,
@@ -40,6 +43,8 @@ pub(super) struct Entry {
     why: Option<String>,
     /// How much of it the receiver was seen to have.
     kept_bytes: u64,
+    /// How often in a row the receiver did not say how much that is.
+    not_told: u32,
     /// Its own faults.
     backoff: Backoff,
     first_seen: Instant,
@@ -55,6 +60,7 @@ impl Entry {
             alone: false,
             why: None,
             kept_bytes: 0,
+            not_told: 0,
             backoff: Backoff::default(),
             first_seen,
         }
@@ -144,6 +150,12 @@ impl Entry {
         self.backoff.fail(asked)
     }
 
+    /// The receiver did not say how much it has. True if that goes on: then the whole is sent.
+    pub(super) fn was_not_told(&mut self) -> bool {
+        self.not_told += 1;
+        self.not_told >= NOT_TOLD_MAX
+    }
+
     /// The receiver has so many bytes of it. More than before: the last try was none in vain, and its
     /// faults do not count. Returns whether it is so.
     pub(super) fn is_kept_to(&mut self, bytes: u64) -> bool {
@@ -152,6 +164,7 @@ impl Entry {
             self.backoff.reset();
         }
         self.kept_bytes = bytes;
+        self.not_told = 0;
         has_moved
     }
 

@@ -191,3 +191,26 @@ fn a_receiver_that_cannot_say_is_asked_again_before_anything_is_sent() {
         assert_eq!(lab.names("episodes"), ["ep-1"], "{status}");
     }
 }
+
+/// A proxy that lets no HEAD by, or breaks it off, and lets uploads by: the third try sends the whole.
+#[test]
+fn an_episode_does_not_wait_for_ever_for_the_right_to_ask() {
+    for reply in [bare(403, "Content-Length: 0\r\n"), Reply::Die] {
+        let stub = Stub::new([Reply::Store]);
+        stub.gets([reply]);
+        let lab = Lab::with(&stub.url, "scan_seconds = 1");
+        lab.episode_with("ep-1", &"a".repeat(40), &noise(least()));
+        let (name, bounds) = env();
+        let shipper = lab.ship_with(&[(&name, &bounds)]);
+        for asked in 1..=2 {
+            shipper.wait_until("it has asked", || heads(&stub) >= asked);
+            shipper.signal("HUP");
+        }
+        shipper.wait_until("it has arrived", || lab.names("episodes").is_empty());
+        assert_eq!(heads(&stub), 3, "{lab}");
+    }
+}
+
+fn heads(stub: &Stub) -> usize {
+    stub.lines().iter().filter(|line| *line == HEAD).count()
+}
