@@ -382,7 +382,9 @@ impl Shipper {
     fn upload(&mut self, upload: &Upload<'_>, from: Option<u64>) -> Result<Answer, NoAnswer> {
         let id = &upload.slot.episode;
         service::status(&format!("sending {id}, {} bytes", upload.bytes));
-        let mut progress = Progress::new(format!("sending {id}"));
+        let resumed = from.and_then(|offset| (offset * 100).checked_div(upload.bytes));
+        let resumed = resumed.map_or(String::new(), |percent| format!(", resumed at {percent} %"));
+        let mut progress = Progress::new(format!("sending {id}{resumed}"));
         self.note_next_try();
         let Endings { root, pace, report } = &mut self.endings;
         let sent = Sent::default();

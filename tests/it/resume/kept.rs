@@ -1,5 +1,7 @@
 //! How many are kept, for how long, and what they cost.
 
+use std::os::unix::fs::FileExt;
+
 use super::{Episode, MIB, end, kind, least, metric, start_with, world};
 use crate::here::can_mount;
 use crate::world::World;
@@ -136,21 +138,25 @@ fn a_full_disk_refuses_the_rest_and_keeps_the_beginning() {
 #[test]
 fn a_file_that_is_not_as_it_was_left_is_given_up() {
     let world = world("");
-    for (n, is_removed) in [true, false].into_iter().enumerate() {
+    for (n, harm) in ["removed", "short", "one bit"].into_iter().enumerate() {
         let episode = Episode::new(&world, &format!("ep-{n}"));
         assert_eq!(episode.break_at(&world, 3 * MIB), Some(3 * MIB), "{world}");
         let name = world.names("incoming").remove(0);
         let file = world.data_dir().join("incoming").join(name);
-        if is_removed {
-            std::fs::remove_file(&file).unwrap();
-        } else {
-            std::fs::write(&file, b"short").unwrap();
+        match harm {
+            "removed" => std::fs::remove_file(&file).unwrap(),
+            "short" => std::fs::write(&file, b"short").unwrap(),
+            _ => {
+                let changed = std::fs::File::options().write(true).open(&file).unwrap();
+                let other = episode.body[MIB] ^ 1;
+                changed.write_all_at(&[other], MIB as u64).unwrap();
+            }
         }
         let mut client = world.client();
         let head = episode.patch_head(3 * MIB);
         client.send(head.as_bytes()).unwrap();
         let answer = client.answer().unwrap();
-        assert_eq!(answer.status, 500, "{answer:?}\n{world}");
+        assert_eq!(answer.status, 500, "{harm} {answer:?}\n{world}");
         assert_eq!(episode.offset(&world), None, "{world}");
         assert_eq!(episode.put(&world).status, 201, "{world}");
         episode.check_stored(&world);

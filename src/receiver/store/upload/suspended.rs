@@ -9,18 +9,21 @@
 //!    filesystem alone.
 //! 3. Nothing of it outlives the process: its name is in incoming/, and recovery removes it. Dropping a
 //!    [`Suspended`] does the same.
-//! 4. The digest of the whole body decides, as for every upload: it is that of the bytes as they came. What the
-//!    disk makes of them later is for scrub to find, as for every upload.
+//! 4. The digest of the whole body decides, as for every upload: it is that of the bytes as they came. A file
+//!    that somebody has touched meanwhile is not gone on with. What the disk makes of the bytes is for scrub
+//!    to find, as for every upload.
 
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{
     Incoming, PartialFile, Store, StoreError, Upload, WholeBlocks, fault, fault_of_incoming,
 };
+use crate::file_identity::FileIdentity;
 use crate::receiver::Claim;
 use crate::receiver::store::writer::Writer;
 use crate::wire::GatePlace;
@@ -32,6 +35,28 @@ pub(crate) struct Suspended {
     claim: Claim,
     partial: PartialFile,
     whole: WholeBlocks,
+    /// As the file was left.
+    left: Left,
+}
+
+/// What changes with a file, whoever writes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    identity: FileIdentity,
+    bytes: u64,
+    /// When it was last changed, by the kernel's clock: seconds and nanoseconds.
+    changed_at: (i64, i64),
+}
+
+impl Left {
+    fn of(file: &File) -> io::Result<Left> {
+        let found = file.metadata()?;
+        Ok(Left {
+            identity: FileIdentity::of(&found),
+            bytes: found.len(),
+            changed_at: (found.ctime(), found.ctime_nsec()),
+        })
+    }
 }
 
 /// Why an upload does not go on.
@@ -66,15 +91,20 @@ impl Upload {
         let cut = self
             .writer
             .finish()
-            .and_then(|()| durable::truncate(&self.file, self.whole.bytes));
-        if let Err(error) = cut {
-            events::store_fault(&self.claim.slot, "keep a broken upload", &error);
-            return None;
-        }
+            .and_then(|()| durable::truncate(&self.file, self.whole.bytes))
+            .and_then(|()| Left::of(&self.file));
+        let left = match cut {
+            Ok(left) => left,
+            Err(error) => {
+                events::store_fault(&self.claim.slot, "keep a broken upload", &error);
+                return None;
+            }
+        };
         Some(Suspended {
             claim: self.claim.clone(),
             partial: mem::take(&mut self.partial),
             whole: mem::take(&mut self.whole),
+            left,
         })
     }
 
@@ -88,7 +118,7 @@ impl Upload {
         place: Option<GatePlace>,
     ) -> Result<Upload, NotResumed> {
         let path = suspended.partial.path().unwrap_or(store.data_dir());
-        let opened = open(path, suspended.offset())
+        let opened = open(path, suspended.left)
             .map_err(|error| fault(&claim, "open a broken upload", error));
         let file = match opened {
             Ok(file) => Arc::new(file),
@@ -120,10 +150,14 @@ impl Upload {
 
 impl Suspended {
     /// Gives back what was allocated behind the bytes that are here.
-    fn put_back(self, file: &File, error: StoreError) -> NotResumed {
-        if let Err(why) = durable::truncate(file, self.offset()) {
-            events::store_fault(&self.claim.slot, "keep a broken upload", &why);
-            return NotResumed::for_good(error);
+    fn put_back(mut self, file: &File, error: StoreError) -> NotResumed {
+        let cut = durable::truncate(file, self.offset()).and_then(|()| Left::of(file));
+        match cut {
+            Ok(left) => self.left = left,
+            Err(why) => {
+                events::store_fault(&self.claim.slot, "keep a broken upload", &why);
+                return NotResumed::for_good(error);
+            }
         }
         NotResumed {
             error,
@@ -141,12 +175,11 @@ impl NotResumed {
     }
 }
 
-/// Errors: those of the disk; or the file has not the bytes that were left in it.
-fn open(path: &Path, bytes: u64) -> io::Result<File> {
+/// Errors: those of the disk; or the file is not as it was left.
+fn open(path: &Path, left: Left) -> io::Result<File> {
     let file = durable::open_regular_with(path, File::options().read(true).write(true))?;
-    let found = file.metadata()?.len();
-    if found != bytes {
-        let why = format!("it has {found} bytes and not the {bytes} that were left in it");
+    if Left::of(&file)? != left {
+        let why = "somebody has changed its file since its connection broke";
         return Err(io::Error::other(why));
     }
     Ok(file)
