@@ -435,6 +435,10 @@ impl Answer {
     pub(crate) fn words(&self) -> String {
         match self.problem() {
             Some(problem) => format!("{}: {}", self.status, problem.detail),
+            None if self.body.is_empty() && self.location.is_none() => format!(
+                "{} without words (an answer to HEAD has none: the receiver's log says why)",
+                self.status
+            ),
             None => {
                 let start = self.body.get(..200).unwrap_or(&self.body);
                 let text = String::from_utf8_lossy(start);

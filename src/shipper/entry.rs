@@ -163,7 +163,8 @@ impl Entry {
         if has_moved {
             self.backoff.reset();
         }
-        self.kept_bytes = bytes;
+        // The most that it had: an offset that comes again, or goes back and forth, is no progress.
+        self.kept_bytes = self.kept_bytes.max(bytes);
         self.not_told = 0;
         has_moved
     }
