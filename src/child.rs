@@ -21,6 +21,24 @@ pub(crate) struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// Runs a program to its end, with `input` on its stdin, and what it prints is nobody's. A program that does
+/// not read its input is no error; what it leaves running goes on. `None` as for [`run`].
+///
+/// Errors: the program could not be started.
+pub(crate) fn run_unheard(
+    command: &mut Command,
+    input: &[u8],
+    timeout: Duration,
+) -> io::Result<Option<ExitStatus>> {
+    let give_up_at = Instant::now() + timeout;
+    sys::in_own_session(command);
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut group = Group(Some(command.spawn()?));
+    write_aside(group.input(), input.to_vec())?;
+    group.wait_until(give_up_at)
+}
+
 /// Runs a program to its end, without input. `None` if it did not end in time and was killed, with every
 /// process that it has started.
 ///
@@ -30,35 +48,12 @@ pub(crate) fn run(
     stdout_bytes_max: u64,
     timeout: Duration,
 ) -> io::Result<Option<Output>> {
-    command.stdin(Stdio::null());
-    run_to_its_end(command, None, stdout_bytes_max, timeout)
-}
-
-/// As [`run`], with `input` on its stdin. A program that does not read it is no error.
-pub(crate) fn run_with_input(
-    command: &mut Command,
-    input: &[u8],
-    stdout_bytes_max: u64,
-    timeout: Duration,
-) -> io::Result<Option<Output>> {
-    command.stdin(Stdio::piped());
-    run_to_its_end(command, Some(input.to_vec()), stdout_bytes_max, timeout)
-}
-
-fn run_to_its_end(
-    command: &mut Command,
-    input: Option<Vec<u8>>,
-    stdout_bytes_max: u64,
-    timeout: Duration,
-) -> io::Result<Option<Output>> {
     let give_up_at = Instant::now() + timeout;
     // So that every process that it starts can be killed with it.
     sys::in_own_session(command);
+    command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group(Some(command.spawn()?));
-    if let Some(input) = input {
-        write_aside(group.input(), input)?;
-    }
     let (stdout, stderr) = group.outputs();
     let stdout = read_aside(stdout, stdout_bytes_max)?;
     let stderr = read_aside(stderr, STDERR_BYTES_MAX)?;
@@ -95,8 +90,7 @@ fn read_aside(
     Ok(receiver)
 }
 
-/// Writes a pipe on a thread of its own, which ends with the program at the latest: then nobody has its other
-/// end.
+/// Writes a pipe on a thread of its own, which ends at the latest when nobody has the pipe's other end.
 fn write_aside(pipe: Option<impl Write + Send + 'static>, input: Vec<u8>) -> io::Result<()> {
     let write = move || {
         if let Some(mut pipe) = pipe {
@@ -185,13 +179,23 @@ mod tests {
     #[test]
     fn input_arrives_whole_and_need_not_be_read() {
         let input = vec![b'x'; 300_000];
-        let counted = run_with_input(&mut shell("wc -c"), &input, 100, LONG).unwrap();
-        assert_eq!(counted.unwrap().stdout.trim_ascii(), b"300000");
-        let unread = run_with_input(&mut shell("exit 0"), &input, 100, LONG).unwrap();
-        assert!(unread.unwrap().status.success());
+        let ended = |script| run_unheard(&mut shell(script), &input, LONG).unwrap();
+        assert!(ended("test $(wc -c) = 300000").unwrap().success());
+        assert_eq!(ended("test $(wc -c) = 1").unwrap().code(), Some(1));
+        assert!(ended("exit 0").unwrap().success());
         let short = Duration::from_millis(300);
-        let hung = run_with_input(&mut shell("sleep 600"), &input, 100, short).unwrap();
+        let hung = run_unheard(&mut shell("sleep 600"), &input, short).unwrap();
         assert!(hung.is_none());
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_or_prints_without_end_keeps_nobody_waiting() {
+        let began = Instant::now();
+        for script in ["sleep 100 & exit 0", "yes | head -c 1000000; exit 0"] {
+            let ended = run_unheard(&mut shell(script), b"", LONG).unwrap();
+            assert!(ended.unwrap().success(), "{script}");
+        }
+        assert!(began.elapsed() < LONG);
     }
 
     #[test]

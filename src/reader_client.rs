@@ -217,15 +217,9 @@ pub(crate) fn words(error: &NoAnswer) -> String {
 }
 
 fn check_url(url: &str) -> Result<(), Failure> {
-    let plain = config::with_plain_scheme(url);
-    let has_host = |scheme| {
-        let rest = plain.strip_prefix(scheme);
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-    };
-    let is_plain = url
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b"?#@".contains(&b));
-    if is_plain && (has_host("http://") || has_host("https://")) {
+    // A unit of systemd has it between quotes.
+    let is_bare = !url.contains(['?', '#', '@', '"', '\'', '\\']);
+    if is_bare && config::is_http_url(&config::with_plain_scheme(url)) {
         return Ok(());
     }
     Err(Failure::new(

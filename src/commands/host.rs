@@ -1,6 +1,6 @@
 //! `cis490 host`: adds a lab host to `receiver.toml`, or takes one out, and has the receiver read it again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -79,6 +79,7 @@ impl Host {
     }
 
     fn add(self) -> Result<(), Failure> {
+        let alone = lock(&self.config)?;
         let text = read(&self.config)?;
         let token = match self.address {
             Some(_) => None,
@@ -92,6 +93,7 @@ impl Host {
         let edited = edit::with_host(&text, &self.config, &rule)?;
         let is_first = Config::parse(&text, &self.config)?.hosts.is_empty();
         write(&self.config, &edited)?;
+        drop(alone);
         let id = &rule.id;
         say!("added {id} to {}", self.config.display());
         if is_first {
@@ -116,14 +118,33 @@ impl Host {
                 "cis490 host remove ID removes the host whatever its address is",
             ));
         }
+        let alone = lock(&self.config)?;
         let text = read(&self.config)?;
         let edited = edit::without_host(&text, &self.config, &self.id)?;
         write(&self.config, &edited)?;
+        drop(alone);
         let file = self.config.display();
         say!("removed {} from {file}; its stored episodes stay", self.id);
         reload(&self.config);
         Ok(())
     }
+}
+
+/// Waits until no other of these commands edits a file of this folder: each would lose what the other has
+/// written.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let lock = || {
+        let real = fs::canonicalize(path)?;
+        let folder = durable::open_dir(durable::parent(&real))?;
+        folder.lock()?;
+        Ok(folder)
+    };
+    lock().map_err(|error: io::Error| {
+        Failure::new(
+            format!("cannot lock the folder of {}: {error}", path.display()),
+            owner::hint(&error, "name the file with --config FILE"),
+        )
+    })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

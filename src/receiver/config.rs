@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::config::network::{self, Network};
 use crate::config::{
-    self, Settings, Side, bad_value, in_range, not_allowed, values, with_plain_scheme,
+    self, Settings, Side, bad_value, in_range, is_http_url, not_allowed, values, with_plain_scheme,
 };
 use crate::failure::Failure;
 use crate::names::{HostId, ReaderId, Sha256Digest};
@@ -156,7 +156,7 @@ impl NotifyConfig {
                 Err(bad_value(
                     path,
                     "notify.command",
-                    format!("{command:?}"),
+                    "(not shown)",
                     "a list: the program's whole path, and its arguments, such as [\"/usr/local/bin/tell\", \"--urgent\"]",
                 ))
             }
@@ -171,12 +171,7 @@ impl NotifyConfig {
 }
 
 fn check_notify_url(path: &Path, url: &str) -> Result<(), Failure> {
-    let has_host = ["http://", "https://"].iter().any(|scheme| {
-        let rest = with_plain_scheme(url);
-        let rest = rest.strip_prefix(scheme);
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-    });
-    if has_host && url.bytes().all(|b| b.is_ascii_graphic()) {
+    if is_http_url(&with_plain_scheme(url)) {
         return Ok(());
     }
     Err(bad_value(
@@ -419,16 +414,8 @@ impl GateConfig {
     }
 
     fn check_forgejo(&self, path: &Path, url: &str) -> Result<(), Failure> {
-        let as_used = with_plain_scheme(url);
-        let with_host = |scheme: &str| {
-            as_used
-                .strip_prefix(scheme)
-                .is_some_and(|rest| !rest.is_empty())
-        };
-        let plain = url
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#@".contains(&b));
-        if !plain || !(with_host("http://") || with_host("https://")) {
+        let is_bare = !url.contains(['?', '#', '@']);
+        if !is_bare || !is_http_url(&with_plain_scheme(url)) {
             return Err(bad_value(
                 path,
                 "version_gate.forgejo_url",

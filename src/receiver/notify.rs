@@ -20,6 +20,7 @@ use super::config::NotifyConfig;
 use super::critical_thread;
 use super::http::Server;
 use crate::failure::Failure;
+use crate::wire::LAB_STATE_OLD_S;
 use crate::{clock, events};
 
 /// How often the lab is judged.
@@ -39,6 +40,11 @@ const RETRIES: [Duration; 7] = [
     Duration::from_secs(900),
     Duration::from_secs(900),
 ];
+
+/// How long after a start the receiver has the reports of all lab hosts that send any.
+const REPORTS_AFTER: Duration = Duration::from_secs(LAB_STATE_OLD_S);
+/// How long after a start the receiver can say of a queue that it stands.
+const QUEUES_AFTER: Duration = Duration::from_secs(3600);
 
 /// Starts the thread. It does nothing while the configuration has no `[notify]`.
 ///
@@ -72,6 +78,8 @@ fn times(haste: u32) -> Times {
         stands: STANDS / haste,
         pace: PACE / haste,
         retries: RETRIES.map(|wait| wait / haste).to_vec(),
+        reports: REPORTS_AFTER / haste,
+        queues: QUEUES_AFTER / haste,
     }
 }
 

@@ -157,6 +157,11 @@ impl LabState {
         episodes.fold(0, u64::saturating_add)
     }
 
+    /// Of how many commits.
+    pub fn held_commits(&self) -> u64 {
+        (self.held.len() as u64).saturating_add(self.more.held)
+    }
+
     /// How many episodes lie in refused/.
     pub fn refused_episodes(&self) -> u64 {
         (self.refused.len() as u64).saturating_add(self.more.refused)

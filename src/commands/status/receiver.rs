@@ -28,14 +28,16 @@ pub(super) fn look(path: &Path, as_json: bool) -> Result<Look, Failure> {
     })
 }
 
-/// 2 also if the receiver does not run, or does not answer: then nothing is stored.
+/// 2 also if the receiver does not run, or does not answer: then nothing is stored. 1 at least where its own
+/// judgement is not known.
 fn how_bad(survey: &Survey) -> u8 {
     let is_away = survey.running == Some(false)
         || (survey.health.as_ref()).is_some_and(|health| !health.takes_uploads);
     if is_away {
         return 2;
     }
-    exit_status(&survey.findings)
+    let is_unsure = survey.running.is_none() || survey.from_disk_because.is_some();
+    exit_status(&survey.findings).max(u8::from(is_unsure))
 }
 
 fn page(survey: &Survey, paint: Paint) -> String {

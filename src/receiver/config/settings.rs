@@ -2,7 +2,7 @@
 
 use super::{Config, GateConfig, HostRule, NotifyConfig, ReaderRule};
 use crate::config::settings::{Setting, TakesEffect};
-use crate::human;
+use crate::human::{self, counted};
 use crate::names::Sha256Digest;
 
 use TakesEffect::{OnReload, OnRestart};
@@ -106,16 +106,23 @@ impl GateConfig {
 }
 
 impl NotifyConfig {
-    /// The URL may hold a secret.
+    /// The URL, and an argument of the command, may hold a secret.
     fn settings(notify: Option<&NotifyConfig>) -> [Setting; 3] {
         let url = notify.and_then(|notify| notify.url.clone());
         let shown_url = url.as_ref().map(|_| "(secret)".to_owned());
         let format = notify.map(|notify| notify.format);
         let command = notify.and_then(|notify| notify.command.as_ref());
+        let shown_command = command.map(|words| match words.split_first() {
+            Some((program, arguments)) if !arguments.is_empty() => {
+                format!("{program:?} and {}", counted(arguments.len(), "argument"))
+            }
+            _ => format!("{words:?}"),
+        });
+        let command = format!("{command:?}");
         [
             Setting::hidden("notify.url", url.unwrap_or_default(), shown_url, OnReload),
             Setting::optional("notify.format", format, OnReload),
-            Setting::optional("notify.command", command, OnReload),
+            Setting::hidden("notify.command", command, shown_command, OnReload),
         ]
     }
 }

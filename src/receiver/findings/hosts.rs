@@ -195,7 +195,7 @@ impl Judge<'_, '_> {
 
     fn report_of_endings(&mut self, state: &LabState) {
         if state.held_episodes() > 0 {
-            let commits = state.held.len() as u64 + state.more.held;
+            let commits = state.held_commits();
             let words = format!(
                 "{} held for {}",
                 counted(state.held_episodes(), "episode"),

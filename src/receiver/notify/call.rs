@@ -14,13 +14,12 @@ use crate::failure::Failure;
 use crate::human::counted;
 use crate::receiver::config::{NotifyConfig, NotifyFormat};
 use crate::receiver::findings::Finding;
+use crate::terminal::one_line;
 use crate::tls::{self, Trust};
 use crate::{child, wire};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most that is read of what the command prints.
-const OUTPUT_BYTES_MAX: u64 = 64 << 10;
 /// The longest title, in characters.
 const TITLE_CHARS_MAX: usize = 120;
 
@@ -122,9 +121,12 @@ impl Caller {
 
 /// Plain words, a paragraph a finding.
 fn text(due: &Due) -> String {
-    let of = |finding: &Finding| match due.state {
-        State::Begins => format!("{}\n{}\n", finding.words, finding.remedy),
-        State::Ends => format!("Over: {}\n", finding.words),
+    let of = |finding: &Finding| {
+        let words = one_line(&finding.words);
+        match due.state {
+            State::Begins => format!("{words}\n{}\n", one_line(&finding.remedy)),
+            State::Ends => format!("Over: {words}\n"),
+        }
     };
     let paragraphs: Vec<String> = due.findings.iter().map(of).collect();
     paragraphs.join("\n")
@@ -134,10 +136,9 @@ fn run(words: &[String], input: &[u8], timeout: Duration) -> Result<(), String> 
     let (program, arguments) = words.split_first().ok_or("no command is configured")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    let ended = child::run_with_input(&mut command, input, OUTPUT_BYTES_MAX, timeout);
-    match ended {
-        Ok(Some(output)) if output.status.success() => Ok(()),
-        Ok(Some(output)) => Err(format!("the command ended with {}", output.status)),
+    match child::run_unheard(&mut command, input, timeout) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(format!("the command ended with {status}")),
         Ok(None) => Err(format!("the command did not end within {timeout:?}")),
         Err(error) => Err(format!("the command could not be run: {error}")),
     }

@@ -1,13 +1,15 @@
 //! Which beginnings and ends of findings are to be reported, and when. It has no clock and does no I/O.
 //!
-//! 1. None is dropped: what comes while a call of its kind is not due yet, or fails, goes with the next one.
-//!    But a finding whose end was not reported yet, and that begins again, still stands as it was reported.
-//! 2. So a finding has at most a beginning and an end that wait: memory is bounded by the findings.
+//! 1. None is dropped: what comes while a call of its kind is not due yet, or fails, goes with the next one
+//!    of its state. But a finding whose end was not reported yet, and that begins again, still stands as it was reported.
+//! 2. What an earlier run has reported ends only once this run can know: some findings rest on what comes
+//!    again after a start, and not at once.
+//! 3. So a finding has at most a beginning and an end that wait: memory is bounded by the findings.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::receiver::findings::{Finding, Severity};
+use crate::receiver::findings::{Finding, Kind, Severity};
 
 /// The waits.
 #[derive(Clone, Debug)]
@@ -18,7 +20,27 @@ pub(super) struct Times {
     pub pace: Duration,
     /// The waits before a call that failed is tried again.
     pub retries: Vec<Duration>,
+    /// How long after its start a run can know that lab hosts report nothing of a finding.
+    pub reports: Duration,
+    /// How long after its start a run can know that nothing sticks.
+    pub queues: Duration,
 }
+
+impl Times {
+    /// How long after its start a run can know that a finding of this kind is over.
+    fn known_after(&self, kind: &str) -> Duration {
+        if kind == Kind::HostStuck.name() {
+            self.queues
+        } else if kind.starts_with(OF_REPORTS) {
+            self.reports
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// How the kinds begin that rest on the reports of lab hosts.
+const OF_REPORTS: &str = "lab-";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -53,6 +75,8 @@ fn key(finding: &Finding) -> Key {
 
 pub(super) struct Ledger {
     times: Times,
+    /// The first look.
+    began: Option<Instant>,
     /// Findings whose beginning was reported, and whose end was not.
     told: BTreeMap<Key, Finding>,
     /// The same, with those whose beginning waits to be reported, and without those whose end does.
@@ -82,6 +106,7 @@ impl Ledger {
             .collect();
         Ledger {
             times,
+            began: None,
             announced: told.clone(),
             told,
             standing: BTreeMap::new(),
@@ -92,6 +117,8 @@ impl Ledger {
 
     /// Notes what stands at this moment.
     pub(super) fn look(&mut self, now: Instant, findings: &[Finding]) {
+        let began = *self.began.get_or_insert(now);
+        let run = now.saturating_duration_since(began);
         let errors = findings
             .iter()
             .filter(|finding| finding.severity == Severity::Error);
@@ -117,6 +144,9 @@ impl Ledger {
             .cloned()
             .collect();
         for key in away {
+            if run < self.times.known_after(&key.0) {
+                continue;
+            }
             let since = *self.gone.entry(key.clone()).or_insert(now);
             if now.saturating_duration_since(since) >= self.times.stands {
                 self.gone.remove(&key);
@@ -148,7 +178,8 @@ impl Ledger {
         }
     }
 
-    /// A call that may be made now: all that waits of a kind, up to the first that is of the other state.
+    /// A call that may be made now: all that waits of a kind in one state. A finding that has something of
+    /// the other state before it waits for that.
     pub(super) fn due(&self, now: Instant) -> Option<Due> {
         let lines = self
             .lines
@@ -161,11 +192,19 @@ impl Ledger {
             .front()
             .map(|(state, finding)| (state, finding))
             .as_ref()?;
-        let same = line.waiting.iter().take_while(|(other, _)| other == state);
+        let mut behind = HashSet::new();
+        let mut findings = Vec::new();
+        for (other, finding) in &line.waiting {
+            if other != state {
+                behind.insert(&finding.subject);
+            } else if !behind.contains(&finding.subject) {
+                findings.push(finding.clone());
+            }
+        }
         Some(Due {
             kind: kind.clone(),
             state: *state,
-            findings: same.map(|(_, finding)| finding.clone()).collect(),
+            findings,
         })
     }
 
@@ -181,7 +220,12 @@ impl Ledger {
         }
         line.failures = 0;
         for finding in &due.findings {
-            line.waiting.pop_front();
+            let is_it = |(state, waiting): &(State, Finding)| {
+                *state == due.state && waiting.subject == finding.subject
+            };
+            if let Some(place) = line.waiting.iter().position(is_it) {
+                line.waiting.remove(place);
+            }
             let key = key(finding);
             match due.state {
                 State::Begins => self.told.insert(key, finding.clone()),
@@ -313,6 +357,45 @@ mod tests {
         assert_eq!(desk.at(121, &[]), [""; 0]);
         assert_eq!(desk.at(150, &[]), ["k ends a+b+c", "other ends x"]);
         assert_eq!(desk.at(400, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn what_waits_in_one_state_goes_in_one_call_though_others_are_between() {
+        let mut desk = Desk::new(Vec::new());
+        let odd = [finding("k", "1"), finding("k", "3")];
+        let even = [finding("k", "2"), finding("k", "4")];
+        desk.at(0, &odd);
+        assert_eq!(desk.at(30, &odd), ["k begins 1+3"]);
+        // Within the minute the one pair ends, the other begins and ends, and the first begins again.
+        desk.is_received = false;
+        desk.at(31, &even);
+        desk.at(61, &even);
+        desk.at(62, &odd);
+        desk.at(92, &odd);
+        desk.is_received = true;
+        let said = [desk.at(200, &odd), desk.at(300, &odd)].concat();
+        assert_eq!(said, ["k begins 2+4", "k ends 2+4"]);
+    }
+
+    #[test]
+    fn a_restart_ends_what_lab_hosts_report_only_once_they_had_time_to_report() {
+        let (reported, stuck) = (finding("lab-refused", "a"), finding("host-stuck", "b"));
+        let mut desk = Desk::new(vec![reported.clone(), stuck.clone(), finding("k", "c")]);
+        assert_eq!(desk.at(0, &[]), [""; 0]);
+        assert_eq!(desk.at(30, &[]), ["k ends c"]);
+        assert_eq!(desk.at(299, &[]), [""; 0]);
+        // The report has come, and says the same.
+        let both = [reported, stuck];
+        assert_eq!(desk.at(310, &both), [""; 0]);
+        assert_eq!(desk.at(3000, &both[..1]), [""; 0]);
+        assert_eq!(
+            desk.at(3031, &[]),
+            [""; 0],
+            "what sticks needs an hour to be known"
+        );
+        assert_eq!(desk.at(3061, &[]), ["lab-refused ends a"]);
+        assert_eq!(desk.at(3700, &[]), [""; 0]);
+        assert_eq!(desk.at(3730, &[]), ["host-stuck ends b"]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn phrases(state: &LabState, now_s: u64) -> Vec<String> {
     }];
     let held = state.held_episodes();
     if held > 0 {
-        let commits = state.held.len() as u64 + state.more.held;
+        let commits = state.held_commits();
         let commits = counted(human::count(commits), "commit");
         phrases.push(format!("{} held ({commits})", human::count(held)));
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
+use std::thread;
 
 use crate::program::cis490;
 use crate::world::World;
@@ -108,5 +109,24 @@ fn what_cannot_be_done_changes_nothing() {
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(told.contains(why), "{words:?} {told}");
         assert_eq!(fs::read_to_string(world.config_path()).unwrap(), before);
+    }
+}
+
+/// Each of them writes the file anew: none loses what another has written.
+#[test]
+fn hosts_that_are_added_at_the_same_time_are_all_there() {
+    let world = World::with("");
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let world = &world;
+            scope.spawn(move || {
+                let (id, address) = (format!("lab-{n}"), format!("10.0.0.{n}"));
+                done(world, &["add", &id, "--address", &address])
+            });
+        }
+    });
+    let text = fs::read_to_string(world.config_path()).unwrap();
+    for n in 0..8 {
+        assert_eq!(text.matches(&format!("\"lab-{n}\"")).count(), 1, "{text}");
     }
 }

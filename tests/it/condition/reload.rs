@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::client::sha256;
+use crate::here::mkfifo;
 use crate::lab::Lab;
 use crate::ship::A;
 use crate::ship::stub::{Reply, Stub};
@@ -267,4 +268,33 @@ fn a_mistake_in_shipper_toml_changes_nothing_and_a_host_id_waits() {
             .out
             .contains("host_id changed, and needs a restart of the shipper")
     });
+}
+
+/// A service that waited for the writer of a pipe could act on no signal meanwhile.
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
+    let mut world = World::with("");
+    let before = fs::read(world.config_path()).unwrap();
+    fs::remove_file(world.config_path()).unwrap();
+    mkfifo(world.config_path().as_ref());
+    reload(&world, "reload_failed");
+    assert!(world.log().contains("it is no file"), "{world}");
+    fs::remove_file(world.config_path()).unwrap();
+    fs::write(world.config_path(), before).unwrap();
+    reload(&world, "reloaded");
+    assert_eq!(world.stop(), Some(0), "{world}");
+
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::new(&stub.url);
+    let shipper = lab.ship();
+    shipper.wait_until("it runs", || {
+        shipper.log().contains("event=shipper_started")
+    });
+    fs::remove_file(lab.config()).unwrap();
+    mkfifo(&lab.config());
+    shipper.signal("HUP");
+    shipper.wait_until("it says so", || {
+        shipper.log().contains("event=reload_failed")
+    });
+    assert_eq!(shipper.stop(), 0);
 }

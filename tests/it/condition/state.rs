@@ -296,3 +296,47 @@ fn a_receiver_that_accepts_no_report_is_asked_again_after_half_a_minute_at_the_e
     });
     assert_eq!(stub.reports().len(), 1);
 }
+
+/// What a lab host says of itself is anybody's text where there are no `[[host]]` tables.
+#[test]
+fn numbers_that_cannot_be_added_break_nothing() {
+    let world = World::new();
+    let most = u64::MAX;
+    let held = format!(r#"{{"commit":"{}","episodes":{most}}}"#, "a".repeat(40));
+    let refused = r#"{"episode":"e","reason":"taken"}"#;
+    let body = format!(
+        r#"{{"waiting":{{"episodes":{most},"bytes":{most}}},"held":[{held},{held}],"refused":[{refused}],"uploading":{{"episode":"e","bytes_sent":{most},"bytes":{most},"bytes_per_second":{most}}},"free_bytes":{most},"more":{{"held":{most},"refused":{most}}}}}"#
+    );
+    assert_eq!(report(&world, "lab-1", &body), 204, "{world}");
+    for path in ["/", "/metrics", "/v1/status"] {
+        assert_eq!(world.get(path).status, 200, "{path}\n{world}");
+    }
+}
+
+/// Beyond so many names the receiver keeps no figures of each, and `status` reads them from the disk. What is
+/// wrong the receiver alone knows.
+#[test]
+fn a_lab_of_many_names_has_its_findings_in_status_too() {
+    let mut world = World::prepared("");
+    let row = |n: u32| {
+        let sha256 = "0f".repeat(32);
+        format!("{{\"seq\":{n},\"host\":\"lab-{n}\",\"episode\":\"e\",\"sha256\":\"{sha256}\"}}\n")
+    };
+    let index: String = (1..=300).map(row).collect();
+    std::fs::write(world.data_dir().join("index.jsonl"), index).unwrap();
+    world.start();
+    let config = world.config_path();
+    let status = |word: &str| {
+        let command = ["status", word, "--config", &config];
+        crate::program::cis490().args(command).output().unwrap()
+    };
+    assert_eq!(report(&world, "lab-1", FULL), 204);
+    let ended = status("--exit-code");
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}\n{world}");
+    let json = status("--json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["hosts"].as_array().unwrap().len(), 300, "{json}");
+    let findings = json["findings"].as_array().unwrap();
+    let is_refused = |finding: &serde_json::Value| finding["kind"] == "lab-refused";
+    assert!(findings.iter().any(is_refused), "{json}");
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::human;
 use crate::names::CommitHash;
+use crate::terminal::is_deceptive;
 
 /// A text from anywhere, as text or as an attribute in double quotes: at most `chars_max` characters.
 ///
@@ -24,7 +25,7 @@ pub(super) fn escape(text: &str, chars_max: usize) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&#34;"),
             '\'' => safe.push_str("&#39;"),
-            character if is_deceptive(character) => safe.push('\u{fffd}'),
+            character if character != '\n' && is_deceptive(character) => safe.push('\u{fffd}'),
             character => safe.push(character),
         }
     }
@@ -42,14 +43,6 @@ pub(super) fn capital(text: &str) -> String {
     letters.next().map_or(String::new(), |first| {
         first.to_uppercase().chain(letters).collect()
     })
-}
-
-fn is_deceptive(character: char) -> bool {
-    let is_invisible = matches!(
-        character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    (character.is_control() && character != '\n') || is_invisible
 }
 
 /// A commit as its first eight digits.
