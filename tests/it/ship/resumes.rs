@@ -107,15 +107,20 @@ fn lines_of(uploads: Vec<Reply>, puts: Vec<Reply>) -> (Vec<String>, Lab, i32) {
     let stub = Stub::new(puts);
     stub.gets(uploads);
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    same_episode(&lab);
+    let (name, bounds) = env();
+    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
+    (stub.lines(), lab, ended.code)
+}
+
+/// An episode of the least length, whose tarball is the same in each run.
+fn same_episode(lab: &Lab) {
     lab.episode_with("ep-1", &"a".repeat(40), &noise(least()));
-    // The tarball has the times of the files: so it has the same length in each run.
+    // The tarball has the times of the files.
     for file in ["ep-1/data.bin", "ep-1/meta.json", "ep-1"] {
         let file = File::open(lab.path("episodes").join(file)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
-    let (name, bounds) = env();
-    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
-    (stub.lines(), lab, ended.code)
 }
 
 #[test]
@@ -232,4 +237,43 @@ fn an_episode_does_not_wait_for_ever_for_the_right_to_ask() {
 
 fn heads(stub: &Stub) -> usize {
     stub.lines().iter().filter(|line| *line == HEAD).count()
+}
+
+/// A proxy that lets HEAD and PUT by, and no PATCH: after three that came to nothing the whole goes. The
+/// receiver's own words are no such wall, however often it says them.
+#[test]
+fn an_episode_does_not_wait_for_ever_behind_a_wall_for_patch() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let bytes = packed_bytes();
+    let busy = problem(503, "too-many-uploads", "Retry-After: 1\r\n");
+    for (answer, is_wall) in [
+        (bare(403, "Content-Length: 0\r\n"), true),
+        (Reply::Die, true),
+        (Reply::Say(busy), false),
+    ] {
+        let stub = Stub::new([Reply::Store]);
+        let tries = (0..4).flat_map(|_| [kept(MIB, bytes), answer.clone()]);
+        stub.gets(tries.collect::<Vec<_>>());
+        let lab = Lab::with(&stub.url, "scan_seconds = 1");
+        same_episode(&lab);
+        let (name, bounds) = env();
+        let shipper = lab.ship_with(&[(&name, &bounds)]);
+        for asked in 1..=4 {
+            shipper.wait_until("a try is over", || {
+                lab.names("episodes").is_empty()
+                    || shipper.log().matches("attempt=").count() >= asked
+            });
+            shipper.signal("HUP");
+        }
+        let lines = stub.lines();
+        if is_wall {
+            let then = [HEAD, PATCH, HEAD, PATCH, HEAD, PATCH, HEAD, PUT];
+            assert_eq!(lines, then, "{lab}");
+        } else {
+            assert_eq!(lines[6..8], [HEAD, PATCH], "{lab}");
+            assert!(!lines.contains(&PUT.to_owned()), "{lines:?}\n{lab}");
+        }
+    }
 }
