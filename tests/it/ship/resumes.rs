@@ -2,6 +2,7 @@
 //! between them that breaks after so many bytes; and receivers that say odd things about it.
 
 use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
@@ -276,4 +277,56 @@ fn an_episode_does_not_wait_for_ever_behind_a_wall_for_patch() {
             assert!(!lines.contains(&PUT.to_owned()), "{lines:?}\n{lab}");
         }
     }
+}
+
+/// A receipt of other bytes is no receipt, for the rest as for the whole: the episode stays.
+#[test]
+fn a_wrong_receipt_for_the_rest_is_none() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let bytes = packed_bytes();
+    let receipt = format!(
+        r#"{{"host":"lab-1","episode":"ep-1","sha256":"{}","bytes":{bytes}}}"#,
+        "0".repeat(64)
+    );
+    let wrong = Reply::SayAfterBody(super::stub::answer(201, "", &receipt));
+    let (lines, lab, code) = lines_of(vec![kept(MIB, bytes), wrong], vec![Reply::Store]);
+    assert_eq!(lines[..2], [HEAD, PATCH], "{lab}");
+    assert_ne!(code, 0, "{lab}");
+    assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    assert_eq!(lab.names("shipped"), [""; 0], "{lab}");
+}
+
+/// Somebody changes the episode after its upload broke: it is packed anew, and what is kept is not gone on with.
+#[test]
+fn an_episode_that_changed_since_the_break_is_sent_whole() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let world = resume::world("");
+    let line = Line::to(world.address(), (least() * 3 / 4) as u64);
+    let lab = Lab::with(&line.url, "scan_seconds = 1");
+    lab.episode_with("ep-1", world.repo.head(), &noise(least() + MIB));
+    let (name, bounds) = env();
+    let shipper = lab.ship_with(&[(&name, &bounds)]);
+    shipper.wait_until("the line has broken", || {
+        line.breaks.load(Ordering::SeqCst) >= 1
+    });
+    shipper.kill();
+    line.breaks_after.store(u64::MAX, Ordering::SeqCst);
+    world.wait_until("the receiver keeps it", |world| {
+        world.log().contains("event=upload_kept")
+    });
+    std::fs::write(lab.path("episodes/ep-1/added.txt"), "of after the break").unwrap();
+    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
+    assert_eq!(ended.code, 0, "{ended}\n{world}");
+    assert_eq!(ended.count("event=resumed"), 0, "{ended}");
+    lab.assert_all_shipped(&["ep-1"]);
+    assert!(world.log().contains("reason=another-put"), "{world}");
+    let stored = world.stored("lab-1", "ep-1").unwrap();
+    let mut tar = Vec::new();
+    let mut decoder = ruzstd::decoding::StreamingDecoder::new(&stored[..]).unwrap();
+    decoder.read_to_end(&mut tar).unwrap();
+    assert!(tar.windows(18).any(|bytes| bytes == b"of after the break"));
 }
