@@ -8,6 +8,9 @@
 mod skip;
 
 mod bad_network;
+#[path = "../it/breaking_line.rs"]
+mod breaking_line;
+mod broken_line;
 mod gate_under_change;
 mod growth;
 mod half_an_hour;
@@ -47,6 +50,9 @@ mod power_cuts;
 mod process;
 #[path = "../it/program.rs"]
 mod program;
+mod pulls;
+#[expect(dead_code, unused_imports, reason = "the black-box tests use the rest")]
+mod reading;
 mod real_forgejo;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
@@ -76,10 +82,11 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 19] = [
+    let runs: [(&str, fn()); 23] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
+        ("power-of-the-pull", power_cuts::of_the_pull),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
@@ -91,6 +98,9 @@ fn main() {
         ("forgejo", real_forgejo::cases),
         ("crowd", bad_network::crowd),
         ("line", bad_network::line),
+        ("broken-line", broken_line::episodes_arrive),
+        ("pull", pulls::killed_and_in_a_storm),
+        ("downloads", pulls::readers_that_stall),
         ("soak", half_an_hour::soak),
         ("slow", hostile::slow_peers),
         ("rows", hostile::rows_of_requests),
