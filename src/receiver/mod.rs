@@ -49,6 +49,7 @@ use self::version_gate::VersionGate;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::owner;
 use crate::service;
 use crate::sys::{self, Signal};
 use crate::wire::Slot;
@@ -228,7 +229,10 @@ fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), F
         .name("signals".to_owned())
         .spawn(listen);
     match started {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            owner::read_files_alone();
+            Ok(())
+        }
         Err(error) => Err(critical_thread::cannot_start("signals", &error)),
     }
 }
