@@ -59,10 +59,12 @@ const EXIT_REFUSED: u8 = 2;
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        end_on_signal();
         let config = Config::load(&self.config, None)?;
-        let commit = shipper::local_commit(&self.repo)?;
         let receiver = ReceiverClient::new(&config, Stop::default())?;
+        // Only now: while a signal has somebody who waits for it, no configuration, token or certificate
+        // is read from a pipe.
+        end_on_signal();
+        let commit = shipper::local_commit(&self.repo)?;
         let answer = receiver.gate(&commit).map_err(|no_answer| {
             Failure::new(
                 format!("could not ask {}: {no_answer}", config.receiver_url),
