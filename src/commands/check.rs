@@ -24,7 +24,7 @@ use crate::wire::{GateVerdict, Known, Problem};
     name = "check",
     example = "{command_name} --repo /opt/cis490",
     error_code(1, "the receiver could not be asked, or cannot say"),
-    error_code(2, "refused: stdout says why, and what to paste if that helps")
+    error_code(3, "refused: stdout says why, and what to paste if that helps")
 )]
 pub(super) struct Check {
     /// shipper.toml (default /etc/cis490/shipper.toml)
@@ -55,7 +55,7 @@ struct Verdict<'a> {
 }
 
 const EXIT_COULD_NOT_ASK: i32 = 1;
-const EXIT_REFUSED: u8 = 2;
+const EXIT_REFUSED: u8 = 3;
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {

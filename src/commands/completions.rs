@@ -31,7 +31,7 @@ impl Completions {
             "zsh" => zsh(&info),
             "fish" => fish(&info),
             other => {
-                return Err(Failure::new(
+                return Err(Failure::usage(
                     format!("there are no completions for {other:?}"),
                     "use bash, zsh or fish",
                 ));

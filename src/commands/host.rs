@@ -113,7 +113,7 @@ impl Host {
 
     fn remove(self) -> Result<(), Failure> {
         if self.address.is_some() {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "--address is for add",
                 "cis490 host remove ID removes the host whatever its address is",
             ));

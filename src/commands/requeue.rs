@@ -82,16 +82,16 @@ impl Requeue {
         let has_choice = self.all || self.commit.is_some() || self.reason.is_some();
         let is_narrowed = self.commit.is_some() || self.reason.is_some();
         if self.names.is_empty() && !has_choice {
-            return Err(Failure::new("no episode was named", hint));
+            return Err(Failure::usage("no episode was named", hint));
         }
         if (!self.names.is_empty() && has_choice) || (self.all && is_narrowed) {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "names, --all, and --commit or --reason exclude each other",
                 hint,
             ));
         }
         if self.new_id.is_some() && self.names.len() != 1 {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "--new-id names one episode, and needs exactly one NAME",
                 "run it once for each",
             ));

@@ -37,18 +37,15 @@ pub(super) struct Resend {
 
 impl Resend {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if self.names.is_empty() {
+            return Err(Failure::usage(
+                "no episode was named",
+                "ls shipped/ in the queue's folder shows what can be sent again",
+            ));
+        }
         let config = Config::load(&self.config, self.root)?;
         folder::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;
-        if self.names.is_empty() {
-            return Err(Failure::new(
-                "no episode was named",
-                format!(
-                    "ls {} shows what can be sent again",
-                    root.shipped().display()
-                ),
-            ));
-        }
         chosen::move_each(&self.names, |name| {
             let id = shipper::resend(&root, name)
                 .map_err(|no_return| explain(&root, name, no_return))?;

@@ -37,13 +37,13 @@ impl Token {
             (Some(host), None) => say_of_host(&host, &new_token()?),
             (None, Some(reader)) => say_of_reader(&reader, &new_token()?),
             (None, None) => {
-                return Err(Failure::new(
+                return Err(Failure::usage(
                     "required positional arguments not provided: host, or --reader ID",
                     "cis490 token --help",
                 ));
             }
             (Some(_), Some(_)) => {
-                return Err(Failure::new(
+                return Err(Failure::usage(
                     "a token is for one lab host or for one reader",
                     "cis490 token HOST, or cis490 token --reader ID",
                 ));
