@@ -158,7 +158,7 @@ manual! {
         "An upload that had broken off goes on at the byte in offset=."
         "Nothing.";
     info upload_given_up
-        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
+        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew, or the episode is stored by now; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
         "Nothing for most. no-room: make room on the disk. failed: look at the disk (dmesg).";
     warn refused
         "An upload was refused; reason= says why."

@@ -20,7 +20,7 @@ use crate::sys;
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// No configuration and no secret is nearly as long.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 16 << 20;
 
 /// The bytes of a file that root has read for the user whom root has become, or of a pipe.
 pub(super) struct Kept {
@@ -115,7 +115,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if BYTES_MAX < bytes.len() as u64 {
-        return Err(io::Error::other("it has more than 4 MiB"));
+        return Err(io::Error::other("it has more than 16 MiB"));
     }
     Ok(bytes)
 }

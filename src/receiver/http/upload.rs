@@ -91,9 +91,10 @@ impl Uploads {
         })
     }
 
-    /// From here on so many may run.
+    /// From here on so many may run, and so many be kept. For plain threads only.
     pub(super) fn set_max(&self, uploads_max: u32) {
         self.permits.set_most(uploads_max);
+        self.kept.set_max(uploads_max);
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -267,8 +268,8 @@ impl Uploads {
         space.is_ok_and(|space| space.with_freed(freed).holds(bytes)) && self.kept.make_room()
     }
 
-    /// Whether the claim's episode is stored, and whether its body, that from `offset` on, has room. For
-    /// plain threads only.
+    /// Whether the claim's episode is stored, and whether its body, that from `offset` on, has room. What is
+    /// kept of a name that is stored by now goes. For plain threads only.
     pub(super) fn look(
         &self,
         claim: &Claim,
@@ -278,6 +279,9 @@ impl Uploads {
         let own = offset.map(|_| &claim.slot);
         let look = || {
             let standing = self.store.standing(claim)?;
+            if offset.is_some() && !matches!(standing, Standing::Free) {
+                self.kept.forget(&claim.slot);
+            }
             let space = self.store.space()?.with_freed(self.kept.bytes_but_for(own));
             Ok(Looked {
                 standing,
