@@ -14,7 +14,7 @@ use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, ReceiverClient, Stop};
 use crate::sys::{self, Signal};
-use crate::terminal::say;
+use crate::terminal::{say, say_json};
 use crate::wire::{GateVerdict, Known, Problem};
 
 /// ask the receiver whether it would accept episodes made by the local code
@@ -133,11 +133,6 @@ fn refused<'a>(commit: &CommitHash, problem: &'a Problem) -> Verdict<'a> {
         detail: Some(&problem.detail),
         remediation: problem.remediation.as_deref(),
     }
-}
-
-fn say_json(verdict: &Verdict<'_>) {
-    // Texts and numbers always serialize.
-    say!("{}", serde_json::to_string(verdict).unwrap_or_default());
 }
 
 fn say_refused(problem: &Problem) {

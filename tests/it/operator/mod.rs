@@ -4,6 +4,7 @@ mod colour;
 mod doctor;
 mod figures;
 mod help;
+mod json;
 mod status;
 mod watch;
 
