@@ -1,6 +1,7 @@
 //! What the operator types: `doctor`, `status` on either side, help, completions, manual pages.
 
 mod colour;
+mod completions;
 mod doctor;
 mod figures;
 mod help;
