@@ -7,12 +7,13 @@ mod metrics;
 mod refusals;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use cis490::clock;
 use serde_json::json;
 
-use crate::client::Put;
+use crate::client::{Client, Put};
 use crate::world::{Repo, World};
 
 /// As nasty as the grammars allow.
@@ -142,13 +143,17 @@ impl Lab {
                 .path(&format!("/v1/episodes/{host}/{NASTY_EPISODE}")),
         );
         assert_eq!(answer.status, 201, "{answer:?}");
-        for path in [
-            "/v1/episodes/<img/src=x>",
-            "/v1/episodes/\"'><script>alert(1)</script>/x",
-            "/v1/episodes/&lt;b&gt;/{{7*7}}",
-            "/<!--",
+        // Each from an address of its own: refusals of one address for one reason share a line.
+        for (address, path) in [
+            (2, "/v1/episodes/<img/src=x>"),
+            (3, "/v1/episodes/\"'><script>alert(1)</script>/x"),
+            (4, "/v1/episodes/&lt;b&gt;/{{7*7}}"),
+            (5, "/<!--"),
         ] {
-            let answer = lab.world.put(&put.clone().path(path));
+            let address = Ipv4Addr::new(127, 0, 0, address);
+            let mut client = Client::connect_from(lab.world.address(), address);
+            client.send(&put.clone().path(path).bytes()).unwrap();
+            let answer = client.answer().unwrap();
             assert!((400..500).contains(&answer.status), "{path}: {answer:?}");
         }
         lab.wait_for_text("&lt;!--");
