@@ -1,17 +1,21 @@
-//! `GET /`, `GET /metrics` and `refusals.jsonl`: what a maintainer sees (design, section 2).
+//! `GET /`, the pages of hosts and refusals, `GET /metrics` and `refusals.jsonl`: what a maintainer sees (design, section 2).
 
 mod browser;
+mod chart;
 mod content;
+mod help;
+mod host;
 mod looks;
 mod metrics;
 mod refusals;
+mod running;
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use cis490::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Put};
 use crate::world::{Repo, World};
@@ -26,6 +30,19 @@ const NASTY_HOSTS: [&str; 6] = [
     "0-0",
 ];
 const NASTY_EPISODE: &str = "A_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-.htm";
+
+/// A lab host's report on its queue.
+fn report(world: &World, host: &str, state: &Value) {
+    let state = state.to_string();
+    let length = state.len();
+    let head = format!(
+        "PUT /v1/hosts/{host}/state HTTP/1.1\r\nHost: pi\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut client = world.client();
+    client.send((head + &state).as_bytes()).unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+}
 
 /// A receiver with a past: rows of days ago, written before it starts.
 struct Lab {

@@ -17,7 +17,7 @@ const UPLOADS_BYTES_MAX: usize = 5_500;
 
 /// `None` if nothing is known of a host with this name.
 pub(super) fn page(scene: &Scene, name: &HostId) -> Option<String> {
-    let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
+    let unknown_hosts = unknown_hosts(scene);
     let hosts = hosts::all(scene, &unknown_hosts);
     let host = hosts.iter().find(|host| host.name == name.as_str())?;
     let reported = scene.reports.get(name);

@@ -8,6 +8,7 @@ use crate::terminal::is_deceptive;
 use crate::{clock, human};
 
 const DAY_S: u64 = 86_400;
+const YEAR_10000_S: u64 = 253_402_300_800;
 
 /// A text from anywhere, as text or as an attribute in double quotes: at most `chars_max` characters.
 ///
@@ -55,7 +56,9 @@ pub(super) struct When {
 }
 
 impl When {
+    /// A time behind the year 9999 is no time: no clock has it.
     pub(super) fn of(at_s: Option<u64>, now_s: u64) -> When {
+        let at_s = at_s.filter(|at_s| *at_s < YEAR_10000_S);
         When { at_s, now_s }
     }
 
@@ -145,8 +148,11 @@ pub(super) fn date(at_s: u64) -> String {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
     let time = absolute(at_s);
-    let month = time[5..7].parse().unwrap_or(1);
-    let month = MONTHS.get(month - 1).copied().unwrap_or_default();
+    let month: usize = time[5..7].parse().unwrap_or(0);
+    let month = MONTHS
+        .get(month.wrapping_sub(1))
+        .copied()
+        .unwrap_or_default();
     format!("{} {month}", time[8..10].trim_start_matches('0'))
 }
 
@@ -209,6 +215,11 @@ mod tests {
             );
         }
         assert_eq!(When::of(None, now_s).cell(), "<td>at an unknown time");
-        assert_eq!(When::of(Some(u64::MAX), 0).past(), None);
+        let never = When::of(Some(u64::MAX), 0);
+        assert_eq!(
+            (never.past(), never.span()),
+            (None, "at an unknown time".to_owned())
+        );
+        assert_eq!(date(YEAR_10000_S - 1), "31 Dec");
     }
 }

@@ -229,7 +229,7 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 fn page(scene: &Scene) -> String {
-    let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
+    let unknown_hosts = unknown_hosts(scene);
     let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
     let links = Links::of_front(scene.commits.as_deref());
@@ -250,14 +250,16 @@ fn page(scene: &Scene) -> String {
 }
 
 /// Names without an upload, in the form of hosts: those that were refused, and those of which nothing but a
-/// report has come.
-fn unknown_hosts(books: &StatsTables, reports: &Reports) -> Vec<(String, HostStats)> {
+/// report or a part of an upload has come.
+fn unknown_hosts(scene: &Scene) -> Vec<(String, HostStats)> {
+    let books = &scene.books;
     let named = books.unknown_hosts.iter().filter_map(|unknown| {
         let name = unknown.refused.host.as_ref()?.to_string();
         Some((name, HostStats::of_unknown_host(Some(unknown.clone()))))
     });
     let mut all: Vec<(String, HostStats)> = named.collect();
-    for name in reports.keys() {
+    let running = scene.running.iter().map(|running| &running.slot.host);
+    for name in scene.reports.keys().chain(running) {
         let is_known =
             books.hosts.contains_key(name) || all.iter().any(|(one, _)| one == name.as_str());
         if !is_known {
