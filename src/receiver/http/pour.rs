@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, Ticket};
+use super::running;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{PartialFile, Published, StoreError, Upload};
@@ -45,6 +46,8 @@ pub(super) struct Pour<'a> {
     pub kept: &'a Arc<KeptUploads>,
     /// Of an upload that may come to be kept, should its body break off.
     pub ticket: &'a mut Option<Ticket>,
+    /// For those who look how far it is.
+    pub place: running::Place,
     /// When a byte of this body came last.
     pub last_byte: Option<Instant>,
 }
@@ -75,9 +78,10 @@ impl Pour<'_> {
             match self.body.read(buffer) {
                 Ok(0) => return Err(self.cut_short()),
                 Ok(n) => {
-                    self.note_byte();
+                    let now = self.note_byte();
                     pace.bytes += n as u64;
                     upload.advance(n).map_err(of_store)?;
+                    self.place.note(upload.received(), now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(upload, &mut pace)?;
@@ -115,11 +119,13 @@ impl Pour<'_> {
 
     /// A PUT that has brought a byte takes the place of what is kept of its name. A PATCH has its ticket
     /// from the beginning.
-    fn note_byte(&mut self) {
+    fn note_byte(&mut self) -> Instant {
         if self.last_byte.is_none() && self.ticket.is_none() {
             *self.ticket = self.kept.begin(self.claim, self.body.cutter());
         }
-        self.last_byte = Some(Instant::now());
+        let now = Instant::now();
+        self.last_byte = Some(now);
+        now
     }
 
     /// Keeps what has come of a body that broke off or was too slow. After any other refusal, which is
