@@ -7,6 +7,7 @@
 #[path = "../it/skip.rs"]
 mod skip;
 
+mod archive;
 mod bad_network;
 mod gate_under_change;
 mod growth;
@@ -76,10 +77,14 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 19] = [
+    let runs: [(&str, fn()); 23] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
+        ("archive-under-fire", archive::under_fire),
+        ("archive-rot", archive::rotten_stores),
+        ("archive-rights", archive::rights_and_buckets),
+        ("archive-behind", archive::at_its_floor),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
