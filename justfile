@@ -63,6 +63,14 @@ deploy host side="receiver" *args:
 cross-build *targets:
     cross/build {{targets}}
 
+# Debian packages of the shipped programs, into dist/: for arm64 and amd64, or for ARCHITECTURES
+deb *architectures:
+    cross/deb {{architectures}}
+
+# what the shipped program is made of, in CycloneDX: for the Pi, or for TARGET
+sbom *target:
+    cross/sbom {{target}}
+
 # build, inspect and measure both shipped programs; `suites` runs the tests on them, `plain` builds without TLS
 cross-check *what:
     .ci/cross {{what}}

@@ -1,7 +1,7 @@
 //! Running another program with limits on its time and its output. The program and every process that it
 //! has started are ended afterwards.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -21,6 +21,24 @@ pub(crate) struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// Runs a program to its end, with `input` on its stdin, and what it prints is nobody's. A program that does
+/// not read its input is no error; what it leaves running goes on. `None` as for [`run`].
+///
+/// Errors: the program could not be started.
+pub(crate) fn run_unheard(
+    command: &mut Command,
+    input: &[u8],
+    timeout: Duration,
+) -> io::Result<Option<ExitStatus>> {
+    let give_up_at = Instant::now() + timeout;
+    sys::in_own_session(command);
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut group = Group(Some(command.spawn()?));
+    write_aside(group.input(), input.to_vec())?;
+    group.wait_until(give_up_at)
+}
+
 /// Runs a program to its end, without input. `None` if it did not end in time and was killed, with every
 /// process that it has started.
 ///
@@ -33,10 +51,8 @@ pub(crate) fn run(
     let give_up_at = Instant::now() + timeout;
     // So that every process that it starts can be killed with it.
     sys::in_own_session(command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group(Some(command.spawn()?));
     let (stdout, stderr) = group.outputs();
     let stdout = read_aside(stdout, stdout_bytes_max)?;
@@ -74,11 +90,29 @@ fn read_aside(
     Ok(receiver)
 }
 
+/// Writes a pipe on a thread of its own, which ends at the latest when nobody has the pipe's other end.
+fn write_aside(pipe: Option<impl Write + Send + 'static>, input: Vec<u8>) -> io::Result<()> {
+    let write = move || {
+        if let Some(mut pipe) = pipe {
+            // The program may end without reading: its exit status says whether it was content.
+            let _ = pipe.write_all(&input);
+        }
+    };
+    thread::Builder::new()
+        .name("child-pipe".to_owned())
+        .spawn(write)?;
+    Ok(())
+}
+
 /// A process and every process that it has started. Dropping this kills them, unless
 /// [`Group::wait_until`] has seen the first one end.
 struct Group(Option<Child>);
 
 impl Group {
+    fn input(&mut self) -> Option<impl Write + Send + 'static> {
+        self.0.as_mut().and_then(|child| child.stdin.take())
+    }
+
     fn outputs(
         &mut self,
     ) -> (
@@ -140,6 +174,28 @@ mod tests {
         );
         assert_eq!(output.status.code(), Some(3));
         assert!(run(&mut Command::new("/nonexistent/program"), 1, LONG).is_err());
+    }
+
+    #[test]
+    fn input_arrives_whole_and_need_not_be_read() {
+        let input = vec![b'x'; 300_000];
+        let ended = |script| run_unheard(&mut shell(script), &input, LONG).unwrap();
+        assert!(ended("test $(wc -c) = 300000").unwrap().success());
+        assert_eq!(ended("test $(wc -c) = 1").unwrap().code(), Some(1));
+        assert!(ended("exit 0").unwrap().success());
+        let short = Duration::from_millis(300);
+        let hung = run_unheard(&mut shell("sleep 600"), &input, short).unwrap();
+        assert!(hung.is_none());
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_or_prints_without_end_keeps_nobody_waiting() {
+        let began = Instant::now();
+        for script in ["sleep 100 & exit 0", "yes | head -c 1000000; exit 0"] {
+            let ended = run_unheard(&mut shell(script), b"", LONG).unwrap();
+            assert!(ended.unwrap().success(), "{script}");
+        }
+        assert!(began.elapsed() < LONG);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 pub(crate) mod mistake;
 pub(crate) mod network;
 mod secret;
+pub(crate) mod settings;
 pub(crate) mod values;
 
 use std::fmt;
 use std::fs::Metadata;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -178,6 +180,35 @@ pub(crate) fn with_plain_scheme(url: &str) -> String {
         Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
         None => url.to_owned(),
     }
+}
+
+/// Whether this is `http://HOST[:PORT]` or `https://HOST[:PORT]`, with whatever follows; the scheme as
+/// [`with_plain_scheme`] writes it.
+pub(crate) fn is_http_url(url: &str) -> bool {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let Some(rest) = rest.filter(|rest| rest.bytes().all(|b| b.is_ascii_graphic())) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let (host, port) = match host.strip_prefix('[') {
+        Some(v6) => match v6.split_once(']') {
+            Some((v6, port)) if v6.parse::<Ipv6Addr>().is_ok() => (v6, port),
+            _ => return false,
+        },
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |text: &str| {
+        let digits = text.strip_prefix(':').unwrap_or_default();
+        digits.bytes().all(|b| b.is_ascii_digit())
+            && digits.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    let is_in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    !host.is_empty() && host.bytes().all(is_in_name) && (port.is_empty() || is_port(port))
 }
 
 /// An error unless `value` is from `least` to `most`, both included.

@@ -19,7 +19,7 @@ pub(crate) use self::regular::{
 };
 pub(crate) use self::steps::step;
 pub(crate) use self::syncs::{SYNC_TIMES, sync_data, sync_dir, sync_file};
-pub(crate) use self::together::{publish_all, same, sync_dirs};
+pub(crate) use self::together::{Filesystem, publish_all, same, sync_dirs};
 
 use std::ffi::CStr;
 use std::fs::{self, File};

@@ -153,6 +153,27 @@ fn slips(from: &str, to: &str) -> usize {
     rows[from.len()][to.len()]
 }
 
+/// A key by which `lab-9` comes before `lab-10`: each run of digits is preceded by its length.
+pub(crate) fn natural(name: &str) -> String {
+    let mut key = String::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let is_number = first.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
+        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+        if is_number {
+            let significant = part.trim_start_matches('0');
+            // A byte's worth: no name is longer.
+            key.extend(char::from_u32(0x30 + significant.len() as u32));
+            key.push_str(significant);
+        } else {
+            key.push_str(part);
+        }
+        rest = after;
+    }
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

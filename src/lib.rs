@@ -14,12 +14,17 @@
 //! | refusal table | what all refusals of one kind have in common: status, title, what to do | `refusal_table` |
 //! | refusal log | the file of the newest refused uploads, `refusals.jsonl` | `receiver::refusal_log` |
 //! | probe | a request that is judged as an upload would be, and of which nothing is kept | `receiver::http::probe` |
-//! | finding | one thing that a person should know or do, with its remedy | `doctor` |
+//! | finding | one thing that a person should know or do, with its remedy | `receiver::findings`, `doctor` |
+//! | facts | what is known of the receiver and its hosts at one moment: what findings are made of | `receiver::findings` |
+//! | ledger | which beginnings and ends of findings wait to be reported | `receiver::notify` |
 //! | version gate | admits an upload only if its commit is in the window | `receiver::version_gate` |
 //! | window, head | the commits that get in, newest first, and the newest of them | `receiver::version_gate::window` |
 //! | source | where the window comes from: Forgejo, or a local repository | `receiver::version_gate::sources` |
 //! | remediation | the shell lines that bring a lab host up to date | `receiver::version_gate` |
 //! | upload | one episode on its way into the store: its partial file and its reservation | `receiver::store::upload` |
+//! | kept upload | an upload whose body broke off, and which its sender may resume | `receiver::http::kept_uploads` |
+//! | ticket | the place of an upload under way that may come to be kept | `receiver::http::kept_uploads` |
+//! | suspended upload | the file and the hash state of an upload whose body broke off | `receiver::store::upload::suspended` |
 //! | partial file | the file in incoming/ that an upload fills | `receiver::store::upload` |
 //! | reservation | the bytes of the disk that an upload was promised | `receiver::store::space` |
 //! | index, row | `index.jsonl`, and one line of it: a receipt | `receiver::store::index` |
@@ -48,6 +53,7 @@
 //! | stats | the figures of each host and hour | `receiver::stats` |
 //! | counters | what is counted while requests are answered | `receiver::http::counters` |
 //! | queue | the episodes on a lab host, each in the state that its folders say | `shipper::queue` |
+//! | report on the queue | what a lab host sends the receiver each minute: what waits, is held and was refused | `wire::lab_state` |
 //! | seal | the attribute of a packed tarball: its digest, and the files it was made from | `shipper::outbox` |
 //! | hold | a commit that the gate refuses: nothing of it is sent until the gate says yes | `shipper::holds` |
 //! | set aside | moved to refused/: these bytes always get the same answer | `shipper::ending_batch` |

@@ -97,6 +97,18 @@ pub(crate) fn is_about_the_commit(reason: &str) -> bool {
     KINDS.iter().any(|kind| kind.name() == reason)
 }
 
+/// The status of the refusal with this name; `None` for a name that this version does not know.
+pub(crate) fn status_of(reason: &str) -> Option<u16> {
+    let entry = ENTRIES.iter().find(|entry| entry.name == reason)?;
+    Some(entry.status)
+}
+
+/// Whether the refusal with this name passes without anybody's help: the answer says when to try again.
+pub(crate) fn passes_by_itself(reason: &str) -> bool {
+    let entry = ENTRIES.iter().find(|entry| entry.name == reason);
+    entry.is_some_and(|entry| entry.retry_after_s.is_some())
+}
+
 /// What the maintainer does about an upload that was refused for this reason. `None` if it passes by
 /// itself or the sender must fix it, and for a reason that this version does not know.
 pub(crate) fn what_to_do(reason: &str) -> Option<&'static str> {
@@ -176,6 +188,12 @@ refusals! {
     episode: Unaffected,
     to_do: "Ask again without a cursor. cis490 pull does so by itself.",
 }
+400 "bad-report" BadReport {
+    title: "The report on a queue is malformed",
+    meaning: "A lab host's report on its own queue is not the JSON that it should be: another program sent it.",
+    episode: Unaffected,
+    to_do: "Find out by the address in the log what sends it: a cis490 shipper sends what this receiver reads.",
+}
 401 "no-token" NoToken {
     title: "A token is needed",
     meaning: "The receiver requires a token from every host, and none was sent.",
@@ -187,7 +205,7 @@ refusals! {
     title: "The token is not known here",
     meaning: "The receiver does not know this token.",
     episode: Waits,
-    to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then restart the receiver.",
+    to_do: "cis490 token HOST prints a new pair: put the token on the lab host and the digest into its [[host]] in receiver.toml, then systemctl reload cis490-receiver.",
     maintainer: "give the lab host its token (cis490 token), and its digest to [[host]] in receiver.toml",
 }
 401 "no-reader-token" NoReaderToken {
@@ -238,6 +256,12 @@ refusals! {
     episode: Waits,
     to_do: "receiver_url must be http://HOST:PORT and nothing more; cis490 doctor shows what answers there.",
 }
+404 "nothing-kept" NothingKept {
+    title: "Nothing of this upload is kept",
+    meaning: "A host wanted to go on with a broken upload of which nothing is kept: it broke off early, more than an hour ago, or the receiver was started since, or needed the room.",
+    episode: Waits,
+    to_do: "Nothing: the lab host sends the whole episode automatically.",
+}
 405 "method-not-allowed" MethodNotAllowed {
     title: "This path does not accept this method",
     meaning: "The path exists, but not for this method.",
@@ -256,6 +280,12 @@ refusals! {
     episode: SetAside,
     to_do: "cis490 requeue NAME --new-id ID sends it under a new name. A stored episode never changes.",
     maintainer: "another episode has this name already: look in refused/ on the lab host, give it a new name",
+}
+409 "offset-mismatch" OffsetMismatch {
+    title: "The rest of this upload begins at another byte",
+    meaning: "A host wanted to go on with a broken upload at another byte than the one at which the kept part ends.",
+    episode: Waits,
+    to_do: "Nothing: the lab host asks for the right byte and goes on there automatically.",
 }
 411 "length-required" LengthRequired {
     title: "A Content-Length is needed",
@@ -301,8 +331,21 @@ refusals! {
     title: "The episode is too large",
     meaning: "The episode is larger than max_episode_bytes.",
     episode: SetAside,
-    to_do: "Raise max_episode_bytes in receiver.toml and restart the receiver, or record shorter episodes; then cis490 requeue NAME.",
+    to_do: "Raise max_episode_bytes in receiver.toml and systemctl reload cis490-receiver, or record shorter episodes; then cis490 requeue NAME.",
     maintainer: "raise max_episode_bytes, or record shorter episodes",
+}
+413 "report-too-large" ReportTooLarge {
+    title: "The report on a queue is too large",
+    meaning: "A lab host's report on its own queue had more than 16 KiB: another program sent it.",
+    episode: Unaffected,
+    to_do: "As bad-report.",
+}
+415 "not-a-partial-upload" NotAPartialUpload {
+    title: "This is not the rest of an upload",
+    meaning: "A PATCH had another Content-Type than application/partial-upload: another program, or a proxy that changes headers.",
+    episode: Waits,
+    to_do: "Check the proxy in front of the receiver: it must pass on Content-Type, Upload-Offset and Upload-Complete.",
+    maintainer: "find out what sends this: it is not a cis490 shipper",
 }
 416 "outside" Outside {
     title: "The episode has no such bytes",
@@ -403,6 +446,13 @@ refusals! {
     episode: Waits,
     to_do: "Nothing; a lab host sends four at a time at most, so find out what else uploads from there. Or raise max_uploads.",
 }
+503 "still-under-way" StillUnderWay {
+    title: "Another upload of these bytes has not ended yet",
+    retry_after: RETRY_BUSY_S,
+    meaning: "A host wanted to go on with an upload that is still being written or stored.",
+    episode: Waits,
+    to_do: "Nothing if it happens once. If it happens again: the disk of the receiver is slow (dmesg).",
+}
 503 "too-many-downloads" TooManyDownloads {
     title: "Too many downloads at once",
     retry_after: RETRY_DOWNLOAD_S,
@@ -423,6 +473,13 @@ refusals! {
     meaning: "As many lists are being sent as the receiver has places for, or half of them to one address.",
     episode: Unaffected,
     to_do: "Nothing if it happens once; otherwise find out which reader asks for many and does not read them.",
+}
+503 "too-many-reports" TooManyReports {
+    title: "Too many reports at once",
+    retry_after: RETRY_BUSY_S,
+    meaning: "As many reports of lab hosts on their queues are being read as the receiver has places for.",
+    episode: Unaffected,
+    to_do: "Nothing: each lab host sends another one within a minute.",
 }
 503 "too-many-connections" TooManyConnections {
     title: "Too many connections at once",

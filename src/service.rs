@@ -8,6 +8,7 @@
 //!    a loop that has had an answer from each thread that does.
 
 use crate::sync::lock;
+use std::cell::Cell;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -73,8 +74,21 @@ pub(crate) fn beat() {
     }
 }
 
+thread_local! {
+    static IS_ASIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread works beside the loop that the watchdog watches: what it does from here on is no proof
+/// that the loop goes on, and [`alive`] does nothing in it.
+pub(crate) fn set_thread_aside() {
+    IS_ASIDE.set(true);
+}
+
 /// Sends a beat if one is due: cheap enough to be called in each turn of a loop.
 pub(crate) fn alive() {
+    if IS_ASIDE.get() {
+        return;
+    }
     if let Some(manager) = manager() {
         manager.beat_if_due();
     }

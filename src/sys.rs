@@ -21,14 +21,14 @@ mod tcp_counters;
 mod terminal;
 mod thread_cache;
 
-pub(crate) use self::clock::clock_is_synchronised;
+pub(crate) use self::clock::{clock_is_synchronised, local_minute};
 pub(crate) use self::directories::{
     Open, list_some, open_at, open_flags, remove_dir_at, unlink_at,
 };
 pub(crate) use self::files::{
     DiskBytes, begin_writeback, disk_bytes, fallocate_keep_size, forget_cached, forget_cached_part,
     free_bytes, free_inodes, get_xattr, has_xattr, may_read, may_write_in, read_in_order,
-    rename_no_replace, set_xattr, write_out,
+    rename_no_replace, set_xattr, sync_filesystem, syncs_as_a_whole, write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::set_intake;
@@ -38,13 +38,15 @@ pub(crate) use self::processes::{
     run_when_idle,
 };
 pub(crate) use self::random::fill_random;
-pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
+pub(crate) use self::signals::{
+    Signal, block_signals, ended_by_signals, signals_are_heard, wait_signal,
+};
 pub(crate) use self::sockets::{
     Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_file, shut_down,
     unacked_bytes, unread_bytes, wait_any, wait_socket, wake_reader,
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
-pub(crate) use self::terminal::terminal_columns;
+pub(crate) use self::terminal::{KeyByKey, terminal_columns, terminal_size};
 pub use self::thread_cache::ThreadCache;
 pub(crate) use self::thread_cache::{KeptBlocks, keep_freed_blocks};
 

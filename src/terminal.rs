@@ -142,11 +142,21 @@ pub(crate) fn may_colour() -> bool {
     !no_colour && !is_dumb
 }
 
-/// Text from outside on one line: control characters, which could move the cursor, become spaces.
+/// Text from outside on one line: control characters, which could move the cursor, become spaces, and so do
+/// those that hide or turn around what stands beside them.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_deceptive(c) { ' ' } else { c })
         .collect()
+}
+
+/// A control character, one without width, or one that changes the direction of writing.
+pub(crate) fn is_deceptive(character: char) -> bool {
+    let is_invisible = matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    character.is_control() || is_invisible
 }
 
 /// The text in lines of at most `columns`, each indented by `indent` spaces and ended by a newline.

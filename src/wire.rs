@@ -3,17 +3,23 @@
 //!
 //! Readers ignore members they do not know, so both sides may be upgraded in any order.
 
+mod lab_state;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{BadName, CommitHash, EpisodeId, HostId, Sha256Digest};
 
+pub use self::lab_state::*;
+
 /// The port that a receiver listens on by default.
 pub const DEFAULT_PORT: u16 = 8490;
 
 /// The list of stored episodes (design, section 11), and what stands before each episode's own path.
 pub const EPISODES_PATH: &str = "/v1/episodes";
+/// What stands before the path of an upload that broke and can be resumed (design, section 13).
+pub const UPLOADS_PATH: &str = "/v1/uploads";
 pub const GATE_PATH: &str = "/v1/gate";
 pub const HEALTH_PATH: &str = "/v1/health";
 /// The report of `cis490 status`.
@@ -36,6 +42,25 @@ pub const STORE_HEADER: &str = "X-Cis490-Store";
 pub const NEXT_HEADER: &str = "X-Cis490-Next";
 /// On a list with a row: the cursor of its last row.
 pub const LAST_HEADER: &str = "X-Cis490-Last";
+/// How many bytes of a broken upload the receiver has: in the answer to HEAD, on a PATCH, and on a 409
+/// that corrects the offset of a PATCH. Digits only.
+pub const UPLOAD_OFFSET_HEADER: &str = "Upload-Offset";
+/// In the answer to HEAD: how many bytes the whole body has.
+pub const UPLOAD_LENGTH_HEADER: &str = "Upload-Length";
+/// On a PATCH: whether its body is the rest of the whole body, [`UPLOAD_COMPLETE`], which it must be. In the
+/// answer to HEAD: whether the receiver has all of it, which is [`UPLOAD_INCOMPLETE`].
+pub const UPLOAD_COMPLETE_HEADER: &str = "Upload-Complete";
+/// True, as a structured field (RFC 8941) has it.
+pub const UPLOAD_COMPLETE: &str = "?1";
+/// False, as a structured field (RFC 8941) has it.
+pub const UPLOAD_INCOMPLETE: &str = "?0";
+/// The `Content-Type` of a PATCH.
+pub const PARTIAL_UPLOAD: &str = "application/partial-upload";
+/// The least length of a body that can be resumed. The receiver keeps nothing of a smaller one, and a
+/// sender need not ask.
+pub const RESUMABLE_BYTES_MIN: u64 = 64 << 20;
+/// The name of the 409 to a PATCH whose offset is not the receiver's: the sender asks again.
+pub const OFFSET_MISMATCH: &str = "offset-mismatch";
 
 /// A lab host is warned when its commit has fewer commits than this until it falls out of a window of
 /// `window` commits: 20, or a fifth of a window of less than a hundred. The head always has more.
@@ -79,6 +104,11 @@ impl Slot {
     /// The path of the tarball's bytes: `/v1/episodes/{host}/{episode}.tar.zst`.
     pub fn tarball_path(&self) -> String {
         format!("{EPISODES_PATH}/{self}{TARBALL_ENDING}")
+    }
+
+    /// The path at which a broken upload is resumed: `/v1/uploads/{host}/{episode}`.
+    pub fn upload_path(&self) -> String {
+        format!("{UPLOADS_PATH}/{self}")
     }
 
     /// The slot of a `{host}/{episode}`, judged on its raw bytes: a `%`, a third `/` or any other
@@ -343,6 +373,7 @@ mod tests {
         let slot = Slot::parse("a/b").unwrap();
         assert_eq!(slot.path(), "/v1/episodes/a/b");
         assert_eq!(slot.tarball_path(), "/v1/episodes/a/b.tar.zst");
+        assert_eq!(slot.upload_path(), "/v1/uploads/a/b");
         for bad in [
             "", "a", "a/", "/b", "a/b/c", "a/../b", "a/%62", "a//b", "a/b?x", "A/b",
         ] {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use serde_json::{Value, json};
 
 use super::cli::folder;
 use super::cli::progress::Progress;
-use crate::events::logger;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::archive::restore;
@@ -45,11 +46,14 @@ pub(super) struct Backfill {
     /// one (cis490 init --store-id); no tarball is fetched
     #[argh(switch)]
     from_archive: bool,
+    /// print JSON lines: each result (event, and what it is about), and at the end the counts
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Backfill {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(Format::Text);
         if self.from_archive {
             return self.restore();
         }
@@ -59,12 +63,16 @@ impl Backfill {
         };
         folder::enter(&data_dir, &[&self.config])?;
         let summary = self.backfill(&data_dir)?;
-        if self.dry_run {
+        if self.json {
+            say!("{}", counts_as_json(&summary, self.dry_run));
+        } else if self.dry_run {
             say!("this was a dry run: nothing was changed");
         } else {
             print_added(&summary);
         }
-        print_remarks(&summary);
+        if !self.json {
+            print_remarks(&summary);
+        }
         match summary.failed {
             0 => Ok(ExitCode::SUCCESS),
             failed => Err(Failure::new(
@@ -81,8 +89,13 @@ impl Backfill {
         };
         let seq_seen = refusal_log::seq_seen(data_dir);
         let mut progress = Progress::new();
+        let as_json = self.json;
         let done = backfill(data_dir, seq_seen, &self.config, task, &mut |news| {
-            show(news, &mut progress);
+            if as_json {
+                show_json(&news, &mut progress);
+            } else {
+                show(news, &mut progress);
+            }
         });
         progress.wipe();
         done
@@ -132,6 +145,52 @@ impl Backfill {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Prints each result to stdout as one JSON object, and on a terminal the progress.
+fn show_json(news: &News, progress: &mut Progress) {
+    let json = match news {
+        News::Read { bytes } => return progress.add(*bytes),
+        News::Found {
+            with_row,
+            without,
+            bytes,
+        } => {
+            progress.begin(*bytes);
+            json!({"event": "found", "with_row": with_row, "without_row": without, "bytes": bytes})
+        }
+        News::Added(row) => json!({"event": "added", "row": row}),
+        News::CommitUnknown { slot, why } => {
+            json!({"event": "commit-unknown", "episode": slot.to_string(), "why": why})
+        }
+        News::WouldAdd(slot) => json!({"event": "would-add", "episode": slot.to_string()}),
+        News::SetAside { slot, kept_as } => {
+            json!({"event": "set-aside", "episode": slot.to_string(), "kept_as": kept_as})
+        }
+        News::WouldSetAside(slot) => {
+            json!({"event": "would-set-aside", "episode": slot.to_string()})
+        }
+        News::Odd { path, why } => {
+            json!({"event": "unrecognised", "path": path.to_string_lossy(), "why": why})
+        }
+        News::Failed { path, why } => {
+            json!({"event": "failed", "path": path.to_string_lossy(), "why": why})
+        }
+    };
+    progress.wipe();
+    say!("{json}");
+}
+
+fn counts_as_json(summary: &Summary, is_dry_run: bool) -> Value {
+    json!({
+        "event": "done",
+        "dry_run": is_dry_run,
+        "added": summary.added,
+        "unrecognised": summary.odd,
+        "failed": summary.failed,
+        "commit_unknown": summary.commit_unknown,
+        "set_aside": summary.set_aside,
+    })
 }
 
 /// Prints results to stdout, faults to stderr, and on a terminal the progress.

@@ -5,6 +5,7 @@ use std::process::{self, ExitCode};
 use std::thread;
 
 use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use crate::events;
 use crate::failure::Failure;
@@ -14,7 +15,7 @@ use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, ReceiverClient, Stop};
 use crate::sys::{self, Signal};
 use crate::terminal::say;
-use crate::wire::{GateVerdict, Known};
+use crate::wire::{GateVerdict, Known, Problem};
 
 /// ask the receiver whether it would accept episodes made by the local code
 #[derive(FromArgs, ArgsInfo)]
@@ -32,6 +33,25 @@ pub(super) struct Check {
     /// the checkout of the lab host's code (default /opt/cis490)
     #[argh(option, default = "PathBuf::from(\"/opt/cis490\")")]
     repo: PathBuf,
+    /// print the verdict as one JSON object: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    commit: CommitHash,
+    accepted: bool,
+    /// 1 is the head; null for a commit that only a disabled gate accepts, and for one that is refused.
+    position: Option<u32>,
+    window: Option<u32>,
+    head_commit: Option<CommitHash>,
+    /// Of a commit that is refused: what the receiver knows of it, in one word and in a sentence.
+    known: Option<Known>,
+    detail: Option<&'a str>,
+    /// Shell lines to paste, with newlines.
+    remediation: Option<&'a str>,
 }
 
 const EXIT_COULD_NOT_ASK: i32 = 1;
@@ -49,18 +69,22 @@ impl Check {
                 "does the receiver run, and is WireGuard up? cis490 doctor tries each step",
             )
         })?;
-        say(&commit, &answer)
+        say(&commit, &answer, self.json)
     }
 }
 
-fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
+fn say(commit: &CommitHash, answer: &Answer, as_json: bool) -> Result<ExitCode, Failure> {
     match (
         answer.status,
         answer.json::<GateVerdict>(),
         answer.problem(),
     ) {
         (200, Some(verdict), _) if verdict.allowed => {
-            say!("accepted: commit {commit}{}", place(&verdict));
+            if as_json {
+                say_json(&accepted(commit, &verdict));
+            } else {
+                say!("accepted: commit {commit}{}", place(&verdict));
+            }
             Ok(ExitCode::SUCCESS)
         }
         // The receiver cannot ask its source, so this answer is no verdict on the commit.
@@ -69,12 +93,10 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             "nothing on this lab host; on the receiver: cis490 doctor",
         )),
         (412, _, Some(problem)) => {
-            say!("refused: {}", problem.detail);
-            if let Some(remediation) = &problem.remediation {
-                say!("\npaste this on the lab host:\n");
-                for line in events::remediation_lines(remediation) {
-                    say!("    {line}");
-                }
+            if as_json {
+                say_json(&refused(commit, &problem));
+            } else {
+                say_refused(&problem);
             }
             Ok(ExitCode::from(EXIT_REFUSED))
         }
@@ -82,6 +104,47 @@ fn say(commit: &CommitHash, answer: &Answer) -> Result<ExitCode, Failure> {
             format!("the receiver said neither yes nor no: {}", answer.words()),
             "the receiver's log says more; if this is not a receiver's answer, find out what listens at receiver_url",
         )),
+    }
+}
+
+fn accepted(commit: &CommitHash, verdict: &GateVerdict) -> Verdict<'static> {
+    Verdict {
+        commit: *commit,
+        accepted: true,
+        position: verdict.position,
+        window: Some(verdict.window),
+        head_commit: verdict.head_commit,
+        known: None,
+        detail: None,
+        remediation: None,
+    }
+}
+
+fn refused<'a>(commit: &CommitHash, problem: &'a Problem) -> Verdict<'a> {
+    Verdict {
+        commit: *commit,
+        accepted: false,
+        position: None,
+        window: problem.window,
+        head_commit: problem.head_commit,
+        known: problem.known,
+        detail: Some(&problem.detail),
+        remediation: problem.remediation.as_deref(),
+    }
+}
+
+fn say_json(verdict: &Verdict<'_>) {
+    // Texts and numbers always serialize.
+    say!("{}", serde_json::to_string(verdict).unwrap_or_default());
+}
+
+fn say_refused(problem: &Problem) {
+    say!("refused: {}", problem.detail);
+    if let Some(remediation) = &problem.remediation {
+        say!("\npaste this on the lab host:\n");
+        for line in events::remediation_lines(remediation) {
+            say!("    {line}");
+        }
     }
 }
 

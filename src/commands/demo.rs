@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::wire;
 use project::Project;
 use server::Server;
-use stage::{Episode, Stage};
+use stage::{Episode, PULLED, Stage};
 use talk::{say, say_indented, short, title};
 
 /// The demo's window: small, so that a commit falls out of it before your eyes.
@@ -35,7 +35,9 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let stage = Stage::build(self.clean)?;
-        say("cis490 demo: two episodes travel from a lab host to the receiver, and one is stopped");
+        say(
+            "cis490 demo: two episodes travel from a lab host to the receiver and on, and one is stopped",
+        );
         say(format!(
             "Everything happens in {}, on this machine only.",
             stage.folder().display()
@@ -48,6 +50,7 @@ impl Demo {
         show_the_store(&stage)?;
         push(&server, &mut project)?;
         send_again(&stage, &server, &episodes[1])?;
+        pull(&stage, &server)?;
         server.stop()?;
         say_the_end(&stage, self.clean);
         Ok(ExitCode::SUCCESS)
@@ -226,6 +229,28 @@ fn send_again(stage: &Stage, server: &Server, episode: &Episode) -> Result<(), F
         episode.id, second["seq"]
     ));
     say("            so the gate is not asked, although this commit has just fallen out");
+    Ok(())
+}
+
+/// A machine that trains brings what is stored to itself.
+fn pull(stage: &Stage, server: &Server) -> Result<(), Failure> {
+    title("A machine that trains pulls what is stored");
+    let url = format!("http://{}", server.address());
+    let said = stage.command_succeeds(&["pull", "--url", &url, "--to"], PULLED)?;
+    say(said.trim_end());
+    let pulled = stage.pulled_files()?;
+    if pulled.len() != stage.stored_files()?.len() {
+        return Err(Failure::new(
+            format!("{} files came, and the store has others", pulled.len()),
+            "this should not happen; please report it with the lines above",
+        ));
+    }
+    for (name, bytes) in pulled {
+        say(format!(
+            "{name}  {bytes} bytes, with the SHA-256 of its receipt"
+        ));
+    }
+    say("index.jsonl there has their receipts; a second pull would bring only what is new");
     Ok(())
 }
 

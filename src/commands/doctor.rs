@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::cli::configuration::Configuration;
+use super::puller;
 use crate::doctor::{self, Finding, Severity};
 use crate::failure::Failure;
 use crate::terminal::{Paint, columns, one_line, print, wrapped};
@@ -22,7 +23,8 @@ const INDENT: usize = 18;
     name = "doctor",
     example = "cis490 doctor",
     example = "cis490 doctor --config /etc/cis490/shipper.toml",
-    error_code(1, "the configuration cannot be read"),
+    example = "sudo cis490 doctor --puller",
+    error_code(1, "the configuration cannot be read, or there is none"),
     error_code(2, "something fails (0 if there are only warnings)")
 )]
 pub(super) struct Doctor {
@@ -32,6 +34,9 @@ pub(super) struct Doctor {
     /// on a lab host: the checkout of its code (default /opt/cis490)
     #[argh(option, default = "PathBuf::from(\"/opt/cis490\")")]
     repo: PathBuf,
+    /// look at what cis490 install puller has made, on a machine that has a configuration too
+    #[argh(switch)]
+    puller: bool,
     /// print JSON: members are added, never renamed or removed
     #[argh(switch)]
     json: bool,
@@ -39,6 +44,10 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if self.puller || (self.config.is_none() && puller::is_alone()) {
+            let (path, findings) = puller::examine()?;
+            return report("puller", &path, &findings, self.json);
+        }
         let (path, configuration) = Configuration::find(self.config)?;
         configuration.enter(&path)?;
         let (side, folders, mut findings) = match configuration {
@@ -53,18 +62,28 @@ impl Doctor {
         };
         findings.extend(doctor::writers(&path));
         findings.extend(doctor::hidden_folders(&folders));
-        let worst = findings.iter().map(|finding| finding.severity).max();
-        let text = if self.json {
-            json(side, &findings)?
-        } else {
-            page(side, &path, &findings)
-        };
-        let printed = print(&text);
-        if worst == Some(Severity::Fail) {
-            return Ok(ExitCode::from(EXIT_FAILS));
-        }
-        printed.map(|()| ExitCode::SUCCESS)
+        report(side, &path, &findings, self.json)
     }
+}
+
+/// Prints the findings; the exit status that they mean.
+fn report(
+    side: &str,
+    path: &Path,
+    findings: &[Finding],
+    as_json: bool,
+) -> Result<ExitCode, Failure> {
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    let text = if as_json {
+        json(side, findings)?
+    } else {
+        page(side, path, findings)
+    };
+    let printed = print(&text);
+    if worst == Some(Severity::Fail) {
+        return Ok(ExitCode::from(EXIT_FAILS));
+    }
+    printed.map(|()| ExitCode::SUCCESS)
 }
 
 fn json(side: &str, findings: &[Finding]) -> Result<String, Failure> {

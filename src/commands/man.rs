@@ -1,5 +1,7 @@
 //! `cis490 man`: manual pages, made from the same definitions as `--help`.
 
+mod files;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,13 +20,15 @@ use crate::terminal::print;
     subcommand,
     name = "man",
     example = "cis490 man scrub | man -l -",
+    example = "cis490 man receiver.toml | man -l -",
     example = "cis490 man --dir /usr/local/share/man/man1"
 )]
 pub(super) struct Man {
-    /// a command (default: the page of the program)
+    /// a command, receiver.toml, shipper.toml or events (default: the page of the program)
     #[argh(positional)]
     command: Option<String>,
-    /// write cis490.1, cis490-status.1 and so on to this folder, which is made if it is missing
+    /// write cis490.1, cis490-status.1 and so on to this folder, which is made if it is missing. The pages of
+    /// the files (5) and of the events (7) go there too, or beside it if it is called man1
     #[argh(option)]
     dir: Option<PathBuf>,
 }
@@ -54,7 +58,23 @@ fn write_pages(info: &CommandInfoWithArgs, dir: &Path) -> Result<(), Failure> {
         let text = page(info, name).unwrap_or_default();
         durable::publish(&path, text.as_bytes()).map_err(|error| failed("write", &path, &error))?;
     }
+    for page in files::PAGES {
+        let dir = folder_of(dir, page.section);
+        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
+        let path = dir.join(format!("cis490-{}.{}", page.name, page.section));
+        let written = durable::publish(&path, page.text().as_bytes());
+        written.map_err(|error| failed("write", &path, &error))?;
+    }
     Ok(())
+}
+
+/// The folder of a section's pages: `dir`, or beside it if it is the one of section 1.
+fn folder_of(dir: &Path, section: u8) -> PathBuf {
+    if dir.ends_with("man1") {
+        dir.with_file_name(format!("man{section}"))
+    } else {
+        dir.to_owned()
+    }
 }
 
 /// Prints the page of a command. Its title, such as cis490-ship, names it too.
@@ -64,10 +84,12 @@ fn print_page(info: &CommandInfoWithArgs, name: Option<&str>) -> Result<(), Fail
         Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
         None => None,
     };
-    let text = page(info, name).ok_or_else(|| {
+    let of_file = files::PAGES.iter().find(|page| Some(page.name) == name);
+    let text = of_file.map(files::Page::text).or_else(|| page(info, name));
+    let text = text.ok_or_else(|| {
         Failure::new(
             format!("there is no command {}", name.unwrap_or_default()),
-            "cis490 --help lists them",
+            "cis490 --help lists them; receiver.toml, shipper.toml and events have pages too",
         )
     })?;
     print(&text)
@@ -108,11 +130,16 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
 fn heading(name: Option<&str>, description: &str) -> String {
     let title = title(name);
     let summary = description.split(". ").next().unwrap_or_default();
+    header(&title, 1, "User Commands", summary)
+}
+
+/// The beginning of a page of any section.
+fn header(title: &str, section: u8, chapter: &str, summary: &str) -> String {
     format!(
-        ".TH {} 1 \"\" \"cis490 {}\" \"User Commands\"\n.SH NAME\n{} \\- {}\n",
+        ".TH {} {section} \"\" \"cis490 {}\" \"{chapter}\"\n.SH NAME\n{} \\- {}\n",
         title.to_uppercase(),
         env!("CARGO_PKG_VERSION"),
-        roff(&title),
+        roff(title),
         roff(summary),
     )
 }

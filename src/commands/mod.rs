@@ -7,6 +7,7 @@ mod cli;
 mod check;
 mod list;
 mod pull;
+mod puller;
 mod receive;
 mod ship;
 mod status;
@@ -23,7 +24,9 @@ mod scrub;
 mod set_aside;
 
 // Setting up.
+mod config;
 mod demo;
+mod host;
 mod init;
 mod install;
 mod token;
@@ -67,6 +70,8 @@ enum Command {
     Resend(resend::Resend),
     SetAside(set_aside::SetAside),
     Init(init::Init),
+    Config(config::Config),
+    Host(host::Host),
     Install(install::Install),
     Uninstall(install::Uninstall),
     Token(token::Token),
@@ -85,8 +90,12 @@ impl Command {
     /// Whether the command handles SIGTERM and SIGINT itself. The kernel ends every other command at
     /// once, which is safe: each change is a single rename, or an append that recovery understands.
     fn handles_signals(&self) -> bool {
-        use Command::{Check, Demo, Receive, Ship};
-        matches!(self, Receive(_) | Ship(_) | Check(_) | Demo(_))
+        use Command::{Check, Demo, Receive, Ship, Status};
+        match self {
+            Receive(_) | Ship(_) | Check(_) | Demo(_) => true,
+            Status(status) => status.is_for_a_pane(),
+            _ => false,
+        }
     }
 
     /// The command as a boxed call, which the compiler does not inline. Inlined, all commands would
@@ -104,6 +113,8 @@ impl Command {
             Command::Resend(command) => Box::new(move || command.run()),
             Command::SetAside(command) => Box::new(move || command.run()),
             Command::Init(command) => Box::new(move || command.run()),
+            Command::Host(command) => Box::new(move || command.run()),
+            Command::Config(command) => Box::new(move || command.run()),
             Command::Install(command) => Box::new(move || command.run()),
             Command::Uninstall(command) => Box::new(move || command.run()),
             Command::Token(command) => Box::new(move || command.run()),

@@ -17,8 +17,6 @@ use crate::reader_client::ReaderClient;
 use crate::terminal::{say, warn_user};
 
 const EXIT_WRONG: u8 = 2;
-/// How many names of one kind are printed.
-const SHOWN_MAX: usize = 20;
 
 /// bring what a receiver has stored into a folder, each episode checked by its SHA-256. A later pull,
 /// or one after an interrupted one, fetches only what is not there
@@ -121,7 +119,11 @@ impl View {
 
     fn show_look(&mut self, looked: &Result<Outcome, End>) {
         let trouble = match looked {
-            Ok(outcome) => [&outcome.wrong[..], &outcome.missing[..]].concat(),
+            Ok(outcome) => outcome
+                .wrong
+                .lines()
+                .chain(outcome.missing.lines())
+                .collect(),
             Err(end) => vec![end.failure().to_string()],
         };
         let is_new = trouble != self.trouble;
@@ -153,10 +155,10 @@ fn summary(outcome: &Outcome) -> String {
 
 /// Names what is wrong or missing; the exit status that this means.
 fn show_troubles(outcome: &Outcome) -> ExitCode {
-    for words in shown(&outcome.wrong) {
+    for words in outcome.wrong.lines() {
         warn_user!("cis490: wrong: {words}");
     }
-    for words in shown(&outcome.missing) {
+    for words in outcome.missing.lines() {
         warn_user!("cis490: missing: {words}");
     }
     if !outcome.missing.is_empty() {
@@ -169,13 +171,6 @@ fn show_troubles(outcome: &Outcome) -> ExitCode {
     } else {
         ExitCode::from(EXIT_WRONG)
     }
-}
-
-/// The first of these lines, and how many there are more.
-fn shown(lines: &[String]) -> impl Iterator<Item = String> {
-    let more = lines.len().saturating_sub(SHOWN_MAX);
-    let last = (more > 0).then(|| format!("and {more} more"));
-    lines.iter().take(SHOWN_MAX).cloned().chain(last)
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

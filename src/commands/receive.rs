@@ -8,12 +8,13 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::cli::folder;
 use crate::config::values::listen_option;
-use crate::events::logger;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::receiver;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 
-/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is closed
+/// accept episodes and store them (on the Pi). Runs until SIGTERM, or until its terminal is
+/// closed; SIGHUP (systemctl reload) reads the configuration again
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -30,12 +31,16 @@ pub(super) struct Receive {
     /// store here instead of where the configuration says
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// the form of log lines: text or json, one object a line (default text)
+    #[argh(option, default = "Format::Text")]
+    log: Format,
 }
 
 impl Receive {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
-        let mut config = Config::load(&self.config)?;
+        logger::start(self.log);
+        let as_read = Config::load(&self.config)?;
+        let mut config = as_read.clone();
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -43,7 +48,7 @@ impl Receive {
             config.data_dir = folder::absolute(data_dir);
         }
         folder::enter_to_stay(&config.data_dir, &config.secret_files())?;
-        receiver::run(config, &self.config)?;
+        receiver::run(config, as_read, &self.config)?;
         Ok(ExitCode::SUCCESS)
     }
 }

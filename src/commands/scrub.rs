@@ -58,11 +58,14 @@ pub(super) struct Scrub {
     /// the store, instead of the data_dir of the configuration
     #[argh(option)]
     data_dir: Option<PathBuf>,
+    /// print JSON lines: each finding (kind, path, why), and at the end the pass (episodes, bytes, found, clean)
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Scrub {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(logger::Format::Text);
         sys::run_when_idle();
         if self.archive {
             return self.audit();
@@ -89,12 +92,29 @@ impl Scrub {
             None => Ok(false),
         };
         let mut progress = Progress::new();
-        let pass = scrub(&data_dir, &self.config, &wish, &is_archived, &mut |news| {
-            show(news, &mut progress);
-        });
+        let as_json = self.json;
+        let pass = scrub(
+            &data_dir,
+            &self.config,
+            &wish,
+            &is_archived,
+            &mut |news| match news {
+                News::Found(finding) if as_json => {
+                    progress.wipe();
+                    say!("{}", finding_as_json(finding));
+                }
+                News::Begun { episodes: _, bytes } if as_json => progress.begin(bytes),
+                News::GoesOn { .. } if as_json => {}
+                news => show(news, &mut progress),
+            },
+        );
         progress.wipe();
         let pass = pass?;
-        let printed = print(&summary(&pass));
+        let printed = if as_json {
+            print(&pass_as_json(&pass))
+        } else {
+            print(&summary(&pass))
+        };
         if !pass.is_clean() {
             return Ok(ExitCode::from(EXIT_FOUND));
         }
@@ -110,6 +130,29 @@ fn cannot_read_ledger(error: &io::Error) -> Failure {
             "look at the disk (dmesg) and at who owns the file (ls -l)",
         ),
     )
+}
+
+fn finding_as_json(finding: &Finding) -> serde_json::Value {
+    serde_json::json!({
+        "kind": word(finding.kind),
+        "path": finding.path,
+        "why": finding.why,
+    })
+}
+
+fn pass_as_json(pass: &Pass) -> String {
+    let found: serde_json::Map<String, serde_json::Value> = pass
+        .found
+        .iter()
+        .map(|(kind, count)| (word(*kind).to_owned(), (*count).into()))
+        .collect();
+    let json = serde_json::json!({
+        "episodes": pass.episodes,
+        "bytes": pass.bytes,
+        "found": found,
+        "clean": pass.is_clean(),
+    });
+    format!("{json}\n")
 }
 
 /// Prints results to stdout, or to the journal, and on a terminal the progress.

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::cli::folder;
-use crate::events::logger;
+use crate::config;
+use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
-use crate::shipper::{self, Mode};
+use crate::shipper::{self, ConfigFile, Mode};
 
 /// pack finished episodes and send them (on a lab host). Runs until SIGTERM, or until its terminal is
-/// closed; SIGHUP (systemctl reload) tries everything again now
+/// closed; SIGHUP (systemctl reload) reads the configuration again and tries everything now
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -38,14 +39,29 @@ pub(super) struct Ship {
     /// the queue's folder, instead of the configuration's root
     #[argh(option)]
     root: Option<PathBuf>,
+    /// the form of log lines: text or json, one object a line (default text)
+    #[argh(option, default = "Format::Text")]
+    log: Format,
 }
 
 impl Ship {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        logger::start();
+        logger::start(self.log);
         let mode = if self.once { Mode::Once } else { Mode::Forever };
-        let config = Config::load(&self.config, self.root)?;
+        let at_start = Config::load(&self.config, None)?;
+        let config = match self.root {
+            Some(root) => Config {
+                root,
+                ..at_start.clone()
+            },
+            None => at_start.clone(),
+        };
+        config::check_folder(&self.config, "root", &config.root)?;
         folder::enter_to_stay(&config.root, &config.secret_files())?;
-        shipper::run(config, mode)
+        let file = ConfigFile {
+            path: self.config,
+            at_start,
+        };
+        shipper::run(config, file, mode)
     }
 }

@@ -60,7 +60,9 @@ fn say_of_host(host: &HostId, token: &str) {
     );
     say!("{token}");
     say!("");
-    say!("# On the receiver: add these lines to receiver.toml, then restart it");
+    say!(
+        "# On the receiver: add these lines to receiver.toml, then systemctl reload cis490-receiver"
+    );
     say!("[[host]]\nid = \"{host}\"\ntoken_sha256 = \"{digest}\"");
 }
 
@@ -77,7 +79,8 @@ fn say_of_reader(reader: &ReaderId, token: &str) {
     say!("[[reader]]\nid = \"{reader}\"\ntoken_sha256 = \"{digest}\"");
 }
 
-fn new_token() -> Result<String, Failure> {
+/// 64 hex digits that nobody can guess.
+pub(super) fn new_token() -> Result<String, Failure> {
     let mut bytes = [0; TOKEN_BYTES];
     sys::fill_random(&mut bytes).map_err(|error| {
         Failure::new(

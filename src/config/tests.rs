@@ -312,3 +312,38 @@ fn a_token_is_never_shown() {
         );
     }
 }
+
+#[test]
+fn an_http_url_has_a_host_that_can_be_asked() {
+    for good in [
+        "http://h",
+        "http://10.8.0.1:8490",
+        "https://pi.example:443/a?b=c",
+        "http://[::1]:80/x",
+        "http://[fe80::1]",
+        "https://user:word@h/x",
+        "http://a_b-c.d/",
+    ] {
+        assert!(is_http_url(good), "{good}");
+    }
+    for bad in [
+        "",
+        "h",
+        "ftp://h",
+        "http://",
+        "http:///x",
+        "http://:80",
+        "http://h:",
+        "http://h:0",
+        "http://h:99999",
+        "http://h:+80",
+        "http://[::1",
+        "http://[x]",
+        "http://[::1]x",
+        "http://h x",
+        "http://h\"x",
+        "http://\u{fc}",
+    ] {
+        assert!(!is_http_url(bad), "{bad}");
+    }
+}

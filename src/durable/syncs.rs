@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::regular::open_dir;
 use super::steps::{name_of, name_of_open, slow_sync, step_on, synced};
 use crate::histogram::Histogram;
+use crate::sys;
 
 /// How long syncs took, whether they failed or not.
 pub(crate) struct SyncTimes {
@@ -50,6 +51,17 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     step_on("fsync dir", || name_of(path))?;
     timed(&SYNC_TIMES.dir, || open_dir(path)?.sync_all())?;
     synced("fsync dir", || name_of(path));
+    Ok(())
+}
+
+/// `syncfs`: all that the filesystem of `dir` has is on the disk.
+///
+/// Errors: a file of it, whosever, could not be written.
+pub(super) fn sync_filesystem(dir: &File) -> io::Result<()> {
+    step_on("syncfs", || name_of_open(dir))?;
+    slow_sync();
+    sys::sync_filesystem(dir)?;
+    synced("syncfs", || name_of_open(dir));
     Ok(())
 }
 

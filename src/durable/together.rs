@@ -5,16 +5,21 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::steps::{name_of, step_on};
-use super::{create, parent, rename, sync_dir, sync_file, tmp_beside};
+use super::syncs::sync_filesystem;
+use super::{create, open_dir, parent, rename, sync_dir, sync_file, tmp_beside};
+use crate::sys;
 
 /// More syncs at a time gain nothing, and each has a thread for as long as it runs.
 const AT_ONCE_MAX: usize = 16;
 /// A sync needs little more than its system call.
 const STACK_BYTES: usize = 128 << 10;
+/// For so many files, one sync of their whole filesystem costs less than theirs.
+const MANY_FILES: usize = 16;
 
 /// As [`super::publish`] for each pair of a path and its bytes, and each directory is synced once. The
 /// results are in the order of `files`.
@@ -64,6 +69,49 @@ fn sync_parents(files: &[(PathBuf, Vec<u8>)], results: &mut [io::Result<()>]) {
 /// Syncs several directories. The results are in their order.
 pub(crate) fn sync_dirs(dirs: &[&Path]) -> Vec<io::Result<()>> {
     at_once(dirs, |dir| sync_dir(dir))
+}
+
+/// The filesystem of a folder in which many files are made.
+pub(crate) struct Filesystem {
+    dir: File,
+    device: u64,
+    syncs_as_a_whole: bool,
+}
+
+impl Filesystem {
+    /// Of this folder.
+    ///
+    /// Errors: the folder cannot be opened.
+    pub(crate) fn of(dir: &Path) -> io::Result<Filesystem> {
+        let dir = open_dir(dir)?;
+        Ok(Filesystem {
+            device: dir.metadata()?.dev(),
+            syncs_as_a_whole: sys::syncs_as_a_whole(&dir),
+            dir,
+        })
+    }
+
+    /// As [`sync_file`] for each. The results are in their order.
+    ///
+    /// Many files are synced by one sync of the filesystem, where that proves as much. If it fails, the
+    /// fault may be of another program's file: then each file of ours says for itself how it is. The
+    /// files must be open since before they were written, so that the kernel has kept their errors.
+    pub(crate) fn sync_files(&self, files: &[&File]) -> Vec<io::Result<()>> {
+        let is_worth_it = self.syncs_as_a_whole && MANY_FILES <= files.len();
+        if is_worth_it && self.has_all(files) && sync_filesystem(&self.dir).is_ok() {
+            return files.iter().map(|_| Ok(())).collect();
+        }
+        at_once(files, |file| sync_file(file))
+    }
+
+    /// Whether all of the files are on it: a disk may be mounted in a folder of the folder.
+    fn has_all(&self, files: &[&File]) -> bool {
+        let is_on_it = |file: &&File| {
+            let found = file.metadata();
+            found.is_ok_and(|found| found.dev() == self.device)
+        };
+        files.iter().all(is_on_it)
+    }
 }
 
 /// Another error of the same kind and words, for the second of those that share a fault.

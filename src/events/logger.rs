@@ -2,6 +2,7 @@
 //!
 //!     under systemd   <3>event=...                          journald has its own clock and its own levels
 //!     elsewhere       2026-01-31T23:59:59Z ERROR event=...
+//!     --log json      {"time":"2026-01-31T23:59:59Z","level":"ERROR","event":"...", ...}
 //!
 //! 1. One line, one write: lines of several threads do not mix.
 //! 2. A line that cannot be written is lost, and nothing else: no reader may end the program.
@@ -11,12 +12,15 @@
 //! simple_logger decides which crates are heard. It does not write: it knows no journal levels, and would
 //! need another crate for the time of day.
 
+mod json;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, PanicHookInfo};
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::SystemTime;
@@ -35,16 +39,41 @@ const SERVER_CRATE: &str = "may_minihttp";
 
 /// From here on log lines and panics are written to stderr. The crates below us are heard only when
 /// they warn, and the server crate not at all: it reports every peer that hangs up as an error.
-pub(crate) fn start() {
+pub(crate) fn start(format: Format) {
     let levels = SimpleLogger::new()
         .with_level(LevelFilter::Warn)
         .with_module_level(OURS, LevelFilter::Info)
         .with_module_level(SERVER_CRATE, LevelFilter::Off);
     log::set_max_level(levels.max_level());
-    let manner = Manner::of_stderr();
+    let manner = match format {
+        Format::Text => Manner::of_stderr(),
+        Format::Json => Manner::Json,
+    };
     // An error means that a logger was set before, which is as good.
     let _ = log::set_boxed_logger(Box::new(Logger { levels, manner }));
     panic::set_hook(Box::new(log_panic));
+}
+
+/// The form of log lines that a person asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// As the reader of stderr expects.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Format, String> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err("accepts text or json".to_owned()),
+        }
+    }
 }
 
 /// Whether stderr is journald's: systemd names its device and inode to the programs that it starts.
@@ -64,6 +93,7 @@ enum Manner {
     Journal,
     Plain,
     Coloured,
+    Json,
 }
 
 impl Manner {
@@ -83,6 +113,9 @@ impl Manner {
         match self {
             Manner::Journal => format!("<{}>", syslog_level(level)),
             Manner::Plain => format!("{} {level} ", clock::rfc3339(now)),
+            // journald reads the level there and leaves it out.
+            Manner::Json if is_journal() => format!("<{}>", syslog_level(level)),
+            Manner::Json => String::new(),
             Manner::Coloured => {
                 let colour = match level {
                     Level::Error => "\x1b[31m",
@@ -96,6 +129,9 @@ impl Manner {
 
     /// The whole text of a message, ready to be written.
     fn render(self, level: Level, now: SystemTime, message: &str) -> String {
+        if self == Manner::Json {
+            return self.prefix(level, now) + &json::line(&clock::rfc3339(now), level, message);
+        }
         let prefix = self.prefix(level, now);
         let mut text = prefix.clone();
         let mut lines = message.split("\n    ");

@@ -82,6 +82,15 @@ manual! {
     warn secret_of_root
         "Only root can read this file, and the program, which root started, has become the folder's user: the content that root read at the start stays in use."
         "Restart the program to have a new file read, or let the user read it (chgrp, chmod g+r).";
+    info reloaded
+        "SIGHUP arrived: the configuration was read again, and the keys in changed= have new values from here on. What is under way ends by the old ones."
+        "Nothing.";
+    warn config_waiting
+        "SIGHUP arrived: these keys were changed in the configuration, and need a restart. Until then the old values hold; all other keys were applied."
+        "systemctl restart the service when it suits: running uploads may finish, and nothing is lost.";
+    error reload_failed
+        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
+        "Do what why= says (cis490 config and cis490 doctor report the same), then systemctl reload the service again.";
     warn library
         "A library that this program is built on reports something."
         "Nothing if all works. Otherwise report it.";
@@ -95,11 +104,17 @@ manual! {
         "No [[host]] is configured: anyone who can reach the port may upload under any name."
         "Nothing behind WireGuard. Elsewhere give each lab host a [[host]] table with its address, a token (cis490 token), or both.";
     info readers_reloaded
-        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on. Other keys need a restart."
+        "SIGHUP arrived: the [[reader]] tables were read again, and hold from here on."
         "Nothing. Without any [[reader]] nobody may list or fetch.";
-    error reload_failed
-        "SIGHUP arrived, and the configuration has a mistake or cannot be read by the service's user: nothing was changed."
-        "Do what why= says (cis490 doctor reports the same), then systemctl reload cis490-receiver again.";
+    info notified
+        "A finding of severity error has begun or ended, and the webhook or the command of [notify] has received it."
+        "Nothing here: cis490 status shows the finding and what to do about it.";
+    warn notify_failed
+        "The webhook or the command of [notify] was not reached, or failed. It is tried again for an hour; given_up=true is the last try."
+        "Do what why= says, and look at url or command in [notify]. Nothing else waits for it.";
+    warn notified_unwritable
+        "The file that keeps what was reported (notified.json) could not be written: a restart may report it again."
+        "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
     info draining
         "SIGTERM arrived: new uploads and downloads are refused, and running ones may finish within wait_s."
         "Nothing.";
@@ -136,6 +151,15 @@ manual! {
     info stored_already
         "The same bytes were stored before: the sender never received that answer."
         "Nothing.";
+    info upload_kept
+        "An upload broke off, and its first offset= bytes are kept for an hour: its sender need not send them again."
+        "Nothing for a few. Many from one host: its line is bad, or the MTU of the path is wrong (cis490 doctor on the lab host).";
+    info upload_resumed
+        "An upload that had broken off goes on at the byte in offset=."
+        "Nothing.";
+    info upload_given_up
+        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew, or the episode is stored by now; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
+        "Nothing for most. no-room: make room on the disk. failed: look at the disk (dmesg).";
     warn refused
         "An upload was refused; reason= says why."
         "cis490 help refusals explains each reason. not-in-window: update the lab host. never-pushed: push the commit. not-on-branch: put the lab host on the branch. gate-cannot-tell: nothing on the lab host, see gate_refresh_failed. bad-commit and bad-head: a proxy in between loses a header. no-token, unknown-token and not-your-name: fix its token_file or the [[host]] here. disk-full: free space here.";
@@ -317,7 +341,7 @@ manual! {
         "The shipper is running."
         "Nothing.";
     info shipper_reloading
-        "SIGHUP arrived: the token is read again, and everything is tried now."
+        "SIGHUP arrived: the configuration and the token are read again, and everything is tried now."
         "Nothing.";
     info shipper_stopping
         "SIGTERM or SIGINT arrived, or the terminal was closed."
@@ -325,6 +349,9 @@ manual! {
     info shipper_stopped
         "The shipper has stopped cleanly."
         "Nothing.";
+    info report_not_sent
+        "The receiver did not accept this lab host's report on its own queue, or the report could not be made. Logged once per reason. Episodes do not wait for it."
+        "Nothing for an older receiver (404, 405): it is asked again in an hour. 401 and 403: as not_let_in.";
     warn shipper_cut_short
         "The shipper was stopped while it packed or sent an episode. It starts that episode again next time."
         "Nothing.";
@@ -339,6 +366,9 @@ manual! {
         "Nothing for the episode; please report it.";
     info shipped
         "The receiver has the episode on its disk. status=200 means that it had it before. kept= is its name in shipped/."
+        "Nothing.";
+    info resumed
+        "An upload that had broken off goes on: the receiver has the bytes before offset=."
         "Nothing.";
     warn deferred
         "This episode waits wait_s seconds before the next try; the others go on."

@@ -24,6 +24,32 @@ pub(crate) fn readers_reloaded(count: usize) {
     line!(readers_reloaded, "readers={count}");
 }
 
+pub(crate) fn notified(kind: &str, state: &str, findings: usize) {
+    line!(notified, "kind={kind} state={state} findings={findings}");
+}
+
+pub(crate) fn notify_failed(kind: &str, why: &str, is_given_up: bool) {
+    line!(
+        notify_failed,
+        "kind={kind} given_up={is_given_up} why={why:?}"
+    );
+}
+
+pub(crate) fn notified_unwritable(path: &Path, why: impl Display) {
+    let why = why.to_string();
+    line!(notified_unwritable, "path={path:?} why={why:?}");
+}
+
+pub(crate) fn reloaded(changed: &[&str]) {
+    let changed = changed.join(",");
+    line!(reloaded, "changed={changed:?}");
+}
+
+pub(crate) fn config_waiting(keys: &[&str]) {
+    let keys = keys.join(",");
+    line!(config_waiting, "keys={keys:?}");
+}
+
 pub(crate) fn reload_failed(config: &Path, why: impl Display) {
     let why = why.to_string();
     line!(reload_failed, "config={config:?} why={why:?}");

@@ -31,6 +31,10 @@ pub(crate) fn shipper_cut_short() {
     line!(shipper_cut_short);
 }
 
+pub(crate) fn report_not_sent(why: &str) {
+    line!(report_not_sent, "why={why:?}");
+}
+
 pub(crate) fn packed(episode: &EpisodeId, from_bytes: u64, bytes: u64, took: Duration) {
     let ms = took.as_millis();
     line!(
@@ -60,6 +64,15 @@ pub(crate) fn shipped(
     line!(
         shipped,
         "host={host} episode={episode} status={status} bytes={bytes} seq={seq} ms={ms} kept={kept:?}"
+    );
+}
+
+/// The receiver has the bytes before `offset`.
+pub(crate) fn resumed(episode: &EpisodeId, offset: u64, bytes: u64) {
+    let percent = offset.saturating_mul(100).checked_div(bytes).unwrap_or(100);
+    line!(
+        resumed,
+        "episode={episode} offset={offset} bytes={bytes} percent={percent}"
     );
 }
 

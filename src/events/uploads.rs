@@ -36,6 +36,36 @@ pub(crate) fn stored_already(receipt: &Receipt, peer: IpAddr) {
     );
 }
 
+/// `offset` of the body's `bytes` bytes are here.
+pub(crate) fn upload_kept(slot: &Slot, peer: IpAddr, offset: u64, bytes: u64) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        upload_kept,
+        "host={host} episode={episode} offset={offset} bytes={bytes} peer={peer}"
+    );
+}
+
+/// It goes on at `offset`.
+pub(crate) fn upload_resumed(slot: &Slot, peer: IpAddr, offset: u64, bytes: u64) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        upload_resumed,
+        "host={host} episode={episode} offset={offset} bytes={bytes} peer={peer}"
+    );
+}
+
+/// `peer` is the one that had sent it.
+pub(crate) fn upload_given_up(slot: &Slot, peer: IpAddr, offset: u64, bytes: u64, reason: &str) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        upload_given_up,
+        "host={host} episode={episode} offset={offset} bytes={bytes} peer={peer} reason={reason}"
+    );
+}
+
 /// A refusal as a line names it.
 pub(crate) struct Refused<'a> {
     pub status: u16,

@@ -2,10 +2,12 @@
 //!
 //! 1. Root reads a secret before the process becomes a user who may not read it.
 //! 2. A pipe, such as the shell's `<(...)`, gives its bytes once. Its first reader keeps them for the
-//!    others. SIGTERM and SIGINT end a process that waits for the pipe's writer.
+//!    others. SIGTERM and SIGINT end a process that waits for the pipe's writer. A service that runs waits for
+//!    no writer: it could not act on a signal meanwhile.
+//! 3. No file is read beyond [`BYTES_MAX`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,6 +18,9 @@ use crate::sys;
 
 /// That a secret cannot be read again is logged at most this often, however often it is needed.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// No configuration and no secret is nearly as long.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// The bytes of a file that root has read for the user whom root has become, or of a pipe.
 pub(super) struct Kept {
@@ -33,7 +38,7 @@ impl Kept {
             // A file that cannot be read is reported where it is needed.
             if is_pipe(file) {
                 let _ = read_pipe(file);
-            } else if let Ok(bytes) = fs::read(file) {
+            } else if let Ok(bytes) = read_file(file) {
                 Kept::keep(file, bytes);
             }
         }
@@ -75,7 +80,7 @@ fn read_or(path: &Path, use_kept: impl FnOnce(&mut Kept)) -> io::Result<Vec<u8>>
     if is_pipe(path) {
         return read_pipe(path);
     }
-    let error = match fs::read(path) {
+    let error = match read_file(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
         other => return other,
     };
@@ -96,7 +101,21 @@ fn read_pipe(path: &Path) -> io::Result<Vec<u8>> {
     if let Some(kept) = lock(&KEPT).iter().find(|kept| kept.path == path) {
         return Ok(kept.bytes.clone());
     }
-    let bytes = sys::ended_by_signals(|| fs::read(path))?;
+    if sys::signals_are_heard() {
+        let why = "it is no file: a service that runs reads files alone";
+        return Err(io::Error::other(why));
+    }
+    let bytes = sys::ended_by_signals(|| read_file(path))?;
     Kept::keep(path, bytes.clone());
+    Ok(bytes)
+}
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if BYTES_MAX < bytes.len() as u64 {
+        return Err(io::Error::other("it has more than 16 MiB"));
+    }
     Ok(bytes)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::end::End;
-use crate::durable;
+use crate::durable::{self, Filesystem};
 use crate::failure::Failure;
 use crate::folder_lock::{FolderLock, NoLock, holder};
 use crate::names::{HostId, Sha256Digest};
@@ -22,6 +22,7 @@ const READ_BYTES: usize = 256 << 10;
 /// The folder, which this process alone fills for as long as it holds this.
 pub(crate) struct Folder {
     path: PathBuf,
+    filesystem: Filesystem,
     _lock: FolderLock,
 }
 
@@ -50,14 +51,25 @@ impl Folder {
                 owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
             ),
         })?;
+        let filesystem = Filesystem::of(path).map_err(|error| {
+            Failure::new(
+                format!("cannot open {}: {error}", path.display()),
+                owner::hint(&error, "look at the folder and at its disk (ls -l, dmesg)"),
+            )
+        })?;
         Ok(Folder {
             path: path.to_owned(),
+            filesystem,
             _lock: lock,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn filesystem(&self) -> &Filesystem {
+        &self.filesystem
     }
 
     /// The receipts of what is here.
@@ -114,8 +126,11 @@ pub(super) fn look(path: &Path) -> Result<Found, End> {
 
 /// Reads a file from its beginning into a digest; how many bytes it has.
 pub(super) fn read_into(file: &File, hasher: &mut Sha256) -> io::Result<u64> {
-    let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
+    if file.metadata()?.len() == 0 {
+        return Ok(bytes);
+    }
+    let mut buffer = vec![0; READ_BYTES];
     let mut file = file;
     loop {
         let count = file.read(&mut buffer)?;

@@ -8,7 +8,9 @@ use super::patience::Patience;
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::names::{HostId, StoreId};
-use crate::reader_client::{BadBody, NoAnswer, ReaderClient, header, problem, read_body};
+use crate::reader_client::{
+    BadBody, NoAnswer, ReaderClient, header, is_of_trust, problem, read_body,
+};
 use crate::wire;
 
 const PAGE_ROWS: usize = 1000;
@@ -80,7 +82,11 @@ pub(super) fn ask(
 }
 
 fn ask_once(client: &ReaderClient, path: &str) -> Result<Answer, Fault> {
-    let away = |error: NoAnswer| Fault::Away(None, client.no_answer(&error));
+    // A certificate that is not trusted is so a minute later.
+    let away = |error: NoAnswer| match client.no_answer(&error) {
+        failure if is_of_trust(&error) => Fault::End(End::Waits(failure)),
+        failure => Fault::Away(None, failure),
+    };
     let mut response = client.get(path, &[]).map_err(away)?;
     let status = response.status().as_u16();
     let field = |name| header(&response, name);

@@ -7,9 +7,12 @@
 //!
 //! `pass` reads the list once and fetches what is not here; `transfer` fetches one tarball.
 
+mod batch;
 mod cursor;
+pub(crate) mod doctor;
 pub(crate) mod end;
 mod folder;
+mod inbox;
 mod list;
 mod missing;
 mod pass;
@@ -17,6 +20,7 @@ mod patience;
 mod receipts;
 mod row;
 mod transfer;
+mod troubles;
 mod workers;
 
 use std::thread;
@@ -26,6 +30,7 @@ pub(crate) use self::end::End;
 pub(crate) use self::folder::Folder;
 use self::pass::Pass;
 use self::receipts::Receipts;
+use self::troubles::Troubles;
 use crate::names::HostId;
 use crate::reader_client::{Limits, ReaderClient};
 use crate::test_times::in_tests;
@@ -67,9 +72,9 @@ pub(crate) struct Outcome {
     pub episodes: u64,
     pub bytes: u64,
     /// The episodes that the receiver lists and does not give, with the reasons.
-    pub missing: Vec<String>,
+    pub missing: Troubles,
     /// What a person has to look at.
-    pub wrong: Vec<String>,
+    pub wrong: Troubles,
 }
 
 /// The limits of a pull's requests.

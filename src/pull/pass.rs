@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::batch::Done;
 use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
 use super::folder::{Folder, Found, digest_of, look};
@@ -15,7 +16,7 @@ use super::patience::Patience;
 use super::receipts::{Known, Receipts};
 use super::row::{Row, digest};
 use super::transfer::Line;
-use super::workers::{Done, Work, fetch_all};
+use super::workers::{Work, fetch_all};
 use super::{Outcome, Step, Wish};
 use crate::durable;
 use crate::names::{Sha256Digest, StoreId};
@@ -99,7 +100,7 @@ impl<'a> Pass<'a> {
         };
         for (slot, why) in self.missing.reasons().filter(|(slot, _)| is_asked(slot)) {
             let words = format!("{slot}: {}", one_line(why));
-            self.outcome.missing.push(words);
+            self.outcome.missing.add(words);
         }
         Ok(self.outcome)
     }
@@ -237,7 +238,7 @@ impl<'a> Pass<'a> {
                 Err(why) => {
                     let start = String::from_utf8_lossy(line.get(..120).unwrap_or(line));
                     let words = format!("a row of the receiver is none: {why}: {start}");
-                    self.outcome.wrong.push(one_line(&words));
+                    self.outcome.wrong.add(one_line(&words));
                 }
             }
         }
@@ -252,7 +253,7 @@ impl<'a> Pass<'a> {
                 rows.push(row);
             }
             Some(sha256) if *sha256 == row.sha256 => {}
-            Some(_) => self.outcome.wrong.push(format!(
+            Some(_) => self.outcome.wrong.add(format!(
                 "{}: the receiver lists it twice, with different bytes: cis490 scrub on the Pi says more",
                 row.slot
             )),
@@ -293,7 +294,7 @@ impl<'a> Pass<'a> {
             self.missing.add(row, why);
         }
         for (row, why) in done.in_the_way {
-            self.outcome.wrong.push(self.in_the_way(&row.slot, &why));
+            self.outcome.wrong.add(self.in_the_way(&row.slot, &why));
         }
     }
 
@@ -304,7 +305,7 @@ impl<'a> Pass<'a> {
         for row in rows {
             match self.needs(receipts.of(&row.slot), &row)? {
                 Needs::Nothing => self.missing.remove(&row.slot),
-                Needs::APerson(why) => self.outcome.wrong.push(why),
+                Needs::APerson(why) => self.outcome.wrong.add(why),
                 Needs::Work { is_there } => {
                     if made.as_ref() != Some(&row.slot.host) {
                         let dir = self.folder.host(&row.slot.host);
@@ -360,7 +361,7 @@ impl<'a> Pass<'a> {
             {
                 let why = "its SHA-256 is not that of its receipt";
                 let words = self.in_the_way(slot, why);
-                self.outcome.wrong.push(words);
+                self.outcome.wrong.add(words);
             }
             tell(Step::Bytes(known.bytes.unwrap_or(0)));
         }

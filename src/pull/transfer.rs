@@ -1,8 +1,8 @@
 //! One tarball from the receiver to its name in the folder.
 //!
 //! 1. The bytes gather in `.partial`, and their name is made once length and SHA-256 are those of the
-//!    row and the file is on the disk: `fsync`, then a rename that replaces nothing. The sync of the
-//!    folder is the caller's, who has more names to sync.
+//!    row and the file is on the disk: `fsync`, then a rename that replaces nothing. For a small file
+//!    `batch` does both, since it has more of them to sync.
 //! 2. A connection that breaks costs only what did not arrive: the next try asks for the rest.
 //! 3. No more than the row's length is written, whatever the peer sends.
 
@@ -33,10 +33,15 @@ const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 /// The longest body without a length that is accepted for a row without one: none is without end.
 const UNKNOWN_BYTES_MAX: u64 = 1 << 40;
 
+/// A file of at most so many bytes is synced together with others.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+
 /// What a transfer came to.
 pub(super) enum Fetched {
     /// The file has its name; the folder is not synced.
     Here,
+    /// The partial file is whole, and neither synced nor named.
+    Whole(File),
     /// The receiver does not give it, for this reason.
     Missing(String),
     /// Something else stands under its name, and stays.
@@ -96,7 +101,10 @@ impl Line<'_> {
                 self.try_once(row, &mut partial, &mut most_bytes, tell)?
             };
             match tried {
-                Tried::Whole => return self.name(row, &partial),
+                Tried::Whole if partial.bytes <= SMALL_BYTES_MAX => {
+                    return Ok(Fetched::Whole(partial.file));
+                }
+                Tried::Whole => return self.sync_and_name(row, &partial),
                 Tried::Wrong(why) => {
                     wrong += 1;
                     if wrong >= WRONG_MAX {
@@ -213,7 +221,7 @@ impl Line<'_> {
         let began_at = *most_bytes;
         // One byte more shows a body that is too long.
         let mut body = response.into_body().into_reader().take(left + 1);
-        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut buffer = vec![0; CHUNK_BYTES.min(left as usize + 1)];
         let broke = loop {
             let count = match body.read(&mut buffer) {
                 Ok(0) => break None,
@@ -255,21 +263,30 @@ impl Line<'_> {
         Ok(Tried::Whole)
     }
 
-    /// Makes the name of the whole file.
-    fn name(&self, row: &Row, partial: &Partial) -> Result<Fetched, End> {
-        if let Err(error) = durable::sync_file(&partial.file) {
+    /// Makes the name of a whole large file, whose sync the others need not wait for.
+    fn sync_and_name(&self, row: &Row, partial: &Partial) -> Result<Fetched, End> {
+        let synced = durable::sync_file(&partial.file);
+        self.name(row, synced)
+    }
+
+    /// Makes the name of a whole file whose sync had this result.
+    ///
+    /// Errors: the disk's. The partial file is removed if it was not synced.
+    pub(super) fn name(&self, row: &Row, synced: io::Result<()>) -> Result<Fetched, End> {
+        let partial = self.folder.partial(&row.slot);
+        if let Err(error) = synced {
             // The kernel has dropped the pages that it could not write: nothing of the file is trusted.
-            let _ = durable::unlink(&partial.path);
-            return Err(End::disk("sync", &partial.path, &error));
+            let _ = durable::unlink(&partial);
+            return Err(End::disk("sync", &partial, &error));
         }
         let tarball = self.folder.tarball(&row.slot);
-        match durable::rename_new(&partial.path, &tarball) {
+        match durable::rename_new(&partial, &tarball) {
             Ok(()) => Ok(Fetched::Here),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let why = "something stands under its name now, and was not there before";
                 Ok(Fetched::InTheWay(why.to_owned()))
             }
-            Err(error) => Err(End::disk("rename", &partial.path, &error)),
+            Err(error) => Err(End::disk("rename", &partial, &error)),
         }
     }
 

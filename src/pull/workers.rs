@@ -1,41 +1,29 @@
-//! The tarballs of one page, fetched by several threads at once; their receipts are written by one.
-//!
-//! The order on the disk: each file and its name (`transfer`), then the folders of the names, then the
-//! receipts. Those of all files that have come meanwhile go together.
+//! The tarballs of one page, fetched by several threads at once, and brought to the disk by one (`batch`),
+//! which writes their receipts.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use super::Step;
+use super::batch::{Batch, Done};
 use super::end::End;
-use super::folder::Folder;
+use super::inbox::{Ended, Inbox, Sender, Taker};
 use super::receipts::Receipts;
 use super::row::Row;
 use super::transfer::{Fetched, Line};
-use crate::durable;
 use crate::failure::Failure;
 use crate::sync::lock;
+
+/// How often progress is reported.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One row whose tarball has no receipt or no file.
 pub(super) struct Work {
     pub row: Row,
     /// A file stands under its name, of the right length and without a receipt.
     pub is_there: bool,
-}
-
-/// What the work of a page came to.
-#[derive(Default)]
-pub(super) struct Done {
-    pub here: Vec<Row>,
-    pub missing: Vec<(Row, String)>,
-    pub in_the_way: Vec<(Row, String)>,
-}
-
-enum Message {
-    Bytes(u64),
-    Fetched(Row, Result<Fetched, End>),
 }
 
 /// Does all of the work with `jobs` threads, and writes the receipts.
@@ -49,13 +37,15 @@ pub(super) fn fetch_all(
     tell: &mut dyn FnMut(Step),
 ) -> Result<Done, End> {
     let threads = jobs.min(work.len());
-    let queue = Mutex::new(VecDeque::from(work));
-    let (sender, receiver) = channel();
+    let queue = &Mutex::new(VecDeque::from(work));
+    let inbox = Inbox::new();
     thread::scope(|scope| {
+        // It goes when this closure ends: no thread waits for room then.
+        let taker = inbox.taker();
         for _ in 0..threads {
-            let sender = sender.clone();
+            let sender = inbox.sender();
             let worker = thread::Builder::new().name("fetch".to_owned());
-            let spawned = worker.spawn_scoped(scope, || work_off(line, &queue, sender));
+            let spawned = worker.spawn_scoped(scope, move || work_off(line, queue, &sender));
             if let Err(error) = spawned {
                 line.patience.end();
                 return Err(End::Waits(Failure::new(
@@ -64,8 +54,7 @@ pub(super) fn fetch_all(
                 )));
             }
         }
-        drop(sender);
-        let done = collect(line, receipts, &receiver, tell);
+        let done = collect(line, receipts, &taker, tell);
         if done.is_err() {
             line.patience.end();
         }
@@ -73,7 +62,7 @@ pub(super) fn fetch_all(
     })
 }
 
-fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: Sender<Message>) {
+fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: &Sender) {
     while !line.patience.is_over() {
         let Some(work) = lock(queue).pop_front() else {
             return;
@@ -81,55 +70,49 @@ fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: Sender<Message>)
         let fetched = if work.is_there {
             line.adopt(&work.row)
         } else {
-            // The other end is gone only when the pull ends.
-            line.fetch(&work.row, &mut |bytes| {
-                let _ = sender.send(Message::Bytes(bytes));
-            })
+            line.fetch(&work.row, &mut |bytes| sender.add_bytes(bytes))
         };
-        let _ = sender.send(Message::Fetched(work.row, fetched));
+        if fetched.is_err() {
+            line.patience.end();
+        }
+        sender.put((work.row, fetched));
     }
 }
 
-/// Takes what the threads send until all have ended.
+/// Takes what the threads hand over until all have ended, and brings it to the disk in batches.
 fn collect(
     line: &Line,
     receipts: &mut Receipts,
-    receiver: &Receiver<Message>,
+    taker: &Taker,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Done, End> {
     let mut done = Done::default();
-    let mut end = None;
-    while let Ok(first) = receiver.recv() {
-        let mut batch = Vec::new();
-        let waiting = std::iter::from_fn(|| receiver.try_recv().ok());
-        for message in std::iter::once(first).chain(waiting) {
-            match message {
-                Message::Bytes(bytes) => tell(Step::Bytes(bytes)),
-                Message::Fetched(row, Ok(Fetched::Here)) => batch.push(row),
-                Message::Fetched(row, Ok(Fetched::Missing(why))) => done.missing.push((row, why)),
-                Message::Fetched(row, Ok(Fetched::InTheWay(why))) => {
-                    done.in_the_way.push((row, why));
-                }
-                Message::Fetched(_, Err(error)) => {
-                    line.patience.end();
-                    end.get_or_insert(error);
-                }
-            }
+    let mut batch = Batch::default();
+    let mut ended = Ok(());
+    while let Some(some) = taker.take(batch.patience().min(LOOK)) {
+        tell(Step::Bytes(taker.new_bytes()));
+        for one in some {
+            ended = ended.and(note(one, &mut batch, &mut done));
         }
-        write_receipts(line.folder, receipts, &batch)?;
-        done.here.extend(batch);
+        if batch.patience().is_zero() {
+            ended = ended.and(batch.settle(line, receipts, &mut done));
+        }
+        if ended.is_err() {
+            line.patience.end();
+        }
     }
-    match end {
-        Some(end) => Err(end),
-        None => Ok(done),
-    }
+    tell(Step::Bytes(taker.new_bytes()));
+    let settled = batch.settle(line, receipts, &mut done);
+    ended.and(settled).map(|()| done)
 }
 
-fn write_receipts(folder: &Folder, receipts: &mut Receipts, batch: &[Row]) -> Result<(), End> {
-    let hosts: BTreeSet<_> = batch.iter().map(|row| &row.slot.host).collect();
-    for host in hosts {
-        let dir = folder.host(host);
-        durable::sync_dir(&dir).map_err(|error| End::disk("sync", &dir, &error))?;
+/// Errors: the transfer's.
+fn note((row, fetched): Ended, batch: &mut Batch, done: &mut Done) -> Result<(), End> {
+    match fetched? {
+        Fetched::Here => batch.add_named(row),
+        Fetched::Whole(file) => batch.add_whole(row, file),
+        Fetched::Missing(why) => done.missing.push((row, why)),
+        Fetched::InTheWay(why) => done.in_the_way.push((row, why)),
     }
-    receipts.add(batch.iter())
+    Ok(())
 }

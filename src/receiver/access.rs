@@ -1,8 +1,9 @@
-//! Who may upload, and who may read (design, section 6). Without `[[host]]` tables that is every peer that can reach the
-//! port; with them only those hosts, each only under its own name.
+//! Who may upload, and who may read (design, section 6). Without `[[host]]` tables every peer that can
+//! reach the port may upload; with them only those hosts, each only under its own name. Without
+//! `[[reader]]` tables nobody may read.
 //!
 //! Behind WireGuard the address of a peer proves which host it is, elsewhere a token does; a host with
-//! both needs both. Without `[[reader]]` tables nobody may read. Only digests of tokens are held, and they are compared in constant time.
+//! both needs both. Only digests of tokens are held, and they are compared in constant time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,18 +15,27 @@ use super::config::{HostRule, ReaderRule};
 use super::refusal::{NotAReader, NotYours, Refusal};
 use crate::names::{HostId, ReaderId, Sha256Digest};
 
+/// Who may upload. The rules are replaced while requests are judged: each request is judged by the rules of
+/// one moment.
 pub(crate) struct Access {
-    rules: Vec<HostRule>,
+    rules: ArcSwap<Vec<HostRule>>,
 }
 
 impl Access {
     pub(crate) fn new(rules: Vec<HostRule>) -> Access {
-        Access { rules }
+        Access {
+            rules: ArcSwap::from_pointee(rules),
+        }
+    }
+
+    /// From here on these rules are the ones.
+    pub(crate) fn replace(&self, rules: Vec<HostRule>) {
+        self.rules.store(Arc::new(rules));
     }
 
     /// Whether every peer that can reach the port may upload.
     pub(crate) fn is_open(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.load().is_empty()
     }
 
     /// An error unless `peer` may upload as `host` with this `Authorization` header.
@@ -35,15 +45,15 @@ impl Access {
         peer: IpAddr,
         authorization: Option<&[u8]>,
     ) -> Result<(), Refusal> {
-        if self.is_open() {
+        let rules = self.rules.load();
+        if rules.is_empty() {
             return Ok(());
         }
         let not_yours = |why| Refusal::NotYourName {
             host: host.clone(),
             why,
         };
-        let rule = self
-            .rules
+        let rule = rules
             .iter()
             .find(|rule| rule.id == *host)
             .ok_or_else(|| not_yours(NotYours::Unknown))?;
@@ -59,18 +69,18 @@ impl Access {
         };
         let digest = token_digest(bearer_token(authorization).ok_or(Refusal::NoToken)?);
         // Both comparisons are always made, so that the time they take reveals nothing.
-        match (same_digest(own, &digest), self.knows(&digest)) {
+        match (same_digest(own, &digest), is_known(&rules, &digest)) {
             (true, _) => Ok(()),
             (false, true) => Err(not_yours(NotYours::Token)),
             (false, false) => Err(Refusal::UnknownToken),
         }
     }
+}
 
-    /// Whether the digest is that of any host's token.
-    fn knows(&self, digest: &Sha256Digest) -> bool {
-        let known = self.rules.iter().filter_map(|rule| rule.token_sha256);
-        known.fold(false, |found, one| found | same_digest(&one, digest))
-    }
+/// Whether the digest is that of any host's token.
+fn is_known(rules: &[HostRule], digest: &Sha256Digest) -> bool {
+    let known = rules.iter().filter_map(|rule| rule.token_sha256);
+    known.fold(false, |found, one| found | same_digest(&one, digest))
 }
 
 /// Who may list and fetch. The rules are replaced while requests are judged: each request is judged by

@@ -2,6 +2,8 @@
 //! the reference for people.
 
 mod archive;
+pub(crate) mod edit;
+mod settings;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +13,7 @@ use serde::Deserialize;
 
 use crate::config::network::{self, Network};
 use crate::config::{
-    self, Settings, Side, bad_value, in_range, not_allowed, values, with_plain_scheme,
+    self, Settings, Side, bad_value, in_range, is_http_url, not_allowed, values, with_plain_scheme,
 };
 use crate::failure::Failure;
 use crate::names::{HostId, ReaderId, Sha256Digest};
@@ -65,6 +67,9 @@ pub struct Config {
     pub silent_after_hours: u64,
     #[serde(default)]
     pub version_gate: GateConfig,
+    /// Who is notified when a finding of severity error begins or ends.
+    #[serde(default)]
+    pub notify: Option<NotifyConfig>,
     #[serde(default, rename = "host")]
     pub hosts: Vec<HostRule>,
     #[serde(default, rename = "reader")]
@@ -111,6 +116,75 @@ impl Default for GateConfig {
             ca_file: None,
         }
     }
+}
+
+/// `[notify]`: a URL or a command.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// May hold a secret, and is shown nowhere.
+    pub url: Option<String>,
+    #[serde(default)]
+    pub format: NotifyFormat,
+    /// The program and its arguments. There is no shell.
+    pub command: Option<Vec<String>>,
+}
+
+/// What is sent to the URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// Plain words and a `Title`, as ntfy reads them.
+    Text,
+}
+
+impl std::fmt::Debug for NotifyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(notify)")
+    }
+}
+
+impl NotifyConfig {
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        match (&self.url, &self.command) {
+            (Some(url), None) => check_notify_url(path, url),
+            (None, Some(command)) => {
+                if command
+                    .first()
+                    .is_some_and(|program| program.starts_with('/'))
+                {
+                    return Ok(());
+                }
+                Err(bad_value(
+                    path,
+                    "notify.command",
+                    "(not shown)",
+                    "a list: the program's whole path, and its arguments, such as [\"/usr/local/bin/tell\", \"--urgent\"]",
+                ))
+            }
+            _ => Err(not_allowed(
+                path,
+                "notify",
+                "(url and command)",
+                "set one of the two in [notify]: a url or a command",
+            )),
+        }
+    }
+}
+
+fn check_notify_url(path: &Path, url: &str) -> Result<(), Failure> {
+    if is_http_url(&with_plain_scheme(url)) {
+        return Ok(());
+    }
+    Err(bad_value(
+        path,
+        "notify.url",
+        "(not shown)",
+        "http://HOST[:PORT]/PATH or https://HOST[:PORT]/PATH",
+    ))
 }
 
 impl Settings for Config {
@@ -253,6 +327,9 @@ impl Config {
         if let Some(archive) = &self.archive {
             archive.check(path, self.min_free_bytes)?;
         }
+        if let Some(notify) = &self.notify {
+            notify.check(path)?;
+        }
         self.version_gate.check(path)
     }
 
@@ -350,16 +427,8 @@ impl GateConfig {
     }
 
     fn check_forgejo(&self, path: &Path, url: &str) -> Result<(), Failure> {
-        let as_used = with_plain_scheme(url);
-        let with_host = |scheme: &str| {
-            as_used
-                .strip_prefix(scheme)
-                .is_some_and(|rest| !rest.is_empty())
-        };
-        let plain = url
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#@".contains(&b));
-        if !plain || !(with_host("http://") || with_host("https://")) {
+        let is_bare = !url.contains(['?', '#', '@']);
+        if !is_bare || !is_http_url(&with_plain_scheme(url)) {
             return Err(bad_value(
                 path,
                 "version_gate.forgejo_url",

@@ -11,13 +11,18 @@ pub mod config;
 pub mod critical_thread;
 mod data_dir;
 pub(crate) mod doctor;
+pub(crate) mod findings;
 mod hash_sort;
 mod http;
+pub(crate) mod lab_states;
 mod liveness;
 mod name_map;
+mod notify;
+pub(crate) mod observed;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
+mod reload;
 mod shelf;
 pub(crate) mod stats;
 pub(crate) mod store;
@@ -27,7 +32,7 @@ pub mod version_gate;
 #[cfg(any(test, fuzzing))]
 pub use self::http::fuzzed_head;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +40,8 @@ use std::time::{Duration, Instant};
 use self::archive::Archive;
 use self::config::Config;
 use self::critical_thread::{ShutdownHandle, StopReason};
+use self::observed::Observed;
+use self::reload::Reload;
 use self::shelf::StoreShelf;
 use self::stats::Stats;
 use self::store::Store;
@@ -57,9 +64,11 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// Opens the store, recovers it, serves, and drains when the process is asked to stop.
 ///
+/// `as_read` is the configuration as its file has it, without the flags that `config` has.
+///
 /// Errors: what kept the receiver from starting, or the fault that ended it. After a fault a restart
 /// recovers the store.
-pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
+pub fn run(config: Config, as_read: Config, config_path: &Path) -> Result<(), Failure> {
     let mut config = fit_file_limit(config)?;
     if config.hosts.is_empty() {
         events::open_to_all();
@@ -74,11 +83,11 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         config_path,
         Arc::clone(&stats),
     )?;
+    let observed = Arc::new(Observed::begin(&config.data_dir));
     // Kept until this function ends, so that no other receiver can listen on the address.
     let own_address = http::OwnAddress::take(config.listen)?;
     config.listen = own_address.address;
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
-    let drain_s = config.drain_seconds;
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
     let archive = start_archive(&config, &store, &shutdown)?;
@@ -87,10 +96,18 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         gate,
         stats,
         refusals,
+        observed: Arc::clone(&observed),
         archive,
     };
     let server = http::start(config, parts, &shutdown)?;
-    listen_for_signals(&shutdown, server.clone(), config_path.to_owned())?;
+    let reload = Reload {
+        server: server.clone(),
+        path: config_path.to_owned(),
+        at_start: as_read,
+        fit: fit_file_limit,
+    };
+    listen_for_signals(&shutdown, reload)?;
+    notify::start(server.clone(), &data_dir)?;
     liveness::start(server.clone(), &shutdown)?;
     store.note_address(server.address);
     drop(store);
@@ -98,6 +115,7 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
     service::ready(&server.status_line());
     let ended = match stops.recv() {
         Ok(StopReason::Asked) => {
+            let drain_s = server.config().drain_seconds;
             events::draining(server.uploads(), drain_s);
             let drain = Duration::from_secs(drain_s);
             service::stopping("stopping: uploads under way may finish", drain + SPARE_TIME);
@@ -110,6 +128,9 @@ pub fn run(config: Config, config_path: &Path) -> Result<(), Failure> {
         )),
     };
     server.close();
+    if ended.is_ok() {
+        observed.end();
+    }
     ended
 }
 
@@ -193,18 +214,13 @@ fn fit_file_limit(mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn listen_for_signals(
-    shutdown: &ShutdownHandle,
-    server: http::Server,
-    config_path: PathBuf,
-) -> Result<(), Failure> {
+fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), Failure> {
     let shutdown = shutdown.clone();
     let listen = move || {
         loop {
             match sys::wait_signal() {
                 Signal::Stop => shutdown.asked(),
-                // The gate refreshes its window anyway.
-                Signal::Reload => reload_readers(&server, &config_path),
+                Signal::Reload => reload.reload(),
             }
         }
     };
@@ -214,18 +230,6 @@ fn listen_for_signals(
     match started {
         Ok(_) => Ok(()),
         Err(error) => Err(critical_thread::cannot_start("signals", &error)),
-    }
-}
-
-/// SIGHUP: the `[[reader]]` tables hold as the file has them now. A file with a mistake changes nothing.
-fn reload_readers(server: &http::Server, config_path: &Path) {
-    match Config::load(config_path) {
-        Ok(config) => {
-            let count = config.readers.len();
-            server.replace_readers(config.readers);
-            events::readers_reloaded(count);
-        }
-        Err(failure) => events::reload_failed(config_path, &failure),
     }
 }
 

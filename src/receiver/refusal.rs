@@ -39,6 +39,12 @@ pub(crate) enum Refusal {
     BadQuery(String),
     /// What a list is to begin at is no row of this index.
     BadCursor,
+    /// A lab host's report that is not what it should be: the words say where.
+    BadReport(String),
+    ReportTooLarge {
+        bytes: u64,
+    },
+    TooManyReports,
     NoToken,
     UnknownToken,
     /// A token or address that does not belong to this host.
@@ -56,6 +62,8 @@ pub(crate) enum Refusal {
     NotFound {
         what: String,
     },
+    /// Nothing of an upload with this name and digest is kept.
+    NothingKept(Slot),
     MethodNotAllowed {
         allow: &'static str,
     },
@@ -69,6 +77,13 @@ pub(crate) enum Refusal {
     TooManyFields,
     TransferEncoding,
     Taken(Slot),
+    /// The rest of a broken upload begins at `right`.
+    OffsetMismatch {
+        stated: u64,
+        right: u64,
+    },
+    /// A PATCH of another type.
+    NotAPartialUpload(String),
     NotInWindow {
         commit: CommitHash,
         /// `None` where no source was asked: a disabled gate refuses only in its log.
@@ -108,6 +123,8 @@ pub(crate) enum Refusal {
     TooManyUploadsOfYours {
         under_way: u32,
     },
+    /// An upload of the same bytes is being written or stored.
+    StillUnderWay(Slot),
     TooManyDownloads {
         downloads_max: u32,
     },
@@ -149,6 +166,9 @@ impl Refusal {
             Refusal::BadHead(_) => Kind::BadHead,
             Refusal::BadQuery(_) => Kind::BadQuery,
             Refusal::BadCursor => Kind::BadCursor,
+            Refusal::BadReport(_) => Kind::BadReport,
+            Refusal::ReportTooLarge { .. } => Kind::ReportTooLarge,
+            Refusal::TooManyReports => Kind::TooManyReports,
             Refusal::NoToken => Kind::NoToken,
             Refusal::UnknownToken => Kind::UnknownToken,
             Refusal::NotYourName { .. } => Kind::NotYourName,
@@ -158,6 +178,7 @@ impl Refusal {
             Refusal::UnknownReaderToken => Kind::UnknownReaderToken,
             Refusal::PageMayNotRead => Kind::PageMayNotRead,
             Refusal::NotFound { .. } => Kind::NotFound,
+            Refusal::NothingKept(_) => Kind::NothingKept,
             Refusal::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Refusal::UnknownMethod(_) => Kind::UnknownMethod,
             Refusal::Misdirected => Kind::Misdirected,
@@ -167,6 +188,8 @@ impl Refusal {
             Refusal::TooManyFields => Kind::TooManyFields,
             Refusal::TransferEncoding => Kind::TransferEncoding,
             Refusal::Taken(_) => Kind::Taken,
+            Refusal::OffsetMismatch { .. } => Kind::OffsetMismatch,
+            Refusal::NotAPartialUpload(_) => Kind::NotAPartialUpload,
             Refusal::PreconditionFailed(_) | Refusal::OtherBytesStored(_) => {
                 Kind::PreconditionFailed
             }
@@ -182,6 +205,7 @@ impl Refusal {
             Refusal::GateBusy => Kind::GateBusy,
             Refusal::TooManyUploads { .. } => Kind::TooManyUploads,
             Refusal::TooManyUploadsOfYours { .. } => Kind::TooManyUploadsOfYours,
+            Refusal::StillUnderWay(_) => Kind::StillUnderWay,
             Refusal::TooManyDownloads { .. } => Kind::TooManyDownloads,
             Refusal::TooManyDownloadsOfYours { .. } => Kind::TooManyDownloadsOfYours,
             Refusal::TooManyLists { .. } => Kind::TooManyLists,
@@ -265,6 +289,18 @@ impl fmt::Display for Refusal {
             Refusal::BadCursor => f.write_str(
                 "cursor is not where a row of this index begins: the index was rebuilt, or the store is another one; begin again without a cursor",
             ),
+            Refusal::BadReport(why) => write!(
+                f,
+                "the report on the lab host's queue is not the JSON that it should be: {why}"
+            ),
+            Refusal::ReportTooLarge { bytes } => write!(
+                f,
+                "the report on the lab host's queue has {bytes} bytes, and may have {}",
+                wire::LAB_STATE_BYTES_MAX
+            ),
+            Refusal::TooManyReports => f.write_str(
+                "as many reports are being read as there are places for; send it again later",
+            ),
             Refusal::NoToken => f.write_str(
                 "this receiver requires a token from every host; set token_file in shipper.toml to a file with the token that `cis490 token` printed for this host",
             ),
@@ -286,16 +322,21 @@ impl fmt::Display for Refusal {
                 "a request with an Origin header comes from a script of a web page, and no page may read; type the address into the browser, or use another program",
             ),
             Refusal::NotFound { what } => f.write_str(what),
+            Refusal::NothingKept(slot) => write!(
+                f,
+                "nothing of an upload of {slot} with this digest is kept; send all of it with PUT {}",
+                slot.path()
+            ),
             Refusal::MethodNotAllowed { allow } => write!(f, "this path accepts {allow}"),
             Refusal::UnknownMethod(method) => write!(
                 f,
-                "the method {method:?} is not known here; PUT, GET, HEAD and OPTIONS are"
+                "the method {method:?} is not known here; PUT, PATCH, GET, HEAD and OPTIONS are"
             ),
             Refusal::Misdirected => f.write_str(
                 "this receiver speaks http on this connection, and the target is https; a proxy in front that speaks TLS must ask with a path alone",
             ),
             Refusal::LengthRequired => {
-                f.write_str("a PUT states its length in Content-Length: digits only, once")
+                f.write_str("an upload states its length in Content-Length: digits only, once")
             }
             Refusal::Expectation(what) => {
                 write!(f, "Expect: {what:?} is not known; only 100-continue is")
@@ -310,6 +351,15 @@ impl fmt::Display for Refusal {
             Refusal::Taken(slot) => write!(
                 f,
                 "{slot} is stored already with other bytes, and a stored episode never changes; give the new one a new id"
+            ),
+            Refusal::OffsetMismatch { stated, right } => write!(
+                f,
+                "the rest of this upload begins at byte {right}, and not at {stated}; send it from there"
+            ),
+            Refusal::NotAPartialUpload(found) => write!(
+                f,
+                "the Content-Type of a PATCH is {}, and not {found:?}",
+                wire::PARTIAL_UPLOAD
             ),
             Refusal::PreconditionFailed(slot) => write!(
                 f,
@@ -361,6 +411,10 @@ impl fmt::Display for Refusal {
                 f,
                 "{} from your address already running, and the rest of max_uploads is kept for others; try again, or raise max_uploads",
                 counted(under_way, "upload")
+            ),
+            Refusal::StillUnderWay(slot) => write!(
+                f,
+                "another upload of {slot} with this digest has not ended yet; try again"
             ),
             Refusal::TooManyDownloads { downloads_max } => write!(
                 f,

@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::refused_upload::RefusedUpload;
 use crate::clock;
 use crate::names::{CommitHash, EpisodeId, HostId};
+use crate::refusal_table::passes_by_itself;
 use crate::sync::lock;
 use crate::wire::{Receipt, RowBrief};
 
@@ -79,6 +80,43 @@ pub(crate) struct Last {
     pub episode: Option<EpisodeId>,
 }
 
+/// How many times in a row one episode was refused or broken off. A refusal that passes by itself, such as
+/// one of a receiver that stops, is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tries {
+    pub count: u32,
+    /// Seconds since 1970.
+    pub first_at_s: Option<u64>,
+}
+
+impl Tries {
+    /// The count with `refused`. `before` is the refusal before it, unless an upload was stored since.
+    fn with(self, before: Option<&RefusedUpload>, refused: &RefusedUpload) -> Tries {
+        if passes_by_itself(&refused.reason) {
+            return self;
+        }
+        let is_again = refused.episode.is_some()
+            && before.is_some_and(|before| before.episode == refused.episode);
+        if is_again && self.count > 0 {
+            return Tries {
+                count: self.count.saturating_add(1),
+                ..self
+            };
+        }
+        Tries {
+            count: 1,
+            first_at_s: clock::parse_rfc3339(&refused.at),
+        }
+    }
+}
+
+/// A name that has no upload, and its last refusal.
+#[derive(Clone, Debug)]
+pub(crate) struct UnknownHost {
+    pub refused: Arc<RefusedUpload>,
+    pub tries: Tries,
+}
+
 /// The figures of one host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HostStats {
@@ -86,6 +124,8 @@ pub(crate) struct HostStats {
     pub last: Option<Last>,
     /// The last refusal, of this run or an earlier one.
     pub refused: Option<Arc<RefusedUpload>>,
+    /// How often its episode was refused in a row.
+    pub tries: Tries,
     /// Since this process began.
     pub stored: Totals,
     pub stored_already: Totals,
@@ -97,11 +137,18 @@ pub(crate) struct HostStats {
 
 impl HostStats {
     /// The figures of a host that has stored nothing; with its refusal, if it was refused.
-    pub(crate) fn of_unknown_host(refused: Option<Arc<RefusedUpload>>) -> HostStats {
+    pub(crate) fn of_unknown_host(unknown: Option<UnknownHost>) -> HostStats {
+        let tries = unknown.as_ref().map(|unknown| unknown.tries);
         HostStats {
-            refused,
+            refused: unknown.map(|unknown| unknown.refused),
+            tries: tries.unwrap_or_default(),
             ..HostStats::default()
         }
+    }
+
+    fn refuse(&mut self, refused: &Arc<RefusedUpload>) {
+        self.tries = self.tries.with(self.open_refusal(), refused);
+        self.refused = Some(Arc::clone(refused));
     }
 
     /// What the host has stored in the UTC day of `now_s`, which is in seconds since 1970.
@@ -194,7 +241,7 @@ pub(crate) struct StatsTables {
     /// The figures of all names beyond [`HOSTS_MAX`], summed up.
     pub others: HostStats,
     /// Names that have no upload, with their last refusal; the latest is last.
-    pub unknown_hosts: VecDeque<Arc<RefusedUpload>>,
+    pub unknown_hosts: VecDeque<UnknownHost>,
     pub all: Totals,
     /// The newest rows of the index; the newest is last.
     pub uploads: VecDeque<Receipt>,
@@ -309,22 +356,24 @@ impl StatsTables {
             return;
         };
         self.unconfigured += 1;
-        let refused = self.take_unknown_host(&host);
-        self.hosts.insert(host, HostStats::of_unknown_host(refused));
+        let unknown = self.take_unknown_host(&host);
+        self.hosts.insert(host, HostStats::of_unknown_host(unknown));
     }
 
     /// Counts a refusal of this run or an earlier one.
     pub(crate) fn recall(&mut self, refused: Arc<RefusedUpload>) {
         match &refused.host {
             Some(host) => match self.hosts.get_mut(host) {
-                Some(stats) => stats.refused = Some(Arc::clone(&refused)),
+                Some(stats) => stats.refuse(&refused),
                 None => {
-                    self.take_unknown_host(host);
-                    push(
-                        &mut self.unknown_hosts,
-                        Arc::clone(&refused),
-                        UNKNOWN_HOSTS_MAX,
-                    );
+                    let before = self.take_unknown_host(host);
+                    let tries = before.as_ref().map(|before| before.tries);
+                    let before = before.as_ref().map(|before| &*before.refused);
+                    let unknown = UnknownHost {
+                        tries: tries.unwrap_or_default().with(before, &refused),
+                        refused: Arc::clone(&refused),
+                    };
+                    push(&mut self.unknown_hosts, unknown, UNKNOWN_HOSTS_MAX);
                 }
             },
             None => self.others.refused = Some(Arc::clone(&refused)),
@@ -332,8 +381,8 @@ impl StatsTables {
         push(&mut self.refusals, refused, NEWEST_MAX);
     }
 
-    fn take_unknown_host(&mut self, host: &HostId) -> Option<Arc<RefusedUpload>> {
-        let is_it = |one: &Arc<RefusedUpload>| one.host.as_ref() == Some(host);
+    fn take_unknown_host(&mut self, host: &HostId) -> Option<UnknownHost> {
+        let is_it = |one: &UnknownHost| one.refused.host.as_ref() == Some(host);
         let place = self.unknown_hosts.iter().position(is_it)?;
         self.unknown_hosts.remove(place)
     }
@@ -358,6 +407,19 @@ impl Stats {
             books: Mutex::new(StatsTables::new(configured, HOSTS_MAX)),
             last_seq: AtomicU64::new(0),
         })
+    }
+
+    /// From here on these hosts have figures of their own too.
+    pub(crate) fn configure(&self, configured: impl Iterator<Item = HostId>) {
+        let mut books = self.open();
+        for host in configured {
+            if !books.hosts.contains_key(&host) {
+                let refused = books.take_unknown_host(&host);
+                books
+                    .hosts
+                    .insert(host, HostStats::of_unknown_host(refused));
+            }
+        }
     }
 
     /// Lets `pass` change the figures, such as the one pass over the index at start.

@@ -5,21 +5,26 @@
 //! Nothing is changed; the store's lock is tried for an instant, to see whether a receiver has it.
 
 mod disk;
+mod facts;
+mod lab_report;
 mod running;
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::facts::{Live, facts, reason_now};
+pub(crate) use self::lab_report::{LabReport, phrases};
 pub(crate) use self::running::{ask, gate};
 
 use super::archive::ArchiveReport;
 use super::config::Config;
+use super::findings::{Finding, findings};
+use super::lab_states::Reports;
 use super::refused_upload::RefusedUpload;
 use super::stats::{HostStats, StatsTables};
 use super::store::scrub::Pass;
@@ -62,6 +67,12 @@ pub(crate) struct Survey {
     pub index_finding: Option<IndexFinding>,
     pub in_quarantine: u64,
     pub scrub: Option<LastScrub>,
+    /// What a person should know or do, errors first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// Keys of the configuration that were changed, and wait for a restart.
+    #[serde(default)]
+    pub config_waiting: Vec<String>,
     /// How many episodes are of hosts that have no figures of their own: only in the answer of a
     /// receiver whose index has more hosts than it keeps figures of.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -135,6 +146,9 @@ pub(crate) struct Host {
     pub remaining: Option<u32>,
     /// Its last upload that was refused; null if one was stored since.
     pub refused: Option<OpenRefusal>,
+    /// The host's own report on its queue; null if this process has none. A stopped receiver has none.
+    #[serde(default)]
+    pub report: Option<LabReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -201,6 +215,7 @@ impl Host {
             refused: open
                 .filter(|refused| !is_old(refused, now_s))
                 .map(|refused| OpenRefusal::of(refused, gate, now_s)),
+            report: None,
         }
     }
 
@@ -209,12 +224,6 @@ impl Host {
     pub(crate) fn is_refused_for_its_commit(&self) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| is_about_the_commit(&refused.reason))
-    }
-
-    /// Seconds since its last upload, stored or refused.
-    pub(crate) fn unheard_seconds(&self) -> Option<u64> {
-        let refused_s = self.refused.as_ref().and_then(|refused| refused.seconds);
-        [self.silent_seconds, refused_s].into_iter().flatten().min()
     }
 }
 
@@ -233,6 +242,10 @@ pub(crate) struct Process {
     pub running: Option<bool>,
     pub health: Option<Health>,
     pub gate: Option<GateState>,
+    /// Only of this process itself.
+    pub live: Option<Live>,
+    /// Keys of its configuration that wait for a restart.
+    pub config_waiting: Vec<String>,
 }
 
 /// Asks the receiver of a configuration, or looks at its store.
@@ -248,6 +261,8 @@ pub(crate) fn survey(config: &Config, config_path: &Path) -> Result<Survey, Fail
             running,
             health: None,
             gate: None,
+            live: None,
+            config_waiting: Vec::new(),
         };
         disk::survey(config, process)
     };
@@ -271,8 +286,11 @@ impl Survey {
         config: &Config,
         process: Process,
         tables: &StatsTables,
+        reports: &Reports,
     ) -> io::Result<Survey> {
+        let findings = findings(&facts(config, &process, tables, reports));
         Ok(Survey {
+            findings,
             side: "receiver".to_owned(),
             running: process.running,
             listen: config.listen,
@@ -289,11 +307,12 @@ impl Survey {
             remaining_low: wire::remaining_low(config.version_gate.window),
             unreadable_rows: tables.unreadable_rows,
             index_finding: sequence::finding(&config.data_dir),
-            hosts: hosts(config, process.gate.as_ref(), tables),
+            hosts: hosts(config, process.gate.as_ref(), tables, reports),
             gate: process.gate.map(Gate::from),
             in_quarantine: fs::read_dir(quarantine_path(&config.data_dir))
                 .map_or(0, |entries| entries.count() as u64),
             scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
+            config_waiting: process.config_waiting,
             unlisted_episodes: tables.others.all.episodes,
             archive: None,
             from_disk_because: None,
@@ -301,20 +320,35 @@ impl Survey {
     }
 }
 
-fn hosts(config: &Config, gate: Option<&GateState>, tables: &StatsTables) -> Vec<Host> {
+fn hosts(
+    config: &Config,
+    gate: Option<&GateState>,
+    tables: &StatsTables,
+    reports: &Reports,
+) -> Vec<Host> {
     let now_s = clock::unix_seconds(SystemTime::now());
     let known = tables.hosts.iter();
     let mut hosts: Vec<Host> = known
         .map(|(name, stats)| Host::of(name.clone(), stats, config, gate, now_s))
         .collect();
     // A name that was only refused is shown until its refusal is old.
-    for refused in &tables.unknown_hosts {
-        if let Some(name) = &refused.host
-            && !is_old(refused, now_s)
+    for unknown in &tables.unknown_hosts {
+        if let Some(name) = &unknown.refused.host
+            && !is_old(&unknown.refused, now_s)
         {
-            let stats = HostStats::of_unknown_host(Some(Arc::clone(refused)));
+            let stats = HostStats::of_unknown_host(Some(unknown.clone()));
             hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
         }
+    }
+    // So is a name of which nothing but a report has come.
+    for name in reports.keys() {
+        if !hosts.iter().any(|host| host.host == *name) {
+            let stats = HostStats::default();
+            hosts.push(Host::of(name.clone(), &stats, config, gate, now_s));
+        }
+    }
+    for host in &mut hosts {
+        host.report = reports.get(&host.host).map(LabReport::of);
     }
     // Hosts that never came are last.
     hosts.sort_by(|one, other| {
@@ -357,17 +391,8 @@ impl From<Pass> for LastScrub {
 }
 
 impl Survey {
-    /// Hosts whose newest commit is not in the window. Empty while the gate cannot ask its source,
-    /// since their commits may then be newer than the window.
-    pub(crate) fn out_of_date(&self) -> Vec<&HostId> {
-        if self.is_failing() {
-            Vec::new()
-        } else {
-            self.outside()
-        }
-    }
-
-    /// The same hosts, while the gate cannot ask its source; else empty.
+    /// Hosts whose newest commit is not in the window while the gate cannot ask its source: their commits may be
+    /// newer than the window. Empty while it can.
     pub(crate) fn not_known(&self) -> Vec<&HostId> {
         if self.is_failing() {
             self.outside()

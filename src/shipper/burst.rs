@@ -203,7 +203,7 @@ impl Burst<'_> {
     fn turns(&self, most: usize) -> Vec<EpisodeId> {
         let now = Instant::now();
         let pace = &self.endings.pace;
-        if !pace.may_ask(now) {
+        if !pace.may_ask(now) || pace.closed_for().is_some() {
             return Vec::new();
         }
         let may_move = |entry: &Entry| pace.may_move(entry, self.holds, now);
@@ -232,7 +232,8 @@ impl Burst<'_> {
     }
 
     fn goes_on(&self, course: &mut Course) -> bool {
-        let is_due = self.endings.pace.next_scan() <= Instant::now();
+        let pace = &self.endings.pace;
+        let is_due = pace.next_scan() <= Instant::now() || pace.closed_for().is_some();
         course.is_ending |= is_due || self.wakeup.is_called();
         !course.is_ending && course.not_moved() < NOT_MOVED_MAX
     }

@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
+use super::rate::Rate;
 use super::receiver_url::ReceiverUrl;
 use super::stop::Stop;
-use super::upload_body::{Tarball, UploadBody};
+use super::upload_body::{Limit, Tarball, UploadBody};
 use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
 use crate::human::without_user;
@@ -52,6 +53,8 @@ pub(crate) struct ReceiverClient {
     token: Option<String>,
     /// For https:// alone.
     trust: Option<Trust>,
+    /// Of the bodies of all uploads together.
+    rate: Rate,
     stop: Stop,
 }
 
@@ -72,8 +75,13 @@ pub(crate) struct Answer {
     pub retry_after: Option<Duration>,
     /// The commit's place in the window, and the window's length.
     pub gate_position: Option<(u32, u32)>,
+    /// How much of an upload the receiver has, and how long it takes that upload to be.
+    pub upload_offset: Option<u64>,
+    pub upload_length: Option<u64>,
     /// Where a redirect points to, which is never followed.
     location: Option<String>,
+    /// It answers a HEAD: so it has no body, be it the receiver's or a proxy's.
+    is_to_head: bool,
     body: Vec<u8>,
 }
 
@@ -106,6 +114,7 @@ impl ReceiverClient {
             url: config.parsed_url()?,
             token: config.token()?,
             trust: config.trust()?,
+            rate: Rate::new(config.rate_bytes_per_second),
             stop,
         })
     }
@@ -119,6 +128,40 @@ impl ReceiverClient {
         let exchange = Exchange::default();
         let agent = self.agent(exchange.clone(), upload.bytes, 0);
         self.put_by(&agent, &exchange, upload, progress)
+    }
+
+    /// From here on bodies leave at this rate, that of an upload under way too. `None` for no bound.
+    pub(super) fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.rate.set(bytes_per_second);
+    }
+
+    /// Asks how far a broken upload of this tarball is.
+    pub(super) fn kept(&self, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+        let url = self.url.without_zone() + &upload.slot.upload_path();
+        let request =
+            http::Request::head(url).header(wire::SHA256_HEADER, upload.sha256.to_string());
+        let answer = self.ask(request)?;
+        Ok(Answer {
+            is_to_head: true,
+            ..answer
+        })
+    }
+
+    /// Uploads the rest of a tarball, from the byte at `offset` on. `progress` hears how many bytes are
+    /// there, those before it among them.
+    pub(super) fn patch(
+        &self,
+        upload: &Upload<'_>,
+        offset: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), upload.bytes, 0);
+        let request = http::Request::patch(self.url.without_zone() + &upload.slot.upload_path())
+            .header("Content-Type", wire::PARTIAL_UPLOAD)
+            .header(wire::UPLOAD_OFFSET_HEADER, offset)
+            .header(wire::UPLOAD_COMPLETE_HEADER, wire::UPLOAD_COMPLETE);
+        self.send(&agent, &exchange, request, upload, offset, progress)
     }
 
     /// A way to upload one tarball after the other over one connection. None has more than `bytes_max`.
@@ -138,11 +181,36 @@ impl ReceiverClient {
         upload: &Upload<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
+        let request = http::Request::put(self.url.without_zone() + &upload.slot.path())
+            .header("Content-Type", "application/zstd");
+        self.send(agent, exchange, request, upload, 0, progress)
+    }
+
+    /// Sends a tarball from the byte at `from` on, under this head.
+    fn send(
+        &self,
+        agent: &Agent,
+        exchange: &Exchange,
+        head: http::request::Builder,
+        upload: &Upload<'_>,
+        from: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Answer, NoAnswer> {
         exchange.begin();
-        let mut body = UploadBody::new(upload.tarball, upload.bytes, exchange, progress);
-        let mut request = http::Request::put(self.url.without_zone() + &upload.slot.path())
-            .header("Content-Type", "application/zstd")
-            .header("Content-Length", upload.bytes)
+        let limit = Limit {
+            rate: &self.rate,
+            stop: &self.stop,
+        };
+        let mut body = UploadBody::new(
+            upload.tarball,
+            from,
+            upload.bytes,
+            exchange,
+            limit,
+            progress,
+        );
+        let mut request = head
+            .header("Content-Length", upload.bytes.saturating_sub(from))
             .header("Expect", "100-continue")
             .header(wire::COMMIT_HEADER, upload.commit.to_string())
             .header(wire::SHA256_HEADER, upload.sha256.to_string());
@@ -167,15 +235,35 @@ impl ReceiverClient {
 
     /// Sends `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        let url = format!("{}{path}", self.url.without_zone());
+        self.ask(http::Request::get(url))
+    }
+
+    /// Sends a request without a body.
+    fn ask(&self, request: http::request::Builder) -> Result<Answer, NoAnswer> {
         let exchange = Exchange::default();
         let agent = self.agent(exchange.clone(), 0, 0);
-        let url = format!("{}{path}", self.url.without_zone());
         let asked = self
-            .with_token(http::Request::get(url))
+            .with_token(request)
             .body(())
             .map_err(ureq::Error::from)
             .and_then(|request| agent.run(request));
         Self::hear(asked, &exchange)
+    }
+
+    /// Sends `PUT path` with a short JSON body.
+    pub(super) fn put_json(&self, path: &str, json: &[u8]) -> Result<Answer, NoAnswer> {
+        let exchange = Exchange::default();
+        let agent = self.agent(exchange.clone(), json.len() as u64, 0);
+        let request = http::Request::put(format!("{}{path}", self.url.without_zone()))
+            .header("Content-Type", wire::JSON)
+            .header("Content-Length", json.len());
+        let sent = self
+            .with_token(request)
+            .body(json)
+            .map_err(ureq::Error::from)
+            .and_then(|request| agent.run(request));
+        Self::hear(sent, &exchange)
     }
 
     /// An agent for one request at a time, with a body of at most `bytes`, that keeps so many connections
@@ -304,7 +392,10 @@ impl Answer {
             status,
             retry_after: None,
             gate_position: None,
+            upload_offset: None,
+            upload_length: None,
             location: None,
+            is_to_head: false,
             body: body.as_bytes().to_owned(),
         }
     }
@@ -328,7 +419,10 @@ impl Answer {
             status,
             retry_after: header("Retry-After").and_then(parse_seconds),
             gate_position: header(wire::GATE_POSITION_HEADER).and_then(parse_position),
+            upload_offset: header(wire::UPLOAD_OFFSET_HEADER).and_then(parse_number),
+            upload_length: header(wire::UPLOAD_LENGTH_HEADER).and_then(parse_number),
             location: header("Location").map(without_user),
+            is_to_head: false,
             body: bytes,
         })
     }
@@ -354,6 +448,10 @@ impl Answer {
     pub(crate) fn words(&self) -> String {
         match self.problem() {
             Some(problem) => format!("{}: {}", self.status, problem.detail),
+            None if self.is_to_head && self.location.is_none() => format!(
+                "{} to the question how much of it is there (the receiver's log says why)",
+                self.status
+            ),
             None => {
                 let start = self.body.get(..200).unwrap_or(&self.body);
                 let text = String::from_utf8_lossy(start);
@@ -370,6 +468,12 @@ impl Answer {
             }
         }
     }
+}
+
+/// Digits alone.
+fn parse_number(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 fn parse_seconds(text: &str) -> Option<Duration> {

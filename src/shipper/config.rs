@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::receiver_url::ReceiverUrl;
+use super::send_hours::SendHours;
 use crate::config::{self, Settings, Side, bad_value, in_range, values};
 use crate::failure::Failure;
 use crate::human;
@@ -13,6 +14,8 @@ use crate::names::HostId;
 use crate::tls::{self, Trust};
 
 pub(crate) const DEFAULT_PATH: &str = "/etc/cis490/shipper.toml";
+/// Four uploads share it, and the receiver hangs up on one that is slower than 1 KiB/s.
+const RATE_MIN: u64 = 16 << 10;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,12 @@ pub(crate) struct Config {
     pub scan_seconds: u64,
     #[serde(default = "default_keep_shipped_days")]
     pub keep_shipped_days: u64,
+    /// How fast the bodies of all uploads leave together; `None` for no limit.
+    #[serde(default, deserialize_with = "values::optional_size")]
+    pub rate_bytes_per_second: Option<u64>,
+    /// As it was written; see [`Config::hours`].
+    #[serde(default)]
+    pub send_hours: Option<String>,
     /// With less free than this, shipped/ is emptied, oldest first. `None`: by the size of the disk, see
     /// [`Config::free_bytes_floor`].
     #[serde(default, deserialize_with = "values::optional_size")]
@@ -90,6 +99,11 @@ impl Config {
         tls::trust_for("receiver_url", &self.receiver_url, "ca_file", ca_file)
     }
 
+    /// The part of the day in which uploads are begun; `None` for all of it.
+    pub(super) fn hours(&self) -> Option<SendHours> {
+        self.send_hours.as_deref().and_then(SendHours::parse)
+    }
+
     /// The folders that the service must see, each with its key.
     pub(crate) fn folders(&self) -> Vec<(&'static str, PathBuf)> {
         vec![("root", self.root.clone())]
@@ -106,6 +120,16 @@ impl Config {
         let range = |key, value, least, most| in_range(path, key, value, least, most);
         range("scan_seconds", self.scan_seconds, 1, 3600)?;
         range("keep_shipped_days", self.keep_shipped_days, 0, 36_500)?;
+        if let Some(rate) = self.rate_bytes_per_second {
+            range("rate_bytes_per_second", rate, RATE_MIN, u64::MAX)?;
+        }
+        if let Some(text) = &self.send_hours
+            && SendHours::parse(text).is_none()
+        {
+            let shown = format!("{text:?}");
+            let allowed = "two different times of day, local time, such as \"22:00-06:00\"";
+            return Err(bad_value(path, "send_hours", shown, allowed));
+        }
         config::check_folder(path, "root", &self.root)?;
         self.check_url(path)
     }

@@ -5,6 +5,7 @@
 //! 2. Every failure here is logged, written to `state.json` and tried again: only a person or a
 //!    signal ends the loop. `endings` has the ways in which a step fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answers::{Answers, Attempt};
@@ -23,14 +24,18 @@ use super::packing::Packer;
 use super::progress::Progress;
 use super::queue::Root;
 use super::report::Report;
+use super::resume::{self, Begin, Next};
 use super::senders::SENDERS_MAX;
 use super::state::reporter::Sent;
+use super::state_sender::StateSender;
 use super::upload_body::Tarball;
 use super::wakeup::Wakeup;
-use super::{Mode, Outcome};
+use super::{ConfigFile, Mode, Outcome};
+use crate::config::settings::{TakesEffect, changed};
 use crate::durable;
 use crate::episode::Meta;
 use crate::events;
+use crate::failure::Failure;
 use crate::names::EpisodeId;
 use crate::service;
 use crate::wire::Slot;
@@ -38,8 +43,11 @@ use crate::wire::Slot;
 /// The loop, and what it goes through.
 pub(super) struct Shipper {
     config: Config,
+    file: ConfigFile,
     wakeup: Wakeup,
-    receiver: ReceiverClient,
+    receiver: Arc<ReceiverClient>,
+    /// Not with `--once`.
+    reports: Option<StateSender>,
     backlog: Backlog,
     holds: Holds,
     looks: Looks,
@@ -58,24 +66,30 @@ const CROWDED_FOR: Duration = Duration::from_secs(600);
 impl Shipper {
     pub(super) fn new(
         config: Config,
+        file: ConfigFile,
         root: Root,
         receiver: ReceiverClient,
         wakeup: Wakeup,
         mode: Mode,
     ) -> Shipper {
         let report = Report::open(&config, &root);
+        let pace = Pace::new(mode, config.hours());
+        let receiver = Arc::new(receiver);
+        let reports = (mode == Mode::Forever).then(|| {
+            let client = Arc::clone(&receiver);
+            let stop = wakeup.stop.clone();
+            StateSender::start(&config.host_id, &root, client, report.live(), stop)
+        });
         Shipper {
             config,
+            file,
             receiver,
+            reports,
             backlog: Backlog::default(),
             holds: Holds::restore(report.holds()),
             looks: Looks::new(),
             packer: Packer::new(wakeup.stop.clone()),
-            endings: Endings {
-                root,
-                pace: Pace::new(mode),
-                report,
-            },
+            endings: Endings { root, pace, report },
             is_welcome: false,
             at_once: SENDERS_MAX,
             crowded_at: None,
@@ -144,16 +158,41 @@ impl Shipper {
         self.endings.report.outcome(held, self.backlog.len() - held)
     }
 
-    /// SIGHUP: reads the token and the CA again, and makes everything that waits due now.
+    /// SIGHUP: reads the configuration, the token and the CA again, and makes everything that waits due now.
     fn reload(&mut self) {
         events::shipper_reloading();
-        match ReceiverClient::new(&self.config, self.wakeup.stop.clone()) {
-            Ok(receiver) => self.receiver = receiver,
-            Err(failure) => events::shipper_trouble(&failure),
+        if let Err(failure) = self.read_again() {
+            events::reload_failed(&self.file.path, &failure);
         }
         self.holds.ask_now();
         self.backlog.retry_now();
         self.endings.pace.retry_now();
+    }
+
+    /// Applies the keys of the configuration that take effect on a reload.
+    ///
+    /// Errors: the file has a mistake, or a secret cannot be read. Nothing is changed then.
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let new = Config::load(&self.file.path, None)?;
+        let settings = new.settings();
+        let at_start = self.file.at_start.settings();
+        let waiting = changed(&at_start, &settings, TakesEffect::OnRestart);
+        let config = self.config.reloaded(new);
+        let before = self.config.settings();
+        let applied = changed(&before, &config.settings(), TakesEffect::OnReload);
+        let receiver = ReceiverClient::new(&config, self.wakeup.stop.clone())?;
+        self.receiver = Arc::new(receiver);
+        if let Some(reports) = &self.reports {
+            reports.use_client(Arc::clone(&self.receiver));
+        }
+        self.endings.pace.set_hours(config.hours());
+        self.endings.report.reloaded(&config, &waiting);
+        self.config = config;
+        events::reloaded(&applied);
+        if !waiting.is_empty() {
+            events::config_waiting(&waiting);
+        }
+        Ok(())
     }
 
     /// Scans the folders and folds the result into the backlog.
@@ -217,7 +256,7 @@ impl Shipper {
     fn next(&self) -> Option<&EpisodeId> {
         let now = Instant::now();
         let pace = &self.endings.pace;
-        if !pace.may_ask(now) {
+        if !pace.may_ask(now) || pace.closed_for().is_some() {
             return None;
         }
         let may_move = |entry: &Entry| pace.may_move(entry, &self.holds, now);
@@ -287,7 +326,11 @@ impl Shipper {
             tarball: Tarball::File(&file),
         };
         let start = Instant::now();
-        let heard = self.upload(&upload);
+        let heard = if resume::is_large(&upload) {
+            self.resume(&mut entry, &upload)
+        } else {
+            self.upload(&upload, None)
+        };
         // A broken connection while the process ends is no fault.
         if heard.is_err() && self.wakeup.stop.is_set() {
             return Some(entry);
@@ -307,17 +350,65 @@ impl Shipper {
         answers.obey(entry, &attempt, heard)
     }
 
-    /// Sends one tarball, shows how far that is, and packs the next episode meanwhile.
-    fn upload(&mut self, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+    /// Sends what the receiver does not have of a large tarball.
+    fn resume(&mut self, entry: &mut Entry, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
+        for _ in 0..resume::ASKS_MAX {
+            let asked = resume::ask(&self.receiver, upload);
+            if matches!(asked, Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_))) {
+                entry.resume_failed();
+            }
+            let offset = match asked {
+                Ok(Begin::At(offset)) => offset,
+                Ok(Begin::Whole) => {
+                    entry.is_not_kept();
+                    break;
+                }
+                Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_)) if entry.resumes_in_vain() => break,
+                Ok(Begin::Not(answer)) => return Ok(answer),
+                Err(no_answer) => return Err(no_answer),
+            };
+            if entry.is_kept_to(offset) {
+                self.endings.pace.receiver_is_there();
+            }
+            if entry.resumes_in_vain() {
+                break;
+            }
+            events::resumed(&upload.slot.episode, offset, upload.bytes);
+            let heard = self.upload(upload, Some(offset));
+            if !resume::is_receivers(&heard) {
+                entry.resume_failed();
+            }
+            let answer = heard?;
+            match resume::next(&answer) {
+                Next::Obey => return Ok(answer),
+                Next::AskAgain => {}
+                Next::SendWhole => break,
+            }
+        }
+        entry.goes_whole();
+        self.upload(upload, None)
+    }
+
+    /// Sends one tarball, or what follows its first bytes, shows how far that is, and packs the next episode
+    /// meanwhile.
+    fn upload(&mut self, upload: &Upload<'_>, from: Option<u64>) -> Result<Answer, NoAnswer> {
         let id = &upload.slot.episode;
         service::status(&format!("sending {id}, {} bytes", upload.bytes));
-        let mut progress = Progress::new(format!("sending {id}"));
+        let resumed = from.and_then(|offset| (offset * 100).checked_div(upload.bytes));
+        let resumed = resumed.map_or(String::new(), |percent| format!(", resumed at {percent} %"));
+        let mut progress = Progress::new(format!("sending {id}{resumed}"));
         self.note_next_try();
         let Endings { root, pace, report } = &mut self.endings;
         let sent = Sent::default();
         let mut is_begun = false;
+        let mut reloads = self.wakeup.reloads();
         let mut tell = |done| {
             sent.set(done);
+            let so_far = self.wakeup.reloads();
+            if reloads != so_far {
+                reloads = so_far;
+                reload_rate(&self.file, &self.receiver);
+            }
             if !is_begun {
                 is_begun = true;
                 let now = Instant::now();
@@ -326,7 +417,18 @@ impl Shipper {
             }
             progress.tell(done, upload.bytes);
         };
-        let send = || self.receiver.put(upload, &mut tell);
-        report.while_sending(id, upload.bytes, &sent, send)
+        let send = || match from {
+            Some(offset) => self.receiver.patch(upload, offset, &mut tell),
+            None => self.receiver.put(upload, &mut tell),
+        };
+        report.while_sending(id, upload.bytes, from, &sent, send)
+    }
+}
+
+/// SIGHUP came in the middle of an upload, which may last for hours: the new rate holds for it at once. All
+/// else, and what is to be logged, waits for the loop.
+fn reload_rate(file: &ConfigFile, receiver: &ReceiverClient) {
+    if let Ok(config) = Config::load(&file.path, None) {
+        receiver.set_rate(config.rate_bytes_per_second);
     }
 }

@@ -157,7 +157,7 @@ fn token(config: &Config, entry: Entry) -> Finding {
         (Entry::Closed(why), _) => Finding::fail(
             "token",
             format!("the receiver does not let {host} in: {why}"),
-            "put the token that cis490 token printed for this host into token_file, or fix its [[host]] in receiver.toml and restart the receiver",
+            "put the token that cis490 token printed for this host into token_file, or fix its [[host]] in receiver.toml and systemctl reload cis490-receiver there",
         ),
         (Entry::Unknown(why), _) => Finding::warn(
             "token",

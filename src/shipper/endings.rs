@@ -86,11 +86,18 @@ impl Endings {
             Ok(removed) if removed > 0 => {}
             _ => {
                 let wait = self.pace.disk_is_full();
+                self.report.packing_stopped(true);
                 events::disk_full(self.root.dir(), wait, error);
                 let why = format!("the disk is full, packing waits: {error}");
                 self.report.trouble(None, &why);
             }
         }
+    }
+
+    /// Something was packed into outbox/.
+    pub(super) fn disk_has_room(&mut self) {
+        self.pace.disk_has_room();
+        self.report.packing_stopped(false);
     }
 
     /// Something went wrong that is of no episode, and nothing waits for it.

@@ -64,7 +64,12 @@ impl Looks {
         if scan.overlooked > 0 {
             endings.report.set_failed();
         }
-        for (id, identity) in backlog.fold_in(scan.finished) {
+        let known = backlog.len();
+        let new = backlog.fold_in(scan.finished);
+        if !new.is_empty() || backlog.len() != known {
+            endings.report.live().folders_changed();
+        }
+        for (id, identity) in new {
             service::alive();
             let entry = Entry::new(id, identity, Instant::now());
             if let Some(entry) = endings.inspect(entry) {

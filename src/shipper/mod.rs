@@ -9,7 +9,8 @@
 //! ones, each a `parcel`, by its `senders`; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
 //! process remembers; all of it can be forgotten without loss. `report` and `state` are
-//! what the shipper says about itself, to `cis490 status` and at its end.
+//! what the shipper says about itself, to `cis490 status` and at its end; `state_sender` sends the receiver a
+//! report too, which `lab_state` makes, and `live` is what the loop lets that thread know.
 
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -30,6 +31,8 @@ mod endings;
 mod entry;
 mod holds;
 mod interim;
+mod lab_state;
+mod live;
 mod looks;
 mod next_try;
 mod notes;
@@ -40,14 +43,19 @@ mod parcel;
 mod prefetch;
 pub(crate) mod probe;
 mod progress;
+mod rate;
 mod receiver_url;
 mod report;
+mod resume;
 mod retention;
 mod returns;
 mod root;
+mod send_hours;
 mod senders;
 mod set_aside;
+mod settings;
 mod socket;
+mod state_sender;
 mod stop;
 mod survey;
 mod upload_body;
@@ -55,6 +63,7 @@ mod ureq_transport;
 mod verdict;
 mod wakeup;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub(crate) use checkout::local_commit;
@@ -78,6 +87,12 @@ pub(crate) enum Mode {
     Forever,
     /// Until nothing is left that can move now.
     Once,
+}
+
+/// The file that a configuration was read from, and its content at the start.
+pub(crate) struct ConfigFile {
+    pub path: PathBuf,
+    pub at_start: Config,
 }
 
 /// What `--once` leaves behind.
@@ -110,8 +125,9 @@ impl Outcome {
     }
 }
 
-/// Ships until told to stop, or with [`Mode::Once`] until nothing can move.
-pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
+/// Ships until told to stop, or with [`Mode::Once`] until nothing can move. `file` is the configuration's, and
+/// what stands in it now, without the flags that `config` has.
+pub(crate) fn run(config: Config, file: ConfigFile, mode: Mode) -> Result<ExitCode, Failure> {
     let root = Root::open(&config.root)?;
     let wakeup = Wakeup::default();
     let receiver = ReceiverClient::new(&config, wakeup.stop.clone())?;
@@ -123,7 +139,7 @@ pub(crate) fn run(config: Config, mode: Mode) -> Result<ExitCode, Failure> {
     };
     wakeup.listen(cut_short.into())?;
     events::shipper_started(&config.host_id, &config.receiver_url, root.dir());
-    let outcome = Shipper::new(config, root, receiver, wakeup, mode).run();
+    let outcome = Shipper::new(config, file, root, receiver, wakeup, mode).run();
     if mode == Mode::Forever {
         events::shipper_stopped();
         return Ok(ExitCode::SUCCESS);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Mode;
 use super::entry::Entry;
 use super::holds::Holds;
+use super::send_hours::SendHours;
 use crate::backoff::Backoff;
 
 /// This many garbled heads in a row, of one episode or of several, are the fault of the way to the
@@ -15,6 +16,8 @@ const GARBLED_IN_ROW_MAX: u32 = 3;
 /// What all episodes wait for, or all large ones, or all that are not packed.
 pub(super) struct Pace {
     mode: Mode,
+    /// The part of the day in which something is begun.
+    hours: Option<SendHours>,
     /// The receiver cannot be reached, or accepts no upload.
     away: Backoff,
     /// Why the receiver was away the last time.
@@ -36,9 +39,10 @@ struct NoRoom {
 
 impl Pace {
     /// Everything is due.
-    pub(super) fn new(mode: Mode) -> Pace {
+    pub(super) fn new(mode: Mode, hours: Option<SendHours>) -> Pace {
         Pace {
             mode,
+            hours,
             away: Backoff::default(),
             away_why: String::new(),
             packing: Backoff::default(),
@@ -71,6 +75,17 @@ impl Pace {
     /// Whether the receiver may be asked anything.
     pub(super) fn may_ask(&self, now: Instant) -> bool {
         self.is_due(&self.away, now)
+    }
+
+    /// From here on these are the hours.
+    pub(super) fn set_hours(&mut self, hours: Option<SendHours>) {
+        self.hours = hours;
+    }
+
+    /// Outside `send_hours` nothing is begun: how long that lasts, and the hours.
+    pub(super) fn closed_for(&self) -> Option<(Duration, SendHours)> {
+        let hours = self.hours?;
+        Some((hours.until_open()?, hours))
     }
 
     /// Whether an episode may be packed or sent, once the receiver may be asked.
@@ -195,7 +210,7 @@ mod tests {
 
     #[test]
     fn where_one_does_not_fit_smaller_ones_may() {
-        let mut pace = Pace::new(Mode::Forever);
+        let mut pace = Pace::new(Mode::Forever, None);
         let holds = Holds::default();
         let now = Instant::now();
         let mut large = entry(500);
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_stops_packing_until_it_has_room() {
-        let mut pace = Pace::new(Mode::Once);
+        let mut pace = Pace::new(Mode::Once, None);
         let holds = Holds::default();
         pace.disk_is_full();
         // With --once it waits for the next run, however long this one takes.
@@ -225,7 +240,7 @@ mod tests {
 
     #[test]
     fn three_garbled_heads_in_a_row_are_a_rule() {
-        let mut pace = Pace::new(Mode::Forever);
+        let mut pace = Pace::new(Mode::Forever, None);
         for in_row in [1, 2] {
             assert_eq!(pace.head_was_garbled(), in_row);
             assert!(!pace.heads_are_garbled());

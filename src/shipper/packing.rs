@@ -56,7 +56,7 @@ impl Packer {
         }
         let packing = self.pack_now(&entry, &endings.root);
         if packing.result.is_ok() {
-            endings.pace.disk_has_room();
+            endings.disk_has_room();
         }
         endings.packed(entry, packing)
     }
@@ -163,7 +163,7 @@ impl Packer {
             Err(_) => {}
             Ok(_) => {
                 self.pauses.reset();
-                endings.pace.disk_has_room();
+                endings.disk_has_room();
             }
         }
         endings.packed(entry?, packing)
@@ -231,7 +231,7 @@ mod tests {
             let text = format!("{text}root = {dir:?}\n");
             let config = Config::parse(&text, Path::new("shipper.toml")).unwrap();
             let endings = Endings {
-                pace: Pace::new(Mode::Forever),
+                pace: Pace::new(Mode::Forever, None),
                 report: Report::open(&config, &root),
                 root,
             };

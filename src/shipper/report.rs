@@ -2,11 +2,14 @@
 //! `--once`; and to `systemctl status`.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Outcome;
 use super::config::Config;
 use super::holds::Holds;
+use super::live::Live;
+use super::next_try::Next;
 use super::queue::Root;
 use super::state::reporter::Sent;
 use super::state::{self, GateSeen, Hold, NextTry, StateFile, Success, Trouble};
@@ -17,6 +20,9 @@ use crate::wire::Receipt;
 /// How many commits' places are remembered, so that each change is logged once. A window has at most
 /// this many commits.
 const PLACES_MAX: usize = 10_000;
+
+/// Two times that are so near are one to a person.
+const SAME_TIME: Duration = Duration::from_secs(2);
 
 /// `state.json`, and the counts of this run.
 pub(super) struct Report {
@@ -136,17 +142,46 @@ impl Report {
 
     /// Writes to `state.json` when something is tried again and why it failed, if that is another time
     /// than before.
-    pub(super) fn next_try(&mut self, next: Option<(Instant, String)>, now: Instant) {
-        let at = next.as_ref().map(|(at, _)| *at);
-        if at == self.next_try_noted {
+    pub(super) fn next_try(&mut self, next: Option<Next>, now: Instant) {
+        let at = next.as_ref().map(|next| next.at);
+        let is_same = match (at, self.next_try_noted) {
+            // One that follows the clock of the day is a little off each time.
+            (Some(at), Some(noted)) => at.max(noted) - at.min(noted) < SAME_TIME,
+            (at, noted) => at == noted,
+        };
+        if is_same {
             return;
         }
         self.next_try_noted = at;
-        let next_try = next.map(|(at, why)| NextTry {
-            at: state::in_future(at.saturating_duration_since(now)),
-            why,
+        let next_try = next.map(|next| NextTry {
+            at: state::in_future(next.at.saturating_duration_since(now)),
+            why: next.why,
+            is_fixed: next.is_fixed,
         });
         self.state.update(|state| state.next_try = next_try);
+    }
+
+    /// Where the report to the receiver has its facts from.
+    pub(super) fn live(&self) -> Arc<Live> {
+        Arc::clone(self.state.live())
+    }
+
+    /// The configuration was read again: its receiver, and the keys that wait for a restart.
+    pub(super) fn reloaded(&mut self, config: &Config, waiting: &[&str]) {
+        let waiting = waiting.iter().map(|key| (*key).to_owned()).collect();
+        self.state.update(|state| {
+            state.receiver.clone_from(&config.receiver_url);
+            state.config_waiting = waiting;
+        });
+    }
+
+    /// Whether packing waits for room on this lab host's disk.
+    pub(super) fn packing_stopped(&mut self, is_stopped: bool) {
+        if self.state.get().packing_stopped_since.is_some() != is_stopped {
+            let since = is_stopped.then(state::now);
+            self.state
+                .update(|state| state.packing_stopped_since = since);
+        }
     }
 
     /// Runs `send`, which writes its progress to `sent`, and keeps the file up to date meanwhile.
@@ -154,10 +189,11 @@ impl Report {
         &mut self,
         id: &EpisodeId,
         bytes: u64,
+        resumed_at: Option<u64>,
         sent: &Sent,
         send: impl FnOnce() -> T,
     ) -> T {
-        let (heard, written) = self.state.while_sending(id, bytes, sent, send);
+        let (heard, written) = self.state.while_sending(id, bytes, resumed_at, sent, send);
         self.state.has_sent(written);
         heard
     }

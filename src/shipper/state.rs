@@ -7,11 +7,13 @@ pub(super) mod reporter;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use self::reporter::{Reporter, Sent};
+use super::live::{Facts, Live};
 use crate::clock;
 use crate::durable;
 use crate::events;
@@ -40,6 +42,12 @@ pub(crate) struct State {
     pub uploading: Option<Uploading>,
     /// When something that failed is tried again; `None` if nothing waits for a time to come.
     pub next_try: Option<NextTry>,
+    /// Since when nothing is packed, since this lab host's disk is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packing_stopped_since: Option<String>,
+    /// Keys of the configuration that were changed, and wait for a restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_waiting: Vec<String>,
 }
 
 /// An upload under way, as it was at [`State::updated_at`].
@@ -47,8 +55,12 @@ pub(crate) struct State {
 pub(crate) struct Uploading {
     pub episode: EpisodeId,
     pub since: String,
+    /// Those that the receiver had before are among them.
     pub bytes_sent: u64,
     pub bytes: u64,
+    /// Where it goes on, if the receiver had its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
     /// In the last ten seconds, or since it began.
     pub bytes_per_second: u64,
 }
@@ -57,8 +69,11 @@ pub(crate) struct Uploading {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NextTry {
     pub at: String,
-    /// What went wrong the last time.
+    /// What went wrong the last time, or what else is waited for.
     pub why: String,
+    /// A reload does not make it sooner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_fixed: bool,
 }
 
 /// The newest episode that the receiver accepted.
@@ -152,6 +167,23 @@ pub(crate) fn in_future(wait: Duration) -> String {
 }
 
 impl State {
+    /// What the report to the receiver has of it.
+    fn facts(&self) -> Facts {
+        let held = self.holds.iter();
+        Facts {
+            holds: held.map(|hold| (hold.commit, hold.since.clone())).collect(),
+            uploading: self.uploading.as_ref().map(|upload| wire::Uploading {
+                episode: upload.episode.to_string(),
+                bytes_sent: upload.bytes_sent,
+                bytes: upload.bytes,
+                bytes_per_second: upload.bytes_per_second,
+            }),
+            next_try_at: self.next_try.as_ref().map(|next| next.at.clone()),
+            last_success_at: self.last_success.as_ref().map(|last| last.at.clone()),
+            packing_stopped_since: self.packing_stopped_since.clone(),
+        }
+    }
+
     /// The state in the file; `None` if there is none or it cannot be read.
     pub(crate) fn read(path: &Path) -> Option<State> {
         let text = match durable::read_regular(path, BYTES_MAX) {
@@ -172,6 +204,8 @@ impl State {
 pub(crate) struct StateFile {
     path: PathBuf,
     state: State,
+    /// Where the report to the receiver has it from.
+    live: Arc<Live>,
     /// Since when the file is out of date; `None` while it is up to date.
     behind_since: Option<Instant>,
     last_written: Option<Instant>,
@@ -187,9 +221,14 @@ impl StateFile {
         // Of an earlier process: nothing is under way yet.
         state.uploading = None;
         state.next_try = None;
+        state.packing_stopped_since = None;
+        state.config_waiting.clear();
+        let live = Arc::new(Live::default());
+        live.publish(state.facts());
         StateFile {
             path,
             state,
+            live,
             behind_since: None,
             last_written: None,
             complained: false,
@@ -200,9 +239,14 @@ impl StateFile {
         &self.state
     }
 
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
     /// Changes the state; the write may wait.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut State)) {
         change(&mut self.state);
+        self.live.publish(self.state.facts());
         self.behind_since.get_or_insert_with(Instant::now);
     }
 
@@ -241,20 +285,26 @@ impl StateFile {
         &self,
         episode: &EpisodeId,
         bytes: u64,
+        resumed_at: Option<u64>,
         sent: &Sent,
         send: impl FnOnce() -> T,
     ) -> (T, Option<Instant>) {
         let path = self.path.clone();
+        let live = Arc::clone(&self.live);
         let reporter = Reporter {
             state: self.state.clone(),
             uploading: Uploading {
                 episode: episode.clone(),
                 since: now(),
-                bytes_sent: 0,
+                bytes_sent: resumed_at.unwrap_or(0),
                 bytes,
+                resumed_at,
                 bytes_per_second: 0,
             },
-            write: move |state: &State| write(&path, state),
+            write: move |state: &State| {
+                live.publish(state.facts());
+                write(&path, state)
+            },
             every: LAZY_WRITE,
             last_written: self.last_written,
         };
@@ -280,8 +330,10 @@ impl StateFile {
             since: before.map_or_else(since, |before| before.since),
             bytes_sent: sent,
             bytes,
+            resumed_at: None,
             bytes_per_second: reporter::per_second(sent.saturating_sub(counted), time),
         });
+        self.live.publish(self.state.facts());
         self.behind_since.get_or_insert_with(Instant::now);
         self.flush();
     }
@@ -295,6 +347,7 @@ impl StateFile {
 
     /// The upload is over. The file was last written at `written` and still names that upload.
     pub(crate) fn has_sent(&mut self, written: Option<Instant>) {
+        self.live.publish(self.state.facts());
         if written.is_some() {
             self.last_written = written;
             self.behind_since = written;

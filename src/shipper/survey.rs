@@ -87,6 +87,10 @@ pub(crate) struct Survey {
     pub uploading: Option<Uploading>,
     /// When something that failed is tried again; null if nothing waits for a time to come.
     pub next_try: Option<NextTry>,
+    /// Since when nothing is packed, since the disk is full; null while there is room.
+    pub packing_stopped_since: Option<String>,
+    /// Keys of the configuration that were changed, and wait for a restart of the shipper.
+    pub config_waiting: Vec<String>,
 }
 
 /// Counts the episodes in the folders of `root`.
@@ -99,9 +103,14 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
     let queued = Queued::of(root, &scan.finished, state.holds);
     let running = root.is_locked();
     // A shipper that was killed left these behind: nothing is under way any more.
-    let (uploading, next_try) = match running {
-        Some(false) => (None, None),
-        _ => (state.uploading, state.next_try),
+    let (uploading, next_try, packing_stopped_since, config_waiting) = match running {
+        Some(false) => (None, None, None, Vec::new()),
+        _ => (
+            state.uploading,
+            state.next_try,
+            state.packing_stopped_since,
+            state.config_waiting,
+        ),
     };
     let held = queued.held.into_values().map(|(hold, tally)| HeldTotals {
         hold,
@@ -126,6 +135,8 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
         overlooked_named: overlooked_named.collect(),
         uploading,
         next_try,
+        packing_stopped_since,
+        config_waiting,
     })
 }
 

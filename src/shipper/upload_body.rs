@@ -3,7 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::thread;
+use std::time::Duration;
 
+use super::rate::Rate;
+use super::stop::Stop;
 use super::ureq_transport::Exchange;
 
 /// Where the bytes of an upload come from.
@@ -26,32 +30,62 @@ impl Tarball<'_> {
     }
 }
 
+/// What holds a body back.
+#[derive(Clone, Copy)]
+pub(super) struct Limit<'a> {
+    pub rate: &'a Rate,
+    /// The process ends: nothing is waited for any more.
+    pub stop: &'a Stop,
+}
+
+/// How long one wait for the rate may be, so that an answer or a stop is noticed.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Reads the tarball for ureq. Once the receiver has answered, it only counts to the stated length.
 pub(super) struct UploadBody<'a> {
     tarball: Tarball<'a>,
     left: u64,
     bytes: u64,
     exchange: Exchange,
+    limit: Limit<'a>,
     /// The error of reading the file, which is not the connection's fault.
     fault: Option<io::Error>,
     progress: &'a mut dyn FnMut(u64),
 }
 
 impl<'a> UploadBody<'a> {
-    /// The first `bytes` of a tarball. `progress` hears how many have left.
+    /// The first `bytes` of a tarball, from the byte at `from` on. `progress` hears how many are there,
+    /// those before `from` among them.
     pub(super) fn new(
         tarball: Tarball<'a>,
+        from: u64,
         bytes: u64,
         exchange: &Exchange,
+        limit: Limit<'a>,
         progress: &'a mut dyn FnMut(u64),
     ) -> UploadBody<'a> {
         UploadBody {
             tarball,
-            left: bytes,
+            left: bytes.saturating_sub(from),
             bytes,
             exchange: exchange.clone(),
+            limit,
             fault: None,
             progress,
+        }
+    }
+
+    /// Waits until the rate lets some of `room` bytes go; how many.
+    fn let_go(&self, room: usize) -> usize {
+        let limit = self.limit;
+        loop {
+            match limit.rate.take(room) {
+                Ok(count) => return count,
+                Err(_) if self.exchange.early_response.is_set() || limit.stop.is_set() => {
+                    return room;
+                }
+                Err(wait) => thread::sleep(wait.min(LOOK)),
+            }
         }
     }
 
@@ -71,6 +105,7 @@ impl Read for UploadBody<'_> {
             self.left -= room as u64;
             return Ok(room);
         }
+        let room = if room == 0 { 0 } else { self.let_go(room) };
         let read = match self
             .tarball
             .read_at(&mut buffer[..room], self.bytes - self.left)

@@ -14,6 +14,7 @@ use crate::wire::{self, GateVerdict, Known, Problem, Receipt};
 
 /// The problem of a name that the receiver's grammar does not allow.
 const BAD_NAME: &str = "bad-name";
+const REPORT_TOO_LARGE: &str = "report-too-large";
 
 /// What the shipper does after one upload. Each answer, and each way to get none, has one of these.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +129,12 @@ fn on_answer(upload: &Upload<'_>, answer: &Answer) -> Verdict {
             wait: wait(),
         },
         (408 | 500, _) => Verdict::Stumbled(wait()),
+        // It is about the rest of a broken upload, and no refusal of the episode.
+        (409, Some(problem)) if problem.name() == Some(wire::OFFSET_MISMATCH) => {
+            Verdict::Stumbled(wait())
+        }
+        // About a report on the queue: something between has mixed up two answers.
+        (413, Some(problem)) if problem.name() == Some(REPORT_TOO_LARGE) => Verdict::Away(wait()),
         (409 | 413, Some(problem)) => Verdict::SetAside(problem),
         (412, Some(problem)) if problem.kind == wire::PRECONDITION_FAILED => {
             Verdict::PreconditionFailed(wait())

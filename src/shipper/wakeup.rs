@@ -2,6 +2,7 @@
 //! for them between two moves.
 
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub(super) struct Wakeup {
 struct Shared {
     /// SIGHUP came, and the loop has not handled it yet.
     reload: Mutex<bool>,
+    /// How often SIGHUP came.
+    reloads: AtomicU64,
     notified: Condvar,
 }
 
@@ -63,6 +66,9 @@ impl Wakeup {
     }
 
     fn notify(&self, reload: bool) {
+        if reload {
+            self.shared.reloads.fetch_add(1, Ordering::Relaxed);
+        }
         *self.reload() |= reload;
         self.shared.notified.notify_all();
     }
@@ -85,6 +91,11 @@ impl Wakeup {
     /// Whether SIGHUP came since this was last asked.
     pub(super) fn take_reload(&self) -> bool {
         std::mem::take(&mut *self.reload())
+    }
+
+    /// How often SIGHUP came, handled or not.
+    pub(super) fn reloads(&self) -> u64 {
+        self.shared.reloads.load(Ordering::Relaxed)
     }
 
     /// Whether a signal waits for the loop.

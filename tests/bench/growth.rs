@@ -1,12 +1,14 @@
 //! What a large index costs: a start, `status` beside a running receiver and after its end, the first
-//! page and the first receipt, and memory. `CIS490_BEFORE` names an earlier build of this program, which
+//! page and the first receipt, a list's first and last page, many readers of it, and memory. `CIS490_BEFORE` names an earlier build of this program, which
 //! is measured in turns with this one.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufWriter, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Plan;
@@ -17,6 +19,13 @@ use crate::servers::{self, Running};
 
 const ROWS: [usize; 3] = [10_000, 200_000, 2_000_000];
 const HOSTS: usize = 24;
+/// Of a list: the most that a page has.
+const PAGE_ROWS: usize = 1000;
+/// How often a page of a list is asked for, which takes milliseconds.
+const LISTS: usize = 10;
+/// Readers that page through a list at the same time, and how many pages each reads.
+const READERS: usize = 50;
+const PAGES_OF_A_READER: usize = 40;
 
 /// Each figure once a round.
 #[derive(Default)]
@@ -28,6 +37,11 @@ struct Figures {
     receipt_ms: Vec<f64>,
     rss_mib: Vec<f64>,
     peak_mib: Vec<f64>,
+    list_first_ms: Vec<f64>,
+    list_last_ms: Vec<f64>,
+    /// What 50 readers of the list add to the resident memory.
+    readers_mib: Vec<f64>,
+    pages_a_second: Vec<f64>,
 }
 
 pub fn run(plan: &Plan) {
@@ -64,6 +78,12 @@ pub fn run(plan: &Plan) {
             let ours = &contestants[0].2;
             judge("exec to first answer", &ours.start_ms, 1200.0);
             judge("status, running", &ours.status_running_ms, 50.0);
+            let ratio = median(&ours.list_last_ms) / median(&ours.list_first_ms);
+            let bound = Goal::AtMost(1.5, 1.25);
+            verdict("a list's last page / its first", ratio, "", bound);
+            let added = median(&ours.readers_mib);
+            let bound = Goal::AtMost(32.0, 32.0);
+            verdict("what 50 readers of it add", added, "MiB", bound);
         }
     }
 }
@@ -95,8 +115,95 @@ fn measure(program: &Path, dir: &Path, rows: usize, figures: &mut Figures, addre
         .receipt_ms
         .push(get(&format!("/v1/episodes/{host}/{episode}")));
     figures.status_running_ms.push(status(program, dir, rows));
+    measure_lists(&server, rows, figures);
     drop(server);
     figures.status_stopped_ms.push(status(program, dir, rows));
+}
+
+/// Pages of the list, first by one reader and then by many.
+fn measure_lists(server: &Running, rows: usize, figures: &mut Figures) {
+    // An earlier build may have no list.
+    if list(server.address, "").is_none() {
+        return;
+    }
+    let tail = rows.min(PAGE_ROWS);
+    let last = list(server.address, &format!("?tail={tail}")).expect("a page");
+    let cursor = format!("?cursor={}", last.first);
+    for _ in 0..LISTS {
+        for (query, waits) in [
+            ("", &mut figures.list_first_ms),
+            (&*cursor, &mut figures.list_last_ms),
+        ] {
+            let began = Instant::now();
+            let page = list(server.address, query).expect("a page");
+            waits.push(millis(began.elapsed()));
+            assert_eq!(page.rows, tail, "{query}");
+        }
+    }
+    let before = server.usage();
+    let read = AtomicUsize::new(0);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| read_pages(server.address, &read));
+        }
+    });
+    let pages = read.load(Ordering::Relaxed) as f64;
+    figures
+        .pages_a_second
+        .push(pages / began.elapsed().as_secs_f64());
+    let added = server.usage().peak_kib.saturating_sub(before.rss_kib);
+    figures.readers_mib.push(added as f64 / 1024.0);
+}
+
+/// Reads the list from its start, page by page. A reader without a place asks again.
+fn read_pages(address: SocketAddr, read: &AtomicUsize) {
+    let mut query = String::new();
+    for _ in 0..PAGES_OF_A_READER {
+        let page = loop {
+            match list(address, &query) {
+                Some(page) => break page,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        read.fetch_add(1, Ordering::Relaxed);
+        if page.rows < PAGE_ROWS {
+            return;
+        }
+        query = format!("?cursor={}", page.next);
+    }
+}
+
+/// One page of a list.
+struct ListPage {
+    rows: usize,
+    /// The cursor of its first row.
+    first: usize,
+    /// The cursor of the page that follows.
+    next: usize,
+}
+
+/// Asks for a page; `None` if the answer is not 200.
+fn list(address: SocketAddr, query: &str) -> Option<ListPage> {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    let head = format!("GET /v1/episodes{query} HTTP/1.1\r\nHost: pi\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("a request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return None;
+    }
+    let next = head
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix("X-Cis490-Next: "));
+    let next: usize = next?.parse().ok()?;
+    Some(ListPage {
+        rows: body.lines().count(),
+        first: next - body.len(),
+        next,
+    })
 }
 
 /// How long `status --json` takes. Its figures must be right.
@@ -115,7 +222,7 @@ fn status(program: &Path, dir: &Path, rows: usize) -> f64 {
 }
 
 impl Figures {
-    fn all(&mut self) -> [&mut Vec<f64>; 7] {
+    fn all(&mut self) -> [&mut Vec<f64>; 11] {
         [
             &mut self.start_ms,
             &mut self.status_running_ms,
@@ -124,6 +231,10 @@ impl Figures {
             &mut self.receipt_ms,
             &mut self.rss_mib,
             &mut self.peak_mib,
+            &mut self.list_first_ms,
+            &mut self.list_last_ms,
+            &mut self.readers_mib,
+            &mut self.pages_a_second,
         ]
     }
 
@@ -148,6 +259,16 @@ impl Figures {
             spread(&self.rss_mib),
             spread(&self.peak_mib)
         );
+        if !self.list_first_ms.is_empty() {
+            println!(
+                "    {:<8} list: first page {} ms, last page {} ms   {READERS} readers: {} pages/s, memory +{} MiB",
+                "",
+                spread(&self.list_first_ms),
+                spread(&self.list_last_ms),
+                spread(&self.pages_a_second),
+                spread(&self.readers_mib)
+            );
+        }
     }
 }
 

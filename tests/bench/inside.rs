@@ -123,7 +123,7 @@ fn allocations(plan: &Plan) {
     servers::prepare_ours(&dir, address);
     let path = dir.join("receiver.toml");
     let config = Config::load(&path).expect("a good configuration");
-    thread::spawn(move || receiver::run(config, &path));
+    thread::spawn(move || receiver::run(config.clone(), config, &path));
     let payload = Payload::new(1 << 20);
     let began = Instant::now();
     let mut connection = loop {

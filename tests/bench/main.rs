@@ -28,6 +28,7 @@ mod load;
 mod orders;
 mod packing;
 mod process;
+mod pulling;
 mod refresh;
 mod report;
 mod servers;
@@ -108,6 +109,7 @@ fn main() {
     chain::run(&plan);
     uploads::run(&plan);
     downloads::run(&plan);
+    pulling::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);

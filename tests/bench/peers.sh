@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches what the benchmark compares with, for Debian and its kin, as root: nginx with DAV, and
-# restic's rest-server. The latter is in no Debian before 13: its package is taken from a newer
-# suite, by apt with lists of its own, and unpacked into DIR without being installed.
+# Fetches what the benchmark compares with, for Debian and its kin, as root: nginx with DAV, rclone, rsync with
+# an ssh server, and restic's rest-server. The last is in no Debian before 13: its package is taken
+# from a newer suite, by apt with lists of its own, and unpacked into DIR without being installed.
 # What cannot be had is named here and by the benchmark, which then runs without it.
 # usage: peers.sh DIR
 set -u
@@ -18,6 +18,28 @@ if ! command -v nginx >/dev/null; then
             missing nginx "see $dir/nginx.log"
     else
         missing nginx "install nginx-extras"
+    fi
+fi
+
+if ! command -v rsync >/dev/null || ! [ -x /usr/sbin/sshd ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get -qq update
+        # As above: no server on port 22.
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get -qq install -y --no-install-recommends rsync openssh-server >"$dir/rsync.log" 2>&1 ||
+            missing rsync "see $dir/rsync.log"
+    else
+        missing rsync "install rsync and openssh-server"
+    fi
+fi
+
+if ! command -v rclone >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends rclone >"$dir/rclone.log" 2>&1 ||
+            missing rclone "see $dir/rclone.log"
+    else
+        missing rclone "install rclone"
     fi
 fi
 

@@ -236,7 +236,7 @@ impl Drop for Running {
 }
 
 /// Visits the files of a folder, then the folder.
-fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
+pub fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             each_file(&entry.path(), visit);
@@ -329,7 +329,7 @@ pub fn prepare_ours(dir: &Path, address: SocketAddr) {
 fn nginx_config(dir: &Path, address: SocketAddr) -> String {
     let dir = dir.display();
     format!(
-        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nevents {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n  client_max_body_size 0;\n  client_body_temp_path {dir}/incoming;\n  proxy_temp_path {dir}/t1;\n  fastcgi_temp_path {dir}/t2;\n  uwsgi_temp_path {dir}/t3;\n  scgi_temp_path {dir}/t4;\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n  sendfile on;\n  server {{\n    listen {address};\n    location = /health {{ return 200 \"ok\\n\"; }}\n    location /d/ {{ root {dir}; dav_methods PUT; }}\n  }}\n}}\n"
+        "daemon off;\nuser root;\nworker_processes auto;\npid {dir}/pid;\nevents {{ worker_connections 1024; }}\nhttp {{\n  access_log off;\n  client_max_body_size 0;\n  client_body_temp_path {dir}/incoming;\n  proxy_temp_path {dir}/t1;\n  fastcgi_temp_path {dir}/t2;\n  uwsgi_temp_path {dir}/t3;\n  scgi_temp_path {dir}/t4;\n  keepalive_requests 1000000;\n  tcp_nodelay on;\n  sendfile on;\n  server {{\n    listen {address};\n    location = /health {{ return 200 \"ok\\n\"; }}\n    location /d/ {{ root {dir}; dav_methods PUT; autoindex on; }}\n  }}\n}}\n"
     )
 }
 

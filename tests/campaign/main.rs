@@ -9,6 +9,9 @@ mod skip;
 
 mod archive;
 mod bad_network;
+#[path = "../it/breaking_line.rs"]
+mod breaking_line;
+mod broken_line;
 mod gate_under_change;
 mod growth;
 mod half_an_hour;
@@ -48,6 +51,9 @@ mod power_cuts;
 mod process;
 #[path = "../it/program.rs"]
 mod program;
+mod pulls;
+#[expect(dead_code, unused_imports, reason = "the black-box tests use the rest")]
+mod reading;
 mod real_forgejo;
 #[path = "../it/repository.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
@@ -77,10 +83,11 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 23] = [
+    let runs: [(&str, fn()); 27] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
+        ("power-of-the-pull", power_cuts::of_the_pull),
         ("archive-under-fire", archive::under_fire),
         ("archive-rot", archive::rotten_stores),
         ("archive-rights", archive::rights_and_buckets),
@@ -96,6 +103,9 @@ fn main() {
         ("forgejo", real_forgejo::cases),
         ("crowd", bad_network::crowd),
         ("line", bad_network::line),
+        ("broken-line", broken_line::episodes_arrive),
+        ("pull", pulls::killed_and_in_a_storm),
+        ("downloads", pulls::readers_that_stall),
         ("soak", half_an_hour::soak),
         ("slow", hostile::slow_peers),
         ("rows", hostile::rows_of_requests),

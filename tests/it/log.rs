@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::client::{Client, Put};
 use crate::process::signal;
-use crate::world::{TempDir, World, cis490};
+use crate::world::{TempDir, World, cis490, own_address};
 
 /// The name in `event=NAME`, which must stand first.
 fn name(message: &str) -> &str {
@@ -272,4 +272,51 @@ fn what_one_peer_may_write_is_bounded_and_the_rest_is_counted() {
         let is_told = written == caused || log.contains(&words);
         assert!(is_told, "{words}\n{log}");
     }
+}
+
+/// For programs that collect logs: whatever a peer sends, each line is one object with the same words.
+#[test]
+fn as_json_each_line_is_one_object() {
+    let world = World::prepared("");
+    let address = own_address();
+    let text = fs::read_to_string(world.config_path()).unwrap();
+    fs::write(
+        world.config_path(),
+        text.replace("127.0.0.1:0", &address.to_string()),
+    )
+    .unwrap();
+    let mut receiver = cis490()
+        .args(["receive", "--log", "json", "--config", &world.config_path()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(receiver.stderr.take().unwrap()).lines();
+    let mut next =
+        || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    while next()["event"] != "listening" {}
+    let mut client = Client::connect(address);
+    client
+        .send(b"BREW /v1/\"x=y HTTP/1.1\r\nHost: pi\r\n\r\n")
+        .unwrap();
+    assert_eq!(client.answer().unwrap().status, 501);
+    let refused = loop {
+        let line = next();
+        if line["event"] == "refused_request" {
+            break line;
+        }
+    };
+    assert!(is_time(refused["time"].as_str().unwrap()), "{refused}");
+    assert_eq!(
+        (&refused["level"], &refused["method"]),
+        (&"INFO".into(), &"BREW".into())
+    );
+    assert_eq!(
+        (&refused["status"], &refused["path"]),
+        (&"501".into(), &"/v1/\"x=y".into())
+    );
+    signal(receiver.id(), "TERM");
+    assert!(receiver.wait().unwrap().success());
+    let last = std::iter::from_fn(|| lines.next()).last().unwrap().unwrap();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["event"], "stopped");
 }

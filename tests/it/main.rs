@@ -8,9 +8,11 @@
 mod skip;
 
 mod archive;
+mod breaking_line;
 mod change;
 mod client;
 mod commands;
+mod condition;
 mod configuration;
 mod demo;
 mod dice;
@@ -46,6 +48,7 @@ mod program;
 mod proxies;
 mod reading;
 mod repository;
+mod resume;
 mod root;
 mod ship;
 mod soak;

@@ -214,6 +214,7 @@ fn each_network_crate_has_its_place() {
             "src/reader_client.rs",
             "src/shipper/client.rs",
             "src/shipper/ureq_transport.rs",
+            "src/receiver/notify/call.rs",
             "src/receiver/version_gate/forgejo/client.rs",
             "src/receiver/archive/s3/client.rs",
             "src/tls",
@@ -272,6 +273,15 @@ fn no_output_can_end_the_work() {
     only_in(
         "println! panics where stdout is closed or full: say! and warn_user! of src/terminal.rs do not",
         &["println!", "print!", "eprintln!", "eprint!"],
+        &[],
+    );
+}
+
+#[test]
+fn a_coroutine_waits_for_a_thread_by_our_channel_alone() {
+    only_in(
+        "may's channels let a coroutine end while its worker still writes into it: src/receiver/http/reply_channel.rs",
+        &["may::sync::mpsc", "may::sync::mpmc", "may::sync::spsc"],
         &[],
     );
 }

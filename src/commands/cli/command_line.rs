@@ -60,7 +60,15 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ),
     (
         "Setting up",
-        &["install", "uninstall", "init", "token", "demo"],
+        &[
+            "install",
+            "uninstall",
+            "config",
+            "host",
+            "init",
+            "token",
+            "demo",
+        ],
     ),
     ("Other", &[]),
 ];

@@ -10,7 +10,7 @@ use crate::terminal::warn_user;
 /// in one line of the log, like everything else there.
 pub(crate) fn report(failure: &Failure) -> ExitCode {
     if logger::is_journal() {
-        logger::start();
+        logger::start(logger::Format::Text);
         events::failed(failure.error(), failure.hint());
         return ExitCode::FAILURE;
     }

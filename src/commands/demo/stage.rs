@@ -20,6 +20,8 @@ use crate::sync::lock;
 use crate::sys;
 
 pub(super) const HOST: &str = "lab-1";
+/// The folder of the machine that trains.
+pub(super) const PULLED: &str = "training";
 
 /// The folder, which is removed at the end if the person has asked for that.
 struct Folder {
@@ -78,7 +80,11 @@ impl Stage {
              [version_gate]\n\
              window = {window}\n\
              refresh_seconds = 1\n\
-             local_repo_path = {:?}\n",
+             local_repo_path = {:?}\n\
+             \n\
+             [[reader]]\n\
+             id = \"trainer\"\n\
+             address = \"127.0.0.1\"\n",
             self.path("receiver"),
             self.path("project.git"),
         );
@@ -131,14 +137,23 @@ impl Stage {
 
     /// Names and sizes of the tarballs in the store.
     pub(super) fn stored_files(&self) -> Result<Vec<(String, u64)>, Failure> {
-        let dir = format!("receiver/episodes/{HOST}");
-        let path = self.path(&dir);
+        self.files("receiver", &format!("episodes/{HOST}"))
+    }
+
+    /// Names and sizes of the tarballs that were pulled.
+    pub(super) fn pulled_files(&self) -> Result<Vec<(String, u64)>, Failure> {
+        self.files(PULLED, HOST)
+    }
+
+    /// The files of `dir`, which is below `above`, with their paths from there.
+    fn files(&self, above: &str, dir: &str) -> Result<Vec<(String, u64)>, Failure> {
+        let path = self.path(above).join(dir);
         let list = || -> io::Result<Vec<(String, u64)>> {
             let mut files = Vec::new();
             for entry in fs::read_dir(&path)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                files.push((format!("episodes/{HOST}/{name}"), entry.metadata()?.len()));
+                files.push((format!("{dir}/{name}"), entry.metadata()?.len()));
             }
             files.sort();
             Ok(files)
@@ -151,27 +166,32 @@ impl Stage {
         self.read("receiver/index.jsonl")
     }
 
-    /// Prints a command of this program, and runs it with a configuration of this folder.
-    pub(super) fn command(&self, arguments: &[&str], config: &str) -> Result<Output, Failure> {
-        let config = self.path(config);
+    /// Prints a command of this program, and runs it; the path of `name` in this folder is its last word.
+    pub(super) fn command(&self, arguments: &[&str], name: &str) -> Result<Output, Failure> {
+        let path = self.path(name);
         talk::say(format!(
             "$ cis490 {} {}",
             arguments.join(" "),
-            config.display()
+            path.display()
         ));
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg(config).stdin(Stdio::null());
+        command.args(arguments).arg(path).stdin(Stdio::null());
         sys::ends_with_us(&mut command);
         let output = command.output();
         output.map_err(|error| cannot("start", &self.program, &error))
     }
 
-    pub(super) fn command_succeeds(&self, arguments: &[&str], config: &str) -> Result<(), Failure> {
-        let output = self.command(arguments, config)?;
+    /// As [`Stage::command`]; what the command has printed.
+    pub(super) fn command_succeeds(
+        &self,
+        arguments: &[&str],
+        name: &str,
+    ) -> Result<String, Failure> {
+        let output = self.command(arguments, name)?;
         if !output.status.success() {
             return Err(self.unexpected(&arguments.join(" "), &output));
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The failure of a command of this program that ended with another status than expected.

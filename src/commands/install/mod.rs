@@ -14,6 +14,7 @@ mod settings;
 mod data_folder;
 mod hand_over;
 mod place;
+mod puller;
 mod unit;
 
 mod answer;
@@ -27,7 +28,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use self::place::{Place, ROOT, UserAndGroup, Wanted, cannot};
 use self::settings::Settings;
-use self::side::{BINARY, CONFIGS, CREDENTIALS, Side, USER};
+use self::side::{BINARY, CONFIGS, CREDENTIALS, Role, Side, USER};
 use crate::config;
 use crate::failure::Failure;
 use crate::names::HostId;
@@ -35,7 +36,7 @@ use crate::terminal::say;
 
 pub(super) use self::uninstall::Uninstall;
 
-/// make this machine a receiver or a shipper. Makes user, folders, configuration and unit. Run it as
+/// make this machine a receiver, a shipper or a puller. Makes user, folders, configuration and unit. Run it as
 /// root from wherever the program was copied to. Running it again is harmless; a newer program
 /// replaces an older one, and the service is restarted
 #[derive(FromArgs, ArgsInfo)]
@@ -43,12 +44,13 @@ pub(super) use self::uninstall::Uninstall;
     subcommand,
     name = "install",
     example = "sudo ./cis490 install receiver",
-    example = "sudo ./cis490 install shipper --receiver-url http://10.8.0.1:8490"
+    example = "sudo ./cis490 install shipper --receiver-url http://10.8.0.1:8490",
+    example = "sudo ./cis490 install puller --url http://10.8.0.1:8490 --to /data/cis490"
 )]
 pub(super) struct Install {
-    /// receiver (the Pi) or shipper (a lab host)
+    /// receiver (the Pi), shipper (a lab host) or puller (a machine that fetches what is stored)
     #[argh(positional)]
-    side: Side,
+    role: Role,
     /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
@@ -67,43 +69,62 @@ pub(super) struct Install {
     /// receiver: OWNER/NAME of that repository
     #[argh(option)]
     repo: Option<String>,
-    /// the token (this lab host's, or the receiver's for Forgejo), which goes to systemd's
-    /// credentials; /dev/stdin is a file too
+    /// puller: where the receiver is
+    #[argh(option)]
+    url: Option<String>,
+    /// puller: the folder for the episodes (default /var/lib/cis490-pull)
+    #[argh(option)]
+    to: Option<PathBuf>,
+    /// puller: only this host's episodes
+    #[argh(option)]
+    host: Option<HostId>,
+    /// puller: the certificate authority that signed the receiver's certificate, in PEM
+    #[argh(option)]
+    ca_file: Option<PathBuf>,
+    /// the token (this lab host's, this reader's, or the receiver's for Forgejo), which goes to
+    /// systemd's credentials; /dev/stdin is a file too
     #[argh(option)]
     token_file: Option<PathBuf>,
 }
 
 impl Install {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let side = self.side;
         let mut place = Place::new(self.root.clone(), self.dry_run)?;
         check_place(&place)?;
         let program = fs::read("/proc/self/exe")
             .map_err(|error| cannot("read", Path::new("/proc/self/exe"), &error))?;
-        let settings = Settings::read(&self, &place)?;
-        settings.check_writers(side, &place)?;
-        data_folder::check(side, &place, &settings)?;
+        match self.role {
+            Role::Side(side) => self.install_side(side, &mut place, &program)?,
+            Role::Puller => puller::install(&self, &mut place, &program)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn install_side(&self, side: Side, place: &mut Place, program: &[u8]) -> Result<(), Failure> {
+        let settings = Settings::read(self, side, place)?;
+        settings.check_writers(side, place)?;
+        data_folder::check(side, place, &settings)?;
         let token = self.token()?;
 
         say!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
         let user = place.user()?;
         place.dir(Path::new(CONFIGS), 0o750, user.map(|(_, group)| (0, group)))?;
-        put_program(&mut place, &program)?;
-        settings.put(&self, &mut place, user)?;
+        put_program(place, program)?;
+        settings.put(self, side, place, user)?;
         if let Some(token) = token {
-            put_token(side, &mut place, &token)?;
+            put_credential(side.credential().0, place, &token)?;
         }
-        data_folder::put(side, &mut place, &settings, user)?;
-        let units_changed = unit::put(side, &mut place, &settings.data)?;
+        data_folder::put(side, place, &settings, user)?;
+        let units_changed = unit::put(side, place, &settings.data)?;
         if place.is_here() {
             settings.show_hidden_folders(side)?;
-            start(side, &mut place, &settings, units_changed)?;
+            start(side, place, &settings, units_changed)?;
         } else {
-            unit::link(side, &mut place, &settings.data)?;
+            unit::link(side, place, &settings.data)?;
             settings.show_hidden_folders(side)?;
-            say_not_started(&place, &settings, user);
+            say_not_started(place, &settings, user);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn token(&self) -> Result<Option<String>, Failure> {
@@ -176,10 +197,10 @@ fn put_program(place: &mut Place, program: &[u8]) -> Result<(), Failure> {
     })
 }
 
-fn put_token(side: Side, place: &mut Place, token: &str) -> Result<(), Failure> {
+fn put_credential(name: &str, place: &mut Place, token: &str) -> Result<(), Failure> {
     place.dir(Path::new(CREDENTIALS), 0o700, Some(ROOT))?;
     place.file(&Wanted {
-        path: &Path::new(CREDENTIALS).join(side.credential().0),
+        path: &Path::new(CREDENTIALS).join(name),
         bytes: format!("{token}\n").as_bytes(),
         mode: 0o600,
         owner: Some(ROOT),

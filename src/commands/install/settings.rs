@@ -27,16 +27,16 @@ impl Settings {
     /// Reads the configuration that exists, or makes a new one of the example and the options.
     ///
     /// Errors: the file cannot be read or has a mistake, or an option is missing or has one.
-    pub(super) fn read(options: &Install, place: &Place) -> Result<Settings, Failure> {
-        let path = place.at(options.side.config_path());
+    pub(super) fn read(options: &Install, side: Side, place: &Place) -> Result<Settings, Failure> {
+        let path = place.at(side.config_path());
         let (text, is_new) = match fs::read_to_string(&path) {
             Ok(text) => (text, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (new_text(options, place)?, true)
+                (new_text(options, side, place)?, true)
             }
             Err(error) => return Err(cannot("read", &path, &error)),
         };
-        let data = options.side.data_of(&text, &path)?;
+        let data = side.data_of(&text, &path)?;
         Ok(Settings { text, is_new, data })
     }
 
@@ -68,19 +68,20 @@ impl Settings {
     pub(super) fn put(
         &self,
         options: &Install,
+        side: Side,
         place: &mut Place,
         user: Option<UserAndGroup>,
     ) -> Result<(), Failure> {
         if self.is_new {
             return place.file(&Wanted {
-                path: Path::new(options.side.config_path()),
+                path: Path::new(side.config_path()),
                 bytes: self.text.as_bytes(),
                 mode: 0o640, // it may hold a token
                 owner: user.map(|(_, group)| (0, group)),
             });
         }
-        self.show_difference(options.side, place)?;
-        self.show_unused_options(options);
+        self.show_difference(side, place)?;
+        self.show_unused_options(options, side);
         Ok(())
     }
 
@@ -106,8 +107,8 @@ impl Settings {
         Ok(())
     }
 
-    fn show_unused_options(&self, options: &Install) {
-        let (credential, key) = options.side.credential();
+    fn show_unused_options(&self, options: &Install, side: Side) {
+        let (credential, key) = side.credential();
         if options.token_file.is_some() && !self.text.contains(credential) {
             say!("  note        it does not use the token: add {key} = \"{credential}\" to it");
         }
@@ -135,9 +136,9 @@ impl Settings {
     }
 }
 
-fn new_text(options: &Install, place: &Place) -> Result<String, Failure> {
-    let mut text = options.side.example().to_owned();
-    for (key, value) in values(options, place)? {
+fn new_text(options: &Install, side: Side, place: &Place) -> Result<String, Failure> {
+    let mut text = side.example().to_owned();
+    for (key, value) in values(options, side, place)? {
         // A unit test has tried every key.
         text = example::set(&text, key, &value).unwrap_or(text);
     }
@@ -145,9 +146,13 @@ fn new_text(options: &Install, place: &Place) -> Result<String, Failure> {
 }
 
 /// The keys in which a new configuration differs from the example, and their values.
-fn values(options: &Install, place: &Place) -> Result<Vec<(&'static str, String)>, Failure> {
+fn values(
+    options: &Install,
+    side: Side,
+    place: &Place,
+) -> Result<Vec<(&'static str, String)>, Failure> {
     let mut values = Vec::new();
-    match options.side {
+    match side {
         Side::LabHost => {
             let url = options.receiver_url.clone().ok_or_else(|| {
                 Failure::new(
@@ -168,7 +173,7 @@ fn values(options: &Install, place: &Place) -> Result<Vec<(&'static str, String)
         }
     }
     if options.token_file.is_some() {
-        let (credential, key) = options.side.credential();
+        let (credential, key) = side.credential();
         values.push((key, credential.to_owned()));
     }
     Ok(values)

@@ -1,4 +1,4 @@
-//! What is installed for each of the two sides, and under which names.
+//! What is installed for each of the two sides, and under which names; a machine that pulls is neither.
 //!
 //! On the command line and in the names of files the lab host's side is called after its program: the
 //! shipper.
@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::commands::puller;
 use crate::failure::Failure;
 use crate::receiver::config as receiver;
 use crate::shipper::config as shipper;
@@ -20,15 +21,62 @@ pub(super) const CONFIGS: &str = "/etc/cis490";
 /// The folder that the units name themselves. Any other folder needs a drop-in.
 pub(super) const DATA: &str = "/var/lib/cis490";
 
-impl FromStr for Side {
+/// What a machine can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Side(Side),
+    /// Pulls what a receiver has stored.
+    Puller,
+}
+
+impl Role {
+    pub(super) const ALL: [Role; 3] = [
+        Role::Side(Side::Receiver),
+        Role::Side(Side::LabHost),
+        Role::Puller,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Role::Side(side) => side.name(),
+            Role::Puller => "puller",
+        }
+    }
+
+    /// The unit that is there for as long as the role is installed.
+    pub(super) fn unit_path(self) -> PathBuf {
+        match self {
+            Role::Side(side) => side.unit_path(),
+            Role::Puller => Path::new(UNITS).join(puller::TIMER),
+        }
+    }
+
+    /// A puller has its settings in its unit.
+    pub(super) fn config_path(self) -> Option<&'static str> {
+        match self {
+            Role::Side(side) => Some(side.config_path()),
+            Role::Puller => None,
+        }
+    }
+
+    pub(super) fn credential(self) -> &'static str {
+        match self {
+            Role::Side(side) => side.credential().0,
+            Role::Puller => puller::CREDENTIAL,
+        }
+    }
+}
+
+impl FromStr for Role {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Side, String> {
+    fn from_str(text: &str) -> Result<Role, String> {
         match text {
-            "receiver" => Ok(Side::Receiver),
-            "shipper" => Ok(Side::LabHost),
+            "receiver" => Ok(Role::Side(Side::Receiver)),
+            "shipper" => Ok(Role::Side(Side::LabHost)),
+            "puller" => Ok(Role::Puller),
             other => Err(format!(
-                "{other:?} is neither receiver (the Pi) nor shipper (a lab host)"
+                "{other:?} is neither receiver (the Pi) nor shipper (a lab host) nor puller (a machine that fetches what is stored)"
             )),
         }
     }

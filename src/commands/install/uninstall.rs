@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::place::Place;
-use super::side::{BINARY, CREDENTIALS, Side, USER};
-use super::{check_place, unit};
+use super::side::{BINARY, CREDENTIALS, Role, Side, USER};
+use super::{check_place, puller, unit};
 use crate::failure::Failure;
 use crate::terminal::say;
 
@@ -21,9 +21,9 @@ use crate::terminal::say;
     example = "sudo cis490 uninstall shipper"
 )]
 pub(crate) struct Uninstall {
-    /// receiver or shipper
+    /// receiver, shipper or puller
     #[argh(positional)]
-    side: Side,
+    role: Role,
     /// only show what would be done
     #[argh(switch)]
     dry_run: bool,
@@ -34,53 +34,53 @@ pub(crate) struct Uninstall {
 
 impl Uninstall {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let side = self.side;
         let mut place = Place::new(self.root, self.dry_run)?;
         check_place(&place)?;
-        let is_installed = place.at(side.unit_path()).exists();
-        if is_installed && place.is_here() {
-            place.systemctl(&["disable", "--quiet", "--now", side.unit()])?;
-        }
-        unit::unlink(side, &mut place)?;
-        place.remove(&side.unit_path())?;
-        let drop_in = side.drop_in_path();
-        if place.remove(&drop_in)? && !place.is_dry() {
-            remove_if_empty(&place, drop_in.parent());
-        }
-        if is_installed && place.is_here() {
-            place.systemctl(&["daemon-reload"])?;
-        }
-        if !place.at(side.other().unit_path()).exists() {
+        let data = match self.role {
+            Role::Side(side) => remove_side(side, &mut place)?,
+            Role::Puller => puller::remove(&mut place)?,
+        };
+        if !is_program_needed(self.role, &place) {
             place.remove(Path::new(BINARY))?;
         }
         if !place.changed {
-            say!(
-                "The {} is not installed here: there was nothing to do.",
-                side.name()
-            );
+            let name = self.role.name();
+            say!("The {name} is not installed here: there was nothing to do.");
         }
-        say_what_stays(side, &place);
+        say_what_stays(self.role, data, &place);
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A person's own drop-ins keep their folder.
-fn remove_if_empty(place: &Place, folder: Option<&Path>) {
-    if let Some(folder) = folder {
-        let _ = fs::remove_dir(place.at(folder));
+/// Returns the data folder, if a configuration names it.
+fn remove_side(side: Side, place: &mut Place) -> Result<Option<PathBuf>, Failure> {
+    let is_installed = place.at(side.unit_path()).exists();
+    if is_installed && place.is_here() {
+        place.systemctl(&["disable", "--quiet", "--now", side.unit()])?;
     }
+    unit::unlink(side, place)?;
+    place.remove(&side.unit_path())?;
+    unit::remove_drop_in(place, &side.drop_in_path())?;
+    if is_installed && place.is_here() {
+        place.systemctl(&["daemon-reload"])?;
+    }
+    let config = place.at(side.config_path());
+    let text = fs::read_to_string(&config).ok();
+    Ok(text.and_then(|text| side.data_of(&text, &config).ok()))
 }
 
-fn say_what_stays(side: Side, place: &Place) {
-    let config = place.at(side.config_path());
-    let credential = place.at(Path::new(CREDENTIALS).join(side.credential().0));
-    let data = fs::read_to_string(&config)
-        .ok()
-        .and_then(|text| side.data_of(&text, &config).ok())
-        .map(|data| place.at(data));
+/// Whether this machine has another role than the one that goes.
+fn is_program_needed(gone: Role, place: &Place) -> bool {
+    let mut others = Role::ALL.into_iter().filter(|role| *role != gone);
+    others.any(|role| place.at(role.unit_path()).exists())
+}
+
+fn say_what_stays(role: Role, data: Option<PathBuf>, place: &Place) {
+    let config = role.config_path().map(|path| place.at(path));
+    let credential = place.at(Path::new(CREDENTIALS).join(role.credential()));
     let stays = [
-        ("the episodes", data),
-        ("the configuration", Some(config)),
+        ("the episodes", data.map(|data| place.at(data))),
+        ("the configuration", config),
         ("the token", Some(credential)),
     ];
     let mut lines = Vec::new();

@@ -39,7 +39,8 @@ pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Fa
     Ok(units_changed)
 }
 
-fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
+/// Puts a file of systemd's.
+pub(super) fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
     place.file(&Wanted {
         path,
         bytes: text.as_bytes(),
@@ -137,6 +138,17 @@ fn wanted_links(side: Side, data: &Path) -> Vec<PathBuf> {
 pub(super) fn unlink(side: Side, place: &mut Place) -> Result<(), Failure> {
     for link in found_links(side, place)? {
         place.remove(&link)?;
+    }
+    Ok(())
+}
+
+/// Removes a drop-in of ours, and its folder unless a person has drop-ins there.
+pub(super) fn remove_drop_in(place: &mut Place, path: &Path) -> Result<(), Failure> {
+    if place.remove(path)?
+        && !place.is_dry()
+        && let Some(folder) = path.parent()
+    {
+        let _ = fs::remove_dir(place.at(folder));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{json, line};
+use super::{Look, json, line};
 use crate::commands::cli::chosen::quoted;
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -19,7 +19,7 @@ use crate::{clock, events, human, owner};
 /// At most this many refused episodes are listed; --json has them all.
 const REFUSED_SHOWN_MAX: usize = 20;
 
-pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<String, Failure> {
+pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<Look, Failure> {
     let config = Config::load(path, root)?;
     let root = Root::open(&config.root)?;
     let survey =
@@ -32,10 +32,27 @@ pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<
                 ),
             )
         })?;
-    if as_json {
-        json(&survey)
+    let text = if as_json {
+        json(&survey)?
     } else {
-        Ok(page(&survey, Paint::for_stdout()))
+        page(&survey, Paint::for_stdout())
+    };
+    Ok(Look {
+        text,
+        how_bad: how_bad(&survey),
+    })
+}
+
+/// 2 if something is not sent until a person acts, 1 if something waits for the gate or was tried in vain.
+fn how_bad(survey: &Survey) -> u8 {
+    let is_stuck =
+        survey.running == Some(false) || !survey.refused.is_empty() || survey.overlooked > 0;
+    if is_stuck {
+        2
+    } else if !survey.held.is_empty() || survey.next_try.is_some() {
+        1
+    } else {
+        0
     }
 }
 
@@ -47,10 +64,27 @@ fn page(survey: &Survey, paint: Paint) -> String {
     refused(&mut page, &survey.refused, paint);
     overlooked(&mut page, survey, paint);
     soon_out(&mut page, survey, paint);
+    waiting_for_a_person(&mut page, survey, paint);
     under_way(&mut page, survey);
     trouble(&mut page, survey);
     counts(&mut page, survey);
     page
+}
+
+/// How long ago a time of `state.json` was; the time itself where it cannot be read.
+fn ago(at: &str) -> String {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    match clock::parse_rfc3339(at) {
+        Some(at_s) => human::ago(Duration::from_secs(now_s.saturating_sub(at_s))),
+        None => one_line(at).to_string(),
+    }
+}
+
+/// The first digits of a commit: more than `set-aside --commit` needs.
+fn short(commit: &CommitHash) -> String {
+    let mut digits = commit.to_string();
+    digits.truncate(12);
+    digits
 }
 
 /// The one line that answers "is everything all right?".
@@ -82,9 +116,38 @@ fn headline(survey: &Survey, paint: Paint) -> String {
     format!("{}: {queue}; {shipper}", survey.host)
 }
 
+/// What goes on only once somebody makes room or restarts the shipper.
+fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
+    if let Some(since) = &survey.packing_stopped_since {
+        let name = paint.bad("DISK FULL");
+        let since = ago(since);
+        let _ = writeln!(
+            page,
+            "{name} since {since}: nothing is packed until there is room"
+        );
+    }
+    if !survey.config_waiting.is_empty() {
+        let name = paint.warning("CONFIG");
+        let keys = survey.config_waiting.join(", ");
+        let _ = writeln!(
+            page,
+            "{name}: {} changed, and needs a restart of the shipper",
+            one_line(&keys)
+        );
+    }
+}
+
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
     for HeldTotals { hold, totals } in held {
-        let commit = &hold.commit;
+        let full = hold.commit.to_string();
+        let commit = short(&hold.commit);
+        // The receiver's words name the commit in full.
+        let detail = hold.detail.replace(&full, &commit);
+        let named = if detail.contains(&commit) {
+            String::new()
+        } else {
+            format!("commit {commit}: ")
+        };
         let word = if hold.reason() == Known::Unknown {
             paint.warning("WAITS FOR THE GATE")
         } else {
@@ -92,10 +155,10 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
         };
         let _ = write!(
             page,
-            "{word} since {}: {} kept, not sent\n  commit {commit}\n  {}\n",
-            hold.since,
+            "{word} since {}: {} kept, not sent\n  {named}{}\n",
+            ago(&hold.since),
             amount(totals),
-            one_line(&hold.detail),
+            one_line(&detail),
         );
         if let Some(remediation) = &hold.remediation {
             let _ = writeln!(page, "  to get the next episodes accepted, paste:\n");
@@ -103,12 +166,12 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
                 let _ = writeln!(page, "      {line}");
             }
         }
-        page.push_str(&what_becomes_of_held(hold.reason(), commit));
+        page.push_str(&what_becomes_of_held(hold.reason(), &commit));
     }
 }
 
 /// When held episodes are sent, and how to give them up.
-fn what_becomes_of_held(reason: Known, commit: &CommitHash) -> String {
+fn what_becomes_of_held(reason: Known, commit: &str) -> String {
     match reason {
         Known::Unknown => {
             "\n  Do nothing here: this host asks the receiver again automatically. On the receiver, cis490\n  doctor says what is wrong.\n\n".to_owned()
@@ -208,7 +271,7 @@ fn soon_out(page: &mut String, survey: &Survey, paint: Paint) {
         "{}: {} until the episodes of {} are held\n  update this lab host now\n",
         paint.warning("EXPIRING"),
         human::counted(gate.remaining(), "more commit"),
-        gate.commit,
+        short(&gate.commit),
     );
 }
 
@@ -225,10 +288,12 @@ fn under_way(page: &mut String, survey: &Survey) {
             _ => format!("in {}", human::span(Duration::from_secs(wait_s))),
         };
         let why = one_line(&next.why);
-        *page += &line(
-            "next try",
-            &format!("{when} ({why}); systemctl reload cis490-shipper tries at once"),
-        );
+        let sooner = if next.is_fixed {
+            ""
+        } else {
+            "; systemctl reload cis490-shipper tries at once"
+        };
+        *page += &line("next try", &format!("{when} ({why}){sooner}"));
     }
 }
 
@@ -238,12 +303,15 @@ fn how_far(uploading: &Uploading) -> String {
         episode,
         bytes_sent,
         bytes,
+        resumed_at,
         bytes_per_second,
         ..
     } = uploading;
-    let percent = (bytes_sent.min(bytes) * 100)
-        .checked_div(*bytes)
-        .unwrap_or(100);
+    let percent_of = |part: &u64| (part.min(bytes) * 100).checked_div(*bytes).unwrap_or(100);
+    let percent = percent_of(bytes_sent);
+    let resumed = resumed_at.as_ref().map_or(String::new(), |offset| {
+        format!(" (resumed at {} %)", percent_of(offset))
+    });
     let of = human::bytes(*bytes);
     let left = bytes
         .saturating_sub(*bytes_sent)
@@ -257,7 +325,7 @@ fn how_far(uploading: &Uploading) -> String {
         None if bytes_sent >= bytes => "waiting for the answer".to_owned(),
         None => "no byte got through lately".to_owned(),
     };
-    format!("{episode} {percent} % of {of}, {pace}")
+    format!("{episode} {percent} % of {of}{resumed}, {pace}")
 }
 
 fn trouble(page: &mut String, survey: &Survey) {
@@ -270,7 +338,7 @@ fn trouble(page: &mut String, survey: &Survey) {
         let _ = writeln!(
             page,
             "last error    {}{over}:{of} {}",
-            error.at,
+            ago(&error.at),
             one_line(&error.why)
         );
     }
@@ -278,7 +346,7 @@ fn trouble(page: &mut String, survey: &Survey) {
         Some(success) => writeln!(
             page,
             "last success  {}: {} ({})",
-            success.at,
+            ago(&success.at),
             success.episode,
             human::bytes(success.bytes)
         ),
@@ -291,7 +359,8 @@ fn trouble(page: &mut String, survey: &Survey) {
         let _ = writeln!(
             page,
             "gate          {}: commit {} is {position} of {window}, {left} until it is refused",
-            gate.at, gate.commit
+            ago(&gate.at),
+            short(&gate.commit)
         );
     }
 }
@@ -306,7 +375,7 @@ fn counts(page: &mut String, survey: &Survey) {
         let oldest = totals
             .oldest
             .as_ref()
-            .map_or(String::new(), |at| format!(", oldest {at}"));
+            .map_or(String::new(), |at| format!(", oldest {}", ago(at)));
         let _ = writeln!(page, "{name:12}  {}{oldest}", amount(totals));
     }
     let _ = writeln!(page, "recording     {}", survey.unfinished);
@@ -343,9 +412,16 @@ mod tests {
                 since: String::new(),
                 bytes_sent,
                 bytes: 80_000_000,
+                resumed_at: None,
                 bytes_per_second,
             };
             assert_eq!(how_far(&uploading), words);
+            let resumed = Uploading {
+                resumed_at: Some(20_000_000),
+                ..uploading
+            };
+            let words = words.replace(" of 80.0 MB", " of 80.0 MB (resumed at 25 %)");
+            assert_eq!(how_far(&resumed), words);
         }
     }
 }

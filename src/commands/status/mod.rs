@@ -2,6 +2,7 @@
 
 mod lab_host;
 mod receiver;
+mod watch;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use self::watch::{Keys, fitted};
 use super::cli::configuration::{named_or_default, side_of};
 use super::cli::folder;
 use crate::config::Side;
@@ -30,15 +32,24 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
     name = "status",
     example = "cis490 status",
     example = "cis490 status --watch",
-    example = "cis490 status --config /etc/cis490/receiver.toml --json"
+    example = "cis490 status --config /etc/cis490/receiver.toml --json",
+    error_code(1, "could not look; with --exit-code also: there are warnings"),
+    error_code(
+        2,
+        "only with --exit-code: there is an error, or this side does not run"
+    )
 )]
 pub(super) struct Status {
     /// print JSON: members are added, never renamed or removed
     #[argh(switch)]
     json: bool,
-    /// refresh every two seconds, until Ctrl-C
+    /// refresh every two seconds, until q is pressed
     #[argh(switch)]
     watch: bool,
+    /// end with 0 if there is nothing to do, with 1 if there are warnings, with 2 if there is an error or
+    /// this side does not run
+    #[argh(switch)]
+    exit_code: bool,
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)
     #[argh(option)]
     config: Option<PathBuf>,
@@ -47,20 +58,47 @@ pub(super) struct Status {
     root: Option<PathBuf>,
 }
 
+/// One look at a side.
+struct Look {
+    /// The page, or the JSON.
+    text: String,
+    /// 0 there is nothing to do, 1 there are warnings, 2 there is an error.
+    how_bad: u8,
+}
+
 impl Status {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let path = named_or_default(self.config.clone())?;
         let side = side_of(&path)?;
         self.enter(side, &path)?;
-        let text = self.look(side, &path)?;
+        let first = self.look(side, &path)?;
         if !self.watch {
-            print(&text)?;
-            return Ok(ExitCode::SUCCESS);
+            print(&first.text)?;
+            let status = if self.exit_code { first.how_bad } else { 0 };
+            return Ok(ExitCode::from(status));
         }
-        self.print_first(&text)?;
+        if self.is_for_a_pane() {
+            return self.watch_in_a_pane(side, &path, &first.text);
+        }
+        print(&first.text)?;
         while !is_closed() {
             thread::sleep(WATCH_EVERY);
-            self.print_next(&self.look(side, &path)?)?;
+            self.print_next(&self.look(side, &path)?.text)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Whether it draws pages on a terminal, one over the other, and so reads keys and handles signals.
+    pub(super) fn is_for_a_pane(&self) -> bool {
+        self.watch && !self.json && io::stdout().is_terminal()
+    }
+
+    fn watch_in_a_pane(&self, side: Side, path: &Path, first: &str) -> Result<ExitCode, Failure> {
+        let keys = Keys::begin()?;
+        print("\x1b[2J")?;
+        print(&over_the_last(&fitted(first)))?;
+        while !keys.wait_for_q(WATCH_EVERY) && !is_closed() {
+            print(&over_the_last(&fitted(&self.look(side, path)?.text)))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -74,27 +112,16 @@ impl Status {
         folder::enter(&folder, &[path])
     }
 
-    fn look(&self, side: Side, path: &Path) -> Result<String, Failure> {
+    fn look(&self, side: Side, path: &Path) -> Result<Look, Failure> {
         match side {
             Side::Receiver => receiver::look(path, self.json),
             Side::LabHost => lab_host::look(path, self.root.clone(), self.json),
         }
     }
 
-    /// The first page of `--watch`. A terminal is cleared for it, and for no later page.
-    fn print_first(&self, text: &str) -> Result<(), Failure> {
-        if io::stdout().is_terminal() && !self.json {
-            print(&format!("\x1b[2J\x1b[H{text}"))
-        } else {
-            print(text)
-        }
-    }
-
-    /// A later page of `--watch`. On a terminal it takes the place of the one before.
+    /// A later page of `--watch` in a file or a pipe.
     fn print_next(&self, text: &str) -> Result<(), Failure> {
-        if io::stdout().is_terminal() {
-            print(&over_the_last(text))
-        } else if self.json {
+        if self.json {
             print(text)
         } else {
             print(&format!("\n{text}"))

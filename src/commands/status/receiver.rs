@@ -1,26 +1,43 @@
 //! `cis490 status` on the receiver: problems first, then the gate, the disk and each host.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{alarm, json, line};
+use super::{Look, alarm, json, line};
+use crate::clock;
 use crate::failure::Failure;
 use crate::human::{self, counted};
 use crate::receiver::config::Config;
-use crate::receiver::store::sequence::INDEX_REMEDY;
-use crate::receiver::survey::{Gate, Host, Survey, survey};
+use crate::receiver::findings::{Finding, Kind, Severity, exit_status};
+use crate::receiver::survey::{Gate, Host, LastScrub, Survey, phrases, survey};
 use crate::receiver::version_gate::failing_words;
-use crate::refusal_table::Kind;
+use crate::refusal_table;
 use crate::terminal::{Paint, one_line};
 use crate::wire::Source;
 
-pub(super) fn look(path: &Path, as_json: bool) -> Result<String, Failure> {
+pub(super) fn look(path: &Path, as_json: bool) -> Result<Look, Failure> {
     let survey = survey(&Config::load(path)?, path)?;
-    if as_json {
-        json(&survey)
+    let text = if as_json {
+        json(&survey)?
     } else {
-        Ok(page(&survey, Paint::for_stdout()))
+        page(&survey, Paint::for_stdout())
+    };
+    Ok(Look {
+        text,
+        how_bad: how_bad(&survey),
+    })
+}
+
+/// 2 also if the receiver does not run, or does not answer: then nothing is stored. 1 at least where its own
+/// judgement is not known.
+fn how_bad(survey: &Survey) -> u8 {
+    let is_away = survey.running == Some(false)
+        || (survey.health.as_ref()).is_some_and(|health| !health.takes_uploads);
+    if is_away {
+        return 2;
     }
+    let is_unsure = survey.running.is_none() || survey.from_disk_because.is_some();
+    exit_status(&survey.findings).max(u8::from(is_unsure))
 }
 
 fn page(survey: &Survey, paint: Paint) -> String {
@@ -44,6 +61,7 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);
+    page += &queues(survey, paint);
     page
 }
 
@@ -130,62 +148,16 @@ fn headline(survey: &Survey, paint: Paint) -> String {
     format!("{state}; {}", counted(survey.hosts.len(), "host"))
 }
 
-/// The problems, the worst first.
+/// The findings, errors first; then what is no finding, and worth a look.
 fn troubles(survey: &Survey, paint: Paint) -> String {
-    let mut text = store_troubles(survey, paint);
+    let found = survey.findings.iter();
+    let mut text: String = found.map(|finding| line_of(finding, paint)).collect();
     text += &archive_troubles(survey, paint);
-    text += &gate_trouble(survey, paint);
-    text += &host_troubles(survey, paint);
-    text += &oddities(survey, paint);
-    if !text.is_empty() {
-        text += "\n";
-    }
-    text
-}
-
-fn store_troubles(survey: &Survey, paint: Paint) -> String {
-    let mut text = String::new();
-    if survey.disk.free <= survey.disk.floor {
-        text += &alarm(
-            paint,
-            "DISK FULL",
-            "every upload is refused (507): make room",
-        );
-    }
-    if let Some(finding) = &survey.index_finding {
-        let kind = finding.kind.name();
-        let found = format!("{kind}: {}; {INDEX_REMEDY}", one_line(&finding.why));
-        text += &alarm(paint, "INDEX", &found);
-    }
-    if let Some(scrub) = &survey.scrub
-        && !scrub.clean
-    {
-        let found = format!(
-            "the scrub of {} found {}: cis490 scrub says what to do",
-            one_line(&scrub.begun_at),
-            scrub.found
-        );
-        text += &alarm(paint, "SCRUB", &found);
-    }
-    text
-}
-
-fn host_troubles(survey: &Survey, paint: Paint) -> String {
-    let mut text = String::new();
     for host in &survey.hosts {
-        text += &refused(host, paint);
-    }
-    for host in survey.out_of_date() {
-        text += &alarm(
-            paint,
-            "OUT OF DATE",
-            &format!(
-                "{host}: its newest commit is no longer accepted; cis490 status on that host shows what to paste"
-            ),
-        );
+        text += &waiting(host, paint);
     }
     for host in survey.not_known() {
-        text += &alarm(
+        text += &warning(
             paint,
             "NOT KNOWN",
             &format!(
@@ -193,120 +165,92 @@ fn host_troubles(survey: &Survey, paint: Paint) -> String {
             ),
         );
     }
-    for host in &survey.hosts {
-        text += &expiry(survey, host, paint);
-    }
-    for host in &survey.hosts {
-        text += &silence(survey, host, paint);
-    }
-    text
-}
-
-/// What the store has that is odd, and harms no upload.
-fn oddities(survey: &Survey, paint: Paint) -> String {
-    let mut text = String::new();
     if survey.unreadable_rows > 0 {
         let count = counted(survey.unreadable_rows, "line");
-        text += &alarm(
-            paint,
-            "INDEX",
-            &format!("{count} of index.jsonl cannot be read as receipts: cis490 scrub names them"),
-        );
+        let words =
+            format!("{count} of index.jsonl cannot be read as receipts: cis490 scrub names them");
+        text += &warning(paint, "INDEX", &words);
     }
-    if survey.in_quarantine > 0 {
-        text += &line(
-            "quarantine",
-            &format!(
-                "{}; see {}/quarantine",
-                counted(survey.in_quarantine, "unrecognised file"),
-                one_line(&survey.data_dir)
-            ),
-        );
+    if !text.is_empty() {
+        text += "\n";
     }
     text
 }
 
-/// A host whose newest attempt was refused, if somebody can do something about it.
-fn refused(host: &Host, paint: Paint) -> String {
+fn line_of(finding: &Finding, paint: Paint) -> String {
+    let label = label(finding);
+    let text = format!(
+        "{}: {}",
+        one_line(&finding.words),
+        one_line(&finding.remedy)
+    );
+    match finding.severity {
+        Severity::Error => alarm(paint, &label, &text),
+        Severity::Warning => warning(paint, &label, &text),
+    }
+}
+
+/// The word at the beginning of a finding's line.
+fn label(finding: &Finding) -> String {
+    let Some(kind) = Kind::of(&finding.kind) else {
+        return one_line(&finding.kind).to_uppercase();
+    };
+    let label = match kind {
+        Kind::HostOutOfDate if finding.reason.is_none() => "OUT OF DATE",
+        Kind::HostOutOfDate | Kind::HostRefused => "REFUSED",
+        Kind::HostStuck => "STUCK",
+        Kind::HostFallingOut => "EXPIRING",
+        Kind::HostSilent | Kind::HostNeverSeen => "SILENT",
+        Kind::HostGone => "GONE",
+        Kind::LabRefused => "SET ASIDE",
+        Kind::LabDiskFull => "LAB DISK",
+        Kind::LabQueueGrowing => "QUEUE",
+        Kind::LabHeld => "HELD",
+        Kind::LabOldProgram => "OLD PROGRAM",
+        Kind::StoreUnwritable => "STORE",
+        Kind::DiskLow => "DISK FULL",
+        Kind::DiskFullSoon => "DISK",
+        Kind::IndexMissing | Kind::IndexShort => "INDEX",
+        Kind::EpisodeRotten => "ROTTEN",
+        Kind::EpisodeMissing => "MISSING",
+        Kind::EpisodeUnindexed => "UNINDEXED",
+        Kind::ScrubOverdue => "SCRUB",
+        Kind::Quarantine => "QUARANTINE",
+        Kind::GateNotLoaded | Kind::GateOld | Kind::GateFailing | Kind::GateFallback => "GATE",
+        Kind::Restarts => "RESTARTS",
+        Kind::Clock => "CLOCK",
+        Kind::ConfigWaiting => "CONFIG",
+    };
+    label.to_owned()
+}
+
+/// One line of the page that names what may become a problem.
+fn warning(paint: Paint, name: &str, text: &str) -> String {
+    format!("{}  {text}\n", paint.warning(&format!("{name:12}")))
+}
+
+/// A host that waits because the gate could not look its commit up: that is the gate's trouble.
+fn waiting(host: &Host, paint: Paint) -> String {
     let Some(refused) = &host.refused else {
         return String::new();
     };
     let Some(remedy) = &refused.remedy else {
         return String::new();
     };
-    let name = if refused.reason == Kind::GateCannotTell.name() {
-        "WAITS"
-    } else {
-        "REFUSED"
-    };
+    if refused.reason != refusal_table::Kind::GateCannotTell.name() {
+        return String::new();
+    }
     let ago = refused.seconds.map_or(String::new(), |seconds| {
         format!(", {}", human::ago(Duration::from_secs(seconds)))
     });
-    let status = refused.status;
-    let reason = one_line(&refused.reason);
-    let remedy = one_line(remedy);
-    alarm(
-        paint,
-        name,
-        &format!("{}: {status} {reason}{ago}: {remedy}", host.host),
-    )
-}
-
-/// A host whose commit leaves the window soon.
-fn expiry(survey: &Survey, host: &Host, paint: Paint) -> String {
-    let Some(left) = host.remaining else {
-        return String::new();
-    };
-    if left >= survey.remaining_low || host.is_refused_for_its_commit() {
-        return String::new();
-    }
-    let left = counted(left, "more commit");
-    alarm(
-        paint,
-        "EXPIRING",
-        &format!("{}: {left} until its code is refused; update it", host.host),
-    )
-}
-
-/// A host that has sent nothing for too long. A host that is refused is not silent.
-fn silence(survey: &Survey, host: &Host, paint: Paint) -> String {
-    let unheard_s = host.unheard_seconds();
-    if unheard_s.is_some_and(|unheard_s| unheard_s < survey.silent_after_seconds) {
-        return String::new();
-    }
-    let text = match host.silent_seconds {
-        Some(silent_s) => {
-            let silent = human::span(Duration::from_secs(silent_s));
-            format!("{} for {silent}: run cis490 doctor there", host.host)
-        }
-        None => format!("{}: no upload yet", host.host),
-    };
-    alarm(paint, "SILENT", &text)
-}
-
-/// A gate whose source does not report new commits. With a fallback the gate goes on, and may be behind.
-fn gate_trouble(survey: &Survey, paint: Paint) -> String {
-    let Some(gate) = &survey.gate else {
-        return String::new();
-    };
-    let Some(failing) = &gate.failing else {
-        return String::new();
-    };
-    if !gate.enabled {
-        return String::new();
-    }
-    let how = failing_words(failing);
-    let detail = one_line(&failing.detail);
-    let meanwhile = match gate.source {
-        Some(Source::GitFallback) => "the local repository is used",
-        Some(_) => "known commits are accepted, a new push is not",
-        None => "every upload waits",
-    };
-    alarm(
-        paint,
-        "GATE",
-        &format!("its source {how}: {meanwhile}; {detail}"),
-    )
+    let text = format!(
+        "{}: {} {}{ago}: {}",
+        host.host,
+        refused.status,
+        one_line(&refused.reason),
+        one_line(remedy)
+    );
+    warning(paint, "WAITS", &text)
 }
 
 fn gate(survey: &Survey, paint: Paint) -> String {
@@ -332,6 +276,13 @@ fn gate(survey: &Survey, paint: Paint) -> String {
         );
     };
     let checked = human::ago(Duration::from_secs(gate.age_seconds.unwrap_or(0)));
+    let how = gate.failing.as_ref().map_or(String::new(), |failing| {
+        let meanwhile = match source {
+            Source::GitFallback => "; the local repository is used",
+            _ => "",
+        };
+        format!(", {}{meanwhile}", failing_words(failing))
+    });
     let source = match (source, &gate.failing) {
         (Source::GitFallback | Source::Disk, _) | (_, Some(_)) => {
             paint.warning(&source.to_string())
@@ -342,7 +293,7 @@ fn gate(survey: &Survey, paint: Paint) -> String {
     line(
         "gate",
         &format!(
-            "latest commit {}, {commits} of {window} known, from {source}, checked {checked}",
+            "latest commit {}, {commits} of {window} known, from {source}{how}, checked {checked}",
             &head[..12]
         ),
     )
@@ -353,9 +304,10 @@ fn scrub(survey: &Survey) -> String {
         None => "never run: cis490 scrub reads all stored files again".to_owned(),
         Some(scrub) => match &scrub.done_at {
             Some(at) => format!(
-                "{} read, finished {}",
+                "{} read, finished {}{}",
                 counted(scrub.episodes, "episode"),
-                one_line(at)
+                one_line(at),
+                found_by(scrub)
             ),
             None => format!(
                 "started {} and not finished: cis490 scrub resumes",
@@ -366,10 +318,43 @@ fn scrub(survey: &Survey) -> String {
     line("scrub", &text)
 }
 
+fn found_by(scrub: &LastScrub) -> String {
+    if scrub.clean {
+        return String::new();
+    }
+    format!(", found {}: cis490 scrub says what to do", scrub.found)
+}
+
 /// The commit column of a host whose commit is not known: its rows name none, or it has no row.
 fn unknown(host: &Host) -> String {
     let word = if host.episodes == 0 { "-" } else { "unknown" };
     word.to_owned()
+}
+
+/// The hosts' own reports on their queues.
+fn queues(survey: &Survey, paint: Paint) -> String {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    let reports = survey.hosts.iter().filter_map(|host| {
+        let report = host.report.as_ref()?;
+        let text = one_line(&phrases(&report.state, now_s).join("; ")).to_string();
+        let age = human::ago(Duration::from_secs(report.age_seconds));
+        Some(if report.old {
+            line(
+                host.host.as_str(),
+                &paint.warning(&format!("{text}; old: reported {age}")),
+            )
+        } else {
+            line(host.host.as_str(), &format!("{text}; reported {age}"))
+        })
+    });
+    let lines: String = reports.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    format!(
+        "\n{}\n{lines}",
+        paint.faint("queues, by the hosts' own reports")
+    )
 }
 
 fn hosts(survey: &Survey, paint: Paint) -> String {

@@ -115,10 +115,14 @@ impl Eviction {
         Ok(Made::NotYet)
     }
 
-    /// How long it is until the next pass over the ledger; `None` if nothing is waited for.
+    /// How long it is until the next pass over the ledger; `None` if nothing is waited for. Its time may have
+    /// come since `make_room` was asked: then it is no time, and not `None`.
     pub(super) fn left(&self) -> Option<Duration> {
-        let left = self.not_before?.saturating_duration_since(Instant::now());
-        (self.is_on && !left.is_zero()).then_some(left)
+        if !self.is_on {
+            return None;
+        }
+        let not_before = self.not_before?;
+        Some(not_before.saturating_duration_since(Instant::now()))
     }
 
     fn look(&self, archive: &Archive, shelf: &dyn Shelf, entry: &Entry) -> Result<Look, Trouble> {
@@ -171,4 +175,21 @@ fn is_there(archive: &Archive, row: &Receipt) -> Result<bool, Trouble> {
         events::archive_lost(&slot, &key);
     }
     Ok(is_whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_that_came_due_meanwhile_is_not_slept_over() {
+        let mut eviction = Eviction::new(1);
+        assert_eq!(eviction.left(), None);
+        eviction.is_on = true;
+        assert_eq!(eviction.left(), None);
+        eviction.not_before = Some(Instant::now());
+        assert_eq!(eviction.left(), Some(Duration::ZERO));
+        eviction.is_on = false;
+        assert_eq!(eviction.left(), None);
+    }
 }

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::guard::{Answer, static_line};
-use super::page;
+use super::kept_uploads::Progress;
+use super::{page, route};
 use crate::receiver::refusal::Refusal;
 use crate::wire;
 
@@ -22,9 +23,28 @@ impl Answer {
             | Refusal::NoReaderToken
             | Refusal::UnknownReaderToken => headers.push("WWW-Authenticate: Bearer"),
             Refusal::MethodNotAllowed { allow } => headers.push(allow_line(allow)),
+            Refusal::NotAPartialUpload(_) => {
+                headers.push("Accept-Patch: application/partial-upload");
+            }
             _ => {}
         }
-        Answer::new(refusal.status(), headers, json_line(&refusal.problem()))
+        let answer = Answer::new(refusal.status(), headers, json_line(&refusal.problem()));
+        match refusal {
+            Refusal::OffsetMismatch { right, .. } => {
+                answer.with_own_line(format!("{}: {right}", wire::UPLOAD_OFFSET_HEADER))
+            }
+            _ => answer,
+        }
+    }
+
+    /// How far a broken upload is, in answer to HEAD.
+    pub(super) fn progress(progress: Progress) -> Answer {
+        let Progress { offset, bytes } = progress;
+        let incomplete = wire::UPLOAD_INCOMPLETE;
+        Answer::new(204, vec!["Cache-Control: no-store"], Vec::new())
+            .with_own_line(format!("{}: {offset}", wire::UPLOAD_OFFSET_HEADER))
+            .with_own_line(format!("{}: {bytes}", wire::UPLOAD_LENGTH_HEADER))
+            .with_own_line(format!("{}: {incomplete}", wire::UPLOAD_COMPLETE_HEADER))
     }
 
     /// What may be asked of a path, in answer to OPTIONS. It has no body, and no length of one (RFC
@@ -95,7 +115,9 @@ fn retry_after(seconds: u32) -> &'static str {
 
 fn allow_line(allow: &'static str) -> &'static str {
     match allow {
-        "PUT, GET, HEAD, OPTIONS" => "Allow: PUT, GET, HEAD, OPTIONS",
+        route::UPLOAD => "Allow: PUT, GET, HEAD, OPTIONS",
+        route::RESUME => "Allow: HEAD, PATCH, OPTIONS",
+        route::REPORT => "Allow: PUT, OPTIONS",
         _ => "Allow: GET, HEAD, OPTIONS",
     }
 }

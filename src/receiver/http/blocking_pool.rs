@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
+use super::reply_channel;
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, Pong, ShutdownHandle};
 use crate::sync::lock;
@@ -38,7 +39,7 @@ impl BlockingPool {
         &self,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let (sender, answer) = may::sync::mpsc::channel();
+        let (sender, answer) = reply_channel::channel();
         let job = move || {
             let _ = sender.send(question());
         };

@@ -9,6 +9,7 @@ use super::Shared;
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, ShutdownHandle};
 use crate::receiver::refusal::Refusal;
+use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::service;
 
@@ -26,6 +27,7 @@ pub(super) fn start(shared: &Arc<Shared>, shutdown: &ShutdownHandle) -> Result<(
         loop {
             thread::sleep(LOOK_EVERY);
             look(&shared);
+            shared.observed.look_at_the_clock();
             let unwell = shared.store.unwell();
             if unwell != reported {
                 service::status(&shared.status_line());
@@ -42,12 +44,20 @@ fn look(shared: &Shared) {
         .store
         .unwritable()
         .is_some_and(|unwritable| matches!(*unwritable, Unwritable::Gone | Unwritable::Another));
-    let space = if is_away {
-        None
-    } else {
-        shared.store.space().ok()
-    };
+    let space = if is_away { None } else { space(shared) };
     shared.space.store(space.map(Arc::new));
+}
+
+/// The disk, once the broken uploads are given up that are kept for too long or that lie below the floor.
+fn space(shared: &Shared) -> Option<Space> {
+    let kept = &shared.uploads.kept;
+    kept.give_up_old();
+    loop {
+        let space = shared.store.space().ok()?;
+        if space.holds(0) || !kept.make_room() {
+            return Some(space);
+        }
+    }
 }
 
 impl From<&Unwritable> for Refusal {

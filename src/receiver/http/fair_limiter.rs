@@ -8,15 +8,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::sync::lock;
 
 /// Permits for uploads, downloads or waits, and the addresses that have them.
 pub(super) struct FairLimiter {
-    most: u32,
-    /// The most that one address may have; `None`: as many as are left.
-    share: Option<u32>,
+    most: AtomicU32,
+    /// One address has half of the permits at most; else as many as are left.
+    is_of_halves: bool,
     taken: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -37,20 +38,30 @@ pub(super) enum NoPermit {
 
 impl FairLimiter {
     pub(super) fn new(most: u32) -> Arc<FairLimiter> {
-        FairLimiter::with_share(most, None)
+        FairLimiter::with(most, false)
     }
 
     /// One address has half of the permits at most, and at least one.
     pub(super) fn of_halves(most: u32) -> Arc<FairLimiter> {
-        FairLimiter::with_share(most, Some((most / 2).max(1)))
+        FairLimiter::with(most, true)
     }
 
-    fn with_share(most: u32, share: Option<u32>) -> Arc<FairLimiter> {
+    fn with(most: u32, is_of_halves: bool) -> Arc<FairLimiter> {
         Arc::new(FairLimiter {
-            most,
-            share,
+            most: AtomicU32::new(most),
+            is_of_halves,
             taken: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// How many there are.
+    pub(super) fn most(&self) -> u32 {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// From here on there are so many. Those that are taken stay taken.
+    pub(super) fn set_most(&self, most: u32) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// How many are taken.
@@ -60,12 +71,17 @@ impl FairLimiter {
 
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, NoPermit> {
         let mut taken = lock(&self.taken);
-        let left = self.most.saturating_sub(taken.values().sum());
+        let most = self.most();
+        let left = most.saturating_sub(taken.values().sum());
         if left == 0 {
             return Err(NoPermit::Full);
         }
         let own = taken.get(&peer).copied().unwrap_or(0);
-        let has_its_share = self.share.map_or(own > left, |share| own >= share);
+        let has_its_share = if self.is_of_halves {
+            own >= (most / 2).max(1)
+        } else {
+            own > left
+        };
         if has_its_share {
             return Err(NoPermit::OwnShare(own));
         }
@@ -127,6 +143,22 @@ mod tests {
             let counts = held.each_ref().map(Vec::len);
             assert_eq!(counts, [half, others], "{most}");
         }
+    }
+
+    #[test]
+    fn with_fewer_permits_those_that_are_taken_stay() {
+        let limiter = FairLimiter::new(4);
+        let held: Vec<Permit> = (1..4).map(|n| limiter.take(address(n)).unwrap()).collect();
+        limiter.set_most(2);
+        assert_eq!(limiter.take(address(9)).err(), Some(NoPermit::Full));
+        assert_eq!(limiter.taken(), 3);
+        drop(held);
+        limiter.set_most(1);
+        let last = limiter.take(address(9)).unwrap();
+        assert_eq!(limiter.take(address(8)).err(), Some(NoPermit::Full));
+        limiter.set_most(2);
+        drop(limiter.take(address(8)).unwrap());
+        drop(last);
     }
 
     #[test]

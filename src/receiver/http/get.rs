@@ -13,9 +13,10 @@ use super::{Exchange, Shared, metrics, page};
 use crate::events;
 use crate::names::CommitHash;
 use crate::receiver::archive::{Archive, ObjectPlace, Totals};
+use crate::receiver::findings::{DiskFacts, Finding, Trouble, findings};
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::Store;
-use crate::receiver::survey::{Health, Process, Survey};
+use crate::receiver::survey::{Health, Live, Process, Survey, facts};
 use crate::wire::{GateVerdict, Receipt, Slot};
 
 impl Exchange<'_> {
@@ -50,7 +51,11 @@ impl Exchange<'_> {
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
             // `answer` does not send these here.
-            Route::Upload(_) | Route::Tarball(_) | Route::List => Err(Refusal::Internal),
+            Route::Upload(_)
+            | Route::Resume(_)
+            | Route::LabState(_)
+            | Route::Tarball(_)
+            | Route::List => Err(Refusal::Internal),
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
     }
@@ -89,7 +94,7 @@ impl Exchange<'_> {
             window: gate.configured_window(),
             head_commit: gate.window().map(|window| window.head()),
         };
-        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.line(position)))
+        Ok(Answer::json(200, &verdict).with_header(self.shared.positions.load().line(position)))
     }
 
     fn health(self) -> Result<Answer, Refusal> {
@@ -164,19 +169,57 @@ impl Shared {
 
     /// For plain threads: it waits for the figures' lock, and looks at the disk.
     fn survey(&self) -> io::Result<Survey> {
-        let well = self.check_health();
-        let process = Process {
-            running: Some(true),
-            health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
-            gate: Some(self.gate.state()),
-        };
         let tables = self.stats.look();
-        let mut survey = Survey::of(&self.config, process, &tables)?;
+        let reports = self.lab_reports.states.look();
+        let mut survey = Survey::of(&self.config.load(), self.process(), &tables, &reports)?;
         let all = Totals {
             episodes: tables.all.episodes,
             bytes: tables.all.bytes,
         };
         survey.archive = self.archive.as_ref().map(|archive| archive.report(all));
         Ok(survey)
+    }
+
+    /// What a person should know or do. For plain threads, as [`Shared::survey`].
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let reports = self.lab_reports.states.look();
+        findings(&facts(
+            &self.config.load(),
+            &self.process(),
+            &self.stats.look(),
+            &reports,
+        ))
+    }
+
+    fn process(&self) -> Process {
+        let well = self.check_health();
+        let space = self.space.load_full();
+        let unwell = self.store.unwell();
+        Process {
+            running: Some(true),
+            health: Some(Health::of(well.map_err(|refusal| refusal.problem().detail))),
+            gate: Some(self.gate.state()),
+            config_waiting: self
+                .config_waiting
+                .load()
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
+            live: Some(Live {
+                observed: Arc::clone(&self.observed),
+                unwritable: unwell.map(|unwritable| Trouble {
+                    words: unwritable.to_string(),
+                    remedy: unwritable.remedy(),
+                }),
+                disk: space.map(|space| DiskFacts {
+                    free: space.free,
+                    floor: space.floor,
+                    reserved: space.reserved,
+                    stored_in_a_day: 0,
+                }),
+                source_seconds: self.gate.source_age().as_secs(),
+                beyond: self.gate.beyond(),
+            }),
+        }
     }
 }

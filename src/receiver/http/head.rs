@@ -31,6 +31,9 @@ pub(super) struct Head<'a> {
     probe: Field<'a>,
     user_agent: Field<'a>,
     content_length: Field<'a>,
+    content_type: Field<'a>,
+    upload_offset: Field<'a>,
+    upload_complete: Field<'a>,
     expect: Field<'a>,
     host: Field<'a>,
     if_match: Field<'a>,
@@ -106,6 +109,9 @@ impl<'a> Head<'a> {
         }
         for (known, field) in [
             ("Content-Length", &mut self.content_length),
+            ("Content-Type", &mut self.content_type),
+            (wire::UPLOAD_OFFSET_HEADER, &mut self.upload_offset),
+            (wire::UPLOAD_COMPLETE_HEADER, &mut self.upload_complete),
             ("Expect", &mut self.expect),
             ("Host", &mut self.host),
             ("If-Match", &mut self.if_match),
@@ -137,7 +143,9 @@ impl<'a> Head<'a> {
         let once = |field: &Field<'a>, name| field.once(name).map_err(Refusal::BadHead);
         host(once(&self.host, "Host")?, version)?;
         let length = once(&self.content_length, "Content-Length")?;
-        let length = length.map(content_length).transpose()?;
+        let length = length
+            .map(|value| number_of_bytes("Content-Length", value))
+            .transpose()?;
         if method == "PUT" && length.is_none() {
             return Err(Refusal::LengthRequired);
         }
@@ -158,7 +166,40 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// What a PUT may not have at all.
+    /// Whether the head states the length of its body.
+    pub(super) fn has_length(&self) -> bool {
+        self.content_length.value.is_some()
+    }
+
+    /// Where the rest of a broken upload begins.
+    ///
+    /// Errors: 400 for a PATCH that is not the rest to the end, 415 for one of another type.
+    pub(super) fn upload_offset(&self) -> Result<u64, Refusal> {
+        let once = |field: &Field<'a>, name| field.once(name).map_err(Refusal::BadHead);
+        let offset = once(&self.upload_offset, wire::UPLOAD_OFFSET_HEADER)?;
+        let offset = offset.ok_or_else(|| {
+            let name = wire::UPLOAD_OFFSET_HEADER;
+            Refusal::BadHead(format!(
+                "the header {name} is missing; HEAD of this path says where the rest begins"
+            ))
+        })?;
+        let offset = number_of_bytes(wire::UPLOAD_OFFSET_HEADER, offset)?;
+        let complete = once(&self.upload_complete, wire::UPLOAD_COMPLETE_HEADER)?;
+        if complete != Some(wire::UPLOAD_COMPLETE.as_bytes()) {
+            return Err(Refusal::BadHead(format!(
+                "{} must be {}: the body of a PATCH is all of the rest",
+                wire::UPLOAD_COMPLETE_HEADER,
+                wire::UPLOAD_COMPLETE
+            )));
+        }
+        let content_type = once(&self.content_type, "Content-Type")?.unwrap_or(b"");
+        if !content_type.eq_ignore_ascii_case(wire::PARTIAL_UPLOAD.as_bytes()) {
+            return Err(Refusal::NotAPartialUpload(lossy(content_type)));
+        }
+        Ok(offset)
+    }
+
+    /// What a PUT or PATCH may not have at all.
     ///
     /// Errors: 403 for a web page's upload, 400 for a part of a body (RFC 9110, 14.5).
     pub(super) fn is_whole_and_no_web_pages(&self) -> Result<(), Refusal> {
@@ -166,8 +207,7 @@ impl<'a> Head<'a> {
             return Err(Refusal::FromABrowser);
         }
         if self.content_range {
-            let why =
-                "Content-Range: an upload is always complete; send all of it, without this header";
+            let why = "Content-Range: send all of an upload, without this header; HEAD of /v1/uploads/HOST/EPISODE says whether it may go on where it broke off";
             return Err(Refusal::BadHead(why.to_owned()));
         }
         Ok(())
@@ -262,7 +302,7 @@ fn host(value: Option<&[u8]>, version: u8) -> Result<(), Refusal> {
 }
 
 /// Digits only, and no more than fit: `+5`, `5, 5`, `0x5` and the empty value are all refused.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+fn number_of_bytes(name: &str, value: &[u8]) -> Result<u64, Refusal> {
     // The whole value, and into a usize, as the HTTP crate would parse it.
     let digits = std::str::from_utf8(value)
         .ok()
@@ -271,7 +311,7 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     number.map(|number| number as u64).ok_or_else(|| {
         let text = lossy(value);
         Refusal::BadHead(format!(
-            "Content-Length: {text:?} is not a number of bytes in digits"
+            "{name}: {text:?} is not a number of bytes in digits"
         ))
     })
 }

@@ -35,7 +35,7 @@ impl Lists {
     /// Errors: the system gave no thread.
     pub(super) fn start(shutdown: &ShutdownHandle) -> Result<Lists, Failure> {
         Ok(Lists {
-            places: FairLimiter::new(LISTS_MAX),
+            places: FairLimiter::of_halves(LISTS_MAX),
             pool: BlockingPool::start("lister", LISTERS, shutdown)?,
         })
     }

@@ -57,7 +57,7 @@ impl Shared {
             ),
             None => "none".to_owned(),
         };
-        let address = shared.config.listen;
+        let address = shared.config.load().listen;
         let stored = shared.store.episodes();
         let uploads = counted(shared.uploads.running(), "upload");
         format!("{state} on {address}: {uploads} running, {stored} stored; gate: {gate}")

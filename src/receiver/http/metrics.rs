@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Shared;
+use super::kept_uploads::KeptUploads;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
 use crate::receiver::archive::{Archive, Place, Totals};
+use crate::receiver::findings::{Finding, Kind, Severity};
+use crate::receiver::lab_states::{Reported, Reports};
 use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::sequence::IndexFault;
 use crate::receiver::version_gate::Look;
@@ -26,11 +29,13 @@ pub(super) fn text(shared: &Shared) -> String {
     process(&mut text, shared);
     gate(&mut text, &shared.gate);
     disk(&mut text, shared);
+    findings(&mut text, shared);
     traffic(&mut text, shared);
     if let Some(archive) = &shared.archive {
         self::archive(&mut text, archive, &shared.stats.look());
     }
     hosts(&mut text, &shared.stats.look(), &shared.gate);
+    queues(&mut text, &shared.lab_reports.states.look());
     text.0
 }
 
@@ -147,6 +152,27 @@ fn disk(text: &mut Text, shared: &Shared) {
     }
 }
 
+/// How many findings of each kind there are. Every kind has a sample, so that an alert on it has a series.
+fn findings(text: &mut Text, shared: &Shared) {
+    let name = "cis490_finding";
+    text.family(
+        name,
+        "gauge",
+        "How many things of this kind a person should know or do; cis490 status says which.",
+    );
+    let found = shared.findings();
+    for kind in Kind::ALL {
+        for severity in [Severity::Error, Severity::Warning] {
+            let is_its = |one: &&Finding| one.is(*kind) && one.severity == severity;
+            let count = found.iter().filter(is_its).count();
+            if count > 0 || severity == kind.severity() {
+                let labels = format!("kind=\"{}\",severity=\"{}\"", kind.name(), severity.name());
+                text.sample(name, &labels, count);
+            }
+        }
+    }
+}
+
 fn traffic(text: &mut Text, shared: &Shared) {
     text.gauge(
         "cis490_connections",
@@ -158,6 +184,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
         "Uploads whose body is being received.",
         shared.uploads.running(),
     );
+    kept_uploads(text, &shared.uploads.kept);
     downloads(text, shared);
     text.gauge(
         "cis490_draining",
@@ -167,7 +194,7 @@ fn traffic(text: &mut Text, shared: &Shared) {
     text.family(
         "cis490_refusals_total",
         "counter",
-        "Refused requests by reason; kind is upload for a PUT, otherwise other.",
+        "Refused requests by reason; kind is upload for a PUT or PATCH, otherwise other.",
     );
     for (reason, uploads, requests) in shared.counters.refusals() {
         for (kind, count) in [("upload", uploads), ("other", requests)] {
@@ -201,6 +228,38 @@ fn traffic(text: &mut Text, shared: &Shared) {
         ("what=\"directory\"", &SYNC_TIMES.dir),
     ] {
         text.histogram("cis490_fsync_duration_seconds", what, &times.read());
+    }
+}
+
+fn kept_uploads(text: &mut Text, kept: &KeptUploads) {
+    text.gauge(
+        "cis490_uploads_kept",
+        "Broken uploads that are kept for their senders to go on with; max_uploads is the most.",
+        kept.count(),
+    );
+    text.gauge(
+        "cis490_uploads_kept_bytes",
+        "Bytes of them that are here.",
+        kept.bytes_but_for(None),
+    );
+    text.counter(
+        "cis490_uploads_resumed_total",
+        "Broken uploads that went on where they had broken off.",
+        kept.resumed(),
+    );
+    text.counter(
+        "cis490_upload_bytes_saved_total",
+        "Bytes of resumed uploads that were not sent again.",
+        kept.bytes_saved(),
+    );
+    text.family(
+        "cis490_uploads_given_up_total",
+        "counter",
+        "Broken uploads that are kept no longer; cis490 help events (upload_given_up) explains reason.",
+    );
+    for (reason, count) in kept.given_up() {
+        let label = format!("reason=\"{reason}\"");
+        text.sample("cis490_uploads_given_up_total", &label, count);
     }
 }
 
@@ -335,6 +394,63 @@ fn hosts(text: &mut Text, books: &StatsTables, gate: &VersionGate) {
             // The sum of many hosts has no last commit of its own.
             let is_of_one = *host != OTHER || !name.ends_with("position");
             if is_of_one && let Some(value) = sample(stats) {
+                text.sample(name, &format!("host=\"{host}\""), value);
+            }
+        }
+    }
+}
+
+/// One sample of each report, where it has one.
+type ReportSample = fn(&Reported) -> Option<u64>;
+
+/// What the hosts report of their own queues.
+fn queues(text: &mut Text, reports: &Reports) {
+    let families: [(&str, &str, ReportSample); 8] = [
+        (
+            "cis490_host_report_age_seconds",
+            "Since the host's last report on its own queue. After 300 s the figures below are old.",
+            |reported| Some(reported.age().as_secs()),
+        ),
+        (
+            "cis490_host_waiting_episodes",
+            "Episodes on the host that wait to be sent, by its report.",
+            |reported| Some(reported.state.waiting.episodes),
+        ),
+        (
+            "cis490_host_waiting_bytes",
+            "Their bytes, unpacked.",
+            |reported| Some(reported.state.waiting.bytes),
+        ),
+        (
+            "cis490_host_oldest_waiting_timestamp_seconds",
+            "When the oldest of them was finished, by the host's clock.",
+            |reported| clock::parse_rfc3339(reported.state.waiting.oldest_at.as_ref()?),
+        ),
+        (
+            "cis490_host_held_episodes",
+            "Episodes on the host that are kept and not sent, since the gate refuses their commit.",
+            |reported| Some(reported.state.held_episodes()),
+        ),
+        (
+            "cis490_host_refused_episodes",
+            "Episodes in refused/ on the host.",
+            |reported| Some(reported.state.refused_episodes()),
+        ),
+        (
+            "cis490_host_free_bytes",
+            "Free bytes on the disk of the host's queue.",
+            |reported| reported.state.free_bytes,
+        ),
+        (
+            "cis490_host_packing_stopped",
+            "Whether the host packs nothing, since its disk is full (1).",
+            |reported| Some(reported.state.packing_stopped_since.is_some().into()),
+        ),
+    ];
+    for (name, help, sample) in families {
+        text.family(name, "gauge", help);
+        for (host, reported) in reports {
+            if let Some(value) = sample(reported) {
                 text.sample(name, &format!("host=\"{host}\""), value);
             }
         }

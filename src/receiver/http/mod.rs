@@ -16,11 +16,15 @@ mod download;
 mod fair_limiter;
 mod get;
 mod head;
+mod kept_uploads;
+mod lab_state;
 mod list;
 mod list_query;
 mod pour;
 mod probe;
 mod put;
+mod reply_channel;
+mod resume;
 mod route;
 mod target;
 mod upload;
@@ -46,7 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
@@ -56,6 +60,7 @@ use self::fair_limiter::FairLimiter;
 pub(super) use self::guard::{ANSWERED_BEYOND_CAP, FILES_PER_CONNECTION};
 use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
+use self::lab_state::LabReports;
 use self::list::Lists;
 use self::page::Kept;
 use self::pour::PaceLimits;
@@ -64,14 +69,17 @@ use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
 use super::archive::Archive;
-use super::config::{Config, ReaderRule};
+use super::config::Config;
 use super::critical_thread::ShutdownHandle;
+use super::findings::Finding;
+use super::lab_states::LabStates;
+use super::observed::Observed;
 use super::refusal::Refusal;
 use super::refusal_log::{Ending, RefusalSender};
 use super::refused_upload::RefusedUpload;
 use super::stats::Stats;
 use super::store::{Space, Store};
-use super::version_gate::{ASK_PATIENCE, Look, SecondLook, VersionGate};
+use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGate};
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
@@ -86,15 +94,20 @@ const TAKE_TRIES: u32 = 100;
 
 /// What all connections share.
 struct Shared {
-    config: Config,
+    /// What holds now.
+    config: ArcSwap<Config>,
+    /// Keys of the configuration that were changed and wait for a restart.
+    config_waiting: ArcSwap<Vec<&'static str>>,
     access: Access,
     readers: Readers,
     lists: Lists,
+    lab_reports: LabReports,
+    observed: Arc<Observed>,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
     /// `None` without `[archive]`.
     archive: Option<Arc<Archive>>,
-    positions: PositionLines,
+    positions: ArcSwap<PositionLines>,
     blocking: BlockingPool,
     guard: Arc<Guard>,
     uploads: Arc<Uploads>,
@@ -127,6 +140,7 @@ pub(super) struct Parts {
     pub gate: Arc<VersionGate>,
     pub stats: Arc<Stats>,
     pub refusals: RefusalSender,
+    pub observed: Arc<Observed>,
     pub archive: Option<Arc<Archive>>,
 }
 
@@ -141,6 +155,7 @@ pub(super) fn start(
         gate,
         stats,
         refusals,
+        observed,
         archive,
     } = parts;
     let address = config.listen;
@@ -155,11 +170,14 @@ pub(super) fn start(
         idle,
         bytes_per_second_min: config.min_body_bytes_per_second,
     };
+    let configured = config.hosts.iter().map(|rule| rule.id.clone());
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
-        positions: PositionLines::new(gate.configured_window()),
+        observed,
+        lab_reports: LabReports::new(LabStates::new(configured), pace),
+        positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(
@@ -179,7 +197,8 @@ pub(super) fn start(
         metrics: Kept::default(),
         stats,
         refusals,
-        config,
+        config: ArcSwap::from_pointee(config),
+        config_waiting: ArcSwap::default(),
         store,
         gate,
         archive,
@@ -248,13 +267,42 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 
 impl Server {
     /// Closes the store: nothing more is stored, and the next start can see whether the index was touched.
+    /// Broken uploads are not kept any more.
     pub(super) fn close(&self) {
+        self.shared.uploads.kept.close();
         self.shared.store.close();
     }
 
-    /// From here on these may list and fetch.
-    pub(super) fn replace_readers(&self, rules: Vec<ReaderRule>) {
-        self.shared.readers.replace(rules);
+    /// What holds now.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// From here on this holds, as far as it takes effect on a reload; `gate` was read of it, and `waiting` are the
+    /// keys that wait for a restart. Each request is judged by the values of one moment, and an upload under way
+    /// ends by those that it began with.
+    pub(super) fn reload(&self, config: Config, gate: ReadyChange, waiting: Vec<&'static str>) {
+        let shared = &self.shared;
+        let configured = || config.hosts.iter().map(|rule| rule.id.clone());
+        shared.stats.configure(configured());
+        shared.access.replace(config.hosts.clone());
+        shared.lab_reports.states.configure(configured());
+        shared.readers.replace(config.readers.clone());
+        shared.uploads.set_max(config.max_uploads);
+        shared.downloads.set_max(config.max_downloads);
+        shared.store.keep_free(config.min_free_bytes);
+        if config.version_gate.window != shared.gate.configured_window() {
+            let lines = PositionLines::new(config.version_gate.window);
+            shared.positions.store(Arc::new(lines));
+        }
+        shared.gate.apply(gate);
+        shared.config.store(Arc::new(config));
+        shared.config_waiting.store(Arc::new(waiting));
+    }
+
+    /// What a person should know or do. For plain threads.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.shared.findings()
     }
 
     /// Uploads under way.
@@ -370,7 +418,9 @@ impl Exchange<'_> {
                 let judged = self.judge_upload(slot, &head, &framing);
                 self.upload(judged, framing)
             }
+            Ok(Route::LabState(host)) => self.report(host, &head, framing),
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
+            Ok(Route::Resume(slot)) => self.resume(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
@@ -424,11 +474,11 @@ impl Exchange<'_> {
             return self.log_refused_probe(path, refusal);
         }
         events::refused_request(self.peer(), method, path, &refusal.as_event());
-        if method != "PUT" {
+        if !matches!(method, "PUT" | "PATCH") || path.starts_with(wire::HOSTS_PATH) {
             return self.shared.counters.refused_request(refusal);
         }
-        let slot = match asked_for("PUT", path) {
-            Ok(Route::Upload(slot)) => Some(slot),
+        let slot = match asked_for(method, path) {
+            Ok(Route::Upload(slot) | Route::Resume(slot)) => Some(slot),
             _ => None,
         };
         self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
@@ -475,7 +525,7 @@ impl Exchange<'_> {
         }
         let place = self.shared.asking.take(self.peer());
         let _place = place.map_err(|_| Refusal::GateBusy)?;
-        let (sender, refreshed) = may::sync::mpsc::channel();
+        let (sender, refreshed) = reply_channel::channel();
         let report = move |heard| {
             let _ = sender.send(heard); // an error: the coroutine has given up waiting
         };

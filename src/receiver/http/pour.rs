@@ -11,9 +11,11 @@
 //!    that a slow sender has filled, and every part that is no whole block or page.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::guard::Body;
+use super::kept_uploads::{Kept, KeptUploads, Ticket};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{PartialFile, Published, StoreError, Upload};
@@ -40,6 +42,11 @@ pub(super) struct Pour<'a> {
     pub body: &'a mut Body,
     pub claim: &'a Claim,
     pub limits: PaceLimits,
+    pub kept: &'a Arc<KeptUploads>,
+    /// Of an upload that may come to be kept, should its body break off.
+    pub ticket: &'a mut Option<Ticket>,
+    /// When a byte of this body came last.
+    pub last_byte: Option<Instant>,
 }
 
 impl Pour<'_> {
@@ -48,7 +55,13 @@ impl Pour<'_> {
         mut self,
         mut upload: Upload,
     ) -> Result<(Published, PartialFile), Refusal> {
-        self.fill(&mut upload)?;
+        if let Err(refusal) = self.fill(&mut upload) {
+            self.keep(upload, &refusal);
+            return Err(refusal);
+        }
+        if let Some(ticket) = &*self.ticket {
+            ticket.body_is_here();
+        }
         let published = upload.publish();
         published.map_err(|error| refusal_of(error, self.claim))
     }
@@ -62,6 +75,7 @@ impl Pour<'_> {
             match self.body.read(buffer) {
                 Ok(0) => return Err(self.cut_short()),
                 Ok(n) => {
+                    self.note_byte();
                     pace.bytes += n as u64;
                     upload.advance(n).map_err(of_store)?;
                 }
@@ -96,6 +110,36 @@ impl Pour<'_> {
                 return Ok(());
             }
             patience = Duration::from_millis(250);
+        }
+    }
+
+    /// A PUT that has brought a byte takes the place of what is kept of its name. A PATCH has its ticket
+    /// from the beginning.
+    fn note_byte(&mut self) {
+        if self.last_byte.is_none() && self.ticket.is_none() {
+            *self.ticket = self.kept.begin(self.claim, self.body.cutter());
+        }
+        self.last_byte = Some(Instant::now());
+    }
+
+    /// Keeps what has come of a body that broke off or was too slow. After any other refusal, which is
+    /// the store's, there is nothing to go on with.
+    fn keep(&self, upload: Upload, refusal: &Refusal) {
+        let has_broken_off = matches!(
+            refusal,
+            Refusal::BodyCutShort { .. } | Refusal::BodyTooSlow(_)
+        );
+        let Some(ticket) = &*self.ticket else { return };
+        if !has_broken_off || !ticket.is_worth_keeping(upload.received()) {
+            return;
+        }
+        let last_byte = self.last_byte.or(ticket.last_byte());
+        if let Some(suspended) = upload.suspend() {
+            ticket.keep(Kept {
+                suspended,
+                last_byte: last_byte.unwrap_or_else(Instant::now),
+                peer: self.body.peer(),
+            });
         }
     }
 
@@ -169,6 +213,41 @@ pub(super) fn read_and_forget(mut body: Body) -> u64 {
         }
     }
     body.received()
+}
+
+/// A whole short body, such as JSON, which takes [`DRAIN_TIME_MAX`] at most.
+///
+/// Errors: the peer is too slow, or ends before the body does.
+pub(super) fn read_short(body: &mut Body, limits: PaceLimits) -> Result<Vec<u8>, Refusal> {
+    let began = Instant::now();
+    let patience = limits.idle.min(DRAIN_TIME_MAX);
+    let mut bytes = Vec::new();
+    let mut block = [0; 4 << 10];
+    while !body.is_complete() {
+        match body.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&block[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let left = patience.saturating_sub(began.elapsed());
+                if left.is_zero() {
+                    let why = format!("it was not here within {} s", patience.as_secs());
+                    return Err(Refusal::BodyTooSlow(why));
+                }
+                if body.wait(left).is_err() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    if body.is_complete() {
+        return Ok(bytes);
+    }
+    Err(Refusal::BodyCutShort {
+        stated: body.stated(),
+        found: body.received(),
+    })
 }
 
 /// What the store's error means for the sender.

@@ -1,5 +1,5 @@
 //! `PUT /v1/episodes/{host}/{episode}`: what is judged on the head, in the order of design section
-//! 2, then the body's way to the store.
+//! 2, then the body's way to the store. What a PATCH shares with it is here too; `resume` has the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use super::Exchange;
 use super::fair_limiter::Permit;
 use super::guard::{Answer, Reply};
 use super::head::{Framing, Head};
-use super::upload::{self, BodyEvent, BodyTask, Running, UploadEnd};
+use super::upload::{BodyEvent, BodyTask, Looked, Running, UploadEnd};
 use crate::events;
 use crate::names::{CommitHash, HostId};
 use crate::receiver::Claim;
@@ -28,6 +28,8 @@ pub(super) struct Admitted {
     store_was_asked: bool,
     /// Whether a row of these bytes is there, and neither a file nor a proven object.
     restores: bool,
+    /// Of a PATCH: where its body begins in the whole.
+    offset: Option<u64>,
 }
 
 /// What the head of an upload comes to.
@@ -36,6 +38,19 @@ pub(super) enum Judged {
     /// These bytes are here already.
     Stored(Box<Receipt>),
     Refused(Box<Claimed>, Refusal),
+}
+
+impl Judged {
+    /// The judgement, with the name and the commit that a refusal is logged with.
+    pub(super) fn of(judged: Result<Judged, Refusal>, slot: &Slot, head: &Head) -> Judged {
+        judged.unwrap_or_else(|refusal| {
+            let claimed = Claimed {
+                slot: slot.clone(),
+                commit: head.commit().ok(),
+            };
+            Judged::Refused(Box::new(claimed), refusal)
+        })
+    }
 }
 
 /// The name and the commit that a refused upload has stated, for the log.
@@ -47,26 +62,26 @@ pub(super) struct Claimed {
 impl Exchange<'_> {
     /// Everything that can be judged before the body.
     pub(super) fn judge_upload(self, slot: Slot, head: &Head, framing: &Framing) -> Judged {
-        let claimed = Box::new(Claimed {
-            slot: slot.clone(),
-            commit: head.commit().ok(),
-        });
         let judged = self
-            .claim(slot, head, framing)
+            .authorize_upload(&slot, head)
+            .and_then(|()| self.claim(slot.clone(), head, framing.length))
             .and_then(|claim| self.judge_claim(claim, head.if_match()));
-        judged.unwrap_or_else(|refusal| Judged::Refused(claimed, refusal))
+        Judged::of(judged, &slot, head)
     }
 
-    /// Authorization, then the headers' grammar.
-    fn claim(self, slot: Slot, head: &Head, framing: &Framing) -> Result<Claim, Refusal> {
-        let shared = self.shared;
-        if shared.draining.load(Ordering::SeqCst) {
+    /// Whether this peer may upload under the name now.
+    pub(super) fn authorize_upload(self, slot: &Slot, head: &Head) -> Result<(), Refusal> {
+        if self.shared.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
         head.is_whole_and_no_web_pages()?;
-        shared
-            .access
-            .judge(&slot.host, self.peer(), head.authorization())?;
+        let access = &self.shared.access;
+        access.judge(&slot.host, self.peer(), head.authorization())
+    }
+
+    /// The headers' grammar. `bytes` is the length of the whole body.
+    pub(super) fn claim(self, slot: Slot, head: &Head, bytes: u64) -> Result<Claim, Refusal> {
+        let shared = self.shared;
         let commit = match head.commit() {
             Ok(commit) => Some(commit),
             // "Disable and collect": what the gate would refuse is logged and accepted.
@@ -85,7 +100,7 @@ impl Exchange<'_> {
             commit,
             dirty: head.dirty()?,
             sha256: head.sha256()?,
-            bytes: framing.length,
+            bytes,
             slot,
         })
     }
@@ -102,20 +117,31 @@ impl Exchange<'_> {
                 permit,
                 store_was_asked: false,
                 restores: false,
+                offset: None,
             }));
         }
-        let (standing, has_room) = self.look_at_the_store(&claim)?;
-        if if_match.is_some_and(|if_match| !is_matched(if_match, &standing)) {
-            return Err(Refusal::PreconditionFailed(claim.slot));
-        }
-        if let Standing::Stored(receipt) = standing {
+        let looked = self.look_at_the_store(&claim, None)?;
+        check_match(if_match, &looked.standing, &claim)?;
+        if let Standing::Stored(receipt) = looked.standing {
             return Ok(Judged::Stored(receipt));
         }
         let place = self.place(&claim)?;
-        if let Standing::Taken = standing {
+        if let Standing::Taken = looked.standing {
             return Err(Refusal::Taken(claim.slot));
         }
-        let bytes_max = self.shared.config.max_episode_bytes;
+        self.admit(claim, place, &looked, None)
+    }
+
+    /// The last of the judgement: the size, the space, the permit. `offset` is where the body of a PATCH
+    /// begins.
+    pub(super) fn admit(
+        self,
+        claim: Claim,
+        place: Option<GatePlace>,
+        looked: &Looked,
+        offset: Option<u64>,
+    ) -> Result<Judged, Refusal> {
+        let bytes_max = self.shared.config.load().max_episode_bytes;
         if claim.bytes > bytes_max {
             return Err(Refusal::TooLarge {
                 bytes: claim.bytes,
@@ -125,7 +151,7 @@ impl Exchange<'_> {
         if let Some(unwritable) = self.shared.store.unwritable() {
             return Err(Refusal::from(&*unwritable));
         }
-        if !has_room {
+        if !looked.has_room {
             return Err(Refusal::DiskFull);
         }
         Ok(Judged::Admitted(Admitted {
@@ -133,7 +159,8 @@ impl Exchange<'_> {
             place,
             claim,
             store_was_asked: true,
-            restores: matches!(standing, Standing::Absent(_)),
+            restores: matches!(looked.standing, Standing::Absent(_)),
+            offset,
         }))
     }
 
@@ -144,7 +171,7 @@ impl Exchange<'_> {
         let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
             return None;
         };
-        if claim.bytes > self.shared.config.max_episode_bytes {
+        if claim.bytes > self.shared.config.load().max_episode_bytes {
             return None;
         }
         if self.shared.store.unwritable().is_some() {
@@ -154,24 +181,25 @@ impl Exchange<'_> {
         Some((self.gate_place(Some(position)), permit))
     }
 
-    /// The disk's part of the judgement, in one question to a clerk.
-    fn look_at_the_store(self, claim: &Claim) -> Result<(Standing, bool), Refusal> {
-        let store = Arc::clone(&self.shared.store);
-        let archive = self.shared.archive.clone();
+    /// The disk's part of the judgement, in one question to a clerk. `offset` is where the body of a PATCH
+    /// begins.
+    pub(super) fn look_at_the_store(
+        self,
+        claim: &Claim,
+        offset: Option<u64>,
+    ) -> Result<Looked, Refusal> {
+        let uploads = Arc::clone(&self.shared.uploads);
         let asked = claim.clone();
         let peer = self.peer();
-        let looked = self.shared.blocking.ask(move || {
-            let look = || {
-                let standing = upload::standing(&store, archive.as_deref(), &asked)?;
-                Ok((standing, store.has_room(asked.bytes)?))
-            };
-            look().map_err(|error| upload::lookup_failed(&store, &asked.slot, peer, &error))
-        });
+        let looked = self
+            .shared
+            .blocking
+            .ask(move || uploads.look(&asked, offset, peer));
         looked.unwrap_or(Err(Refusal::Internal))
     }
 
     /// The gate's word on the claim's commit.
-    fn place(self, claim: &Claim) -> Result<Option<GatePlace>, Refusal> {
+    pub(super) fn place(self, claim: &Claim) -> Result<Option<GatePlace>, Refusal> {
         let gate = &self.shared.gate;
         let position = match claim.commit.map(|commit| self.look_twice(&commit)) {
             Some(Ok(position)) => Some(position),
@@ -246,19 +274,21 @@ impl Exchange<'_> {
             permit,
             store_was_asked,
             restores,
+            offset,
         } = admitted;
         let claimed = Claimed {
             slot: claim.slot.clone(),
             commit: claim.commit,
         };
         let position = place.as_ref().and_then(|place| place.position);
-        let body = self.request.body(claim.bytes);
+        let body = self.request.body(framing.length);
         let began = Instant::now();
         let task = BodyTask {
             claim,
             place,
             store_was_asked,
             restores,
+            offset,
             may_come: !framing.expects_continue,
         };
         let running = match self.shared.uploads.start(permit, body, task) {
@@ -319,7 +349,7 @@ impl Exchange<'_> {
             self.note_stored_already(&receipt.host, bytes);
             200
         };
-        Answer::json(status, receipt).with_header(self.shared.positions.line(position))
+        Answer::json(status, receipt).with_header(self.shared.positions.load().line(position))
     }
 
     /// Accompanies the body thread to its end, and asks the peer to go on when the thread is ready.
@@ -338,6 +368,18 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+/// Errors: 412 for an `If-Match` that does not hold.
+pub(super) fn check_match(
+    if_match: Option<&[u8]>,
+    standing: &Standing,
+    claim: &Claim,
+) -> Result<(), Refusal> {
+    if if_match.is_some_and(|if_match| !is_matched(if_match, standing)) {
+        return Err(Refusal::PreconditionFailed(claim.slot.clone()));
+    }
+    Ok(())
 }
 
 /// Whether `If-Match` (RFC 9110, 13.1.1) names what stands there. Of other bytes than the claim's only

@@ -1,6 +1,6 @@
 //! Which path is which, and which methods each has. Pure.
 
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
 use crate::receiver::refusal::Refusal;
 use crate::wire::{self, Slot};
 
@@ -8,6 +8,10 @@ use crate::wire::{self, Slot};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Upload(Slot),
+    /// The rest of a broken upload, or how far it is.
+    Resume(Slot),
+    /// A lab host's report on its own queue.
+    LabState(HostId),
     Receipt(Slot),
     /// The bytes of an episode.
     Tarball(Slot),
@@ -28,6 +32,10 @@ pub(super) enum Route {
 /// The methods of a path that is read, and of an episode's.
 pub(super) const READ: &str = "GET, HEAD, OPTIONS";
 pub(super) const UPLOAD: &str = "PUT, GET, HEAD, OPTIONS";
+/// The methods of a broken upload.
+pub(super) const RESUME: &str = "HEAD, PATCH, OPTIONS";
+/// Of a lab host's report.
+pub(super) const REPORT: &str = "PUT, OPTIONS";
 
 impl Route {
     /// `path` is judged on its raw bytes: nothing is decoded, so nothing can be smuggled in.
@@ -59,6 +67,25 @@ impl Route {
                 _ => Err(Refusal::MethodNotAllowed { allow: UPLOAD }),
             };
         }
+        if let Some(name) = path
+            .strip_prefix(wire::UPLOADS_PATH)
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
+            let slot = Slot::parse(name).map_err(Refusal::BadName)?;
+            return match method {
+                "HEAD" | "PATCH" => Ok(Route::Resume(slot)),
+                "OPTIONS" => Ok(Route::Options { allow: RESUME }),
+                _ => Err(Refusal::MethodNotAllowed { allow: RESUME }),
+            };
+        }
+        if let Some(host) = host_of_report(path) {
+            let host = HostId::parse(host).map_err(Refusal::BadName)?;
+            return match method {
+                "PUT" => Ok(Route::LabState(host)),
+                "OPTIONS" => Ok(Route::Options { allow: REPORT }),
+                _ => Err(Refusal::MethodNotAllowed { allow: REPORT }),
+            };
+        }
         if let Some(commit) = path.strip_prefix("/v1/gate/") {
             return reading(Route::GateCommit(
                 CommitHash::parse(commit).map_err(Refusal::BadName)?,
@@ -73,9 +100,10 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, broken uploads at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
                     wire::EPISODES_PATH,
                     wire::EPISODES_PATH,
+                    wire::UPLOADS_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,
                     wire::HEALTH_PATH,
@@ -88,6 +116,12 @@ impl Route {
     }
 }
 
+/// The host in the path of a lab host's report.
+fn host_of_report(path: &str) -> Option<&str> {
+    let host = path.strip_prefix(wire::HOSTS_PATH)?.strip_prefix('/')?;
+    host.strip_suffix(wire::LAB_STATE_ENDING)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +132,15 @@ mod tests {
             ("PUT", "/v1/episodes/a/b", 0),
             ("GET", "/v1/episodes/a/b", 0),
             ("HEAD", "/v1/gate", 0),
+            ("PUT", "/v1/hosts/lab-1/state", 0),
+            ("OPTIONS", "/v1/hosts/lab-1/state", 0),
+            ("GET", "/v1/hosts/lab-1/state", 405),
+            ("PUT", "/v1/hosts/Lab/state", 400),
+            ("PUT", "/v1/hosts//state", 400),
+            ("PUT", "/v1/hosts/state", 404),
+            ("PUT", "/v1/hosts/a/b/state", 400),
+            ("PUT", "/v1/hosts/lab-1", 404),
+            ("PUT", "/v1/hosts/lab-1/state/", 404),
             ("GET", "/v1/health", 0),
             ("GET", "/v1/status", 0),
             ("HEAD", "/v1/status", 0),
@@ -126,6 +169,21 @@ mod tests {
             ("GET", "/v1/episodes%3f", 404),
             ("GET", "/v1/Episodes", 404),
             ("DELETE", "/v1/episodes/a/b", 405),
+            ("PATCH", "/v1/episodes/a/b", 405),
+            ("HEAD", "/v1/uploads/a/b", 0),
+            ("PATCH", "/v1/uploads/a/b", 0),
+            ("OPTIONS", "/v1/uploads/a/b", 0),
+            ("GET", "/v1/uploads/a/b", 405),
+            ("PUT", "/v1/uploads/a/b", 405),
+            ("DELETE", "/v1/uploads/a/b", 405),
+            ("HEAD", "/v1/uploads", 404),
+            ("HEAD", "/v1/uploads/", 400),
+            ("HEAD", "/v1/uploads/a", 400),
+            ("HEAD", "/v1/uploads/a/b/c", 400),
+            ("PATCH", "/v1/uploads/a/%62", 400),
+            ("PATCH", "/v1/uploads/a/b.tar.zst", 400),
+            ("PATCH", "/v1/uploads/../b", 400),
+            ("PATCH", "/v1/uploads/A/b", 400),
             ("GET", "/v1/episodes/a/b.tar.zst", 0),
             ("HEAD", "/v1/episodes/a/b.tar.zst", 0),
             ("OPTIONS", "/v1/episodes/a/b.tar.zst", 0),

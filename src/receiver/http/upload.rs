@@ -12,12 +12,16 @@ use std::sync::Arc;
 use super::body_threads::BodyThreads;
 use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use super::guard::Body;
+use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
 use super::pour::{self, PaceLimits, Pour};
+use super::reply_channel;
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::archive::Archive;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{PartialFile, Published, Standing, Store, StoreError};
+use crate::receiver::store::{
+    NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
+};
 use crate::wire::{GatePlace, Slot};
 
 /// How far a body thread gives way, in steps of niceness.
@@ -38,9 +42,18 @@ pub(super) struct BodyTask {
     pub store_was_asked: bool,
     /// Whether a row of these bytes is there, and neither a file nor a proven object.
     pub restores: bool,
+    /// Of a PATCH: where its body begins in the whole.
+    pub offset: Option<u64>,
     /// The peer sends unasked. Otherwise it waits for the `100 Continue` that the coroutine writes upon
     /// `BodyEvent::Ready`.
     pub may_come: bool,
+}
+
+/// What the disk says of a claim.
+pub(super) struct Looked {
+    pub standing: Standing,
+    /// Whether there is room for its body, be it by giving up what is kept of others.
+    pub has_room: bool,
 }
 
 /// How an upload ended.
@@ -55,14 +68,14 @@ pub(super) struct UploadEnd {
 pub(super) struct Uploads {
     store: Arc<Store>,
     archive: Option<Arc<Archive>>,
-    uploads_max: u32,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
+    pub kept: Arc<KeptUploads>,
 }
 
 /// The coroutine's end of an upload under way.
-pub(super) struct Running(may::sync::mpsc::Receiver<BodyEvent>);
+pub(super) struct Running(reply_channel::Receiver<BodyEvent>);
 
 impl Running {
     /// What the thread reports next. `None` if it panicked.
@@ -81,11 +94,17 @@ impl Uploads {
         Arc::new(Uploads {
             store,
             archive,
-            uploads_max,
             pace,
             permits: FairLimiter::new(uploads_max),
             threads: BodyThreads::new("body", GIVES_WAY),
+            kept: KeptUploads::new(uploads_max),
         })
+    }
+
+    /// From here on so many may run, and so many be kept. For plain threads only.
+    pub(super) fn set_max(&self, uploads_max: u32) {
+        self.permits.set_most(uploads_max);
+        self.kept.set_max(uploads_max);
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -96,7 +115,7 @@ impl Uploads {
     pub(super) fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         self.permits.take(peer).map_err(|why| match why {
             NoPermit::Full => Refusal::TooManyUploads {
-                uploads_max: self.uploads_max,
+                uploads_max: self.permits.most(),
             },
             NoPermit::OwnShare(under_way) => Refusal::TooManyUploadsOfYours { under_way },
         })
@@ -111,11 +130,13 @@ impl Uploads {
         body: Body,
         task: BodyTask,
     ) -> io::Result<Running> {
-        let (report, reports) = may::sync::mpsc::channel();
+        let (report, reports) = reply_channel::channel();
         let uploads = Arc::clone(self);
         self.threads.run(Box::new(move || {
-            let (end, partial) = uploads.take(body, task, &report);
+            let mut ticket = None;
+            let (end, partial) = uploads.take(body, task, &mut ticket, &report);
             drop(permit); // before the answer: its reader may send the next upload at once
+            drop(ticket); // after the permit: the request that waits for this needs one
             let _ = report.send(BodyEvent::UploadEnd(Box::new(end)));
             drop(partial); // after it: nobody need wait for the unlink
         }))?;
@@ -129,8 +150,8 @@ impl Uploads {
         self: &Arc<Self>,
         permit: Permit,
         body: Body,
-    ) -> io::Result<may::sync::mpsc::Receiver<u64>> {
-        let (report, drained) = may::sync::mpsc::channel();
+    ) -> io::Result<reply_channel::Receiver<u64>> {
+        let (report, drained) = reply_channel::channel();
         self.threads.run(Box::new(move || {
             let _permit = permit;
             // A coroutine that has gone needs no report.
@@ -144,9 +165,10 @@ impl Uploads {
         &self,
         mut body: Body,
         task: BodyTask,
-        report: &may::sync::mpsc::Sender<BodyEvent>,
+        ticket: &mut Option<Ticket>,
+        report: &reply_channel::Sender<BodyEvent>,
     ) -> (UploadEnd, PartialFile) {
-        let (result, partial) = match self.store_body(&mut body, task, report) {
+        let (result, partial) = match self.store_body(&mut body, task, ticket, report) {
             Ok((published, partial)) => (Ok(published), partial),
             Err(refusal) => (Err(refusal), PartialFile::default()),
         };
@@ -162,7 +184,8 @@ impl Uploads {
         &self,
         body: &mut Body,
         task: BodyTask,
-        report: &may::sync::mpsc::Sender<BodyEvent>,
+        ticket: &mut Option<Ticket>,
+        report: &reply_channel::Sender<BodyEvent>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
         let mut restores = task.restores;
@@ -180,8 +203,16 @@ impl Uploads {
                 }
             }
         }
-        let upload = self.store.begin(claim.clone(), task.place);
-        let upload = upload.map_err(|error| self.refusal_of(error, &claim))?;
+        let upload = match task.offset {
+            None => self
+                .begin(&claim, task.place)
+                .map_err(|error| self.refusal_of(error, &claim))?,
+            Some(offset) => {
+                let (resumed, upload) = self.resume(&claim, offset, task.place, body)?;
+                *ticket = Some(resumed);
+                upload
+            }
+        };
         if !task.may_come {
             let _ = report.send(BodyEvent::Ready);
         }
@@ -189,6 +220,9 @@ impl Uploads {
             body,
             claim: &claim,
             limits: self.pace,
+            kept: &self.kept,
+            ticket,
+            last_byte: None,
         };
         let stored = pour
             .fill_and_publish(upload)
@@ -203,6 +237,89 @@ impl Uploads {
     fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Standing, Refusal> {
         standing(&self.store, self.archive.as_deref(), claim)
             .map_err(|error| lookup_failed(&self.store, &claim.slot, peer, &error))
+    }
+
+    /// Begins an upload. Where there is no room, others that are kept make it.
+    fn begin(&self, claim: &Claim, place: Option<GatePlace>) -> Result<Upload, StoreError> {
+        loop {
+            match self.store.begin(claim.clone(), place.clone()) {
+                Err(StoreError::Full) if self.makes_room(claim.bytes) => {}
+                begun => return begun,
+            }
+        }
+    }
+
+    /// Goes on with a kept upload. Where there is no room for the rest, others that are kept make it.
+    fn resume(
+        &self,
+        claim: &Claim,
+        offset: u64,
+        place: Option<GatePlace>,
+        body: &Body,
+    ) -> Result<(Ticket, Upload), Refusal> {
+        let taken = self.kept.take(claim, offset, body.cutter());
+        let (ticket, kept) = taken.map_err(|why| refusal_of_kept(why, &claim.slot, offset))?;
+        let Kept {
+            mut suspended,
+            last_byte,
+            peer,
+        } = kept;
+        loop {
+            let resumed = self.store.resume(suspended, claim.clone(), place.clone());
+            let NotResumed {
+                error,
+                suspended: left,
+            } = match resumed {
+                Ok(upload) => {
+                    ticket.resumed(claim, offset, body.peer());
+                    return Ok((ticket, upload));
+                }
+                Err(not_resumed) => not_resumed,
+            };
+            let Some(left) = left else {
+                ticket.failed(claim, offset, peer);
+                return Err(self.refusal_of(error, claim));
+            };
+            suspended = *left;
+            if !matches!(error, StoreError::Full) || !self.makes_room(claim.bytes - offset) {
+                ticket.put_back(Kept {
+                    suspended,
+                    last_byte,
+                    peer,
+                });
+                return Err(self.refusal_of(error, claim));
+            }
+        }
+    }
+
+    /// Gives up a kept upload, if all that are kept make room for `bytes` together.
+    fn makes_room(&self, bytes: u64) -> bool {
+        let freed = self.kept.bytes_but_for(None);
+        let space = self.store.space();
+        space.is_ok_and(|space| space.with_freed(freed).holds(bytes)) && self.kept.make_room()
+    }
+
+    /// Whether the claim's episode is stored, and whether its body, that from `offset` on, has room. What is
+    /// kept of a name that is stored by now goes. For plain threads only.
+    pub(super) fn look(
+        &self,
+        claim: &Claim,
+        offset: Option<u64>,
+        peer: IpAddr,
+    ) -> Result<Looked, Refusal> {
+        let own = offset.map(|_| &claim.slot);
+        let look = || {
+            let standing = standing(&self.store, self.archive.as_deref(), claim)?;
+            if offset.is_some() && matches!(standing, Standing::Stored(_) | Standing::Taken) {
+                self.kept.forget(&claim.slot);
+            }
+            let space = self.store.space()?.with_freed(self.kept.bytes_but_for(own));
+            Ok(Looked {
+                standing,
+                has_room: space.holds(claim.bytes - offset.unwrap_or(0)),
+            })
+        };
+        look().map_err(|error| lookup_failed(&self.store, &claim.slot, peer, &error))
     }
 
     fn refusal_of(&self, error: StoreError, claim: &Claim) -> Refusal {
@@ -236,6 +353,22 @@ pub(super) fn standing(
         return Ok(Standing::Stored(row.clone()));
     }
     Ok(found)
+}
+
+/// The refusal of a PATCH that states `offset`.
+pub(super) fn refusal_of_kept(why: NotKept, slot: &Slot, offset: u64) -> Refusal {
+    match why {
+        NotKept::Nothing => Refusal::NothingKept(slot.clone()),
+        NotKept::UnderWay => Refusal::StillUnderWay(slot.clone()),
+        NotKept::OffsetIs(right) => Refusal::OffsetMismatch {
+            stated: offset,
+            right,
+        },
+        NotKept::LengthIs(bytes) => Refusal::BadHead(format!(
+            "Content-Length: the rest from byte {offset} on has {} bytes, since the whole has {bytes}",
+            bytes.saturating_sub(offset)
+        )),
+    }
 }
 
 /// The refusal for an episode that the disk could not be asked about: with the cause, as far as a look

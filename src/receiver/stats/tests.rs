@@ -105,3 +105,41 @@ fn a_refusal_is_open_until_the_host_stores_again() {
     books.recall(refused("a", 1));
     assert!(host(&books, "a").open_refusal().is_some());
 }
+
+/// Tries of one episode, while nothing of its host is stored.
+#[test]
+fn tries_in_a_row_are_counted_for_known_and_for_new_names() {
+    let tried = |host: &str, episode: &str, after_seq: u64, reason: &str| {
+        Arc::new(RefusedUpload {
+            episode: Some(EpisodeId::parse(episode).unwrap()),
+            reason: reason.to_owned(),
+            status: 422,
+            ..(*refused(host, after_seq)).clone()
+        })
+    };
+    let mut books = StatsTables::new(std::iter::empty(), HOSTS_MAX);
+    let tries = |books: &StatsTables, name: &str| match books.hosts.get(name) {
+        Some(host) => host.tries.count,
+        None => books.unknown_hosts.back().unwrap().tries.count,
+    };
+    for count in 1..=6 {
+        books.recall(tried("a", "1", 0, "body-cut-short"));
+        assert_eq!(tries(&books, "a"), count);
+    }
+    // It is another matter that the receiver stopped.
+    books.recall(tried("a", "1", 0, "draining"));
+    assert_eq!(tries(&books, "a"), 6);
+    books.recall(tried("a", "2", 0, "body-cut-short"));
+    assert_eq!(tries(&books, "a"), 1);
+    books.recall(tried("a", "2", 0, "taken"));
+    assert_eq!(tries(&books, "a"), 2);
+    // The name is known from now on, and its row ends the count.
+    books.enter(row(1, "a/3", "2026-11-23T22:10:00Z", '1'), NOW_S);
+    books.last_seq = 1;
+    books.recall(tried("a", "2", 1, "taken"));
+    assert_eq!(tries(&books, "a"), 1);
+    books.recall(tried("a", "2", 1, "taken"));
+    assert_eq!(tries(&books, "a"), 2);
+    let first_at_s = host(&books, "a").tries.first_at_s;
+    assert_eq!(first_at_s, clock::parse_rfc3339("2026-11-23T23:00:00Z"));
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::commit_request::{CommitRequest, Decision, Placement};
 use super::committer::Committer;
@@ -29,6 +29,8 @@ use crate::wire::{Receipt, Slot};
 
 /// Rows that share one sync of the index. After a power cut as many files are read again.
 const ROWS_AT_ONCE: usize = 64;
+/// A receiver that stores an episode adds its row so long after the last write at most, on any disk that works.
+const ROW_COMES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What happens, while it happens.
 pub(crate) enum News<'a> {
@@ -94,7 +96,8 @@ pub(crate) fn backfill(
     }
 }
 
-/// The dry run: reports what [`carry_out`] would do, and changes nothing.
+/// The dry run: reports what [`carry_out`] would do, and changes nothing. A receiver may run meanwhile: what it is
+/// just storing is passed over.
 fn plan(
     data_dir: &Path,
     config_path: &Path,
@@ -103,9 +106,14 @@ fn plan(
 ) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
     let layout = Layout::new(data_dir);
-    let _lock = store_dir::enter_as_it_is(&layout, config_path)?;
-    let index = Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error))?;
-    let survey = Survey::of(&layout, index.as_ref(), &mut summary, tell)?;
+    let lock = store_dir::enter_or_look_on(&layout, config_path)?;
+    let look = || Index::look(&layout).map_err(|error| cannot_read(&layout.index(), &error));
+    let index = look()?;
+    let mut survey = Survey::walk(&layout, index.as_ref(), &mut summary, tell)?;
+    if lock.is_none() && !survey.missing.is_empty() {
+        survey.pass_over_new(look()?.as_ref());
+    }
+    survey.tell_found(tell);
     for file in &survey.missing {
         tell(News::WouldAdd(&file.slot));
     }
@@ -230,6 +238,17 @@ impl Survey {
         summary: &mut Summary,
         tell: &mut dyn FnMut(News),
     ) -> Result<Survey, Failure> {
+        let survey = Survey::walk(layout, index, summary, tell)?;
+        survey.tell_found(tell);
+        Ok(survey)
+    }
+
+    fn walk(
+        layout: &Layout,
+        index: Option<&Index>,
+        summary: &mut Summary,
+        tell: &mut dyn FnMut(News),
+    ) -> Result<Survey, Failure> {
         let mut survey = Survey::default();
         for host in entries(&layout.episodes())? {
             let Some(id) = host_of(&host) else {
@@ -251,12 +270,33 @@ impl Survey {
         survey
             .missing
             .sort_by(|a, b| (a.written, &a.slot).cmp(&(b.written, &b.slot)));
-        tell(News::Found {
-            with_row: survey.with_row,
-            without: survey.missing.len(),
-            bytes: survey.missing.iter().map(|file| file.bytes).sum(),
-        });
         Ok(survey)
+    }
+
+    fn tell_found(&self, tell: &mut dyn FnMut(News)) {
+        tell(News::Found {
+            with_row: self.with_row,
+            without: self.missing.len(),
+            bytes: self.missing.iter().map(|file| file.bytes).sum(),
+        });
+    }
+
+    /// Passes over the files that a running receiver has just stored: those with a row in `index`, which was
+    /// read after the walk, and those whose row may come any moment.
+    fn pass_over_new(&mut self, index: Option<&Index>) {
+        let now = SystemTime::now();
+        let is_new = |written: SystemTime| {
+            now.duration_since(written)
+                .is_ok_and(|age| age < ROW_COMES_WITHIN)
+        };
+        // A row that cannot be read is as good as none: then the file is named.
+        let has_row = |slot: &Slot| {
+            index.is_some_and(|index| index.rows_of(slot).is_ok_and(|rows| !rows.is_empty()))
+        };
+        let before = self.missing.len();
+        self.missing
+            .retain(|file| !has_row(&file.slot) && !is_new(file.written));
+        self.with_row += before - self.missing.len();
     }
 
     /// Errors say why the file is odd.

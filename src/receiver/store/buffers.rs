@@ -48,6 +48,9 @@ pub(super) struct Buffers {
 struct State {
     lent_bytes: usize,
     uploads: usize,
+    /// Uploads that wait for memory. While there is none, a block that comes back wakes nobody: the wake-up
+    /// is a system call also if no thread waits.
+    waiting: usize,
     /// Large blocks between two loans. With those that are lent, they are the pool's at most.
     spare: Vec<HugeHalf>,
 }
@@ -157,13 +160,14 @@ impl Share {
         } else {
             small_class(bytes)
         };
-        let mut state = self
+        let mut state = self.0.lock();
+        state.waiting += 1;
+        state = self
             .0
             .freed
-            .wait_while(self.0.lock(), |state| {
-                state.lent_bytes + lent_bytes > POOL_BYTES
-            })
+            .wait_while(state, |state| state.lent_bytes + lent_bytes > POOL_BYTES)
             .unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
         state.lent_bytes += lent_bytes;
         let large = (lent_bytes == LARGE_BYTES).then(|| state.take_large());
         drop(state);
@@ -262,9 +266,12 @@ impl Drop for Block {
         if state.uploads > 0 {
             state.spare.extend(surplus.take());
         }
+        let is_awaited = state.waiting > 0;
         drop(state);
         drop(surplus);
-        self.home.freed.notify_all();
+        if is_awaited {
+            self.home.freed.notify_all();
+        }
     }
 }
 

@@ -245,10 +245,12 @@ impl Shared {
     fn sync(&self, placed: &Placed, unsynced: Option<&File>) -> Option<io::Result<()>> {
         let file_synced = unsynced.map_or(Ok(()), durable::sync_file);
         if let Some(syncs) = placed.syncs {
-            self.wait_for(&self.dirs, syncs.names)?;
+            // The index first: it is looked at after its sync, so that the directories are mostly done then,
+            // and this thread sleeps once.
             if let Some(rows) = syncs.rows {
                 self.wait_for(&self.index, rows)?;
             }
+            self.wait_for(&self.dirs, syncs.names)?;
         }
         Some(file_synced)
     }

@@ -310,7 +310,15 @@ impl Committer {
     fn accept(&mut self, row: &Row) {
         let Row::New(row) = row else { return };
         self.index.enter(&row.receipt.slot(), row.offset);
-        self.tail.accept(row.end, row.seq);
+        let unsettled = self.new_in_flight().map(|row| row.offset).min();
+        self.tail.accept(row.end, row.seq, unsettled);
+    }
+
+    fn new_in_flight(&self) -> impl Iterator<Item = &NewRow> {
+        self.in_flight.values().filter_map(|one| match &one.row {
+            Row::New(row) => Some(row),
+            Row::Kept(_) => None,
+        })
     }
 
     /// Counts the episode with its row, once.
@@ -324,11 +332,7 @@ impl Committer {
 
     /// No row with a number up to this one is in flight.
     fn complete_to(&self) -> u64 {
-        let of_new = |one: &InFlight| match &one.row {
-            Row::New(row) => Some(row.seq),
-            Row::Kept(_) => None,
-        };
-        let lowest = self.in_flight.values().filter_map(of_new).min();
+        let lowest = self.new_in_flight().map(|row| row.seq).min();
         lowest.unwrap_or(self.tail.next_seq).saturating_sub(1)
     }
 

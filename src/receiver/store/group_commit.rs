@@ -172,8 +172,11 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
         let mut state = locked(&self.state);
         add(&mut state.work);
         let round = state.begun + 1;
-        if state.wanted < round {
-            state.wanted = round;
+        let is_first = state.wanted < round;
+        state.wanted = round;
+        // Else the thread that is woken waits for this lock at once.
+        drop(state);
+        if is_first {
             self.called.notify_one();
         }
         Round(round)

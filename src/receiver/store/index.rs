@@ -32,8 +32,8 @@ const NAMED_MAX: usize = 10;
 pub(super) struct Index {
     file: File,
     names: RwLock<NameMap>,
-    /// Bytes of whole rows that a sync has covered. An atomic, so that a list takes no lock.
-    synced: Arc<AtomicU64>,
+    /// Bytes of whole rows that are on the disk with their files. An atomic, so that a list takes no lock.
+    shown: Arc<AtomicU64>,
 }
 
 /// What one pass over the file found.
@@ -67,8 +67,8 @@ impl Index {
         // from them.
         durable::sync_data(&file)?;
         let tail = Tail::new(file.try_clone()?, pass.sound_length, pass.seq_max);
-        let synced = tail.synced();
-        Ok((Index::of(file, hasher, pass.entries, synced), tail))
+        let shown = tail.shown();
+        Ok((Index::of(file, hasher, pass.entries, shown), tail))
     }
 
     /// Opens the index only to look, and changes nothing. A missing one is empty.
@@ -87,11 +87,11 @@ impl Index {
         file: File,
         hasher: RandomState,
         entries: Vec<(u64, u64)>,
-        synced: Arc<AtomicU64>,
+        shown: Arc<AtomicU64>,
     ) -> Index {
         Index {
             file,
-            synced,
+            shown,
             names: RwLock::new(NameMap::new(hasher, entries)),
         }
     }
@@ -114,9 +114,9 @@ impl Index {
         Ok(found)
     }
 
-    /// A page of the rows that are on the disk. `None` if its cursor is not one.
+    /// A page of the rows that are on the disk with their files. `None` if its cursor is not one.
     pub(super) fn page(&self, question: &PageQuestion) -> io::Result<Option<Page>> {
-        let end = self.synced.load(Ordering::Acquire);
+        let end = self.shown.load(Ordering::Acquire);
         row_pages::read(&self.file, end, question)
     }
 
@@ -315,7 +315,7 @@ mod tests {
         assert!(seqs(&index, "a/1").is_empty());
         assert_eq!((tail.length, tail.end), (0, text.len() as u64));
         index.enter(&Slot::parse("a/1").unwrap(), offset);
-        tail.accept(tail.end, 1);
+        tail.accept(tail.end, 1, None);
         assert_eq!(seqs(&index, "a/1"), [1]);
         assert_eq!((tail.length, tail.last_seq), (tail.end, 1));
         fs::write(folder.path().join("index.jsonl"), text.clone() + "{half").unwrap();

@@ -3,6 +3,7 @@
 //! 1. The id is random and stays: readers know the store by it, and the objects of an archive do.
 //! 2. A store of an older version has none. The first start on it gives it one.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::layout::Layout;
 use crate::failure::Failure;
 use crate::names::StoreId;
 use crate::receiver::config::Config;
-use crate::{durable, events, owner, sys};
+use crate::{clock, durable, events, owner, sys};
 
 /// The first line of the marker. The number goes up when an older program must not touch the folder any
 /// more.
@@ -54,6 +55,12 @@ pub(crate) fn ensure_id(layout: &Layout) -> Result<StoreId, Failure> {
 pub(crate) fn id(data_dir: &Path) -> Option<StoreId> {
     let marker = check(&Layout::new(data_dir), Path::new(""));
     marker.ok().and_then(|marker| marker.id)
+}
+
+/// When the marker was written, in seconds since 1970: when the store was made, or got its id.
+pub(crate) fn made_at_s(data_dir: &Path) -> Option<u64> {
+    let marker = fs::symlink_metadata(Layout::new(data_dir).marker()).ok()?;
+    Some(clock::unix_seconds(marker.modified().ok()?))
 }
 
 /// The content of the marker.

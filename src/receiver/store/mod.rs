@@ -1,6 +1,6 @@
 //! The store: episodes on the receiver's disk. An episode's state is where its names are.
 //!
-//!     +incoming/X  -episodes/<host>/<episode>  -row   being received; a crash leaves X, and recovery sweeps it
+//!     +incoming/X  -episodes/<host>/<episode>  -row   being received, or broken off and kept to be resumed; a crash leaves X, and recovery sweeps it
 //!     +incoming/X  +episodes/<host>/<episode>  -row   named; recovery gives it its row, or removes it if a power cut has torn it
 //!     +incoming/X  +episodes/<host>/<episode>  +row   being synced, or stored; recovery as above; X goes after the answer
 //!     -incoming/X  +episodes/<host>/<episode>  +row   stored
@@ -85,7 +85,7 @@ pub(crate) use self::local_copy::LocalRemoval;
 pub(crate) use self::partial_file::PartialFile;
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;
-pub(crate) use self::upload::Upload;
+pub(crate) use self::upload::{NotResumed, Suspended, Upload};
 
 use self::buffers::Buffers;
 use self::commit_queue::CommitQueue;
@@ -236,9 +236,9 @@ impl Store {
         }))
     }
 
-    /// Whether `bytes` more would leave the floor as it is, at this moment. [`Store::begin`] decides.
-    pub(crate) fn has_room(&self, bytes: u64) -> io::Result<bool> {
-        Ok(self.space()?.holds(bytes))
+    /// From here on so much of the disk stays free. An upload under way keeps the space it has.
+    pub(crate) fn keep_free(&self, bytes: u64) {
+        self.space_budget.set_floor(bytes);
     }
 
     /// Takes the space for an upload, and makes its file in incoming/.
@@ -248,6 +248,17 @@ impl Store {
         place: Option<GatePlace>,
     ) -> Result<Upload, StoreError> {
         Upload::begin(self, claim, place)
+    }
+
+    /// Goes on with an upload whose body has broken off: takes the space for the rest. `claim` has its digest
+    /// and its length.
+    pub(crate) fn resume(
+        self: &Arc<Self>,
+        suspended: Suspended,
+        claim: Claim,
+        place: Option<GatePlace>,
+    ) -> Result<Upload, NotResumed> {
+        Upload::resume(self, suspended, claim, place)
     }
 
     /// Calls `pong` when the committer and its sync threads have shown that they are alive.
@@ -270,6 +281,7 @@ impl Store {
         self.index.count()
     }
 
+    /// The disk at this moment. [`Store::begin`] decides whether an upload has room.
     pub(crate) fn space(&self) -> io::Result<Space> {
         self.space_budget.look()
     }

@@ -2,8 +2,8 @@
 //!
 //! 1. A cursor is the offset of a line's start, or the end of the last line that is shown. Nothing is
 //!    kept in memory for it, and a page costs what it reads: the last one as much as the first.
-//! 2. Only rows that a sync has covered are shown, each as it stands in the file. A line that is no row
-//!    is passed over.
+//! 2. Only rows that are on the disk with their files are shown, each as it stands in the index. A line
+//!    that is no row is passed over.
 //! 3. A page is bounded in rows, in its own bytes and in the bytes that are read for it. One line is
 //!    always read to its end, whatever its length.
 

@@ -302,7 +302,7 @@ mod tests {
         let (mut sequence, mut tail) = opened(&folder);
         sequence.reach(1, &tail).unwrap();
         tail.next_seq = 2;
-        tail.accept(100, 1);
+        tail.accept(100, 1, None);
         let now = Instant::now();
         for (now, wanted) in [(now, 0), (now + NOTE_EVERY, 100)] {
             sequence.note_hourly(&tail, now);

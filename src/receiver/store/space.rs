@@ -33,13 +33,21 @@ impl Space {
         let taken = self.reserved.saturating_add(bytes);
         self.free.saturating_sub(taken) > self.floor
     }
+
+    /// The same disk once `bytes` that lie on it are removed.
+    pub(crate) fn with_freed(self, bytes: u64) -> Space {
+        Space {
+            free: self.free.saturating_add(bytes),
+            ..self
+        }
+    }
 }
 
 /// Shared by all uploads of one store.
 #[derive(Debug)]
 pub(super) struct SpaceBudget {
     dir: PathBuf,
-    floor: u64,
+    floor: AtomicU64,
     reserved: AtomicU64,
     turn: Mutex<()>,
 }
@@ -48,10 +56,14 @@ impl SpaceBudget {
     pub(super) fn new(dir: &Path, floor: u64) -> SpaceBudget {
         SpaceBudget {
             dir: dir.to_owned(),
-            floor,
+            floor: AtomicU64::new(floor),
             reserved: AtomicU64::new(0),
             turn: Mutex::new(()),
         }
+    }
+
+    pub(super) fn set_floor(&self, floor: u64) {
+        self.floor.store(floor, Ordering::Relaxed);
     }
 
     pub(super) fn look(&self) -> io::Result<Space> {
@@ -61,7 +73,7 @@ impl SpaceBudget {
         Ok(Space {
             free,
             total,
-            floor: self.floor,
+            floor: self.floor.load(Ordering::Relaxed),
             reserved,
         })
     }
@@ -99,12 +111,34 @@ impl SpaceBudget {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = make()?;
-        let reservation = match durable::allocate(&file, bytes) {
+        let reservation = self.allocate(&file, 0, bytes)?;
+        Ok((file, reservation))
+    }
+
+    /// As [`SpaceBudget::take`], for a file that has the first `from` of its `bytes` bytes. They are on the
+    /// filesystem, which counts them itself: only the rest is taken.
+    pub(super) fn take_rest(
+        self: &Arc<Self>,
+        file: &File,
+        from: u64,
+        bytes: u64,
+    ) -> io::Result<Reservation> {
+        let _turn = lock(&self.turn);
+        if !self.look()?.holds(bytes - from) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.allocate(file, from, bytes)
+    }
+
+    /// Allocates all of a file that has its first `from` bytes. Where the filesystem cannot, the rest is
+    /// reserved.
+    fn allocate(self: &Arc<Self>, file: &File, from: u64, bytes: u64) -> io::Result<Reservation> {
+        let reserved = match durable::allocate(file, bytes) {
             Ok(()) => 0,
-            Err(error) if is_unsupported(&error) => bytes,
+            Err(error) if is_unsupported(&error) => bytes - from,
             Err(error) => return Err(error),
         };
-        Ok((file, self.reservation(reservation)))
+        Ok(self.reservation(reserved))
     }
 }
 

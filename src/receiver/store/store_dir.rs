@@ -138,6 +138,22 @@ fn not_in(layout: &Layout, no_lock: NoLock) -> Failure {
     }
 }
 
+/// As [`enter_as_it_is`], or beside the receiver that works in the folder: then `None`. A command that works there
+/// is waited for, as ever.
+pub(crate) fn enter_or_look_on(
+    layout: &Layout,
+    config_path: &Path,
+) -> Result<Option<FolderLock>, Failure> {
+    let has_receiver =
+        is_in_use(layout.root()) == Some(true) && noted_address(layout.root()).is_some();
+    if !has_receiver {
+        return enter_as_it_is(layout, config_path).map(Some);
+    }
+    marker::check(layout, config_path)?;
+    owner::check_inner(&layout.folders(), "receiver")?;
+    Ok(None)
+}
+
 /// Whether the folder is a store that this program knows; nothing is locked or changed.
 pub(crate) fn look(data_dir: &Path, config_path: &Path) -> Result<(), Failure> {
     marker::check(&Layout::new(data_dir), config_path).map(|_| ())

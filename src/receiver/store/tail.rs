@@ -22,8 +22,8 @@ pub(crate) struct Tail {
     file: Arc<File>,
     /// Bytes of whole rows that are on the disk.
     pub length: u64,
-    /// The same, for those who read the index meanwhile.
-    synced: Arc<AtomicU64>,
+    /// Bytes of whole rows that a reader of the list may see: each is on the disk, and so is its file.
+    shown: Arc<AtomicU64>,
     /// Bytes of whole rows, those included that are not synced yet.
     pub end: u64,
     pub next_seq: u64,
@@ -38,7 +38,7 @@ impl Tail {
         Tail {
             file: Arc::new(file),
             length,
-            synced: Arc::new(AtomicU64::new(length)),
+            shown: Arc::new(AtomicU64::new(length)),
             end: length,
             next_seq: last_seq.saturating_add(1),
             last_seq,
@@ -50,9 +50,9 @@ impl Tail {
         Arc::clone(&self.file)
     }
 
-    /// Where [`Tail::length`] can be read while rows are appended. It never becomes less.
-    pub(super) fn synced(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.synced)
+    /// Where the length of what is shown can be read while rows are appended. It never becomes less.
+    pub(super) fn shown(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shown)
     }
 
     /// Whether the name of the index is still this file, and as long as the rows that were appended.
@@ -76,11 +76,13 @@ impl Tail {
         durable::sync_data(&self.file)
     }
 
-    /// A sync has covered a row that ends at `end` and has this number, and so all rows before it.
-    pub(crate) fn accept(&mut self, end: u64, seq: u64) {
+    /// A sync has covered a row that ends at `end` and has this number, and so all rows before it. The
+    /// file of the row at `first_unsettled`, if there is one, may still be lost: that row is not shown.
+    pub(crate) fn accept(&mut self, end: u64, seq: u64, first_unsettled: Option<u64>) {
         self.length = self.length.max(end);
-        self.synced.store(self.length, Ordering::Release);
         self.last_seq = self.last_seq.max(seq);
+        let shown = first_unsettled.map_or(self.length, |offset| offset.min(self.length));
+        self.shown.store(shown, Ordering::Release);
     }
 
     /// Cuts what a failed append has left.

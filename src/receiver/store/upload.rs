@@ -8,6 +8,12 @@
 //! 2. A published file has the stated length and digest; a body that ended early is an error, never
 //!    a small file.
 //! 3. A failed fsync is not tried again: the upload is dropped, and the sender comes again.
+//!
+//! An upload whose body has broken off can be suspended, and resumed later in this process: `suspended`.
+
+mod suspended;
+
+pub(crate) use self::suspended::{NotResumed, Suspended};
 
 use std::fs::File;
 use std::io;
@@ -46,12 +52,28 @@ pub(crate) struct Upload {
     hasher: Sha256,
     /// Bytes of the body that were taken so far.
     received: u64,
+    /// The whole blocks among them.
+    whole: WholeBlocks,
     share: Share,
     /// Since all bytes are here: the committer may wait for this upload, for a moment.
     expected: Option<Expected>,
     /// Held only while bytes are at hand.
     filling: Option<Block>,
     filled: usize,
+}
+
+/// How far a large body was received in whole blocks, and the state of its hash there.
+#[derive(Clone, Default)]
+struct WholeBlocks {
+    hasher: Sha256,
+    bytes: u64,
+}
+
+/// The file of an upload, ready for bytes.
+struct Incoming {
+    file: Arc<File>,
+    partial: PartialFile,
+    writer: Writer,
 }
 
 impl Upload {
@@ -63,25 +85,47 @@ impl Upload {
     ) -> Result<Upload, StoreError> {
         let begun = open_incoming(store, &claim).and_then(|(file, partial, reservation)| {
             let path = partial.path().unwrap_or(store.data_dir());
-            let writer = Writer::new(file.clone(), path, claim.bytes, reservation)?;
-            Ok((file, partial, writer))
+            let writer = Writer::new(file.clone(), path, claim.bytes, 0, reservation)?;
+            Ok(Incoming {
+                file,
+                partial,
+                writer,
+            })
         });
-        let (file, partial, writer) =
+        let incoming =
             begun.map_err(|error| fault_of_incoming(store, &claim, "begin an upload", error))?;
-        Ok(Upload {
+        let nothing = WholeBlocks::default();
+        Ok(Upload::of(store, claim, place, incoming, nothing))
+    }
+
+    /// An upload that has received `whole` into its file.
+    fn of(
+        store: &Arc<Store>,
+        claim: Claim,
+        place: Option<GatePlace>,
+        incoming: Incoming,
+        whole: WholeBlocks,
+    ) -> Upload {
+        Upload {
             share: store.buffers.open(),
             store: store.clone(),
             claim,
             place,
-            file,
-            partial,
-            writer,
-            hasher: Sha256::new(),
-            received: 0,
+            file: incoming.file,
+            partial: incoming.partial,
+            writer: incoming.writer,
+            hasher: whole.hasher.clone(),
+            received: whole.bytes,
+            whole,
             expected: None,
             filling: None,
             filled: 0,
-        })
+        }
+    }
+
+    /// Bytes of the body that were received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Bytes of the body that are still to come.
@@ -111,16 +155,18 @@ impl Upload {
         let Some(block) = &self.filling else {
             return Ok(());
         };
-        let end = block.bytes().min(self.filled + count);
+        let block_bytes = block.bytes();
+        let end = block_bytes.min(self.filled + count);
         if !writer::is_hashed_behind(self.claim.bytes) {
             self.hasher.update(&block.as_slice()[self.filled..end]);
         }
         self.received += (end - self.filled) as u64;
         self.filled = end;
+        self.note_whole_blocks();
         if self.missing() == 0 && is_small(self.claim.bytes) {
             self.expected = Some(self.store.commit_queue.expect());
         }
-        if end == block.bytes() || self.missing() == 0 {
+        if end == block_bytes || self.missing() == 0 {
             self.hand_over()?;
         }
         Ok(())
@@ -158,6 +204,17 @@ impl Upload {
             return LARGE_BYTES - (self.received % LARGE_BYTES as u64) as usize;
         }
         usize::try_from(self.missing()).map_or(SMALL_BYTES, |missing| missing.min(SMALL_BYTES))
+    }
+
+    /// A large body can go on from here, should it break off behind this. No block reaches beyond the end
+    /// of a whole one, so each of these ends is seen.
+    fn note_whole_blocks(&mut self) {
+        if writer::is_large(self.claim.bytes) && self.received.is_multiple_of(LARGE_BYTES as u64) {
+            self.whole = WholeBlocks {
+                hasher: self.hasher.clone(),
+                bytes: self.received,
+            };
+        }
     }
 
     fn hand_over(&mut self) -> Result<(), StoreError> {

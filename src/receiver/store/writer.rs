@@ -72,19 +72,20 @@ impl Filled {
 }
 
 impl Writer {
-    /// For a body of `body_bytes` into the new, empty `file` at `path`.
+    /// For a body of `body_bytes` into the `file` at `path`, which has its first `offset` bytes already.
     ///
     /// Errors: the system gave no thread.
     pub(super) fn new(
         file: Arc<File>,
         path: &Path,
         body_bytes: u64,
+        offset: u64,
         reservation: Reservation,
     ) -> io::Result<Writer> {
         let mut sink = Sink {
             file,
             direct: None,
-            offset: 0,
+            offset,
             body_bytes,
             reservation,
         };

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::{Process, Survey};
 use crate::receiver::config::Config;
+use crate::receiver::lab_states::Reports;
 use crate::receiver::refusal_log;
 use crate::receiver::stats::StatsTables;
 use crate::receiver::store::{index_path, rows};
@@ -26,7 +27,7 @@ pub(super) fn survey(config: &Config, process: Process) -> io::Result<Survey> {
         refused.after_seq = refused.after_seq.min(tables.last_seq);
         tables.recall(Arc::new(refused));
     }
-    Survey::of(config, process, &tables)
+    Survey::of(config, process, &tables, &Reports::new())
 }
 
 fn count_rows(config: &Config, tables: &mut StatsTables) -> io::Result<()> {

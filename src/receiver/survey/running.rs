@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::{Health, Process, Survey, disk};
 use crate::doctor;
 use crate::receiver::config::{Config, own_address};
+use crate::receiver::findings::Finding;
 use crate::receiver::store::store_dir;
 use crate::wire::{self, GateState, Problem};
 
@@ -29,6 +30,8 @@ pub(super) struct NoSurvey {
     why: String,
     /// Whether nothing at all answers: then there is no use in asking for health or for the gate.
     is_silent: bool,
+    /// Its answer, if only the figures in it are not to be shown.
+    answer: Option<Box<Survey>>,
 }
 
 /// The report of the receiver that runs in the folder of this configuration.
@@ -47,10 +50,12 @@ fn survey_at(address: SocketAddr, config: &Config) -> Result<Survey, NoSurvey> {
     let unusable = |why: String| NoSurvey {
         why,
         is_silent: false,
+        answer: None,
     };
     let answer = ask_at(address, wire::STATUS_PATH).map_err(|error| NoSurvey {
         is_silent: true,
         why: silence(address, &error),
+        answer: None,
     })?;
     if answer.status == 404 {
         return Err(unusable(format!(
@@ -71,9 +76,10 @@ fn survey_at(address: SocketAddr, config: &Config) -> Result<Survey, NoSurvey> {
         )));
     }
     if survey.unlisted_episodes > 0 {
-        return Err(unusable(
-            "does not keep figures of so many hosts".to_owned(),
-        ));
+        return Err(NoSurvey {
+            answer: Some(Box::new(survey)),
+            ..unusable("does not keep figures of so many hosts".to_owned())
+        });
     }
     Ok(Survey {
         running: Some(true),
@@ -102,12 +108,29 @@ impl NoSurvey {
             running: Some(true),
             health: Some(Health::of(well)),
             gate: if self.is_silent { None } else { gate(config) },
+            live: None,
+            config_waiting: Vec::new(),
         };
-        Ok(Survey {
-            from_disk_because: Some(self.why),
-            ..disk::survey(config, process)?
-        })
+        let mut survey = disk::survey(config, process)?;
+        survey.from_disk_because = Some(self.why);
+        if let Some(answer) = self.answer {
+            survey.config_waiting = answer.config_waiting;
+            add_findings(&mut survey.findings, answer.findings);
+        }
+        Ok(survey)
     }
+}
+
+/// Adds what the receiver alone has found: the disk shows no reports of lab hosts, and the receiver not each
+/// of many hosts.
+fn add_findings(found: &mut Vec<Finding>, of_receiver: Vec<Finding>) {
+    for finding in of_receiver {
+        let is_same = |one: &Finding| one.kind == finding.kind && one.subject == finding.subject;
+        if !found.iter().any(is_same) {
+            found.push(finding);
+        }
+    }
+    found.sort_by_key(|finding| finding.severity);
 }
 
 /// Errors say why no upload is accepted.

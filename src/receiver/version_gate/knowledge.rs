@@ -2,7 +2,7 @@
 //! are atomic, so that a request never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,13 +24,15 @@ struct Blind {
 pub(super) struct Knowledge {
     enabled: bool,
     /// The configured number of commits.
-    size: u32,
+    size: AtomicU32,
     pub(super) window: ArcSwapOption<Window>,
     /// When a source last confirmed the window, in milliseconds since `start`: negative for a window of
     /// an earlier run. It is not a part of the window, so that a confirmation replaces nothing.
     confirmed_ms: AtomicI64,
     /// When the last refresh began that a source has answered, by the same clock.
     refreshed_ms: AtomicI64,
+    /// Since when the window has been from its source, by the same clock.
+    source_ms: AtomicI64,
     /// The trouble of the source that decides.
     failing: ArcSwapOption<Blind>,
     /// The answers about commits that the window lacks.
@@ -43,10 +45,11 @@ impl Knowledge {
     pub(super) fn new(config: &GateConfig) -> Knowledge {
         Knowledge {
             enabled: config.enabled,
-            size: config.window,
+            size: AtomicU32::new(config.window),
             window: ArcSwapOption::empty(),
             confirmed_ms: AtomicI64::new(0),
             refreshed_ms: AtomicI64::new(i64::MIN),
+            source_ms: AtomicI64::new(0),
             failing: ArcSwapOption::empty(),
             beyond: ArcSwap::default(),
             start: Instant::now(),
@@ -58,7 +61,21 @@ impl Knowledge {
     }
 
     pub(super) fn size(&self) -> u32 {
-        self.size
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// From here on so many commits are admitted: of a longer window the newest stay.
+    pub(super) fn set_size(&self, size: u32) {
+        self.size.store(size, Ordering::Release);
+        let Some(ours) = self.window() else {
+            return;
+        };
+        let commits = ours.commits().iter().copied();
+        if ours.commits().len() > size as usize
+            && let Some(cut) = Window::new(commits, size, ours.source())
+        {
+            self.window.store(Some(Arc::new(cut)));
+        }
     }
 
     pub(super) fn window(&self) -> Option<Arc<Window>> {
@@ -76,7 +93,8 @@ impl Knowledge {
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
         self.confirmed_ms
             .store(self.now_ms() - age_ms, Ordering::Release);
-        log_window(&window, self.size, age);
+        self.note_source(&window);
+        log_window(&window, self.size(), age);
         self.window.store(Some(Arc::new(window)));
     }
 
@@ -88,11 +106,29 @@ impl Knowledge {
     /// Puts a window that a source has answered with in place; it may be equal to the present one.
     pub(super) fn take(&self, window: Window) {
         self.confirm();
+        self.note_source(&window);
         let is_ours = |ours: &Arc<Window>| ours.is_same(&window);
         if !self.window.load().as_ref().is_some_and(is_ours) {
-            log_window(&window, self.size, Duration::ZERO);
+            log_window(&window, self.size(), Duration::ZERO);
             self.window.store(Some(Arc::new(window)));
         }
+    }
+
+    /// Notes since when windows have been from the source of this one, which is about to take its place.
+    fn note_source(&self, next: &Window) {
+        let before = self.window.load();
+        if before
+            .as_ref()
+            .is_none_or(|before| before.source() != next.source())
+        {
+            self.source_ms.store(self.now_ms(), Ordering::Release);
+        }
+    }
+
+    /// For how long the window has been from its source.
+    pub(super) fn source_age(&self) -> Duration {
+        let age_ms = self.now_ms() - self.source_ms.load(Ordering::Acquire);
+        Duration::from_millis(age_ms.max(0).unsigned_abs())
     }
 
     /// Notes that a source has answered the refresh that began then.

@@ -28,6 +28,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 pub use beyond::Kept;
 #[cfg(any(test, fuzzing))]
 pub use forgejo::fuzzed_answers;
@@ -112,12 +114,44 @@ enum Call {
     Ask(Question),
     /// Asks whether the thread is alive.
     Ping(Pong),
+    /// The configuration was read again.
+    Change(Box<Change>),
+}
+
+/// What a reload changes for the timer thread.
+struct Change {
+    interval: Duration,
+    /// With the token as it is now.
+    forgejo: Option<Forgejo>,
+}
+
+/// A configuration whose secrets were read: it can be applied without an error.
+pub(crate) struct ReadyChange {
+    size: u32,
+    remediation: String,
+    change: Box<Change>,
+}
+
+impl ReadyChange {
+    /// Reads what `config` names.
+    ///
+    /// Errors: a token or a CA cannot be read.
+    pub(crate) fn read(config: &GateConfig) -> Result<ReadyChange, Failure> {
+        Ok(ReadyChange {
+            size: config.window,
+            remediation: config.remediation.clone(),
+            change: Box::new(Change {
+                interval: Duration::from_secs(config.refresh_seconds),
+                forgejo: Forgejo::new(config)?,
+            }),
+        })
+    }
 }
 
 /// The gate of a running receiver.
 pub struct VersionGate {
     knowledge: Arc<Knowledge>,
-    remediation: String,
+    remediation: ArcSwap<String>,
     /// The channel to the timer thread, which ends when this is dropped.
     calls: Sender<Call>,
 }
@@ -154,9 +188,18 @@ impl VersionGate {
         spawn_critical("gate-timer", shutdown, move || timer.run())?;
         Ok(Arc::new(VersionGate {
             knowledge,
-            remediation: config.remediation.clone(),
+            remediation: ArcSwap::from_pointee(config.remediation.clone()),
             calls,
         }))
+    }
+
+    /// From here on these hold: the window's length, the remediation, the interval and the token. A longer
+    /// window is filled by the refresh that begins now.
+    pub(crate) fn apply(&self, ready: ReadyChange) {
+        self.knowledge.set_size(ready.size);
+        self.remediation.store(Arc::new(ready.remediation));
+        // It fails only when the process is ending.
+        let _ = self.calls.send(Call::Change(ready.change));
     }
 
     /// Looks a commit up: one atomic load and one search, without lock, allocation or I/O.
@@ -248,6 +291,11 @@ impl VersionGate {
         self.knowledge.age()
     }
 
+    /// For how long the window has been from its source.
+    pub fn source_age(&self) -> Duration {
+        self.knowledge.source_age()
+    }
+
     /// The body of `GET /v1/gate`.
     pub fn state(&self) -> GateState {
         let window = self.window();
@@ -270,7 +318,7 @@ impl VersionGate {
             head_commit: self.window().map(|window| window.head()),
             window: self.configured_window(),
             age_seconds: self.age().map(|age| age.as_secs()),
-            remediation: self.remediation.clone(),
+            remediation: String::clone(&self.remediation.load()),
             failing: self.failing(),
         }
     }

@@ -62,6 +62,12 @@ impl Sources {
         }
     }
 
+    /// From here on Forgejo is asked in this way, and the next refresh lists the whole window.
+    pub(super) fn replace_forgejo(&mut self, forgejo: Option<Forgejo>) {
+        self.forgejo = forgejo;
+        self.listed = None;
+    }
+
     pub(super) fn withdrawn(&self) -> &Withdrawn {
         &self.withdrawn
     }

@@ -17,7 +17,7 @@ use super::beyond::{Beyond, Ground};
 use super::disk::WindowFile;
 use super::knowledge::Knowledge;
 use super::sources::{Ended, Sources};
-use super::{ASK_PATIENCE, Call, Heard, Question, Refreshed};
+use super::{ASK_PATIENCE, Call, Change, Heard, Question, Refreshed};
 use crate::wire::Known;
 
 /// The least time between the beginnings of two refreshes, however many requests ask.
@@ -130,6 +130,11 @@ impl TimerThread {
                     self.answer_one(question, Refreshed::Failed);
                 }
                 Ok(Call::Ask(question)) => self.waiting.push(question),
+                // A refresh begins at once.
+                Ok(Call::Change(change)) => {
+                    self.apply(*change);
+                    return self.hear_all();
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -138,13 +143,20 @@ impl TimerThread {
 
     /// Collects all requests that have asked by now: the refresh that begins now answers them.
     fn hear_all(&mut self) -> bool {
-        for call in self.calls.try_iter() {
+        let calls: Vec<Call> = self.calls.try_iter().collect();
+        for call in calls {
             match call {
                 Call::Ask(question) => self.waiting.push(question),
                 Call::Ping(pong) => pong(),
+                Call::Change(change) => self.apply(*change),
             }
         }
         true
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.interval = change.interval;
+        self.sources.replace_forgejo(change.forgejo);
     }
 
     fn answer(&mut self, ended: Refreshed) {

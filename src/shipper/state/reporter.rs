@@ -139,6 +139,7 @@ mod tests {
                 episode: EpisodeId::parse("ep-1").unwrap(),
                 since: String::new(),
                 bytes_sent: 0,
+                resumed_at: None,
                 bytes: 100,
                 bytes_per_second: 0,
             },

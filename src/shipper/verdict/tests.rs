@@ -90,6 +90,7 @@ fn each_answer_has_one_verdict() {
         (403, "wrong-host", "NotLetIn", "NotLetIn"),
         (408, "too-slow", "Stumbled", "Stumbled"),
         (409, "taken", "SetAside", "Away"),
+        (409, "offset-mismatch", "Stumbled", "Away"),
         (412, "not-in-window", "Held", "Held"),
         (412, "precondition-failed", "PreconditionFailed", "Held"),
         (413, "too-large", "SetAside", "TooLargeForProxy"),

@@ -135,6 +135,8 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
         "{tasks}"
     );
 
+    a_puller_brings_it(&machine);
+
     // Killed, it comes back; stuck, it is killed by the watchdog, and comes back.
     let pid = machine.show(receiver, "MainPID");
     machine.good(&["kill", "-9", &pid]);
@@ -164,4 +166,57 @@ fn a_copied_file_becomes_two_services_that_ship_heal_and_leave() {
             .at("var/lib/cis490/episodes/lab-7/ep-1.tar.zst")
             .exists()
     );
+}
+
+/// A timer brings what is stored to another folder, in the sandbox of its unit.
+fn a_puller_brings_it(machine: &Machine) {
+    let path = machine.at("etc/cis490/receiver.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let install = [
+        "/opt/copied",
+        "install",
+        "puller",
+        "--url",
+        "http://127.0.0.1:8490",
+        "--to",
+        "/srv/pulled",
+    ];
+    // Nobody may read yet.
+    let out = machine.good(&install);
+    assert!(out.contains("nothing comes yet"), "{out}");
+    let (good, said) = machine.run(&["/usr/local/bin/cis490", "doctor", "--puller"]);
+    assert!(!good && said.contains("[[reader]]"), "{said}");
+    let reader = "[[reader]]\nid = \"nas\"\naddress = \"127.0.0.1\"\n";
+    fs::write(&path, format!("{config}\n{reader}")).unwrap();
+    machine.good(&["systemctl", "reload", "cis490-receiver"]);
+    machine.wait_until("the puller may read", |machine| {
+        let (good, _) = machine.run(&[
+            "/usr/local/bin/cis490",
+            "list",
+            "--url",
+            "http://127.0.0.1:8490",
+        ]);
+        good
+    });
+    let out = machine.good(&install);
+    assert!(out.contains("lets this machine read"), "{out}");
+    machine.wait_until("it has come", |machine| {
+        machine.at("srv/pulled/pull.json").exists()
+    });
+    let there = machine.at("var/lib/cis490/episodes/lab-7/ep-1.tar.zst");
+    let here = machine.at("srv/pulled/lab-7/ep-1.tar.zst");
+    assert_eq!(fs::read(there).unwrap(), fs::read(here).unwrap());
+    assert_eq!(machine.show("cis490-pull.timer", "ActiveState"), "active");
+    machine.wait_until("it has ended well", |machine| {
+        machine.show("cis490-pull", "ActiveState") == "inactive"
+    });
+    let said = machine.good(&["/usr/local/bin/cis490", "doctor", "--puller"]);
+    assert!(
+        said.contains("1 episode here") && !said.contains("fail"),
+        "{said}"
+    );
+    let out = machine.good(&["/usr/local/bin/cis490", "uninstall", "puller"]);
+    assert!(out.contains("the episodes: /srv/pulled"), "{out}");
+    assert!(machine.at("srv/pulled/lab-7/ep-1.tar.zst").exists());
+    assert!(machine.run(&["test", "-x", "/usr/local/bin/cis490"]).0);
 }

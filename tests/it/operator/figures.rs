@@ -59,6 +59,12 @@ fn by_the_disk(mut report: Value) -> Value {
         report[member] = json!(null);
     }
     report["disk"]["free"] = json!(null);
+    let findings = report["findings"].as_array_mut().unwrap();
+    // Of a commit that was not refused the gate alone knows whether it is out of date.
+    findings.retain(|found| found["kind"] != "host-out-of-date" || !found["reason"].is_null());
+    for finding in findings {
+        finding["words"] = json!(null);
+    }
     for host in report["hosts"].as_array_mut().unwrap() {
         for member in ["silent_seconds", "position", "remaining"] {
             host[member] = json!(null);

@@ -51,6 +51,44 @@ fn every_command_has_help_with_an_example_a_manual_page_and_completions() {
 }
 
 #[test]
+fn the_two_files_and_the_events_have_pages_in_their_sections() {
+    let pages = TempDir::new();
+    let commands = pages.path().join("man1");
+    assert_eq!(run(&["man", "--dir", commands.to_str().unwrap()]).0, 0);
+    for (name, page, words) in [
+        (
+            "receiver.toml",
+            "man5/cis490-receiver.toml.5",
+            "max_uploads = 64",
+        ),
+        (
+            "shipper.toml",
+            "man5/cis490-shipper.toml.5",
+            "scan_seconds = 5",
+        ),
+        ("events", "man7/cis490-events.7", "config_waiting"),
+    ] {
+        let text = fs::read_to_string(pages.path().join(page)).unwrap();
+        assert!(
+            text.starts_with(".TH CIS490-") && text.contains(words),
+            "{text}"
+        );
+        assert_eq!(run(&["man", name]).1, text);
+        assert_eq!(run(&["man", &format!("cis490-{name}")]).1, text);
+        // No line is read as a request that roff does not know.
+        let known = [".TH", ".SH", ".SS", ".TP", ".TQ", ".BR", ".br"];
+        for line in text.lines().filter(|line| line.starts_with(['.', '\''])) {
+            let request = line.split(' ').next().unwrap();
+            assert!(known.contains(&request), "{line}");
+        }
+    }
+    // Another folder has all of them.
+    let together = pages.path().join("pages");
+    assert_eq!(run(&["man", "--dir", together.to_str().unwrap()]).0, 0);
+    assert!(together.join("cis490-events.7").is_file() && together.join("cis490.1").is_file());
+}
+
+#[test]
 fn bash_takes_the_completions_and_offers_what_there_is() {
     let dir = TempDir::new();
     let file = dir.path().join("cis490");

@@ -5,6 +5,7 @@ mod doctor;
 mod figures;
 mod help;
 mod status;
+mod watch;
 
 use std::process::Output;
 

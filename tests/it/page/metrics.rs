@@ -206,22 +206,69 @@ fn the_example_alerts_fire_when_they_should() {
     assert_good(&output);
 }
 
-/// The names that the alerts watch are names of our metrics.
+/// The names that the alerts watch and the dashboard draws are names of our metrics.
 #[test]
-fn the_example_alerts_watch_what_there_is() {
+fn the_examples_look_at_metrics_that_there_are() {
     let lab = Lab::with_trouble();
     let metrics = lab.world.get("/metrics").body;
-    let rules = include_str!("../../../etc/prometheus-alerts.yml");
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let names = rules
-        .split(|c| !is_part(c))
-        .filter(|word| word.starts_with("cis490_"))
-        // A receiver with an archive alone has these: see `archive::copying`.
-        .filter(|word| !word.starts_with("cis490_archive_"));
-    let mut count = 0;
-    for name in names {
-        count += 1;
-        assert!(metrics.contains(&format!("\n{name}")), "{name}");
+    let alerts = include_str!("../../../etc/prometheus-alerts.yml");
+    let expressions = dashboard_expressions();
+    for (what, text) in [("alerts", alerts), ("dashboard", &expressions.join("\n"))] {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let names = text
+            .split(|c| !is_part(c))
+            .filter(|word| word.starts_with("cis490_"))
+            // A receiver with an archive alone has these: see `archive::copying`.
+            .filter(|word| !word.starts_with("cis490_archive_"));
+        let mut count = 0;
+        for name in names {
+            count += 1;
+            // The buckets of a histogram have its name and an ending.
+            let metric = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(
+                metrics.contains(&format!("\n# TYPE {metric} ")),
+                "{what}: {name}"
+            );
+        }
+        assert!(count >= 4, "{what}: {count}");
     }
-    assert!(count > 10, "{count}");
+    // And the kinds that they name are kinds that there are.
+    for kind in ["store-unwritable", "disk-low", "gate-not-loaded"] {
+        assert!(alerts.contains(kind), "{kind}");
+        assert!(
+            metrics.contains(&format!(
+                "\ncis490_finding{{kind=\"{kind}\",severity=\"error\"}} "
+            )),
+            "{metrics}"
+        );
+    }
+}
+
+/// The expressions of the example dashboard.
+fn dashboard_expressions() -> Vec<String> {
+    let dashboard = include_str!("../../../etc/grafana-dashboard.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    targets
+        .map(|target| target["expr"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_example_dashboard_asks_what_prometheus_understands() {
+    let test = "the_example_dashboard_asks_what_prometheus_understands";
+    let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
+    for (number, expression) in dashboard_expressions().iter().enumerate() {
+        let expression = expression.replace("$instance", ".*");
+        rules += &format!("  - record: dashboard:{number}\n    expr: '{expression}'\n");
+    }
+    let dir = TempDir::new();
+    let file = dir.path().join("dashboard.yml");
+    std::fs::write(&file, rules).unwrap();
+    if let Some(output) = promtool(test, &["check", "rules", file.to_str().unwrap()], "") {
+        assert_good(&output);
+    }
 }

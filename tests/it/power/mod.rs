@@ -1,4 +1,4 @@
-//! The plug is pulled. On a disk of our own under the receiver, then under the shipper, the power
+//! The plug is pulled. On a disk of our own under the receiver, the shipper or a pull, the power
 //! is cut at random moments of its work; what was promised must be there when it is back.
 //!
 //! Short here, and hundreds of cuts in the campaign. `CIS490_SEED` repeats a run's choices; the
@@ -6,6 +6,7 @@
 
 mod disk;
 mod fuse;
+pub mod pull;
 pub mod receiver;
 pub mod shipper;
 mod volatile;

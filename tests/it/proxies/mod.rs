@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::proxy::{KINDS, Kind, Proxy, put_in};
+pub use self::proxy::KINDS;
+use self::proxy::{Kind, Proxy, put_in};
 use crate::client::sha256;
 use crate::here::has;
 use crate::lab::{Ended, Lab, noise};

@@ -117,7 +117,7 @@ fn peers_that_do_not_read_keep_nobody_out_for_long() {
         Some(head.ends_with(b"503"))
     });
     let refused = busy.filter(|is_refused| *is_refused).count();
-    // Eight places, shared out by address; the rest are told to come again.
+    // Eight places; the rest are asked to come again.
     assert!(refused >= 12, "{refused}\n{world}");
     world.wait_until("the places are free again", |world| {
         world.get("/v1/episodes?limit=1").status == 200
@@ -187,4 +187,25 @@ fn the_last_page_of_a_long_index_costs_what_the_first_does() {
     let tail = took("/v1/episodes?tail=1000");
     let most = first * 10 + Duration::from_millis(200);
     assert!(last < most && tail < most, "{first:?} {last:?} {tail:?}");
+}
+
+/// One address has half of the places at most: another one is let in beside it.
+#[test]
+fn one_address_leaves_half_of_the_places_to_others() {
+    let index = wide_rows(40);
+    let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
+    fs::write(world.data_dir().join("index.jsonl"), &index).unwrap();
+    world.start();
+    let mut unread: Vec<Client> = (0..8).map(|_| unread_list(&world, 1)).collect();
+    let statuses = unread.iter_mut().map(|client| {
+        let mut head = [0; 12];
+        client.0.read_exact(&mut head).unwrap();
+        String::from_utf8_lossy(&head[9..]).into_owned()
+    });
+    let refused = statuses.filter(|status| status == "503").count();
+    assert_eq!(refused, 4, "{world}");
+    let mut other = unread_list(&world, 2);
+    let mut head = [0; 12];
+    other.0.read_exact(&mut head).unwrap();
+    assert!(head.ends_with(b"200"), "{world}");
 }

@@ -2,8 +2,9 @@
 //! episode.
 
 mod bounds;
-mod bytes;
+pub mod bytes;
 mod command;
+mod keys;
 mod list;
 pub mod pull;
 mod readers;
@@ -11,14 +12,10 @@ mod stores;
 
 use std::fmt::Write as _;
 
+pub use keys::{NO_GATE, READER};
+
 use crate::client::Answer;
 use crate::world::World;
-
-/// The test itself may read, from any of this machine's own addresses.
-pub const READER: &str = "[[reader]]\nid = \"test\"\naddress = \"127.0.0.0/8\"\n";
-
-/// Receivers of the tests ask no gate unless a test is about one.
-pub const NO_GATE: &str = "\n[version_gate]\nenabled = false\n";
 
 /// A running receiver that the test may read, with this index and nothing else in its store.
 pub fn with_index(index: &str) -> World {

@@ -69,6 +69,50 @@ fn check_agrees_with_the_gate() {
 }
 
 #[test]
+fn check_says_the_same_as_json() {
+    let world = World::new();
+    let lab = lab_of(&world);
+    let repo = world.repo.dir.to_str().unwrap();
+    let check = || {
+        let ended = lab.run(&["check", "--json", "--repo", repo], &[]);
+        assert_eq!(ended.out.lines().count(), 1, "{ended}");
+        let verdict: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+        (ended.code, verdict)
+    };
+    let head = world.repo.head();
+    let accepted = serde_json::json!({
+        "commit": head, "accepted": true, "position": 1, "window": 3, "head_commit": head,
+        "known": null, "detail": null, "remediation": null,
+    });
+    assert_eq!(check(), (0, accepted));
+    world.repo.git(&["checkout", "-q", world.too_old()]);
+    let (code, refused) = check();
+    assert_eq!(code, 2);
+    assert_eq!(
+        (&refused["accepted"], &refused["commit"]),
+        (&false.into(), &world.too_old().into())
+    );
+    assert_eq!(
+        (&refused["known"], &refused["window"]),
+        (&"older".into(), &3.into())
+    );
+    assert!(
+        refused["remediation"]
+            .as_str()
+            .unwrap()
+            .contains("git pull"),
+        "{refused}"
+    );
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains(world.too_old()),
+        "{refused}"
+    );
+}
+
+#[test]
 fn both_sides_are_killed_again_and_again_and_nothing_is_missing() {
     // The port is kept over restarts, so that the shipper finds the receiver again.
     let mut world = World::with(&format!("listen = \"{}\"\n", own_address()));

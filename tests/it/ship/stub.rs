@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -81,9 +81,15 @@ struct Shared {
     /// Digests by path.
     stored: Mutex<BTreeMap<String, String>>,
     connections: AtomicUsize,
+    /// What lab hosts report on their queues: the status of the answer, and the bodies that came.
+    report_status: AtomicU16,
+    reports: Mutex<Vec<(Instant, String)>>,
     /// A connection is closed after so many requests; 0 for one request, and the answer says so.
     keeps: AtomicUsize,
 }
+
+/// In place of a status: no answer.
+const HANG: u16 = 1;
 
 pub struct Stub {
     pub url: String,
@@ -132,6 +138,21 @@ impl Stub {
         self.shared.keeps.store(requests, Ordering::SeqCst);
     }
 
+    /// From here on reports on queues get this answer; until then 404, as from an older receiver.
+    pub fn answer_reports(&self, status: u16) {
+        self.shared.report_status.store(status, Ordering::SeqCst);
+    }
+
+    /// From here on reports on queues get no answer for a minute.
+    pub fn hang_on_reports(&self) {
+        self.answer_reports(HANG);
+    }
+
+    /// The reports on queues, and when each came.
+    pub fn reports(&self) -> Vec<(Instant, String)> {
+        self.shared.reports.lock().unwrap().clone()
+    }
+
     /// How many were made.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -162,21 +183,46 @@ impl Shared {
         stream
             .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
+        let Some(head) = read_head(&mut stream) else {
+            self.connections.fetch_add(1, Ordering::SeqCst);
+            return;
+        };
+        if head.starts_with("PUT /v1/hosts/") {
+            return self.hear_report(&mut stream, head);
+        }
         self.connections.fetch_add(1, Ordering::SeqCst);
+        self.serve_one(&mut stream, head);
         let keeps = self.keeps.load(Ordering::SeqCst);
-        for _ in 0..keeps.max(1) {
-            if !self.serve_one(&mut stream) {
+        for _ in 1..keeps {
+            let Some(head) = read_head(&mut stream) else {
                 return;
-            }
+            };
+            self.serve_one(&mut stream, head);
         }
         // Unread bytes make this a reset, which is what a hasty receiver does.
     }
 
-    /// False if no request came.
-    fn serve_one(&self, stream: &mut TcpStream) -> bool {
-        let Some(head) = read_head(stream) else {
-            return false;
+    /// A report on a queue is no part of what the other side does with its episodes: it is not among the
+    /// requests that were heard, nor its connection among those that were made.
+    fn hear_report(&self, stream: &mut TcpStream, head: String) {
+        let heard = Heard {
+            head,
+            at: Instant::now(),
         };
+        let body = read_body(stream, &heard).unwrap_or_default();
+        let body = String::from_utf8(body).unwrap();
+        self.reports.lock().unwrap().push((heard.at, body));
+        if self.report_status.load(Ordering::SeqCst) == HANG {
+            thread::sleep(Duration::from_secs(60));
+        }
+        let status = match self.report_status.load(Ordering::SeqCst) {
+            0 => 404,
+            status => status,
+        };
+        say(stream, &answer(status, "", ""));
+    }
+
+    fn serve_one(&self, stream: &mut TcpStream, head: String) {
         let heard = Heard {
             head,
             at: Instant::now(),
@@ -190,7 +236,6 @@ impl Shared {
         if let Some(reply) = take(replies) {
             self.reply(stream, &heard, reply);
         }
-        true
     }
 
     fn reply(&self, stream: &mut TcpStream, heard: &Heard, reply: Reply) {

@@ -164,20 +164,39 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMA
 #[test]
 fn backfill_asks_a_running_receiver_to_stop_first() {
     let world = running();
-    for flags in [&["--dry-run"][..], &[]] {
-        let config = world.config_path();
-        let refused = cis490()
-            .args(["backfill", "--config", &config])
-            .args(flags)
-            .output()
-            .unwrap();
-        assert_eq!(refused.status.code(), Some(1));
-        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(words.contains("another cis490 is at work"), "{words}");
-        let named = format!("process {}, ", world.pid());
-        assert!(words.contains(&named), "{words}");
-        assert!(words.contains("end it first"), "{words}");
-    }
+    let config = world.config_path();
+    let refused = cis490()
+        .args(["backfill", "--config", &config])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("another cis490 is at work"), "{words}");
+    let named = format!("process {}, ", world.pid());
+    assert!(words.contains(&named), "{words}");
+    assert!(words.contains("end it first"), "{words}");
+}
+
+/// It reads only. What the receiver is just storing is no file without a row.
+#[test]
+fn a_dry_run_of_backfill_works_beside_a_running_receiver() {
+    let world = running();
+    assert_eq!(world.put(&sample()).status, 201);
+    let by_hand = world.data_dir().join("episodes/lab-1/by-hand.tar.zst");
+    fs::write(&by_hand, body(100)).unwrap();
+    let told = || world.run(&["backfill", "--dry-run", "--config", &world.config_path()]);
+    let new = told();
+    assert!(!new.contains("would add"), "{new}");
+    let file = fs::File::options().write(true).open(&by_hand).unwrap();
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    file.set_modified(hour_ago).unwrap();
+    let old = told();
+    assert!(old.contains("would add lab-1/by-hand"), "{old}");
+    assert!(old.contains("1 episode with a row, 1 without one"), "{old}");
+    assert!(old.contains("nothing was changed"), "{old}");
+    assert_eq!(world.rows().len(), 1);
+    let other = sample().episode("ep-2");
+    assert_eq!(world.put(&other).status, 201, "{world}");
 }
 
 #[test]

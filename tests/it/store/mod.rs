@@ -2,6 +2,7 @@
 //!
 //! The gate is off in most of these worlds, so that no other thread takes durable steps.
 
+mod as_json;
 mod backfill;
 mod bodies;
 mod disk;

@@ -125,6 +125,59 @@ fn the_list_is_read_by_https_and_its_token_goes_to_nobody_else() {
 }
 
 #[test]
+fn a_pull_comes_by_https_with_its_token() {
+    let reader = format!(
+        "[[reader]]\nid = \"r\"\ntoken_sha256 = \"{}\"\n",
+        sha256(b"sesame")
+    );
+    let world = World::with(&reader);
+    let put = world.good();
+    assert_eq!(world.put(&put).status, 201);
+    let authority = Authority::new("lab CA");
+    let port = front::serve(authority.server(Shows::Good), world.address());
+    let dir = TempDir::new();
+    let ca = authority.write(dir.path());
+    let token = dir.path().join("token");
+    let pull = |url: &str, to: &str, words: &str| {
+        fs::write(&token, words).unwrap();
+        let mut command = cis490();
+        command.args(["pull", "--url", url, "--token-file"]);
+        command.arg(&token).arg("--ca-file").arg(&ca);
+        command
+            .arg("--to")
+            .arg(dir.path().join(to))
+            .output()
+            .unwrap()
+    };
+    let url = format!("https://127.0.0.1:{port}");
+    let pulled = pull(&url, "data", "sesame\n");
+    assert!(pulled.status.success(), "{pulled:?}\n{world}");
+    let file = dir.path().join("data/lab-1/ep-1.tar.zst");
+    assert_eq!(fs::read(file).unwrap(), put.body);
+    // The proof of who the reader is, and who the receiver is, is asked for each time.
+    let wrong = pull(&url, "wrong", "open\n");
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    let words = String::from_utf8_lossy(&wrong.stderr);
+    assert!(words.contains("401"), "{words}");
+    let stranger = Authority::new("another CA");
+    let port = front::serve(stranger.server(Shows::Good), world.address());
+    let mut command = cis490();
+    command.args([
+        "pull",
+        "--url",
+        &format!("https://127.0.0.1:{port}"),
+        "--ca-file",
+    ]);
+    command.arg(&ca).arg("--to").arg(dir.path().join("strange"));
+    // It ends at once: no wait makes a stranger's certificate a good one.
+    let strange = command.output().unwrap();
+    assert_eq!(strange.status.code(), Some(1), "{strange:?}");
+    let words = String::from_utf8_lossy(&strange.stderr);
+    assert!(words.contains("is not signed by any CA"), "{words}");
+    assert!(!dir.path().join("strange/index.jsonl").exists());
+}
+
+#[test]
 fn doctor_tries_the_way_and_the_token_by_https() {
     let token = "a-token-of-lab-1";
     let world = World::with(&format!(

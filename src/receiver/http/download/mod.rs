@@ -27,7 +27,7 @@ use crate::names::{ReaderId, Sha256Digest};
 use crate::receiver::archive::Archive;
 use crate::receiver::base64::base64;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Fetched, Store, StoredFile};
+use crate::receiver::store::{Fetched, Store, StoredFile, scrub};
 use crate::wire::{Receipt, Slot, TARBALL_ENDING};
 
 /// A stored episode never changes; a cache that others share does not keep it, since not all of them may read.
@@ -154,10 +154,21 @@ impl Exchange<'_> {
         let store = Arc::clone(&self.shared.store);
         let archive = self.shared.archive.clone();
         let name = slot.clone();
-        let found = self
-            .shared
-            .blocking
-            .ask(move || look(&store, archive.as_deref(), &name));
+        let observed = Arc::clone(&self.shared.observed);
+        let found = self.shared.blocking.ask(move || {
+            let found = look(&store, archive.as_deref(), &name);
+            match &found {
+                Ok(Found::Here(Fetched::Stored(_)) | Found::Archived(_)) => observed.intact(&name),
+                Ok(Found::Here(Fetched::Missing(_, why))) => {
+                    observed.damaged(&name, scrub::Kind::Missing, why);
+                }
+                Ok(Found::Here(Fetched::Odd(why))) => {
+                    observed.damaged(&name, scrub::Kind::Rotten, why);
+                }
+                Ok(Found::Here(Fetched::Unknown)) | Err(_) => {}
+            }
+            found
+        });
         match found {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => {

@@ -18,6 +18,7 @@ use crate::receiver::http::body_threads::BodyThreads;
 use crate::receiver::http::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::receiver::http::guard::Outgoing;
 use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::reply_channel;
 use crate::receiver::refusal::Refusal;
 use crate::wire::Slot;
 
@@ -39,7 +40,6 @@ pub(super) struct Download {
 }
 
 pub(in crate::receiver::http) struct Downloads {
-    downloads_max: u32,
     limits: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
@@ -47,7 +47,7 @@ pub(in crate::receiver::http) struct Downloads {
 }
 
 /// The coroutine's end of a download under way.
-pub(super) struct Running(may::sync::mpsc::Receiver<Outcome>);
+pub(super) struct Running(reply_channel::Receiver<Outcome>);
 
 impl Running {
     /// Waits until the download has ended; whether the peer has all of it.
@@ -66,12 +66,16 @@ impl Running {
 impl Downloads {
     pub(in crate::receiver::http) fn new(downloads_max: u32, limits: PaceLimits) -> Arc<Downloads> {
         Arc::new(Downloads {
-            downloads_max,
             limits,
             permits: FairLimiter::of_halves(downloads_max),
             threads: BodyThreads::new("download", GIVES_WAY),
             outcomes: Outcomes::default(),
         })
+    }
+
+    /// From here on there are so many places.
+    pub(in crate::receiver::http) fn set_max(&self, downloads_max: u32) {
+        self.permits.set_most(downloads_max);
     }
 
     /// Places that are taken.
@@ -105,7 +109,7 @@ impl Downloads {
 
     pub(super) fn full(&self) -> Refusal {
         Refusal::TooManyDownloads {
-            downloads_max: self.downloads_max,
+            downloads_max: self.permits.most(),
         }
     }
 
@@ -117,7 +121,7 @@ impl Downloads {
         download: Download,
         outgoing: Outgoing,
     ) -> io::Result<Running> {
-        let (report, reports) = may::sync::mpsc::channel();
+        let (report, reports) = reply_channel::channel();
         let downloads = Arc::clone(self);
         self.threads.run(Box::new(move || {
             let outcome = downloads.send(download, outgoing);

@@ -24,6 +24,7 @@ use super::connection::{Connection, Phase};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, ShutdownHandle};
 use crate::receiver::http::fair_limiter::{FairLimiter, Permit};
+use crate::receiver::http::reply_channel;
 use crate::sys::{self, Direction};
 
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
@@ -56,7 +57,7 @@ struct Closing {
     /// When the peer must have taken all of it.
     written_until: Instant,
     /// Dropped when the closing is over; the coroutine waits for that.
-    _done: may::sync::mpsc::Sender<()>,
+    _done: reply_channel::Sender<()>,
 }
 
 /// A body that is drained to its end.
@@ -134,7 +135,7 @@ impl LingeringClose {
         answer.drain(..written);
         let least_s = answer.len() as u64 / self.bounds.bytes_per_second_min;
         let now = Instant::now();
-        let (done, over) = may::sync::mpsc::channel();
+        let (done, over) = reply_channel::channel();
         let mut closing = Closing {
             connection: Arc::clone(connection),
             unwritten: answer,

@@ -41,7 +41,7 @@ pub(super) use self::answer::{Answer, Reply, static_line};
 use self::connection_table::ConnectionTable;
 use self::lingering_close::LingeringClose;
 pub(super) use self::outgoing::Outgoing;
-pub(super) use self::request::{Body, Request};
+pub(super) use self::request::{Body, Cutter, Request};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{ShutdownHandle, cannot_start};
 use crate::receiver::refusal::Refusal;
@@ -90,7 +90,7 @@ pub(super) struct Limits {
 pub(super) struct Guard {
     connection_table: Arc<ConnectionTable>,
     lingering_close: LingeringClose,
-    /// PUT requests between their head and the end of their answer.
+    /// PUT and PATCH requests between their head and the end of their answer.
     answering: AtomicU32,
 }
 

@@ -66,7 +66,22 @@ pub(crate) struct Body {
     left: u64,
 }
 
+/// Ends the connection of a body, from any thread or coroutine.
+#[derive(Clone)]
+pub(crate) struct Cutter(Arc<Connection>);
+
+impl Cutter {
+    /// The reader of the body finds its end. The peer gets a reset.
+    pub(crate) fn cut(&self) {
+        self.0.kill();
+    }
+}
+
 impl Body {
+    pub(crate) fn cutter(&self) -> Cutter {
+        Cutter(Arc::clone(&self.connection))
+    }
+
     pub(crate) fn peer(&self) -> IpAddr {
         self.connection.peer()
     }
@@ -86,10 +101,13 @@ impl Body {
     }
 
     /// Reads what has come, and nothing behind the body; how many bytes that was. 0 if the peer has
-    /// ended, or if the body is complete.
+    /// ended, if the connection was ended here, or if the body is complete.
     ///
     /// Errors: `WouldBlock` while nothing is here, and those of read(2).
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.connection.is_dead() {
+            return Ok(0);
+        }
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         let end = buffer.len().min(left);
         let count = self.connection.socket().read(&mut buffer[..end])?;

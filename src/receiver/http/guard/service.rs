@@ -45,7 +45,7 @@ impl<A: Answers> HttpService for Service<A> {
             connection,
         };
         let is_head = request.method == "HEAD";
-        let is_upload = request.method == "PUT";
+        let is_upload = matches!(request.method, "PUT" | "PATCH");
         let _answering = is_upload.then(|| Answering::begin(&self.guard.answering));
         let answered = panic::catch_unwind(AssertUnwindSafe(|| self.answers.answer(&request)));
         let reply = answered.unwrap_or_else(|_| Reply::closing(self.answers.failed()));

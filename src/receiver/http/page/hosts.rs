@@ -1,5 +1,6 @@
 //! The table of hosts: the state of each, those with problems first.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use super::html::{Ago, commit, counted, escape};
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
+pub(super) use crate::receiver::findings::Place;
+use crate::receiver::findings::{Finding, Kind};
+use crate::receiver::lab_states::Reported;
 use crate::receiver::stats::{HOSTS_MAX, HostStats};
-use crate::refusal_table::{self, Kind, what_to_do};
-use crate::wire::remaining_low;
-
-/// A host that has sent nothing for so long is listed last, and is no warning any more.
-const GONE_AFTER: Duration = Duration::from_secs(30 * 86_400);
+use crate::receiver::survey::phrases;
+use crate::refusal_table;
 
 /// The state of a host, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,15 +36,6 @@ impl State {
     }
 }
 
-/// Where the commit of a host's last episode stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    At(u32),
-    Outside,
-    /// The gate knows no commits yet, or the episode names none.
-    Unknown,
-}
-
 /// One host and its conditions.
 #[derive(Debug)]
 pub(super) struct Host<'a> {
@@ -55,95 +47,64 @@ pub(super) struct Host<'a> {
     /// Since its last upload; `None` without one, or if its time is not known.
     pub silence: Option<Duration>,
     pub state: State,
-    pub out_of_date: bool,
-    /// Why its last upload was refused, if it still is.
-    pub reason: Option<&'a str>,
     /// Its last upload was refused because the gate could not look up its commit.
     pub waits_for_gate: bool,
-    /// Its last upload was refused for another reason, which a person has to fix.
-    pub refused: bool,
-    pub falling_out: bool,
-    pub silent: bool,
-    pub absent: bool,
+    /// What the judgement found of it, each in a word or two.
+    conditions: Vec<&'static str>,
+    absent: bool,
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn of(name: &'a str, stats: &'a HostStats, scene: &Scene) -> Host<'a> {
+    fn of(name: &'a str, stats: &'a HostStats, found: &[&Finding], scene: &Scene) -> Host<'a> {
         let last_at_s = stats.last.as_ref().and_then(|last| last.at_s);
-        let silence = Ago::of(last_at_s, scene.now_s).past();
-        let refused_at_s = stats
-            .refused
-            .as_ref()
-            .and_then(|refused| clock::parse_rfc3339(&refused.at));
-        let heard_at_s = last_at_s.max(refused_at_s);
-        let is_gone = Ago::of(heard_at_s, scene.now_s).past() > Some(GONE_AFTER);
         let place_of = |commit: Option<CommitHash>| {
             commit.map_or(Place::Unknown, |commit| scene.gate.place(&commit))
         };
         let stored = stats.last.as_ref().and_then(|last| last.commit);
         let open = stats.open_refusal();
         let attempted = open.and_then(|refused| refused.commit).or(stored);
-        let place = place_of(stored);
-        let code_place = place_of(attempted);
         let reason = open.and_then(|refused| scene.gate.reason_now(refused));
-        let is_for = |kind: Kind| reason == Some(kind.name());
-        let waits_for_gate = is_for(Kind::GateCannotTell);
-        let is_stale = match reason {
-            Some(_) if is_for(Kind::NotInWindow) || is_for(Kind::BadCommit) => true,
-            Some(reason) if refusal_table::is_about_the_commit(reason) => false,
-            // Of a commit that was never stored, a gate that is blind cannot know this.
-            _ if attempted != stored && scene.gate.failing.is_some() => false,
-            _ => code_place == Place::Outside,
+        let is_gone = found.iter().any(|finding| finding.is(Kind::HostGone));
+        let waits = reason == Some(refusal_table::Kind::GateCannotTell.name()) && !is_gone;
+        let worst = found
+            .iter()
+            .map(|finding| State::of(finding.severity))
+            .min();
+        let state = match worst {
+            _ if is_gone => State::Gone,
+            None if waits => State::Warn,
+            None => State::Well,
+            Some(worst) => worst,
         };
-        let low = remaining_low(scene.gate.size);
-        let is_near_the_end = |place| matches!(place, Place::At(place) if scene.gate.size.saturating_sub(place) < low);
-        let mut host = Host {
+        Host {
             name,
             stats,
-            place,
-            code_place,
-            silence,
-            state: State::Gone,
-            out_of_date: !is_gone && scene.gate.enabled && is_stale,
-            reason,
-            waits_for_gate: !is_gone && waits_for_gate,
-            refused: !is_gone
-                && !is_stale
-                && !waits_for_gate
-                && reason.is_some_and(|reason| what_to_do(reason).is_some()),
-            falling_out: !is_gone && scene.gate.enabled && is_near_the_end(code_place),
-            silent: !is_gone && silence >= Some(scene.silent_after),
+            place: place_of(stored),
+            code_place: place_of(attempted),
+            silence: Ago::of(last_at_s, scene.now_s).past(),
+            state,
+            waits_for_gate: waits,
+            conditions: found
+                .iter()
+                .filter_map(|finding| condition(finding))
+                .collect(),
             absent: stats.last.is_none(),
-        };
-        host.state = if is_gone {
-            State::Gone
-        } else if host.out_of_date || host.refused {
-            State::Bad
-        } else if host.waits_for_gate || host.falling_out || host.silent || host.absent {
-            State::Warn
-        } else {
-            State::Well
-        };
-        host
+        }
     }
 
     fn words(&self) -> String {
-        let words = [
-            (self.state == State::Gone, "gone"),
-            (self.out_of_date, "out of date"),
-            (self.waits_for_gate, "waits for the gate"),
-            (self.refused, "refused"),
-            (self.falling_out, "expiring"),
-            (self.silent, "silent"),
-            (self.absent, "no upload yet"),
-            (self.state == State::Well, "OK"),
-        ];
-        let said: Vec<&str> = words
-            .into_iter()
-            .filter(|(is, _)| *is)
-            .map(|(_, word)| word)
-            .collect();
-        said.join(", ")
+        let mut words = self.conditions.clone();
+        words.dedup();
+        if self.waits_for_gate {
+            words.push("waits for the gate");
+        }
+        if self.absent {
+            words.push("no upload yet");
+        }
+        if words.is_empty() {
+            words.push("OK");
+        }
+        words.join(", ")
     }
 
     fn row(&self, scene: &Scene) -> String {
@@ -193,8 +154,49 @@ impl<'a> Host<'a> {
                 )
             }
         };
+        let _ = write!(
+            row,
+            "<td>{}",
+            queue(scene.reports.get(self.name), scene.now_s)
+        );
         row.push('\n');
         row
+    }
+}
+
+/// A finding in a word or two, for the table.
+fn condition(finding: &Finding) -> Option<&'static str> {
+    let is_old_code = finding
+        .reason
+        .as_deref()
+        .is_none_or(|reason| reason == refusal_table::Kind::NotInWindow.name());
+    Some(match Kind::of(&finding.kind)? {
+        Kind::HostOutOfDate if is_old_code => "out of date",
+        Kind::HostOutOfDate | Kind::HostRefused => "refused",
+        Kind::HostStuck => "stuck",
+        Kind::HostFallingOut => "expiring",
+        Kind::HostSilent => "silent",
+        Kind::HostGone => "gone",
+        Kind::LabRefused => "refused episodes",
+        Kind::LabDiskFull => "disk full",
+        Kind::LabQueueGrowing => "queue growing",
+        Kind::LabHeld => "held",
+        Kind::LabOldProgram => "old program",
+        _ => return None,
+    })
+}
+
+/// The lab host's own report on its queue.
+fn queue(reported: Option<&Reported>, now_s: u64) -> String {
+    let Some(reported) = reported else {
+        return "–".to_owned();
+    };
+    let text = escape(&phrases(&reported.state, now_s).join("; "), 240);
+    let age = human::ago(reported.age());
+    if reported.is_old() {
+        format!("<i>old, {age}: {text}</i>")
+    } else {
+        format!("{text} <s>{age}</s>")
     }
 }
 
@@ -216,37 +218,22 @@ fn amount(episodes: u64, bytes: u64) -> String {
 
 /// All hosts, those with problems first. Names that were only refused come after the others.
 pub(super) fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]) -> Vec<Host<'a>> {
+    let mut found: HashMap<&str, Vec<&Finding>> = HashMap::new();
+    for finding in &scene.findings {
+        if let Some(name) = finding.host() {
+            found.entry(name).or_default().push(finding);
+        }
+    }
+    let found = |name: &str| found.get(name).map_or(&[][..], Vec::as_slice);
     let known = scene.books.hosts.iter();
-    let known = known.map(|(name, stats)| Host::of(name.as_str(), stats, scene));
+    let known =
+        known.map(|(name, stats)| Host::of(name.as_str(), stats, found(name.as_str()), scene));
     let unknown_hosts = unknown_hosts
         .iter()
-        .map(|(name, stats)| Host::of(name, stats, scene));
-    // Hide unknown hosts that have sent nothing for GONE_AFTER.
-    let unknown_hosts = unknown_hosts.filter(|host| host.state != State::Gone);
+        .map(|(name, stats)| Host::of(name, stats, found(name), scene));
     let mut all: Vec<Host> = known.chain(unknown_hosts).collect();
-    all.sort_by_cached_key(|host| (host.state, host.absent, natural(host.name)));
+    all.sort_by_cached_key(|host| (host.state, host.absent, human::natural(host.name)));
     all
-}
-
-/// A key by which `lab-9` comes before `lab-10`: each run of digits is preceded by its length.
-fn natural(name: &str) -> String {
-    let mut key = String::new();
-    let mut rest = name;
-    while let Some(first) = rest.chars().next() {
-        let is_number = first.is_ascii_digit();
-        let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
-        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
-        if is_number {
-            let significant = part.trim_start_matches('0');
-            // A byte's worth: no name is longer.
-            key.extend(char::from_u32(0x30 + significant.len() as u32));
-            key.push_str(significant);
-        } else {
-            key.push_str(part);
-        }
-        rest = after;
-    }
-    key
 }
 
 /// The table with as many rows as fit into `bytes_max`, and how many were left out.
@@ -256,7 +243,7 @@ pub(super) fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
         return table
             + "<p class=m>No host has uploaded anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
     }
-    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<tbody>\n";
+    table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<th>its queue<tbody>\n";
     const AFTER: usize = 500;
     let mut shown = 0;
     for host in hosts {

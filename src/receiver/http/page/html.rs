@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::human;
 use crate::names::CommitHash;
+use crate::terminal::is_deceptive;
 
 /// A text from anywhere, as text or as an attribute in double quotes: at most `chars_max` characters.
 ///
@@ -24,19 +25,24 @@ pub(super) fn escape(text: &str, chars_max: usize) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&#34;"),
             '\'' => safe.push_str("&#39;"),
-            character if is_deceptive(character) => safe.push('\u{fffd}'),
+            character if character != '\n' && is_deceptive(character) => safe.push('\u{fffd}'),
             character => safe.push(character),
         }
     }
     safe
 }
 
-fn is_deceptive(character: char) -> bool {
-    let is_invisible = matches!(
-        character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    (character.is_control() && character != '\n') || is_invisible
+/// The text with a capital letter at its beginning, unless it begins with a name, a path or a key.
+pub(super) fn capital(text: &str) -> String {
+    let first_word = text.split(' ').next().unwrap_or_default();
+    let first_word = first_word.trim_end_matches([',', ';', ':']);
+    if !first_word.chars().all(char::is_alphabetic) {
+        return text.to_owned();
+    }
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// A commit as its first eight digits.

@@ -30,14 +30,14 @@ use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
 use crate::receiver::base64::base64;
-use crate::receiver::refusal::kind_of;
+use crate::receiver::findings::Finding;
+use crate::receiver::lab_states::Reports;
 use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::stats::{HostStats, StatsTables, Totals};
 use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
-use crate::receiver::store::sequence::IndexFinding;
-use crate::receiver::version_gate::{Kept as Beyond, Window};
-use crate::refusal_table::{self, Kind};
+use crate::receiver::survey::reason_now;
+use crate::receiver::version_gate::{Kept as Beyond, Window, failing_words};
 use crate::wire::{Failing, Source};
 
 pub(super) const BYTES_MAX: usize = 30_000;
@@ -76,11 +76,15 @@ pub(super) struct Scene {
     pub space: Option<Space>,
     /// Why the store cannot be written.
     pub unwritable: Option<Arc<Unwritable>>,
-    /// Rows that were lost.
-    pub index: Option<IndexFinding>,
+    /// What a person should know or do, errors first.
+    pub findings: Vec<Finding>,
     pub books: StatsTables,
+    /// The hosts' own reports on their queues.
+    pub reports: Reports,
     pub connections: u32,
     pub uploads: u32,
+    /// Broken uploads that their senders may go on with.
+    pub kept: u64,
     pub draining: bool,
     pub up: Duration,
     pub data_dir: String,
@@ -114,26 +118,11 @@ impl GateScene {
         }
     }
 
-    /// The name of a refusal by now: one that is about the commit is judged again, by what is known of
-    /// the commit now. `None` if the commit is accepted now.
+    /// See [`reason_now`].
     pub(super) fn reason_now<'a>(&self, refused: &'a RefusedUpload) -> Option<&'a str> {
-        let reason = refused.reason.as_str();
-        if !refusal_table::is_about_the_commit(reason) {
-            return Some(reason);
-        }
-        if !self.enabled {
-            return None;
-        }
-        let Some(commit) = refused.commit else {
-            return Some(reason);
-        };
-        match (self.place(&commit), self.beyond.get(&commit)) {
-            (Place::At(_), _) => None,
-            (_, Some(known)) if reason == Kind::GateCannotTell.name() && self.failing.is_none() => {
-                Some(kind_of(*known).name())
-            }
-            _ => Some(reason),
-        }
+        let place = |commit: &CommitHash| self.place(commit);
+        let is_failing = self.failing.is_some();
+        reason_now(refused, self.enabled, is_failing, place, Some(&self.beyond))
     }
 }
 
@@ -155,16 +144,18 @@ pub(super) fn html(shared: &Shared) -> String {
         },
         space: shared.space.load().as_deref().copied(),
         unwritable: shared.store.unwell(),
-        index: shared.store.finding().cloned(),
+        findings: shared.findings(),
         books: shared.stats.look(),
+        reports: shared.lab_reports.states.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
+        kept: shared.uploads.kept.count() as u64,
         draining: shared.draining.load(Ordering::Acquire),
         up: shared.began_here.elapsed(),
         data_dir: shared.store.data_dir().display().to_string(),
         is_open: shared.access.is_open(),
         has_readers: shared.readers.are_any(),
-        silent_after: Duration::from_secs(shared.config.silent_after_hours * HOUR_S),
+        silent_after: Duration::from_secs(shared.config.load().silent_after_hours * HOUR_S),
     })
 }
 
@@ -180,7 +171,7 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 fn page(scene: &Scene) -> String {
-    let unknown_hosts = unknown_hosts(&scene.books);
+    let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
     let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
     let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
@@ -189,13 +180,22 @@ fn page(scene: &Scene) -> String {
     before + &hosts::table(scene, &hosts, room) + &after
 }
 
-/// Names without an upload, in the form of hosts.
-fn unknown_hosts(books: &StatsTables) -> Vec<(String, HostStats)> {
-    let named = books.unknown_hosts.iter().filter_map(|refused| {
-        let name = refused.host.as_ref()?.to_string();
-        Some((name, HostStats::of_unknown_host(Some(Arc::clone(refused)))))
+/// Names without an upload, in the form of hosts: those that were refused, and those of which nothing but a
+/// report has come.
+fn unknown_hosts(books: &StatsTables, reports: &Reports) -> Vec<(String, HostStats)> {
+    let named = books.unknown_hosts.iter().filter_map(|unknown| {
+        let name = unknown.refused.host.as_ref()?.to_string();
+        Some((name, HostStats::of_unknown_host(Some(unknown.clone()))))
     });
-    named.collect()
+    let mut all: Vec<(String, HostStats)> = named.collect();
+    for name in reports.keys() {
+        let is_known =
+            books.hosts.contains_key(name) || all.iter().any(|(one, _)| one == name.as_str());
+        if !is_known {
+            all.push((name.to_string(), HostStats::default()));
+        }
+    }
+    all
 }
 
 fn head(todos: &[todo::Todo]) -> String {
@@ -221,9 +221,10 @@ fn tiles(scene: &Scene) -> String {
     // Writing to a String cannot fail.
     let mut tile = |name: &str, value: String, lines: [String; 2]| {
         let [first, second] = lines;
+        let class = class_of_tile(name, &scene.findings);
         let _ = writeln!(
             tiles,
-            "<div><h2>{name}</h2><b>{value}</b><p>{first}<p>{second}</div>"
+            "<div{class}><h2>{name}</h2><b>{value}</b><p>{first}<p>{second}</div>"
         );
     };
     let books = &scene.books;
@@ -265,9 +266,9 @@ fn tiles(scene: &Scene) -> String {
         counted(gate.size.into(), "commit")
     );
     let window = if gate.enabled {
-        window
+        how_it_fails(gate).unwrap_or(window)
     } else {
-        "switched off: every commit is accepted".to_owned()
+        "The version gate is switched off: every commit is accepted".to_owned()
     };
     tile("Version gate", head, [source, window]);
     tile_of_disk(&mut tile, scene);
@@ -278,19 +279,56 @@ fn tiles(scene: &Scene) -> String {
     } else {
         "accepts uploads"
     };
+    let kept = match scene.kept {
+        0 => String::new(),
+        kept => format!(", {kept} broken kept to be resumed"),
+    };
     tile(
         "Receiver",
         format!("up {}", human::span(scene.up)),
         [
             format!("version {}, {uploads}", env!("CARGO_PKG_VERSION")),
             format!(
-                "{} running, {}",
+                "{} running{kept}, {}",
                 counted(scene.uploads.into(), "upload"),
                 counted(scene.connections.into(), "connection")
             ),
         ],
     );
     tiles + "</section>\n"
+}
+
+/// The colour of the worst finding that a tile is about.
+fn class_of_tile(name: &str, findings: &[Finding]) -> String {
+    let subjects: &[&str] = match name {
+        "Episodes" => &["store", "archive"],
+        "Version gate" => &["gate"],
+        "Disk" => &["disk"],
+        _ => &["receiver"],
+    };
+    let is_its = |finding: &&Finding| {
+        subjects.contains(&finding.subject.as_str())
+            || (name == "Episodes" && finding.subject.starts_with("episode/"))
+    };
+    let worst = findings
+        .iter()
+        .filter(is_its)
+        .map(|finding| finding.severity)
+        .min();
+    worst.map_or(String::new(), |worst| {
+        format!(" class={}", hosts::State::of(worst).class())
+    })
+}
+
+/// The source's trouble as it is now. It is a finding only once it lasts.
+fn how_it_fails(gate: &GateScene) -> Option<String> {
+    let how = failing_words(gate.failing.as_ref()?);
+    Some(match gate.source {
+        Some(Source::GitFallback) => format!(
+            "The version gate uses its fallback: Forgejo {how}, so the local repository is used"
+        ),
+        _ => format!("its source {how}"),
+    })
 }
 
 fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) {

@@ -11,7 +11,8 @@ use crate::wire::TARBALL_ENDING;
 const UPLOADS_BYTES_MAX: usize = 6500;
 const REFUSALS_BYTES_MAX: usize = 5000;
 
-/// Each with a link to its receipt, and one to its bytes where anybody may read them.
+/// Each with a link to its receipt, and one to its bytes if there are readers: the route itself gives them
+/// to readers alone.
 pub(super) fn uploads(scene: &Scene) -> String {
     let rows = scene.books.uploads.iter().rev().map(|row| {
         let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::receiver::findings::{DiskFacts, Facts, GateFacts, Kind, findings};
 use crate::receiver::refused_upload::RefusedUpload;
 use crate::receiver::stats::Stats;
 
@@ -26,10 +27,12 @@ fn scene(now_s: u64) -> Scene {
             reserved: 0,
         }),
         unwritable: None,
-        index: None,
+        findings: Vec::new(),
+        reports: Reports::new(),
         books: Stats::new(std::iter::empty()).look(),
         connections: 0,
         uploads: 0,
+        kept: 0,
         draining: false,
         up: Duration::ZERO,
         data_dir: "/data".to_owned(),
@@ -42,7 +45,12 @@ fn scene(now_s: u64) -> Scene {
 #[test]
 fn a_clock_that_was_never_set_breaks_nothing() {
     for now_s in [0, 1, 3600, 86_399, 200_000] {
-        assert!(page(&scene(now_s)).contains("clock is not set"));
+        let mut scene = scene(now_s);
+        scene.findings = findings(&Facts {
+            now_s,
+            ..Facts::default()
+        });
+        assert!(page(&scene).contains("clock is not set"));
     }
 }
 
@@ -93,13 +101,51 @@ fn a_source_that_fails_is_told_whichever_it_is() {
                 seconds: 7200,
                 detail: "it is <so>; do <that>".to_owned(),
             });
+            scene.findings = findings(&of_gate(&scene));
             let page = page(&scene);
-            assert!(page.contains(words), "{source}: {page}");
+            // In the list and in the tile.
+            assert_eq!(page.matches(words).count(), 2, "{source}: {page}");
             assert!(page.contains("It is &lt;so&gt;; do &lt;that&gt;"), "{page}");
+            assert!(page.contains("<div class=w><h2>Version gate"), "{page}");
         }
         scene.gate.failing = None;
+        scene.findings = findings(&of_gate(&scene));
         assert!(!page(&scene).contains("for 2 h"), "{source}");
     }
+}
+
+fn of_gate(scene: &Scene) -> Facts {
+    Facts {
+        now_s: scene.now_s,
+        gate: Some(GateFacts {
+            enabled: true,
+            source: scene.gate.source,
+            failing: scene.gate.failing.clone(),
+            ..GateFacts::default()
+        }),
+        ..Facts::default()
+    }
+}
+
+/// However much there is to find, the rest of the page keeps its room.
+#[test]
+fn a_list_of_everything_is_cut() {
+    let mut scene = scene(1_795_477_572);
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        let finding = |n: u32| {
+            serde_json::json!({
+                "kind": kind.name(), "severity": kind.severity().name(), "subject": format!("host/lab-{n}"),
+                "since": null, "words": "<".repeat(900), "remedy": "&".repeat(2000),
+            })
+        };
+        found.extend((0..9).map(|n| serde_json::from_value(finding(n)).unwrap()));
+    }
+    scene.findings = found;
+    let page = page(&scene);
+    assert!(page.len() <= BYTES_MAX, "{}", page.len());
+    assert!(page.contains("Not shown, to keep the page small"), "{page}");
+    assert!(page.contains("<h2>Version gate"), "{page}");
 }
 
 /// A row of the index may state any size.
@@ -113,6 +159,16 @@ fn sizes_beyond_all_measure_break_nothing() {
         }));
         scene.books.enter(row.unwrap(), scene.now_s);
     }
+    scene.findings = findings(&Facts {
+        now_s: scene.now_s,
+        disk: Some(DiskFacts {
+            free: 500,
+            floor: 100,
+            reserved: 0,
+            stored_in_a_day: scene.books.hour(scene.now_s / HOUR_S - 1).bytes,
+        }),
+        ..Facts::default()
+    });
     let page = page(&scene);
     assert!(page.contains("18446.7 PB; 2 today (18446.7 PB)"), "{page}");
     assert!(page.contains("full within a day"), "{page}");

@@ -12,7 +12,7 @@ use crate::{clock, durable};
 /// The largest `scrub.json`: a thousand findings, each with the longest path and reason.
 const NOTE_BYTES_MAX: u64 = 16 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// The file's bytes are not those of its row.
@@ -67,6 +67,11 @@ impl Pass {
     /// The newest over the whole store, and the newest over new files.
     pub(crate) fn both(layout: &Layout) -> [Option<Pass>; 2] {
         [layout.scrub(), layout.scrub_since()].map(|path| Pass::read(&path))
+    }
+
+    /// The newest over the whole store, whether or not it went to its end.
+    pub(crate) fn newest_whole(data_dir: &Path) -> Option<Pass> {
+        Pass::read(&Layout::new(data_dir).scrub())
     }
 
     /// The pass to show to a person: the newest over the whole store, unless one over new files has

@@ -1,5 +1,5 @@
-//! One request to Forgejo, and the token that goes with it. The only file of the receiver that
-//! names ureq.
+//! One request to Forgejo, and the token that goes with it. The only file of the gate that names
+//! ureq.
 //!
 //! 1. Every URL is built in this folder, from the configuration and from hashes. What the server
 //!    says about its own addresses (`Link`, `Location`, `url`) is never followed, so the token goes

@@ -2,6 +2,7 @@
 
 mod answers;
 mod clients;
+pub mod crowd;
 mod damage;
 mod doors;
 mod places;

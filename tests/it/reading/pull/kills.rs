@@ -99,6 +99,45 @@ fn the_order_on_the_disk_is_bytes_name_receipt_cursor() {
     assert!(!steps.exists());
 }
 
+/// Many small files are synced by one sync of their filesystem, before the first of them has its name. If
+/// that sync fails, each is synced by itself: the fault may be of another program's file.
+#[test]
+fn many_small_files_are_on_the_disk_before_their_names() {
+    if !has_steps("the order of a batch's steps") {
+        return;
+    }
+    let mut shelf = Shelf::of(40);
+    shelf.page_rows = 40;
+    let server = Server::good(shelf);
+    for fault in [None, Some("1:syncfs")] {
+        let target = Target::new();
+        let file = target.dir.path().join("steps");
+        let mut command = target.command(&server.url, &[]);
+        command.env("CIS490_STEPS", &file);
+        if let Some(fault) = fault {
+            command.env("CIS490_FAIL_ON", fault);
+        }
+        let ran = ran(&mut command);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        target.check(&server.files(), &ran.to_string());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let steps: Vec<&str> = text.lines().map(str::trim).collect();
+        let has = |step: &&str, what: &str| step.starts_with(what);
+        if !steps.iter().any(|step| has(step, "syncfs")) {
+            return skip!("the order of a batch's steps: this filesystem is not synced as a whole");
+        }
+        let is_name = |step: &&str| has(step, "rename") && step.contains(".partial");
+        let named = steps.iter().position(is_name);
+        let before = &steps[..named.expect("names")];
+        let is_own = |step: &&&str| has(step, "fsync file") && step.contains(".partial");
+        let own = before.iter().filter(is_own).count();
+        let last_write = before.iter().rposition(|step| has(step, "write"));
+        let synced = before.iter().position(|step| has(step, "syncfs"));
+        assert!(last_write.is_some() && last_write < synced, "{steps:#?}");
+        assert_eq!(own, if fault.is_some() { 40 } else { 0 }, "{steps:#?}");
+    }
+}
+
 /// An episode that was missing comes, and the pull is killed before each step of that.
 #[test]
 fn what_was_missing_is_forgotten_once_it_is_here_however_often_it_is_killed() {

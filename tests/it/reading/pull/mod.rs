@@ -6,8 +6,10 @@ mod hostile;
 pub mod kills;
 mod line;
 mod proxy;
+mod readme;
 mod receiver;
 mod shelf;
+pub mod storm;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -6,12 +6,14 @@ use std::process::Command;
 
 use super::proxy::{Harm, Proxy};
 use super::{Files, Target};
-use crate::client::Put;
+use crate::client::{Put, sha256};
 use crate::dice::noise;
+use crate::here::can_mount;
+use crate::program::cis490;
 use crate::reading::{NO_GATE, READER};
-use crate::world::World;
+use crate::world::{World, is_emulated};
 
-fn store(world: &World, files: &mut Files, host: &str, episode: &str, bytes: &[u8]) {
+pub(super) fn store(world: &World, files: &mut Files, host: &str, episode: &str, bytes: &[u8]) {
     let path = format!("/v1/episodes/{host}/{episode}");
     let put = Put::sample(&"c".repeat(40)).path(&path).body(bytes);
     assert_eq!(world.put(&put).status, 201, "{world}");
@@ -36,7 +38,7 @@ fn with_episodes(count: u64) -> (World, Files, Proxy) {
     (world, files, proxy)
 }
 
-fn restart(world: &mut World, proxy: &Proxy) {
+pub(super) fn restart(world: &mut World, proxy: &Proxy) {
     world.start();
     *proxy.to.lock().unwrap() = world.address();
 }
@@ -126,7 +128,7 @@ fn a_receiver_restored_from_a_copy_takes_nothing_away() {
     target.pull_all(&proxy.url, &files);
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(super) fn copy_tree(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
 }
@@ -169,11 +171,52 @@ fn a_line_that_cuts_off_or_flips_bits_brings_no_wrong_byte() {
 }
 
 #[test]
-fn who_may_not_read_gets_nothing() {
-    let world = World::with(NO_GATE);
+fn who_may_not_read_gets_nothing_and_hears_what_to_do() {
+    let token = format!(
+        "[[reader]]\nid = \"r\"\ntoken_sha256 = \"{}\"\n",
+        sha256(b"sesame")
+    );
+    let elsewhere = "[[reader]]\nid = \"r\"\naddress = \"10.8.0.9\"\n";
+    for (readers, status, words) in [
+        ("", "403 not-a-reader", "[[reader]]"),
+        (elsewhere, "403 not-a-reader", "127.0.0.1"),
+        (&*token, "401 no-reader-token", "token"),
+    ] {
+        let world = World::with(&format!("{readers}{NO_GATE}"));
+        let target = Target::new();
+        let ran = target.pull(&format!("http://{}", world.address()), &[]);
+        assert_eq!(ran.code, Some(1), "{ran}");
+        let said = format!("answered {status}: ");
+        assert!(
+            ran.err.contains(&said) && ran.err.contains(words),
+            "{status}\n{ran}"
+        );
+        assert!(!target.file("index.jsonl").exists(), "{ran}");
+    }
+}
+
+/// A filesystem of its own that is full, and has room later.
+#[test]
+fn a_disk_that_is_full_waits_for_room() {
+    if is_emulated() || !can_mount("a_disk_that_is_full_waits_for_room") {
+        return;
+    }
+    let (_world, files, proxy) = with_episodes(60);
     let target = Target::new();
-    let url = format!("http://{}", world.address());
-    let ran = target.pull(&url, &[]);
-    assert_eq!(ran.code, Some(1), "{ran}");
-    assert!(ran.err.contains("answered 40"), "{ran}");
+    fs::create_dir(target.path()).unwrap();
+    let program = cis490().get_program().to_str().unwrap().to_owned();
+    let dir = target.path().display().to_string();
+    let pull = format!("{program} pull --url {} --to {dir}", proxy.url);
+    let script = format!(
+        "mount -t tmpfs -o size=400k tmpfs {dir} && {{ {pull}; echo first=$?; \
+         mount -o remount,size=64m {dir}; {pull}; echo second=$?; \
+         ls {dir}/lab-*/*.tar.zst | wc -l; }}"
+    );
+    let mut command = Command::new("unshare");
+    let ran = super::ran(command.args(["-Umr", "sh", "-c", &script]));
+    assert!(ran.out.contains("first=1\n"), "{ran}");
+    assert!(ran.err.contains("the disk is full: make room"), "{ran}");
+    assert!(ran.out.contains("second=0\n"), "{ran}");
+    let count = ran.out.lines().last().unwrap_or_default();
+    assert_eq!(count.trim(), files.len().to_string(), "{ran}");
 }

@@ -12,11 +12,25 @@ use super::Files;
 use crate::client::sha256;
 
 /// What is there to be pulled.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Shelf {
     pub store: String,
     pub index: String,
     pub files: Files,
+    /// Of one page at most.
+    pub page_rows: usize,
+}
+
+impl Default for Shelf {
+    fn default() -> Shelf {
+        Shelf {
+            store: String::new(),
+            index: String::new(),
+            files: Files::new(),
+            // Pages are short, so that there are several of them.
+            page_rows: 7,
+        }
+    }
 }
 
 /// What one request is answered with; then the connection is closed.
@@ -91,9 +105,8 @@ impl Shelf {
         if !at_line || self.index.len() < cursor {
             return problem("400 Bad Request", "bad-cursor");
         }
-        // Pages are short, so that there are several of them.
         let rest = &self.index[cursor..];
-        let rows: Vec<&str> = rest.split_inclusive('\n').take(7).collect();
+        let rows: Vec<&str> = rest.split_inclusive('\n').take(self.page_rows).collect();
         let text = rows.concat();
         let next = cursor + text.len();
         let last = rows.last().map(|last| next - last.len());

@@ -1,0 +1,205 @@
+//! What the threads that fetch hand to the one that brings it to the disk.
+//!
+//! A wake-up costs as much as a small file does. So the one thread sleeps until there is a batch's worth,
+//! or the last of the others has ended, or its time is over; progress it reads from a counter.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::end::End;
+use super::row::Row;
+use super::transfer::Fetched;
+use crate::sync::lock;
+
+/// How many are handed over at once while more come.
+const MANY: usize = 64;
+/// How far the threads may be ahead of the disk: each file that waits is open.
+const WAITING_MAX: usize = 128;
+
+/// A row, and what fetching it came to.
+pub(super) type Ended = (Row, Result<Fetched, End>);
+
+pub(super) struct Inbox {
+    held: Mutex<Held>,
+    /// There is something to take, or nothing more comes.
+    is_due: Condvar,
+    /// There is room, or nobody takes any more.
+    has_room: Condvar,
+    bytes: AtomicU64,
+}
+
+struct Held {
+    ended: Vec<Ended>,
+    threads: usize,
+    is_closed: bool,
+}
+
+/// One of the threads that put into it. Dropping it says that the thread has ended.
+pub(super) struct Sender<'a>(&'a Inbox);
+
+/// The only one that takes. After its drop nothing waits for room.
+pub(super) struct Taker<'a>(&'a Inbox);
+
+impl Inbox {
+    pub(super) fn new() -> Inbox {
+        Inbox {
+            held: Mutex::new(Held {
+                ended: Vec::new(),
+                threads: 0,
+                is_closed: false,
+            }),
+            is_due: Condvar::new(),
+            has_room: Condvar::new(),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// For one more thread.
+    pub(super) fn sender(&self) -> Sender<'_> {
+        lock(&self.held).threads += 1;
+        Sender(self)
+    }
+
+    pub(super) fn taker(&self) -> Taker<'_> {
+        Taker(self)
+    }
+}
+
+impl Sender<'_> {
+    /// So many bytes have come.
+    pub(super) fn add_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits while there is no room.
+    pub(super) fn put(&self, ended: Ended) {
+        let mut held = lock(&self.0.held);
+        while WAITING_MAX <= held.ended.len() && !held.is_closed {
+            held = wait(&self.0.has_room, held);
+        }
+        held.ended.push(ended);
+        if held.ended.len() == MANY {
+            self.0.is_due.notify_one();
+        }
+    }
+}
+
+impl Drop for Sender<'_> {
+    fn drop(&mut self) {
+        let mut held = lock(&self.0.held);
+        held.threads -= 1;
+        if held.threads == 0 {
+            self.0.is_due.notify_one();
+        }
+    }
+}
+
+impl Taker<'_> {
+    /// Waits until many have ended or `patience` is over, and takes what has. `None` once nothing more
+    /// comes.
+    pub(super) fn take(&self, patience: Duration) -> Option<Vec<Ended>> {
+        let until = Instant::now() + patience;
+        let mut held = lock(&self.0.held);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let is_over = held.threads == 0;
+            if is_over && held.ended.is_empty() {
+                return None;
+            }
+            if is_over || MANY <= held.ended.len() || left.is_zero() {
+                break;
+            }
+            let waited = self.0.is_due.wait_timeout(held, left);
+            held = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let ended = std::mem::take(&mut held.ended);
+        drop(held);
+        self.0.has_room.notify_all();
+        Some(ended)
+    }
+
+    /// How many bytes have come since the last look.
+    pub(super) fn new_bytes(&self) -> u64 {
+        self.0.bytes.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Taker<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.held).is_closed = true;
+        self.0.has_room.notify_all();
+    }
+}
+
+fn wait<'a>(condition: &Condvar, held: MutexGuard<'a, Held>) -> MutexGuard<'a, Held> {
+    condition.wait(held).unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::names::Sha256Digest;
+    use crate::wire::Slot;
+
+    fn ended(n: usize) -> Ended {
+        let line = format!(
+            r#"{{"host":"lab","episode":"ep-{n}","bytes":{n},"sha256":"{}"}}"#,
+            Sha256Digest::from_bytes([0; 32])
+        );
+        (Row::parse(line.as_bytes()).unwrap(), Ok(Fetched::Here))
+    }
+
+    #[test]
+    fn all_of_several_threads_comes_and_then_nothing_more() {
+        let inbox = Inbox::new();
+        let mut seen: Vec<Slot> = thread::scope(|scope| {
+            for thread in 0..4 {
+                let sender = inbox.sender();
+                scope.spawn(move || {
+                    for n in 0..500 {
+                        sender.put(ended(thread * 500 + n));
+                        sender.add_bytes(1);
+                    }
+                });
+            }
+            let taker = inbox.taker();
+            let mut seen = Vec::new();
+            while let Some(some) = taker.take(Duration::from_secs(60)) {
+                assert!(!some.is_empty() && some.len() <= WAITING_MAX);
+                seen.extend(some.into_iter().map(|(row, _)| row.slot));
+            }
+            assert_eq!(taker.new_bytes(), 2000);
+            assert_eq!(taker.new_bytes(), 0);
+            seen
+        });
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 2000);
+    }
+
+    #[test]
+    fn nobody_waits_for_room_when_the_taker_has_gone() {
+        let inbox = Inbox::new();
+        thread::scope(|scope| {
+            let sender = inbox.sender();
+            scope.spawn(move || (0..3 * WAITING_MAX).for_each(|n| sender.put(ended(n))));
+            drop(inbox.taker());
+        });
+    }
+
+    #[test]
+    fn a_few_are_taken_when_the_time_is_over() {
+        let inbox = Inbox::new();
+        let sender = inbox.sender();
+        let taker = inbox.taker();
+        assert_eq!(taker.take(Duration::ZERO).map(|some| some.len()), Some(0));
+        sender.put(ended(1));
+        let some = taker.take(Duration::from_millis(1)).unwrap();
+        assert_eq!(some.len(), 1);
+        drop(sender);
+        assert!(taker.take(Duration::from_secs(60)).is_none());
+    }
+}
