@@ -54,6 +54,13 @@ impl Patience {
         }
     }
 
+    /// The store was too busy for one episode, and has answered for it before: a wait that does not grow.
+    pub(super) fn pause(&mut self, fault: &Fault) {
+        let wait = Backoff::default().fail(fault.retry_after);
+        self.not_before = Some(Instant::now() + wait);
+        self.report(fault, false, wait);
+    }
+
     pub(super) fn fail(&mut self, fault: &Fault) {
         let is_persons = !matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
         self.persons = if is_persons { self.persons + 1 } else { 0 };
