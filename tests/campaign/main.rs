@@ -83,11 +83,12 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 27] = [
+    let runs: [(&str, fn()); 28] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
         ("power-of-the-pull", power_cuts::of_the_pull),
+        ("power-of-the-archive", power_cuts::of_the_archive),
         ("archive-under-fire", archive::under_fire),
         ("archive-rot", archive::rotten_stores),
         ("archive-rights", archive::rights_and_buckets),

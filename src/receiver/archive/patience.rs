@@ -20,7 +20,7 @@ const REPORT_AGAIN: Duration = Duration::from_secs(600);
 pub(super) struct Patience {
     backoff: Backoff,
     long_wait: Duration,
-    /// Faults in a row that a person must change.
+    /// Faults that a person must change, since the store last did what was asked.
     persons: u32,
     not_before: Option<Instant>,
     /// What the log has said last, and when: loudly or not.
@@ -63,8 +63,9 @@ impl Patience {
 
     pub(super) fn fail(&mut self, fault: &Fault) {
         let is_persons = !matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
-        self.persons = if is_persons { self.persons + 1 } else { 0 };
-        let is_loud = self.persons >= TRIES;
+        // A store that refuses in the middle of a body may break the connection: that is no better news.
+        self.persons += u32::from(is_persons);
+        let is_loud = is_persons && self.persons >= TRIES;
         let wait = if is_loud {
             self.long_wait
         } else {

@@ -14,7 +14,7 @@ mod promises;
 mod rights;
 mod rot;
 #[path = "../../it/archive/settings.rs"]
-mod settings;
+pub mod settings;
 #[path = "../../it/archive/store.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 pub mod store;

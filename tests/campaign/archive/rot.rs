@@ -89,7 +89,10 @@ fn before_the_proof<S: RealStore + Rights>(store: &S, spoilt: &[u64], spoil: &dy
     for n in spoilt {
         assert!(promises::is_here(&world, *n), "{n}\n{world}");
     }
+    // A new process has no waits behind it.
+    world.stop();
     store.set_read_only(store.keys().0, false);
+    start(&mut world);
     wait_while_it_moves(
         &world,
         "all are copied again, proven and evicted",

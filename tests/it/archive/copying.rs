@@ -336,6 +336,24 @@ fn new_keys_are_read_when_the_store_refuses_the_old_ones() {
     assert!(world.log().contains("event=archive_back"));
 }
 
+/// Some stores answer 403 while the body is still on its way, and the connection breaks: whether the answer
+/// is seen is then chance.
+#[test]
+fn refused_rights_are_loud_though_connections_break_in_between() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    for _ in 0..3 {
+        store.once("PUT", "", Mishap::Refuses(403, "AccessDenied"));
+        store.once("PUT", "", Mishap::HangsUpInTheBody);
+    }
+    world.start();
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201);
+    world.wait_until("it is loud", |world| {
+        world.log().contains("event=archive_stopped kind=denied")
+    });
+    wait_proven(&world, "ep-1");
+}
+
 #[test]
 fn a_session_token_is_sent_and_signed() {
     let store = ScriptedStore::start();

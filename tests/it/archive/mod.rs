@@ -12,7 +12,7 @@ mod eviction;
 #[cfg(feature = "tls")]
 mod https;
 mod real;
-mod settings;
+pub mod settings;
 pub mod store;
 
 use std::fs;
