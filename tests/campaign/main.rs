@@ -7,6 +7,7 @@
 #[path = "../it/skip.rs"]
 mod skip;
 
+mod archive;
 mod bad_network;
 #[path = "../it/breaking_line.rs"]
 mod breaking_line;
@@ -82,11 +83,16 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 23] = [
+    let runs: [(&str, fn()); 28] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
         ("power-of-the-pull", power_cuts::of_the_pull),
+        ("power-of-the-archive", power_cuts::of_the_archive),
+        ("archive-under-fire", archive::under_fire),
+        ("archive-rot", archive::rotten_stores),
+        ("archive-rights", archive::rights_and_buckets),
+        ("archive-behind", archive::at_its_floor),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),

@@ -15,6 +15,7 @@ use super::evict::{Eviction, Made};
 use super::figures::Place;
 use super::held::{Held, HeldRow};
 use super::patience::Patience;
+use super::s3::FaultKind;
 use super::shelf::Shelf;
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
@@ -279,17 +280,16 @@ impl Archiver {
     /// A row has failed: at once, or after three times, it goes to the end of the line.
     fn strike(&mut self, pass: Pass, row: Receipt, trouble: Trouble) {
         self.strikes += 1;
-        let is_its_own = matches!(trouble, Trouble::Row(_));
         let is_read = matches!(trouble, Trouble::Read(_));
+        let is_its_own = is_read || matches!(trouble, Trouble::Row(_));
         let is_disks = matches!(trouble, Trouble::Disk(_));
-        let reads = if is_read { self.strikes } else { 0 };
         self.fail_of(&row, trouble);
         if !is_disks && (is_its_own || self.strikes >= STRIKES_MAX) {
             let place = (pass == Pass::Behind).then_some(Place::Copied);
             self.pass(pass);
             self.hold(row, place, |held, _| {
                 held.fail();
-                held.failed_reads = reads;
+                held.failed_reads = u32::from(is_read);
             });
         }
     }
@@ -313,6 +313,13 @@ impl Archiver {
                 self.heard();
                 let kind = fault.kind.name();
                 events::archive_refused(&row.slot(), kind, &fault.what, fault.remedy());
+            }
+            // The store has shown the object, so it is not away: the others go on, after a pause if the
+            // store asks for one.
+            Trouble::Read(fault) => {
+                if fault.kind == FaultKind::Busy {
+                    self.patience.pause(&fault);
+                }
             }
             other => self.fail(other),
         }

@@ -42,7 +42,7 @@ pub(super) enum Stand {
 pub(super) enum Trouble {
     /// The store's: everything waits.
     Store(Fault),
-    /// The object cannot be read to its end, though HEAD shows it.
+    /// The object cannot be read to its end, though HEAD has shown it just before: its bytes may be gone.
     Read(Fault),
     /// This episode's alone.
     Row(Fault),
@@ -79,6 +79,9 @@ impl Step<'_> {
     pub(super) fn take(&self) -> Result<Stand, Trouble> {
         let key = key::of(&self.row.slot(), &self.row.sha256);
         if self.copies_again {
+            self.archive.figures.mismatch();
+            let words = "HEAD shows it, and it could not be read back several times";
+            events::archive_mismatch(&self.row.slot(), &key, words);
             return self.copy(&key);
         }
         let Some(object) = self.archive.bucket.head(&key)? else {

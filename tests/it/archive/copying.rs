@@ -233,6 +233,47 @@ fn an_object_that_is_always_broken_behind_a_right_head_is_copied_again() {
     wait_proven(&world, "ep-1");
 }
 
+/// The bytes of several objects are gone behind a HEAD that is right, and the bucket accepts nothing: the
+/// store is not away for that, and no other episode waits.
+#[test]
+fn objects_that_cannot_be_read_hold_up_no_other() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.env("CIS490_ARCHIVE_VERIFY_AFTER_MS", 3_600_000);
+    world.start();
+    let bad: Vec<_> = (0..6).map(|n| format!("bad-{n}")).collect();
+    for episode in &bad {
+        assert_eq!(world.put(&put(&world, episode)).status, 201);
+        wait_for_object(&store, &world, &key(episode, &body(episode)));
+    }
+    store.age(Duration::from_secs(3600));
+    world.stop();
+    store.always("GET", "/bad-", Mishap::SendsHalf);
+    store.always("PUT", "/bad-", Mishap::Refuses(403, "AccessDenied"));
+    hurry(&mut world);
+    world.start();
+    for episode in &bad {
+        world.wait_until("the object is named", |world| {
+            let line = format!("event=archive_mismatch host=lab-1 episode={episode}");
+            world.log().contains(&line)
+        });
+    }
+    for n in 0..20 {
+        archived(&world, &format!("ep-{n}"));
+    }
+    let log = world.log();
+    assert!(!log.contains("kind=away"), "{log}");
+    assert!(ledger(&world).iter().all(|line| !line.starts_with("bad")));
+    store.calm();
+    // Each waits longer from failure to failure, and a new process begins at once.
+    world.stop();
+    hurry(&mut world);
+    world.start();
+    for episode in &bad {
+        wait_proven(&world, episode);
+    }
+}
+
 #[test]
 fn the_store_is_believed_with_verify_head_where_it_shows_the_digest() {
     let store = ScriptedStore::start();
@@ -293,6 +334,24 @@ fn new_keys_are_read_when_the_store_refuses_the_old_ones() {
         );
     });
     assert!(world.log().contains("event=archive_back"));
+}
+
+/// Some stores answer 403 while the body is still on its way, and the connection breaks: whether the answer
+/// is seen is then chance.
+#[test]
+fn refused_rights_are_loud_though_connections_break_in_between() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    for _ in 0..3 {
+        store.once("PUT", "", Mishap::Refuses(403, "AccessDenied"));
+        store.once("PUT", "", Mishap::HangsUpInTheBody);
+    }
+    world.start();
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201);
+    world.wait_until("it is loud", |world| {
+        world.log().contains("event=archive_stopped kind=denied")
+    });
+    wait_proven(&world, "ep-1");
 }
 
 #[test]

@@ -2,97 +2,22 @@
 //! (`tests/it/archive/rgw fetch target/rgw`, which CI does).
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use super::ceph::{Gateway, KEYS};
 use super::{body, hurry, key, ledger, put, wait_for_metric, wait_proven, write_secret};
 use crate::operator::doctor;
-use crate::world::{TempDir, World};
+use crate::world::World;
 
-const KEYS: (&str, &str) = ("RGWACCESSKEY0000000A", "RGWSECRETKEY");
-const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-/// A running gateway. It ends with the pipe to its script.
-struct Gateway {
-    script: Child,
-    port: u16,
-    _dir: TempDir,
-}
-
-impl Gateway {
-    /// `None`, reported, where it is not unpacked.
-    fn start() -> Option<Gateway> {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = std::env::var_os("CIS490_RGW").map(PathBuf::from);
-        let root = root.unwrap_or(repository.join("target/rgw"));
-        if !root.join("usr/bin/radosgw").exists() {
-            skip!("no radosgw in target/rgw: tests/it/archive/rgw fetch target/rgw");
-            return None;
-        }
-        let dir = TempDir::new();
-        let [mon, mon1, port] = free_ports();
-        let mut script = Command::new(repository.join("tests/it/archive/rgw"))
-            .arg("serve")
-            .args([&root, &dir.path().join("work")])
-            .args([mon, mon1, port].map(|port| port.to_string()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
-        let ready = lines.next().and_then(Result::ok);
-        assert_eq!(
-            ready.as_deref(),
-            Some("ready"),
-            "the gateway does not start"
-        );
-        let gateway = Gateway {
-            script,
-            port,
-            _dir: dir,
-        };
-        gateway.make_bucket("lab");
-        Some(gateway)
-    }
-
-    fn make_bucket(&self, name: &str) {
-        let url = format!("http://127.0.0.1:{}/{name}", self.port);
-        let made = Command::new("curl")
-            .args(["-sf", "--aws-sigv4", "aws:amz:us-east-1:s3", "-X", "PUT"])
-            .args(["--user", &format!("{}:{}", KEYS.0, KEYS.1)])
-            .args(["-H", &format!("x-amz-content-sha256: {NO_PAYLOAD}"), &url])
-            .status();
-        assert!(made.unwrap().success(), "no bucket");
-    }
-
-    /// A world whose receiver archives into it, not started.
-    fn world(&self, more: &str) -> World {
-        let mut world = World::prepared("");
-        let secret = world.dir().join("s3-keys");
-        write_secret(&secret, &format!("{}\n{}\n", KEYS.0, KEYS.1));
-        let port = self.port;
-        world.add_tables(&format!(
-            "[archive]\nendpoint = \"http://127.0.0.1:{port}\"\nbucket = \"lab\"\nsecret_file = {secret:?}\n{more}"
-        ));
-        hurry(&mut world);
-        world
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        drop(self.script.stdin.take());
-        let _ = self.script.wait();
-    }
-}
-
-fn free_ports() -> [u16; 3] {
-    let listeners = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+/// A world whose receiver archives into it, not started.
+fn world(gateway: &Gateway, more: &str) -> World {
+    let mut world = World::prepared("");
+    let secret = world.dir().join("s3-keys");
+    write_secret(&secret, &format!("{}\n{}\n", KEYS.0, KEYS.1));
+    world.add_tables(&format!("{}{more}", gateway.config(&secret)));
+    hurry(&mut world);
+    world
 }
 
 /// One gateway, since it takes seconds to start: its way from a doctor's look to an episode that is only
@@ -102,7 +27,10 @@ fn episodes_go_to_a_real_store_and_come_back() {
     let Some(gateway) = Gateway::start() else {
         return;
     };
-    let mut world = gateway.world("[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n");
+    let mut world = world(
+        &gateway,
+        "[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n",
+    );
     let (_, report) = doctor(&world.config_path(), &[]);
     let found = |words: &str| {
         let findings = report["findings"].as_array().unwrap();
