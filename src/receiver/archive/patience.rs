@@ -55,7 +55,7 @@ impl Patience {
     }
 
     pub(super) fn fail(&mut self, fault: &Fault) {
-        let is_persons = !matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
+        let is_persons = !fault.passes();
         self.persons = if is_persons { self.persons + 1 } else { 0 };
         let is_loud = self.persons >= TRIES;
         let wait = if is_loud {

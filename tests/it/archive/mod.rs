@@ -9,6 +9,7 @@ mod doctor;
 mod eviction;
 #[cfg(feature = "tls")]
 mod https;
+mod multipart;
 mod real;
 mod store;
 
