@@ -62,7 +62,7 @@ impl Patience {
     }
 
     pub(super) fn fail(&mut self, fault: &Fault) {
-        let is_persons = !matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
+        let is_persons = !fault.passes();
         // A store that refuses in the middle of a body may break the connection: that is no better news.
         self.persons += u32::from(is_persons);
         let is_loud = is_persons && self.persons >= TRIES;

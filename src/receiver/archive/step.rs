@@ -9,21 +9,15 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::Archive;
 use super::figures::Place;
 use super::key;
 use super::ledger::{Entry, State};
-use super::s3::{Fault, FaultKind, Object, Payload};
+use super::s3::{Fault, FaultKind, Object, digest_of};
 use super::shelf::Shelf;
 use crate::events;
-use crate::names::Sha256Digest;
 use crate::receiver::config::Verify;
 use crate::wire::Receipt;
-
-/// What one PUT may have: the limit of most stores.
-const PUT_BYTES_MAX: u64 = 5 << 30;
 
 /// Where an episode is after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +53,11 @@ impl From<io::Error> for Trouble {
 impl From<Fault> for Trouble {
     fn from(fault: Fault) -> Trouble {
         match fault.kind {
-            FaultKind::OtherBytes | FaultKind::TooLarge | FaultKind::OwnFile => Trouble::Row(fault),
+            FaultKind::OtherBytes
+            | FaultKind::TooLarge
+            | FaultKind::NoMultipart
+            | FaultKind::Ended
+            | FaultKind::OwnFile => Trouble::Row(fault),
             _ => Trouble::Store(fault),
         }
     }
@@ -138,17 +136,9 @@ impl Step<'_> {
         let Some((file, bytes)) = whole else {
             return self.give_up(key);
         };
-        if bytes > PUT_BYTES_MAX {
-            let what =
-                "it has more than 5 GiB, the most that one PUT may have: it stays here alone";
-            return Err(Trouble::Row(Fault::new(FaultKind::TooLarge, what)));
-        }
         let fields = key::Fields::of(self.row, self.archive.id);
-        let payload = Payload::File { file: &file, bytes };
-        let put = self
-            .archive
-            .bucket
-            .put(key, payload, &self.row.sha256, &fields.as_pairs());
+        let bucket = &self.archive.bucket;
+        let put = bucket.put_file(key, &file, bytes, &self.row.sha256, &fields.as_pairs());
         match put {
             Ok(()) => Ok(Stand::Copied),
             Err(fault) if fault.kind == FaultKind::OtherBytes => {
@@ -173,11 +163,7 @@ impl Step<'_> {
     fn own_bytes(&self, file: &File, fault: Fault) -> Fault {
         match digest_of(file) {
             Ok(found) if found == self.row.sha256 => fault,
-            Ok(found) => {
-                let what =
-                    format!("the local file has the digest {found}, and not that of its row");
-                Fault::new(FaultKind::OwnFile, what)
-            }
+            Ok(found) => Fault::of_rot(&found),
             Err(error) => Fault::of_file(&error),
         }
     }
@@ -194,21 +180,5 @@ pub(super) fn place_of(stand: Stand, is_here: bool) -> Place {
         Stand::Proven => Place::Evicted,
         Stand::Copied | Stand::Young(_) => Place::Copied,
         Stand::Gone => Place::Lost,
-    }
-}
-
-fn digest_of(file: &File) -> io::Result<Sha256Digest> {
-    use std::os::unix::fs::FileExt;
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; 128 << 10];
-    let mut offset = 0;
-    loop {
-        match file.read_at(&mut block, offset)? {
-            0 => return Ok(Sha256Digest::from_bytes(hasher.finalize().into())),
-            count => {
-                hasher.update(&block[..count]);
-                offset += count as u64;
-            }
-        }
     }
 }

@@ -75,13 +75,20 @@ impl Gateway {
     }
 
     pub fn make_bucket(&self, name: &str) {
-        let url = format!("{}/{name}", self.endpoint());
-        let made = Command::new("curl")
-            .args(["-sf", "--aws-sigv4", "aws:amz:us-east-1:s3", "-X", "PUT"])
+        self.asked("PUT", name);
+    }
+
+    /// What a request without a body is answered with, asked by another client.
+    pub fn asked(&self, method: &str, target: &str) -> String {
+        let url = format!("{}/{target}", self.endpoint());
+        let answered = Command::new("curl")
+            .args(["-sf", "--aws-sigv4", "aws:amz:us-east-1:s3", "-X", method])
             .args(["--user", &format!("{}:{}", KEYS.0, KEYS.1)])
             .args(["-H", &format!("x-amz-content-sha256: {NO_PAYLOAD}"), &url])
-            .status();
-        assert!(made.unwrap().success(), "no bucket");
+            .output()
+            .unwrap();
+        assert!(answered.status.success(), "{method} {target}: {answered:?}");
+        String::from_utf8(answered.stdout).unwrap()
     }
 
     /// A folder of its own.

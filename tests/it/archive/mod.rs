@@ -11,6 +11,7 @@ mod doctor;
 mod eviction;
 #[cfg(feature = "tls")]
 mod https;
+mod multipart;
 mod real;
 pub mod settings;
 pub mod store;

@@ -1,6 +1,9 @@
 //! A store of this file's own, for what real ones seldom do: it keeps objects in memory as S3 does, and
 //! has a mishap when a test asks for one. It checks digests, and neither signatures nor dates.
 
+#[path = "store/parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use cis490::clock::http_date;
 
+use self::parts::Uploads;
 use crate::client::sha256;
 
 /// What goes wrong, in place of what was asked or after it.
@@ -28,6 +32,8 @@ pub enum Mishap {
     LosesTheAnswer,
     /// 200, and nothing is done.
     Pretends,
+    /// 200 with this body, and nothing is done.
+    Says(&'static str),
     /// Half of the object, and the connection ends.
     SendsHalf,
     /// The object with one bit flipped.
@@ -46,7 +52,7 @@ pub struct Object {
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<String, Object>,
-    /// Method and a part of the path; whether it stays.
+    /// Method and a part of the path with its query; whether it stays.
     mishaps: Vec<(&'static str, String, bool, Mishap)>,
     /// `METHOD path`, with the query.
     requests: Vec<String>,
@@ -55,6 +61,7 @@ struct Inner {
     shows_digests: bool,
     checks_digests: bool,
     lifecycle: Option<&'static str>,
+    uploads: Uploads,
 }
 
 pub struct ScriptedStore {
@@ -232,13 +239,10 @@ fn answer(
     let mishap = {
         let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
         let query = if request.query.is_empty() { "" } else { "?" };
-        let line = format!(
-            "{} {}{query}{}",
-            request.method, request.path, request.query
-        );
-        inner.requests.push(line);
+        let target = format!("{}{query}{}", request.path, request.query);
+        inner.requests.push(format!("{} {target}", request.method));
         let is_it = |(method, part, ..): &(&str, String, bool, Mishap)| {
-            *method == request.method && request.path.contains(part.as_str())
+            *method == request.method && target.contains(part.as_str())
         };
         let found = inner.mishaps.iter().position(is_it);
         found.map(|at| {
@@ -264,6 +268,7 @@ fn answer(
         Some(Mishap::Refuses(status, code)) => refuse(*status, code, ""),
         Some(Mishap::RefusesWith(status, code, lines)) => refuse(*status, code, lines),
         Some(Mishap::Pretends) => (200, String::new(), Vec::new()),
+        Some(Mishap::Says(text)) => (200, String::new(), (*text).into()),
         _ => locked.act(request, body),
     };
     let now = SystemTime::now();
@@ -316,6 +321,9 @@ impl Inner {
         if authorization.is_none() && !is_presigned {
             return refuse(403, "AccessDenied", "");
         }
+        if let Some(answer) = self.act_on_parts(request, key, &body) {
+            return answer;
+        }
         match request.method.as_str() {
             "GET" if request.query == "lifecycle=" => match self.lifecycle {
                 Some(xml) => (200, String::new(), xml.into()),
@@ -323,7 +331,9 @@ impl Inner {
             },
             "GET" if key.is_empty() => (200, String::new(), self.list(&request.query)),
             "PUT" => self.put(key, &request.fields, body),
-            _ => self.get(key),
+            "HEAD" | "GET" => self.get(key),
+            // No object is ever deleted.
+            _ => refuse(405, "MethodNotAllowed", ""),
         }
     }
 

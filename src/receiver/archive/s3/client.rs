@@ -52,6 +52,8 @@ pub(super) enum Verb {
     Get,
     Head,
     Put,
+    Post,
+    Delete,
 }
 
 impl Verb {
@@ -60,7 +62,13 @@ impl Verb {
             Verb::Get => "GET",
             Verb::Head => "HEAD",
             Verb::Put => "PUT",
+            Verb::Post => "POST",
+            Verb::Delete => "DELETE",
         }
+    }
+
+    fn has_body(self) -> bool {
+        matches!(self, Verb::Put | Verb::Post)
     }
 }
 
@@ -77,6 +85,8 @@ pub(super) struct Question<'a> {
     pub digest: &'a str,
     /// How many bytes of an answer are waited for.
     pub answer_bytes: u64,
+    /// How many bytes the store may have to write before it answers, beyond the payload.
+    pub settled_bytes: u64,
 }
 
 /// Asks one bucket.
@@ -137,7 +147,7 @@ impl Client {
         address.url(&path, &query)
     }
 
-    /// The answer of status 200 or 206; `None` for a 404 that is about the object.
+    /// The answer of status 200, 204 or 206; `None` for a 404 that is about the object.
     ///
     /// Errors: any other answer, or none.
     pub(super) fn ask(&self, question: &Question) -> Result<Option<Answer>, Fault> {
@@ -148,7 +158,7 @@ impl Client {
             let mut answer = self.send(question, signed_at)?;
             let clock = self.hear_clock(&answer);
             let status = answer.status().as_u16();
-            if matches!(status, 200 | 206) {
+            if matches!(status, 200 | 206) || (status == 204 && question.verb == Verb::Delete) {
                 return Ok(Some(Answer(answer)));
             }
             let is_wrong_time = clock.is_some_and(|said| is_far(said, signed_at));
@@ -165,18 +175,15 @@ impl Client {
     }
 
     fn send(&self, question: &Question, at: SystemTime) -> Result<Response<Body>, Fault> {
-        let bytes = question.payload.length();
         let mut body = PayloadReader::new(question.payload);
         let request = self.signed(question, at);
         let sent = request
             .and_then(|request| {
-                if question.verb == Verb::Put {
+                if question.verb.has_body() {
                     let request = request.map(|()| SendBody::from_reader(&mut body));
-                    self.agent
-                        .run(self.with_waits(request, bytes, question.answer_bytes))
+                    self.agent.run(self.with_waits(request, question))
                 } else {
-                    self.agent
-                        .run(self.with_waits(request, 0, question.answer_bytes))
+                    self.agent.run(self.with_waits(request, question))
                 }
             })
             .map_err(|error| away(&error));
@@ -189,18 +196,24 @@ impl Client {
     fn with_waits<S: ureq::AsSendBody>(
         &self,
         request: http::Request<S>,
-        sent_bytes: u64,
-        answer_bytes: u64,
+        question: &Question,
     ) -> http::Request<S> {
         let seconds = |bytes: u64, per_second: u64| Duration::from_secs(bytes / per_second);
         let silence = self.silence;
+        let sent_bytes = question.payload.length();
+        // Silent, or with spaces in a body that has begun: stores do either.
+        let settling = silence
+            + seconds(
+                sent_bytes + question.settled_bytes,
+                SYNC_BYTES_PER_SECOND_MIN,
+            );
+        let reading = seconds(question.answer_bytes, BYTES_PER_SECOND_MIN);
         self.agent
             .configure_request(request)
             .timeout_send_body(Some(silence + seconds(sent_bytes, BYTES_PER_SECOND_MIN)))
-            .timeout_recv_response(Some(
-                silence + seconds(sent_bytes, SYNC_BYTES_PER_SECOND_MIN),
-            ))
-            .timeout_recv_body(Some(silence + seconds(answer_bytes, BYTES_PER_SECOND_MIN)))
+            .timeout_per_read(Some(settling))
+            .timeout_recv_response(Some(settling))
+            .timeout_recv_body(Some(settling + reading))
             .build()
     }
 
@@ -238,7 +251,7 @@ impl Client {
         for (name, value) in fields.iter().filter(|(name, _)| *name != "host") {
             request = request.header(*name, *value);
         }
-        if question.verb == Verb::Put {
+        if question.verb.has_body() {
             request = request.header("Content-Length", question.payload.length());
         }
         request.body(()).map_err(ureq::Error::from)
@@ -338,13 +351,18 @@ fn refused(
     if status == 404 && is_of_object && code.as_deref() != Some("NoSuchBucket") {
         return Ok(None);
     }
-    Err(Fault::of_answer(
+    let mut fault = Fault::of_answer(
         status,
         code.as_deref(),
         word("Region").as_deref(),
         location.as_deref(),
         retry_after.map(Duration::from_secs),
-    ))
+    );
+    // A POST is always about an upload in parts, which not every store knows.
+    if status == 501 && question.verb == Verb::Post {
+        fault.kind = FaultKind::NoMultipart;
+    }
+    Err(fault)
 }
 
 /// Whether a text of the store's can stand in a log line as it is.

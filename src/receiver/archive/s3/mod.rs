@@ -1,24 +1,28 @@
 //! The bucket of an S3-compatible store: the few requests that the archive makes.
 //!
-//! 1. Only PUT, GET, HEAD and LIST are used, and nothing that stores do in different ways: no conditions,
-//!    no meaning of an ETag, no versions. Nothing is ever deleted.
+//! 1. Only PUT, GET, HEAD, LIST and, for what is too large for one PUT, uploads in parts are used, and
+//!    nothing that stores do in different ways: no conditions, no meaning of an ETag, no versions. No object
+//!    is ever deleted.
 //! 2. Each PUT states the digest of its bytes twice, since stores check either one or the other.
 
 mod address;
 mod client;
 mod fault;
+mod multipart;
 mod payload;
 mod requests;
 mod secret;
 mod signature;
 mod xml;
 
+use std::fs::File;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::fault::{Fault, FaultKind};
-pub(crate) use self::payload::Payload;
+use self::multipart::{Bounds, Uploads};
+pub(crate) use self::payload::{Payload, digest_of};
 use self::requests::Op;
 pub(crate) use self::requests::Requests;
 
@@ -37,10 +41,14 @@ const LIST_BYTES_MAX: u64 = 4 << 20;
 pub(super) const RECEIPT_FIELD: &str = "x-amz-meta-cis490-receipt";
 pub(super) const STORE_FIELD: &str = "x-amz-meta-cis490-store";
 
+const CONTENT_TYPE: (&str, &str) = ("content-type", "application/zstd");
+
 /// One bucket. Its requests may come from several threads.
 pub(crate) struct Bucket {
     client: Client,
     requests: Requests,
+    bounds: Bounds,
+    uploads: Uploads,
 }
 
 /// What a HEAD says of an object.
@@ -87,6 +95,8 @@ impl Bucket {
         Ok(Bucket {
             client: Client::new(config)?,
             requests: Requests::default(),
+            bounds: Bounds::in_tests(),
+            uploads: Uploads::default(),
         })
     }
 
@@ -139,6 +149,29 @@ impl Bucket {
         }))
     }
 
+    /// Stores the first so many bytes of a file as [`Bucket::put`] does, in parts if there are too many for
+    /// one PUT.
+    ///
+    /// Errors: those of `put`; of what goes in parts also that the file's own digest is another one.
+    pub(crate) fn put_file(
+        &self,
+        key: &str,
+        file: &File,
+        bytes: u64,
+        sha256: &Sha256Digest,
+        fields: &[(&str, &str)],
+    ) -> Result<(), Fault> {
+        if bytes > self.bounds.put_bytes_max {
+            return self.put_in_parts(key, file, bytes, sha256, fields);
+        }
+        let payload = Payload::File {
+            file,
+            from: 0,
+            bytes,
+        };
+        self.put(key, payload, sha256, fields)
+    }
+
     /// Stores an object, or replaces one. `fields` are further ones: names in lower case, values in ASCII.
     ///
     /// Errors: the store refused, or it is not known whether it has stored the bytes.
@@ -151,10 +184,7 @@ impl Bucket {
     ) -> Result<(), Fault> {
         let digest = sha256.to_string();
         let checksum = base64(sha256.as_bytes());
-        let mut all = vec![
-            ("content-type", "application/zstd"),
-            ("x-amz-checksum-sha256", &*checksum),
-        ];
+        let mut all = vec![CONTENT_TYPE, ("x-amz-checksum-sha256", &*checksum)];
         all.extend(fields);
         let question = Question {
             verb: Verb::Put,
@@ -248,6 +278,7 @@ fn get(key: &str) -> Question<'_> {
         payload: Payload::None,
         digest: NO_PAYLOAD,
         answer_bytes: 0,
+        settled_bytes: 0,
     }
 }
 
