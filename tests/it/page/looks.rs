@@ -163,9 +163,10 @@ fn the_chart_is_in_its_place() {
     };
     let (lab, _upload) = busy_lab();
     let mut browser = Browser::start(&program);
-    for width in [1280, 390] {
+    for width in [1280, 970, 720, 390] {
         browser.look_with(width, false);
         browser.open(&url(&lab.world));
+        assert_eq!(browser.evaluate(STICKING_OUT), json!([]), "{width}");
         // The middles of the numbers, and the top, the middle and the foot of the bars' part of the drawing.
         let middles = browser.evaluate(
             "[...document.querySelectorAll('.c div b')].map(b => { const r = b.getBoundingClientRect(); return r.top + 6; })",
