@@ -76,8 +76,8 @@ fn objects_that_cannot_be_read_are_found_and_hide_no_other() {
         archived(&world, &format!("ep-{n}"));
     }
     world.stop();
-    store.always("GET", "ep-1", Mishap::SendsHalf);
-    store.always("GET", "ep-2", Mishap::Refuses(500, "InternalError"));
+    store.always("GET", "/ep-1", Mishap::SendsHalf);
+    store.always("GET", "/ep-2", Mishap::Refuses(500, "InternalError"));
     store.remove(&key("ep-3", &body("ep-3")));
     let (code, text) = scrub(&world, &["--deep"]);
     assert_eq!(code, Some(2), "{text}");
