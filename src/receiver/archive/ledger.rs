@@ -47,7 +47,8 @@ pub(crate) struct Entry {
     pub host: HostId,
     pub episode: EpisodeId,
     pub sha256: Sha256Digest,
-    /// RFC 3339, by the clock of the process that wrote it.
+    /// RFC 3339, by the clock of the process that wrote it; of a proof by that of the store, if that was
+    /// ahead.
     pub at: String,
     pub state: State,
 }
@@ -55,11 +56,16 @@ pub(crate) struct Entry {
 impl Entry {
     /// A line of now about the object of a row.
     pub(crate) fn now(row: &Receipt, state: State) -> Entry {
+        Entry::at(row, state, SystemTime::now())
+    }
+
+    /// A line of this time.
+    pub(crate) fn at(row: &Receipt, state: State, time: SystemTime) -> Entry {
         Entry {
             host: row.host.clone(),
             episode: row.episode.clone(),
             sha256: row.sha256,
-            at: clock::rfc3339(SystemTime::now()),
+            at: clock::rfc3339(time),
             state,
         }
     }

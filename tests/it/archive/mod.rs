@@ -1,6 +1,7 @@
 //! The archive: episodes copied to a bucket, read back, and evicted (design, section 12).
 
 mod audit;
+mod clocks;
 mod contract;
 mod copying;
 mod crashes;
