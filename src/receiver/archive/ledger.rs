@@ -176,6 +176,25 @@ impl Ledger {
         Ok(std::mem::take(&mut inner.news))
     }
 
+    /// Reads the lines that other processes have appended since, if there are any. [`Ledger::read_on`] still
+    /// reports them.
+    ///
+    /// Errors: the file cannot be read or locked.
+    pub(crate) fn catch_up(&self) -> io::Result<()> {
+        let has_more =
+            |inner: &Inner| io::Result::Ok(inner.file.metadata()?.len() != inner.read_to);
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if !has_more(&inner)? {
+            return Ok(());
+        }
+        drop(inner);
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if has_more(&inner)? {
+            inner.locked(Inner::read_lines)?;
+        }
+        Ok(())
+    }
+
     /// Appends a line. It is on the disk when this returns, and known here.
     ///
     /// Errors: the disk's. Nothing of it is known then.

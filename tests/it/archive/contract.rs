@@ -184,6 +184,44 @@ fn a_lost_episode_is_stored_again_when_it_is_sent_again() {
     assert_eq!(world.put(&put(&world, "ep-1")).status, 200);
 }
 
+/// What another process has found lost is stored again at once: the receiver's own look at the ledger may be
+/// a minute away.
+#[test]
+fn an_episode_that_scrub_has_just_found_lost_is_not_answered_200() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, READER);
+    world.start();
+    archived(&world, "ep-1");
+    world.stop();
+    world.replace_in_config(
+        "[archive]\n",
+        "[archive]\nevict_below_bytes = 1000000000000000\n",
+    );
+    hurry(&mut world);
+    world.env("CIS490_ARCHIVE_PAUSE_MS", 60_000);
+    world.start();
+    world.wait_until("it is evicted and looked over", |world| {
+        world.names("episodes/lab-1").is_empty() && world.log().contains("event=archive_no_room")
+    });
+    store.remove(&key("ep-1", &body("ep-1")));
+    let scrub = cis490()
+        .args(["scrub", "--archive", "--config", &world.config_path()])
+        .output()
+        .unwrap();
+    assert_eq!(scrub.status.code(), Some(2), "{scrub:?}");
+    assert_eq!(world.get("/v1/episodes/lab-1/ep-1").status, 404);
+    assert_eq!(
+        world.ask("HEAD", "/v1/episodes/lab-1/ep-1.tar.zst").status,
+        404
+    );
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201, "{world}");
+    world.wait_until("it is proven again", |world| {
+        ledger(world)
+            .last()
+            .is_some_and(|line| line == "ep-1 proven")
+    });
+}
+
 #[test]
 fn without_the_archive_in_its_configuration_an_evicted_episode_is_as_one_that_is_gone() {
     let store = ScriptedStore::start();
