@@ -5,6 +5,7 @@ mod clocks;
 mod contract;
 mod copying;
 mod crashes;
+mod crossing;
 mod disaster;
 mod doctor;
 mod eviction;
@@ -12,6 +13,7 @@ mod eviction;
 mod https;
 mod multipart;
 mod real;
+mod silence;
 mod store;
 
 use std::fs;
