@@ -161,16 +161,17 @@ impl Ledger {
         Ok(false)
     }
 
-    /// Reads what other processes have appended since, and begins anew if the file was replaced.
+    /// Reads what other processes have appended since, and begins anew if the file was replaced or cut.
     ///
     /// Errors: the file cannot be read or locked.
     pub(crate) fn read_on(&self) -> io::Result<News> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if FileIdentity::at(&self.path)? != Some(inner.identity) {
+        let bytes = inner.file.metadata()?.len();
+        if FileIdentity::at(&self.path)? != Some(inner.identity) || bytes < inner.read_to {
             *inner = Inner::open(&self.path)?;
             return Ok(News { unsettles: true });
         }
-        if inner.file.metadata()?.len() != inner.read_to {
+        if bytes != inner.read_to {
             inner.locked(Inner::read_lines)?;
         }
         Ok(std::mem::take(&mut inner.news))
@@ -365,7 +366,9 @@ impl Inner {
         let mut room = LINE_BYTES_MAX;
         loop {
             let behind = offset + held.len() as u64;
-            let wanted = room.min(usize::try_from(end - behind).unwrap_or(usize::MAX));
+            // A caller may still have an offset in a longer file that this one has replaced.
+            let left = end.saturating_sub(behind);
+            let wanted = room.min(usize::try_from(left).unwrap_or(usize::MAX));
             let mut part = vec![0; wanted];
             let count = self.file.read_at(&mut part, behind)?;
             held.extend_from_slice(&part[..count]);

@@ -11,6 +11,7 @@ mod doctor;
 mod eviction;
 #[cfg(feature = "tls")]
 mod https;
+mod known_again;
 mod multipart;
 mod real;
 mod silence;
