@@ -131,8 +131,8 @@ impl Command {
     }
 }
 
-/// Runs the command that the command line names. The exit status is 0, or 1 on failure; a command's
-/// `--help` names any other.
+/// Runs the command that the command line names. The exit status is 0, 1 on failure, or 2 for a mistake on
+/// the command line; a command's `--help` names any other.
 pub fn run() -> ExitCode {
     let line = match command_line::parse() {
         Ok(line) => line,
@@ -143,7 +143,7 @@ pub fn run() -> ExitCode {
         return ended(ExitCode::SUCCESS);
     }
     let Some(command) = line.command else {
-        return report(&Failure::new(
+        return report(&Failure::usage(
             "no command was given",
             "cis490 --help lists them",
         ));

@@ -73,7 +73,7 @@ fn doctor_says_what_is_wrong_with_the_store_and_what_to_do() {
     for (method, mishap, remedy) in cases {
         store.always(method, "", mishap);
         let (code, report) = doctor(&world.config_path(), &[]);
-        assert_eq!(code, 2, "{report:#}");
+        assert_eq!(code, 3, "{report:#}");
         says(&report, "fail", remedy);
         store.calm();
     }
@@ -85,19 +85,19 @@ fn doctor_says_what_is_wrong_with_the_store_and_what_to_do() {
     says(&report, "warn", "timedatectl");
     store.once("GET", "cis490-probe/", Mishap::FlipsABit);
     let (code, report) = doctor(&world.config_path(), &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     says(&report, "fail", "do not use it");
 
     // The keys' file.
     let secret = world.dir().join("s3-keys");
     write_secret(&secret, "KEY-ALONE\n");
     let (code, report) = doctor(&world.config_path(), &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     says(&report, "fail", "a line each");
     write_secret(&secret, "KEY\nSECRET\n");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let (code, report) = doctor(&world.config_path(), &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     says(&report, "fail", "chmod o=");
     assert!(!report.to_string().contains("SECRET"));
     assert!(
