@@ -170,6 +170,7 @@ impl Archiver {
         self.behind = Walk::default();
         self.young_until = None;
         self.held.clear();
+        self.eviction.begin_anew();
         self.strikes = 0;
         self.archive.figures.clear();
     }

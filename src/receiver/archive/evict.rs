@@ -115,6 +115,12 @@ impl Eviction {
         Ok(Made::NotYet)
     }
 
+    /// The ledger may be another file: its proofs are looked at from the first one on.
+    pub(super) fn begin_anew(&mut self) {
+        self.offset = 0;
+        self.passed_over = None;
+    }
+
     /// How long it is until the next pass over the ledger; `None` if nothing is waited for. Its time may have
     /// come since `make_room` was asked: then it is no time, and not `None`.
     pub(super) fn left(&self) -> Option<Duration> {

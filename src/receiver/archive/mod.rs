@@ -138,10 +138,12 @@ impl Archive {
         }
     }
 
-    /// Whether the episode's object was read back and is what it should be, by the ledger.
+    /// Whether the episode's object was read back and is what it should be, by the ledger as it is now:
+    /// another process may just have found the object lost.
     ///
     /// Errors: the ledger cannot be read.
     pub(crate) fn is_proven(&self, row: &Receipt) -> io::Result<bool> {
+        self.ledger.catch_up()?;
         self.ledger.is_proven(row)
     }
 
@@ -149,6 +151,7 @@ impl Archive {
     ///
     /// Errors: the ledger cannot be read.
     pub(crate) fn newest_kept(&self, rows: &[Receipt]) -> io::Result<Option<Receipt>> {
+        self.ledger.catch_up()?;
         for row in rows.iter().rev() {
             let state = self.ledger.state(&row.slot(), &row.sha256)?;
             if matches!(state, Some(State::Proven | State::Listed)) {

@@ -125,7 +125,9 @@ impl Step<'_> {
                 return self.copy(key);
             }
         }
-        self.note(State::Proven)?;
+        // A Pi that began in 1970 must not have an old proof once its clock is right.
+        let time = self.archive.bucket.latest_time();
+        self.note(Entry::at(self.row, State::Proven, time))?;
         events::archive_proven(&self.row.slot(), object.bytes);
         Ok(Stand::Proven)
     }
@@ -153,7 +155,7 @@ impl Step<'_> {
         let slot = self.row.slot();
         let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
         if matches!(known, Some(State::Proven | State::Listed)) {
-            self.note(State::Lost)?;
+            self.note(Entry::now(self.row, State::Lost))?;
             events::archive_lost(&slot, key);
         }
         Ok(Stand::Gone)
@@ -168,8 +170,8 @@ impl Step<'_> {
         }
     }
 
-    fn note(&self, state: State) -> io::Result<()> {
-        self.archive.ledger.append(&Entry::now(self.row, state))
+    fn note(&self, entry: Entry) -> io::Result<()> {
+        self.archive.ledger.append(&entry)
     }
 }
 

@@ -287,28 +287,6 @@ fn the_store_is_believed_with_verify_head_where_it_shows_the_digest() {
 }
 
 #[test]
-fn a_wrong_clock_is_corrected_by_the_stores_date() {
-    for ahead_s in [7200, -1200, -1_700_000_000] {
-        let store = ScriptedStore::start();
-        store.set_clock(ahead_s);
-        let mut world = world(&store, "");
-        // As a store that knows our time to be wrong.
-        store.once("HEAD", "", Mishap::Refuses(403, ""));
-        world.start();
-        archived(&world, "ep-1");
-        let metrics = world.get("/metrics").body;
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("cis490_archive_clock_difference_seconds "))
-            .unwrap();
-        let difference: i64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-        assert!((difference - ahead_s).abs() <= 2, "{line} {ahead_s}");
-        // The refusal that the clock explains is sent again at once, and is no failure.
-        assert!(!world.log().contains("event=archive_failing"), "{world}");
-    }
-}
-
-#[test]
 fn new_keys_are_read_when_the_store_refuses_the_old_ones() {
     let store = ScriptedStore::start();
     let mut world = world(&store, "");

@@ -3,17 +3,21 @@
 mod audit;
 #[expect(dead_code, reason = "the campaign uses the rest")]
 mod ceph;
+mod clocks;
 mod contract;
 mod copying;
 mod crashes;
+mod crossing;
 mod disaster;
 mod doctor;
 mod eviction;
 #[cfg(feature = "tls")]
 mod https;
+mod known_again;
 mod multipart;
 mod real;
 pub mod settings;
+mod silence;
 pub mod store;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! A store of this file's own, for what real ones seldom do: it keeps objects in memory as S3 does, and
-//! has a mishap when a test asks for one. It checks digests, and neither signatures nor dates.
+//! has a mishap when a test asks for one. It checks digests and the time of a signature, and not the
+//! signature itself.
 
 #[path = "store/parts.rs"]
 mod parts;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use cis490::clock::http_date;
+use cis490::clock::{http_date, parse_rfc3339, unix_seconds};
 
 use self::parts::Uploads;
 use crate::client::sha256;
@@ -40,6 +41,10 @@ pub enum Mishap {
     FlipsABit,
     /// No answer for this time.
     IsSilent(Duration),
+    /// The same in the middle of the request's body, without reading on.
+    StopsReading(Duration),
+    /// Half of the object, and then the same.
+    SendsHalfAndIsSilent(Duration),
 }
 
 pub struct Object {
@@ -257,6 +262,11 @@ fn answer(
         let _ = reader.read(&mut vec![0; length / 2]);
         return None;
     }
+    if let Some(Mishap::StopsReading(time)) = mishap {
+        let _ = reader.read(&mut vec![0; length / 2]);
+        thread::sleep(time);
+        return None;
+    }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     if let Some(Mishap::IsSilent(time)) = mishap {
@@ -271,13 +281,7 @@ fn answer(
         Some(Mishap::Says(text)) => (200, String::new(), (*text).into()),
         _ => locked.act(request, body),
     };
-    let now = SystemTime::now();
-    let seconds = Duration::from_secs(locked.clock_s.unsigned_abs());
-    let now = if locked.clock_s < 0 {
-        now - seconds
-    } else {
-        now + seconds
-    };
+    let now = locked.shown(SystemTime::now());
     drop(locked);
     if let Some(Mishap::LosesTheAnswer) = mishap {
         return None;
@@ -295,9 +299,12 @@ fn answer(
     if request.method != "HEAD" {
         bytes.extend_from_slice(body);
     }
-    if let Some(Mishap::SendsHalf) = mishap {
+    if let Some(Mishap::SendsHalf | Mishap::SendsHalfAndIsSilent(_)) = mishap {
         bytes.truncate(bytes.len() - body.len().div_ceil(2));
         let _ = stream.write_all(&bytes);
+        if let Some(Mishap::SendsHalfAndIsSilent(time)) = mishap {
+            thread::sleep(time);
+        }
         return None;
     }
     stream.write_all(&bytes).ok()
@@ -321,6 +328,11 @@ impl Inner {
         if authorization.is_none() && !is_presigned {
             return refuse(403, "AccessDenied", "");
         }
+        if let Some(time) = request.fields.get("x-amz-date")
+            && !self.is_now(time)
+        {
+            return refuse(403, "RequestTimeTooSkewed", "");
+        }
         if let Some(answer) = self.act_on_parts(request, key, &body) {
             return answer;
         }
@@ -335,6 +347,25 @@ impl Inner {
             // No object is ever deleted.
             _ => refuse(405, "MethodNotAllowed", ""),
         }
+    }
+
+    /// A time by the store's own clock.
+    fn shown(&self, time: SystemTime) -> SystemTime {
+        let seconds = Duration::from_secs(self.clock_s.unsigned_abs());
+        if self.clock_s < 0 {
+            time - seconds
+        } else {
+            time + seconds
+        }
+    }
+
+    /// Whether a time such as `20130524T000000Z` is within a quarter of an hour of now.
+    fn is_now(&self, time: &str) -> bool {
+        let parts = [0..4, 4..6, 6..8, 9..11, 11..13, 13..15].map(|part| &time[part]);
+        let [year, month, day, hour, minute, second] = parts;
+        let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+        let signed_s = parse_rfc3339(&text).unwrap();
+        unix_seconds(self.shown(SystemTime::now())).abs_diff(signed_s) <= 900
     }
 
     fn put(&mut self, key: &str, fields: &BTreeMap<String, String>, bytes: Vec<u8>) -> Answer {
@@ -356,7 +387,10 @@ impl Inner {
         let Some(object) = self.objects.get(key) else {
             return refuse(404, "NoSuchKey", "");
         };
-        let mut lines = format!("Last-Modified: {}\r\n", http_date(object.stored_at));
+        let mut lines = format!(
+            "Last-Modified: {}\r\n",
+            http_date(self.shown(object.stored_at))
+        );
         for (name, value) in &object.meta {
             let is_shown = name == "x-amz-checksum-sha256" && self.shows_digests;
             if is_shown || name.starts_with("x-amz-meta-") {

@@ -258,7 +258,7 @@ impl Client {
     }
 
     /// The store's time, or ours while it is not known.
-    fn time(&self) -> SystemTime {
+    pub(super) fn time(&self) -> SystemTime {
         match &*self.store_clock.load() {
             Some(clock) => clock.said + clock.heard.elapsed(),
             None => SystemTime::now(),

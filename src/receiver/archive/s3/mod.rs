@@ -16,7 +16,7 @@ mod signature;
 mod xml;
 
 use std::fs::File;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -103,6 +103,11 @@ impl Bucket {
     /// The store's clock minus ours, in seconds; 0 before the first answer.
     pub(crate) fn clock_difference_s(&self) -> i64 {
         self.client.clock_difference_s()
+    }
+
+    /// Our time or the store's, whichever is later.
+    pub(crate) fn latest_time(&self) -> SystemTime {
+        self.client.time().max(SystemTime::now())
     }
 
     /// Where anybody can GET an object for this time.
