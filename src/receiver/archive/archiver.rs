@@ -15,6 +15,7 @@ use super::evict::{Eviction, Made};
 use super::figures::Place;
 use super::held::{Held, HeldRow};
 use super::patience::Patience;
+use super::s3::Fault;
 use super::shelf::Shelf;
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
@@ -134,7 +135,7 @@ impl Archiver {
             Made::NotYet => return Ok(true),
             Made::Removed(row) => row,
         };
-        self.heard();
+        self.heard(false);
         let figures = &self.archive.figures;
         figures.evict();
         // A row that the first walk has not reached is counted there, as evicted.
@@ -220,7 +221,10 @@ impl Archiver {
         }
         self.note_oldest(Some(row));
         let stand = self.take(row, false)?;
-        self.heard();
+        self.heard(stand == Stand::Copied);
+        if stand != Stand::Gone {
+            self.archive.figures.copied();
+        }
         let place = place_of(stand, self.is_here(row));
         self.archive.figures.moves(row, None, Some(place));
         Ok(true)
@@ -232,7 +236,7 @@ impl Archiver {
             return Ok(true);
         }
         let stand = self.take(row, false)?;
-        self.heard();
+        self.heard(stand == Stand::Copied);
         match stand {
             Stand::Young(wait) => {
                 self.young_until = Some(Instant::now() + wait);
@@ -256,7 +260,10 @@ impl Archiver {
         let copies_again = held.failed_reads >= READS_MAX;
         match self.take(&held.row, copies_again) {
             Ok(stand) => {
-                self.heard();
+                self.heard(stand == Stand::Copied);
+                if held.place.is_none() && stand != Stand::Gone {
+                    self.archive.figures.copied();
+                }
                 let is_here = self.is_here(&held.row);
                 let place = Some(place_of(stand, is_here));
                 self.archive.figures.moves(&held.row, held.place, place);
@@ -310,7 +317,8 @@ impl Archiver {
         match trouble {
             Trouble::Row(fault) => {
                 // The store has answered, so the others may go on.
-                self.heard();
+                self.heard(false);
+                self.archive.figures.refuse(row, &fault);
                 let kind = fault.kind.name();
                 events::archive_refused(&row.slot(), kind, &fault.what, fault.remedy());
             }
@@ -318,23 +326,28 @@ impl Archiver {
         }
     }
 
-    /// The store has done what was asked, or refused one episode alone.
-    fn heard(&mut self) {
+    /// The store has done what was asked, or refused one episode alone. `has_put`: it has stored an object.
+    fn heard(&mut self, has_put: bool) {
         self.patience.reset();
-        self.archive.figures.works();
+        self.archive.figures.works(has_put);
     }
 
     fn fail(&mut self, trouble: Trouble) {
         match trouble {
+            Trouble::Put(fault) => self.fail_at_store(&fault, true),
             Trouble::Store(fault) | Trouble::Read(fault) | Trouble::Row(fault) => {
-                self.archive.figures.fails(&fault.what, fault.remedy());
-                self.patience.fail(&fault);
+                self.fail_at_store(&fault, false);
             }
             Trouble::Disk(error) => {
                 events::archive_disk(&error);
                 thread::park_timeout(self.look_every);
             }
         }
+    }
+
+    fn fail_at_store(&mut self, fault: &Fault, is_of_put: bool) {
+        self.archive.figures.fails(fault, is_of_put);
+        self.patience.fail(fault);
     }
 
     fn take(&self, row: &Receipt, copies_again: bool) -> Result<Stand, Trouble> {

@@ -121,6 +121,13 @@ impl Ledger {
         }))
     }
 
+    /// When it was written last, by this machine's clock.
+    pub(crate) fn written_at(&self) -> SystemTime {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let written = inner.file.metadata().and_then(|found| found.modified());
+        written.unwrap_or_else(|_| SystemTime::now())
+    }
+
     /// Whether the object of a row was read back and is what it should be.
     ///
     /// Errors: the file cannot be read.

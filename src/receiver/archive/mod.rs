@@ -22,6 +22,7 @@ mod figures;
 mod held;
 mod key;
 mod ledger;
+mod object_troubles;
 mod patience;
 pub(crate) mod plan;
 mod report;
@@ -41,10 +42,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::archiver::Archiver;
+#[cfg(test)]
+pub(crate) use self::figures::ArchiveFailing;
 pub(crate) use self::figures::{Figures, Place, Totals};
 pub(crate) use self::ledger::Ledger;
 use self::ledger::State;
-pub(crate) use self::report::ArchiveReport;
+pub(crate) use self::object_troubles::ObjectTrouble;
+pub(crate) use self::report::{ArchiveReport, Condition};
 use self::s3::Bucket;
 pub(crate) use self::shelf::{Removal, Rows, Shelf};
 use super::config::{ArchiveConfig, Verify};
@@ -108,8 +112,8 @@ impl Archive {
         })?;
         let archive = Arc::new(Archive {
             bucket: Bucket::new(config)?,
+            figures: Figures::new(ledger.written_at()),
             ledger,
-            figures: Figures::default(),
             id,
             verify: config.verify,
             verify_after: in_tests("CIS490_ARCHIVE_VERIFY_AFTER_MS", VERIFY_AFTER),

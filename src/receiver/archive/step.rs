@@ -42,6 +42,8 @@ pub(super) enum Stand {
 pub(super) enum Trouble {
     /// The store's: everything waits.
     Store(Fault),
+    /// The store's, which has failed to store an object: it may show those that it has.
+    Put(Fault),
     /// The object cannot be read to its end, though HEAD shows it.
     Read(Fault),
     /// This episode's alone.
@@ -86,8 +88,8 @@ impl Step<'_> {
         };
         let bytes = self.row.bytes.unwrap_or(object.bytes);
         if object.bytes != bytes {
-            self.archive.figures.mismatch();
             let words = format!("it has {} bytes, and {bytes} in its row", object.bytes);
+            self.archive.figures.mismatch(self.row, &words);
             events::archive_mismatch(&self.row.slot(), &key, &words);
             return self.copy(&key);
         }
@@ -119,7 +121,7 @@ impl Step<'_> {
                 None => Some("HEAD shows it, and GET does not find it".to_owned()),
             };
             if let Some(why) = why {
-                self.archive.figures.mismatch();
+                self.archive.figures.mismatch(self.row, &why);
                 events::archive_mismatch(&self.row.slot(), key, &why);
                 return self.copy(key);
             }
@@ -151,7 +153,10 @@ impl Step<'_> {
             Err(fault) if fault.kind == FaultKind::OtherBytes => {
                 Err(Trouble::Row(self.own_bytes(&file, fault)))
             }
-            Err(fault) => Err(fault.into()),
+            Err(fault) => Err(match Trouble::from(fault) {
+                Trouble::Store(fault) => Trouble::Put(fault),
+                other => other,
+            }),
         }
     }
 

@@ -10,7 +10,7 @@ mod eviction;
 #[cfg(feature = "tls")]
 mod https;
 mod real;
-mod store;
+pub mod store;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,15 +23,20 @@ use crate::world::World;
 /// A world whose receiver archives into this store, not started. `more` are further keys of `[archive]`.
 fn world(store: &ScriptedStore, more: &str) -> World {
     let mut world = World::prepared("");
-    let secret = world.dir().join("s3-keys");
-    write_secret(&secret, "KEY\nSECRET\n");
-    world.add_tables(&format!("{}{more}", store.config(&secret)));
-    hurry(&mut world);
+    archive_into(&mut world, store, more);
     world
 }
 
+/// From its next start on this receiver archives into this store.
+pub fn archive_into(world: &mut World, store: &ScriptedStore, more: &str) {
+    let secret = world.dir().join("s3-keys");
+    write_secret(&secret, "KEY\nSECRET\n");
+    world.add_tables(&format!("{}{more}", store.config(&secret)));
+    hurry(world);
+}
+
 /// The waits of hours and minutes are none for the next process.
-fn hurry(world: &mut World) {
+pub fn hurry(world: &mut World) {
     world.env("CIS490_ARCHIVE_VERIFY_AFTER_MS", 0);
     world.env("CIS490_ARCHIVE_PROOF_AGE_MS", 0);
     world.env("CIS490_ARCHIVE_LONG_WAIT_MS", 200);

@@ -29,6 +29,7 @@ use super::Shared;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
+use crate::receiver::archive::{self, ArchiveReport};
 use crate::receiver::base64::base64;
 use crate::receiver::findings::Finding;
 use crate::receiver::lab_states::Reports;
@@ -45,6 +46,7 @@ pub(super) const BYTES_MAX: usize = 30_000;
 /// How often the browser refreshes the page.
 const RENEW_S: u32 = 20;
 const HOUR_S: u64 = 3600;
+const ARCHIVE_CHARS_MAX: usize = 500;
 
 const CSS: &str = include_str!("page.css");
 
@@ -79,6 +81,8 @@ pub(super) struct Scene {
     /// What a person should know or do, errors first.
     pub findings: Vec<Finding>,
     pub books: StatsTables,
+    /// `None` without `[archive]`.
+    pub archive: Option<ArchiveReport>,
     /// The hosts' own reports on their queues.
     pub reports: Reports,
     pub connections: u32,
@@ -130,7 +134,14 @@ impl GateScene {
 pub(super) fn html(shared: &Shared) -> String {
     let gate = &shared.gate;
     let window = gate.window();
+    let books = shared.stats.look();
+    let all = archive::Totals {
+        episodes: books.all.episodes,
+        bytes: books.all.bytes,
+    };
+    let archive = shared.archive.as_ref();
     page(&Scene {
+        archive: archive.map(|archive| archive.report(all)),
         now_s: clock::unix_seconds(SystemTime::now()),
         gate: GateScene {
             enabled: gate.enabled(),
@@ -145,7 +156,7 @@ pub(super) fn html(shared: &Shared) -> String {
         space: shared.space.load().as_deref().copied(),
         unwritable: shared.store.unwell(),
         findings: shared.findings(),
-        books: shared.stats.look(),
+        books,
         reports: shared.lab_reports.states.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
@@ -174,7 +185,11 @@ fn page(scene: &Scene) -> String {
     let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
     let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
-    let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
+    let before = head(&todos)
+        + &todo::section(&todos)
+        + &tiles(scene)
+        + &archive_line(scene)
+        + &chart::section(scene);
     let after = newest::uploads(scene) + &newest::refusals(scene) + &foot(scene);
     let room = BYTES_MAX.saturating_sub(before.len() + after.len());
     before + &hosts::table(scene, &hosts, room) + &after
@@ -296,6 +311,16 @@ fn tiles(scene: &Scene) -> String {
         ],
     );
     tiles + "</section>\n"
+}
+
+/// How many episodes are in the bucket too.
+fn archive_line(scene: &Scene) -> String {
+    let archive = scene.archive.as_ref();
+    archive.map_or(String::new(), |archive| {
+        let sentence = archive.sentence(scene.books.all.episodes);
+        let sentence = escape(&sentence, ARCHIVE_CHARS_MAX);
+        format!("<p class=m>Archive: {sentence}.\n")
+    })
 }
 
 /// The colour of the worst finding that a tile is about.
