@@ -1,4 +1,4 @@
-//! Everything that is asked for without a body: receipts, the gate, health, the report of `status`, the page, metrics.
+//! Everything that is asked for without a body: receipts, the gate, health, the report of `status`, the pages, metrics.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::page::Kept;
 use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
 use crate::receiver::archive::{Archive, ObjectPlace, Totals};
 use crate::receiver::findings::{DiskFacts, Finding, Trouble, findings};
 use crate::receiver::refusal::Refusal;
@@ -50,6 +50,11 @@ impl Exchange<'_> {
             Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
+            Route::HostPage(host) => self.page_of_host(host),
+            Route::Help(kind) => {
+                let remediation = self.shared.gate.facts().remediation;
+                Ok(Answer::page(page::help(kind, &remediation).into_bytes()))
+            }
             // `answer` does not send these here.
             Route::Upload(_)
             | Route::Resume(_)
@@ -78,6 +83,25 @@ impl Exchange<'_> {
             kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))
         });
         made.map(answer).ok_or(Refusal::Internal)
+    }
+
+    /// The page of one host. A clerk makes it of what was looked up within the last second, or anew.
+    fn page_of_host(self, host: HostId) -> Result<Answer, Refusal> {
+        let shared = Arc::clone(self.shared);
+        let name = host.clone();
+        let made = self
+            .shared
+            .blocking
+            .ask(move || page::of_host(&shared, &name));
+        match made {
+            Some(Some(html)) => Ok(Answer::page(html.into_bytes())),
+            Some(None) => Err(Refusal::NotFound {
+                what: format!(
+                    "nothing is known of a host {host}: it is not configured, and neither an upload nor a report of it has come, or it is one of the many names that have no figures of their own"
+                ),
+            }),
+            None => Err(Refusal::Internal),
+        }
     }
 
     /// Would this commit get in?

@@ -26,6 +26,7 @@ mod put;
 mod reply_channel;
 mod resume;
 mod route;
+mod running;
 mod target;
 mod upload;
 
@@ -62,7 +63,7 @@ use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
 use self::lab_state::LabReports;
 use self::list::Lists;
-use self::page::Kept;
+use self::page::{Kept, KeptScene};
 use self::pour::PaceLimits;
 use self::route::Route;
 use self::target::Target;
@@ -124,6 +125,7 @@ struct Shared {
     began: SystemTime,
     began_here: Instant,
     page: Kept,
+    scene: KeptScene,
     metrics: Kept,
 }
 
@@ -194,6 +196,7 @@ pub(super) fn start(
         began: SystemTime::now(),
         began_here: Instant::now(),
         page: Kept::default(),
+        scene: KeptScene::default(),
         metrics: Kept::default(),
         stats,
         refusals,

@@ -15,6 +15,7 @@ use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
 use super::pour::{self, PaceLimits, Pour};
 use super::reply_channel;
+use super::running::RunningUploads;
 use crate::events;
 use crate::receiver::Claim;
 use crate::receiver::archive::Archive;
@@ -71,6 +72,7 @@ pub(super) struct Uploads {
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
+    pub on_the_way: Arc<RunningUploads>,
     pub kept: Arc<KeptUploads>,
 }
 
@@ -97,6 +99,7 @@ impl Uploads {
             pace,
             permits: FairLimiter::new(uploads_max),
             threads: BodyThreads::new("body", GIVES_WAY),
+            on_the_way: Arc::default(),
             kept: KeptUploads::new(uploads_max),
         })
     }
@@ -218,6 +221,8 @@ impl Uploads {
         }
         let pour = Pour {
             body,
+            on_the_way: &self.on_the_way,
+            place: None,
             claim: &claim,
             limits: self.pace,
             kept: &self.kept,
