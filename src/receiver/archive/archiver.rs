@@ -15,8 +15,10 @@ use super::evict::{Eviction, Made};
 use super::figures::Place;
 use super::held::{Held, HeldRow};
 use super::patience::Patience;
+use super::reload::Terms;
 use super::s3::Fault;
 use super::shelf::Shelf;
+use super::spot_check::{Looked, SpotCheck};
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
 use crate::test_times::in_tests;
@@ -40,6 +42,9 @@ pub(super) struct Archiver {
     held: Held,
     patience: Patience,
     eviction: Eviction,
+    spot_check: SpotCheck,
+    /// What the step of now goes by.
+    terms: Terms,
     /// Failures in a row of the row that comes next.
     strikes: u32,
     look_every: Duration,
@@ -64,7 +69,9 @@ enum Pass {
 impl Archiver {
     pub(super) fn new(archive: Arc<Archive>, shelf: Arc<dyn Shelf>) -> Archiver {
         Archiver {
-            eviction: Eviction::new(archive.evict_below_bytes),
+            eviction: Eviction::new(archive.terms.load().evict_below_bytes),
+            terms: **archive.terms.load(),
+            spot_check: SpotCheck::new(),
             archive,
             shelf,
             ahead: Walk::default(),
@@ -86,6 +93,9 @@ impl Archiver {
     pub(super) fn run(mut self) {
         sys::run_when_idle();
         loop {
+            if self.archive.has_new_terms.swap(false, Ordering::SeqCst) {
+                self.take_new_terms();
+            }
             if let Some(wait) = self.patience.left() {
                 thread::park_timeout(wait);
                 continue;
@@ -96,6 +106,13 @@ impl Archiver {
                 Err(trouble) => self.fail(trouble),
             }
         }
+    }
+
+    fn take_new_terms(&mut self) {
+        self.terms = **self.archive.terms.load();
+        self.eviction.set_below(self.terms.evict_below_bytes);
+        self.patience.ask_now();
+        self.held.ask_now();
     }
 
     /// One step of the work. How long there is nothing to do then; `None` if there may be more.
@@ -112,7 +129,7 @@ impl Archiver {
             }
         }
         self.note_oldest(None);
-        if makes_room {
+        if makes_room || self.has_looked()? {
             return Ok(None);
         }
         let young = self.young_until.map(|until| {
@@ -123,6 +140,7 @@ impl Archiver {
             Some(self.look_every),
             self.held.left(),
             self.eviction.left(),
+            Some(self.spot_check.left()),
             young,
         ];
         Ok(waits.into_iter().flatten().min())
@@ -143,6 +161,15 @@ impl Archiver {
             figures.moves(&row, Some(Place::Archived), Some(Place::Evicted));
         }
         Ok(true)
+    }
+
+    /// Looks whether the bucket still has what it should have. True if there is work now.
+    fn has_looked(&mut self) -> Result<bool, Trouble> {
+        let looked = self.spot_check.look(&self.archive)?;
+        if looked == Looked::Back {
+            self.begin_anew();
+        }
+        Ok(looked != Looked::Nothing)
     }
 
     /// Takes a step of this line, if one is due.
@@ -356,6 +383,7 @@ impl Archiver {
             shelf: &*self.shelf,
             row,
             copies_again,
+            verify: self.terms.verify,
         };
         step.take()
     }

@@ -64,6 +64,15 @@ impl Entry {
         }
     }
 
+    /// A line of now about the same object.
+    pub(super) fn at_now(self, state: State) -> Entry {
+        Entry {
+            at: clock::rfc3339(SystemTime::now()),
+            state,
+            ..self
+        }
+    }
+
     pub(crate) fn slot(&self) -> Slot {
         Slot {
             host: self.host.clone(),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
+use super::key;
 use crate::clock;
 use crate::names::Sha256Digest;
 use crate::wire::{Receipt, Slot};
@@ -74,6 +75,11 @@ impl ObjectTroubles {
 }
 
 impl ObjectTrouble {
+    /// The object's key in the bucket.
+    pub(super) fn key(&self) -> String {
+        key::of(&self.slot, &self.sha256)
+    }
+
     fn is_of(&self, row: &Receipt) -> bool {
         self.sha256 == row.sha256 && self.slot.host == row.host && self.slot.episode == row.episode
     }

@@ -74,6 +74,7 @@ pub(super) struct Step<'a> {
     pub row: &'a Receipt,
     /// Its object is not to be believed: it is copied again without another look.
     pub copies_again: bool,
+    pub verify: Verify,
 }
 
 impl Step<'_> {
@@ -105,7 +106,7 @@ impl Step<'_> {
     /// The object is there and old enough.
     fn prove(&self, key: &str, object: &Object) -> Result<Stand, Trouble> {
         let wanted = &self.row.sha256;
-        let is_believed = self.archive.verify == Verify::Head && object.sha256 == Some(*wanted);
+        let is_believed = self.verify == Verify::Head && object.sha256 == Some(*wanted);
         if !is_believed {
             let read = self.archive.bucket.read_back(key, object.bytes);
             let found = read.map_err(|fault| match fault.kind {
@@ -165,6 +166,7 @@ impl Step<'_> {
         let slot = self.row.slot();
         let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
         if matches!(known, Some(State::Proven | State::Listed)) {
+            self.archive.bucket.look()?;
             self.note(State::Lost)?;
             events::archive_lost(&slot, key);
         }

@@ -7,9 +7,11 @@ mod crashes;
 mod disaster;
 mod doctor;
 mod eviction;
+mod findings;
 #[cfg(feature = "tls")]
 mod https;
 mod real;
+mod reload;
 pub mod store;
 
 use std::fs;
