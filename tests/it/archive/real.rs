@@ -2,14 +2,15 @@
 //! (`tests/it/archive/rgw fetch target/rgw`, which CI does).
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
 use super::{body, hurry, key, ledger, put, wait_for_metric, wait_proven, write_secret};
+use crate::condition::reload::{edit, reload};
 use crate::operator::doctor;
 use crate::world::{TempDir, World};
 
@@ -19,6 +20,7 @@ const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49599
 /// A running gateway. It ends with the pipe to its script.
 struct Gateway {
     script: Child,
+    said: Lines<BufReader<ChildStdout>>,
     port: u16,
     _dir: TempDir,
 }
@@ -43,8 +45,8 @@ impl Gateway {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
-        let ready = lines.next().and_then(Result::ok);
+        let mut said = BufReader::new(script.stdout.take().unwrap()).lines();
+        let ready = said.next().and_then(Result::ok);
         assert_eq!(
             ready.as_deref(),
             Some("ready"),
@@ -52,6 +54,7 @@ impl Gateway {
         );
         let gateway = Gateway {
             script,
+            said,
             port,
             _dir: dir,
         };
@@ -67,6 +70,14 @@ impl Gateway {
             .args(["-H", &format!("x-amz-content-sha256: {NO_PAYLOAD}"), &url])
             .status();
         assert!(made.unwrap().success(), "no bucket");
+    }
+
+    /// A request to its administration, which has succeeded when this returns.
+    fn administer(&mut self, request: &str) {
+        let stdin = self.script.stdin.as_mut().unwrap();
+        writeln!(stdin, "{request}").unwrap();
+        let done = self.said.next().and_then(Result::ok);
+        assert_eq!(done.as_deref(), Some("done"), "{request}");
     }
 
     /// A world whose receiver archives into it, not started.
@@ -99,7 +110,7 @@ fn free_ports() -> [u16; 3] {
 /// there.
 #[test]
 fn episodes_go_to_a_real_store_and_come_back() {
-    let Some(gateway) = Gateway::start() else {
+    let Some(mut gateway) = Gateway::start() else {
         return;
     };
     let mut world = gateway.world("[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n");
@@ -164,4 +175,24 @@ fn episodes_go_to_a_real_store_and_come_back() {
     let place = &world.get("/v1/episodes/lab-1/ep-1").json()["archive"];
     assert_eq!(place["key"], key("ep-1", &body("ep-1")));
     wait_for_metric(&world, "cis490_archive_episodes{state=\"evicted\"} 3\n");
+
+    // The keys are rotated there, and then here.
+    gateway.administer(
+        "key create --uid=t --key-type=s3 --access-key=RGWACCESSKEY0000000B --secret-key=NEWSECRET",
+    );
+    gateway.administer(&format!(
+        "key rm --uid=t --key-type=s3 --access-key={}",
+        KEYS.0
+    ));
+    assert_eq!(world.put(&put(&world, "ep-2")).status, 201);
+    world.wait_until("the revoked keys are loud", |world| {
+        world.log().contains("event=archive_stopped kind=denied")
+    });
+    write_secret(
+        &world.dir().join("new-keys"),
+        "RGWACCESSKEY0000000B\nNEWSECRET\n",
+    );
+    edit(&world, "s3-keys", "new-keys");
+    reload(&world, "reloaded");
+    wait_proven(&world, "ep-2");
 }
