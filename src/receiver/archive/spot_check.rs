@@ -61,6 +61,8 @@ impl SpotCheck {
             return Ok(Looked::Nothing);
         }
         if self.is_one_back(archive)? {
+            // Its bytes may be others: then it is lost again, and is not looked at without a wait.
+            self.not_before = Instant::now() + self.every;
             return Ok(Looked::Back);
         }
         let gone = self.gone(archive)?;
