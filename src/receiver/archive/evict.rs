@@ -76,6 +76,16 @@ impl Eviction {
         }
     }
 
+    /// Another bound from now on.
+    pub(super) fn set_below(&mut self, below_bytes: u64) {
+        if self.below_bytes != below_bytes {
+            self.below_bytes = below_bytes;
+            self.is_on = false;
+            self.not_before = None;
+            self.reported = None;
+        }
+    }
+
     /// Removes a file if room is needed, or looks for one.
     ///
     /// Errors: the store does not answer, or the disk fails.
@@ -177,6 +187,7 @@ fn is_there(archive: &Archive, row: &Receipt) -> Result<bool, Trouble> {
     let object = archive.bucket.head(&key)?;
     let is_whole = object.is_some_and(|object| row.bytes.is_none_or(|bytes| object.bytes == bytes));
     if !is_whole {
+        archive.bucket.look()?;
         archive.ledger.append(&Entry::now(row, State::Lost))?;
         events::archive_lost(&slot, &key);
     }

@@ -61,6 +61,14 @@ impl Held {
         self.0.iter().any(is_it)
     }
 
+    /// Those that are not in the bucket yet are tried at once.
+    pub(super) fn ask_now(&mut self) {
+        let now = Instant::now();
+        for held in self.0.iter_mut().filter(|held| held.place.is_none()) {
+            held.not_before = held.not_before.min(now);
+        }
+    }
+
     pub(super) fn push(&mut self, held: HeldRow) {
         self.0.push(held);
     }

@@ -70,6 +70,15 @@ impl Entry {
         }
     }
 
+    /// A line of now about the same object.
+    pub(super) fn at_now(self, state: State) -> Entry {
+        Entry {
+            at: clock::rfc3339(SystemTime::now()),
+            state,
+            ..self
+        }
+    }
+
     pub(crate) fn slot(&self) -> Slot {
         Slot {
             host: self.host.clone(),
@@ -125,6 +134,13 @@ impl Ledger {
             inner: RwLock::new(inner),
             path,
         }))
+    }
+
+    /// When it was written last, by this machine's clock.
+    pub(crate) fn written_at(&self) -> SystemTime {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let written = inner.file.metadata().and_then(|found| found.modified());
+        written.unwrap_or_else(|_| SystemTime::now())
     }
 
     /// Whether the object of a row was read back and is what it should be.

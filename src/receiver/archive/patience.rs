@@ -44,11 +44,16 @@ impl Patience {
         (!left.is_zero()).then_some(left)
     }
 
-    /// The store has done what was asked, or refused one episode alone.
-    pub(super) fn reset(&mut self) {
+    /// The store may be asked now, and what it refuses is news: the keys are others.
+    pub(super) fn ask_now(&mut self) {
         self.backoff.reset();
         self.persons = 0;
         self.not_before = None;
+    }
+
+    /// The store has done what was asked, or refused one episode alone.
+    pub(super) fn reset(&mut self) {
+        self.ask_now();
         if self.reported.take().is_some() {
             events::archive_back();
         }

@@ -36,6 +36,8 @@ pub(super) enum Stand {
 pub(super) enum Trouble {
     /// The store's: everything waits.
     Store(Fault),
+    /// The store's, which has failed to store an object: it may show those that it has.
+    Put(Fault),
     /// The object cannot be read to its end, though HEAD has shown it just before: its bytes may be gone.
     Read(Fault),
     /// This episode's alone.
@@ -70,6 +72,7 @@ pub(super) struct Step<'a> {
     pub row: &'a Receipt,
     /// Its object is not to be believed: it is copied again without another look.
     pub copies_again: bool,
+    pub verify: Verify,
 }
 
 impl Step<'_> {
@@ -77,8 +80,8 @@ impl Step<'_> {
     pub(super) fn take(&self) -> Result<Stand, Trouble> {
         let key = key::of(&self.row.slot(), &self.row.sha256);
         if self.copies_again {
-            self.archive.figures.mismatch();
             let words = "HEAD shows it, and it could not be read back several times";
+            self.archive.figures.mismatch(self.row, words);
             events::archive_mismatch(&self.row.slot(), &key, words);
             return self.copy(&key);
         }
@@ -87,8 +90,8 @@ impl Step<'_> {
         };
         let bytes = self.row.bytes.unwrap_or(object.bytes);
         if object.bytes != bytes {
-            self.archive.figures.mismatch();
             let words = format!("it has {} bytes, and {bytes} in its row", object.bytes);
+            self.archive.figures.mismatch(self.row, &words);
             events::archive_mismatch(&self.row.slot(), &key, &words);
             return self.copy(&key);
         }
@@ -104,7 +107,7 @@ impl Step<'_> {
     /// The object is there and old enough.
     fn prove(&self, key: &str, object: &Object) -> Result<Stand, Trouble> {
         let wanted = &self.row.sha256;
-        let is_believed = self.archive.verify == Verify::Head && object.sha256 == Some(*wanted);
+        let is_believed = self.verify == Verify::Head && object.sha256 == Some(*wanted);
         if !is_believed {
             let read = self.archive.bucket.read_back(key, object.bytes);
             let found = read.map_err(|fault| match fault.kind {
@@ -120,7 +123,7 @@ impl Step<'_> {
                 None => Some("HEAD shows it, and GET does not find it".to_owned()),
             };
             if let Some(why) = why {
-                self.archive.figures.mismatch();
+                self.archive.figures.mismatch(self.row, &why);
                 events::archive_mismatch(&self.row.slot(), key, &why);
                 return self.copy(key);
             }
@@ -146,7 +149,10 @@ impl Step<'_> {
             Err(fault) if fault.kind == FaultKind::OtherBytes => {
                 Err(Trouble::Row(self.own_bytes(&file, fault)))
             }
-            Err(fault) => Err(fault.into()),
+            Err(fault) => Err(match Trouble::from(fault) {
+                Trouble::Store(fault) => Trouble::Put(fault),
+                other => other,
+            }),
         }
     }
 
@@ -155,6 +161,7 @@ impl Step<'_> {
         let slot = self.row.slot();
         let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
         if matches!(known, Some(State::Proven | State::Listed)) {
+            self.archive.bucket.look()?;
             self.note(Entry::now(self.row, State::Lost))?;
             events::archive_lost(&slot, key);
         }

@@ -69,7 +69,7 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::archive::Archive;
+use super::archive::{Archive, ReadyTerms};
 use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::findings::Finding;
@@ -284,7 +284,13 @@ impl Server {
     /// From here on this holds, as far as it takes effect on a reload; `gate` was read of it, and `waiting` are the
     /// keys that wait for a restart. Each request is judged by the values of one moment, and an upload under way
     /// ends by those that it began with.
-    pub(super) fn reload(&self, config: Config, gate: ReadyChange, waiting: Vec<&'static str>) {
+    pub(super) fn reload(
+        &self,
+        config: Config,
+        gate: ReadyChange,
+        archive: Option<ReadyTerms>,
+        waiting: Vec<&'static str>,
+    ) {
         let shared = &self.shared;
         let configured = || config.hosts.iter().map(|rule| rule.id.clone());
         shared.stats.configure(configured());
@@ -299,6 +305,9 @@ impl Server {
             shared.positions.store(Arc::new(lines));
         }
         shared.gate.apply(gate);
+        if let (Some(archive), Some(ready)) = (&shared.archive, archive) {
+            archive.apply(ready);
+        }
         shared.config.store(Arc::new(config));
         shared.config_waiting.store(Arc::new(waiting));
     }

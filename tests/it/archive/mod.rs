@@ -11,11 +11,13 @@ mod crossing;
 mod disaster;
 mod doctor;
 mod eviction;
+mod findings;
 #[cfg(feature = "tls")]
 mod https;
 mod known_again;
 mod multipart;
 mod real;
+mod reload;
 pub mod settings;
 mod silence;
 pub mod store;
@@ -30,11 +32,16 @@ use crate::world::World;
 /// A world whose receiver archives into this store, not started. `more` are further keys of `[archive]`.
 fn world(store: &ScriptedStore, more: &str) -> World {
     let mut world = World::prepared("");
+    archive_into(&mut world, store, more);
+    world
+}
+
+/// From its next start on this receiver archives into this store.
+pub fn archive_into(world: &mut World, store: &ScriptedStore, more: &str) {
     let secret = world.dir().join("s3-keys");
     write_secret(&secret, "KEY\nSECRET\n");
     world.add_tables(&format!("{}{more}", store.config(&secret)));
-    hurry(&mut world);
-    world
+    hurry(world);
 }
 
 fn key(episode: &str, body: &[u8]) -> String {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ceph::{Gateway, KEYS};
 use super::{body, hurry, key, ledger, put, wait_for_metric, wait_proven, write_secret};
+use crate::condition::reload::{edit, reload};
 use crate::operator::doctor;
 use crate::world::{World, is_release_build};
 
@@ -104,4 +105,24 @@ fn episodes_go_to_a_real_store_and_come_back() {
     let place = &world.get("/v1/episodes/lab-1/ep-1").json()["archive"];
     assert_eq!(place["key"], key("ep-1", &body("ep-1")));
     wait_for_metric(&world, "cis490_archive_episodes{state=\"evicted\"} 3\n");
+
+    // The keys are rotated there, and then here.
+    gateway.tell(
+        "run radosgw-admin key create --uid=t --key-type=s3 --access-key=RGWACCESSKEY0000000B --secret-key=NEWSECRET",
+    );
+    gateway.tell(&format!(
+        "run radosgw-admin key rm --uid=t --key-type=s3 --access-key={}",
+        KEYS.0
+    ));
+    assert_eq!(world.put(&put(&world, "ep-2")).status, 201);
+    world.wait_until("the revoked keys are loud", |world| {
+        world.log().contains("event=archive_stopped kind=denied")
+    });
+    write_secret(
+        &world.dir().join("new-keys"),
+        "RGWACCESSKEY0000000B\nNEWSECRET\n",
+    );
+    edit(&world, "s3-keys", "new-keys");
+    reload(&world, "reloaded");
+    wait_proven(&world, "ep-2");
 }

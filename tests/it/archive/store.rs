@@ -67,6 +67,8 @@ struct Inner {
     checks_digests: bool,
     lifecycle: Option<&'static str>,
     uploads: Uploads,
+    /// The access keys that are accepted; `None`: any.
+    access_keys: Option<Vec<&'static str>>,
 }
 
 pub struct ScriptedStore {
@@ -144,6 +146,23 @@ impl ScriptedStore {
 
     pub fn set_lifecycle(&self, xml: &'static str) {
         self.lock().lifecycle = Some(xml);
+    }
+
+    /// Requests with other access keys are refused from now on.
+    pub fn accept(&self, access_keys: &[&'static str]) {
+        self.lock().access_keys = Some(access_keys.to_vec());
+    }
+
+    /// All objects are gone.
+    pub fn empty(&self) -> Vec<(String, Object)> {
+        std::mem::take(&mut self.lock().objects)
+            .into_iter()
+            .collect()
+    }
+
+    /// They are back.
+    pub fn fill(&self, objects: Vec<(String, Object)>) {
+        self.lock().objects.extend(objects);
     }
 
     pub fn keys(&self) -> Vec<String> {
@@ -332,6 +351,16 @@ impl Inner {
             && !self.is_now(time)
         {
             return refuse(403, "RequestTimeTooSkewed", "");
+        }
+        let is_accepted = |field: &String| {
+            let known = self.access_keys.as_ref();
+            known.is_none_or(|keys| {
+                let mut keys = keys.iter();
+                keys.any(|key| field.contains(&format!("Credential={key}/")))
+            })
+        };
+        if !authorization.is_none_or(is_accepted) {
+            return refuse(403, "InvalidAccessKeyId", "");
         }
         if let Some(answer) = self.act_on_parts(request, key, &body) {
             return answer;

@@ -10,6 +10,7 @@
 //!    that was signed with a wrong time, once more with the store's.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -95,12 +96,30 @@ pub(super) struct Client {
     public_address: Address,
     region: String,
     agent: Agent,
-    keys: ArcSwap<Keys>,
-    config: ArchiveConfig,
+    access: ArcSwap<Access>,
     silence: Duration,
     store_clock: ArcSwapOption<StoreClock>,
     /// The store's clock minus ours, at the last answer, in seconds.
     difference_s: AtomicI64,
+}
+
+/// The keys, and the file that they are from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    secret_file: PathBuf,
+    keys: Keys,
+}
+
+impl Access {
+    /// Reads the file that `archive.secret_file` names.
+    ///
+    /// Errors: as [`Keys::read`].
+    pub(crate) fn read(secret_file: &Path) -> Result<Access, Failure> {
+        Ok(Access {
+            keys: Keys::read(secret_file)?,
+            secret_file: secret_file.to_owned(),
+        })
+    }
 }
 
 /// What the store's clock said, and when that was.
@@ -123,8 +142,7 @@ impl Client {
             public_address: Address::public(config),
             region: config.region.clone(),
             agent: agent(trust.as_ref(), silence),
-            keys: ArcSwap::from_pointee(Keys::read(&config.secret_file)?),
-            config: config.clone(),
+            access: ArcSwap::from_pointee(Access::read(&config.secret_file)?),
             silence,
             store_clock: ArcSwapOption::empty(),
             difference_s: AtomicI64::new(0),
@@ -140,10 +158,16 @@ impl Client {
     pub(super) fn presigned(&self, key: &str, valid: Duration) -> String {
         let address = &self.public_address;
         let path = address.path(key);
-        let keys = self.keys.load();
+        let access = self.access.load();
         let time = SigningTime::of(self.time());
-        let query =
-            signature::presigned_query(&path, &address.host, valid, &keys, &self.region, &time);
+        let query = signature::presigned_query(
+            &path,
+            &address.host,
+            valid,
+            &access.keys,
+            &self.region,
+            &time,
+        );
         address.url(&path, &query)
     }
 
@@ -222,7 +246,7 @@ impl Client {
         question: &Question,
         at: SystemTime,
     ) -> Result<http::Request<()>, ureq::Error> {
-        let keys = self.keys.load();
+        let keys = &self.access.load().keys;
         let time = SigningTime::of(at);
         let path = self.address.path(question.key);
         let mut fields = vec![
@@ -241,7 +265,7 @@ impl Client {
             fields: &fields,
             payload: question.digest,
         };
-        let authorization = signature::authorization(&unsigned, &keys, &self.region, &time);
+        let authorization = signature::authorization(&unsigned, keys, &self.region, &time);
         let query = signature::canonical_query(question.query);
         let mut request = http::Request::builder()
             .method(question.verb.as_str())
@@ -281,14 +305,21 @@ impl Client {
 
     /// True if the file has other keys, which are used from now on.
     fn read_keys_again(&self) -> bool {
-        let Ok(keys) = Keys::read(&self.config.secret_file) else {
+        let before = self.access.load_full();
+        let Ok(access) = Access::read(&before.secret_file) else {
             return false;
         };
-        if **self.keys.load() == keys {
+        if access == *before {
             return false;
         }
-        self.keys.store(Arc::new(keys));
+        // A reload that came meanwhile is newer.
+        self.access.compare_and_swap(&before, Arc::new(access));
         true
+    }
+
+    /// From the next request on these keys are used.
+    pub(super) fn set_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
     }
 }
 

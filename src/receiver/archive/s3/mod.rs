@@ -26,6 +26,7 @@ pub(crate) use self::payload::{Payload, digest_of};
 use self::requests::Op;
 pub(crate) use self::requests::Requests;
 
+pub(crate) use self::client::Access;
 use self::client::{Answer, Client, Question, Verb};
 use self::signature::NO_PAYLOAD;
 use crate::clock;
@@ -113,6 +114,11 @@ impl Bucket {
     /// Where anybody can GET an object for this time.
     pub(crate) fn presigned(&self, key: &str, valid: Duration) -> String {
         self.client.presigned(key, valid)
+    }
+
+    /// From the next request on these keys are used.
+    pub(crate) fn set_access(&self, access: Access) {
+        self.client.set_access(access);
     }
 
     /// How the requests have ended.
@@ -252,6 +258,14 @@ impl Bucket {
             let what = "the store's answer to LIST is no list";
             Fault::new(FaultKind::Odd, what)
         })
+    }
+
+    /// Asks for the bucket itself: the 404 of a HEAD does not say whether it is the object that is gone, or
+    /// all of the bucket.
+    ///
+    /// Errors: there is no such bucket, or the store does not answer.
+    pub(crate) fn look(&self) -> Result<(), Fault> {
+        self.list("", 1, None).map(|_| ())
     }
 
     /// Whether the bucket has a rule that ends incomplete uploads.

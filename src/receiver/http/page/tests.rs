@@ -27,6 +27,7 @@ fn scene(now_s: u64) -> Scene {
         }),
         unwritable: None,
         findings: Vec::new(),
+        archive: None,
         reports: Reports::new(),
         books: Stats::new(std::iter::empty()).look(),
         connections: 0,
