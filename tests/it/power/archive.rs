@@ -131,9 +131,14 @@ impl Run {
                 });
             }
             let until = Instant::now() + PATIENCE;
-            while self.store.count(method) < before + nth {
-                assert!(Instant::now() < until, "no {method} comes\n{world}");
+            let mut comes = true;
+            while comes && self.store.count(method) < before + nth {
                 thread::sleep(Duration::from_millis(1));
+                comes = Instant::now() < until;
+            }
+            if !comes {
+                over.store(true, Ordering::Relaxed);
+                panic!("no {method} comes\n{world}");
             }
             thread::sleep(later);
             promises.lock().unwrap().is_deaf = !self.disk.keeps_its_word();
