@@ -80,7 +80,8 @@ fn before_the_proof<S: RealStore + Rights>(store: &S, spoilt: &[u64], spoil: &dy
         "the whole ones are evicted, and the others refused",
         |world| world.log().len(),
         |world| {
-            let is_refused = world.log().contains("event=archive_stopped kind=denied");
+            // Garage answers before the body is sent, and the connection breaks: whether the 403 is seen is chance.
+            let is_refused = world.log().contains(" kind=denied ");
             is_refused && whole.iter().all(|n| !promises::is_here(world, *n))
         },
     );
