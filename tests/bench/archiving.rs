@@ -31,16 +31,24 @@ const KEYS: (&str, &str) = ("RGWACCESSKEY0000000A", "RGWSECRETKEY");
 const NO_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 pub fn run(plan: &Plan) {
-    if !plan.wants("archive") {
+    let wants_copies = plan.wants("archive-copies");
+    let wants_small = plan.wants("archive-small");
+    if !wants_copies && !wants_small {
         return;
     }
     if !target_dir().join("rgw/usr/bin/radosgw").is_file() {
-        println!("\narchive: left out: no radosgw (tests/it/archive/rgw fetch target/rgw)");
+        println!(
+            "\narchive-copies, archive-small: left out: no radosgw (tests/it/archive/rgw fetch target/rgw)"
+        );
         return;
     }
     let ground = Ground::new(plan);
-    copies(plan, &ground);
-    small_uploads(plan, &ground);
+    if wants_copies {
+        copies(plan, &ground);
+    }
+    if wants_small {
+        small_uploads(plan, &ground);
+    }
 }
 
 /// The figures of one contestant.
@@ -104,7 +112,10 @@ fn copies(plan: &Plan, ground: &Ground) {
         }
         fs::remove_dir_all(dir).expect("it can be removed");
     }
-    println!("\narchive: {LARGE} x {} MiB to Ceph's gateway", bytes >> 20);
+    println!(
+        "\narchive-copies: {LARGE} x {} MiB to Ceph's gateway",
+        bytes >> 20
+    );
     println!(
         "  {:<16} {:>26} {:>12} {:>10}",
         "", "MB/s", "CPU s/GB", "peak MiB"
@@ -196,7 +207,7 @@ fn small_uploads(plan: &Plan, ground: &Ground) {
             }
         }
     }
-    println!("\narchive: 64 KiB, 8 connections, PUT/s");
+    println!("\narchive-small: 64 KiB, 8 connections, PUT/s");
     for series in [&without, &beside] {
         println!("  {:<16} {:>26}", series.name, spread(&series.values));
     }
