@@ -197,8 +197,7 @@ fn remove_tails(ceph: &Gateway) {
 const POOL: &str = "default.rgw.buckets.data";
 
 fn parts(ceph: &Gateway) -> Vec<String> {
-    let list = ceph.dir().join("parts");
-    ceph.tell(&format!("run rados -p {POOL} ls {}", list.display()));
-    let names = fs::read_to_string(list).unwrap();
-    names.lines().map(str::to_owned).collect()
+    let printed = ceph.tell(&format!("run rados -p {POOL} ls"));
+    let names = printed.lines().filter(|name| name.contains("episodes/"));
+    names.map(str::to_owned).collect()
 }
