@@ -12,6 +12,7 @@ mod bad_network;
 #[path = "../it/breaking_line.rs"]
 mod breaking_line;
 mod broken_line;
+mod fleet;
 mod gate_under_change;
 mod growth;
 mod half_an_hour;
@@ -83,7 +84,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 28] = [
+    let runs: [(&str, fn()); 30] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -92,6 +93,7 @@ fn main() {
         ("archive-under-fire", archive::under_fire),
         ("archive-rot", archive::rotten_stores),
         ("archive-rights", archive::rights_and_buckets),
+        ("archive-readme", archive::buckets_by_hand),
         ("archive-behind", archive::at_its_floor),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
@@ -99,6 +101,7 @@ fn main() {
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
         ("growth", growth::of_the_receiver),
+        ("fleet", fleet::of_two_thousand),
         ("half-closed", a_peer_that_ends_and_does_not_read),
         ("change", gate_under_change::all_sources),
         ("forgejo", real_forgejo::cases),

@@ -37,9 +37,10 @@ impl HeldRow {
         self.not_before = Instant::now() + self.backoff.fail(None);
     }
 
-    /// Waits for the time at which its object can be read back.
+    /// Waits for the time at which its object can be read back. That is no failure.
     pub(super) fn wait(&mut self, time: Duration) {
         self.failed_reads = 0;
+        self.backoff.reset();
         self.not_before = Instant::now() + time;
     }
 }

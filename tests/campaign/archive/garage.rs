@@ -22,6 +22,7 @@ const KEYS: (&str, &str) = (
 
 pub struct Garage {
     program: PathBuf,
+    options: &'static [&'static str],
     process: Mutex<Child>,
     port: u16,
     // Dropped last.
@@ -31,6 +32,19 @@ pub struct Garage {
 impl Garage {
     /// `None`, reported, where the program is not.
     pub fn start() -> Option<Garage> {
+        let garage = Garage::start_as(&["--single-node", "--default-bucket"])?;
+        garage.wait_until(|garage| garage.try_run(&["bucket", "info", "lab"]));
+        Some(garage)
+    }
+
+    /// As a package starts it: without a layout, keys and buckets.
+    pub fn start_bare() -> Option<Garage> {
+        let garage = Garage::start_as(&[])?;
+        garage.wait_until(|garage| garage.try_run(&["status"]));
+        Some(garage)
+    }
+
+    fn start_as(options: &'static [&'static str]) -> Option<Garage> {
         let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/garage/bin/garage");
         let program = std::env::var_os("CIS490_GARAGE").map_or(usual, PathBuf::from);
         if !program.exists() {
@@ -54,30 +68,41 @@ impl Garage {
             "11".repeat(32),
         );
         fs::write(root.join("garage.toml"), config).unwrap();
-        let process = Mutex::new(serve(&program, root));
-        let garage = Garage {
+        let process = Mutex::new(serve(&program, root, options));
+        Some(Garage {
             program,
+            options,
             process,
             port,
             dir,
-        };
-        garage.wait_until_it_answers();
-        Some(garage)
+        })
     }
 
-    fn wait_until_it_answers(&self) {
+    fn wait_until(&self, is_ready: impl Fn(&Garage) -> bool) {
+        let address = ([127, 0, 0, 1], self.port).into();
         let until = Instant::now() + PATIENCE;
-        while !self.has_answered() {
+        while Client::try_connect(address).is_none() || !is_ready(self) {
             let log = fs::read_to_string(self.dir.path().join("log"));
             assert!(Instant::now() < until, "garage does not answer\n{log:?}");
             thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Whether it knows its bucket.
-    fn has_answered(&self) -> bool {
-        let address = ([127, 0, 0, 1], self.port).into();
-        Client::try_connect(address).is_some() && self.try_run(&["bucket", "info", "lab"])
+    /// What a shell prints that has its commands as `garage`.
+    pub fn shell(&self, script: &str) -> String {
+        let config = self.dir.path().join("garage.toml");
+        let script = format!(
+            "garage() {{ {:?} -c {config:?} \"$@\"; }}\n{script}",
+            self.program
+        );
+        let output = Command::new("sh")
+            .args(["-ec", &script])
+            .env("RUST_LOG", "off")
+            .output();
+        let output = output.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{errors}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// One of its own commands.
@@ -117,7 +142,7 @@ fn collect_blocks(folder: &Path, blocks: &mut Vec<PathBuf>) {
     }
 }
 
-fn serve(program: &Path, root: &Path) -> Child {
+fn serve(program: &Path, root: &Path, options: &[&str]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -126,7 +151,8 @@ fn serve(program: &Path, root: &Path) -> Child {
     Command::new(program)
         .arg("-c")
         .arg(root.join("garage.toml"))
-        .args(["server", "--single-node", "--default-bucket"])
+        .arg("server")
+        .args(options)
         .env("GARAGE_DEFAULT_ACCESS_KEY", KEYS.0)
         .env("GARAGE_DEFAULT_SECRET_KEY", KEYS.1)
         .env("GARAGE_DEFAULT_BUCKET", "lab")
@@ -162,8 +188,8 @@ impl RealStore for Garage {
     }
 
     fn start_again(&self) {
-        *self.process.lock().unwrap() = serve(&self.program, self.dir.path());
-        self.wait_until_it_answers();
+        *self.process.lock().unwrap() = serve(&self.program, self.dir.path(), self.options);
+        self.wait_until(|garage| garage.try_run(&["bucket", "info", "lab"]));
     }
 }
 

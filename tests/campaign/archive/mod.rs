@@ -11,6 +11,7 @@ mod fire;
 mod garage;
 mod juicefs;
 mod promises;
+mod readme;
 mod rights;
 mod rot;
 #[path = "../../it/archive/settings.rs"]
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use self::behind::at_its_floor;
 pub use self::fire::under_fire;
+pub use self::readme::buckets_by_hand;
 pub use self::rights::rights_and_buckets;
 pub use self::rot::rotten_stores;
 use self::settings::write_secret;

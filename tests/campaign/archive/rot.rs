@@ -80,7 +80,8 @@ fn before_the_proof<S: RealStore + Rights>(store: &S, spoilt: &[u64], spoil: &dy
         "the whole ones are evicted, and the others refused",
         |world| world.log().len(),
         |world| {
-            let is_refused = world.log().contains("event=archive_stopped kind=denied");
+            // Garage answers before the body is sent, and the connection breaks: whether the 403 is seen is chance.
+            let is_refused = world.log().contains(" kind=denied ");
             is_refused && whole.iter().all(|n| !promises::is_here(world, *n))
         },
     );
@@ -196,8 +197,7 @@ fn remove_tails(ceph: &Gateway) {
 const POOL: &str = "default.rgw.buckets.data";
 
 fn parts(ceph: &Gateway) -> Vec<String> {
-    let list = ceph.dir().join("parts");
-    ceph.tell(&format!("run rados -p {POOL} ls {}", list.display()));
-    let names = fs::read_to_string(list).unwrap();
-    names.lines().map(str::to_owned).collect()
+    let printed = ceph.tell(&format!("run rados -p {POOL} ls"));
+    let names = printed.lines().filter(|name| name.contains("episodes/"));
+    names.map(str::to_owned).collect()
 }

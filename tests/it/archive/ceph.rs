@@ -63,8 +63,8 @@ impl Gateway {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the script carry out a command, which must succeed: `rgw` names them.
-    pub fn tell(&self, command: &str) {
+    /// Has the script carry out a command, which must succeed: `rgw` names them. What the last `run` printed.
+    pub fn tell(&self, command: &str) -> String {
         let mut script = self.script();
         let mut input = script.process.stdin.as_ref().unwrap();
         writeln!(input, "{command}").unwrap();
@@ -72,6 +72,7 @@ impl Gateway {
         let printed = self.dir.path().join("work/run/program.out");
         let printed = std::fs::read_to_string(printed).unwrap_or_default();
         assert_eq!(answer, "done", "{command}\n{printed}");
+        printed
     }
 
     pub fn make_bucket(&self, name: &str) {
