@@ -36,37 +36,43 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let info = Cis490::get_args_info();
         match &self.dir {
-            Some(dir) => write_pages(&info, dir)?,
-            None => print_page(&info, self.command.as_deref())?,
+            Some(dir) => write_pages(dir)?,
+            None => print_page(self.command.as_deref())?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn write_pages(info: &CommandInfoWithArgs, dir: &Path) -> Result<(), Failure> {
+fn write_pages(dir: &Path) -> Result<(), Failure> {
     let failed = |verb: &str, path: &Path, error: &io::Error| {
         Failure::new(
             format!("cannot {verb} {}: {error}", path.display()),
             "name a folder that you may make or write to",
         )
     };
-    fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
-    let pages = info.commands.iter().map(|command| Some(command.name));
-    for name in std::iter::once(None).chain(pages) {
-        let path = dir.join(format!("{}.1", title(name)));
-        let text = page(info, name).unwrap_or_default();
+    for (section, name, text) in pages() {
+        let dir = folder_of(dir, section);
+        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
+        let path = dir.join(name);
         durable::publish(&path, text.as_bytes()).map_err(|error| failed("write", &path, &error))?;
     }
-    for page in files::PAGES {
-        let dir = folder_of(dir, page.section);
-        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
-        let path = dir.join(format!("cis490-{}.{}", page.name, page.section));
-        let written = durable::publish(&path, page.text().as_bytes());
-        written.map_err(|error| failed("write", &path, &error))?;
-    }
     Ok(())
+}
+
+/// All pages: each one's section, the name of its file, and its text.
+pub(super) fn pages() -> Vec<(u8, String, String)> {
+    let info = Cis490::get_args_info();
+    let commands = info.commands.iter().map(|command| Some(command.name));
+    let mut pages: Vec<(u8, String, String)> = std::iter::once(None)
+        .chain(commands)
+        .filter_map(|name| Some((1, format!("{}.1", title(name)), page(&info, name)?)))
+        .collect();
+    for page in files::PAGES {
+        let name = format!("cis490-{}.{}", page.name, page.section);
+        pages.push((page.section, name, page.text()));
+    }
+    pages
 }
 
 /// The folder of a section's pages: `dir`, or beside it if it is the one of section 1.
@@ -79,14 +85,15 @@ fn folder_of(dir: &Path, section: u8) -> PathBuf {
 }
 
 /// Prints the page of a command. Its title, such as cis490-ship, names it too.
-fn print_page(info: &CommandInfoWithArgs, name: Option<&str>) -> Result<(), Failure> {
+fn print_page(name: Option<&str>) -> Result<(), Failure> {
+    let info = Cis490::get_args_info();
     let name = match name {
         Some("cis490") => None,
         Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
         None => None,
     };
     let of_file = files::PAGES.iter().find(|page| Some(page.name) == name);
-    let text = of_file.map(files::Page::text).or_else(|| page(info, name));
+    let text = of_file.map(files::Page::text).or_else(|| page(&info, name));
     let text = text.ok_or_else(|| {
         Failure::usage(
             format!("there is no command {}", name.unwrap_or_default()),

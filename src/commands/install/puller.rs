@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::answer;
 use super::place::{Place, ROOT, UserAndGroup};
+use super::side::Role;
 use super::side::{UNITS, USER};
-use super::unit::{put_unit, remove_drop_in};
-use super::{Install, put_credential, put_program};
+use super::unit::{put_file, remove_drop_in};
+use super::{Install, program, put_credential};
 use crate::commands::puller::{
     CREDENTIAL, DEFAULT_FOLDER, DROP_IN, PROBE_LIMITS, Puller, SERVICE, TIMER,
 };
@@ -28,7 +29,7 @@ const WANTED_BY: &str = "timers.target.wants";
 /// Makes this machine one that pulls.
 ///
 /// Errors: an option is missing or has a mistake, or a step failed.
-pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> Result<(), Failure> {
+pub(super) fn install(options: &Install, place: &mut Place, bytes: &[u8]) -> Result<(), Failure> {
     let puller = settings(options, place)?;
     let token = options.token()?;
     check_folder(&puller, place)?;
@@ -42,7 +43,7 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
 
     say!("cis490 {} as puller", env!("CARGO_PKG_VERSION"));
     let user = place.user()?;
-    put_program(place, program)?;
+    program::put(Role::Puller, place, bytes)?;
     if let Some(token) = &token {
         put_credential(CREDENTIAL, place, token)?;
     }
@@ -55,7 +56,7 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
         if let Some(folder) = link.parent() {
             place.dir(folder, 0o755, Some(ROOT))?;
         }
-        place.link(&link, &Path::new(UNITS).join(TIMER))?;
+        place.link(&link, &program::unit_path(TIMER, place).0)?;
     }
     if place.is_dry() {
         say!("This was a dry run: nothing was changed.");
@@ -72,13 +73,16 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
 /// Stops the timer and a pull that runs, and removes the units. Returns the folder with the episodes.
 pub(super) fn remove(place: &mut Place) -> Result<Option<PathBuf>, Failure> {
     let units = Path::new(UNITS);
-    let is_installed = place.at(units.join(TIMER)).exists();
+    let link = units.join(WANTED_BY).join(TIMER);
+    let is_installed = place.at(units.join(TIMER)).exists()
+        || place.at(&link).symlink_metadata().is_ok()
+        || place.at(DROP_IN).exists();
     let puller = Puller::of_drop_in(&place.at(DROP_IN)).ok().flatten();
     if is_installed && place.is_here() {
         place.systemctl(&["disable", "--quiet", "--now", TIMER])?;
         place.systemctl(&["stop", SERVICE])?;
     }
-    place.remove(&units.join(WANTED_BY).join(TIMER))?;
+    place.remove(&link)?;
     place.remove(&units.join(TIMER))?;
     place.remove(&units.join(format!("{SERVICE}.service")))?;
     remove_drop_in(place, Path::new(DROP_IN))?;
@@ -188,16 +192,12 @@ fn put_units(puller: &Puller, place: &mut Place) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
     let units = Path::new(UNITS);
     place.dir(units, 0o755, Some(ROOT))?;
-    put_unit(
-        &units.join(format!("{SERVICE}.service")),
-        SERVICE_TEXT,
-        place,
-    )?;
-    put_unit(&units.join(TIMER), TIMER_TEXT, place)?;
+    program::put_unit(&format!("{SERVICE}.service"), SERVICE_TEXT, place)?;
+    program::put_unit(TIMER, TIMER_TEXT, place)?;
     if let Some(folder) = Path::new(DROP_IN).parent() {
         place.dir(folder, 0o755, Some(ROOT))?;
     }
-    put_unit(Path::new(DROP_IN), &puller.drop_in(), place)?;
+    put_file(Path::new(DROP_IN), &puller.drop_in(), place)?;
     let units_changed = place.changed;
     place.changed |= before;
     Ok(units_changed)
