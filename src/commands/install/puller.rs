@@ -4,9 +4,10 @@
 //! The folder may be a NAS's with other things beside it: `install` makes it if it is missing, and never
 //! gives away what is there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::answer;
 use super::place::{Place, ROOT, UserAndGroup};
@@ -155,11 +156,38 @@ fn check_path(option: &str, path: &Path) -> Result<(), Failure> {
 /// service's user.
 fn check_folder(puller: &Puller, place: &Place) -> Result<(), Failure> {
     let at = place.at(&puller.to);
+    if has_other_things(&puller.to) {
+        return Err(Failure::usage(
+            format!("--to {} is no folder for episodes", puller.to.display()),
+            "give them a folder of their own, such as /data/cis490 or /var/lib/cis490-pull",
+        ));
+    }
     if place.is_root() {
         let image = place.root().unwrap_or(Path::new("/"));
         owner::check_path_is_roots(&at, image).map_err(|why| owner::refusal(&at, &why))?;
     }
     Ok(())
+}
+
+/// Whether the folder is the system's own: the root of all, or one directly below it that the system has. The
+/// service may write in its folder, and only there.
+fn has_other_things(to: &Path) -> bool {
+    const SYSTEMS: [&str; 13] = [
+        "bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr",
+        "var",
+    ];
+    // Where it leads is not seen in its words.
+    if to.components().any(|part| part == Component::ParentDir) {
+        return true;
+    }
+    let mut parts = to.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let Some(first) = parts.next() else {
+        return true;
+    };
+    parts.next().is_none() && SYSTEMS.iter().any(|name| first == OsStr::new(name))
 }
 
 fn put_folder(
