@@ -14,6 +14,7 @@ use super::Cis490;
 use crate::durable;
 use crate::failure::Failure;
 use crate::terminal::print;
+use crate::version;
 
 /// print a manual page, or write all of them to a folder
 #[derive(FromArgs, ArgsInfo)]
@@ -131,7 +132,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     }
     text += &exit_status(command);
     text += &examples(command, &typed);
-    text += ".SH SEE ALSO\n.BR cis490 (1);\ncis490 help events explains each line of the log.\n";
+    text += &files_and_more(command, name);
     Some(text)
 }
 
@@ -144,9 +145,10 @@ fn heading(name: Option<&str>, description: &str) -> String {
 /// The beginning of a page of any section.
 fn header(title: &str, section: u8, chapter: &str, summary: &str) -> String {
     format!(
-        ".TH {} {section} \"\" \"cis490 {}\" \"{chapter}\"\n.SH NAME\n{} \\- {}\n",
+        ".TH {} {section} \"{}\" \"cis490 {}\" \"{chapter}\"\n.SH NAME\n{} \\- {}\n",
         title.to_uppercase(),
-        env!("CARGO_PKG_VERSION"),
+        version::DAY,
+        version::VERSION,
         roff(title),
         roff(summary),
     )
@@ -230,6 +232,32 @@ fn examples(command: &CommandInfoWithArgs, typed: &str) -> String {
         text += ".fi\n";
     }
     text
+}
+
+/// The configurations that the command reads, and the other pages that it has to do with.
+fn files_and_more(command: &CommandInfoWithArgs, name: Option<&str>) -> String {
+    let mut flags = command.flags.iter();
+    let config = flags.find(|flag| flag.long == "--config");
+    let words = config.map_or("", |flag| flag.description);
+    let mut files = String::new();
+    let mut more = ".SH SEE ALSO\n".to_owned();
+    for file in ["receiver.toml", "shipper.toml"] {
+        // The page of the program is about all commands.
+        if name.is_none() || words.contains(file) {
+            files += &format!(
+                ".TP\n\\fI/etc/cis490/{file}\\fR\nthe configuration: cis490\\-{file}(5)\n"
+            );
+            more += &format!(".BR cis490\\-{file} (5),\n");
+        }
+    }
+    if name.is_some() {
+        more += ".BR cis490 (1),\n";
+    }
+    more += ".BR cis490\\-events (7)\n";
+    if files.is_empty() {
+        return more;
+    }
+    format!(".SH FILES\n{files}{more}")
 }
 
 fn option(flag: &FlagInfo) -> String {

@@ -121,10 +121,12 @@ impl Install {
         let units_changed = unit::put(side, place, &settings.data)?;
         if place.is_here() {
             settings.show_hidden_folders(side)?;
+            settings.show_missing_source(side, place)?;
             start(side, place, &settings, units_changed)?;
         } else {
             unit::link(side, place, &settings.data)?;
             settings.show_hidden_folders(side)?;
+            settings.show_missing_source(side, place)?;
             say_not_started(place, &settings, user);
         }
         Ok(())
