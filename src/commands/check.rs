@@ -61,8 +61,8 @@ impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, None)?;
         let receiver = ReceiverClient::new(&config, Stop::default())?;
-        // Only now: while a signal has somebody who waits for it, no configuration, token or certificate
-        // is read from a pipe.
+        // Only now: a signal ends by itself the wait for the writer of a pipe, from which configuration, token
+        // or certificate may have come.
         end_on_signal();
         let commit = shipper::local_commit(&self.repo)?;
         let answer = receiver.gate(&commit).map_err(|no_answer| {

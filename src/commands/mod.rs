@@ -13,6 +13,7 @@ mod ship;
 mod status;
 
 // When something is wrong.
+mod archive;
 mod backfill;
 mod doctor;
 mod explain;
@@ -82,6 +83,7 @@ enum Command {
     Uninstall(install::Uninstall),
     Token(token::Token),
     Refusals(refusals::Refusals),
+    Archive(archive::Archive),
     Backfill(backfill::Backfill),
     Scrub(scrub::Scrub),
     Doctor(doctor::Doctor),
@@ -124,6 +126,7 @@ impl Command {
             Command::Uninstall(command) => Box::new(move || command.run()),
             Command::Token(command) => Box::new(move || command.run()),
             Command::Refusals(command) => Box::new(move || command.run()),
+            Command::Archive(command) => Box::new(move || command.run()),
             Command::Backfill(command) => Box::new(move || command.run()),
             Command::Scrub(command) => Box::new(move || command.run()),
             Command::Doctor(command) => Box::new(move || command.run()),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::stop::Stop;
 use crate::events;
 use crate::failure::Failure;
+use crate::owner;
 use crate::service;
 use crate::sync::lock;
 use crate::sys::{self, Signal};
@@ -52,6 +53,7 @@ impl Wakeup {
                 "raise the limit on threads (TasksMax, ulimit -u) or free memory",
             ));
         }
+        owner::read_files_alone();
         Ok(())
     }
 

@@ -55,6 +55,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "set-aside",
             "scrub",
             "backfill",
+            "archive",
         ],
     ),
     (

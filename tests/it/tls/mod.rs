@@ -2,7 +2,7 @@
 //! receiver and to Forgejo.
 
 pub mod authority;
-mod front;
+pub mod front;
 
 use std::fs;
 use std::net::SocketAddr;
