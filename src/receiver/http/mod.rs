@@ -84,7 +84,7 @@ use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGa
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
-use crate::names::{CommitHash, ReaderId};
+use crate::names::{CommitHash, HostId, ReaderId};
 use crate::wire::{self, Known, Slot};
 
 /// Enough that one look at a slow disk does not hold up the rest.
@@ -178,7 +178,7 @@ pub(super) fn start(
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
         observed,
-        lab_reports: LabReports::new(LabStates::new(configured), pace),
+        lab_reports: LabReports::new(LabStates::new(configured), Arc::clone(&stats), pace),
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
@@ -295,7 +295,9 @@ impl Server {
         let configured = || config.hosts.iter().map(|rule| rule.id.clone());
         shared.stats.configure(configured());
         shared.access.replace(config.hosts.clone());
-        shared.lab_reports.states.configure(configured());
+        let has_uploads = |host: &HostId| shared.stats.has_uploads(host);
+        let states = &shared.lab_reports.states;
+        states.configure(configured(), has_uploads);
         shared.readers.replace(config.readers.clone());
         shared.uploads.set_max(config.max_uploads);
         shared.downloads.set_max(config.max_downloads);

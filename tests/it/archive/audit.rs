@@ -160,7 +160,7 @@ fn a_dry_run_says_what_would_be_copied_and_evicted() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
     assert_eq!(world.names("episodes/lab-1").len(), 3);
     let output = cis490().arg("archive").output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--dry-run"));
 }
 
@@ -180,5 +180,5 @@ fn without_an_archive_or_its_store_it_says_what_to_do() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("has no [archive]"), "{text}");
     let output = cis490().args(["scrub", "--deep"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
 }
