@@ -101,7 +101,7 @@ fn full_scene() -> Scene {
     let state = LabState::parse(state.to_string().as_bytes()).unwrap();
     let states = LabStates::new(std::iter::empty());
     for n in 0..90 {
-        states.keep(HostId::parse(&long(n)).unwrap(), state.clone());
+        states.keep(HostId::parse(&long(n)).unwrap(), state.clone(), |_| false);
     }
     scene.reports = states.look();
     scene.books = books;
