@@ -1,5 +1,6 @@
-//! The same against a real store: Ceph's gateway, if its packages are unpacked in `target/rgw`
-//! (`tests/it/archive/rgw fetch target/rgw`, which CI does).
+//! The same against a real store: Ceph's gateway, whose packages `tests/it/archive/rgw fetch target/rgw` unpacks,
+//! if `CIS490_RGW` names that folder. CI does both. Its start takes all processors for a while: tests that run
+//! beside it are too late for their own bounds.
 
 use std::fs;
 
@@ -25,6 +26,11 @@ fn world(gateway: &Gateway, more: &str) -> World {
 /// there.
 #[test]
 fn episodes_go_to_a_real_store_and_come_back() {
+    if std::env::var_os("CIS490_RGW").is_none() {
+        return skip!(
+            "a real store: CIS490_RGW=$PWD/target/rgw cargo test --test it archive::real tries it"
+        );
+    }
     let Some(gateway) = Gateway::start() else {
         return;
     };
