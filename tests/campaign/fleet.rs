@@ -177,7 +177,7 @@ fn phase(world: &World, time: Duration, number: u64) -> Waits {
     waits.into_inner().unwrap()
 }
 
-/// Every host does everything, 64 hosts at a time, without a pause. A host that is told to come again later
+/// Every host does everything, 64 hosts at a time, without a pause. A host that is asked to come again later
 /// does so, as shippers do. How many episodes were uploaded.
 fn all_at_once(world: &World) -> usize {
     let ticks = world.cpu_ticks();

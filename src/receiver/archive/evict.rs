@@ -17,7 +17,7 @@ use crate::test_times::in_tests;
 use crate::wire::Receipt;
 use crate::{clock, events};
 
-/// A younger proof does not count: whoever finds a fault of the store has a day to stop this.
+/// A younger proof does not count: a person who finds a fault of the store has a day to stop the eviction.
 pub(super) const PROOF_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many proofs one turn looks at, so that uploads are copied meanwhile.
 const LOOKS_MAX: usize = 64;

@@ -1,5 +1,5 @@
 //! What is wrong with the bucket is a finding that says what to do, loses nothing, and ends by itself when it
-//! is mended.
+//! is put right.
 
 use serde_json::Value;
 

@@ -183,7 +183,7 @@ fn reloads_in_the_middle_of_everything_tear_nothing() {
     assert!(!log.contains("event=archive_failing"), "{log}");
 }
 
-/// A stopped archive of a receiver whose keys were mended without a reload goes on too.
+/// A stopped archive of a receiver whose keys were corrected without a reload goes on too.
 #[test]
 fn revoked_keys_are_a_finding_until_they_are_given_back() {
     let store = ScriptedStore::start();

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::File;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use super::{Bucket, CONTENT_TYPE, LIST_BYTES_MAX, get, xml};
 use crate::backoff::Backoff;
 use crate::names::Sha256Digest;
 use crate::receiver::base64::base64;
+use crate::sync::lock;
 
 /// What one PUT may have: the limit of most stores.
 const PUT_BYTES_MAX: u64 = 5 << 30;
@@ -92,7 +93,7 @@ pub(crate) struct Uploads(Mutex<HashMap<String, Vec<UploadId>>>);
 
 impl Uploads {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<UploadId>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
