@@ -322,6 +322,13 @@ impl Stats {
         books.recall(refused);
     }
 
+    /// Whether the host has figures of its own, or a refusal.
+    pub(crate) fn knows(&self, host: &HostId) -> bool {
+        let books = self.open();
+        let is_refused = |unknown: &UnknownHost| unknown.refused.host.as_ref() == Some(host);
+        books.hosts.contains_key(host) || books.unknown_hosts.iter().any(is_refused)
+    }
+
     pub(crate) fn look(&self) -> StatsTables {
         self.open().clone()
     }
