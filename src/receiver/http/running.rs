@@ -1,6 +1,6 @@
 //! How far the uploads are whose bodies are on their way: their body threads note it, and the pages show it.
 //!
-//! Each body thread locks the list twice, when its upload begins and when it ends, and coroutines never do. The
+//! A body thread locks the list twice, when it first waits for its upload and at the end, and coroutines never do. The
 //! list is bounded by the permits for uploads.
 
 use std::collections::HashMap;
@@ -33,9 +33,9 @@ struct Entry {
 
 /// How many bytes were here at an instant.
 #[derive(Clone, Copy)]
-struct Mark {
-    at: Instant,
-    received: u64,
+pub(super) struct Mark {
+    pub at: Instant,
+    pub received: u64,
 }
 
 /// An upload's place in the list. Dropping it says that the upload has ended.
@@ -60,17 +60,13 @@ pub(super) struct RunningUpload {
 }
 
 impl RunningUploads {
-    /// An upload of `bytes` begins, or goes on behind its first `received` ones.
-    pub(super) fn enter(self: &Arc<Self>, slot: Slot, bytes: u64, received: u64) -> Place {
-        let newest = Mark {
-            at: Instant::now(),
-            received,
-        };
+    /// An upload of `bytes`, which began there, or goes on from there.
+    pub(super) fn enter(self: &Arc<Self>, slot: Slot, bytes: u64, begin: Mark) -> Place {
         let entry = Arc::new(Entry {
             slot,
             bytes,
-            received: AtomicU64::new(received),
-            mark: Mutex::new(newest),
+            received: AtomicU64::new(begin.received),
+            mark: Mutex::new(begin),
         });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         lock(&self.entries).insert(number, Arc::clone(&entry));
@@ -78,7 +74,7 @@ impl RunningUploads {
             uploads: Arc::clone(self),
             number,
             entry,
-            newest,
+            newest: begin,
         }
     }
 
@@ -133,11 +129,16 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn from(received: u64) -> Mark {
+        let at = Instant::now();
+        Mark { at, received }
+    }
+
     #[test]
     fn an_upload_is_listed_from_its_beginning_to_its_end() {
         let uploads = Arc::new(RunningUploads::default());
-        let mut one = uploads.enter(Slot::parse("lab-1/a").unwrap(), 1000, 0);
-        let two = uploads.enter(Slot::parse("lab-2/b").unwrap(), 1000, 700);
+        let mut one = uploads.enter(Slot::parse("lab-1/a").unwrap(), 1000, from(0));
+        let two = uploads.enter(Slot::parse("lab-2/b").unwrap(), 1000, from(700));
         one.note(250, Instant::now());
         let received = |uploads: &RunningUploads| -> Vec<u64> {
             uploads.look().iter().map(|one| one.received).collect()
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
         let uploads = Arc::new(RunningUploads::default());
-        let mut place = uploads.enter(Slot::parse("lab-1/a").unwrap(), 1 << 30, 0);
+        let mut place = uploads.enter(Slot::parse("lab-1/a").unwrap(), 1 << 30, from(0));
         let began = place.newest.at;
         let after = |seconds| began + Duration::from_secs(seconds);
         for second in 1..=60 {

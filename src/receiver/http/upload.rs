@@ -219,11 +219,10 @@ impl Uploads {
         if !task.may_come {
             let _ = report.send(BodyEvent::Ready);
         }
-        let here = task.offset.unwrap_or(0);
-        let place = self.on_the_way.enter(claim.slot.clone(), claim.bytes, here);
         let pour = Pour {
             body,
-            place,
+            on_the_way: &self.on_the_way,
+            place: None,
             claim: &claim,
             limits: self.pace,
             kept: &self.kept,
