@@ -9,16 +9,20 @@ use crate::names::{CommitHash, EpisodeId, HostId, Sha256Digest};
 use crate::wire::Slot;
 
 pub use crate::episode::fuzzed::{compressor, meta, tarball};
-pub use crate::receiver::fuzzed_head as request_head;
 pub use crate::receiver::store::fuzzed::index;
 pub use crate::receiver::version_gate::fuzzed_answers as forgejo;
+pub use crate::receiver::{
+    fuzzed_head as request_head, fuzzed_list_query as list_query, fuzzed_range as range,
+};
 
 /// The name of a target and of its folder in the corpus, and what it calls.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("request_head", request_head),
+    ("list_query", list_query),
+    ("range", range),
     ("ids", ids),
     ("index", index),
     ("tarball", tarball),

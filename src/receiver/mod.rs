@@ -30,7 +30,7 @@ pub(crate) mod survey;
 pub mod version_gate;
 
 #[cfg(any(test, fuzzing))]
-pub use self::http::fuzzed_head;
+pub use self::http::{fuzzed_head, fuzzed_list_query, fuzzed_range};
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,5 @@
-//! What must hold for every request head, for tests and the fuzz targets alone.
+//! What must hold for every request head, and for the query of every list, for tests and the fuzz targets
+//! alone.
 
 use std::mem::MaybeUninit;
 
@@ -9,6 +10,7 @@ use super::list_query::ListQuery;
 use super::route::Route;
 use super::target::Target;
 use crate::receiver::refusal::Refusal;
+use crate::receiver::store::row_pages::{Begin, PageQuestion, ROWS_MAX};
 use crate::wire::Slot;
 
 /// Reads a head as the HTTP crate does and judges it as we do.
@@ -56,13 +58,98 @@ pub fn request_head(bytes: &[u8]) {
         }
         Ok(Route::List) => {
             let (_, query) = target.split_once('?').unwrap_or_default();
-            let question = ListQuery::parse(query).and_then(|query| query.question());
-            if let Err(refusal) = question {
-                is_well_formed(&refusal);
-            }
+            judge_query(query);
         }
         Ok(_) => {}
         Err(refusal) => is_well_formed(&refusal),
+    }
+}
+
+/// Judges the query of a list as the receiver does.
+///
+/// 1. What is accepted is what the query spells: written again from the question that it became, it has the
+///    same pairs. So no pair is passed over, none counts twice, and no two spellings mean the same. (The two
+///    defaults may be spelt: `cursor=0` and `limit=1000`.)
+/// 2. The order of the pairs means nothing.
+/// 3. The query of the page that follows keeps the host and the number of rows.
+/// 4. Every refusal makes one well-formed answer, and shows no value: that might be a secret.
+pub fn list_query(bytes: &[u8]) {
+    const SECRET: &str = "sesame-of-nobody-else";
+    let text = String::from_utf8_lossy(bytes);
+    judge_query(&text);
+    if text.contains(SECRET) {
+        return;
+    }
+    let (before, behind) = text.split_once('|').unwrap_or((&text, ""));
+    for query in [
+        format!("{before}={SECRET}{behind}"),
+        format!("cursor={SECRET}{behind}"),
+        format!("{before}&host={SECRET}|{behind}"),
+    ] {
+        if let Some(refusal) = judge_query(&query) {
+            let answer = Answer::refusal(&refusal).into_closing_bytes(true);
+            let answer = String::from_utf8(answer).expect("answers are text");
+            assert!(!answer.contains(SECRET), "{answer}");
+        }
+    }
+}
+
+/// Its refusal, if it has one.
+fn judge_query(text: &str) -> Option<Refusal> {
+    let refusal = match ListQuery::parse(text) {
+        Ok(query) => {
+            let turned: Vec<&str> = text.rsplit('&').collect();
+            let turned = turned.join("&");
+            assert_eq!(ListQuery::parse(&turned).ok().as_ref(), Some(&query));
+            match query.question() {
+                Ok(question) => {
+                    means_what_it_spells(text, &question);
+                    goes_on(&query, &question);
+                    return None;
+                }
+                Err(refusal) => refusal,
+            }
+        }
+        Err(refusal) => refusal,
+    };
+    is_well_formed(&refusal);
+    Some(refusal)
+}
+
+fn means_what_it_spells(text: &str, question: &PageQuestion) {
+    let mut meant = match question.begin {
+        Begin::At(0) => Vec::new(),
+        Begin::At(cursor) => vec![format!("cursor={cursor}")],
+        Begin::Tail(rows) => vec![format!("tail={rows}")],
+    };
+    if let Some(host) = &question.host {
+        meant.push(format!("host={host}"));
+    }
+    if question.rows_max != ROWS_MAX {
+        meant.push(format!("limit={}", question.rows_max));
+    }
+    let default_limit = format!("limit={ROWS_MAX}");
+    let is_default = |pair: &&str| *pair == "cursor=0" || *pair == default_limit;
+    let mut spelt: Vec<&str> = text.split('&').collect();
+    if text.is_empty() {
+        spelt.clear();
+    }
+    spelt.retain(|pair| !is_default(pair));
+    spelt.sort_unstable();
+    meant.sort_unstable();
+    assert_eq!(spelt, meant);
+    assert!((1..=ROWS_MAX).contains(&question.rows_max));
+}
+
+fn goes_on(query: &ListQuery, question: &PageQuestion) {
+    for cursor in [0, 7, u64::MAX] {
+        let following = query.following(cursor);
+        let following = ListQuery::parse(&following).expect("a query of ours");
+        let wanted = PageQuestion {
+            begin: Begin::At(cursor),
+            ..question.clone()
+        };
+        assert_eq!(following.question().ok(), Some(wanted));
     }
 }
 

@@ -41,7 +41,9 @@ mod page;
 mod fuzzed;
 
 #[cfg(any(test, fuzzing))]
-pub use self::fuzzed::request_head as fuzzed_head;
+pub use self::download::fuzzed_range;
+#[cfg(any(test, fuzzing))]
+pub use self::fuzzed::{list_query as fuzzed_list_query, request_head as fuzzed_head};
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};

@@ -10,12 +10,19 @@ mod outcome;
 mod places;
 mod sending;
 
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use self::conditions::{Conditions, Wanted, entity_tag};
+#[cfg(any(test, fuzzing))]
+pub(super) use self::fuzzed::part as fuzzed_part;
+#[cfg(any(test, fuzzing))]
+pub use self::fuzzed::range as fuzzed_range;
 use self::outcome::Outcome;
 use self::places::Download;
 pub(super) use self::places::Downloads;
@@ -242,16 +249,6 @@ fn look(store: &Store, archive: Option<&Archive>, slot: &Slot) -> io::Result<Fou
         return Ok(Found::Archived(Box::new(row)));
     }
     Ok(Found::Here(fetched))
-}
-
-/// The part that a GET with this head is sent of an episode with so many bytes.
-#[cfg(any(test, fuzzing))]
-pub(super) fn fuzzed_part(head: &Head, bytes: u64) -> Option<Range<u64>> {
-    let sha256 = crate::names::Sha256Digest::from_bytes([0; 32]);
-    match Conditions::of("GET", head).judge(&sha256, bytes) {
-        Wanted::Part(part) => Some(part),
-        _ => None,
-    }
 }
 
 /// The head of a 200.

@@ -5,6 +5,7 @@ mod folder;
 mod hostile;
 pub mod kills;
 mod line;
+mod progress;
 mod proxy;
 mod readme;
 mod receiver;
