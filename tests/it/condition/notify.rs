@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::archive::archive_into;
+use crate::archive::store::{Mishap, ScriptedStore};
 use crate::world::{World, cis490, is_release_build};
 
 /// A beginning is told after 1.5 s, a kind has a call each 3 s, and a call may take 0.5 s.
@@ -285,6 +287,44 @@ fn a_reload_changes_who_is_told() {
     begin(&world);
     after.wait_for(&world, 1);
     assert_eq!(before.heard().len(), 0);
+}
+
+/// The archive's errors are reported as a host's are.
+#[test]
+fn a_bucket_that_cannot_be_used_begins_and_ends() {
+    if is_release_build() {
+        skip!("a release build has the whole waits of [notify]");
+        return;
+    }
+    let store = ScriptedStore::start();
+    let listener = Listener::new(&[]);
+    let mut world = World::prepared(&format!("[notify]\n{}\n", url(&listener)));
+    archive_into(&mut world, &store, "");
+    // A failure of the bucket is a day old at once, which makes it an error.
+    world.env("CIS490_ARCHIVE_AGED_MS", 25 * 60 * 60_000);
+    store.always("PUT", "", Mishap::Refuses(403, "AccessDenied"));
+    start(&mut world);
+    assert_eq!(world.put(&world.good()).status, 201);
+    let heard = listener.wait_for(&world, 1);
+    assert_bucket_is_told(&heard[0].1, "begins");
+    store.calm();
+    let heard = listener.wait_for(&world, 2);
+    assert_bucket_is_told(&heard[1].1, "ends");
+}
+
+fn assert_bucket_is_told(body: &str, state: &str) {
+    let told: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(told["state"], state, "{told}");
+    let findings = told["findings"].as_array().unwrap();
+    let named = |kind: &str| findings.iter().find(|finding| finding["kind"] == kind);
+    let away = named("archive-away").unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(away["severity"], "error", "{told}");
+    assert_eq!(away["subject"], "archive", "{told}");
+    let words = away["words"].as_str().unwrap();
+    assert!(
+        words.contains("the store answered 403 AccessDenied"),
+        "{told}"
+    );
 }
 
 #[test]
