@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use serde_json::{Value, json};
 
 use super::cli::folder;
 use super::cli::receipts::each_receipt;
@@ -26,6 +27,7 @@ use crate::wire::{Receipt, Slot};
     subcommand,
     name = "archive",
     example = "cis490 archive --dry-run",
+    example = "cis490 archive --dry-run --json",
     error_code(
         1,
         "there is no [archive], its store does not answer, or the disk cannot be read"
@@ -38,6 +40,9 @@ pub(super) struct Archive {
     /// the receiver's configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
+    /// print JSON lines: each episode (event would-copy or would-evict), and at the end the counts
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Archive {
@@ -71,8 +76,13 @@ impl Archive {
             file_bytes: &|slot: &Slot| file_bytes(&tarball_path(&data_dir, slot)),
             free_bytes,
         };
-        let plan = plan(archive, &data_dir, &disk, &mut show)?;
-        summary(&plan);
+        let mut tell = if self.json { show_json } else { show };
+        let plan = plan(archive, &data_dir, &disk, &mut tell)?;
+        if self.json {
+            say!("{}", counts_as_json(&plan));
+        } else {
+            summary(&plan);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -94,6 +104,28 @@ fn show(news: PlanNews) {
             say!("would evict {slot}, {}", human::bytes(bytes));
         }
     }
+}
+
+fn show_json(news: PlanNews) {
+    let (event, slot, bytes) = match news {
+        PlanNews::WouldCopy { slot, bytes } => ("would-copy", slot, bytes),
+        PlanNews::WouldEvict { slot, bytes } => ("would-evict", slot, bytes),
+    };
+    let json = json!({"event": event, "episode": slot.to_string(), "bytes": bytes});
+    say!("{json}");
+}
+
+fn counts_as_json(plan: &Plan) -> Value {
+    json!({
+        "event": "done",
+        "dry_run": true,
+        "copies": plan.copies,
+        "copied_bytes": plan.copied_bytes,
+        "unproven": plan.unproven,
+        "evictions": plan.evictions,
+        "evicted_bytes": plan.evicted_bytes,
+        "lacking_bytes": plan.lacking_bytes,
+    })
 }
 
 fn summary(plan: &Plan) {

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use super::cli::chosen::{quoted, requeue_command};
 use super::cli::folder;
-use crate::config;
 use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
-use crate::shipper::{self, ConfigFile, Mode};
+use crate::shipper::{self, ConfigFile, Ended, Mode, Outcome, OverlookedEpisode};
+use crate::terminal::{one_line, say};
+use crate::{config, human};
 
 /// pack finished episodes and send them (on a lab host). Runs until SIGTERM, or until its terminal is
 /// closed; SIGHUP (systemctl reload) reads the configuration again and tries everything now
@@ -22,7 +24,7 @@ use crate::shipper::{self, ConfigFile, Mode};
     example = "{command_name} --config /etc/cis490/shipper.toml",
     error_code(
         1,
-        "--once: something is still waiting, or the receiver could not be asked"
+        "--once: something is still waiting or finished under a name that is not allowed, or the receiver could not be asked"
     ),
     error_code(
         3,
@@ -62,6 +64,58 @@ impl Ship {
             path: self.config,
             at_start,
         };
-        shipper::run(config, file, mode)
+        match shipper::run(config, file, mode)? {
+            Some(ended) => end(&ended),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Prints what `--once` leaves behind.
+///
+/// Errors: episodes are finished, and only a person can have them sent.
+fn end(ended: &Ended) -> Result<ExitCode, Failure> {
+    let Outcome {
+        shipped,
+        refused,
+        held,
+        waiting,
+        overlooked,
+        ..
+    } = ended.outcome;
+    let not_sent = if overlooked > 0 {
+        format!(", {overlooked} not sent")
+    } else {
+        String::new()
+    };
+    say!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting{not_sent}");
+    match (overlooked, ended.overlooked_named.first()) {
+        (0, _) => Ok(ExitCode::from(ended.outcome.exit_code())),
+        (1, Some(episode)) => Err(not_sent_alone(episode)),
+        _ => Err(Failure::new(
+            format!(
+                "{} in episodes/ {} not sent: with a name that is not allowed, or not readable",
+                human::counted(overlooked, "finished episode"),
+                if overlooked == 1 { "is" } else { "are" }
+            ),
+            "cis490 status shows for each of them what to do",
+        )),
+    }
+}
+
+fn not_sent_alone(episode: &OverlookedEpisode) -> Failure {
+    let name = quoted(&episode.name);
+    match requeue_command(episode) {
+        Some(command) => Failure::new(
+            format!("{name} in episodes/ is not sent: its name is not allowed"),
+            command,
+        ),
+        None => {
+            let error = one_line(episode.error.as_deref().unwrap_or("it cannot be read"));
+            Failure::new(
+                format!("{name} in episodes/ is not sent: {error}"),
+                "let the user that runs cis490 ship read it",
+            )
+        }
     }
 }

@@ -90,6 +90,22 @@ impl Folder {
         self.path.join("pull-missing.jsonl")
     }
 
+    /// Whether the receipts of what is here are here.
+    ///
+    /// Errors: one of the pull's own files is something else than a file. A pull with nothing new would not
+    /// notice that, since it does not open all of them.
+    pub(super) fn has_index(&self) -> Result<bool, End> {
+        for path in [self.cursor(), self.missing(), self.index()] {
+            if let Found::Other(kind) = look(&path)? {
+                return Err(End::Wrong(Failure::new(
+                    format!("{} is {kind} and not a file", path.display()),
+                    "look who made it, move it away, and pull again: the pull writes this file again",
+                )));
+            }
+        }
+        Ok(look(&self.index())? != Found::Nothing)
+    }
+
     pub(super) fn host(&self, host: &HostId) -> PathBuf {
         self.path.join(host.as_str())
     }

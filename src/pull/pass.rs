@@ -38,6 +38,8 @@ pub(super) struct Pass<'a> {
     receipts: &'a mut Option<Receipts>,
     missing: Missing,
     patience: Patience,
+    /// The receipts were here when the pass began.
+    has_index: bool,
     /// What the last pull has left, and then what this one will leave.
     state: Option<State>,
     /// The names that this pass has seen in the list, with their digests.
@@ -65,7 +67,9 @@ impl<'a> Pass<'a> {
         wish: &'a Wish,
         receipts: &'a mut Option<Receipts>,
     ) -> Result<Pass<'a>, End> {
+        let has_index = folder.has_index()?;
         Ok(Pass {
+            has_index,
             missing: Missing::load(folder)?,
             patience: Patience::new(wish.watch),
             state: State::load(folder)?,
@@ -84,6 +88,12 @@ impl<'a> Pass<'a> {
     pub(super) fn run(mut self, verify: bool, tell: &mut dyn FnMut(Step)) -> Result<Outcome, End> {
         if verify {
             self.verify(tell)?;
+            self.begin_at_start();
+        }
+        if !self.has_index && self.last().is_some() {
+            *self.receipts = None;
+            let why = "index.jsonl is not there any more; it is written again";
+            tell(Step::Note(starts_anew(why)));
             self.begin_at_start();
         }
         if let Some(state) = &self.state

@@ -60,10 +60,7 @@ impl Looks {
         endings: &mut Endings,
     ) -> io::Result<()> {
         let scan = queue::sweep_and_scan(&endings.root, packing, &mut self.told)?;
-        // An overlooked episode waits, so the queue is not empty.
-        if scan.overlooked > 0 {
-            endings.report.set_failed();
-        }
+        endings.report.overlooked(scan.overlooked);
         let known = backlog.len();
         let new = backlog.fold_in(scan.finished);
         if !new.is_empty() || backlog.len() != known {

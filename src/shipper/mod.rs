@@ -66,18 +66,18 @@ mod verdict;
 mod wakeup;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub(crate) use checkout::local_commit;
 pub(crate) use client::{Answer, ReceiverClient};
 pub(crate) use returns::{CommitPrefix, NoReturn, Refused, refused, requeue, resend};
 pub(crate) use set_aside::set_aside;
 pub(crate) use stop::Stop;
-pub(crate) use survey::{HeldTotals, RefusedEpisode, Survey, Totals, survey, waiting_commits};
+pub(crate) use survey::{
+    HeldTotals, OverlookedEpisode, RefusedEpisode, Survey, Totals, survey, waiting_commits,
+};
 
 use crate::events;
 use crate::failure::Failure;
-use crate::terminal::say;
 use config::Config;
 use cycle::Shipper;
 use queue::Root;
@@ -105,6 +105,8 @@ pub(crate) struct Outcome {
     pub refused: usize,
     pub held: usize,
     pub waiting: usize,
+    /// Finished, and not sent: their names are not allowed, or they cannot be read.
+    pub overlooked: usize,
     /// The receiver did not answer, or the folders could not be read.
     pub failed: bool,
 }
@@ -115,9 +117,9 @@ const EXIT_WAITING: u8 = 1;
 const EXIT_HELD: u8 = 3;
 
 impl Outcome {
-    /// 0: the queue is empty. 1: something waits. 3: held or refused; 1 wins over it.
+    /// 0: the queue is empty. 1: something waits or is overlooked. 3: held or refused; 1 wins over it.
     pub(crate) fn exit_code(&self) -> u8 {
-        if self.failed || self.waiting > 0 {
+        if self.failed || self.waiting > 0 || self.overlooked > 0 {
             EXIT_WAITING
         } else if self.held > 0 || self.refused > 0 {
             EXIT_HELD
@@ -127,10 +129,17 @@ impl Outcome {
     }
 }
 
-/// Ships until told to stop, or with [`Mode::Once`] until nothing can move. `file` is the configuration's, and
+/// What `--once` leaves behind, and the first of the overlooked.
+pub(crate) struct Ended {
+    pub outcome: Outcome,
+    pub overlooked_named: Vec<OverlookedEpisode>,
+}
+
+/// Ships until told to stop, and then returns `None`; or with [`Mode::Once`] until nothing can move. `file` is the configuration's, and
 /// what stands in it now, without the flags that `config` has.
-pub(crate) fn run(config: Config, file: ConfigFile, mode: Mode) -> Result<ExitCode, Failure> {
+pub(crate) fn run(config: Config, file: ConfigFile, mode: Mode) -> Result<Option<Ended>, Failure> {
     let root = Root::open(&config.root)?;
+    let looked_at = Root::open(&config.root)?;
     let wakeup = Wakeup::default();
     let receiver = ReceiverClient::new(&config, wakeup.stop.clone())?;
     // Held to the end: one shipper a root.
@@ -144,17 +153,18 @@ pub(crate) fn run(config: Config, file: ConfigFile, mode: Mode) -> Result<ExitCo
     let outcome = Shipper::new(config, file, root, receiver, wakeup, mode).run();
     if mode == Mode::Forever {
         events::shipper_stopped();
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
-    let Outcome {
-        shipped,
-        refused,
-        held,
-        waiting,
-        ..
-    } = outcome;
-    say!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting");
-    Ok(ExitCode::from(outcome.exit_code()))
+    let overlooked_named = if outcome.overlooked > 0 {
+        // If the folder cannot be read any more, the number alone is known.
+        survey::overlooked(&looked_at).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Ended {
+        outcome,
+        overlooked_named,
+    }))
 }
 
 #[cfg(test)]
@@ -163,21 +173,23 @@ mod tests {
 
     #[test]
     fn waiting_wins_over_held() {
-        let left = |refused, held, waiting, failed| {
+        let ends_with = |refused, held, waiting, overlooked, failed| {
             Outcome {
                 shipped: 9,
                 refused,
                 held,
                 waiting,
+                overlooked,
                 failed,
             }
             .exit_code()
         };
-        assert_eq!(left(0, 0, 0, false), 0);
-        assert_eq!(left(0, 1, 0, false), 3);
-        assert_eq!(left(1, 0, 0, false), 3);
-        assert_eq!(left(1, 1, 1, false), 1);
-        assert_eq!(left(0, 0, 0, true), 1);
-        assert_eq!(left(0, 1, 0, true), 1);
+        assert_eq!(ends_with(0, 0, 0, 0, false), 0);
+        assert_eq!(ends_with(0, 1, 0, 0, false), 3);
+        assert_eq!(ends_with(1, 0, 0, 0, false), 3);
+        assert_eq!(ends_with(1, 1, 1, 0, false), 1);
+        assert_eq!(ends_with(0, 0, 0, 0, true), 1);
+        assert_eq!(ends_with(0, 1, 0, 0, true), 1);
+        assert_eq!(ends_with(1, 1, 0, 1, false), 1);
     }
 }

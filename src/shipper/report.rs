@@ -33,6 +33,8 @@ pub(super) struct Report {
     next_try_noted: Option<Instant>,
     shipped: usize,
     refused: usize,
+    /// As the last scan found it.
+    overlooked: usize,
     /// For `--once`: something could not be asked or looked at.
     failed: bool,
 }
@@ -47,6 +49,7 @@ impl Report {
             next_try_noted: None,
             shipped: 0,
             refused: 0,
+            overlooked: 0,
             failed: false,
         }
     }
@@ -102,6 +105,11 @@ impl Report {
     /// Something could not be asked or looked at, so the queue may not be empty.
     pub(super) fn set_failed(&mut self) {
         self.failed = true;
+    }
+
+    /// So many finished episodes are not sent. They wait for a person, so the queue is not empty.
+    pub(super) fn overlooked(&mut self, episodes: usize) {
+        self.overlooked = episodes;
     }
 
     /// Notes the commit's place in the window. Each change is logged while the commit is about to fall
@@ -230,6 +238,7 @@ impl Report {
         Outcome {
             shipped: self.shipped,
             refused: self.refused,
+            overlooked: self.overlooked,
             held,
             waiting,
             failed: self.failed,

@@ -97,9 +97,7 @@ pub(crate) struct Survey {
 pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Survey> {
     let state = State::read(&root.state_file()).unwrap_or_default();
     let mut scan = queue::scan(root, &mut Told::silent())?;
-    let overlooked_named = std::mem::take(&mut scan.overlooked_named)
-        .into_iter()
-        .map(|overlooked| name_overlooked(root, overlooked));
+    let overlooked_named = name_each(root, std::mem::take(&mut scan.overlooked_named));
     let queued = Queued::of(root, &scan.finished, state.holds);
     let running = root.is_locked();
     // A shipper that was killed left these behind: nothing is under way any more.
@@ -132,7 +130,7 @@ pub(crate) fn survey(root: &Root, host: &str, receiver: &str) -> io::Result<Surv
         last_error: state.last_error,
         gate: state.gate,
         updated_at: Some(state.updated_at).filter(|at| !at.is_empty()),
-        overlooked_named: overlooked_named.collect(),
+        overlooked_named,
         uploading,
         next_try,
         packing_stopped_since,
@@ -180,6 +178,17 @@ impl Queued {
             self.packed.add(bytes, finished_at);
         }
     }
+}
+
+/// The first of the overlooked.
+pub(crate) fn overlooked(root: &Root) -> io::Result<Vec<OverlookedEpisode>> {
+    let scan = queue::scan(root, &mut Told::silent())?;
+    Ok(name_each(root, scan.overlooked_named))
+}
+
+fn name_each(root: &Root, overlooked: Vec<Overlooked>) -> Vec<OverlookedEpisode> {
+    let named = overlooked.into_iter();
+    named.map(|one| name_overlooked(root, one)).collect()
 }
 
 fn name_overlooked(root: &Root, overlooked: Overlooked) -> OverlookedEpisode {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::report::report;
 use crate::failure::Failure;
 use crate::names::{CommitHash, EpisodeId};
-use crate::shipper::CommitPrefix;
+use crate::shipper::{CommitPrefix, OverlookedEpisode};
 use crate::terminal::{say, say_json};
 
 /// What `--json` prints of one episode: where it was to go, and whether it went.
@@ -90,6 +90,18 @@ pub(crate) fn one_commit(
         ));
     }
     Ok(found.into_iter().next())
+}
+
+/// The command that gives an episode a name that is allowed; `None` if the name that it has is.
+pub(crate) fn requeue_command(episode: &OverlookedEpisode) -> Option<String> {
+    let id = episode.new_id.as_ref()?;
+    let name = quoted(&episode.name);
+    // A name that begins with - would be read as an option.
+    Some(if episode.name.starts_with('-') {
+        format!("cis490 requeue --new-id {id} -- {name}")
+    } else {
+        format!("cis490 requeue {name} --new-id {id}")
+    })
 }
 
 /// `word` written so that a shell reads it as one word.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{Look, json, line};
-use crate::commands::cli::chosen::quoted;
+use crate::commands::cli::chosen::{quoted, requeue_command};
 use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::shipper::config::Config;
@@ -235,15 +235,11 @@ fn overlooked(page: &mut String, survey: &Survey, paint: Paint) {
     let named = survey.overlooked_named.iter().take(REFUSED_SHOWN_MAX);
     let shown = named.len();
     for episode in named {
-        let name = quoted(&episode.name);
-        let _ = match (&episode.new_id, &episode.error) {
-            // A name that begins with - would be read as an option.
-            (Some(id), _) if episode.name.starts_with('-') => {
-                writeln!(page, "  cis490 requeue --new-id {id} -- {name}")
-            }
-            (Some(id), _) => writeln!(page, "  cis490 requeue {name} --new-id {id}"),
-            (None, error) => {
-                let error = one_line(error.as_deref().unwrap_or("it cannot be read"));
+        let _ = match requeue_command(episode) {
+            Some(command) => writeln!(page, "  {command}"),
+            None => {
+                let name = quoted(&episode.name);
+                let error = one_line(episode.error.as_deref().unwrap_or("it cannot be read"));
                 writeln!(
                     page,
                     "  {name}: {error}: let the user that runs cis490 ship read it"

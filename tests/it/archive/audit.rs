@@ -1,5 +1,7 @@
 //! `cis490 scrub --archive`: what the bucket has lost, or has with other bytes.
 
+use serde_json::{Value, json};
+
 use super::store::{Mishap, ScriptedStore};
 use super::{archived, body, hurry, key, ledger, wait_proven, world};
 use crate::world::{World, cis490};
@@ -157,6 +159,28 @@ fn a_dry_run_says_what_would_be_copied_and_evicted() {
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
+    let text = world.run(&["archive", "--dry-run", "--json", "--config", &config]);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}\n{text}")))
+        .collect();
+    let would = |event: &str, episode: &str| {
+        let tarball = format!("episodes/{episode}.tar.zst");
+        let bytes = world.data_dir().join(tarball).metadata().unwrap().len();
+        json!({"event": event, "episode": episode, "bytes": bytes})
+    };
+    let size = |at: usize| lines[at]["bytes"].as_u64().unwrap();
+    let expected = [
+        would("would-copy", "lab-1/ep-3"),
+        would("would-evict", "lab-1/ep-1"),
+        would("would-evict", "lab-1/ep-2"),
+        json!({
+            "event": "done", "dry_run": true, "copies": 1, "copied_bytes": size(0), "unproven": 0,
+            "evictions": 2, "evicted_bytes": size(1) + size(2), "lacking_bytes": lines[3]["lacking_bytes"],
+        }),
+    ];
+    assert_eq!(lines, expected);
+    assert!(0 < lines[3]["lacking_bytes"].as_u64().unwrap(), "{text}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
     assert_eq!(world.names("episodes/lab-1").len(), 3);
     let output = cis490().arg("archive").output().unwrap();

@@ -327,4 +327,33 @@ fn a_finished_episode_with_an_odd_name_is_not_overlooked() {
     assert_eq!(lab.status()["overlooked"], 1);
     let page = lab.run(&["status"], &[]).out;
     assert!(page.starts_with("lab-1: 1 not sent; "), "{page}");
+    let summary = "0 shipped, 0 refused, 0 held, 0 waiting, 1 not sent\n";
+    assert_eq!(ended.out, summary, "{ended}");
+    let command = "cis490 requeue 'bad name' --new-id bad-name";
+    assert!(page.contains(command), "{page}");
+    for words in [
+        "cis490: error: 'bad name' in episodes/ is not sent: its name is not allowed\n",
+        &format!("cis490: hint: {command}\n"),
+    ] {
+        assert!(ended.log.contains(words), "{words}\n{ended}");
+    }
+}
+
+/// The first of several is named, and where the others are.
+#[test]
+fn several_with_odd_names_end_with_one_message() {
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    lab.episode("-odd", A);
+    lab.episode("bad name", A);
+    let ended = lab.ship_once();
+    let summary = "1 shipped, 0 refused, 0 held, 0 waiting, 2 not sent\n";
+    assert_eq!((ended.code, ended.out.as_str()), (1, summary), "{ended}");
+    for words in [
+        "cis490: error: 2 finished episodes in episodes/ are not sent: ",
+        "cis490: hint: cis490 status shows for each of them",
+    ] {
+        assert!(ended.log.contains(words), "{words}\n{ended}");
+    }
 }

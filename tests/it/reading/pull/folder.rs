@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::shelf::{Server, Shelf};
-use super::{Target, inode};
+use super::{Target, inode, slot_of};
 use crate::client::PATIENCE;
 use crate::world::has_steps;
 
@@ -140,6 +140,67 @@ fn a_torn_end_of_the_receipts_is_cut_away_and_a_torn_middle_is_named() {
     assert!(ran.err.contains("line 1 of"), "{ran}");
     fs::write(&index, text).unwrap();
     target.pull_all(&server.url, &server.files());
+}
+
+/// Also by a pull for which nothing is new, and which would not open them.
+#[test]
+fn a_folder_or_link_under_the_name_of_a_pulls_own_file_is_named() {
+    let server = Server::good(Shelf::of(3));
+    let target = Target::new();
+    target.pull_all(&server.url, &server.files());
+    for name in ["index.jsonl", "pull.json", "pull-missing.jsonl"] {
+        let path = target.file(name);
+        let aside = target.dir.path().join("aside");
+        let is_there = path.exists();
+        if is_there {
+            fs::rename(&path, &aside).unwrap();
+        }
+        for kind in ["a directory", "a symbolic link"] {
+            if kind == "a directory" {
+                fs::create_dir(&path).unwrap();
+            } else {
+                symlink("/nowhere", &path).unwrap();
+            }
+            for more in [&[][..], &["--verify"]] {
+                let ran = target.pull(&server.url, more);
+                assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{name} {ran}");
+                let words = format!("{} is {kind} and not a file", path.display());
+                assert!(ran.err.contains(&words), "{name} {ran}");
+                assert!(ran.err.contains("move it away, and pull again"), "{ran}");
+            }
+            if kind == "a directory" {
+                fs::remove_dir(&path).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        if is_there {
+            fs::rename(&aside, &path).unwrap();
+        }
+        target.pull_all(&server.url, &server.files());
+    }
+}
+
+/// A training job reads them: a pull for which nothing is new writes them again too.
+#[test]
+fn receipts_that_were_removed_are_written_again() {
+    let server = Server::good(Shelf::of(3));
+    let target = Target::new();
+    target.pull_all(&server.url, &server.files());
+    let receipts = target.receipts();
+    let tarball = target.tarball(&slot_of(&receipts[0]));
+    let was = inode(&tarball);
+    fs::remove_file(target.file("index.jsonl")).unwrap();
+    let ran = target.pull_all(&server.url, &server.files());
+    assert!(
+        ran.to_string()
+            .contains("index.jsonl is not there any more"),
+        "{ran}"
+    );
+    assert_eq!(target.receipts().len(), receipts.len(), "{ran}");
+    assert_eq!(inode(&tarball), was, "{ran}");
+    let ran = target.pull_all(&server.url, &server.files());
+    assert!(!ran.to_string().contains("index.jsonl"), "{ran}");
 }
 
 #[test]
