@@ -1,7 +1,7 @@
 //! `cis490 scrub --archive`: what the bucket has lost, or has with other bytes.
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, hurry, key, ledger, wait_proven, world};
+use super::{archived, body, hurry, key, ledger, wait_for_metric, wait_proven, world};
 use crate::world::{World, cis490};
 
 fn scrub(world: &World, more: &[&str]) -> (Option<i32>, String) {
@@ -64,6 +64,35 @@ fn what_the_bucket_has_lost_is_found_and_copied_again() {
     let (code, text) = scrub(&world, &["--deep"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("other bytes: lab-1/ep-2: "), "{text}");
+}
+
+/// What was read and found wrong is not proven by a HEAD, which still shows the digest.
+#[test]
+fn with_verify_head_other_bytes_are_copied_again_or_stay_lost() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "verify = \"head\"\n");
+    world.env("CIS490_ARCHIVE_LOOK_MS", 100);
+    world.start();
+    archived(&world, "ep-1");
+    archived(&world, "ep-2");
+    std::fs::remove_file(world.data_dir().join("episodes/lab-1/ep-2.tar.zst")).unwrap();
+    for episode in ["ep-1", "ep-2"] {
+        store.damage(&key(episode, &body(episode)), |bytes| bytes[0] ^= 1);
+    }
+    let (code, text) = scrub(&world, &["--deep"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("0 lost, 2 with other bytes"), "{text}");
+    world.wait_until("what is here is proven again", |world| {
+        let lines = ledger(world);
+        lines.iter().filter(|line| *line == "ep-1 proven").count() == 2
+    });
+    store.with(&key("ep-1", &body("ep-1")), |object| {
+        assert_eq!(object.bytes, body("ep-1"));
+    });
+    wait_for_metric(&world, "cis490_archive_episodes{state=\"lost\"} 1\n");
+    let lines = ledger(&world);
+    let last = lines.iter().rfind(|line| line.starts_with("ep-2"));
+    assert_eq!(last.unwrap(), "ep-2 lost", "{world}");
 }
 
 /// Their bytes are gone behind a HEAD that is right.
