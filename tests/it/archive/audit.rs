@@ -146,6 +146,53 @@ fn two_objects_of_one_name_are_a_finding_until_one_is_proven() {
     assert_eq!(scrub(&first, &[]).0, Some(0));
 }
 
+/// It has no receipt of the name, and could do nothing about it.
+#[test]
+fn two_objects_of_one_name_are_no_finding_of_a_receiver_that_was_sent_neither() {
+    let store = ScriptedStore::start();
+    let receivers = [world(&store, ""), world(&store, "")];
+    for (mut receiver, bytes) in receivers.into_iter().zip(["some bytes", "other bytes"]) {
+        receiver.start();
+        let put = receiver.good().episode("ep-1").body(bytes.as_bytes());
+        assert_eq!(receiver.put(&put).status, 201);
+        wait_proven(&receiver, "ep-1");
+    }
+    let mut third = world(&store, "");
+    third.start();
+    archived(&third, "ep-2");
+    let (code, text) = scrub(&third, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("3 objects in the bucket"), "{text}");
+}
+
+/// The ledger still has the proof of the bytes that the name had before.
+#[test]
+fn of_two_objects_of_one_name_the_receipts_own_must_be_proven() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.start();
+    archived(&world, "ep-1");
+    world.stop();
+    std::fs::remove_file(world.data_dir().join("episodes/lab-1/ep-1.tar.zst")).unwrap();
+    std::fs::remove_file(world.data_dir().join("index.jsonl")).unwrap();
+    world.env("CIS490_ARCHIVE_VERIFY_AFTER_MS", 3_600_000);
+    world.start();
+    let other = world.good().episode("ep-1").body(b"other bytes");
+    assert_eq!(world.put(&other).status, 201, "{world}");
+    world.wait_until("both are in the bucket", |_| store.keys().len() == 2);
+    let (code, text) = scrub(&world, &[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("archive-mismatch: lab-1/ep-1: "), "{text}");
+    world.stop();
+    hurry(&mut world);
+    world.start();
+    world.wait_until("both are proven", |world| {
+        let lines = ledger(world);
+        lines.iter().filter(|line| *line == "ep-1 proven").count() == 2
+    });
+    assert_eq!(scrub(&world, &[]).0, Some(0));
+}
+
 #[test]
 fn a_dry_run_says_what_would_be_copied_and_evicted() {
     let store = ScriptedStore::start();
