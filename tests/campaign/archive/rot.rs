@@ -92,6 +92,9 @@ fn before_the_proof<S: RealStore + Rights>(store: &S, spoilt: &[u64], spoil: &dy
         "the whole ones are evicted, and the others refused",
         |world| world.log().len(),
         |world| {
+            for n in spoilt {
+                assert!(promises::is_here(world, *n), "{n} was evicted\n{world}");
+            }
             // Garage answers before the body is sent, and the connection breaks: whether the 403 is seen is chance.
             let is_refused = world.log().contains(" kind=denied ");
             is_refused && whole.iter().all(|n| !promises::is_here(world, *n))
