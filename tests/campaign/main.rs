@@ -84,7 +84,7 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 30] = [
+    let runs: [(&str, fn()); 31] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
@@ -95,6 +95,7 @@ fn main() {
         ("archive-rights", archive::rights_and_buckets),
         ("archive-readme", archive::buckets_by_hand),
         ("archive-behind", archive::at_its_floor),
+        ("archive-large", archive::one_large_episode),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),

@@ -5,6 +5,7 @@
 //!    again if its file is here.
 //! 2. Of an object 16 bytes are kept in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 
@@ -33,7 +34,7 @@ pub(crate) enum AuditKind {
     Lost,
     /// Its bytes are others; only with `deep`.
     OtherBytes,
-    /// Two objects have one name, and neither is the proven one of a row.
+    /// Two objects have the name of a row, and the row's own is not proven.
     Mismatch,
 }
 
@@ -85,13 +86,22 @@ pub(crate) fn audit(
         ledger,
         summary: AuditSummary::default(),
         seen: Vec::new(),
-        doubles: Vec::new(),
+        doubles: BTreeMap::new(),
         tell,
     };
     audit.list()?;
     audit.judge_rows(each_row, is_deep)?;
-    audit.judge_doubles()?;
+    audit.judge_doubles();
     Ok(audit.summary)
+}
+
+/// Of a name with several objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Double {
+    /// No row of this store has the name: it is a matter of other receivers.
+    OfOthers,
+    Proven,
+    Unproven,
 }
 
 struct Audit<'a> {
@@ -100,8 +110,8 @@ struct Audit<'a> {
     summary: AuditSummary,
     /// What is in the bucket: the beginnings of digests of key and length, sorted.
     seen: Vec<[u8; 16]>,
-    /// Names that have more than one object.
-    doubles: Vec<Slot>,
+    /// Names that have more than one object, and how their last row in the index stands.
+    doubles: BTreeMap<Slot, Double>,
     tell: &'a mut dyn FnMut(AuditNews),
 }
 
@@ -117,14 +127,14 @@ impl Audit<'_> {
                 // A list is in the order of keys, so the objects of a name follow each other.
                 let slot = key::slot_of(&object.key);
                 if slot.is_some() && slot == last && self.doubles.len() < DOUBLES_MAX {
-                    self.doubles.extend(slot.clone());
+                    let double = |slot| (slot, Double::OfOthers);
+                    self.doubles.extend(slot.clone().map(double));
                 }
                 last = slot;
             }
             after = part.next;
             if after.is_none() {
                 self.seen.sort_unstable();
-                self.doubles.dedup();
                 return Ok(());
             }
         }
@@ -142,19 +152,29 @@ impl Audit<'_> {
     }
 
     fn judge_row(&mut self, row: &Receipt, is_deep: bool) -> Result<(), Failure> {
-        if !self.is_known(row).map_err(|error| of_ledger(&error))? {
-            return Ok(());
+        let is_known = matches!(self.state(row)?, Some(State::Proven | State::Listed));
+        self.summary.known += u64::from(is_known);
+        if is_known && (is_deep || !self.is_seen(row)) {
+            self.judge(row, is_deep)?;
         }
-        self.summary.known += 1;
-        if is_deep || !self.is_seen(row) {
-            return self.judge(row, is_deep);
+        self.note_double(row)
+    }
+
+    fn note_double(&mut self, row: &Receipt) -> Result<(), Failure> {
+        let slot = row.slot();
+        if self.doubles.contains_key(&slot) {
+            let double = match self.state(row)? {
+                Some(State::Proven) => Double::Proven,
+                _ => Double::Unproven,
+            };
+            self.doubles.insert(slot, double);
         }
         Ok(())
     }
 
-    fn is_known(&self, row: &Receipt) -> std::io::Result<bool> {
-        let state = self.ledger.state(&row.slot(), &row.sha256)?;
-        Ok(matches!(state, Some(State::Proven | State::Listed)))
+    fn state(&self, row: &Receipt) -> Result<Option<State>, Failure> {
+        let state = self.ledger.state(&row.slot(), &row.sha256);
+        state.map_err(|error| of_ledger(&error))
     }
 
     fn is_seen(&self, row: &Receipt) -> bool {
@@ -210,16 +230,15 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Two objects of one name are a fault unless one of them is the proven one of a row.
-    fn judge_doubles(&mut self) -> Result<(), Failure> {
-        for slot in std::mem::take(&mut self.doubles) {
-            let is_proven = self.ledger.has_proof(&slot);
-            if !is_proven.map_err(|error| of_ledger(&error))? {
-                let why = "two objects in the bucket have its name, and none of them is proven";
+    /// Two objects of one name are a fault until the one of this store's row is proven.
+    fn judge_doubles(&mut self) {
+        for (slot, double) in std::mem::take(&mut self.doubles) {
+            if double == Double::Unproven {
+                let why =
+                    "two objects in the bucket have its name, and that of its row is not proven";
                 self.find(AuditKind::Mismatch, &slot, why);
             }
         }
-        Ok(())
     }
 
     fn find(&mut self, kind: AuditKind, slot: &Slot, why: &str) {

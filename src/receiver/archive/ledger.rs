@@ -159,24 +159,6 @@ impl Ledger {
         Ok(last.map(|(_, entry)| entry.state))
     }
 
-    /// Whether any object of this name is proven.
-    ///
-    /// Errors: the file cannot be read.
-    pub(crate) fn has_proof(&self, slot: &Slot) -> io::Result<bool> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        for at in inner.names.of_hash(inner.names.hash(slot)) {
-            let Some(entry) = inner.entry_at(at)? else {
-                continue;
-            };
-            let is_of_name = entry.slot() == *slot;
-            let last = inner.last_line(slot, &entry.sha256)?;
-            if is_of_name && last.is_some_and(|(_, last)| last.state == State::Proven) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Reads what other processes have appended since, and begins anew if the file was replaced or cut.
     ///
     /// Errors: the file cannot be read or locked.

@@ -37,6 +37,11 @@ impl ObjectTroubles {
         self.0.load().to_vec()
     }
 
+    /// Whether something is wrong with the object of a row.
+    pub(super) fn has(&self, row: &Receipt) -> bool {
+        self.0.load().iter().any(|one| one.is_of(row))
+    }
+
     /// Something is wrong with the object of a row, or goes on to be.
     pub(super) fn begin(&self, row: &Receipt, why: &str, remedy: &'static str) {
         let mut all = self.all();
@@ -62,7 +67,7 @@ impl ObjectTroubles {
 
     /// It is well.
     pub(super) fn end(&self, row: &Receipt) {
-        if self.0.load().iter().any(|one| one.is_of(row)) {
+        if self.has(row) {
             let mut all = self.all();
             all.retain(|one| !one.is_of(row));
             self.0.store(Arc::new(all));

@@ -107,8 +107,7 @@ impl Step<'_> {
     /// The object is there and old enough.
     fn prove(&self, key: &str, object: &Object) -> Result<Stand, Trouble> {
         let wanted = &self.row.sha256;
-        let is_believed = self.verify == Verify::Head && object.sha256 == Some(*wanted);
-        if !is_believed {
+        if !self.believes(object)? {
             let read = self.archive.bucket.read_back(key, object.bytes);
             let found = read.map_err(|fault| match fault.kind {
                 FaultKind::Away | FaultKind::Busy => Trouble::Read(fault),
@@ -133,6 +132,18 @@ impl Step<'_> {
         self.note(Entry::at(self.row, State::Proven, time))?;
         events::archive_proven(&self.row.slot(), object.bytes);
         Ok(Stand::Proven)
+    }
+
+    /// Whether HEAD alone is a proof. It shows the digest of what was sent: of an object that was found wrong
+    /// it says nothing, nor of the one that took its place until that one was read.
+    fn believes(&self, object: &Object) -> io::Result<bool> {
+        let shows_digest = object.sha256 == Some(self.row.sha256);
+        if self.verify != Verify::Head || !shows_digest {
+            return Ok(false);
+        }
+        let slot = self.row.slot();
+        let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
+        Ok(known != Some(State::Lost) && !self.archive.figures.mismatched.has(self.row))
     }
 
     fn copy(&self, key: &str) -> Result<Stand, Trouble> {

@@ -1,5 +1,5 @@
-//! A disk at its floor with ten thousand episodes that wait for their store: nothing is evicted and uploads
-//! are refused until the store is there; then room is made, and nothing was lost.
+//! A disk at its floor with ten thousand episodes (or `CIS490_ARCHIVE_EPISODES`) that wait for their store: nothing
+//! is evicted and uploads are refused until the store is there; then room is made, and nothing was lost.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +20,14 @@ const SENDERS: usize = 4;
 const EVICT_ABOVE_BYTES: u64 = 16 << 20;
 
 pub fn at_its_floor() {
+    let count = std::env::var("CIS490_ARCHIVE_EPISODES");
+    let count = count.map_or(EPISODES, |text| text.parse().unwrap());
     if bucket::has_rclone() {
-        each_store(one_store);
+        each_store(|store| one_store(store, count));
     }
 }
 
-fn one_store(store: &dyn RealStore) {
+fn one_store(store: &dyn RealStore, count: u64) {
     let Some(disk) = power::disk("a disk at its floor", kind("ext4", Loss::Shutdown)) else {
         return;
     };
@@ -33,7 +35,7 @@ fn one_store(store: &dyn RealStore) {
     store.kill();
     start(&mut world);
     let kept = Mutex::new(Kept::new());
-    upload_all(&world, &kept);
+    upload_all(&world, count, &kept);
     world.stop();
     let free_bytes = free(&world);
     world.replace_in_config(
@@ -51,10 +53,10 @@ fn one_store(store: &dyn RealStore) {
     world.wait_until("the store is away", |world| {
         world.log().contains("event=archive_failing")
     });
-    let late = put(EPISODES);
+    let late = put(count);
     assert_eq!(world.put(&late).status, 507, "{world}");
     assert_eq!(world.get(&format!("/v1/episodes/{}", slot(0))).status, 200);
-    assert_eq!(episodes(&world, "waiting"), EPISODES);
+    assert_eq!(episodes(&world, "waiting"), count);
 
     store.start_again();
     let began = Instant::now();
@@ -68,9 +70,7 @@ fn one_store(store: &dyn RealStore) {
         },
     );
     let accepted_s = began.elapsed().as_secs_f64();
-    kept.lock()
-        .unwrap()
-        .insert(slot(EPISODES), sha256(&late.body));
+    kept.lock().unwrap().insert(slot(count), sha256(&late.body));
     wait_while_it_moves(
         &world,
         "all are proven",
@@ -82,9 +82,9 @@ fn one_store(store: &dyn RealStore) {
     let found = promises::check(&world, store, &kept.into_inner().unwrap());
     assert!(found.evicted > 0, "{world}");
     println!(
-        "archive behind: {}: {EPISODES} waited at the floor; an upload was accepted {accepted_s:.1} s after the store was there, all proven after {all_s:.1} s ({:.0} a second), {} evicted, {kib} KiB at the peak",
+        "archive behind: {}: {count} waited at the floor; an upload was accepted {accepted_s:.1} s after the store was there, all proven after {all_s:.1} s ({:.0} a second), {} evicted, {kib} KiB at the peak",
         store.name(),
-        EPISODES as f64 / all_s,
+        count as f64 / all_s,
         found.evicted
     );
 }
@@ -106,7 +106,7 @@ fn put(n: u64) -> Put {
         .body(&body)
 }
 
-fn upload_all(world: &World, kept: &Mutex<Kept>) {
+fn upload_all(world: &World, count: u64, kept: &Mutex<Kept>) {
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..SENDERS {
@@ -114,7 +114,7 @@ fn upload_all(world: &World, kept: &Mutex<Kept>) {
                 let mut client = None;
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if EPISODES <= n {
+                    if count <= n {
                         return;
                     }
                     let put = put(n);

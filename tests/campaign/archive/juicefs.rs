@@ -31,6 +31,15 @@ pub struct JuiceFs {
 impl JuiceFs {
     /// `None`, reported, where the program is not.
     pub fn start() -> Option<JuiceFs> {
+        JuiceFs::start_as(&[])
+    }
+
+    /// The same, and objects that repeat themselves need little of the disk.
+    pub fn start_that_compresses() -> Option<JuiceFs> {
+        JuiceFs::start_as(&["--compress", "zstd"])
+    }
+
+    fn start_as(format: &[&str]) -> Option<JuiceFs> {
         let Some(program) = program() else {
             skip!(
                 "no juicefs in target/juicefs: tests/campaign/archive/juicefs.rs says how it is had"
@@ -40,7 +49,9 @@ impl JuiceFs {
         let dir = TempDir::new();
         let root = dir.path();
         let made = Command::new(&program)
-            .args(["format", "--storage", "file", "--bucket"])
+            .arg("format")
+            .args(format)
+            .args(["--storage", "file", "--bucket"])
             .arg(root.join("objects/"))
             .args([&meta(root), "lab"])
             .env("HOME", root)
@@ -104,6 +115,8 @@ fn serve(program: &Path, root: &Path, port: u16) -> Child {
             "--keep-etag",
             "--object-meta",
             "--no-usage-report",
+            // What is read comes from where it was stored.
+            "--cache-size=0",
         ])
         .arg("--cache-dir")
         .arg(root.join("cache"))

@@ -10,6 +10,7 @@ mod ceph;
 mod fire;
 mod garage;
 mod juicefs;
+mod large;
 mod promises;
 mod readme;
 mod rights;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 pub use self::behind::at_its_floor;
 pub use self::fire::under_fire;
+pub use self::large::one_large_episode;
 pub use self::readme::buckets_by_hand;
 pub use self::rights::rights_and_buckets;
 pub use self::rot::rotten_stores;

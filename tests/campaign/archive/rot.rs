@@ -9,7 +9,7 @@ use super::ceph::Gateway;
 use super::garage::Garage;
 use super::promises::{self, Kept};
 use super::rights::Rights;
-use super::stores::RealStore;
+use super::stores::{RealStore, is_wanted};
 use super::{
     ALWAYS, bucket, episodes, prepared, start, start_that_proves_nothing, wait_while_it_moves,
     world,
@@ -23,6 +23,15 @@ pub fn rotten_stores() {
     if !bucket::has_rclone() {
         return;
     }
+    if is_wanted("garage") {
+        rotten_garage();
+    }
+    if is_wanted("ceph") {
+        rotten_ceph();
+    }
+}
+
+fn rotten_garage() {
     if let Some(garage) = Garage::start() {
         rotten(&garage, "block files deleted", 70_000, &|| {
             delete_blocks(&garage)
@@ -33,6 +42,9 @@ pub fn rotten_stores() {
             flip_blocks(&garage)
         });
     }
+}
+
+fn rotten_ceph() {
     if let Some(ceph) = Gateway::start() {
         rotten(&ceph, "a bit of each object flipped", 1, &|| {
             flip_parts(&ceph)
@@ -80,6 +92,9 @@ fn before_the_proof<S: RealStore + Rights>(store: &S, spoilt: &[u64], spoil: &dy
         "the whole ones are evicted, and the others refused",
         |world| world.log().len(),
         |world| {
+            for n in spoilt {
+                assert!(promises::is_here(world, *n), "{n} was evicted\n{world}");
+            }
             // Garage answers before the body is sent, and the connection breaks: whether the 403 is seen is chance.
             let is_refused = world.log().contains(" kind=denied ");
             is_refused && whole.iter().all(|n| !promises::is_here(world, *n))
@@ -187,17 +202,20 @@ fn flip_parts(ceph: &Gateway) {
 }
 
 fn remove_tails(ceph: &Gateway) {
-    for name in parts(ceph) {
-        if name.contains("__shadow_") {
-            ceph.tell(&format!("run rados -p {POOL} rm {name}"));
-        }
+    let names = parts(ceph);
+    let tails: Vec<_> = names.iter().filter(|name| name.contains(TAIL)).collect();
+    assert!(!tails.is_empty(), "no object has a second part: {names:?}");
+    for name in tails {
+        ceph.tell(&format!("run rados -p {POOL} rm {name}"));
     }
 }
 
 const POOL: &str = "default.rgw.buckets.data";
+/// In the names of all parts but the first ones, which alone have the object's own name.
+const TAIL: &str = "__shadow_";
 
 fn parts(ceph: &Gateway) -> Vec<String> {
     let printed = ceph.tell(&format!("run rados -p {POOL} ls"));
-    let names = printed.lines().filter(|name| name.contains("episodes/"));
-    names.map(str::to_owned).collect()
+    let is_part = |name: &&str| name.contains("episodes/") || name.contains(TAIL);
+    printed.lines().filter(is_part).map(str::to_owned).collect()
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, hurry, key, ledger, wait_proven, world};
+use super::{archived, body, hurry, key, ledger, wait_for_metric, wait_proven, world};
 use crate::world::{World, cis490};
 
 fn scrub(world: &World, more: &[&str]) -> (Option<i32>, String) {
@@ -68,6 +68,35 @@ fn what_the_bucket_has_lost_is_found_and_copied_again() {
     assert!(text.contains("other bytes: lab-1/ep-2: "), "{text}");
 }
 
+/// What was read and found wrong is not proven by a HEAD, which still shows the digest.
+#[test]
+fn with_verify_head_other_bytes_are_copied_again_or_stay_lost() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "verify = \"head\"\n");
+    world.env("CIS490_ARCHIVE_LOOK_MS", 100);
+    world.start();
+    archived(&world, "ep-1");
+    archived(&world, "ep-2");
+    std::fs::remove_file(world.data_dir().join("episodes/lab-1/ep-2.tar.zst")).unwrap();
+    for episode in ["ep-1", "ep-2"] {
+        store.damage(&key(episode, &body(episode)), |bytes| bytes[0] ^= 1);
+    }
+    let (code, text) = scrub(&world, &["--deep"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("0 lost, 2 with other bytes"), "{text}");
+    world.wait_until("what is here is proven again", |world| {
+        let lines = ledger(world);
+        lines.iter().filter(|line| *line == "ep-1 proven").count() == 2
+    });
+    store.with(&key("ep-1", &body("ep-1")), |object| {
+        assert_eq!(object.bytes, body("ep-1"));
+    });
+    wait_for_metric(&world, "cis490_archive_episodes{state=\"lost\"} 1\n");
+    let lines = ledger(&world);
+    let last = lines.iter().rfind(|line| line.starts_with("ep-2"));
+    assert_eq!(last.unwrap(), "ep-2 lost", "{world}");
+}
+
 /// Their bytes are gone behind a HEAD that is right.
 #[test]
 fn objects_that_cannot_be_read_are_found_and_hide_no_other() {
@@ -117,6 +146,53 @@ fn two_objects_of_one_name_are_a_finding_until_one_is_proven() {
     first.start();
     wait_proven(&first, "ep-1");
     assert_eq!(scrub(&first, &[]).0, Some(0));
+}
+
+/// It has no receipt of the name, and could do nothing about it.
+#[test]
+fn two_objects_of_one_name_are_no_finding_of_a_receiver_that_was_sent_neither() {
+    let store = ScriptedStore::start();
+    let receivers = [world(&store, ""), world(&store, "")];
+    for (mut receiver, bytes) in receivers.into_iter().zip(["some bytes", "other bytes"]) {
+        receiver.start();
+        let put = receiver.good().episode("ep-1").body(bytes.as_bytes());
+        assert_eq!(receiver.put(&put).status, 201);
+        wait_proven(&receiver, "ep-1");
+    }
+    let mut third = world(&store, "");
+    third.start();
+    archived(&third, "ep-2");
+    let (code, text) = scrub(&third, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("3 objects in the bucket"), "{text}");
+}
+
+/// The ledger still has the proof of the bytes that the name had before.
+#[test]
+fn of_two_objects_of_one_name_the_receipts_own_must_be_proven() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.start();
+    archived(&world, "ep-1");
+    world.stop();
+    std::fs::remove_file(world.data_dir().join("episodes/lab-1/ep-1.tar.zst")).unwrap();
+    std::fs::remove_file(world.data_dir().join("index.jsonl")).unwrap();
+    world.env("CIS490_ARCHIVE_VERIFY_AFTER_MS", 3_600_000);
+    world.start();
+    let other = world.good().episode("ep-1").body(b"other bytes");
+    assert_eq!(world.put(&other).status, 201, "{world}");
+    world.wait_until("both are in the bucket", |_| store.keys().len() == 2);
+    let (code, text) = scrub(&world, &[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("archive-mismatch: lab-1/ep-1: "), "{text}");
+    world.stop();
+    hurry(&mut world);
+    world.start();
+    world.wait_until("both are proven", |world| {
+        let lines = ledger(world);
+        lines.iter().filter(|line| *line == "ep-1 proven").count() == 2
+    });
+    assert_eq!(scrub(&world, &[]).0, Some(0));
 }
 
 #[test]

@@ -235,6 +235,25 @@ fn an_object_that_is_always_broken_behind_a_right_head_is_copied_again() {
     wait_proven(&world, "ep-1");
 }
 
+/// A store that cannot read on would say nothing more for as long as a silent one is waited for: a minute at
+/// each try, in which nothing else is copied.
+#[test]
+fn a_store_that_stops_in_mid_object_and_keeps_the_connection_is_not_waited_for() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.start();
+    store.always("GET", "large", Mishap::SendsHalfAndListens);
+    let large = vec![7; 2 << 20];
+    let put = world.good().episode("large").body(&large);
+    assert_eq!(world.put(&put).status, 201);
+    world.wait_until("it is copied again", |_| store.count("PUT") >= 2);
+    for n in 0..3 {
+        archived(&world, &format!("ep-{n}"));
+    }
+    store.calm();
+    wait_proven(&world, "large");
+}
+
 /// The bytes of several objects are gone behind a HEAD that is right, and the bucket accepts nothing: the
 /// store is not away for that, and no other episode waits.
 #[test]

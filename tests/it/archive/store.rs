@@ -45,6 +45,9 @@ pub enum Mishap {
     StopsReading(Duration),
     /// Half of the object, and then the same.
     SendsHalfAndIsSilent(Duration),
+    /// Half of the object, and then the next request is waited for, if the peer has not asked for the end of
+    /// the connection: so Ceph's gateway does when it cannot read on.
+    SendsHalfAndListens,
 }
 
 pub struct Object {
@@ -321,13 +324,20 @@ fn answer(
     if request.method != "HEAD" {
         bytes.extend_from_slice(body);
     }
-    if let Some(Mishap::SendsHalf | Mishap::SendsHalfAndIsSilent(_)) = mishap {
+    if let Some(Mishap::SendsHalf | Mishap::SendsHalfAndIsSilent(_) | Mishap::SendsHalfAndListens) =
+        mishap
+    {
         bytes.truncate(bytes.len() - body.len().div_ceil(2));
         let _ = stream.write_all(&bytes);
         if let Some(Mishap::SendsHalfAndIsSilent(time)) = mishap {
             thread::sleep(time);
         }
-        return None;
+        let closes = request
+            .fields
+            .get("connection")
+            .is_some_and(|value| value == "close");
+        let goes_on = matches!(mishap, Some(Mishap::SendsHalfAndListens)) && !closes;
+        return goes_on.then_some(());
     }
     stream.write_all(&bytes).ok()
 }

@@ -45,6 +45,9 @@ const ERROR_BYTES_MAX: u64 = 16 << 10;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 /// How much of an object is read at once.
 const READ_BYTES: usize = 128 << 10;
+/// After an answer of so many bytes the connection ends, since a new one costs little beside them. A store
+/// that cannot read on would else say nothing more, and wait for the next request: Ceph's gateway does.
+const CLOSING_BYTES_MIN: u64 = 1 << 20;
 /// The buffers of a connection: bodies have gigabytes.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -88,6 +91,13 @@ pub(super) struct Question<'a> {
     pub answer_bytes: u64,
     /// How many bytes the store may have to write before it answers, beyond the payload.
     pub settled_bytes: u64,
+}
+
+impl Question<'_> {
+    /// True of a GET of a large object.
+    fn ends_connection(&self) -> bool {
+        self.verb == Verb::Get && !self.key.is_empty() && self.answer_bytes >= CLOSING_BYTES_MIN
+    }
 }
 
 /// Asks one bucket.
@@ -277,6 +287,9 @@ impl Client {
         }
         if question.verb.has_body() {
             request = request.header("Content-Length", question.payload.length());
+        }
+        if question.ends_connection() {
+            request = request.header("Connection", "close");
         }
         request.body(()).map_err(ureq::Error::from)
     }
