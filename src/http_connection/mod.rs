@@ -4,12 +4,14 @@
 //! 2. ureq stays the client above them.
 
 mod interim;
+mod resolver;
 mod socket;
 mod ureq_transport;
 
 use std::fmt::Debug;
 use std::io;
 
+pub(crate) use self::resolver::LastingResolver;
 pub(crate) use self::socket::{EarlyResponse, Socket};
 pub(crate) use self::ureq_transport::{CONNECT_WAIT, Exchange, UreqConnector};
 

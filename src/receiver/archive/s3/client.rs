@@ -18,7 +18,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ureq::http::{self, Response};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, SendBody};
 
 use super::address::Address;
@@ -29,7 +28,7 @@ use super::signature::{self, SigningTime, Unsigned};
 use super::xml;
 use crate::clock;
 use crate::failure::Failure;
-use crate::http_connection::{CONNECT_WAIT, Exchange, Unattended, UreqConnector};
+use crate::http_connection::{CONNECT_WAIT, Exchange, LastingResolver, Unattended, UreqConnector};
 use crate::human::without_user;
 use crate::receiver::config::ArchiveConfig;
 use crate::test_times::in_tests;
@@ -461,5 +460,5 @@ fn agent(exchange: Exchange, trust: Option<Trust>, silence: Duration) -> Agent {
         attendant: Arc::new(Unattended),
         trust,
     };
-    Agent::with_parts(config, connector, DefaultResolver::default())
+    Agent::with_parts(config, connector, LastingResolver::default())
 }
