@@ -60,9 +60,9 @@
 //! | receiver client | asks the receiver over HTTP, with a connection for each request | `shipper::client` |
 //! | burst | small episodes sent several at once, each as a parcel in memory | `shipper::burst` |
 //! | ending batch | the moves of episodes that leave together, with syncs that they share | `shipper::ending_batch` |
-//! | early response | an answer that comes before the body is sent: it ends the sending | `shipper::socket` |
-//! | interim response | a 1xx answer: passed over, since the final one follows | `shipper::interim` |
-//! | ureq transport | a socket of ours as ureq's `Transport` | `shipper::ureq_transport` |
+//! | early response | an answer that comes before the body is sent: it ends the sending | `http_connection::socket` |
+//! | interim response | a 1xx answer: passed over, since the final one follows | `http_connection::interim` |
+//! | ureq transport | a socket of ours as ureq's `Transport` | `http_connection::ureq_transport` |
 //! | wakeup | how a signal wakes the loop that rests | `shipper::wakeup` |
 //! | stop | the flag that everything that waits reads: the shipper is to end | `shipper::stop` |
 //! | pull | bringing what a receiver has stored into a folder of another machine | `pull` |
@@ -93,6 +93,7 @@ pub mod episode;
 mod file_identity;
 mod folder_lock;
 mod git;
+mod http_connection;
 mod mounts;
 mod owner;
 mod reader_client;

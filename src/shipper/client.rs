@@ -1,8 +1,8 @@
-//! The HTTP client that asks the receiver. This file and `ureq_transport` are the only ones of this
+//! The HTTP client that asks the receiver. This file and `receiver_resolver` are the only ones of this
 //! side that name ureq.
 //!
 //! 1. Every whole answer is an [`Answer`], also one that comes in place of `100 Continue`, or in the
-//!    middle of our body before the receiver closes (see `ureq_transport`). Anything else, such as an answer
+//!    middle of our body before the receiver closes (see `http_connection`). Anything else, such as an answer
 //!    that breaks off, is [`NoAnswer`], and the episode stays in the queue.
 //! 2. Each request of a [`ReceiverClient`] has a connection of its own. A [`Line`] keeps its connection
 //!    from one upload to the next; if the other side was just closing it, the upload goes once more over
@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -18,11 +19,12 @@ use ureq::{Agent, Body, SendBody, http};
 
 use super::config::Config;
 use super::rate::Rate;
+use super::receiver_resolver::ReceiverResolver;
 use super::receiver_url::ReceiverUrl;
 use super::stop::Stop;
 use super::upload_body::{Limit, Tarball, UploadBody};
-use super::ureq_transport::{CONNECT_WAIT, Exchange, ReceiverResolver, UreqConnector};
 use crate::failure::Failure;
+use crate::http_connection::{CONNECT_WAIT, Exchange, UreqConnector};
 use crate::human::without_user;
 use crate::names::{CommitHash, Sha256Digest};
 use crate::tls::{self, Trust};
@@ -296,7 +298,7 @@ impl ReceiverClient {
             .build();
         let connector = UreqConnector {
             exchange,
-            stop: self.stop.clone(),
+            attendant: Arc::new(self.stop.clone()),
             trust: self.trust.clone(),
         };
         Agent::with_parts(config, connector, ReceiverResolver(self.url.clone()))

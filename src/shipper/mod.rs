@@ -3,7 +3,7 @@
 //! next is packed.
 //!
 //! `queue` defines what the folders mean, `outbox` and `ending_batch` change them. `client` asks the
-//! receiver, by `ureq_transport` and `socket`; `verdict` decides what each answer means, `answers`
+//! receiver, over an `http_connection`; `verdict` decides what each answer means, `answers`
 //! carries that out, and `departures`, `endings` and `changes` are how a step ends. `looks` finds the episodes,
 //! `packing` and `prefetch` have the next one ready, and `cycle` is the loop around them. `burst` sends small
 //! ones, each a `parcel`, by its `senders`; `wakeup` and
@@ -31,7 +31,6 @@ mod ending_batch;
 mod endings;
 mod entry;
 mod holds;
-mod interim;
 mod lab_state;
 mod live;
 mod looks;
@@ -46,6 +45,7 @@ mod prefetch;
 pub(crate) mod probe;
 mod progress;
 mod rate;
+mod receiver_resolver;
 mod receiver_url;
 mod report;
 mod resume;
@@ -56,12 +56,10 @@ mod send_hours;
 mod senders;
 mod set_aside;
 mod settings;
-mod socket;
 mod state_sender;
 mod stop;
 mod survey;
 mod upload_body;
-mod ureq_transport;
 mod verdict;
 mod wakeup;
 

@@ -7,13 +7,14 @@
 //!    answer comes. The body is sent only once the receiver has asked for it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::ReceiverClient;
 use super::config::Config;
-use super::socket::{EarlyResponse, Socket};
 use super::stop::Stop;
 use crate::doctor::PlainAnswer;
+use crate::http_connection::{EarlyResponse, Socket};
 use crate::wire::{self, GateState, Problem};
 
 /// For each of: connection, TLS handshake, sending, `100 Continue`, arrival, answer.
@@ -64,7 +65,7 @@ pub(crate) fn send(config: &Config, receiver: &ReceiverClient) -> io::Result<Pro
         &addresses,
         PATIENCE,
         EarlyResponse::default(),
-        Stop::default(),
+        Arc::new(Stop::default()),
     )?;
     if let Some(trust) = &trust {
         socket.secure(trust, &url.host, PATIENCE)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::rate::Rate;
 use super::stop::Stop;
-use super::ureq_transport::Exchange;
+use crate::http_connection::Exchange;
 
 /// Where the bytes of an upload come from.
 #[derive(Clone, Copy)]

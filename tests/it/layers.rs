@@ -31,7 +31,13 @@ const RANKS: &[&[&str]] = &[
     &["owner"],
     &["git", "folder_lock"],
     &["config", "tls"],
-    &["doctor", "episode", "version", "reader_client"],
+    &[
+        "doctor",
+        "episode",
+        "version",
+        "reader_client",
+        "http_connection",
+    ],
     &["receiver", "shipper", "pull"],
     &["fuzzing", "commands"],
 ];

@@ -213,7 +213,9 @@ fn each_network_crate_has_its_place() {
         &[
             "src/reader_client.rs",
             "src/shipper/client.rs",
-            "src/shipper/ureq_transport.rs",
+            "src/shipper/receiver_resolver.rs",
+            "src/http_connection/resolver.rs",
+            "src/http_connection/ureq_transport.rs",
             "src/receiver/notify/call.rs",
             "src/receiver/version_gate/forgejo/client.rs",
             "src/receiver/archive/s3/client.rs",

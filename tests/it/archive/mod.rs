@@ -10,6 +10,7 @@ mod crashes;
 mod crossing;
 mod disaster;
 mod doctor;
+mod early_answers;
 mod eviction;
 mod findings;
 #[cfg(feature = "tls")]

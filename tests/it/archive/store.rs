@@ -27,6 +27,9 @@ pub enum Mishap {
     Refuses(u16, &'static str),
     /// The same with further header lines, each ended with CR LF.
     RefusesWith(u16, &'static str, String),
+    /// This status and code after so many bytes of the request's body. Then the connection ends, or stays
+    /// open for this time with nothing more read from it.
+    RefusesInTheBody(u16, &'static str, usize, Option<Duration>),
     /// The connection ends in the middle of the request's body.
     HangsUpInTheBody,
     /// All is done, and the connection ends without an answer.
@@ -107,7 +110,7 @@ impl ScriptedStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// The next request with this method and this part in its path has a mishap.
@@ -211,6 +214,10 @@ impl ScriptedStore {
     }
 }
 
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Request {
     method: String,
     path: String,
@@ -264,7 +271,7 @@ fn answer(
     let length = request.fields.get("content-length");
     let length = length.map_or(0, |text| text.parse::<usize>().unwrap());
     let mishap = {
-        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(inner);
         let query = if request.query.is_empty() { "" } else { "?" };
         let target = format!("{}{query}{}", request.path, request.query);
         inner.requests.push(format!("{} {target}", request.method));
@@ -287,6 +294,17 @@ fn answer(
         }
         return None;
     }
+    if let Some(Mishap::RefusesInTheBody(status, code, bytes, stays)) = mishap {
+        reader.read_exact(&mut vec![0; bytes.min(length)]).ok()?;
+        let (_, _, text) = refuse(status, code, "");
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", text.len());
+        let now = lock(inner).shown(SystemTime::now());
+        let date = format!("Date: {}\r\n\r\n", http_date(now));
+        let whole = [head.as_bytes(), date.as_bytes(), &text].concat();
+        stream.write_all(&whole).ok()?;
+        thread::sleep(stays.unwrap_or_default());
+        return None;
+    }
     if let Some(Mishap::StopsReading(time)) = mishap {
         let _ = reader.read(&mut vec![0; length / 2]);
         thread::sleep(time);
@@ -298,7 +316,7 @@ fn answer(
         thread::sleep(time);
         return None;
     }
-    let mut locked = inner.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut locked = lock(inner);
     let mut answer = match &mishap {
         Some(Mishap::Refuses(status, code)) => refuse(*status, code, ""),
         Some(Mishap::RefusesWith(status, code, lines)) => refuse(*status, code, lines),

@@ -5,14 +5,15 @@
 //!    stops the archive.
 //! 2. No redirect is followed, no proxy taken from the environment, no `Expect` sent and no chunks: the
 //!    length is always stated.
-//! 3. Every wait has a bound.
+//! 3. Every wait has a bound, and an answer that comes before the body is sent is heard
+//!    (`http_connection`): one request is sent at a time.
 //! 4. A request that the keys were refused for is sent once more if the file has other keys by now; one
 //!    that was signed with a wrong time, once more with the store's.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -27,12 +28,12 @@ use super::signature::{self, SigningTime, Unsigned};
 use super::xml;
 use crate::clock;
 use crate::failure::Failure;
+use crate::http_connection::{CONNECT_WAIT, Exchange, LastingResolver, Unattended, UreqConnector};
 use crate::human::without_user;
 use crate::receiver::config::ArchiveConfig;
 use crate::test_times::in_tests;
 use crate::tls::{self, Trust};
 
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Without any byte, in either direction.
 const SILENCE: Duration = Duration::from_secs(60);
 /// A slower store is as good as away.
@@ -106,6 +107,8 @@ pub(super) struct Client {
     public_address: Address,
     region: String,
     agent: Agent,
+    /// Held while a request is sent, until the head of its answer.
+    exchange: Mutex<Exchange>,
     access: ArcSwap<Access>,
     silence: Duration,
     store_clock: ArcSwapOption<StoreClock>,
@@ -147,11 +150,13 @@ impl Client {
         let ca_file = config.ca_file.as_deref();
         let trust = tls::trust_for("archive.endpoint", &url, "archive.ca_file", ca_file)?;
         let silence = in_tests("CIS490_ARCHIVE_SILENCE_MS", SILENCE);
+        let exchange = Exchange::default();
         Ok(Client {
             address: Address::of(config),
             public_address: Address::public(config),
             region: config.region.clone(),
-            agent: agent(trust.as_ref(), silence),
+            agent: agent(exchange.clone(), trust, silence),
+            exchange: Mutex::new(exchange),
             access: ArcSwap::from_pointee(Access::read(&config.secret_file)?),
             silence,
             store_clock: ArcSwapOption::empty(),
@@ -209,7 +214,10 @@ impl Client {
     }
 
     fn send(&self, question: &Question, at: SystemTime) -> Result<Response<Body>, Fault> {
-        let mut body = PayloadReader::new(question.payload);
+        let exchange = self.exchange.lock();
+        let exchange = exchange.unwrap_or_else(PoisonError::into_inner);
+        exchange.begin();
+        let mut body = PayloadReader::new(question.payload, exchange.early_response.clone());
         let request = self.signed(question, at);
         let sent = request
             .and_then(|request| {
@@ -427,15 +435,24 @@ fn field<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
 }
 
 fn away(error: &ureq::Error) -> Fault {
-    let what = match Trust::fault(error) {
-        Some(fault) => fault.to_string(),
-        None => format!("the store does not answer: {error}"),
+    let what = match (Trust::fault(error), fault_of_handshake(error)) {
+        (Some(fault), _) => fault.to_string(),
+        (None, Some(fault)) => format!("the store does not answer: {}", fault.what),
+        (None, None) => format!("the store does not answer: {error}"),
     };
     Fault::new(FaultKind::Away, what)
 }
 
-fn agent(trust: Option<&Trust>, silence: Duration) -> Agent {
-    let agent = Agent::config_builder()
+/// The fault of a peer that does not speak TLS. Its remedy is for a receiver.
+fn fault_of_handshake(error: &ureq::Error) -> Option<&tls::Fault> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn agent(exchange: Exchange, trust: Option<Trust>, silence: Duration) -> Agent {
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -449,10 +466,12 @@ fn agent(trust: Option<&Trust>, silence: Duration) -> Agent {
         .timeout_connect(Some(CONNECT_WAIT))
         .timeout_send_request(Some(silence))
         .timeout_per_read(Some(silence))
-        .timeout_per_write(Some(silence));
-    let agent = match trust {
-        Some(trust) => trust.for_ureq(agent),
-        None => agent,
+        .timeout_per_write(Some(silence))
+        .build();
+    let connector = UreqConnector {
+        exchange,
+        attendant: Arc::new(Unattended),
+        trust,
     };
-    agent.build().new_agent()
+    Agent::with_parts(config, connector, LastingResolver::default())
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
 
+use crate::http_connection::EarlyResponse;
 use crate::names::Sha256Digest;
 use crate::sys;
 
@@ -44,12 +45,14 @@ pub(super) struct PayloadReader<'a> {
     payload: Payload<'a>,
     offset: u64,
     kept_from: u64,
+    /// Once it is set the rest is not sent.
+    early_response: EarlyResponse,
     /// The error of our own file, which is not the connection's.
     fault: Option<io::Error>,
 }
 
 impl<'a> PayloadReader<'a> {
-    pub(super) fn new(payload: Payload<'a>) -> PayloadReader<'a> {
+    pub(super) fn new(payload: Payload<'a>, early_response: EarlyResponse) -> PayloadReader<'a> {
         if let Payload::File { file, .. } = payload {
             sys::read_in_order(file);
         }
@@ -57,6 +60,7 @@ impl<'a> PayloadReader<'a> {
             payload,
             offset: 0,
             kept_from: 0,
+            early_response,
             fault: None,
         }
     }
@@ -66,6 +70,13 @@ impl<'a> PayloadReader<'a> {
     }
 
     fn read_part(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.early_response.is_set() {
+            // ureq counts to the stated length before it reads the answer. These bytes are not sent.
+            let left = self.payload.length() - self.offset;
+            return Ok(usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len()));
+        }
         match self.payload {
             Payload::None => Ok(0),
             Payload::Bytes(bytes) => {
@@ -130,7 +141,7 @@ pub(crate) fn digest_of(file: &File) -> io::Result<Sha256Digest> {
         from: 0,
         bytes,
     };
-    let mut reader = PayloadReader::new(whole);
+    let mut reader = PayloadReader::new(whole, EarlyResponse::default());
     hash(|block, _| reader.read(block))
 }
 

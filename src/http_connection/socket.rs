@@ -1,13 +1,14 @@
-//! One connection to the receiver, which notices an answer while the body is still being sent.
+//! One connection to a server, which notices an answer while the body is still being sent.
 //!
-//! A receiver may refuse in the middle of a body of gigabytes, and close. A sender that only
-//! writes learns of it as a broken pipe and loses the answer: the remediation, in our case. So
-//! each write also waits for bytes to read. Once the final answer begins, or the peer no longer
+//! A server may refuse in the middle of a body of gigabytes, and close. A sender that only
+//! writes learns of it as a broken pipe and loses the answer: the receiver's remediation, the store's code.
+//! So each write also waits for bytes to read. Once the final answer begins, or the peer no longer
 //! accepts anything, the rest of the body is discarded here ([`EarlyResponse`]) and the answer is read.
 //!
-//! 1. Nothing waits without a bound, nor longer than a fraction of a second after [`Stop`].
+//! 1. Nothing waits without a bound, nor longer than a fraction of a second after the [`Attendant`] has
+//!    had enough.
 //! 2. A connection carries one request at a time, and another one only after the answer was read to its end
-//!    and nothing followed ([`Socket::is_ready_for_next`]): an answer read here can belong to no other.
+//!    and nothing followed ([`Socket::is_ready_for_next`]), and never after a body that was cut short: an answer read here can belong to no other.
 //! 3. Under TLS bytes arrive that are no answer (session tickets), so only decrypted bytes count as
 //!    one. Interim answers do not count either, and are passed over wherever they come ([`InterimFilter`]).
 
@@ -17,53 +18,54 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Attendant;
 use super::interim::InterimFilter;
-use super::stop::Stop;
-use crate::service;
 use crate::sys::{self, Direction};
 use crate::tls::{self, Session, Trust};
 
-/// Between two looks at [`Stop`].
+/// Between two calls of the [`Attendant`].
 const SLICE: Duration = Duration::from_millis(200);
 /// How many bytes are read at once before the final answer has begun.
 const RESPONSE_BYTES: usize = 4096;
 
 /// Set once the rest of the body need not be sent: the peer has answered, or accepts no more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct EarlyResponse(Arc<AtomicBool>);
+pub(crate) struct EarlyResponse(Arc<AtomicBool>);
 
 impl EarlyResponse {
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
     fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
     /// Another request begins.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     early_response: EarlyResponse,
-    stop: Stop,
-    /// The TLS session, for an https:// receiver.
+    attendant: Arc<dyn Attendant>,
+    /// The TLS session, for an https:// server.
     session: Option<Session>,
     interim: InterimFilter,
+    /// A body was not sent to its end: this connection carries no other request.
+    is_cut_short: bool,
     /// False if the whole body is to be sent even when an answer comes before its end.
     watches_for_response: bool,
 }
 
 impl Socket {
     /// Connects to the first address that answers; each gets its share of the time.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         addrs: &[SocketAddr],
         timeout: Duration,
         early_response: EarlyResponse,
-        stop: Stop,
+        attendant: Arc<dyn Attendant>,
     ) -> io::Result<Socket> {
         let share = timeout / u32::try_from(addrs.len().max(1)).unwrap_or(u32::MAX);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -75,9 +77,10 @@ impl Socket {
                     return Ok(Socket {
                         stream,
                         early_response,
-                        stop,
+                        attendant,
                         session: None,
                         interim: InterimFilter::default(),
+                        is_cut_short: false,
                         watches_for_response: true,
                     });
                 }
@@ -90,7 +93,7 @@ impl Socket {
     /// Makes the TLS handshake with `host`. From here on all bytes are encrypted for `host`.
     ///
     /// Errors: `host` has not proved itself (a [`crate::tls::Fault`] within), or not in time.
-    pub(super) fn secure(
+    pub(crate) fn secure(
         &mut self,
         trust: &Trust,
         host: &str,
@@ -125,22 +128,22 @@ impl Socket {
         Ok(())
     }
 
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.session.is_some()
     }
 
     /// From here on an early answer does not end the sending.
-    pub(super) fn ignore_early_response(&mut self) {
+    pub(crate) fn ignore_early_response(&mut self) {
         self.watches_for_response = false;
     }
 
     /// Bytes that have left and not arrived.
-    pub(super) fn unacked_bytes(&self) -> io::Result<u64> {
+    pub(crate) fn unacked_bytes(&self) -> io::Result<u64> {
         sys::unacked_bytes(&self.stream)
     }
 
     /// The path MTU that the kernel goes by, in bytes.
-    pub(super) fn path_mtu(&self) -> Option<u32> {
+    pub(crate) fn path_mtu(&self) -> Option<u32> {
         sys::path_mtu(&self.stream)
     }
 
@@ -148,8 +151,8 @@ impl Socket {
     /// the reason for its absence, is what [`Socket::receive`] gives.
     ///
     /// Errors: no byte could be sent for `stall`.
-    pub(super) fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
-        while (!bytes.is_empty() || self.has_to_push()) && !self.early_response.is_set() {
+    pub(crate) fn send(&mut self, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+        while (!bytes.is_empty() || self.has_to_push()) && !self.is_cut_short {
             let way = if self.watches_for_response {
                 Direction::Either
             } else {
@@ -157,13 +160,13 @@ impl Socket {
             };
             self.wait(way, stall)?;
             if self.watches_for_response && self.has_answer()? {
-                self.early_response.set();
+                self.cut_short();
                 break;
             }
             match self.write(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(error) if is_passing(&error) => {}
-                Err(error) if is_hang_up(&error) => self.early_response.set(),
+                Err(error) if is_hang_up(&error) => self.cut_short(),
                 Err(error) => return Err(error),
             }
         }
@@ -174,11 +177,11 @@ impl Socket {
     /// is gone: [`Socket::receive`] says which.
     ///
     /// Errors: a timeout among them.
-    pub(super) fn await_continue(&mut self, timeout: Duration) -> io::Result<bool> {
+    pub(crate) fn await_continue(&mut self, timeout: Duration) -> io::Result<bool> {
         let begun = Instant::now();
         loop {
             if self.has_answer()? {
-                self.early_response.set();
+                self.cut_short();
                 return Ok(false);
             }
             if self.interim.saw_continue() {
@@ -190,7 +193,7 @@ impl Socket {
     }
 
     /// Reads the bytes of the final answer that have arrived, waiting up to `timeout`. 0 is the end.
-    pub(super) fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
         let begun = Instant::now();
         loop {
             let taken = self.interim.take(buffer);
@@ -216,8 +219,9 @@ impl Socket {
 
     /// Whether the connection is open and quiet, after an answer was read to its end: then it can carry
     /// another request, and its interim answers are passed over anew.
-    pub(super) fn is_ready_for_next(&mut self) -> bool {
-        let is_quiet = !self.interim.holds_bytes()
+    pub(crate) fn is_ready_for_next(&mut self) -> bool {
+        let is_quiet = !self.is_cut_short
+            && !self.interim.holds_bytes()
             && !self.has_to_push()
             && self.read(&mut [0]).is_err_and(|error| is_passing(&error));
         if is_quiet {
@@ -242,6 +246,12 @@ impl Socket {
             Err(error) if !is_passing(&error) => Err(error),
             _ => Ok(sealed),
         }
+    }
+
+    /// The rest of the body is not sent.
+    fn cut_short(&mut self) {
+        self.is_cut_short = true;
+        self.early_response.set();
     }
 
     fn has_to_push(&self) -> bool {
@@ -287,11 +297,7 @@ impl Socket {
     fn wait(&self, way: Direction, timeout: Duration) -> io::Result<()> {
         let start = Instant::now();
         loop {
-            if self.stop.is_set() {
-                return Err(io::Error::other("the shipper is stopping"));
-            }
-            // This wait has a bound, so the watchdog is pinged however long the receiver's disk takes.
-            service::alive();
+            self.attendant.attend()?;
             let left = timeout.saturating_sub(start.elapsed());
             if sys::wait_socket(&self.stream, way, left.min(SLICE))? {
                 return Ok(());

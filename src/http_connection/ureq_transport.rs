@@ -20,28 +20,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
 };
 use ureq::{Error, Timeout};
 
-use super::receiver_url::{ReceiverUrl, is_address};
+use super::Attendant;
 use super::socket::{EarlyResponse, Socket};
-use super::stop::Stop;
 use crate::tls::Trust;
 
-/// For the name of the receiver to be found, and for the connection.
-pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// For the name of the server to be found, and for the connection.
+pub(crate) const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// The bytes that ureq recognizes as `100 Continue`.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What has become of a request: its client and the connection that carries it share this. One client has
 /// one request at a time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     pub early_response: EarlyResponse,
     shared: Arc<Flags>,
 }
@@ -60,7 +56,7 @@ struct Flags {
 
 impl Exchange {
     /// A new request begins.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.early_response.clear();
         let Flags {
             is_connected,
@@ -73,13 +69,13 @@ impl Exchange {
         }
     }
 
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.shared.is_connected.load(Ordering::SeqCst)
     }
 
     /// Whether the request went into a kept connection which the peer ended, and from which nothing had
     /// come since. A peer that is only slow may still have the request.
-    pub(super) fn was_closed_before(&self) -> bool {
+    pub(crate) fn was_closed_before(&self) -> bool {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
         let Flags {
             is_kept,
@@ -93,9 +89,9 @@ impl Exchange {
 
 /// Makes [`UreqTransport`]s.
 #[derive(Debug)]
-pub(super) struct UreqConnector {
+pub(crate) struct UreqConnector {
     pub exchange: Exchange,
-    pub stop: Stop,
+    pub attendant: Arc<dyn Attendant>,
     pub trust: Option<Trust>,
 }
 
@@ -113,7 +109,7 @@ impl Connector for UreqConnector {
             &addrs,
             timeout,
             self.exchange.early_response.clone(),
-            self.stop.clone(),
+            Arc::clone(&self.attendant),
         )?;
         if let (true, Some(trust)) = (details.needs_tls(), &self.trust) {
             let host = details.uri.host().unwrap_or("");
@@ -137,7 +133,7 @@ impl Connector for UreqConnector {
 
 /// A [`Socket`] as ureq's [`Transport`].
 #[derive(Debug)]
-pub(super) struct UreqTransport {
+pub(crate) struct UreqTransport {
     socket: Socket,
     buffers: LazyBuffers,
     exchange: Exchange,
@@ -229,7 +225,7 @@ impl Transport for UreqTransport {
     /// ureq asks this when an answer has been read to its end, and again before the next request. A
     /// connection on which the body was cut short is not kept: the peer may still wait for the rest.
     fn is_open(&mut self) -> bool {
-        let is_kept = !self.exchange.early_response.is_set() && self.socket.is_ready_for_next();
+        let is_kept = self.socket.is_ready_for_next();
         if is_kept {
             self.is_left = false;
             let flags = &self.exchange.shared;
@@ -264,38 +260,6 @@ fn ureq_error(error: io::Error, timeout: NextTimeout) -> Error {
 /// The same error text, as `ErrorKind::Other`.
 fn cut_off(error: io::Error) -> io::Error {
     io::Error::other(error.to_string())
-}
-
-/// Resolves the receiver's addresses, and no others: no redirect is followed.
-#[derive(Debug)]
-pub(super) struct ReceiverResolver(pub ReceiverUrl);
-
-impl Resolver for ReceiverResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        // A name may take the system minutes: ureq asks for it on a thread, and waits its time.
-        if !is_address(&self.0.host) {
-            let found = DefaultResolver::default().resolve(uri, config, timeout);
-            return found.map_err(|error| {
-                let why = match error {
-                    Error::Io(error) => error,
-                    Error::Timeout(_) => io::ErrorKind::TimedOut.into(),
-                    Error::HostNotFound => io::ErrorKind::NotFound.into(),
-                    other => return other,
-                };
-                Error::Io(self.0.not_found(&why))
-            });
-        }
-        let mut addresses = self.empty();
-        for address in self.0.resolve()?.into_iter().take(1) {
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
 }
 
 #[cfg(test)]

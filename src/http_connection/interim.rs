@@ -16,7 +16,7 @@ const STATUS_BYTES: usize = 12;
 
 /// Removes the interim answers from the bytes of one connection, as they arrive.
 #[derive(Debug, Default)]
-pub(super) struct InterimFilter {
+pub(crate) struct InterimFilter {
     /// Before the final answer: an interim one that has not come whole. After its start: those of its
     /// bytes that were not read yet.
     held: Vec<u8>,
@@ -29,29 +29,29 @@ impl InterimFilter {
     /// Takes bytes in the order in which they arrived.
     ///
     /// Errors: the interim answers do not end.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.held.extend_from_slice(bytes);
         while !self.is_final && self.passes_over()? {}
         Ok(())
     }
 
     /// Whether the final answer has begun.
-    pub(super) fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         self.is_final
     }
 
     /// Whether bytes were pushed that are neither passed over nor taken.
-    pub(super) fn holds_bytes(&self) -> bool {
+    pub(crate) fn holds_bytes(&self) -> bool {
         !self.held.is_empty()
     }
 
     /// Whether a `100 Continue` has come.
-    pub(super) fn saw_continue(&self) -> bool {
+    pub(crate) fn saw_continue(&self) -> bool {
         self.saw_continue
     }
 
     /// Moves bytes of the final answer into `buffer`; how many.
-    pub(super) fn take(&mut self, buffer: &mut [u8]) -> usize {
+    pub(crate) fn take(&mut self, buffer: &mut [u8]) -> usize {
         if !self.is_final {
             return 0;
         }

@@ -4,16 +4,35 @@ use super::*;
 use std::net::TcpListener;
 use std::thread;
 
+use super::super::Unattended;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More than the kernel's socket buffers hold.
 const BODY_BYTES: usize = 64 << 20;
 
+/// Has enough once the flag is set.
+#[derive(Debug)]
+struct Impatient(AtomicBool);
+
+impl Attendant for Impatient {
+    fn attend(&self) -> io::Result<()> {
+        if self.0.load(Ordering::SeqCst) {
+            return Err(io::Error::other("enough"));
+        }
+        Ok(())
+    }
+}
+
 /// A connected socket, and its other end.
 fn pair() -> (Socket, TcpStream) {
+    pair_with(Arc::new(Unattended))
+}
+
+fn pair_with(attendant: Arc<dyn Attendant>) -> (Socket, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addrs = [listener.local_addr().unwrap()];
-    let socket =
-        Socket::connect(&addrs, PATIENCE, EarlyResponse::default(), Stop::default()).unwrap();
+    let early_response = EarlyResponse::default();
+    let socket = Socket::connect(&addrs, PATIENCE, early_response, attendant).unwrap();
     let (peer, _) = listener.accept().unwrap();
     (socket, peer)
 }
@@ -111,7 +130,8 @@ fn a_late_continue_is_no_answer() {
 
 #[test]
 fn a_peer_that_takes_nothing_is_a_timeout_and_a_stop_is_heard() {
-    let (mut socket, _peer) = pair();
+    let attendant = Arc::new(Impatient(AtomicBool::new(false)));
+    let (mut socket, _peer) = pair_with(attendant.clone());
     let body = vec![0; BODY_BYTES];
     let stalled = socket.send(&body, Duration::from_millis(50)).unwrap_err();
     assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
@@ -119,7 +139,7 @@ fn a_peer_that_takes_nothing_is_a_timeout_and_a_stop_is_heard() {
         .receive(&mut [0], Duration::from_millis(50))
         .unwrap_err();
     assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
-    socket.stop.set();
+    attendant.0.store(true, Ordering::SeqCst);
     let stopped = socket.send(&body, PATIENCE).unwrap_err();
-    assert_eq!(stopped.to_string(), "the shipper is stopping");
+    assert_eq!(stopped.to_string(), "enough");
 }
