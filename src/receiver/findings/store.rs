@@ -158,7 +158,9 @@ fn damage_remedy(kind: Kind) -> &'static str {
         Kind::EpisodeMissing => {
             "nothing if somebody archived it by hand; otherwise send it again (on the lab host: cis490 resend NAME), or restore it from a backup"
         }
-        _ => "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver",
+        _ => {
+            "systemctl stop cis490-receiver && cis490 backfill && systemctl start cis490-receiver: it gives every stored file its row"
+        }
     }
 }
 

@@ -128,7 +128,11 @@ impl Ledger {
         self.gone.retain(|key, _| !standing_now.contains(key));
         for finding in errors {
             let key = key(finding);
-            if self.announced.contains_key(&key) {
+            if let Some(announced) = self.announced.get_mut(&key) {
+                announced.clone_from(finding);
+                if let Some(line) = self.lines.get_mut(&key.0) {
+                    line.renew(finding);
+                }
                 continue;
             }
             let since = *self.standing.entry(key.clone()).or_insert(now);
@@ -242,6 +246,15 @@ impl Ledger {
 }
 
 impl Line {
+    /// A beginning that waits is reported in the newest words: they have ages in them.
+    fn renew(&mut self, finding: &Finding) {
+        for (state, waiting) in &mut self.waiting {
+            if *state == State::Begins && waiting.subject == finding.subject {
+                waiting.clone_from(finding);
+            }
+        }
+    }
+
     fn is_due(&self, now: Instant, times: &Times) -> bool {
         let Some(called) = self.called else {
             return !self.waiting.is_empty();
@@ -418,6 +431,36 @@ mod tests {
         // It begins again before its end was told: it stands as it was told.
         assert_eq!(desk.at(10_030, &a), [""; 0]);
         assert_eq!(desk.at(10_200, &a), [""; 0]);
+    }
+
+    /// Words have ages in them: a late call must not say those of the beginning.
+    #[test]
+    fn a_call_has_the_words_of_the_newest_look() {
+        let mut desk = Desk::new(Vec::new());
+        let aged = |words: &str| {
+            let mut finding = finding("k", "a");
+            finding.words = words.to_owned();
+            [finding]
+        };
+        let words_due = |desk: &Desk, second: u64| {
+            let now = desk.start + Duration::from_secs(second);
+            desk.ledger
+                .due(now)
+                .map(|due| due.findings[0].words.clone())
+        };
+        desk.is_received = false;
+        desk.at(0, &aged("5 s ago"));
+        assert_eq!(desk.at(30, &aged("35 s ago")), ["k begins a"]);
+        let at_39 = desk.start + Duration::from_secs(39);
+        desk.ledger.look(at_39, &aged("44 s ago"));
+        assert_eq!(words_due(&desk, 40).as_deref(), Some("44 s ago"));
+        desk.is_received = true;
+        assert_eq!(desk.at(40, &aged("45 s ago")), ["k begins a"]);
+        desk.at(7200, &aged("2 h ago"));
+        let later = [7201, 7231].map(|second| desk.start + Duration::from_secs(second));
+        desk.ledger.look(later[0], &[]);
+        desk.ledger.look(later[1], &[]);
+        assert_eq!(words_due(&desk, 7231).as_deref(), Some("2 h ago"));
     }
 
     #[test]

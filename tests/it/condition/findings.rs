@@ -129,7 +129,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "episode/lab-1/ep-x",
         in_status: "UNINDEXED     episodes/lab-1/ep-x.tar.zst: ",
-        on_page: "episodes/lab-1/ep-x.tar.zst: ",
+        on_page: "episodes/lab-1/ep-x.tar.zst: the index has no row for it.<div>systemctl stop cis490-receiver &amp;&amp; ",
         make: |world| {
             let name = world.data_dir().join("episodes/lab-1/ep-x.tar.zst");
             fs::write(name, "somebody put it there").unwrap();

@@ -34,11 +34,24 @@ pub(super) fn escape(text: &str, chars_max: usize) -> String {
     safe
 }
 
-/// The text with a capital letter at its beginning, unless it begins with a name, a path or a key.
+/// Programs with which a remedy may begin: their names are typed as they are shown.
+const PROGRAMS: [&str; 3] = ["chmod", "systemctl", "timedatectl"];
+
+/// What a finding says, with a capital letter at its beginning, unless it begins with the name of a host or
+/// of keys and a colon.
+pub(super) fn capital_of_words(words: &str) -> String {
+    let first_word = words.split(' ').next().unwrap_or_default();
+    if first_word.ends_with([',', ':']) {
+        return words.to_owned();
+    }
+    capital(words)
+}
+
+/// The text with a capital letter at its beginning, unless it begins with a name, a path, a key or a command.
 pub(super) fn capital(text: &str) -> String {
     let first_word = text.split(' ').next().unwrap_or_default();
     let first_word = first_word.trim_end_matches([',', ';', ':']);
-    if !first_word.chars().all(char::is_alphabetic) {
+    if PROGRAMS.contains(&first_word) || !first_word.chars().all(char::is_alphabetic) {
         return text.to_owned();
     }
     let mut letters = text.chars();
@@ -185,6 +198,41 @@ mod tests {
         );
         assert_eq!(escape("äöü", 2), "äö…");
         assert_eq!(escape("äö", 2), "äö");
+    }
+
+    #[test]
+    fn a_sentence_begins_with_a_capital_letter_and_a_command_does_not() {
+        for (text, shown) in [
+            ("update the lab host", "Update the lab host"),
+            ("nothing: it ends by itself", "Nothing: it ends by itself"),
+            ("data_dir is gone", "data_dir is gone"),
+            (
+                "systemctl restart cis490-receiver",
+                "systemctl restart cis490-receiver",
+            ),
+            (
+                "timedatectl set-ntp true here",
+                "timedatectl set-ntp true here",
+            ),
+            ("chmod o= keys", "chmod o= keys"),
+        ] {
+            assert_eq!(capital(text), shown);
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_finding_may_begin_with_a_name() {
+        for (words, shown) in [
+            (
+                "the disk is full: 1 B is free",
+                "The disk is full: 1 B is free",
+            ),
+            ("alpha: 2 episodes held", "alpha: 2 episodes held"),
+            ("listen: changed", "listen: changed"),
+            ("listen, data_dir: changed", "listen, data_dir: changed"),
+        ] {
+            assert_eq!(capital_of_words(words), shown);
+        }
     }
 
     #[test]

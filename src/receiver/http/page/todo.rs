@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Scene;
 use super::hosts::{Host, Place, State};
-use super::html::{When, capital, counted, escape, names};
+use super::html::{When, capital, capital_of_words, counted, escape, names};
 use super::links::Links;
 use crate::clock;
 use crate::human;
@@ -144,7 +144,7 @@ fn silence(host: &Host, scene: &Scene) -> String {
 fn own_words(group: &Group) -> String {
     let mut words = String::new();
     for finding in group.findings.iter().take(WORDS_MAX) {
-        let sentence = capital(&escape(&finding.words, WORDS_CHARS_MAX));
+        let sentence = capital_of_words(&escape(&finding.words, WORDS_CHARS_MAX));
         let subject = match finding.subject.as_str() {
             "gate" if finding.words.starts_with("it") => "The version gate: ",
             _ => "",
