@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Look, json, line};
+use super::{Look, ago, json, line};
 use crate::commands::cli::chosen::{quoted, requeue_command};
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -71,12 +71,12 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page
 }
 
-/// How long ago a time of `state.json` was; the time itself where it cannot be read.
-fn ago(at: &str) -> String {
+/// For how long something has stood since a time of `state.json`.
+fn age(since: &str) -> String {
     let now_s = clock::unix_seconds(SystemTime::now());
-    match clock::parse_rfc3339(at) {
-        Some(at_s) => human::ago(Duration::from_secs(now_s.saturating_sub(at_s))),
-        None => one_line(at).to_string(),
+    match clock::parse_rfc3339(since) {
+        Some(since_s) => human::span(Duration::from_secs(now_s.saturating_sub(since_s))),
+        None => "an unknown time".to_owned(),
     }
 }
 
@@ -120,10 +120,10 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
     if let Some(since) = &survey.packing_stopped_since {
         let name = paint.bad("DISK FULL");
-        let since = ago(since);
+        let age = age(since);
         let _ = writeln!(
             page,
-            "{name} since {since}: nothing is packed until there is room"
+            "{name} for {age}: nothing is packed until there is room"
         );
     }
     if !survey.config_waiting.is_empty() {
@@ -155,8 +155,8 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
         };
         let _ = write!(
             page,
-            "{word} since {}: {} kept, not sent\n  {named}{}\n",
-            ago(&hold.since),
+            "{word} for {}: {} kept, not sent\n  {named}{}\n",
+            age(&hold.since),
             amount(totals),
             one_line(&detail),
         );
