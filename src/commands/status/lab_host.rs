@@ -138,6 +138,8 @@ fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
 }
 
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
+    // Many commits may be held for one reason: the lines to paste are shown once.
+    let mut pasted: Option<&str> = None;
     for HeldTotals { hold, totals } in held {
         let full = hold.commit.to_string();
         let commit = short(&hold.commit);
@@ -160,7 +162,11 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
             amount(totals),
             one_line(&detail),
         );
-        if let Some(remediation) = &hold.remediation {
+        let remediation = hold.remediation.as_deref();
+        if remediation.is_some() && remediation == pasted {
+            page.push_str("  paste the lines above\n");
+        } else if let Some(remediation) = remediation {
+            pasted = Some(remediation);
             let _ = writeln!(page, "  to get the next episodes accepted, paste:\n");
             for line in events::remediation_lines(remediation) {
                 let _ = writeln!(page, "      {line}");
