@@ -142,7 +142,7 @@ impl ReaderClient {
                 fault.remedy,
             );
         }
-        self.unreachable(&error.to_string())
+        self.unreachable(&words(error))
     }
 
     /// The failure for a receiver that cannot be asked now, for this reason.
@@ -212,7 +212,11 @@ pub(crate) fn is_of_trust(error: &NoAnswer) -> bool {
 pub(crate) fn words(error: &NoAnswer) -> String {
     match Trust::fault(error) {
         Some(fault) => fault.to_string(),
-        None => error.to_string(),
+        None => match error {
+            // Without the library's "io: ".
+            NoAnswer::Io(error) => error.to_string(),
+            other => other.to_string(),
+        },
     }
 }
 

@@ -51,7 +51,11 @@ impl Config {
         };
         let lines = settings::lines_of(&text);
         if !self.json {
-            say!("# {}", one_line(&path.display().to_string()));
+            let path = path.display().to_string();
+            say!(
+                "# {} (* needs a restart; the rest, a reload)",
+                one_line(&path)
+            );
         }
         let mut before = "";
         let mut nth = 0;

@@ -38,7 +38,7 @@ impl Explain {
             ["refusals"] => refusals_manual::text(None)?,
             ["refusals", name] => refusals_manual::text(Some(name))?,
             [] => command_line::help_of(None)?,
-            [command] => command_line::help_of(Some(command))?,
+            [word] => command_or(word)?,
             [_, _, ..] => {
                 return Err(Failure::usage(
                     format!("there is no help for {:?}", topic.join(" ")),
@@ -49,6 +49,20 @@ impl Explain {
         terminal::print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The help of a command; or of a refusal, of a line of the log, or of both, by the name alone.
+///
+/// Errors: nothing has that name.
+fn command_or(word: &str) -> Result<String, Failure> {
+    command_line::help_of(Some(word)).or_else(|no_command| {
+        let refusal = refusals_manual::text(Some(word));
+        let found: String = refusal.into_iter().chain(events(Some(word))).collect();
+        if found.is_empty() {
+            return Err(no_command);
+        }
+        Ok(found)
+    })
 }
 
 fn events(name: Option<&str>) -> Result<String, Failure> {
@@ -72,7 +86,7 @@ fn no_event(name: &str) -> Failure {
 
 fn all_events(paint: Paint) -> String {
     let mut text = String::from(
-        "Each line of the log is event=NAME and key=value pairs. ERROR: act now. WARN: act soon.\nINFO: no action. In the journal: journalctl -u 'cis490-*' -p warning\nThe one exception: \"failed to parse http request\", without event=, is the HTTP library's own\nmessage about a peer that did not send HTTP.\n",
+        "Each line of the log is event=NAME and key=value pairs. ERROR: act now. WARN: act soon.\nINFO: no action. In the journal: journalctl -u 'cis490-*' -p warning\n",
     );
     for chapter in CHAPTERS {
         text += &format!("\n{}\n\n", paint.bold(chapter.title));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::cli::folder;
+use super::cli::{folder, refusals_manual};
 use crate::config::values::count_option;
 use crate::failure::Failure;
 use crate::human::counted;
@@ -67,12 +67,18 @@ impl Refusals {
                 ),
             )
         })?;
+        let all = kept.len();
         kept.retain(|refused| self.wants(refused));
+        if kept.is_empty()
+            && let Some(reason) = &self.reason
+        {
+            refusals_manual::check(reason)?;
+        }
         let shown = &kept[kept.len().saturating_sub(self.last)..];
         let text = if self.json {
             shown.iter().map(json_line).collect()
         } else {
-            report(&kept, shown)
+            report(&kept, shown, all)
         };
         terminal::print(&text)?;
         Ok(ExitCode::SUCCESS)
@@ -93,10 +99,14 @@ fn json_line(refused: &RefusedUpload) -> String {
     serde_json::to_string(refused).unwrap_or_default() + "\n"
 }
 
-/// The reasons of all `kept` refusals with what to do, then the `shown` ones, the newest last.
-fn report(kept: &[RefusedUpload], shown: &[RefusedUpload]) -> String {
+/// The reasons of all `kept` refusals with what to do, then the `shown` ones, the newest last. There are `all`
+/// without the command line's choice.
+fn report(kept: &[RefusedUpload], shown: &[RefusedUpload], all: usize) -> String {
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
-        return "no upload has been refused\n".to_owned();
+        return match all {
+            0 => "no upload has been refused\n".to_owned(),
+            _ => format!("no refusal matches ({all} without --host and --reason)\n"),
+        };
     };
     let mut text = format!(
         "{} refused, {} to {}\n\n",

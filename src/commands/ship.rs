@@ -73,7 +73,7 @@ impl Ship {
 
 /// Prints what `--once` leaves behind.
 ///
-/// Errors: episodes are finished, and only a person can have them sent.
+/// Errors: episodes are finished and only a person can have them sent, or nobody knows what is left.
 fn end(ended: &Ended) -> Result<ExitCode, Failure> {
     let Outcome {
         shipped,
@@ -81,7 +81,7 @@ fn end(ended: &Ended) -> Result<ExitCode, Failure> {
         held,
         waiting,
         overlooked,
-        ..
+        failed,
     } = ended.outcome;
     let not_sent = if overlooked > 0 {
         format!(", {overlooked} not sent")
@@ -89,6 +89,12 @@ fn end(ended: &Ended) -> Result<ExitCode, Failure> {
         String::new()
     };
     say!("{shipped} shipped, {refused} refused, {held} held, {waiting} waiting{not_sent}");
+    if failed && waiting == 0 && overlooked == 0 {
+        return Err(Failure::new(
+            "the receiver could not be asked, or a folder could not be read",
+            "the lines above say which; cis490 doctor tries each step",
+        ));
+    }
     match (overlooked, ended.overlooked_named.first()) {
         (0, _) => Ok(ExitCode::from(ended.outcome.exit_code())),
         (1, Some(episode)) => Err(not_sent_alone(episode)),

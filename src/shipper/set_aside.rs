@@ -9,7 +9,7 @@ use crate::episode;
 use crate::names::{CommitHash, EpisodeId};
 
 /// Moves every waiting episode of a commit to refused/, by a person's word; a shipper may run.
-/// Returns their ids. Those whose commit cannot be read now are left.
+/// Returns their ids in order. Those whose commit cannot be read now are left.
 pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<EpisodeId>> {
     let mut moved = Vec::new();
     for (id, identity) in queue::scan(root, &mut Told::silent())?.finished {
@@ -17,7 +17,7 @@ pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<Episo
         if !found.is_ok_and(|found| found.meta.commit == commit) {
             continue;
         }
-        let why = "set aside by hand: the receiver does not take this commit";
+        let why = "set aside by hand: the receiver does not accept this commit";
         let why = Why {
             commit: Some(commit),
             ..Why::new(Judge::Operator, SET_ASIDE, why)
@@ -36,5 +36,6 @@ pub(crate) fn set_aside(root: &Root, commit: CommitHash) -> io::Result<Vec<Episo
             Err(error) => return Err(error),
         }
     }
+    moved.sort();
     Ok(moved)
 }

@@ -30,6 +30,14 @@ pub(crate) fn text(wanted: Option<&str>) -> Result<String, Failure> {
     }
 }
 
+/// Errors: no refusal has that reason.
+pub(crate) fn check(reason: &str) -> Result<(), Failure> {
+    if ENTRIES.iter().any(|entry| entry.name == reason) {
+        return Ok(());
+    }
+    Err(no_refusal(reason))
+}
+
 fn no_refusal(unknown: &str) -> Failure {
     let known = ENTRIES.iter().map(|entry| entry.name);
     let meant = nearest(unknown, known);

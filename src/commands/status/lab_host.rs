@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Look, json, line};
+use super::{Look, ago, json, line};
 use crate::commands::cli::chosen::{quoted, requeue_command};
 use crate::failure::Failure;
 use crate::names::CommitHash;
@@ -71,12 +71,12 @@ fn page(survey: &Survey, paint: Paint) -> String {
     page
 }
 
-/// How long ago a time of `state.json` was; the time itself where it cannot be read.
-fn ago(at: &str) -> String {
+/// For how long something has stood since a time of `state.json`.
+fn age(since: &str) -> String {
     let now_s = clock::unix_seconds(SystemTime::now());
-    match clock::parse_rfc3339(at) {
-        Some(at_s) => human::ago(Duration::from_secs(now_s.saturating_sub(at_s))),
-        None => one_line(at).to_string(),
+    match clock::parse_rfc3339(since) {
+        Some(since_s) => human::span(Duration::from_secs(now_s.saturating_sub(since_s))),
+        None => "an unknown time".to_owned(),
     }
 }
 
@@ -120,10 +120,10 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
     if let Some(since) = &survey.packing_stopped_since {
         let name = paint.bad("DISK FULL");
-        let since = ago(since);
+        let age = age(since);
         let _ = writeln!(
             page,
-            "{name} since {since}: nothing is packed until there is room"
+            "{name} for {age}: nothing is packed until there is room"
         );
     }
     if !survey.config_waiting.is_empty() {
@@ -138,6 +138,8 @@ fn waiting_for_a_person(page: &mut String, survey: &Survey, paint: Paint) {
 }
 
 fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
+    // Many commits may be held for one reason: the lines to paste are shown once.
+    let mut pasted: Option<&str> = None;
     for HeldTotals { hold, totals } in held {
         let full = hold.commit.to_string();
         let commit = short(&hold.commit);
@@ -155,12 +157,16 @@ fn held(page: &mut String, held: &[HeldTotals], paint: Paint) {
         };
         let _ = write!(
             page,
-            "{word} since {}: {} kept, not sent\n  {named}{}\n",
-            ago(&hold.since),
+            "{word} for {}: {} kept, not sent\n  {named}{}\n",
+            age(&hold.since),
             amount(totals),
             one_line(&detail),
         );
-        if let Some(remediation) = &hold.remediation {
+        let remediation = hold.remediation.as_deref();
+        if remediation.is_some() && remediation == pasted {
+            page.push_str("  paste the lines above\n");
+        } else if let Some(remediation) = remediation {
+            pasted = Some(remediation);
             let _ = writeln!(page, "  to get the next episodes accepted, paste:\n");
             for line in events::remediation_lines(remediation) {
                 let _ = writeln!(page, "      {line}");

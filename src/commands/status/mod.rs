@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use argh::{ArgsInfo, FromArgs};
 
@@ -19,7 +19,8 @@ use crate::config::Side;
 use crate::failure::Failure;
 use crate::receiver::config as receiver_config;
 use crate::shipper::config as lab_host_config;
-use crate::terminal::{Paint, is_closed, print};
+use crate::terminal::{Paint, is_closed, one_line, print};
+use crate::{clock, human};
 
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -144,6 +145,15 @@ fn json(survey: &impl serde::Serialize) -> Result<String, Failure> {
                 "please report this",
             )
         })
+}
+
+/// How long ago a time that a file has was; the time itself where it cannot be read.
+fn ago(at: &str) -> String {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    match clock::parse_rfc3339(at) {
+        Some(at_s) => human::ago(Duration::from_secs(now_s.saturating_sub(at_s))),
+        None => one_line(at).to_string(),
+    }
 }
 
 /// One line of a page: a name and its text.

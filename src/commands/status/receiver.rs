@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Look, alarm, json, line};
+use super::{Look, ago, alarm, json, line};
 use crate::clock;
 use crate::failure::Failure;
 use crate::human::{self, counted};
@@ -264,12 +264,12 @@ fn scrub(survey: &Survey) -> String {
             Some(at) => format!(
                 "{} read, finished {}{}",
                 counted(scrub.episodes, "episode"),
-                one_line(at),
+                ago(at),
                 found_by(scrub)
             ),
             None => format!(
                 "started {} and not finished: cis490 scrub resumes",
-                one_line(&scrub.begun_at)
+                ago(&scrub.begun_at)
             ),
         },
     };

@@ -42,6 +42,8 @@ fn the_receivers_values_stand_with_their_lines_and_without_secrets() {
         !text.contains("hunter2") && !text.contains(&digest),
         "{text}"
     );
+    let legend = " (* needs a restart; the rest, a reload)";
+    assert!(text.lines().next().unwrap().ends_with(legend), "{text}");
     let file = fs::read_to_string(world.config_path()).unwrap();
     let place =
         |key: &str| (file.lines().position(|line| line.starts_with(key)).unwrap() + 1).to_string();

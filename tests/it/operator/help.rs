@@ -1,5 +1,6 @@
 //! Help, completions, manual pages, and the error for a slip on the command line.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -248,9 +249,48 @@ fn each_refusal_is_explained() {
     for name in ["not-in-window", "never-pushed", "gate-cannot-tell"] {
         assert!(of_412.contains(&format!("412  {name}\n")), "{of_412}");
     }
+    // The README says of each what to do, and of no other.
+    let readme = include_str!("../../../README.md");
+    let table = readme
+        .split_once("| reason | meaning | what to do |")
+        .unwrap()
+        .1;
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let listed: BTreeSet<&str> = table
+        .lines()
+        .skip_while(|line| !line.starts_with("| not-"))
+        .filter_map(|row| row.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|reasons| reasons.split(", "))
+        .collect();
+    assert_eq!(
+        listed,
+        names.iter().copied().collect(),
+        "the README's table"
+    );
     let (code, _, err) = run(&["help", "refusals", "not-in-windw"]);
     assert_eq!(code, 2);
     assert!(err.contains("did you mean not-in-window?"), "{err}");
+}
+
+/// As the program's own help says of the command.
+#[test]
+fn a_line_of_the_log_and_a_refusal_are_explained_by_their_names_alone() {
+    for (alone, in_full) in [
+        ("held", &[&["events", "held"][..]][..]),
+        ("event=held", &[&["events", "held"]]),
+        ("not-in-window", &[&["refusals", "not-in-window"]]),
+        (
+            "draining",
+            &[&["refusals", "draining"], &["events", "draining"]],
+        ),
+    ] {
+        let (code, text, err) = run(&["explain", alone]);
+        assert_eq!((code, &err[..]), (0, ""), "{alone}");
+        let parts = in_full
+            .iter()
+            .map(|topic| run(&[&["help"], *topic].concat()).1);
+        assert_eq!(text, parts.collect::<String>(), "{alone}");
+    }
 }
 
 #[test]
@@ -280,6 +320,11 @@ fn a_slip_on_the_command_line_names_what_was_meant() {
             &["token"],
             "required positional arguments not provided: host",
             "cis490 token --help",
+        ),
+        (
+            &["help", "held_up"],
+            "there is no command held_up",
+            "cis490 --help",
         ),
         (
             &["frobnicate"],

@@ -235,7 +235,15 @@ fn a_commit_that_is_held_has_no_place_any_more() {
     lab.episode("ep-2", &commit);
     assert_eq!(lab.ship_once().code, 3);
     let page = lab.run(&["status"], &[]);
-    assert!(page.out.contains("HELD since just now"), "{page}");
+    let held = page
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("HELD for "));
+    let (time, kept) = held
+        .and_then(|held| held.split_once(": "))
+        .expect(&page.out);
+    assert!(time.ends_with(" s") || time.ends_with(" min"), "{page}");
+    assert!(kept.starts_with("1 episode, "), "{page}");
     // Once in the receiver's words, and once in the command to paste; ages in place of times.
     assert_eq!(page.out.matches(&commit[..12]).count(), 2, "{page}");
     assert!(
@@ -244,4 +252,18 @@ fn a_commit_that_is_held_has_no_place_any_more() {
     );
     assert!(!page.out.contains("EXPIRING"), "{page}");
     assert!(!page.out.contains("at place"), "{page}");
+}
+
+/// As everything else there, and not an absolute time.
+#[test]
+fn the_last_scrub_has_an_age() {
+    let world = World::new();
+    assert_eq!(world.put(&world.good()).status, 201);
+    let config = world.config_path();
+    world.run(&["scrub", "--config", &config]);
+    let text = world.run(&["status", "--config", &config]);
+    let of_scrub = text.lines().find(|line| line.starts_with("scrub "));
+    let (read, age) = of_scrub.unwrap().split_once(", finished ").expect(&text);
+    assert_eq!(read, "scrub         1 episode read", "{text}");
+    assert!(age == "just now" || age.ends_with(" ago"), "{text}");
 }

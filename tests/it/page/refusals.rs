@@ -67,7 +67,14 @@ fn a_refusal_is_written_down_with_who_what_and_why() {
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["reason"], "not-in-window");
     let none = world.run(&["refusals", "--config", &config, "--reason", "taken"]);
-    assert_eq!(none, "no upload has been refused\n");
+    assert_eq!(none, "no refusal matches (2 without --host and --reason)\n");
+    let output = crate::world::cis490()
+        .args(["refusals", "--config", &config, "--reason", "not-in-windw"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("did you mean not-in-window?"), "{errors}");
     let last = world.run(&["refusals", "--config", &config, "--last", "1", "--json"]);
     assert_eq!(last.lines().count(), 1);
     assert!(last.contains("bad-name"), "{last}");

@@ -257,3 +257,21 @@ fn a_url_is_understood_as_a_person_writes_it() {
     let ended = lab.ship_once();
     assert!(ended.log.contains("the interface none7"), "{ended}");
 }
+
+/// The hosts of a lab that is out of date hold episodes of several commits, all for one reason.
+#[test]
+fn the_lines_to_paste_are_shown_once_for_all_held_commits() {
+    let stub = Stub::new([Reply::Say(problem(412, "not-in-window", ""))]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    lab.episode("ep-2", B);
+    assert_eq!(lab.ship_once().code, 3);
+    let ended = lab.run(&["status"], &[]);
+    for words in ["cd /opt/cis490 && git pull", "paste the lines above"] {
+        assert_eq!(ended.out.matches(words).count(), 1, "{words}\n{ended}");
+    }
+    for commit in [A, B] {
+        let command = format!("cis490 set-aside --commit {}\n", &commit[..12]);
+        assert!(ended.out.contains(&command), "{ended}");
+    }
+}

@@ -339,6 +339,23 @@ fn a_finished_episode_with_an_odd_name_is_not_overlooked() {
     }
 }
 
+/// With what is held alone the exit status would be 3.
+#[test]
+fn a_gate_that_could_not_be_asked_is_said_beside_the_summary() {
+    let stub = Stub::new([Reply::Say(problem(412, "not-in-window", ""))]);
+    let lab = Lab::new(&stub.url);
+    lab.episode("ep-1", A);
+    let ended = lab.ship_once();
+    assert_eq!(ended.code, 3, "{ended}");
+    assert!(!ended.log.contains("cis490: error"), "{ended}");
+    drop(stub);
+    let ended = lab.ship_once();
+    let summary = "0 shipped, 0 refused, 1 held, 0 waiting\n";
+    assert_eq!((ended.code, ended.out.as_str()), (1, summary), "{ended}");
+    let words = "cis490: error: the receiver could not be asked, or a folder could not be read\n";
+    assert!(ended.log.contains(words), "{ended}");
+}
+
 /// The first of several is named, and where the others are.
 #[test]
 fn several_with_odd_names_end_with_one_message() {
