@@ -3,7 +3,8 @@
 //! 1. Two walks over the index: the first copies what is not in the bucket, the second comes an hour behind
 //!    it and proves. Both begin anew with each process, and nothing but the proofs is remembered.
 //! 2. Oldest first; an episode that fails three times goes to the end of the line.
-//! 3. Nobody waits for this thread.
+//! 3. Proofs of small episodes share a sync of the ledger, and count after it.
+//! 4. Nobody waits for this thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ use super::evict::{Eviction, Made};
 use super::figures::Place;
 use super::held::{Held, HeldRow};
 use super::patience::Patience;
+use super::proofs::{Proof, Proofs, is_small};
 use super::reload::Terms;
 use super::s3::{Fault, FaultKind};
 use super::shelf::Shelf;
@@ -40,6 +42,7 @@ pub(super) struct Archiver {
     /// How long the row that comes next in `behind` is too young.
     young_until: Option<Instant>,
     held: Held,
+    proofs: Proofs,
     patience: Patience,
     eviction: Eviction,
     spot_check: SpotCheck,
@@ -78,6 +81,7 @@ impl Archiver {
             behind: Walk::default(),
             young_until: None,
             held: Held::default(),
+            proofs: Proofs::default(),
             patience: Patience::new(),
             strikes: 0,
             look_every: in_tests("CIS490_ARCHIVE_LOOK_MS", LOOK_EVERY),
@@ -97,7 +101,10 @@ impl Archiver {
                 self.take_new_terms();
             }
             if let Some(wait) = self.patience.left() {
-                thread::park_timeout(wait);
+                match self.note_proofs() {
+                    Ok(()) => thread::park_timeout(wait),
+                    Err(trouble) => self.fail(trouble),
+                }
                 continue;
             }
             match self.turn() {
@@ -121,6 +128,9 @@ impl Archiver {
         if self.archive.ledger.read_on()?.unsettles || looks_again {
             self.begin_anew();
         }
+        if self.proofs.are_due() {
+            self.note_proofs()?;
+        }
         let makes_room = self.make_room()?;
         for place in 0..self.turns.len() {
             if self.has_stepped(self.turns[place])? {
@@ -128,6 +138,7 @@ impl Archiver {
                 return Ok(None);
             }
         }
+        self.note_proofs()?;
         self.note_oldest(None);
         if makes_room || self.has_looked()? {
             return Ok(None);
@@ -144,6 +155,43 @@ impl Archiver {
             young,
         ];
         Ok(waits.into_iter().flatten().min())
+    }
+
+    /// Writes the proofs that wait, with one sync. If another process has said meanwhile that an object is
+    /// lost, all is looked at again in place of it.
+    fn note_proofs(&mut self) -> Result<(), Trouble> {
+        if !self.proofs.is_empty() && self.archive.ledger.read_on()?.unsettles {
+            self.begin_anew();
+        }
+        if self.proofs.is_empty() {
+            return Ok(());
+        }
+        let proofs = self.proofs.take();
+        let entries: Vec<_> = proofs.iter().map(|proof| proof.entry.clone()).collect();
+        let noted = self.archive.ledger.append_all(&entries);
+        for proof in proofs {
+            if noted.is_ok() {
+                self.count_proof(&proof);
+            } else {
+                // Its object is read back at another time.
+                self.hold(proof.row, proof.place, |held, _| held.fail());
+            }
+        }
+        Ok(noted?)
+    }
+
+    fn count_proof(&self, proof: &Proof) {
+        let row = &proof.row;
+        events::archive_proven(&row.slot(), proof.bytes);
+        let place = place_of(Stand::Proven, self.is_here(row));
+        self.archive.figures.moves(row, proof.place, Some(place));
+    }
+
+    /// The row's object was read back. `place`: where the row is counted.
+    fn read_back(&mut self, row: Receipt, place: Place, bytes: u64) {
+        // A Pi that began in 1970 must not have an old proof once its clock is right.
+        let time = self.archive.bucket.latest_time();
+        self.proofs.push(Proof::at(row, Some(place), bytes, time));
     }
 
     /// True if there is more of this work.
@@ -176,6 +224,9 @@ impl Archiver {
     fn has_stepped(&mut self, turn: Turn) -> Result<bool, Trouble> {
         match turn {
             Turn::Held => {
+                if self.held.left().is_some_and(|left| left.is_zero()) {
+                    self.note_proofs()?;
+                }
                 let Some(held) = self.held.take_due() else {
                     return Ok(false);
                 };
@@ -185,6 +236,12 @@ impl Archiver {
                 let Some(row) = self.next(pass)? else {
                     return Ok(false);
                 };
+                // A step that may last long lets no proof wait. The row is looked up again behind it: all may
+                // have begun anew.
+                if !row.bytes.is_some_and(is_small) && !self.proofs.is_empty() {
+                    self.note_proofs()?;
+                    return Ok(true);
+                }
                 self.step(pass, row);
             }
         }
@@ -197,6 +254,7 @@ impl Archiver {
         self.behind = Walk::default();
         self.young_until = None;
         self.held.clear();
+        self.proofs.take();
         self.eviction.begin_anew();
         self.strikes = 0;
         self.archive.figures.clear();
@@ -255,12 +313,15 @@ impl Archiver {
         }
         let place = place_of(stand, self.is_here(row));
         self.archive.figures.moves(row, None, Some(place));
+        if let Stand::ReadBack(bytes) = stand {
+            self.read_back(row.clone(), place, bytes);
+        }
         Ok(true)
     }
 
     /// Proves a row that the first walk has passed. True: the walk goes on.
     fn step_behind(&mut self, row: &Receipt) -> Result<bool, Trouble> {
-        if self.is_proven(row)? || self.held.has(row) {
+        if self.is_proven(row)? || self.held.has(row) || self.proofs.has(row) {
             return Ok(true);
         }
         let stand = self.take(row, false)?;
@@ -273,12 +334,8 @@ impl Archiver {
             Stand::Copied => self.hold(row.clone(), Some(Place::Copied), |held, archive| {
                 held.wait(archive.verify_after);
             }),
-            Stand::Proven => {
-                let place = place_of(stand, self.is_here(row));
-                let figures = &self.archive.figures;
-                figures.moves(row, Some(Place::Copied), Some(place));
-            }
-            Stand::Gone => {}
+            Stand::ReadBack(bytes) => self.read_back(row.clone(), Place::Copied, bytes),
+            Stand::Proven | Stand::Gone => {}
         }
         Ok(true)
     }
@@ -293,10 +350,15 @@ impl Archiver {
                     self.archive.figures.copied();
                 }
                 let is_here = self.is_here(&held.row);
-                let place = Some(place_of(stand, is_here));
-                self.archive.figures.moves(&held.row, held.place, place);
-                held.place = place;
+                let place = place_of(stand, is_here);
+                let moved = Some(place);
+                self.archive.figures.moves(&held.row, held.place, moved);
+                held.place = moved;
                 match stand {
+                    Stand::ReadBack(bytes) => {
+                        self.read_back(held.row, place, bytes);
+                        return;
+                    }
                     Stand::Proven | Stand::Gone => return,
                     Stand::Young(wait) => held.wait(wait),
                     Stand::Copied => held.wait(self.archive.verify_after),

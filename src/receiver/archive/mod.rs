@@ -25,6 +25,7 @@ mod ledger;
 mod object_troubles;
 mod patience;
 pub(crate) mod plan;
+mod proofs;
 mod reload;
 mod report;
 pub(crate) mod restore;

@@ -3,7 +3,7 @@
 //!
 //!     HEAD: nothing, or of another length          PUT
 //!     HEAD: there, younger than the wait           later
-//!     HEAD: there, old enough                      GET, hash; the receipt's digest: proven; else PUT again
+//!     HEAD: there, old enough                      GET, hash; the receipt's digest: a proof; else PUT again
 
 use std::fs::File;
 use std::io;
@@ -24,6 +24,9 @@ use crate::wire::Receipt;
 pub(super) enum Stand {
     /// Its object is proven.
     Proven,
+    /// So many bytes were read back in this step and have the receipt's digest: its object is proven once
+    /// the ledger says so.
+    ReadBack(u64),
     /// It was copied in this step.
     Copied,
     /// Its object is there, and can be read back after this time.
@@ -127,11 +130,7 @@ impl Step<'_> {
                 return self.copy(key);
             }
         }
-        // A Pi that began in 1970 must not have an old proof once its clock is right.
-        let time = self.archive.bucket.latest_time();
-        self.note(Entry::at(self.row, State::Proven, time))?;
-        events::archive_proven(&self.row.slot(), object.bytes);
-        Ok(Stand::Proven)
+        Ok(Stand::ReadBack(object.bytes))
     }
 
     /// Whether HEAD alone is a proof. It shows the digest of what was sent: of an object that was found wrong
@@ -173,7 +172,8 @@ impl Step<'_> {
         let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
         if matches!(known, Some(State::Proven | State::Listed)) {
             self.archive.bucket.look()?;
-            self.note(Entry::now(self.row, State::Lost))?;
+            let lost = Entry::now(self.row, State::Lost);
+            self.archive.ledger.append(&lost)?;
             events::archive_lost(&slot, key);
         }
         Ok(Stand::Gone)
@@ -187,10 +187,6 @@ impl Step<'_> {
             Err(error) => Fault::of_file(&error),
         }
     }
-
-    fn note(&self, entry: Entry) -> io::Result<()> {
-        self.archive.ledger.append(&entry)
-    }
 }
 
 /// Where an episode is counted after a step.
@@ -198,7 +194,7 @@ pub(super) fn place_of(stand: Stand, is_here: bool) -> Place {
     match stand {
         Stand::Proven if is_here => Place::Archived,
         Stand::Proven => Place::Evicted,
-        Stand::Copied | Stand::Young(_) => Place::Copied,
+        Stand::Copied | Stand::Young(_) | Stand::ReadBack(_) => Place::Copied,
         Stand::Gone => Place::Lost,
     }
 }
