@@ -162,10 +162,10 @@ pub(super) fn start(
         observed,
         lab_reports: LabReports::new(LabStates::new(configured), pace),
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
-        blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
+        blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
-        downloads: Downloads::new(config.max_downloads, pace),
+        downloads: Downloads::start(config.max_downloads, pace, shutdown)?,
         asking: FairLimiter::new(config.max_connections),
         draining: AtomicBool::new(false),
         space: ArcSwapOption::empty(),
@@ -297,7 +297,7 @@ impl Server {
     /// Uploads that have not been answered yet, and downloads that have not ended. Each one that was judged
     /// before the draining began is among them.
     pub(super) fn unanswered(&self) -> u32 {
-        self.shared.guard.unanswered() + self.shared.downloads.running()
+        self.shared.guard.unanswered() + self.shared.downloads.not_ended()
     }
 }
 

@@ -4,7 +4,8 @@
 //! 1. A file that ends early ends the answer early: nothing is made up for its bytes.
 //! 2. A peer is judged by what its kernel has acknowledged, not by what ours holds for it: megabytes may
 //!    lie in the socket. So a download ends only when all was acknowledged, and the log says what the reader
-//!    has.
+//!    has. A thread waits for that; but the last bytes of a small file are left to the connection
+//!    (`guard`), which finds out.
 //! 3. What a large file leaves in the page cache is given back behind the sending. Pages in the socket
 //!    cannot be given back, so this too goes by what was acknowledged.
 
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
-use crate::receiver::http::guard::Outgoing;
+use crate::receiver::http::guard::{Outgoing, Settle};
 use crate::receiver::http::pour::PaceLimits;
 use crate::sys;
 
@@ -80,50 +81,62 @@ impl Sending {
         self.outgoing.taken()
     }
 
+    /// Whether the kernel has something of it already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.outgoing.has_begun()
+    }
+
+    /// Nobody waits for the peer to have all of it: `settle` hears how that ended.
+    pub(super) fn leave(self, settle: Settle) {
+        self.outgoing.leave(settle);
+    }
+
+    /// Gives the kernel what it has room for. True if that was all.
+    ///
     /// Errors: what has ended it early.
-    fn send(&mut self) -> Result<(), Outcome> {
-        while !self
-            .or_waits(|this| this.outgoing.send_head())?
-            .unwrap_or(false)
-        {}
-        sys::read_in_order(&self.file);
+    pub(super) fn send_at_once(&mut self) -> Result<bool, Outcome> {
         while self.offset < self.part.end {
-            let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
-            let given = self.or_waits(|this| {
-                let Sending {
-                    outgoing,
-                    file,
-                    offset,
-                    ..
-                } = this;
-                outgoing.send_file(file, offset, most as usize)
-            })?;
-            if given == Some(0) {
-                return Err(Outcome::FileChanged);
+            match self.write() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_the_files(&error) => return Err(Outcome::FileChanged),
+                Err(_) => return Err(Outcome::PeerGone),
             }
-            self.forget_what_was_taken();
+        }
+        Ok(true)
+    }
+
+    /// Writes once: what is left of the head, and then bytes of the file.
+    fn write(&mut self) -> io::Result<()> {
+        if !self.outgoing.send_head()? {
+            return Ok(());
+        }
+        let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
+        let sent = self
+            .outgoing
+            .send_file(&self.file, &mut self.offset, most as usize)?;
+        if sent == 0 {
+            // The file ends before its row does.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.forget_what_was_taken();
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Outcome> {
+        sys::read_in_order(&self.file);
+        while !self.send_at_once()? {
+            self.await_room()?;
         }
         Ok(())
     }
 
-    /// Does what writes to the socket, and waits for room if there is none: `None` then.
-    fn or_waits<T>(
-        &mut self,
-        write: impl FnOnce(&mut Sending) -> io::Result<T>,
-    ) -> Result<Option<T>, Outcome> {
-        match write(self) {
-            Ok(done) => Ok(Some(done)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let began = Instant::now();
-                let waited = self.outgoing.wait(LOOK);
-                waited.map_err(|_| Outcome::PeerGone)?;
-                self.pace.judge(began.elapsed(), self.outgoing.taken())?;
-                Ok(None)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-            Err(error) if is_the_files(&error) => Err(Outcome::FileChanged),
-            Err(_) => Err(Outcome::PeerGone),
-        }
+    fn await_room(&mut self) -> Result<(), Outcome> {
+        let began = Instant::now();
+        let waited = self.outgoing.wait(LOOK);
+        waited.map_err(|_| Outcome::PeerGone)?;
+        self.pace.judge(began.elapsed(), self.outgoing.taken())
     }
 
     fn await_the_peer(&mut self) -> Result<(), Outcome> {
@@ -140,8 +153,11 @@ impl Sending {
     }
 
     fn forget_what_was_taken(&mut self) {
+        if self.file_bytes <= SMALL {
+            return;
+        }
         let taken = self.part.start + self.outgoing.taken();
-        if self.file_bytes > SMALL && taken - self.kept_from >= FORGET_EVERY {
+        if taken - self.kept_from >= FORGET_EVERY {
             // Only whole pages are given back, and the last one may be half taken.
             let end = taken - taken % PAGES;
             sys::forget_cached_part(&self.file, self.kept_from, end - self.kept_from);
@@ -159,10 +175,11 @@ impl Sending {
 
 /// Whether an error is about the file (of its disk, or of its filesystem) and not about the socket.
 fn is_the_files(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
-    )
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
+        )
 }
 
 /// How fast the peer takes. Only time spent waiting for it counts: a slow disk is our own fault.

@@ -42,8 +42,9 @@ pub(super) fn start(
     })
 }
 
-/// Ends the connection if it has waited for too long.
+/// Settles what the peer has by now, and ends the connection if it has waited for too long.
 fn look(connection: &Connection, deadlines: Deadlines) {
+    connection.is_settled();
     // The phase first: read the other way round, the age of a long upload could be taken for
     // that of the wait which has just begun after it.
     let phase = connection.phase();
@@ -52,6 +53,7 @@ fn look(connection: &Connection, deadlines: Deadlines) {
         && let Some(why) = too_long(connection, age, deadlines)
     {
         events::connection_ended(connection.peer(), why);
+        connection.settle_at_its_end(true);
         connection.kill();
     }
 }
