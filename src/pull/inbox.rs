@@ -8,17 +8,17 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::row::Row;
+use super::pages::Task;
 use super::transfer::Fetched;
 use crate::sync::lock;
 
 /// How many are handed over at once while more come.
 const MANY: usize = 64;
 /// How far the threads may be ahead of the disk: each file that waits is open.
-const WAITING_MAX: usize = 128;
+const WAITING_MAX: usize = 256;
 
-/// A row, and what fetching it came to.
-pub(super) type Ended = (Row, Result<Fetched, End>);
+/// A task, and what it came to.
+pub(super) type Ended = (Task, Result<Fetched, End>);
 
 pub(super) struct Inbox {
     held: Mutex<Held>,
@@ -119,6 +119,19 @@ impl Taker<'_> {
         Some(ended)
     }
 
+    /// Waits until all threads have ended.
+    pub(super) fn await_end(&self) {
+        let mut held = lock(&self.0.held);
+        while held.threads > 0 {
+            held = wait(&self.0.is_due, held);
+        }
+    }
+
+    /// How many threads have not ended.
+    pub(super) fn threads(&self) -> usize {
+        lock(&self.0.held).threads
+    }
+
     /// How many bytes have come since the last look.
     pub(super) fn new_bytes(&self) -> u64 {
         self.0.bytes.swap(0, Ordering::Relaxed)
@@ -142,6 +155,8 @@ mod tests {
 
     use super::*;
     use crate::names::Sha256Digest;
+    use crate::pull::pages::{Pages, Work};
+    use crate::pull::row::Row;
     use crate::wire::Slot;
 
     fn ended(n: usize) -> Ended {
@@ -149,7 +164,13 @@ mod tests {
             r#"{{"host":"lab","episode":"ep-{n}","bytes":{n},"sha256":"{}"}}"#,
             Sha256Digest::from_bytes([0; 32])
         );
-        (Row::parse(line.as_bytes()).unwrap(), Ok(Fetched::Here))
+        let row = Row::parse(line.as_bytes()).unwrap();
+        let work = Work {
+            row,
+            is_there: false,
+        };
+        let task = Pages::default().begin(vec![work]).pop().unwrap();
+        (task, Ok(Fetched::Here))
     }
 
     #[test]
@@ -169,7 +190,7 @@ mod tests {
             let mut seen = Vec::new();
             while let Some(some) = taker.take(Duration::from_secs(60)) {
                 assert!(!some.is_empty() && some.len() <= WAITING_MAX);
-                seen.extend(some.into_iter().map(|(row, _)| row.slot));
+                seen.extend(some.into_iter().map(|(task, _)| task.row.slot));
             }
             assert_eq!(taker.new_bytes(), 2000);
             assert_eq!(taker.new_bytes(), 0);

@@ -15,6 +15,7 @@ mod folder;
 mod inbox;
 mod list;
 mod missing;
+mod pages;
 mod pass;
 mod patience;
 mod receipts;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub(crate) use self::end::End;
 pub(crate) use self::folder::Folder;
 use self::pass::Pass;
+use self::patience::Patience;
 use self::receipts::Receipts;
 use self::troubles::Troubles;
 use crate::names::HostId;
@@ -119,7 +121,8 @@ fn look(
     receipts: &mut Option<Receipts>,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Outcome, End> {
-    let pass = Pass::new(folder, client, wish, receipts)?;
+    let patience = Patience::new(wish.watch);
+    let pass = Pass::new(folder, client, wish, &patience, receipts)?;
     pass.run(verify, tell)
 }
 

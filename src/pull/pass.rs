@@ -1,22 +1,24 @@
 //! One look at the receiver's list: from the last row that was seen to the end, or from the start if the
 //! list is another than it was.
 //!
-//! The cursor is written after each page whose rows are all here or noted as missing. After something
+//! The next page is asked for while tarballs of the last one are under way. But pages end in the order of the
+//! list: the cursor is written after each page whose rows are all here or noted as missing. After something
 //! that a person has to look at it stays where it was, so that each later pull finds it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::thread;
 
-use super::batch::Done;
 use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
 use super::folder::{Folder, Found, digest_of, look};
 use super::list::{self, Answer, Page};
 use super::missing::Missing;
+use super::pages::{Done, Work};
 use super::patience::Patience;
 use super::receipts::{Known, Receipts};
 use super::row::{Row, digest};
 use super::transfer::Line;
-use super::workers::{Work, fetch_all};
+use super::workers::{Bench, Workers};
 use super::{Outcome, Step, Wish};
 use crate::durable;
 use crate::names::{Sha256Digest, StoreId};
@@ -37,9 +39,11 @@ pub(super) struct Pass<'a> {
     /// need them.
     receipts: &'a mut Option<Receipts>,
     missing: Missing,
-    patience: Patience,
+    patience: &'a Patience,
     /// What the last pull has left, and then what this one will leave.
     state: Option<State>,
+    /// The store of the pages so far, which `state` names once one has ended.
+    store: Option<StoreId>,
     /// The names that this pass has seen in the list, with their digests.
     seen: HashMap<Slot, Sha256Digest>,
     outcome: Outcome,
@@ -48,7 +52,48 @@ pub(super) struct Pass<'a> {
 /// A page, or the reason why the list is another than it was.
 enum Looked {
     Page(Page),
-    Another(&'static str),
+    Another(Anew),
+}
+
+/// Why the list is read from its start again.
+enum Anew {
+    /// For this reason, which a person should know.
+    Note(&'static str),
+    /// For this one; and what was missing is of no interest any more.
+    OtherStore,
+    /// It came otherwise the second time: a line that flips bits has changed it, not the receiver.
+    Flipped,
+}
+
+/// Where the reading of the list is.
+struct Reading {
+    /// Where the next page begins; `None` for the start.
+    cursor: Option<Cursor>,
+    /// The next page begins with the last row that the last pull has seen.
+    is_first: bool,
+    /// There is another page.
+    goes_on: bool,
+    /// How many pages in a row had no name that is new in this pass.
+    without_news: u32,
+    /// How often it began at the start again.
+    starts: u32,
+}
+
+/// A page whose tarballs are under way.
+struct UnderWay {
+    page: Page,
+    /// The question that it was the answer to.
+    cursor: Option<Cursor>,
+    rows: Rows,
+}
+
+/// What the rows of a page came to before anything was fetched.
+#[derive(Default)]
+struct Rows {
+    /// These are here.
+    here: Vec<Slot>,
+    /// What a person has to look at.
+    wrong: Vec<String>,
 }
 
 /// What a row needs.
@@ -63,12 +108,15 @@ impl<'a> Pass<'a> {
         folder: &'a Folder,
         client: &'a ReaderClient,
         wish: &'a Wish,
+        patience: &'a Patience,
         receipts: &'a mut Option<Receipts>,
     ) -> Result<Pass<'a>, End> {
+        let state = State::load(folder)?;
         Ok(Pass {
             missing: Missing::load(folder)?,
-            patience: Patience::new(wish.watch),
-            state: State::load(folder)?,
+            patience,
+            store: state.as_ref().map(|state| state.store),
+            state,
             seen: HashMap::new(),
             outcome: Outcome::default(),
             folder,
@@ -93,7 +141,16 @@ impl<'a> Pass<'a> {
             tell(Step::Note(starts_anew(why)));
             self.begin_at_start();
         }
-        self.read_list_and_ask_again(tell)?;
+        let line = Line {
+            folder: self.folder,
+            client: self.client,
+            patience: self.patience,
+        };
+        let bench = Bench::new();
+        thread::scope(|scope| {
+            let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);
+            self.read_list_and_ask_again(&mut workers, tell)
+        })?;
         let is_asked = |slot: &Slot| {
             let host = self.wish.host.as_ref();
             host.is_none_or(|host| *host == slot.host)
@@ -106,9 +163,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Reads the list to its end, and then asks again for what was missing before.
-    fn read_list_and_ask_again(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
+    fn read_list_and_ask_again(
+        &mut self,
+        workers: &mut Workers,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(), End> {
         let before: Vec<Row> = self.missing.rows().cloned().collect();
-        self.read_list(tell)?;
+        self.read_list(workers, tell)?;
         let is_asked = |row: &Row| {
             let host = self.wish.host.as_ref();
             let is_left = self.missing.rows().any(|left| left == row);
@@ -118,87 +179,149 @@ impl<'a> Pass<'a> {
         if again.is_empty() {
             return Ok(());
         }
-        self.fetch(again, tell)?;
+        let rows = self.begin(workers, again, tell)?;
+        let done = loop {
+            if let Some(done) = workers.next_done() {
+                break done;
+            }
+            self.go_on(workers, true, tell)?;
+        };
+        self.note_rows(rows);
+        self.note_done(done);
         self.missing.save(self.folder)
     }
 
-    fn read_list(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
-        let mut cursor = self.last().map(|last| last.cursor.clone());
-        let mut is_first = cursor.is_some();
-        let mut starts = 0;
-        let mut without_news = 0;
+    fn read_list(&mut self, workers: &mut Workers, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
+        let cursor = self.last().map(|last| last.cursor.clone());
+        let mut reading = Reading {
+            is_first: cursor.is_some(),
+            cursor,
+            goes_on: true,
+            without_news: 0,
+            starts: 0,
+        };
+        let mut under_way = VecDeque::new();
+        let mut is_flipped = false;
+        // Why the list is not read on, which waits until all that is under way has ended.
+        let mut stop: Option<Result<Anew, End>> = None;
         loop {
-            let page = match self.look(cursor.as_ref(), is_first)? {
-                Looked::Page(page) => page,
-                Looked::Another(_) if starts == STARTS_MAX => {
-                    let what = "its list changes while it is read";
-                    return Err(End::Waits(self.client.odd(what)));
+            if reading.goes_on && workers.want_more() {
+                let begun = self.begin_page(&mut reading, &mut under_way, workers, tell);
+                if begun.is_err() && self.patience.is_over() {
+                    return begun.map(|_| ());
                 }
-                Looked::Another(why) => {
-                    starts += 1;
-                    tell(Step::Note(starts_anew(why)));
-                    self.begin_at_start();
-                    cursor = None;
-                    is_first = false;
+                stop = begun.transpose();
+                reading.goes_on &= stop.is_none();
+            }
+            while let Some(done) = workers.next_done() {
+                let Some(ended) = under_way.pop_front() else {
                     continue;
+                };
+                if is_flipped {
+                    // Its rows come again.
+                    self.note_here(&done);
+                } else if !self.end_page(ended, done)? {
+                    is_flipped = true;
+                    stop = Some(Ok(Anew::Flipped));
+                    reading.goes_on = false;
                 }
-            };
-            let names = self.seen.len();
-            self.take(&page, is_first, tell)?;
-            if self.has_new_missing() && !self.comes_again(&page, cursor.as_ref())? {
-                // A line that flips bits has changed the rows, not the receiver.
-                starts += 1;
-                if starts > STARTS_MAX {
-                    let what = "its list comes otherwise each time";
-                    return Err(End::Waits(self.client.odd(what)));
-                }
-                self.missing = Missing::load(self.folder)?;
-                self.begin_at_start();
-                cursor = None;
-                is_first = false;
+            }
+            if !workers.are_idle() {
+                self.go_on(workers, !reading.goes_on, tell)?;
                 continue;
             }
-            self.missing.save(self.folder)?;
-            self.write_cursor(&page)?;
-            without_news = if names < self.seen.len() {
-                0
-            } else {
-                without_news + 1
-            };
-            if !page.has_more {
-                return Ok(());
+            match stop.take() {
+                Some(why) => self.read_anew(&mut reading, &why?, tell)?,
+                None if !reading.goes_on => return Ok(()),
+                None => {}
             }
-            let stands = cursor.as_ref() == Some(&page.next);
-            if stands || without_news == PAGES_WITHOUT_NEWS_MAX {
-                let what = "its list does not go on";
-                return Err(End::Wrong(self.client.odd(what)));
-            }
-            cursor = Some(page.next);
-            is_first = false;
+            is_flipped = false;
         }
+    }
+
+    /// Asks for the next page, and begins to fetch what it lists. The result is why the list is read from
+    /// its start, if it is.
+    fn begin_page(
+        &mut self,
+        reading: &mut Reading,
+        under_way: &mut VecDeque<UnderWay>,
+        workers: &mut Workers,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<Option<Anew>, End> {
+        match self.look(reading.cursor.as_ref(), reading.is_first)? {
+            Looked::Page(page) => self.take(reading, page, under_way, workers, tell)?,
+            Looked::Another(why) => return Ok(Some(why)),
+        }
+        Ok(None)
+    }
+
+    /// Nothing is under way: the list is read from its start.
+    fn read_anew(
+        &mut self,
+        reading: &mut Reading,
+        why: &Anew,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(), End> {
+        if reading.starts == STARTS_MAX {
+            let what = match why {
+                Anew::Flipped => "its list comes otherwise each time",
+                Anew::Note(_) | Anew::OtherStore => "its list changes while it is read",
+            };
+            return Err(End::Waits(self.client.odd(what)));
+        }
+        match why {
+            Anew::Note(why) => tell(Step::Note(starts_anew(why))),
+            Anew::OtherStore => {
+                self.missing.clear();
+                let why = "another store is at this address";
+                tell(Step::Note(starts_anew(why)));
+            }
+            Anew::Flipped => self.missing = Missing::load(self.folder)?,
+        }
+        self.begin_at_start();
+        *reading = Reading {
+            cursor: None,
+            is_first: false,
+            goes_on: true,
+            without_news: reading.without_news,
+            starts: reading.starts + 1,
+        };
+        Ok(())
+    }
+
+    /// All of the oldest page has ended. False if what is missing of it may be the line's fault.
+    fn end_page(&mut self, ended: UnderWay, done: Done) -> Result<bool, End> {
+        let UnderWay { page, cursor, rows } = ended;
+        self.note_rows(rows);
+        self.note_done(done);
+        if self.has_new_missing() && !self.comes_again(&page, cursor.as_ref())? {
+            return Ok(false);
+        }
+        self.missing.save(self.folder)?;
+        self.write_cursor(&page)?;
+        Ok(true)
     }
 
     /// Asks for a page, and compares it with what was seen before. `is_first`: it begins with the last
     /// row that was seen.
     fn look(&mut self, cursor: Option<&Cursor>, is_first: bool) -> Result<Looked, End> {
         let host = self.wish.host.as_ref();
-        let page = match list::ask(self.client, &self.patience, cursor, host)? {
+        let page = match list::ask(self.client, self.patience, cursor, host)? {
             Answer::Page(page) => page,
-            Answer::BadCursor => return Ok(Looked::Another("its index was rebuilt")),
+            Answer::BadCursor => return Ok(Looked::Another(Anew::Note("its index was rebuilt"))),
         };
-        let is_other = |state: &State| state.store != page.store;
-        if self.state.as_ref().is_some_and(is_other) {
-            self.missing.clear();
-            return Ok(Looked::Another("another store is at this address"));
+        if self.store.is_some_and(|store| store != page.store) {
+            return Ok(Looked::Another(Anew::OtherStore));
         }
         if is_first
             && let Some(last) = self.last()
             && page.lines().next().map(digest) != Some(last.line_sha256)
         {
-            return Ok(Looked::Another(
+            return Ok(Looked::Another(Anew::Note(
                 "the last row that was seen is not where it was: its index was rebuilt or changed",
-            ));
+            )));
         }
+        self.store = Some(page.store);
         Ok(Looked::Page(page))
     }
 
@@ -210,85 +333,123 @@ impl<'a> Pass<'a> {
     /// Whether the receiver answers the question for a page with the same rows again.
     fn comes_again(&self, page: &Page, cursor: Option<&Cursor>) -> Result<bool, End> {
         let host = self.wish.host.as_ref();
-        Ok(
-            match list::ask(self.client, &self.patience, cursor, host)? {
-                // New rows may stand behind them by now.
-                Answer::Page(again) => {
-                    again.text.starts_with(&page.text) && again.store == page.store
-                }
-                Answer::BadCursor => false,
-            },
-        )
+        Ok(match list::ask(self.client, self.patience, cursor, host)? {
+            // New rows may stand behind them by now.
+            Answer::Page(again) => again.text.starts_with(&page.text) && again.store == page.store,
+            Answer::BadCursor => false,
+        })
     }
 
-    /// Brings here what a page lists.
+    /// Begins to bring here what a page lists, and moves `reading` behind it.
     fn take(
         &mut self,
-        page: &Page,
-        begins_with_last: bool,
+        reading: &mut Reading,
+        page: Page,
+        under_way: &mut VecDeque<UnderWay>,
+        workers: &mut Workers,
         tell: &mut dyn FnMut(Step),
     ) -> Result<(), End> {
+        let names = self.seen.len();
         let mut rows = Vec::new();
-        for line in page.lines().skip(usize::from(begins_with_last)) {
+        let mut wrong = Vec::new();
+        for line in page.lines().skip(usize::from(reading.is_first)) {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
             match Row::parse(line) {
-                Ok(row) => self.note(row, &mut rows),
+                Ok(row) => self.note(row, &mut rows, &mut wrong),
                 Err(why) => {
                     let start = String::from_utf8_lossy(line.get(..120).unwrap_or(line));
                     let words = format!("a row of the receiver is none: {why}: {start}");
-                    self.outcome.wrong.add(one_line(&words));
+                    wrong.push(one_line(&words));
                 }
             }
         }
-        self.fetch(rows, tell)
+        let mut rows = self.begin(workers, rows, tell)?;
+        rows.wrong.splice(0..0, wrong);
+        reading.without_news = if names < self.seen.len() {
+            0
+        } else {
+            reading.without_news + 1
+        };
+        reading.is_first = false;
+        reading.goes_on = page.has_more;
+        let cursor = reading.cursor.replace(page.next.clone());
+        let stands = cursor == reading.cursor || reading.without_news == PAGES_WITHOUT_NEWS_MAX;
+        under_way.push_back(UnderWay { page, cursor, rows });
+        if reading.goes_on && stands {
+            let what = "its list does not go on";
+            return Err(End::Wrong(self.client.odd(what)));
+        }
+        Ok(())
     }
 
     /// Takes a row unless its name was seen before in this pass.
-    fn note(&mut self, row: Row, rows: &mut Vec<Row>) {
+    fn note(&mut self, row: Row, rows: &mut Vec<Row>, wrong: &mut Vec<String>) {
         match self.seen.get(&row.slot) {
             None => {
                 self.seen.insert(row.slot.clone(), row.sha256);
                 rows.push(row);
             }
             Some(sha256) if *sha256 == row.sha256 => {}
-            Some(_) => self.outcome.wrong.add(format!(
+            Some(_) => wrong.push(format!(
                 "{}: the receiver lists it twice, with different bytes: cis490 scrub on the Pi says more",
                 row.slot
             )),
         }
     }
 
-    /// Fetches those of the rows that are not here.
-    fn fetch(&mut self, rows: Vec<Row>, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
-        if rows.is_empty() {
-            return Ok(());
+    /// Begins to fetch those of the rows that are not here.
+    fn begin(
+        &mut self,
+        workers: &mut Workers,
+        rows: Vec<Row>,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<Rows, End> {
+        let mut noted = Rows::default();
+        let mut work = Vec::new();
+        if !rows.is_empty() {
+            self.open_receipts()?;
+            work = self.work(rows, &mut noted)?;
         }
-        let mut receipts = match self.receipts.take() {
+        let to_come = work.iter().filter(|work| !work.is_there);
+        tell(Step::More(to_come.filter_map(|work| work.row.bytes).sum()));
+        workers.begin(work)?;
+        Ok(noted)
+    }
+
+    /// Waits for work that is under way.
+    fn go_on(
+        &mut self,
+        workers: &mut Workers,
+        is_last: bool,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(), End> {
+        let receipts = self.open_receipts()?;
+        workers.go_on(receipts, is_last, tell)
+    }
+
+    fn open_receipts(&mut self) -> Result<&mut Receipts, End> {
+        let receipts = match self.receipts.take() {
             Some(receipts) => receipts,
             None => Receipts::open(self.folder)?,
         };
-        let work = self.work(&receipts, rows)?;
-        let to_come = work.iter().filter(|work| !work.is_there);
-        tell(Step::More(to_come.filter_map(|work| work.row.bytes).sum()));
-        let line = Line {
-            folder: self.folder,
-            client: self.client,
-            patience: &self.patience,
-        };
-        // Receipts that an error has left half written are opened again.
-        let done = fetch_all(&line, &mut receipts, work, self.wish.jobs, tell)?;
-        *self.receipts = Some(receipts);
-        self.note_done(done);
-        Ok(())
+        Ok(self.receipts.insert(receipts))
+    }
+
+    fn note_rows(&mut self, rows: Rows) {
+        for slot in rows.here {
+            self.missing.remove(&slot);
+        }
+        for words in rows.wrong {
+            self.outcome.wrong.add(words);
+        }
     }
 
     fn note_done(&mut self, done: Done) {
+        self.note_here(&done);
         for row in &done.here {
             self.missing.remove(&row.slot);
-            self.outcome.episodes += 1;
-            self.outcome.bytes += row.bytes.unwrap_or(0);
         }
         for (row, why) in done.missing {
             self.missing.add(row, why);
@@ -298,14 +459,24 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Counts the episodes that came.
+    fn note_here(&mut self, done: &Done) {
+        for row in &done.here {
+            self.outcome.episodes += 1;
+            self.outcome.bytes += row.bytes.unwrap_or(0);
+        }
+    }
+
     /// What of these rows has to be done, with the folders for it made.
-    fn work(&mut self, receipts: &Receipts, rows: Vec<Row>) -> Result<Vec<Work>, End> {
+    fn work(&self, rows: Vec<Row>, noted: &mut Rows) -> Result<Vec<Work>, End> {
         let mut work = Vec::new();
         let mut made = None;
         for row in rows {
-            match self.needs(receipts.of(&row.slot), &row)? {
-                Needs::Nothing => self.missing.remove(&row.slot),
-                Needs::APerson(why) => self.outcome.wrong.add(why),
+            let known = self.receipts.as_ref();
+            let known = known.and_then(|receipts| receipts.of(&row.slot));
+            match self.needs(known, &row)? {
+                Needs::Nothing => noted.here.push(row.slot),
+                Needs::APerson(why) => noted.wrong.push(why),
                 Needs::Work { is_there } => {
                     if made.as_ref() != Some(&row.slot.host) {
                         let dir = self.folder.host(&row.slot.host);
@@ -381,6 +552,7 @@ impl<'a> Pass<'a> {
 
     fn begin_at_start(&mut self) {
         self.state = None;
+        self.store = None;
         self.seen.clear();
     }
 

@@ -163,7 +163,7 @@ fn a_small_one_that_nobody_takes_is_cut() {
     narrow.send(request("GET", PATH, "").as_bytes()).unwrap();
     world.wait_until("the first is cut", |world| ended(world, "too-slow") == 1);
     // The receiver's kernel has room for all of the second, so its place is free at once.
-    let mut stalled = stalling(&world);
+    let stalled = stalling(&world);
     world.wait_until("its place is free", |world| {
         ask(world, "GET", PATH, "").body == body
     });
