@@ -15,7 +15,7 @@ use crate::sync::lock;
 /// How many are handed over at once while more come.
 const MANY: usize = 64;
 /// How far the threads may be ahead of the disk: each file that waits is open.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 192;
 
 /// A task, and what it came to.
 pub(super) type Ended = (Task, Result<Fetched, End>);

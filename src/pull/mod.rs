@@ -12,6 +12,7 @@ mod cursor;
 pub(crate) mod doctor;
 pub(crate) mod end;
 mod folder;
+mod here;
 mod inbox;
 mod list;
 mod missing;

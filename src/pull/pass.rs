@@ -10,12 +10,13 @@ use std::thread;
 
 use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
-use super::folder::{Folder, Found, digest_of, look};
+use super::folder::Folder;
+use super::here::{Needs, in_the_way, needs, verify};
 use super::list::{self, Answer, Page};
 use super::missing::Missing;
 use super::pages::{Done, Work};
 use super::patience::Patience;
-use super::receipts::{Known, Receipts};
+use super::receipts::Receipts;
 use super::row::{Row, digest};
 use super::transfer::Line;
 use super::workers::{Bench, Workers};
@@ -94,13 +95,6 @@ struct Rows {
     here: Vec<Slot>,
     /// What a person has to look at.
     wrong: Vec<String>,
-}
-
-/// What a row needs.
-enum Needs {
-    Nothing,
-    Work { is_there: bool },
-    APerson(String),
 }
 
 impl<'a> Pass<'a> {
@@ -455,7 +449,9 @@ impl<'a> Pass<'a> {
             self.missing.add(row, why);
         }
         for (row, why) in done.in_the_way {
-            self.outcome.wrong.add(self.in_the_way(&row.slot, &why));
+            self.outcome
+                .wrong
+                .add(in_the_way(self.folder, &row.slot, &why));
         }
     }
 
@@ -474,7 +470,7 @@ impl<'a> Pass<'a> {
         for row in rows {
             let known = self.receipts.as_ref();
             let known = known.and_then(|receipts| receipts.of(&row.slot));
-            match self.needs(known, &row)? {
+            match needs(self.folder, known, &row)? {
                 Needs::Nothing => noted.here.push(row.slot),
                 Needs::APerson(why) => noted.wrong.push(why),
                 Needs::Work { is_there } => {
@@ -490,60 +486,14 @@ impl<'a> Pass<'a> {
         Ok(work)
     }
 
-    fn needs(&self, known: Option<Known>, row: &Row) -> Result<Needs, End> {
-        if known.is_some_and(|known| known.sha256 != row.sha256) {
-            return Ok(Needs::APerson(format!(
-                "{}: the receiver has other bytes than the receipt here says: keep both apart: pull into another folder",
-                row.slot
-            )));
-        }
-        let bytes = known.map_or(row.bytes, |known| known.bytes);
-        let found = look(&self.folder.tarball(&row.slot))?;
-        Ok(match found {
-            Found::Nothing => Needs::Work { is_there: false },
-            Found::File { bytes: there } if bytes.is_none_or(|bytes| bytes == there) => match known
-            {
-                Some(_) => Needs::Nothing,
-                None => Needs::Work { is_there: true },
-            },
-            Found::File { bytes: there } => {
-                let bytes = bytes.unwrap_or_default();
-                let why = format!("it has {there} bytes, and should have {bytes}");
-                Needs::APerson(self.in_the_way(&row.slot, &why))
-            }
-            Found::Other(kind) => {
-                let why = format!("it is {kind} and not a file");
-                Needs::APerson(self.in_the_way(&row.slot, &why))
-            }
-        })
-    }
-
     /// Reads each file that has a receipt.
     fn verify(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
-        let receipts = Receipts::open(self.folder)?;
-        let all: u64 = receipts.all().filter_map(|(_, known)| known.bytes).sum();
-        tell(Step::More(all));
-        for (slot, known) in receipts.all() {
-            let path = self.folder.tarball(slot);
-            // Of those that are not here, or have another length, the list's rows find out.
-            if let Found::File { bytes } = look(&path)?
-                && known.bytes.is_none_or(|known| known == bytes)
-                && digest_of(&path)? != known.sha256
-            {
-                let why = "its SHA-256 is not that of its receipt";
-                let words = self.in_the_way(slot, why);
-                self.outcome.wrong.add(words);
-            }
-            tell(Step::Bytes(known.bytes.unwrap_or(0)));
+        let folder = self.folder;
+        let receipts = self.open_receipts()?;
+        for words in verify(folder, receipts, tell)? {
+            self.outcome.wrong.add(words);
         }
-        *self.receipts = Some(receipts);
         Ok(())
-    }
-
-    fn in_the_way(&self, slot: &Slot, why: &str) -> String {
-        let path = self.folder.tarball(slot);
-        let path = path.display();
-        format!("{path}: {why}: it stays as it is; move it away, and pull again with --verify")
     }
 
     fn last(&self) -> Option<&LastRow> {

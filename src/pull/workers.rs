@@ -230,12 +230,15 @@ impl Drop for Workers<'_, '_> {
 }
 
 fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
+    let mut buffer = Vec::new();
     while !line.patience.is_over() {
         let Some(task) = bench.take() else {
             return;
         };
         // A task that ends without a word would be waited for without end.
-        let fetched = panic::catch_unwind(AssertUnwindSafe(|| work_on(line, &task, sender)));
+        let fetched = panic::catch_unwind(AssertUnwindSafe(|| {
+            work_on(line, &task, &mut buffer, sender)
+        }));
         let fetched = fetched.unwrap_or_else(|_| {
             Err(End::Wrong(Failure::new(
                 format!("the thread that fetched {} has panicked", task.row.slot),
@@ -249,9 +252,14 @@ fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
     }
 }
 
-fn work_on(line: &Line, task: &Task, sender: &Sender) -> Result<Fetched, End> {
+fn work_on(
+    line: &Line,
+    task: &Task,
+    buffer: &mut Vec<u8>,
+    sender: &Sender,
+) -> Result<Fetched, End> {
     if task.is_there {
         return line.adopt(&task.row);
     }
-    line.fetch(&task.row, &mut |bytes| sender.add_bytes(bytes))
+    line.fetch(&task.row, buffer, &mut |bytes| sender.add_bytes(bytes))
 }

@@ -35,6 +35,8 @@ const GIVES_WAY: i32 = 19;
 
 /// Threads that find what a reader asks for, and send small files.
 const FINDERS: usize = 4;
+/// They do little at a time, and a reader of many small files waits for each.
+const FINDERS_GIVE_WAY: i32 = 10;
 
 /// What is to be sent to whom.
 pub(super) struct Download {
@@ -117,7 +119,7 @@ impl Downloads {
         Ok(Arc::new(Downloads {
             limits,
             permits: FairLimiter::of_halves(downloads_max),
-            finders: BlockingPool::start("finder", FINDERS, GIVES_WAY, shutdown)?,
+            finders: BlockingPool::start("finder", FINDERS, FINDERS_GIVE_WAY, shutdown)?,
             threads: BodyThreads::new("download", GIVES_WAY),
             outcomes: Outcomes::default(),
             unsettled: AtomicU32::new(0),
