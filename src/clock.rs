@@ -7,6 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY_S: u64 = 86_400;
 
+/// As HTTP writes them.
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
 /// `2026-11-23T23:46:12Z`. A time before 1970 is shown as 1970.
 pub fn rfc3339(time: SystemTime) -> String {
     let unix_s = unix_seconds(time);
@@ -20,9 +25,6 @@ pub fn rfc3339(time: SystemTime) -> String {
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, as HTTP's `Date` wants it (RFC 9110, 5.6.7).
 pub fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
     let unix_s = unix_seconds(time);
     let days = unix_s / DAY_S;
     let (year, month, day) = civil_from_days(days);
@@ -32,6 +34,18 @@ pub fn http_date(time: SystemTime) -> String {
     let weekday = DAYS[(days % 7) as usize];
     let month = MONTHS[(month as usize - 1) % 12];
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+/// The time of a text that [`http_date`] would make; `None` for any other text, such as the older forms
+/// of RFC 9110.
+pub fn parse_http_date(text: &str) -> Option<SystemTime> {
+    let (_, date) = text.trim().split_once(", ")?;
+    let [day, month, year, time, "GMT"] = date.split(' ').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let unix_s = parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))?;
+    Some(UNIX_EPOCH + Duration::from_secs(unix_s))
 }
 
 /// Seconds since 1970-01-01T00:00:00Z; 0 for an earlier time.
@@ -109,7 +123,19 @@ mod tests {
             (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
             (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
         ] {
-            assert_eq!(http_date(UNIX_EPOCH + Duration::from_secs(unix_s)), want);
+            let time = UNIX_EPOCH + Duration::from_secs(unix_s);
+            assert_eq!(http_date(time), want);
+            assert_eq!(parse_http_date(want), Some(time));
+        }
+        for odd in [
+            "",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 06 Nov 1994 08:49:37 GMT more",
+        ] {
+            assert_eq!(parse_http_date(odd), None, "{odd:?}");
         }
     }
 

@@ -47,7 +47,9 @@ impl Side {
         let mut of_lab_host = 0;
         for key in keys {
             match key {
-                "data_dir" | "listen" | "version_gate" | "host" | "reader" => of_receiver += 1,
+                "data_dir" | "listen" | "version_gate" | "host" | "reader" | "archive" => {
+                    of_receiver += 1;
+                }
                 "root" | "receiver_url" | "host_id" => of_lab_host += 1,
                 _ => {}
             }

@@ -46,6 +46,7 @@ macro_rules! paced_line {
 }
 
 // Below the macros, which they use.
+mod archive;
 mod gate;
 pub(crate) mod logger;
 pub(crate) mod manual;
@@ -55,6 +56,7 @@ mod shipper;
 mod store;
 mod uploads;
 
+pub(crate) use self::archive::*;
 pub(crate) use self::gate::*;
 pub(crate) use self::receiver::*;
 pub(crate) use self::shipper::*;

@@ -10,6 +10,7 @@ use std::fmt;
 pub struct Failure {
     error: String,
     hint: String,
+    is_usage: bool,
 }
 
 impl Failure {
@@ -17,6 +18,15 @@ impl Failure {
         Failure {
             error: error.to_string(),
             hint: hint.to_string(),
+            is_usage: false,
+        }
+    }
+
+    /// A mistake on the command line, which ends with an exit status of its own.
+    pub fn usage(error: impl fmt::Display, hint: impl fmt::Display) -> Failure {
+        Failure {
+            is_usage: true,
+            ..Failure::new(error, hint)
         }
     }
 
@@ -28,6 +38,11 @@ impl Failure {
     /// What the person does now; may be empty.
     pub fn hint(&self) -> &str {
         &self.hint
+    }
+
+    /// Whether the command line was the mistake.
+    pub fn is_usage(&self) -> bool {
+        self.is_usage
     }
 }
 

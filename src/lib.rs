@@ -37,6 +37,10 @@
 //! | quarantine | the folder for what lies in the store and is not as the program made it: kept, and not served | `receiver::store::layout` |
 //! | request head | the request line and the headers | `receiver::http::head` |
 //! | guard | what stands between the HTTP crate and the rest: requests and answers go through it | `receiver::http::guard` |
+//! | archive | the bucket that episodes are copied to, read back from, and evicted to | `receiver::archive` |
+//! | proof | a line of the ledger: an object was read back and had its receipt's digest | `receiver::archive::ledger` |
+//! | eviction | removing the local file of a proven episode when room is needed | `receiver::archive::evict` |
+//! | shelf | the store, as far as the archive sees it | `receiver::archive::shelf` |
 //! | intake | hands the HTTP crate one whole request head at a time | `receiver::http::guard::connection::intake` |
 //! | connection table | the open connections, and which makes room for another | `receiver::http::guard::connection_table` |
 //! | permit | the right to one upload, or to one wait for the gate; shared out by address | `receiver::http::fair_limiter` |
@@ -94,6 +98,7 @@ mod owner;
 mod reader_client;
 mod sync;
 mod sys;
+mod test_times;
 pub mod tls;
 
 pub use self::sys::ThreadCache as Allocator;

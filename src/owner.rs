@@ -25,7 +25,7 @@ mod account;
 mod kept;
 mod path;
 
-pub(crate) use self::kept::{read_kept, read_secret};
+pub(crate) use self::kept::{read_files_alone, read_kept, read_secret};
 pub(crate) use self::path::{Owner, Unsafe, check_path_is_roots, owner_of, owner_or_maker};
 
 use self::account::Account;

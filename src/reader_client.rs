@@ -222,7 +222,7 @@ fn check_url(url: &str) -> Result<(), Failure> {
     if is_bare && config::is_http_url(&config::with_plain_scheme(url)) {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(Failure::usage(
         format!("--url {:?} is not a receiver's address", without_user(url)),
         "http://HOST:PORT or https://HOST[:PORT], without user (not shown here) and query; a token belongs in --token-file",
     ))

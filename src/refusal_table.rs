@@ -83,6 +83,11 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         self.entry().name
     }
+
+    /// `None` for a name that this version does not know.
+    pub(crate) fn of(name: &str) -> Option<Kind> {
+        KINDS.iter().copied().find(|kind| kind.name() == name)
+    }
 }
 
 /// Whether the refusal with this name is the gate's answer about a commit.
@@ -139,6 +144,8 @@ macro_rules! refusals {
         pub(crate) enum Kind {
             $($kind),*
         }
+
+        const KINDS: &[Kind] = &[$(Kind::$kind),*];
 
         /// The table, in the order of the statuses.
         pub(crate) const ENTRIES: &[Entry] = &[$(Entry {

@@ -38,9 +38,7 @@ pub(crate) use self::processes::{
     run_when_idle,
 };
 pub(crate) use self::random::fill_random;
-pub(crate) use self::signals::{
-    Signal, block_signals, ended_by_signals, signals_are_heard, wait_signal,
-};
+pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
     Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_ahead, send_file, shut_down,
     unacked_bytes, unread_bytes, wait_any, wait_socket, wake_reader,

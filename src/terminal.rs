@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
 
+use serde::Serialize;
+
 use crate::failure::Failure;
 use crate::sys;
 
@@ -41,6 +43,12 @@ static LOST: OnceLock<io::Error> = OnceLock::new();
 /// [`lost_output`] gives the reason. The work goes on, since it may be in the middle of a change.
 pub(crate) fn say_line(words: fmt::Arguments<'_>) {
     write_out(&format!("{words}\n"));
+}
+
+/// Prints a value as a line of JSON. Its members are an interface: they are added, never renamed or removed.
+pub(crate) fn say_json(value: &impl Serialize) {
+    // Texts, numbers and lists of them always serialize.
+    say!("{}", serde_json::to_string(value).unwrap_or_default());
 }
 
 /// Prints a line to stderr. An error is ignored.

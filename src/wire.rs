@@ -28,6 +28,10 @@ pub const STATUS_PATH: &str = "/v1/status";
 pub const METRICS_PATH: &str = "/metrics";
 /// The status page for a person.
 pub const PAGE_PATH: &str = "/";
+/// What stands before the host in the path of its own page for a person.
+pub const HOST_PAGES_PATH: &str = "/hosts/";
+/// What stands before the name of a refusal in the path of its explanation.
+pub const HELP_PATH: &str = "/help/";
 
 pub const COMMIT_HEADER: &str = "X-Cis490-Code-Commit";
 pub const SHA256_HEADER: &str = "X-Cis490-Sha256";

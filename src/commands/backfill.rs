@@ -11,9 +11,11 @@ use super::cli::progress::Progress;
 use crate::events::logger::{self, Format};
 use crate::failure::Failure;
 use crate::human::{self, counted};
+use crate::receiver::archive::restore;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::refusal_log;
 use crate::receiver::store::backfill::{News, Summary, Task, backfill};
+use crate::receiver::store::{marker, restored_rows};
 use crate::terminal::{say, warn_user};
 
 /// add index rows for stored tarballs that have none. They are read from the tarballs themselves.
@@ -23,7 +25,8 @@ use crate::terminal::{say, warn_user};
     subcommand,
     name = "backfill",
     example = "systemctl stop cis490-receiver && cis490 backfill --dry-run",
-    error_code(1, "the store could not be read, or a file failed")
+    example = "cis490 init --store-id 0123456789abcdef && cis490 backfill --from-archive",
+    error_code(1, "the store or the archive could not be read, or a file failed")
 )]
 pub(super) struct Backfill {
     /// the receiver's configuration (default: /etc/cis490/receiver.toml)
@@ -39,6 +42,10 @@ pub(super) struct Backfill {
     /// that their episodes can be sent again
     #[argh(switch)]
     set_aside_rotten: bool,
+    /// take the rows of this store's id from the archive's bucket, for a new disk in the place of a lost
+    /// one (cis490 init --store-id); no tarball is fetched
+    #[argh(switch)]
+    from_archive: bool,
     /// print JSON lines: each result (event, and what it is about), and at the end the counts
     #[argh(switch)]
     json: bool,
@@ -47,6 +54,9 @@ pub(super) struct Backfill {
 impl Backfill {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start(Format::Text);
+        if self.from_archive {
+            return self.restore();
+        }
         let data_dir = match &self.data_dir {
             Some(dir) => folder::absolute(dir.clone()),
             None => Config::load(&self.config)?.data_dir,
@@ -89,6 +99,51 @@ impl Backfill {
         });
         progress.wipe();
         done
+    }
+}
+
+impl Backfill {
+    /// `--from-archive`.
+    fn restore(self) -> Result<ExitCode, Failure> {
+        let config = Config::load(&self.config)?;
+        let Some(archive) = &config.archive else {
+            return Err(Failure::new(
+                format!("{} has no [archive]", self.config.display()),
+                "etc/receiver.toml.example shows its keys",
+            ));
+        };
+        let data_dir = self.data_dir.clone();
+        let data_dir = data_dir.map_or(config.data_dir.clone(), folder::absolute);
+        let mut secrets = config.secret_files();
+        secrets.push(self.config.clone());
+        let secrets: Vec<_> = secrets.iter().map(PathBuf::as_path).collect();
+        folder::enter(&data_dir, &secrets)?;
+        let Some(id) = marker::id(&data_dir) else {
+            return Err(Failure::new(
+                format!("{} is no store with an id", data_dir.display()),
+                "cis490 init --store-id ID makes one; x-amz-meta-cis490-store of an object shows the id",
+            ));
+        };
+        let found = restore::rows_of(archive, id, &mut || ())?;
+        for (key, why) in &found.odd {
+            warn_user!("left out: {key:?}: {why}");
+        }
+        let added = restored_rows::append(&data_dir, &self.config, &found.rows, self.dry_run)?;
+        say!(
+            "{} of the store {id} in the bucket, {} of others; {} {}",
+            counted(found.rows.len(), "episode"),
+            found.of_others,
+            counted(added, "row"),
+            if self.dry_run {
+                "would be added"
+            } else {
+                "added"
+            }
+        );
+        if !self.dry_run {
+            restore::note_listed(&data_dir, &found.rows)?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::names::CommitHash;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::{self, Answer, ReceiverClient, Stop};
 use crate::sys::{self, Signal};
-use crate::terminal::say;
+use crate::terminal::{say, say_json};
 use crate::wire::{GateVerdict, Known, Problem};
 
 /// ask the receiver whether it would accept episodes made by the local code
@@ -24,7 +24,7 @@ use crate::wire::{GateVerdict, Known, Problem};
     name = "check",
     example = "{command_name} --repo /opt/cis490",
     error_code(1, "the receiver could not be asked, or cannot say"),
-    error_code(2, "refused: stdout says why, and what to paste if that helps")
+    error_code(3, "refused: stdout says why, and what to paste if that helps")
 )]
 pub(super) struct Check {
     /// shipper.toml (default /etc/cis490/shipper.toml)
@@ -55,14 +55,16 @@ struct Verdict<'a> {
 }
 
 const EXIT_COULD_NOT_ASK: i32 = 1;
-const EXIT_REFUSED: u8 = 2;
+const EXIT_REFUSED: u8 = 3;
 
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        end_on_signal();
         let config = Config::load(&self.config, None)?;
-        let commit = shipper::local_commit(&self.repo)?;
         let receiver = ReceiverClient::new(&config, Stop::default())?;
+        // Only now: a signal ends by itself the wait for the writer of a pipe, from which configuration, token
+        // or certificate may have come.
+        end_on_signal();
+        let commit = shipper::local_commit(&self.repo)?;
         let answer = receiver.gate(&commit).map_err(|no_answer| {
             Failure::new(
                 format!("could not ask {}: {no_answer}", config.receiver_url),
@@ -131,11 +133,6 @@ fn refused<'a>(commit: &CommitHash, problem: &'a Problem) -> Verdict<'a> {
         detail: Some(&problem.detail),
         remediation: problem.remediation.as_deref(),
     }
-}
-
-fn say_json(verdict: &Verdict<'_>) {
-    // Texts and numbers always serialize.
-    say!("{}", serde_json::to_string(verdict).unwrap_or_default());
 }
 
 fn say_refused(problem: &Problem) {

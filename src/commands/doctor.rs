@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::terminal::{Paint, columns, one_line, print, wrapped};
 use crate::{receiver, shipper};
 
-const EXIT_FAILS: u8 = 2;
+const EXIT_FAILS: u8 = 3;
 /// The column in which the words of a finding begin.
 const INDENT: usize = 18;
 
@@ -25,7 +25,7 @@ const INDENT: usize = 18;
     example = "cis490 doctor --config /etc/cis490/shipper.toml",
     example = "sudo cis490 doctor --puller",
     error_code(1, "the configuration cannot be read, or there is none"),
-    error_code(2, "something fails (0 if there are only warnings)")
+    error_code(3, "something fails (0 if there are only warnings)")
 )]
 pub(super) struct Doctor {
     /// receiver.toml or shipper.toml (default: the one in /etc/cis490)

@@ -40,7 +40,7 @@ impl Explain {
             [] => command_line::help_of(None)?,
             [command] => command_line::help_of(Some(command))?,
             [_, _, ..] => {
-                return Err(Failure::new(
+                return Err(Failure::usage(
                     format!("there is no help for {:?}", topic.join(" ")),
                     "cis490 help COMMAND, cis490 help events [NAME], cis490 help refusals [REASON]",
                 ));
@@ -64,7 +64,7 @@ fn events(name: Option<&str>) -> Result<String, Failure> {
 fn no_event(name: &str) -> Failure {
     let meant = nearest(name, manual::all().map(|event| event.name));
     let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
-    Failure::new(
+    Failure::usage(
         format!("no log line has event={name}"),
         format!("{meant}cis490 help events lists them all"),
     )

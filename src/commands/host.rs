@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use super::token::new_token;
 use crate::child;
@@ -21,7 +22,7 @@ use crate::owner;
 use crate::receiver::access::token_digest;
 use crate::receiver::config::{Config, DEFAULT_PATH, HostRule, edit};
 use crate::sys;
-use crate::terminal::say;
+use crate::terminal::{say, say_json};
 
 /// add a lab host to receiver.toml, or remove one, and reload the receiver. Comments stay as they are.
 /// Without --address, add makes a token for the host and prints it
@@ -46,6 +47,26 @@ pub(super) struct Host {
     /// receiver.toml (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
+    /// print what was done as one JSON object, with the token that add has made: members are added, never
+    /// renamed or removed
+    #[argh(switch)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Done<'a> {
+    host: &'a HostId,
+    config: &'a Path,
+    added: bool,
+    removed: bool,
+    address: Option<IpAddr>,
+    /// What the lab host keeps to itself; null for one that an address identifies.
+    token: Option<&'a str>,
+    /// Whether the host is the first, so that from now on no other may upload.
+    is_first: bool,
+    /// Whether the running receiver reads the file now.
+    reloaded: bool,
 }
 
 enum Action {
@@ -95,6 +116,19 @@ impl Host {
         write(&self.config, &edited)?;
         drop(alone);
         let id = &rule.id;
+        if self.json {
+            say_json(&Done {
+                host: id,
+                config: &self.config,
+                added: true,
+                removed: false,
+                address: rule.address,
+                token: token.as_deref(),
+                is_first,
+                reloaded: reload(&self.config) == Reload::Done,
+            });
+            return Ok(());
+        }
         say!("added {id} to {}", self.config.display());
         if is_first {
             say!(
@@ -107,13 +141,13 @@ impl Host {
             );
             say!("{token}");
         }
-        reload(&self.config);
+        say_reload(&self.config);
         Ok(())
     }
 
     fn remove(self) -> Result<(), Failure> {
         if self.address.is_some() {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "--address is for add",
                 "cis490 host remove ID removes the host whatever its address is",
             ));
@@ -123,9 +157,22 @@ impl Host {
         let edited = edit::without_host(&text, &self.config, &self.id)?;
         write(&self.config, &edited)?;
         drop(alone);
+        if self.json {
+            say_json(&Done {
+                host: &self.id,
+                config: &self.config,
+                added: false,
+                removed: true,
+                address: None,
+                token: None,
+                is_first: false,
+                reloaded: reload(&self.config) == Reload::Done,
+            });
+            return Ok(());
+        }
         let file = self.config.display();
         say!("removed {} from {file}; its stored episodes stay", self.id);
-        reload(&self.config);
+        say_reload(&self.config);
         Ok(())
     }
 }
@@ -175,18 +222,37 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Has the service read its configuration again, if it runs by this one; else says how to.
-fn reload(path: &Path) {
+#[derive(PartialEq, Eq)]
+enum Reload {
+    Done,
+    Failed,
+    /// The service does not run by this configuration, or this user may not reload it.
+    NotTried,
+}
+
+/// Has the service read its configuration again, if it runs by this one.
+fn reload(path: &Path) -> Reload {
     let is_of_the_service = path == Path::new(DEFAULT_PATH) && sys::effective_user() == 0;
-    if is_of_the_service && systemctl(&["is-active", "--quiet", UNIT]) {
-        if systemctl(&["reload", UNIT]) {
+    if !is_of_the_service || !systemctl(&["is-active", "--quiet", UNIT]) {
+        return Reload::NotTried;
+    }
+    if systemctl(&["reload", UNIT]) {
+        Reload::Done
+    } else {
+        Reload::Failed
+    }
+}
+
+fn say_reload(path: &Path) {
+    match reload(path) {
+        Reload::Done => {
             say!("the receiver reads it now: see event=reloaded in journalctl -u cis490-receiver");
-        } else {
+        }
+        Reload::Failed => {
             say!("the receiver could not be reloaded: systemctl reload cis490-receiver says why");
         }
-        return;
+        Reload::NotTried => say!("it takes effect with: systemctl reload cis490-receiver"),
     }
-    say!("it takes effect with: systemctl reload cis490-receiver");
 }
 
 fn systemctl(words: &[&str]) -> bool {

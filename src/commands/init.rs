@@ -47,7 +47,7 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match (self.data_dir, self.root) {
-            (Some(_), Some(_)) => Err(Failure::new(
+            (Some(_), Some(_)) => Err(Failure::usage(
                 "--data-dir is a receiver's folder and --root is a lab host's: give one of them",
                 "a machine that is both has two folders: run init twice",
             )),
@@ -82,7 +82,7 @@ fn make_store(data_dir: &Path, id: Option<StoreId>) -> Result<ExitCode, Failure>
 /// A lab host's folder has no id.
 fn make_root_without_id(root: &Path, id: Option<StoreId>) -> Result<ExitCode, Failure> {
     if id.is_some() {
-        return Err(Failure::new(
+        return Err(Failure::usage(
             "--store-id is for a receiver's store, and this is a lab host's folder",
             "leave --store-id out, or name a receiver's data_dir",
         ));

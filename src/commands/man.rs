@@ -2,6 +2,7 @@
 
 mod files;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,7 @@ fn print_page(info: &CommandInfoWithArgs, name: Option<&str>) -> Result<(), Fail
     let of_file = files::PAGES.iter().find(|page| Some(page.name) == name);
     let text = of_file.map(files::Page::text).or_else(|| page(info, name));
     let text = text.ok_or_else(|| {
-        Failure::new(
+        Failure::usage(
             format!("there is no command {}", name.unwrap_or_default()),
             "cis490 --help lists them; receiver.toml, shipper.toml and events have pages too",
         )
@@ -192,12 +193,22 @@ fn commands(info: &CommandInfoWithArgs) -> String {
 }
 
 fn exit_status(command: &CommandInfoWithArgs) -> String {
-    let mut text = String::new();
-    if !command.error_codes.is_empty() {
-        text += ".SH EXIT STATUS\n.TP\n0\nsuccess\n";
-        for code in command.error_codes {
-            text += &format!(".TP\n{}\n{}\n", code.code, roff(&flat(code.description)));
-        }
+    let mut codes = BTreeMap::from([
+        (0, "success".to_owned()),
+        (1, "failure".to_owned()),
+        (2, String::new()),
+    ]);
+    for code in command.error_codes {
+        codes.insert(code.code, flat(code.description));
+    }
+    let usage = codes.entry(2).or_default();
+    if !usage.is_empty() {
+        *usage += "; also: ";
+    }
+    *usage += "a mistake on the command line";
+    let mut text = ".SH EXIT STATUS\n".to_owned();
+    for (code, meaning) in codes {
+        text += &format!(".TP\n{code}\n{}\n", roff(&meaning));
     }
     text
 }

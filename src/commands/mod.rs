@@ -13,6 +13,7 @@ mod ship;
 mod status;
 
 // When something is wrong.
+mod archive;
 mod backfill;
 mod doctor;
 mod explain;
@@ -75,6 +76,7 @@ enum Command {
     Uninstall(install::Uninstall),
     Token(token::Token),
     Refusals(refusals::Refusals),
+    Archive(archive::Archive),
     Backfill(backfill::Backfill),
     Scrub(scrub::Scrub),
     Doctor(doctor::Doctor),
@@ -117,6 +119,7 @@ impl Command {
             Command::Uninstall(command) => Box::new(move || command.run()),
             Command::Token(command) => Box::new(move || command.run()),
             Command::Refusals(command) => Box::new(move || command.run()),
+            Command::Archive(command) => Box::new(move || command.run()),
             Command::Backfill(command) => Box::new(move || command.run()),
             Command::Scrub(command) => Box::new(move || command.run()),
             Command::Doctor(command) => Box::new(move || command.run()),
@@ -128,8 +131,8 @@ impl Command {
     }
 }
 
-/// Runs the command that the command line names. The exit status is 0, or 1 on failure; a command's
-/// `--help` names any other.
+/// Runs the command that the command line names. The exit status is 0, 1 on failure, or 2 for a mistake on
+/// the command line; a command's `--help` names any other.
 pub fn run() -> ExitCode {
     let line = match command_line::parse() {
         Ok(line) => line,
@@ -140,7 +143,7 @@ pub fn run() -> ExitCode {
         return ended(ExitCode::SUCCESS);
     }
     let Some(command) = line.command else {
-        return report(&Failure::new(
+        return report(&Failure::usage(
             "no command was given",
             "cis490 --help lists them",
         ));

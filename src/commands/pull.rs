@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use super::cli::folder;
 use super::cli::progress::Progress;
@@ -14,7 +15,7 @@ use crate::human::{bytes, counted};
 use crate::names::HostId;
 use crate::pull::{self, End, Folder, JOBS_MAX, Outcome, Step, Wish};
 use crate::reader_client::ReaderClient;
-use crate::terminal::{say, warn_user};
+use crate::terminal::{say, say_json, warn_user};
 
 const EXIT_WRONG: u8 = 2;
 
@@ -57,6 +58,10 @@ pub(super) struct Pull {
     /// read the files that are here again, and compare them with their receipts
     #[argh(switch)]
     verify: bool,
+    /// print what came, and what is wrong or missing, as a JSON object: one, or with --watch one for each
+    /// look that has news. Members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Pull {
@@ -76,12 +81,15 @@ impl Pull {
             watch: self.watch,
             verify: self.verify,
         };
-        let mut view = View::default();
+        let mut view = View {
+            as_json: self.json,
+            ..View::default()
+        };
         let ended = pull::run(&folder, &client, &wish, &mut |step| view.show(step));
         view.progress.wipe();
         match ended {
             Ok(outcome) => {
-                say!("{}", summary(&outcome));
+                view.say(&outcome);
                 Ok(show_troubles(&outcome))
             }
             Err(End::Waits(failure)) => Err(failure),
@@ -99,6 +107,18 @@ struct View {
     progress: Progress,
     /// The last trouble of a watch, so that each is printed once.
     trouble: Vec<String>,
+    as_json: bool,
+}
+
+/// What `--json` prints of a look.
+#[derive(Serialize)]
+struct Looked {
+    /// The episodes that came, and their bytes.
+    episodes: u64,
+    bytes: u64,
+    /// In words: the first of each kind, and how many more there are.
+    wrong: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl View {
@@ -130,8 +150,8 @@ impl View {
         self.trouble = trouble;
         match looked {
             Ok(outcome) => {
-                if outcome.episodes > 0 {
-                    say!("{}", summary(outcome));
+                if outcome.episodes > 0 || (self.as_json && is_new) {
+                    self.say(outcome);
                 }
                 if is_new {
                     show_troubles(outcome);
@@ -141,6 +161,19 @@ impl View {
                 report(end.failure());
             }
             Err(_) => {}
+        }
+    }
+
+    fn say(&self, outcome: &Outcome) {
+        if self.as_json {
+            say_json(&Looked {
+                episodes: outcome.episodes,
+                bytes: outcome.bytes,
+                wrong: outcome.wrong.lines().collect(),
+                missing: outcome.missing.lines().collect(),
+            });
+        } else {
+            say!("{}", summary(outcome));
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::terminal::say;
     example = "{command_name} '2026-11-28T10:11:12 swing' --new-id 2026-11-28T10-11-12-swing",
     example = "{command_name} --reason bad-json",
     example = "{command_name} --commit 0123abc",
+    example = "{command_name} --all --json",
     error_code(1, "at least one stayed where it is")
 )]
 pub(super) struct Requeue {
@@ -52,6 +53,9 @@ pub(super) struct Requeue {
     /// the queue's folder, instead of the configuration's root
     #[argh(option)]
     root: Option<PathBuf>,
+    /// print a line of JSON for each episode: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Requeue {
@@ -65,14 +69,12 @@ impl Requeue {
         } else {
             self.names.clone()
         };
-        if names.is_empty() {
+        if names.is_empty() && !self.json {
             say!("{} is empty", root.refused().display());
         }
-        chosen::move_each(&names, |name| {
-            let id = shipper::requeue(&root, name, self.new_id.as_ref())
-                .map_err(|no_return| explain(&root, name, no_return))?;
-            say!("{id} is in the queue again");
-            Ok(())
+        chosen::move_each(&names, self.json, |name| {
+            shipper::requeue(&root, name, self.new_id.as_ref())
+                .map_err(|no_return| explain(&root, name, no_return))
         })
     }
 
@@ -82,16 +84,16 @@ impl Requeue {
         let has_choice = self.all || self.commit.is_some() || self.reason.is_some();
         let is_narrowed = self.commit.is_some() || self.reason.is_some();
         if self.names.is_empty() && !has_choice {
-            return Err(Failure::new("no episode was named", hint));
+            return Err(Failure::usage("no episode was named", hint));
         }
         if (!self.names.is_empty() && has_choice) || (self.all && is_narrowed) {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "names, --all, and --commit or --reason exclude each other",
                 hint,
             ));
         }
         if self.new_id.is_some() && self.names.len() != 1 {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "--new-id names one episode, and needs exactly one NAME",
                 "run it once for each",
             ));

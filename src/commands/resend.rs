@@ -11,7 +11,6 @@ use crate::failure::Failure;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
 use crate::shipper::{self, NoReturn};
-use crate::terminal::say;
 
 /// send accepted episodes in shipped/ again. It is for those that the receiver has lost, or whose file
 /// there is rotten (cis490 scrub names them). If the receiver still has one, the same bytes get the same
@@ -33,27 +32,24 @@ pub(super) struct Resend {
     /// the queue's folder, instead of the configuration's root
     #[argh(option)]
     root: Option<PathBuf>,
+    /// print a line of JSON for each episode: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Resend {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if self.names.is_empty() {
+            return Err(Failure::usage(
+                "no episode was named",
+                "ls shipped/ in the queue's folder shows what can be sent again",
+            ));
+        }
         let config = Config::load(&self.config, self.root)?;
         folder::enter(&config.root, &[])?;
         let root = Root::open(&config.root)?;
-        if self.names.is_empty() {
-            return Err(Failure::new(
-                "no episode was named",
-                format!(
-                    "ls {} shows what can be sent again",
-                    root.shipped().display()
-                ),
-            ));
-        }
-        chosen::move_each(&self.names, |name| {
-            let id = shipper::resend(&root, name)
-                .map_err(|no_return| explain(&root, name, no_return))?;
-            say!("{id} is in the queue again");
-            Ok(())
+        chosen::move_each(&self.names, self.json, |name| {
+            shipper::resend(&root, name).map_err(|no_return| explain(&root, name, no_return))
         })
     }
 }

@@ -1,5 +1,8 @@
 //! `cis490 scrub`: reads every stored file again, and prints what does not match the index.
 
+mod archive;
+
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,10 +14,12 @@ use super::cli::progress::Progress;
 use crate::events::{self, logger};
 use crate::failure::Failure;
 use crate::human::counted;
+use crate::receiver::archive::Ledger;
 use crate::receiver::config::{Config, DEFAULT_PATH};
 use crate::receiver::store::scrub::{Finding, Kind, News, Pass, Wish, scrub};
 use crate::terminal::{one_line, print, say};
-use crate::{clock, human, sys};
+use crate::wire::Receipt;
+use crate::{clock, human, owner, sys};
 
 const EXIT_FOUND: u8 = 2;
 
@@ -27,6 +32,7 @@ const EXIT_FOUND: u8 = 2;
     name = "scrub",
     example = "cis490 scrub",
     example = "cis490 scrub --since 7d --rate 20M",
+    example = "cis490 scrub --archive",
     error_code(1, "could not read the store"),
     error_code(2, "something is rotten, unreadable, missing or not indexed")
 )]
@@ -40,6 +46,12 @@ pub(super) struct Scrub {
     /// start from the beginning, even if the last scrub was interrupted
     #[argh(switch)]
     restart: bool,
+    /// compare the archive's bucket with what is known of it, in place of the local files
+    #[argh(switch)]
+    archive: bool,
+    /// with --archive: read every object back
+    #[argh(switch)]
+    deep: bool,
     /// the receiver's configuration (default /etc/cis490/receiver.toml)
     #[argh(option, default = "PathBuf::from(DEFAULT_PATH)")]
     config: PathBuf,
@@ -55,6 +67,15 @@ impl Scrub {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         logger::start(logger::Format::Text);
         sys::run_when_idle();
+        if self.archive {
+            return self.audit();
+        }
+        if self.deep {
+            return Err(Failure::new(
+                "--deep is for --archive",
+                "cis490 scrub reads every local file anyway; cis490 scrub --archive --deep reads the bucket",
+            ));
+        }
         let data_dir = match self.data_dir {
             Some(dir) => folder::absolute(dir),
             None => Config::load(&self.config)?.data_dir,
@@ -65,17 +86,28 @@ impl Scrub {
             bytes_per_second: self.rate,
             restart: self.restart,
         };
+        let ledger = Ledger::look(&data_dir).map_err(|error| cannot_read_ledger(&error))?;
+        let is_archived = |row: &Receipt| match &ledger {
+            Some(ledger) => ledger.is_proven(row),
+            None => Ok(false),
+        };
         let mut progress = Progress::new();
         let as_json = self.json;
-        let pass = scrub(&data_dir, &self.config, &wish, &mut |news| match news {
-            News::Found(finding) if as_json => {
-                progress.wipe();
-                say!("{}", finding_as_json(finding));
-            }
-            News::Begun { episodes: _, bytes } if as_json => progress.begin(bytes),
-            News::GoesOn { .. } if as_json => {}
-            news => show(news, &mut progress),
-        });
+        let pass = scrub(
+            &data_dir,
+            &self.config,
+            &wish,
+            &is_archived,
+            &mut |news| match news {
+                News::Found(finding) if as_json => {
+                    progress.wipe();
+                    say!("{}", finding_as_json(finding));
+                }
+                News::Begun { episodes: _, bytes } if as_json => progress.begin(bytes),
+                News::GoesOn { .. } if as_json => {}
+                news => show(news, &mut progress),
+            },
+        );
         progress.wipe();
         let pass = pass?;
         let printed = if as_json {
@@ -88,6 +120,16 @@ impl Scrub {
         }
         printed.map(|()| ExitCode::SUCCESS)
     }
+}
+
+fn cannot_read_ledger(error: &io::Error) -> Failure {
+    Failure::new(
+        format!("cannot read archive.jsonl in the store: {error}"),
+        owner::hint(
+            error,
+            "look at the disk (dmesg) and at who owns the file (ls -l)",
+        ),
+    )
 }
 
 fn finding_as_json(finding: &Finding) -> serde_json::Value {
@@ -158,8 +200,12 @@ fn summary(pass: &Pass) -> String {
     } else {
         found.join(", ")
     };
+    let archived = match pass.archived {
+        0 => String::new(),
+        count => format!(", {count} more in the archive alone"),
+    };
     let mut text = format!(
-        "{} read, {}: {found}\n",
+        "{} read, {}{archived}: {found}\n",
         counted(pass.episodes, "episode"),
         human::bytes(pass.bytes)
     );

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use super::cli::{chosen, folder};
 use crate::failure::Failure;
 use crate::human::counted;
+use crate::names::EpisodeId;
 use crate::owner;
 use crate::shipper;
 use crate::shipper::CommitPrefix;
 use crate::shipper::config::{Config, DEFAULT_PATH};
 use crate::shipper::queue::Root;
-use crate::terminal::say;
+use crate::terminal::{say, say_json};
 
 /// move the waiting episodes of a commit to refused/: they are kept, and not sent. The shipper may
 /// keep running; cis490 requeue brings an episode back
@@ -33,6 +35,16 @@ pub(super) struct SetAside {
     /// the queue's folder, instead of the configuration's root
     #[argh(option)]
     root: Option<PathBuf>,
+    /// print a line of JSON for each episode: members are added, never renamed or removed
+    #[argh(switch)]
+    json: bool,
+}
+
+/// What `--json` prints of one episode.
+#[derive(Serialize)]
+struct Moved<'a> {
+    episode: &'a EpisodeId,
+    moved: bool,
 }
 
 impl SetAside {
@@ -55,7 +67,17 @@ impl SetAside {
             None => Vec::new(),
         };
         for id in &moved {
-            say!("{id}");
+            if self.json {
+                say_json(&Moved {
+                    episode: id,
+                    moved: true,
+                });
+            } else {
+                say!("{id}");
+            }
+        }
+        if self.json {
+            return Ok(ExitCode::SUCCESS);
         }
         if moved.is_empty() {
             say!(

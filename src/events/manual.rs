@@ -158,7 +158,7 @@ manual! {
         "An upload that had broken off goes on at the byte in offset=."
         "Nothing.";
     info upload_given_up
-        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
+        "A broken upload is kept no longer; its sender begins with the first byte again. reason=too-old: nobody went on with it for an hour; no-place: max_uploads newer ones are kept; no-room: another upload needed the room on the disk; another-put: the host has begun the upload anew, or the episode is stored by now; failed: its file could not be used again (store_fault says why); stopped: the receiver has stopped."
         "Nothing for most. no-room: make room on the disk. failed: look at the disk (dmesg).";
     warn refused
         "An upload was refused; reason= says why."
@@ -169,6 +169,9 @@ manual! {
     info download_ended
         "A reader's download has ended. outcome=complete: the reader has all bytes it asked for; peer-gone: it ended the connection; too-slow: it took nothing for idle_timeout_seconds, or less than min_body_bytes_per_second; file-changed: the file became shorter, or could not be read; failed: the receiver's own fault. bytes= is what the reader took of of=, from the byte in from= on."
         "Nothing for complete and peer-gone; a reader that goes on asks for the rest. file-changed: look at the disk (dmesg), and run cis490 scrub.";
+    info download_redirected
+        "A reader asked for an episode that is in the archive alone. The answer was 307 with an address in the store that holds for 15 minutes."
+        "Nothing. If readers cannot reach the store at archive.endpoint, set archive.public_endpoint.";
     error stored_file_missing
         "A reader asked for an episode that has a row in the index and no file. The answer was 404."
         "Nothing if somebody archived it by hand. Otherwise cis490 scrub names all such episodes: send them again (on the lab host: cis490 resend NAME), or restore them from a backup.";
@@ -295,6 +298,42 @@ manual! {
     warn gate_file_unwritable
         "window.json could not be written. After a restart the gate knows less until a source answers."
         "Make sure that data_dir has room and belongs to the user that runs cis490 receive.";
+}
+
+"the receiver: the archive" {
+    info archive_started
+        "Episodes are copied to this bucket, read back, and lose their local files when room is needed."
+        "Nothing.";
+    info archive_proven
+        "The episode's object was read back from the bucket and has the receipt's digest. From now on there are two copies; the local one may go when room is needed."
+        "Nothing.";
+    warn archive_failing
+        "The store did not do what was asked, and is asked again after wait_s. Nothing is evicted meanwhile, and uploads go on as long as the disk has room. Logged when this begins and every ten minutes while it lasts."
+        "What do= says.";
+    error archive_stopped
+        "The store has refused three times in a row what only a person can change: keys, rights, the bucket, the region. It is asked again every five minutes. Logged when this begins and every ten minutes while it lasts."
+        "What do= says; cis490 doctor tries the store step by step.";
+    info archive_back
+        "The store does what is asked again."
+        "Nothing.";
+    warn archive_refused
+        "The store refused this episode alone, or its local file cannot be read. The episode goes to the end of the line and holds up no other; its local file stays."
+        "What do= says.";
+    error archive_mismatch
+        "An object in the bucket is not what was stored there: it has another length, other bytes, or cannot be found. The local file was not removed, and is copied again."
+        "Look at the store: it has lost or changed bytes. If there are many, set evict_below_bytes = 0 until it is repaired.";
+    error archive_lost
+        "An object that was known to be in the bucket is gone. If the local file is here, it is copied again; if not, this episode is lost until its lab host sends it again."
+        "Find out who deletes objects: a lifecycle rule, a person, the store. On the lab host cis490 resend NAME brings the episode back, for as long as it is in shipped/.";
+    info archive_evicted
+        "The disk needed room: the local file of this episode was removed. It is in the bucket, read back at least a day ago, and there now."
+        "Nothing.";
+    warn archive_no_room
+        "The disk needs room, and there is no local file that may be removed: each of the others is not proven yet, was proven less than a day ago, or is in use. Logged when this begins and every ten minutes while it lasts."
+        "Look why episodes wait (archive_failing, archive_stopped); or give the receiver a larger disk.";
+    error archive_disk
+        "The archive cannot read or write its ledger (archive.jsonl), the index or a folder on this machine's own disk. It tries again in a minute; after a failed sync, after a restart."
+        "Look at the disk (dmesg, df), then systemctl restart cis490-receiver.";
 }
 
 "the lab host: start and stop" {

@@ -184,6 +184,15 @@ pub(crate) fn download_ended(end: &DownloadEnd) {
     );
 }
 
+pub(crate) fn download_redirected(slot: &Slot, reader: &ReaderId, peer: IpAddr) {
+    let Slot { host, episode } = slot;
+    paced_line!(
+        peer,
+        download_redirected,
+        "host={host} episode={episode} reader={reader} peer={peer}"
+    );
+}
+
 pub(crate) fn stored_file_missing(slot: &Slot, peer: IpAddr, why: &str) {
     let Slot { host, episode } = slot;
     paced_line!(

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::events;
@@ -20,7 +21,7 @@ use crate::sys;
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// No configuration and no secret is nearly as long.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 16 << 20;
 
 /// The bytes of a file that root has read for the user whom root has become, or of a pipe.
 pub(super) struct Kept {
@@ -97,11 +98,20 @@ fn is_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
+/// Whether [`read_files_alone`] was called.
+static FILES_ALONE: AtomicBool = AtomicBool::new(false);
+
+/// A service calls this when it has started. A pipe that stands in the place of a file at a reload would be
+/// waited for by the thread that has to hear SIGTERM: from here on only those that were read before count.
+pub(crate) fn read_files_alone() {
+    FILES_ALONE.store(true, Ordering::Relaxed);
+}
+
 fn read_pipe(path: &Path) -> io::Result<Vec<u8>> {
     if let Some(kept) = lock(&KEPT).iter().find(|kept| kept.path == path) {
         return Ok(kept.bytes.clone());
     }
-    if sys::signals_are_heard() {
+    if FILES_ALONE.load(Ordering::Relaxed) {
         let why = "it is no file: a service that runs reads files alone";
         return Err(io::Error::other(why));
     }
@@ -115,7 +125,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if BYTES_MAX < bytes.len() as u64 {
-        return Err(io::Error::other("it has more than 4 MiB"));
+        return Err(io::Error::other("it has more than 16 MiB"));
     }
     Ok(bytes)
 }

@@ -36,6 +36,7 @@ use self::receipts::Receipts;
 use self::troubles::Troubles;
 use crate::names::HostId;
 use crate::reader_client::{Limits, ReaderClient};
+use crate::test_times::in_tests;
 
 /// Between two looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
@@ -125,17 +126,4 @@ fn look(
     let patience = Patience::new(wish.watch);
     let pass = Pass::new(folder, client, wish, &patience, receipts)?;
     pass.run(verify, tell)
-}
-
-/// `usual`, or in a debug build the milliseconds that this variable names: tests do not wait for minutes.
-#[cfg(debug_assertions)]
-fn in_tests(variable: &str, usual: Duration) -> Duration {
-    let asked = std::env::var(variable).ok();
-    let asked = asked.and_then(|ms| ms.parse().ok());
-    asked.map_or(usual, Duration::from_millis)
-}
-
-#[cfg(not(debug_assertions))]
-fn in_tests(_variable: &str, usual: Duration) -> Duration {
-    usual
 }

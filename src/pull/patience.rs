@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::in_tests;
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::sync::lock;
+use crate::test_times::in_tests;
 
 /// How long the receiver may give no byte before a pull without `--watch` ends.
 const WITHOUT_BYTE_MAX: Duration = Duration::from_secs(300);

@@ -1,6 +1,7 @@
 //! `receiver.toml`: the keys, their defaults and what is allowed. `etc/receiver.toml.example` is
 //! the reference for people.
 
+mod archive;
 pub(crate) mod edit;
 mod settings;
 
@@ -17,6 +18,8 @@ use crate::config::{
 use crate::failure::Failure;
 use crate::names::{HostId, ReaderId, Sha256Digest};
 use crate::wire;
+
+pub use self::archive::{ArchiveConfig, Verify};
 
 pub const DEFAULT_PATH: &str = "/etc/cis490/receiver.toml";
 
@@ -71,6 +74,8 @@ pub struct Config {
     pub hosts: Vec<HostRule>,
     #[serde(default, rename = "reader")]
     pub readers: Vec<ReaderRule>,
+    /// The bucket that episodes are copied to; `None`: they stay on this disk alone.
+    pub archive: Option<ArchiveConfig>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -297,7 +302,12 @@ impl Config {
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let gate = &self.version_gate;
         let token = gate.auth_token_file.as_deref().map(config::secret_path);
-        token.into_iter().chain(gate.ca_file.clone()).collect()
+        let mut files: Vec<_> = token.into_iter().chain(gate.ca_file.clone()).collect();
+        if let Some(archive) = &self.archive {
+            files.push(config::secret_path(&archive.secret_file));
+            files.extend(archive.ca_file.clone());
+        }
+        files
     }
 
     /// Checks what serde cannot: ranges, and keys that need or exclude each other.
@@ -314,6 +324,9 @@ impl Config {
         config::check_folder(path, "data_dir", &self.data_dir)?;
         self.check_hosts(path)?;
         self.check_readers(path)?;
+        if let Some(archive) = &self.archive {
+            archive.check(path, self.min_free_bytes)?;
+        }
         if let Some(notify) = &self.notify {
             notify.check(path)?;
         }

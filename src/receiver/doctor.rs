@@ -8,8 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use super::archive;
 use super::config::{Config, ReaderRule};
 use super::store::condition::{Unwritable, unwritable};
+use super::store::marker;
 use super::store::sequence::{self, INDEX_REMEDY};
 use super::store::store_dir;
 use super::survey::ask;
@@ -26,6 +28,12 @@ pub(crate) fn examine(config: &Config, config_path: &Path) -> Vec<Finding> {
     findings.extend(gate::examine(config));
     findings.push(access(config));
     findings.push(readers(config));
+    if let Some(archive) = &config.archive {
+        findings.extend(archive::doctor::examine(
+            archive,
+            marker::id(&config.data_dir),
+        ));
+    }
     findings.extend(secrecy(config, config_path));
     findings
 }

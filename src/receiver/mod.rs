@@ -1,23 +1,29 @@
 //! `cis490 receive`: the Pi's side. Opens the store, recovers it, serves, drains.
 //!
-//! The three rooms are `http` (the requests and their answers), `version_gate` (which commits get in)
-//! and `store` (the disk). `http` sees the other two; they see neither `http` nor each other.
+//! The rooms are `http` (the requests and their answers), `version_gate` (which commits get in), `store`
+//! (the disk) and `archive` (the bucket past the disk). `http` sees the others; they see neither `http`
+//! nor each other.
 
 pub(crate) mod access;
+pub(crate) mod archive;
+mod base64;
 pub mod config;
 pub mod critical_thread;
 mod data_dir;
 pub(crate) mod doctor;
 pub(crate) mod findings;
+mod hash_sort;
 mod http;
 pub(crate) mod lab_states;
 mod liveness;
+mod name_map;
 mod notify;
 pub(crate) mod observed;
 pub(crate) mod refusal;
 pub(crate) mod refusal_log;
 pub(crate) mod refused_upload;
 mod reload;
+mod shelf;
 pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod survey;
@@ -31,16 +37,19 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::archive::Archive;
 use self::config::Config;
 use self::critical_thread::{ShutdownHandle, StopReason};
 use self::observed::Observed;
 use self::reload::Reload;
+use self::shelf::StoreShelf;
 use self::stats::Stats;
 use self::store::Store;
 use self::version_gate::VersionGate;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, Sha256Digest};
+use crate::owner;
 use crate::service;
 use crate::sys::{self, Signal};
 use crate::wire::Slot;
@@ -82,15 +91,16 @@ pub fn run(config: Config, as_read: Config, config_path: &Path) -> Result<(), Fa
     let gate = VersionGate::start(&config.version_gate, &config.data_dir, &shutdown)?;
     let data_dir = config.data_dir.clone();
     let refusals = refusal_log::start(&config.data_dir, Arc::clone(&stats), &shutdown)?;
-    let server = http::start(
-        config,
-        Arc::clone(&store),
+    let archive = start_archive(&config, &store, &shutdown)?;
+    let parts = http::Parts {
+        store: Arc::clone(&store),
         gate,
         stats,
         refusals,
-        Arc::clone(&observed),
-        &shutdown,
-    )?;
+        observed: Arc::clone(&observed),
+        archive,
+    };
+    let server = http::start(config, parts, &shutdown)?;
     let reload = Reload {
         server: server.clone(),
         path: config_path.to_owned(),
@@ -123,6 +133,18 @@ pub fn run(config: Config, as_read: Config, config_path: &Path) -> Result<(), Fa
         observed.end();
     }
     ended
+}
+
+fn start_archive(
+    config: &Config,
+    store: &Arc<Store>,
+    shutdown: &ShutdownHandle,
+) -> Result<Option<Arc<Archive>>, Failure> {
+    let Some(archive) = &config.archive else {
+        return Ok(None);
+    };
+    let shelf = Arc::new(StoreShelf(Arc::clone(store)));
+    Archive::start(archive, &config.data_dir, store.id(), shelf, shutdown).map(Some)
 }
 
 /// Waits until the uploads under way are answered, for `time` at most.
@@ -207,7 +229,10 @@ fn listen_for_signals(shutdown: &ShutdownHandle, reload: Reload) -> Result<(), F
         .name("signals".to_owned())
         .spawn(listen);
     match started {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            owner::read_files_alone();
+            Ok(())
+        }
         Err(error) => Err(critical_thread::cannot_start("signals", &error)),
     }
 }

@@ -185,7 +185,7 @@ impl Log {
                     // The index may have been made again since, with fewer rows: no refusal came after a
                     // row that is not yet there.
                     one.after_seq = one.after_seq.min(books.last_seq);
-                    books.recall(Arc::new(one));
+                    books.recall(&Arc::new(one));
                 }
             }),
             Err(error) => events::refusals_unreadable(&self.data_dir.join(FILE), &error),

@@ -9,7 +9,10 @@
 //! 3. A time comes from a clock that may be wrong, so rows count in the order of `seq`. There is one
 //!    exception: a row that `backfill` has added, with an earlier time than its host's last row, does
 //!    not become the last row, unless the time of the last row lies in the future.
-//! 4. Plain threads read and write the figures under a lock, for microseconds; coroutines never do.
+//! 4. The newest rows and refusals of each host are kept by its own figures, a fixed number of each.
+//! 5. Plain threads read and write the figures under a lock, for microseconds; coroutines never do.
+
+mod refusal_runs;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -17,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use self::refusal_runs::{RUNS_OF_HOST_MAX, RUNS_WITHOUT_HOST_MAX};
+pub(crate) use self::refusal_runs::{RefusalRun, RefusalRuns};
 use super::refused_upload::RefusedUpload;
 use crate::clock;
 use crate::names::{CommitHash, EpisodeId, HostId};
@@ -28,9 +33,9 @@ use crate::wire::{Receipt, RowBrief};
 pub(crate) const HOSTS_MAX: usize = 256;
 /// The most names without an upload whose last refusal is kept.
 pub(crate) const UNKNOWN_HOSTS_MAX: usize = 32;
-/// How many of the newest uploads, and of the newest refusals, are kept.
+/// How many of the newest uploads are kept: of all, and of each host.
 pub(crate) const NEWEST_MAX: usize = 10;
-/// The most hours whose uploads are kept. Far more than the page shows, since a clock that jumps
+/// The most hours whose uploads, and whose refusals, are kept. Far more than the page shows, since a clock that jumps
 /// adds hours too.
 const HOURS_MAX: usize = 1024;
 
@@ -115,6 +120,7 @@ impl Tries {
 pub(crate) struct UnknownHost {
     pub refused: Arc<RefusedUpload>,
     pub tries: Tries,
+    pub runs: RefusalRuns,
 }
 
 /// The figures of one host.
@@ -126,6 +132,10 @@ pub(crate) struct HostStats {
     pub refused: Option<Arc<RefusedUpload>>,
     /// How often its episode was refused in a row.
     pub tries: Tries,
+    /// Its refusals of this run and earlier ones, by their reasons.
+    pub runs: RefusalRuns,
+    /// Its newest rows; the newest is last. None where the figures are read for a report alone.
+    pub newest: VecDeque<Arc<Receipt>>,
     /// Since this process began.
     pub stored: Totals,
     pub stored_already: Totals,
@@ -133,20 +143,26 @@ pub(crate) struct HostStats {
     days: Days,
     /// Where the last row lies, if it is not read whole yet.
     last_offset: Option<u64>,
+    /// Where its newest rows lie, if they are not read whole yet.
+    newest_offsets: VecDeque<u64>,
 }
 
 impl HostStats {
     /// The figures of a host that has stored nothing; with its refusal, if it was refused.
     pub(crate) fn of_unknown_host(unknown: Option<UnknownHost>) -> HostStats {
-        let tries = unknown.as_ref().map(|unknown| unknown.tries);
+        let Some(unknown) = unknown else {
+            return HostStats::default();
+        };
         HostStats {
-            refused: unknown.map(|unknown| unknown.refused),
-            tries: tries.unwrap_or_default(),
+            refused: Some(unknown.refused),
+            tries: unknown.tries,
+            runs: unknown.runs,
             ..HostStats::default()
         }
     }
 
-    fn refuse(&mut self, refused: &Arc<RefusedUpload>) {
+    fn refuse(&mut self, refused: &Arc<RefusedUpload>, number: u64) {
+        self.runs.add(refused, number, RUNS_OF_HOST_MAX);
         self.tries = self.tries.with(self.open_refusal(), refused);
         self.refused = Some(Arc::clone(refused));
     }
@@ -244,14 +260,20 @@ pub(crate) struct StatsTables {
     pub unknown_hosts: VecDeque<UnknownHost>,
     pub all: Totals,
     /// The newest rows of the index; the newest is last.
-    pub uploads: VecDeque<Receipt>,
-    /// The newest refusals; the newest is last.
-    pub refusals: VecDeque<Arc<RefusedUpload>>,
+    pub uploads: VecDeque<Arc<Receipt>>,
+    /// Refusals of requests that named no host.
+    pub runs_without_host: RefusalRuns,
     /// The largest `seq` up to which all rows are counted.
     pub last_seq: u64,
     /// How many lines of the index were no receipts when it was opened.
     pub unreadable_rows: u64,
     hours: BTreeMap<u64, Totals>,
+    /// How many uploads were refused in each hour.
+    refused_hours: BTreeMap<u64, u64>,
+    /// How many refusals were counted, those of earlier runs included.
+    refusals: u64,
+    /// How many of the newest rows are kept of each host.
+    newest_of_host_max: usize,
     unconfigured: usize,
     unconfigured_max: usize,
     /// Where the newest rows lie, if they are not read whole yet.
@@ -259,16 +281,19 @@ pub(crate) struct StatsTables {
 }
 
 impl StatsTables {
-    /// Configured hosts have figures from the beginning, and so many others get figures of their own.
+    /// Configured hosts have figures from the beginning, and so many others get figures of their own. So many
+    /// of the newest rows are kept of each host.
     pub(crate) fn new(
         configured: impl Iterator<Item = HostId>,
         unconfigured_max: usize,
+        newest_of_host_max: usize,
     ) -> StatsTables {
         StatsTables {
             hosts: configured
                 .map(|host| (host, HostStats::default()))
                 .collect(),
             unconfigured_max,
+            newest_of_host_max,
             ..StatsTables::default()
         }
     }
@@ -278,37 +303,47 @@ impl StatsTables {
         self.hours.get(&hour).copied().unwrap_or_default()
     }
 
+    /// How many uploads were refused in the hour that begins at `hour * 3600` seconds since 1970.
+    pub(crate) fn refused_in(&self, hour: u64) -> u64 {
+        self.refused_hours.get(&hour).copied().unwrap_or_default()
+    }
+
+    /// All runs of refusals, of whatever host, the newest first.
+    pub(crate) fn runs(&self) -> Vec<&RefusalRun> {
+        let of_hosts = self.hosts.values().map(|stats| &stats.runs);
+        let of_unknown = self.unknown_hosts.iter().map(|unknown| &unknown.runs);
+        let all = of_hosts.chain(of_unknown).chain([&self.runs_without_host]);
+        let mut all: Vec<&RefusalRun> = all.flat_map(RefusalRuns::iter).collect();
+        all.sort_by_key(|run| std::cmp::Reverse(run.newest_number));
+        all
+    }
+
     /// Counts a row of the index. `now_s` shows only whether a row's time lies in the future.
     pub(crate) fn enter(&mut self, row: Receipt, now_s: u64) -> &mut HostStats {
         let (host, is_last) = self.count(&row.brief(), now_s);
         if is_last {
             host.complete_last(&row);
         }
-        let host = row.host.clone();
-        self.enter_newest(row);
-        self.of(Some(&host))
-    }
-
-    /// Behind those with smaller numbers: uploads that finish together are counted in any order.
-    fn enter_newest(&mut self, row: Receipt) {
-        let is_before = |other: &Receipt| row.seq.is_none() || other.seq <= row.seq;
-        let place = self.uploads.iter().rposition(is_before);
-        self.uploads.insert(place.map_or(0, |place| place + 1), row);
-        if self.uploads.len() > NEWEST_MAX {
-            self.uploads.pop_front();
-        }
+        let row = Arc::new(row);
+        enter_newest(&mut self.uploads, Arc::clone(&row), NEWEST_MAX);
+        let of_host_max = self.newest_of_host_max;
+        let host = self.of(Some(&row.host));
+        enter_newest(&mut host.newest, row, of_host_max);
+        host
     }
 
     /// Counts the row that lies at `offset`. [`StatsTables::settle`] is called after the last one.
     pub(crate) fn enter_at(&mut self, row: &RowBrief, offset: u64, now_s: u64) {
+        let of_host_max = self.newest_of_host_max;
         let (host, is_last) = self.count(row, now_s);
+        push(&mut host.newest_offsets, offset, of_host_max);
         if is_last {
             host.last_offset = Some(offset);
         }
         push(&mut self.newest_offsets, offset, NEWEST_MAX);
     }
 
-    /// Reads whole, with `read`, the rows that are shown: each host's last and the newest of all.
+    /// Reads whole, with `read`, the rows that are shown: each host's last, its newest, and the newest of all.
     ///
     /// Errors: those of `read`.
     pub(crate) fn settle(
@@ -321,10 +356,15 @@ impl StatsTables {
             {
                 host.complete_last(&row);
             }
+            for offset in std::mem::take(&mut host.newest_offsets) {
+                if let Some(row) = read(offset)? {
+                    push(&mut host.newest, Arc::new(row), self.newest_of_host_max);
+                }
+            }
         }
         for offset in std::mem::take(&mut self.newest_offsets) {
             if let Some(row) = read(offset)? {
-                push(&mut self.uploads, row, NEWEST_MAX);
+                push(&mut self.uploads, Arc::new(row), NEWEST_MAX);
             }
         }
         Ok(())
@@ -361,24 +401,32 @@ impl StatsTables {
     }
 
     /// Counts a refusal of this run or an earlier one.
-    pub(crate) fn recall(&mut self, refused: Arc<RefusedUpload>) {
-        match &refused.host {
-            Some(host) => match self.hosts.get_mut(host) {
-                Some(stats) => stats.refuse(&refused),
-                None => {
-                    let before = self.take_unknown_host(host);
-                    let tries = before.as_ref().map(|before| before.tries);
-                    let before = before.as_ref().map(|before| &*before.refused);
-                    let unknown = UnknownHost {
-                        tries: tries.unwrap_or_default().with(before, &refused),
-                        refused: Arc::clone(&refused),
-                    };
-                    push(&mut self.unknown_hosts, unknown, UNKNOWN_HOSTS_MAX);
-                }
-            },
-            None => self.others.refused = Some(Arc::clone(&refused)),
+    pub(crate) fn recall(&mut self, refused: &Arc<RefusedUpload>) {
+        self.refusals += 1;
+        let number = self.refusals;
+        if let Some(at_s) = clock::parse_rfc3339(&refused.at) {
+            *self.refused_hours.entry(at_s / HOUR_S).or_default() += 1;
+            if self.refused_hours.len() > HOURS_MAX {
+                self.refused_hours.pop_first();
+            }
         }
-        push(&mut self.refusals, refused, NEWEST_MAX);
+        let Some(host) = &refused.host else {
+            self.others.refused = Some(Arc::clone(refused));
+            let runs = &mut self.runs_without_host;
+            return runs.add(refused, number, RUNS_WITHOUT_HOST_MAX);
+        };
+        if let Some(stats) = self.hosts.get_mut(host) {
+            return stats.refuse(refused, number);
+        }
+        let before = self.take_unknown_host(host);
+        let mut stats = HostStats::of_unknown_host(before);
+        stats.refuse(refused, number);
+        let unknown = UnknownHost {
+            refused: Arc::clone(refused),
+            tries: stats.tries,
+            runs: stats.runs,
+        };
+        push(&mut self.unknown_hosts, unknown, UNKNOWN_HOSTS_MAX);
     }
 
     fn take_unknown_host(&mut self, host: &HostId) -> Option<UnknownHost> {
@@ -393,18 +441,29 @@ impl StatsTables {
     }
 }
 
+/// Keeps the newest so many. None of them if that is 0.
 fn push<T>(queue: &mut VecDeque<T>, newest: T, length_max: usize) {
-    if queue.len() == length_max {
+    queue.push_back(newest);
+    if queue.len() > length_max {
         queue.pop_front();
     }
-    queue.push_back(newest);
+}
+
+/// Behind those with smaller numbers: uploads that finish together are counted in any order.
+fn enter_newest(rows: &mut VecDeque<Arc<Receipt>>, row: Arc<Receipt>, length_max: usize) {
+    let is_before = |other: &Arc<Receipt>| row.seq.is_none() || other.seq <= row.seq;
+    let place = rows.iter().rposition(is_before);
+    rows.insert(place.map_or(0, |place| place + 1), row);
+    if rows.len() > length_max {
+        rows.pop_front();
+    }
 }
 
 impl Stats {
     /// The figures of an empty index. Configured hosts have theirs from the beginning.
     pub(crate) fn new(configured: impl Iterator<Item = HostId>) -> Arc<Stats> {
         Arc::new(Stats {
-            books: Mutex::new(StatsTables::new(configured, HOSTS_MAX)),
+            books: Mutex::new(StatsTables::new(configured, HOSTS_MAX, NEWEST_MAX)),
             last_seq: AtomicU64::new(0),
         })
     }
@@ -460,7 +519,7 @@ impl Stats {
     pub(crate) fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
         let mut books = self.open();
         books.of(refused.host.as_ref()).refused_uploads.add(bytes);
-        books.recall(Arc::clone(refused));
+        books.recall(refused);
     }
 
     pub(crate) fn look(&self) -> StatsTables {

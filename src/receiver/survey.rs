@@ -21,6 +21,7 @@ pub(crate) use self::facts::{Live, facts, reason_now};
 pub(crate) use self::lab_report::{LabReport, phrases};
 pub(crate) use self::running::{ask, gate};
 
+use super::archive::ArchiveReport;
 use super::config::Config;
 use super::findings::{Finding, findings};
 use super::lab_states::Reports;
@@ -76,6 +77,9 @@ pub(crate) struct Survey {
     /// receiver whose index has more hosts than it keeps figures of.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlisted_episodes: u64,
+    /// Null without `[archive]`, and unless the receiver runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveReport>,
     /// Why the figures are those of the disk, although a process holds the lock.
     #[serde(skip)]
     pub from_disk_because: Option<String>,
@@ -310,6 +314,7 @@ impl Survey {
             scrub: Pass::to_tell(&config.data_dir).map(LastScrub::from),
             config_waiting: process.config_waiting,
             unlisted_episodes: tables.others.all.episodes,
+            archive: None,
             from_disk_because: None,
         })
     }

@@ -54,7 +54,7 @@ pub(crate) struct ReceiverClient {
     /// For https:// alone.
     trust: Option<Trust>,
     /// Of the bodies of all uploads together.
-    rate: Option<Rate>,
+    rate: Rate,
     stop: Stop,
 }
 
@@ -80,6 +80,8 @@ pub(crate) struct Answer {
     pub upload_length: Option<u64>,
     /// Where a redirect points to, which is never followed.
     location: Option<String>,
+    /// It answers a HEAD: so it has no body, be it the receiver's or a proxy's.
+    is_to_head: bool,
     body: Vec<u8>,
 }
 
@@ -112,7 +114,7 @@ impl ReceiverClient {
             url: config.parsed_url()?,
             token: config.token()?,
             trust: config.trust()?,
-            rate: config.rate_bytes_per_second.map(Rate::new),
+            rate: Rate::new(config.rate_bytes_per_second),
             stop,
         })
     }
@@ -128,12 +130,21 @@ impl ReceiverClient {
         self.put_by(&agent, &exchange, upload, progress)
     }
 
+    /// From here on bodies leave at this rate, that of an upload under way too. `None` for no bound.
+    pub(super) fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.rate.set(bytes_per_second);
+    }
+
     /// Asks how far a broken upload of this tarball is.
     pub(super) fn kept(&self, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
         let url = self.url.without_zone() + &upload.slot.upload_path();
         let request =
             http::Request::head(url).header(wire::SHA256_HEADER, upload.sha256.to_string());
-        self.ask(request)
+        let answer = self.ask(request)?;
+        Ok(Answer {
+            is_to_head: true,
+            ..answer
+        })
     }
 
     /// Uploads the rest of a tarball, from the byte at `offset` on. `progress` hears how many bytes are
@@ -186,10 +197,10 @@ impl ReceiverClient {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Answer, NoAnswer> {
         exchange.begin();
-        let limit = self.rate.as_ref().map(|rate| Limit {
-            rate,
+        let limit = Limit {
+            rate: &self.rate,
             stop: &self.stop,
-        });
+        };
         let mut body = UploadBody::new(
             upload.tarball,
             from,
@@ -384,6 +395,7 @@ impl Answer {
             upload_offset: None,
             upload_length: None,
             location: None,
+            is_to_head: false,
             body: body.as_bytes().to_owned(),
         }
     }
@@ -410,6 +422,7 @@ impl Answer {
             upload_offset: header(wire::UPLOAD_OFFSET_HEADER).and_then(parse_number),
             upload_length: header(wire::UPLOAD_LENGTH_HEADER).and_then(parse_number),
             location: header("Location").map(without_user),
+            is_to_head: false,
             body: bytes,
         })
     }
@@ -435,8 +448,8 @@ impl Answer {
     pub(crate) fn words(&self) -> String {
         match self.problem() {
             Some(problem) => format!("{}: {}", self.status, problem.detail),
-            None if self.body.is_empty() && self.location.is_none() => format!(
-                "{} without words (an answer to HEAD has none: the receiver's log says why)",
+            None if self.is_to_head && self.location.is_none() => format!(
+                "{} to the question how much of it is there (the receiver's log says why)",
                 self.status
             ),
             None => {

@@ -354,26 +354,38 @@ impl Shipper {
     fn resume(&mut self, entry: &mut Entry, upload: &Upload<'_>) -> Result<Answer, NoAnswer> {
         for _ in 0..resume::ASKS_MAX {
             let asked = resume::ask(&self.receiver, upload);
+            if matches!(asked, Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_))) {
+                entry.resume_failed();
+            }
             let offset = match asked {
                 Ok(Begin::At(offset)) => offset,
-                Ok(Begin::Whole) => break,
-                // Something between that lets no such question by may let an upload by.
-                Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_)) if entry.was_not_told() => break,
+                Ok(Begin::Whole) => {
+                    entry.is_not_kept();
+                    break;
+                }
+                Ok(Begin::Not(_)) | Err(NoAnswer::Broken(_)) if entry.resumes_in_vain() => break,
                 Ok(Begin::Not(answer)) => return Ok(answer),
                 Err(no_answer) => return Err(no_answer),
             };
             if entry.is_kept_to(offset) {
                 self.endings.pace.receiver_is_there();
             }
+            if entry.resumes_in_vain() {
+                break;
+            }
             events::resumed(&upload.slot.episode, offset, upload.bytes);
-            let answer = self.upload(upload, Some(offset))?;
+            let heard = self.upload(upload, Some(offset));
+            if !resume::is_receivers(&heard) {
+                entry.resume_failed();
+            }
+            let answer = heard?;
             match resume::next(&answer) {
                 Next::Obey => return Ok(answer),
                 Next::AskAgain => {}
                 Next::SendWhole => break,
             }
         }
-        entry.is_kept_to(0);
+        entry.goes_whole();
         self.upload(upload, None)
     }
 
@@ -389,8 +401,14 @@ impl Shipper {
         let Endings { root, pace, report } = &mut self.endings;
         let sent = Sent::default();
         let mut is_begun = false;
+        let mut reloads = self.wakeup.reloads();
         let mut tell = |done| {
             sent.set(done);
+            let so_far = self.wakeup.reloads();
+            if reloads != so_far {
+                reloads = so_far;
+                reload_rate(&self.file, &self.receiver);
+            }
             if !is_begun {
                 is_begun = true;
                 let now = Instant::now();
@@ -404,5 +422,13 @@ impl Shipper {
             None => self.receiver.put(upload, &mut tell),
         };
         report.while_sending(id, upload.bytes, from, &sent, send)
+    }
+}
+
+/// SIGHUP came in the middle of an upload, which may last for hours: the new rate holds for it at once. All
+/// else, and what is to be logged, waits for the loop.
+fn reload_rate(file: &ConfigFile, receiver: &ReceiverClient) {
+    if let Ok(config) = Config::load(&file.path, None) {
+        receiver.set_rate(config.rate_bytes_per_second);
     }
 }

@@ -26,8 +26,8 @@ pub(super) enum Stage {
     Packed(Inspected, Seal),
 }
 
-/// After so many questions in a row without an offset the whole is sent.
-const NOT_TOLD_MAX: u32 = 3;
+/// After so many tries in a row to resume that came to nothing, the whole is sent.
+const RESUMES_FAILED_MAX: u32 = 3;
 
 /// One finished episode that has not left yet.
 pub(super) struct Entry {
@@ -41,10 +41,11 @@ pub(super) struct Entry {
     alone: bool,
     /// What went wrong with it the last time.
     why: Option<String>,
-    /// How much of it the receiver was seen to have.
-    kept_bytes: u64,
-    /// How often in a row the receiver did not say how much that is.
-    not_told: u32,
+    /// The most bytes of it that the receiver was seen to have, and how many it had last.
+    most_kept: u64,
+    last_kept: u64,
+    /// Tries in a row to resume that were not answered by the receiver and brought no byte there.
+    resumes_failed: u32,
     /// Its own faults.
     backoff: Backoff,
     first_seen: Instant,
@@ -59,8 +60,9 @@ impl Entry {
             changed_after_sending: false,
             alone: false,
             why: None,
-            kept_bytes: 0,
-            not_told: 0,
+            most_kept: 0,
+            last_kept: 0,
+            resumes_failed: 0,
             backoff: Backoff::default(),
             first_seen,
         }
@@ -150,23 +152,43 @@ impl Entry {
         self.backoff.fail(asked)
     }
 
-    /// The receiver did not say how much it has. True if that goes on: then the whole is sent.
-    pub(super) fn was_not_told(&mut self) -> bool {
-        self.not_told += 1;
-        self.not_told >= NOT_TOLD_MAX
+    /// A try to resume was not answered by the receiver itself.
+    pub(super) fn resume_failed(&mut self) {
+        self.resumes_failed += 1;
     }
 
-    /// The receiver has so many bytes of it. More than before: the last try was none in vain, and its
-    /// faults do not count. Returns whether it is so.
+    /// Whether so many such tries brought nothing that the whole is to be sent: something on the way may
+    /// let no HEAD or PATCH by, and let a PUT by.
+    pub(super) fn resumes_in_vain(&self) -> bool {
+        self.resumes_failed >= RESUMES_FAILED_MAX
+    }
+
+    /// The receiver has so many bytes of it. If it never had more, the last try was worth it, and the faults
+    /// before do not count. Returns whether it is so.
     pub(super) fn is_kept_to(&mut self, bytes: u64) -> bool {
-        let has_moved = self.kept_bytes < bytes;
+        if bytes != self.last_kept {
+            self.resumes_failed = 0;
+        }
+        self.last_kept = bytes;
+        // An offset that comes again, or goes back and forth, is no progress.
+        let has_moved = self.most_kept < bytes;
         if has_moved {
             self.backoff.reset();
+            self.most_kept = bytes;
         }
-        // The most that it had: an offset that comes again, or goes back and forth, is no progress.
-        self.kept_bytes = self.kept_bytes.max(bytes);
-        self.not_told = 0;
         has_moved
+    }
+
+    /// The receiver has nothing of it.
+    pub(super) fn is_not_kept(&mut self) {
+        self.most_kept = 0;
+        self.goes_whole();
+    }
+
+    /// The next try sends it whole.
+    pub(super) fn goes_whole(&mut self) {
+        self.last_kept = 0;
+        self.resumes_failed = 0;
     }
 
     pub(super) fn retry_now(&mut self) {

@@ -9,7 +9,7 @@
 //! ones, each a `parcel`, by its `senders`; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
 //! process remembers; all of it can be forgotten without loss. `report` and `state` are
-//! what the shipper says about itself, to `cis490 status` and at its end; `state_sender` sends the receiver a
+//! what the shipper says about itself, to `cis490 status` and at its end; `offered` is what a shell completes; `state_sender` sends the receiver a
 //! report too, which `lab_state` makes, and `live` is what the loop lets that thread know.
 
 pub(crate) mod config;
@@ -36,6 +36,7 @@ mod live;
 mod looks;
 mod next_try;
 mod notes;
+pub(crate) mod offered;
 mod outbox;
 mod pace;
 mod packing;

@@ -4,6 +4,7 @@
 //! it empty: else the first seconds would be faster than the rate.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
@@ -16,7 +17,8 @@ const PART: Duration = Duration::from_millis(50);
 const PART_BYTES_MIN: u64 = 1024;
 
 pub(super) struct Rate {
-    bytes_per_second: u64,
+    /// 0 for no bound.
+    bytes_per_second: AtomicU64,
     bucket: Mutex<Bucket>,
 }
 
@@ -27,14 +29,24 @@ struct Bucket {
 }
 
 impl Rate {
-    pub(super) fn new(bytes_per_second: u64) -> Rate {
+    /// `None` for no bound.
+    pub(super) fn new(bytes_per_second: Option<u64>) -> Rate {
         Rate {
-            bytes_per_second,
+            bytes_per_second: AtomicU64::new(bytes_per_second.unwrap_or(0)),
             bucket: Mutex::new(Bucket {
                 bytes: 0.0,
                 filled_at: Instant::now(),
             }),
         }
+    }
+
+    /// From here on this holds, also for the uploads that are under way.
+    pub(super) fn set(&self, bytes_per_second: Option<u64>) {
+        let mut bucket = lock(&self.bucket);
+        self.bytes_per_second
+            .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+        // What was taken at the old rate would be waited for at the new one.
+        bucket.bytes = 0.0;
     }
 
     /// How many of `bytes` may leave now; or how long to wait before the next question.
@@ -43,8 +55,11 @@ impl Rate {
     }
 
     fn take_at(&self, bytes: usize, now: Instant) -> Result<usize, Duration> {
-        let rate = self.bytes_per_second as f64;
         let mut bucket = lock(&self.bucket);
+        let rate = self.bytes_per_second.load(Ordering::Relaxed) as f64;
+        if rate == 0.0 {
+            return Ok(bytes);
+        }
         let passed = now.saturating_duration_since(bucket.filled_at);
         bucket.filled_at = now;
         if passed > HOLDS {
@@ -94,7 +109,7 @@ mod tests {
         let time = Duration::from_secs(10);
         for bytes_per_second in [10_000, 1_000_000, 125_000_000] {
             for body in [2_000, 300_000, usize::MAX] {
-                let rate = Rate::new(bytes_per_second);
+                let rate = Rate::new(Some(bytes_per_second));
                 let begin = Instant::now() + Duration::from_secs(60);
                 let sent = left(&rate, begin, time, body, Duration::ZERO);
                 let ratio = sent as f64 / (bytes_per_second * 10) as f64;
@@ -108,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_short_stall_is_made_up_for_and_a_long_one_is_not() {
-        let rate = Rate::new(1_000_000);
+        let rate = Rate::new(Some(1_000_000));
         let begin = Instant::now();
         let second = Duration::from_secs(1);
         let before = left(&rate, begin, second, usize::MAX, Duration::ZERO);
@@ -119,5 +134,18 @@ mod tests {
         let much_later = later + second * 60;
         let after = left(&rate, much_later, second, usize::MAX, Duration::ZERO);
         assert!((900_000..=1_100_000).contains(&after), "{after}");
+    }
+
+    #[test]
+    fn a_new_rate_holds_at_once_and_nothing_is_owed_from_the_old_one() {
+        let begin = Instant::now() + Duration::from_secs(60);
+        let second = Duration::from_secs(1);
+        let rate = Rate::new(Some(125_000_000));
+        left(&rate, begin, second, usize::MAX, Duration::ZERO);
+        rate.set(Some(20_000));
+        let sent = left(&rate, begin + second, second * 2, 100_000, Duration::ZERO);
+        assert!((36_000..=44_000).contains(&sent), "{sent}");
+        rate.set(None);
+        assert_eq!(rate.take(1 << 30), Ok(1 << 30));
     }
 }

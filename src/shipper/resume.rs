@@ -4,6 +4,7 @@
 //!    about that is kept here.
 //! 2. What the receiver has not kept, or an older receiver cannot say, is sent whole.
 //! 3. An answer about the offset is no answer about the episode: it never leads to refused/.
+//! 4. Where something on the way lets no HEAD or PATCH by, the whole is sent after a few tries.
 
 use super::client::{Answer, NoAnswer, ReceiverClient, Upload};
 use crate::wire;
@@ -53,6 +54,16 @@ fn begin(answer: Answer, bytes: u64) -> Begin {
         }
         (401 | 403 | 408 | 429 | 500 | 502..=599, _) => Begin::Not(answer),
         _ => Begin::Whole,
+    }
+}
+
+/// Whether the receiver itself answered a PATCH, and not something on the way to it.
+pub(super) fn is_receivers(heard: &Result<Answer, NoAnswer>) -> bool {
+    match heard {
+        Ok(answer) => answer.is_success() || answer.problem().is_some(),
+        // Our own file says nothing about the way.
+        Err(NoAnswer::OwnFile(_)) => true,
+        Err(NoAnswer::Broken(_) | NoAnswer::Unreachable(_)) => false,
     }
 }
 

@@ -228,7 +228,7 @@ fn shipped(root: &Root) -> io::Result<Totals> {
 }
 
 /// The directories in a folder, each with the time of its last change.
-fn dirs(folder: &Path) -> io::Result<Vec<(String, u64)>> {
+pub(super) fn dirs(folder: &Path) -> io::Result<Vec<(String, u64)>> {
     let mut dirs = Vec::new();
     for found in fs::read_dir(folder)? {
         let found = found?;

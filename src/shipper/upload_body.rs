@@ -47,7 +47,7 @@ pub(super) struct UploadBody<'a> {
     left: u64,
     bytes: u64,
     exchange: Exchange,
-    limit: Option<Limit<'a>>,
+    limit: Limit<'a>,
     /// The error of reading the file, which is not the connection's fault.
     fault: Option<io::Error>,
     progress: &'a mut dyn FnMut(u64),
@@ -61,7 +61,7 @@ impl<'a> UploadBody<'a> {
         from: u64,
         bytes: u64,
         exchange: &Exchange,
-        limit: Option<Limit<'a>>,
+        limit: Limit<'a>,
         progress: &'a mut dyn FnMut(u64),
     ) -> UploadBody<'a> {
         UploadBody {
@@ -77,7 +77,7 @@ impl<'a> UploadBody<'a> {
 
     /// Waits until the rate lets some of `room` bytes go; how many.
     fn let_go(&self, room: usize) -> usize {
-        let Some(limit) = self.limit else { return room };
+        let limit = self.limit;
         loop {
             match limit.rate.take(room) {
                 Ok(count) => return count,

@@ -2,6 +2,7 @@
 //! for them between two moves.
 
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::stop::Stop;
 use crate::events;
 use crate::failure::Failure;
+use crate::owner;
 use crate::service;
 use crate::sync::lock;
 use crate::sys::{self, Signal};
@@ -28,6 +30,8 @@ pub(super) struct Wakeup {
 struct Shared {
     /// SIGHUP came, and the loop has not handled it yet.
     reload: Mutex<bool>,
+    /// How often SIGHUP came.
+    reloads: AtomicU64,
     notified: Condvar,
 }
 
@@ -49,6 +53,7 @@ impl Wakeup {
                 "raise the limit on threads (TasksMax, ulimit -u) or free memory",
             ));
         }
+        owner::read_files_alone();
         Ok(())
     }
 
@@ -63,6 +68,9 @@ impl Wakeup {
     }
 
     fn notify(&self, reload: bool) {
+        if reload {
+            self.shared.reloads.fetch_add(1, Ordering::Relaxed);
+        }
         *self.reload() |= reload;
         self.shared.notified.notify_all();
     }
@@ -85,6 +93,11 @@ impl Wakeup {
     /// Whether SIGHUP came since this was last asked.
     pub(super) fn take_reload(&self) -> bool {
         std::mem::take(&mut *self.reload())
+    }
+
+    /// How often SIGHUP came, handled or not.
+    pub(super) fn reloads(&self) -> u64 {
+        self.shared.reloads.load(Ordering::Relaxed)
     }
 
     /// Whether a signal waits for the loop.

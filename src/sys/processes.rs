@@ -57,13 +57,13 @@ pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// From here on this process takes the processor and the disk only when nobody else needs them.
-/// Schedulers that do not know such a class treat the process as any other.
+/// From here on this thread, with those that it starts, takes the processor and the disk only when nobody
+/// else needs them. Schedulers that do not know such a class treat it as any other.
 pub(crate) fn run_when_idle() {
     const WHO_PROCESS: libc::c_int = 1;
     const CLASS_IDLE: libc::c_int = 3 << 13;
     let _ = process::setpriority_process(None, 19);
-    // SAFETY: plain integers, about this process alone.
+    // SAFETY: plain integers, about this thread alone.
     unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, CLASS_IDLE) };
 }
 

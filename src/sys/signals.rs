@@ -46,15 +46,6 @@ pub(crate) fn block_signals() {
 /// Whether our signals are blocked, and no thread waits for them yet.
 static UNHEARD: AtomicBool = AtomicBool::new(false);
 
-/// Whether a thread waits for our signals.
-static HEARD: AtomicBool = AtomicBool::new(false);
-
-/// Whether a thread of this process waits for our signals, and acts on them: then none of them ends a wait
-/// by itself.
-pub(crate) fn signals_are_heard() -> bool {
-    HEARD.load(Ordering::Relaxed)
-}
-
 /// Calls `wait`, which may wait without end, such as for the writer of a pipe. Where our signals are
 /// blocked and no thread waits for them, SIGTERM and SIGINT end the process meanwhile, as the kernel
 /// does by default. So does SIGHUP if the process ends with its terminal; elsewhere SIGHUP stays
@@ -79,7 +70,6 @@ pub(crate) fn ended_by_signals<T>(wait: impl FnOnce() -> T) -> T {
 /// Waits for the next of our signals. [`block_signals`] must have been called.
 pub(crate) fn wait_signal() -> Signal {
     UNHEARD.store(false, Ordering::Relaxed);
-    HEARD.store(true, Ordering::Relaxed);
     let set = our_signals();
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();

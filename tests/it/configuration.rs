@@ -20,8 +20,17 @@ fn run(args: &[&str]) -> (i32, String, String) {
 
 /// What a failing command says; it says no more than an error and a hint.
 fn refused(args: &[&str]) -> String {
+    ended_with(1, args)
+}
+
+/// As [`refused`], where the command line itself is the mistake.
+fn mistaken(args: &[&str]) -> String {
+    ended_with(2, args)
+}
+
+fn ended_with(status: i32, args: &[&str]) -> String {
     let (code, out, err) = run(args);
-    assert_eq!((code, out.as_str()), (1, ""), "{args:?}\n{err}");
+    assert_eq!((code, out.as_str()), (status, ""), "{args:?}\n{err}");
     assert!(err.starts_with("cis490: error: "), "{args:?}\n{err}");
     assert!(err.lines().count() <= 2, "{args:?}\n{err}");
     err
@@ -118,7 +127,7 @@ fn a_value_on_the_command_line_is_explained() {
             "cis490 token --help says more",
         ),
     ] {
-        let words = refused(args);
+        let words = mistaken(args);
         assert!(words.contains(error) && words.contains(hint), "{words}");
     }
 }
@@ -147,7 +156,7 @@ fn init_makes_a_lab_hosts_folder_that_is_named() {
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("is ready for cis490 ship"), "{out}");
     assert!(root.join("episodes").is_dir() && root.join("refused").is_dir());
-    let words = refused(&["init", "--root", "/r", "--data-dir", "/d"]);
+    let words = mistaken(&["init", "--root", "/r", "--data-dir", "/d"]);
     assert!(words.contains("give one of them"), "{words}");
 }
 

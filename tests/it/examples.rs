@@ -19,7 +19,13 @@ fn the_receivers_example_has_every_key() {
     let with_all = uncommented(&text);
     let config: Config = toml::from_str(&with_all).unwrap();
     assert_eq!(config.hosts.len(), 1);
-    for section in ["", "[version_gate]\n", "[notify]\n", "[[host]]\n"] {
+    for section in [
+        "",
+        "[version_gate]\n",
+        "[notify]\n",
+        "[[host]]\n",
+        "[archive]\n",
+    ] {
         for key in keys_of(&format!("{section}no_such_key = 1\n")) {
             let stated = |line: &str| {
                 let rest = line.strip_prefix(&key);

@@ -213,7 +213,7 @@ fn the_manual_is_printed_whole_and_by_name() {
         .args(["explain", "events", "falin_out"])
         .output()
         .unwrap();
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     assert_eq!(
         String::from_utf8(unknown.stderr).unwrap(),
         "cis490: error: no log line has event=falin_out\ncis490: hint: did you mean falling_out? cis490 help events lists them all\n"

@@ -7,6 +7,7 @@
 #[macro_use]
 mod skip;
 
+mod archive;
 mod breaking_line;
 mod change;
 mod client;

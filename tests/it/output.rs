@@ -88,7 +88,7 @@ fn commands_that_only_print_end_quietly_or_with_words() {
         (&["check", "--repo", repo, "--config", &shipper], 0),
         (&["status", "--config", &shipper], 0),
         (&["status", "--config", &receiver], 0),
-        (&["doctor", "--config", &receiver], 2), // of port 0 it cannot know
+        (&["doctor", "--config", &receiver], 3), // of port 0 it cannot know
         (&["refusals", "--config", &receiver], 0),
         (&["list", "--config", &receiver], 0),
         (&["scrub", "--config", &receiver], 0),
@@ -101,7 +101,7 @@ fn commands_that_only_print_end_quietly_or_with_words() {
     }
 }
 
-/// `check` ends with 2 if the commit is refused, also where its words cannot be written.
+/// `check` ends with 3 if the commit is refused, also where its words cannot be written.
 #[test]
 fn an_exit_status_that_says_something_stays() {
     let world = World::new();
@@ -110,7 +110,7 @@ fn an_exit_status_that_says_something_stays() {
     let repo = world.repo.dir.to_str().unwrap();
     world.repo.git(&["checkout", "-q", world.too_old()]);
     for to in [To::Reader, To::ClosedPipe, To::FullDisk] {
-        check(&["check", "--repo", repo, "--config", &shipper], to, 2);
+        check(&["check", "--repo", repo, "--config", &shipper], to, 3);
     }
 }
 

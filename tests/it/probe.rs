@@ -128,7 +128,7 @@ fn doctor_on_a_healthy_host_leaves_a_receiver_as_it_was() {
     // One that is not let in is no more the receiver's trouble.
     fs::write(&file, "another").unwrap();
     let (code, report) = doctor(&config, &["--repo", &repo]);
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     let path = told(&report, "path", "ok", "");
     assert!(path.contains("6 KiB sent in"), "{path}");
     told(&report, "token", "fail", "token_file");

@@ -216,6 +216,7 @@ fn each_network_crate_has_its_place() {
             "src/shipper/ureq_transport.rs",
             "src/receiver/notify/call.rs",
             "src/receiver/version_gate/forgejo/client.rs",
+            "src/receiver/archive/s3/client.rs",
             "src/tls",
         ],
     );

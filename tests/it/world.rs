@@ -165,6 +165,19 @@ impl World {
         fs::write(self.config_path(), &self.config).unwrap();
     }
 
+    /// Adds tables at the end of the configuration; takes effect with the next start.
+    pub fn add_tables(&mut self, tables: &str) {
+        self.config = format!("{}\n{tables}", self.config);
+        fs::write(self.config_path(), &self.config).unwrap();
+    }
+
+    /// Changes a part of the configuration; takes effect with the next start.
+    pub fn replace_in_config(&mut self, part: &str, by: &str) {
+        assert!(self.config.contains(part), "{part}");
+        self.config = self.config.replace(part, by);
+        fs::write(self.config_path(), &self.config).unwrap();
+    }
+
     /// The environment of the next process only.
     pub fn env(&mut self, name: &str, value: impl fmt::Display) {
         self.env.push((name.to_owned(), value.to_string()));

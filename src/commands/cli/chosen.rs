@@ -3,23 +3,45 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::report::report;
 use crate::failure::Failure;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, EpisodeId};
 use crate::shipper::CommitPrefix;
+use crate::terminal::{say, say_json};
 
-/// Calls `move_one` for each of `names`. An episode that cannot be moved is reported, and the others
-/// are moved all the same.
+/// What `--json` prints of one episode: where it was to go, and whether it went.
+#[derive(Serialize)]
+struct Moved<'a> {
+    /// As it was named on the command line, or as it lay in its folder.
+    name: &'a str,
+    moved: bool,
+    /// Its id in the queue; null for one that stayed.
+    episode: Option<EpisodeId>,
+    /// Of one that stayed: why, and what to do.
+    error: Option<&'a str>,
+    hint: Option<&'a str>,
+}
+
+/// Calls `move_one` for each of `names`, and prints what became of it: in words, or with `as_json` as a
+/// line of JSON. An episode that cannot be moved is reported, and the others are moved all the same.
 ///
 /// Errors: the only named episode was not moved, or at least one of several was not.
 pub(crate) fn move_each(
     names: &[String],
-    mut move_one: impl FnMut(&str) -> Result<(), Failure>,
+    as_json: bool,
+    mut move_one: impl FnMut(&str) -> Result<EpisodeId, Failure>,
 ) -> Result<ExitCode, Failure> {
     let mut stayed = 0;
     for name in names {
-        match move_one(name) {
-            Ok(()) => {}
+        let result = move_one(name);
+        if as_json {
+            say_json(&moved(name, &result));
+        }
+        match result {
+            Ok(_) if as_json => {}
+            Ok(id) => say!("{id} is in the queue again"),
             Err(failure) if names.len() == 1 => return Err(failure),
             Err(failure) => {
                 report(&failure);
@@ -34,6 +56,17 @@ pub(crate) fn move_each(
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn moved<'a>(name: &'a str, result: &'a Result<EpisodeId, Failure>) -> Moved<'a> {
+    let failure = result.as_ref().err();
+    Moved {
+        name,
+        moved: failure.is_none(),
+        episode: result.as_ref().ok().cloned(),
+        error: failure.map(Failure::error),
+        hint: failure.map(Failure::hint),
+    }
 }
 
 /// The one commit that begins with `prefix`; `None` if no commit does.

@@ -55,6 +55,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "set-aside",
             "scrub",
             "backfill",
+            "archive",
         ],
     ),
     (
@@ -104,7 +105,7 @@ fn grouped_help(info: &CommandInfoWithArgs) -> String {
             text += &format!("  {name:12}  {}\n", flat.join(" "));
         }
     }
-    text + "\ncis490 COMMAND --help explains a command, cis490 help events the log, cis490 help refusals each\nrefusal. cis490 --version (-V) prints version, commit and target.\n"
+    text + "\ncis490 COMMAND --help explains a command, cis490 help events the log, cis490 help refusals each\nrefusal. cis490 --version (-V) prints version, commit and target.\nExit status: 0 success, 1 failure, 2 a mistake on the command line; a command may have others.\n"
 }
 
 /// The words after the program's name in the parser's form: `--option=value` becomes two words,
@@ -115,7 +116,7 @@ fn words() -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     for word in env::args_os().skip(1) {
         let word = word.into_string().map_err(|word| {
-            Failure::new(
+            Failure::usage(
                 format!("{word:?} on the command line is not UTF-8"),
                 "give the file another name, or go to its folder and use a relative path",
             )
@@ -167,7 +168,7 @@ fn mistake(words: &[&str], complaint: &str) -> Failure {
         let lines: Vec<&str> = complaint.lines().map(str::trim).collect();
         let complaint = lines.join(" ");
         return bad_value(&complaint, &help).unwrap_or_else(|| {
-            Failure::new(uncapitalised(&complaint), format!("{help} says more"))
+            Failure::usage(uncapitalised(&complaint), format!("{help} says more"))
         });
     };
     let meant = match command {
@@ -178,7 +179,7 @@ fn mistake(words: &[&str], complaint: &str) -> Failure {
         Some(meant) => format!("did you mean {meant}? {help} lists them all"),
         None => format!("{help} lists them all"),
     };
-    Failure::new(what_is_unknown(unknown, command), hint)
+    Failure::usage(what_is_unknown(unknown, command), hint)
 }
 
 fn flags(command: &CommandInfoWithArgs) -> impl Iterator<Item = &str> {
@@ -207,11 +208,11 @@ fn bad_value(complaint: &str, help: &str) -> Option<Failure> {
     let (option, rest) = rest.split_once("' with value '")?;
     let (value, why) = rest.split_once("': ")?;
     Some(match why.strip_prefix(ACCEPTS) {
-        Some(allowed) => Failure::new(
+        Some(allowed) => Failure::usage(
             format!("{option} {value} is not allowed"),
             format!("{option} accepts {allowed}"),
         ),
-        None => Failure::new(format!("{option}: {why}"), format!("{help} says more")),
+        None => Failure::usage(format!("{option}: {why}"), format!("{help} says more")),
     })
 }
 

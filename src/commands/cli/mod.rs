@@ -6,5 +6,6 @@ pub(crate) mod command_line;
 pub(crate) mod configuration;
 pub(crate) mod folder;
 pub(crate) mod progress;
+pub(crate) mod receipts;
 pub(crate) mod refusals_manual;
 pub(crate) mod report;

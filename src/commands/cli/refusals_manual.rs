@@ -34,7 +34,7 @@ fn no_refusal(unknown: &str) -> Failure {
     let known = ENTRIES.iter().map(|entry| entry.name);
     let meant = nearest(unknown, known);
     let meant = meant.map_or(String::new(), |name| format!("did you mean {name}? "));
-    Failure::new(
+    Failure::usage(
         format!("there is no refusal {unknown}"),
         format!("{meant}cis490 help refusals lists them all"),
     )

@@ -121,7 +121,7 @@ fn settings(options: &Install, place: &Place) -> Result<Puller, Failure> {
 }
 
 fn needs_url(why: &str) -> Failure {
-    Failure::new(
+    Failure::usage(
         format!("install puller needs --url: {why}"),
         "cis490 install puller --url http://10.8.0.1:8490 --to /data/cis490",
     )
@@ -133,13 +133,13 @@ fn check_path(option: &str, path: &Path) -> Result<(), Failure> {
     let is_plain = path.is_absolute()
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "\"'\\%$".contains(c));
     if !is_plain {
-        return Err(Failure::new(
+        return Err(Failure::usage(
             format!("{option} {} cannot stand in a unit", path.display()),
             "an absolute path without blanks, quotes, backslash, % and $",
         ));
     }
     match config::hidden_from_service(path) {
-        Some(why) => Err(Failure::new(
+        Some(why) => Err(Failure::usage(
             format!("{option} {}: {why}", path.display()),
             "the service's sandbox hides it: choose a folder elsewhere, such as /srv or /mnt",
         )),

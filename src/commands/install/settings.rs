@@ -155,7 +155,7 @@ fn values(
     match side {
         Side::LabHost => {
             let url = options.receiver_url.clone().ok_or_else(|| {
-                Failure::new(
+                Failure::usage(
                     "a new shipper.toml needs the receiver's URL",
                     "cis490 install shipper --receiver-url http://HOST:8490",
                 )
@@ -184,7 +184,7 @@ fn repository(options: &Install) -> Result<(String, String), Failure> {
     let repo = options.repo.as_deref();
     let both = repo.and_then(|repo| repo.split_once('/'));
     let (owner, name) = both.ok_or_else(|| {
-        Failure::new(
+        Failure::usage(
             "--forgejo-url needs --repo OWNER/NAME beside it",
             "both are in the repository's URL on Forgejo",
         )

@@ -73,7 +73,7 @@ pub(super) fn check_commit(prefix: Option<&str>) -> Result<(), Failure> {
     if (1..=64).contains(&prefix.len()) && prefix.bytes().all(is_hex) {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(Failure::usage(
         "--commit is not the beginning of a commit",
         "1 to 64 lowercase hex digits, as git log --oneline prints them",
     ))

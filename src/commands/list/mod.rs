@@ -132,7 +132,7 @@ impl List {
             ),
         ] {
             if is_wrong {
-                return Err(Failure::new(what, remedy));
+                return Err(Failure::usage(what, remedy));
             }
         }
         filter::check_commit(self.commit.as_deref())

@@ -57,11 +57,63 @@ fn page(survey: &Survey, paint: Paint) -> String {
     if let Some(id) = survey.store_id {
         page += &line("store id", &id.to_string());
     }
+    page += &archive(survey);
     page += &scrub(survey);
     page += "\n";
     page += &hosts(survey, paint);
     page += &queues(survey, paint);
     page
+}
+
+fn archive(survey: &Survey) -> String {
+    let Some(archive) = &survey.archive else {
+        return String::new();
+    };
+    let waiting = match (archive.waiting_episodes, archive.oldest_waiting_seconds) {
+        (0, _) => "nothing waits".to_owned(),
+        (count, oldest) => {
+            let bytes = human::bytes(archive.waiting_bytes);
+            let oldest = oldest.map_or(String::new(), |seconds| {
+                format!(", the oldest {}", human::span(Duration::from_secs(seconds)))
+            });
+            format!(
+                "{} to be copied ({bytes}{oldest})",
+                counted(count, "episode")
+            )
+        }
+    };
+    let words = format!(
+        "{waiting}; {} copied, {} proven and here, {} in bucket {} alone",
+        archive.copied_episodes,
+        archive.archived_episodes,
+        archive.evicted_episodes,
+        one_line(&archive.bucket)
+    );
+    line("archive", &words)
+}
+
+fn archive_troubles(survey: &Survey, paint: Paint) -> String {
+    let Some(archive) = &survey.archive else {
+        return String::new();
+    };
+    let mut text = String::new();
+    if let Some(failing) = &archive.failing {
+        let since = human::span(Duration::from_secs(failing.seconds));
+        let words = format!(
+            "nothing is copied or evicted for {since}: {}; {}",
+            one_line(&failing.why),
+            one_line(&failing.remedy)
+        );
+        text += &alarm(paint, "ARCHIVE", &words);
+    }
+    if archive.lost_episodes > 0 {
+        let words = format!(
+            "{} neither here nor in the bucket: cis490 scrub and cis490 scrub --archive name them",
+            counted(archive.lost_episodes, "episode")
+        );
+        text += &alarm(paint, "LOST", &words);
+    }
+    text
 }
 
 /// Which figures these are, if it is not the receiver that reported them although it may run.
@@ -100,6 +152,7 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn troubles(survey: &Survey, paint: Paint) -> String {
     let found = survey.findings.iter();
     let mut text: String = found.map(|finding| line_of(finding, paint)).collect();
+    text += &archive_troubles(survey, paint);
     for host in &survey.hosts {
         text += &waiting(host, paint);
     }

@@ -1,5 +1,6 @@
 //! Every key of `receiver.toml` with its value, and when a change of it takes effect.
 
+use super::archive::{ArchiveConfig, Verify};
 use super::{Config, GateConfig, HostRule, NotifyConfig, ReaderRule};
 use crate::config::settings::{Setting, TakesEffect};
 use crate::human::{self, counted};
@@ -30,6 +31,7 @@ impl Config {
             Setting::plain("silent_after_hours", self.silent_after_hours, OnReload),
         ];
         self.version_gate.add_settings(&mut all);
+        all.extend(ArchiveConfig::settings(self.archive.as_ref()));
         all.extend(NotifyConfig::settings(self.notify.as_ref()));
         all.extend(self.hosts.iter().map(HostRule::setting));
         all.extend(self.readers.iter().map(ReaderRule::setting));
@@ -45,6 +47,7 @@ impl Config {
             idle_timeout_seconds: self.idle_timeout_seconds,
             head_timeout_seconds: self.head_timeout_seconds,
             min_body_bytes_per_second: self.min_body_bytes_per_second,
+            archive: self.archive.clone(),
             version_gate: GateConfig {
                 window: new.version_gate.window,
                 refresh_seconds: new.version_gate.refresh_seconds,
@@ -102,6 +105,47 @@ impl GateConfig {
             Setting::plain("version_gate.remediation", &self.remediation, OnReload),
             Setting::optional("version_gate.ca_file", self.ca_file.as_ref(), OnRestart),
         ]);
+    }
+}
+
+impl ArchiveConfig {
+    fn settings(archive: Option<&ArchiveConfig>) -> [Setting; 9] {
+        let verify = archive.map(|archive| match archive.verify {
+            Verify::Read => "read",
+            Verify::Head => "head",
+        });
+        let of = |value: fn(&ArchiveConfig) -> &String| archive.map(value);
+        [
+            Setting::optional("archive.endpoint", of(|it| &it.endpoint), OnRestart),
+            Setting::optional("archive.bucket", of(|it| &it.bucket), OnRestart),
+            Setting::optional("archive.region", of(|it| &it.region), OnRestart),
+            Setting::optional(
+                "archive.path_style",
+                archive.map(|archive| archive.path_style),
+                OnRestart,
+            ),
+            Setting::optional(
+                "archive.secret_file",
+                archive.map(|archive| &archive.secret_file),
+                OnRestart,
+            ),
+            Setting::optional(
+                "archive.ca_file",
+                archive.and_then(|archive| archive.ca_file.as_ref()),
+                OnRestart,
+            ),
+            Setting::optional(
+                "archive.public_endpoint",
+                archive.and_then(|archive| archive.public_endpoint.as_ref()),
+                OnRestart,
+            ),
+            Setting::optional(
+                "archive.evict_below_bytes",
+                archive.map(|archive| archive.evict_below_bytes),
+                OnRestart,
+            ),
+            Setting::optional("archive.verify", verify, OnRestart),
+        ]
     }
 }
 
@@ -185,7 +229,10 @@ mod tests {
             _ => line.to_owned(),
         };
         let lines: Vec<String> = example.lines().filter(is_kept).map(uncommented).collect();
-        lines.join("\n").replace("http://127", "https://127")
+        lines
+            .join("\n")
+            .replace("http://127", "https://127")
+            .replace("http://10.8", "https://10.8")
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! Everything that is asked for without a body: receipts, the gate, health, the report of `status`, the page, metrics.
+//! Everything that is asked for without a body: receipts, the gate, health, the report of `status`, the pages, metrics.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use serde::Serialize;
 
 use super::guard::Answer;
 use super::page::Kept;
 use super::route::Route;
 use super::{Exchange, Shared, metrics, page};
 use crate::events;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
+use crate::receiver::archive::{Archive, ObjectPlace, Totals};
 use crate::receiver::findings::{DiskFacts, Finding, Trouble, findings};
 use crate::receiver::refusal::Refusal;
+use crate::receiver::store::Store;
 use crate::receiver::survey::{Health, Live, Process, Survey, facts};
-use crate::wire::GateVerdict;
+use crate::wire::{GateVerdict, Receipt, Slot};
 
 impl Exchange<'_> {
     /// Everything that is asked for without a body.
@@ -21,8 +25,12 @@ impl Exchange<'_> {
         let found = match route {
             Route::Receipt(slot) => {
                 let store = Arc::clone(&self.shared.store);
+                let archive = self.shared.archive.clone();
                 let name = slot.clone();
-                let found = self.shared.blocking.ask(move || store.receipt(&name));
+                let found = self
+                    .shared
+                    .blocking
+                    .ask(move || receipt(&store, archive.as_deref(), &name));
                 match found {
                     Some(Ok(Some(receipt))) => Ok(Answer::json(200, &receipt)),
                     Some(Ok(None)) => Err(Refusal::NotFound {
@@ -42,6 +50,11 @@ impl Exchange<'_> {
             Route::Metrics => self.made(|shared| &shared.metrics, metrics::text, Answer::metrics),
             Route::Options { allow } => Ok(Answer::allowed(allow)),
             Route::Page => self.made(|shared| &shared.page, page::html, Answer::page),
+            Route::HostPage(host) => self.page_of_host(host),
+            Route::Help(kind) => {
+                let remediation = self.shared.gate.facts().remediation;
+                Ok(Answer::page(page::help(kind, &remediation).into_bytes()))
+            }
             // `answer` does not send these here.
             Route::Upload(_)
             | Route::Resume(_)
@@ -70,6 +83,25 @@ impl Exchange<'_> {
             kept.fresh().unwrap_or_else(|| kept.keep(make(&shared)))
         });
         made.map(answer).ok_or(Refusal::Internal)
+    }
+
+    /// The page of one host. A clerk makes it of what was looked up within the last second, or anew.
+    fn page_of_host(self, host: HostId) -> Result<Answer, Refusal> {
+        let shared = Arc::clone(self.shared);
+        let name = host.clone();
+        let made = self
+            .shared
+            .blocking
+            .ask(move || page::of_host(&shared, &name));
+        match made {
+            Some(Some(html)) => Ok(Answer::page(html.into_bytes())),
+            Some(None) => Err(Refusal::NotFound {
+                what: format!(
+                    "nothing is known of a host {host}: it is not configured, and neither an upload nor a report of it has come, or it is one of the many names that have no figures of their own"
+                ),
+            }),
+            None => Err(Refusal::Internal),
+        }
     }
 
     /// Would this commit get in?
@@ -113,6 +145,34 @@ impl Exchange<'_> {
     }
 }
 
+/// The receipt of a stored episode as it is shown, or that of one whose bytes the archive alone has, which
+/// says where.
+fn receipt(store: &Store, archive: Option<&Archive>, slot: &Slot) -> io::Result<Option<Shown>> {
+    if let Some(receipt) = store.receipt(slot)? {
+        return Ok(Some(Shown {
+            receipt,
+            archive: None,
+        }));
+    }
+    let Some(archive) = archive else {
+        return Ok(None);
+    };
+    let kept = archive.newest_kept(&store.rows_of(slot)?)?;
+    Ok(kept.map(|receipt| Shown {
+        archive: Some(archive.place_of(&receipt)),
+        receipt,
+    }))
+}
+
+/// A receipt, and where the bytes are if they are not here.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    receipt: Receipt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ObjectPlace>,
+}
+
 impl Shared {
     /// Errors say why no upload is accepted now.
     fn check_health(&self) -> Result<(), Refusal> {
@@ -133,13 +193,15 @@ impl Shared {
 
     /// For plain threads: it waits for the figures' lock, and looks at the disk.
     fn survey(&self) -> io::Result<Survey> {
-        let process = self.process();
-        Survey::of(
-            &self.config.load(),
-            process,
-            &self.stats.look(),
-            &self.lab_reports.states.look(),
-        )
+        let tables = self.stats.look();
+        let reports = self.lab_reports.states.look();
+        let mut survey = Survey::of(&self.config.load(), self.process(), &tables, &reports)?;
+        let all = Totals {
+            episodes: tables.all.episodes,
+            bytes: tables.all.bytes,
+        };
+        survey.archive = self.archive.as_ref().map(|archive| archive.report(all));
+        Ok(survey)
     }
 
     /// What a person should know or do. For plain threads, as [`Shared::survey`].

@@ -36,7 +36,7 @@ pub(super) enum GivenUp {
     NoPlace,
     /// Another upload needed the room on the disk.
     NoRoom,
-    /// A PUT of its name has brought a byte.
+    /// A PUT of its name has brought a byte, or is stored.
     AnotherPut,
     /// Its file could not be used again.
     Failed,
@@ -68,7 +68,7 @@ impl GivenUp {
 }
 
 pub(super) struct KeptUploads {
-    kept_max: usize,
+    kept_max: AtomicUsize,
     bounds: Bounds,
     state: Mutex<State>,
     /// How many are kept: read without the lock by every upload.
@@ -137,7 +137,7 @@ pub(super) struct Ticket {
 impl KeptUploads {
     pub(super) fn new(max_uploads: u32) -> Arc<KeptUploads> {
         Arc::new(KeptUploads {
-            kept_max: max_uploads as usize,
+            kept_max: AtomicUsize::new(max_uploads as usize),
             bounds: Bounds::in_tests(),
             state: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -303,6 +303,35 @@ impl KeptUploads {
         is_one
     }
 
+    /// From here on so many are kept at most; those beyond it go. For plain threads only.
+    pub(super) fn set_max(&self, max_uploads: u32) {
+        let mut state = self.lock();
+        self.kept_max.store(max_uploads as usize, Ordering::Relaxed);
+        let surplus = self.take_surplus(&mut state);
+        drop(state);
+        self.give_up(surplus, GivenUp::NoPlace);
+    }
+
+    /// The name has its episode: what is kept of an upload of it is of no use. For plain threads only.
+    pub(super) fn forget(&self, slot: &Slot) {
+        let mut state = self.lock();
+        let kept = state.kept.remove(slot);
+        self.note_count(&state);
+        drop(state);
+        self.give_up(kept, GivenUp::AnotherPut);
+    }
+
+    /// Those that there is no place for, and notes how many are left.
+    fn take_surplus(&self, state: &mut State) -> Vec<Kept> {
+        let kept_max = self.kept_max.load(Ordering::Relaxed);
+        let mut surplus = Vec::new();
+        while state.kept.len() > kept_max {
+            surplus.extend(state.take_oldest());
+        }
+        self.note_count(state);
+        surplus
+    }
+
     /// The receiver stops: nothing is kept any more. For plain threads only.
     pub(super) fn close(&self) {
         let mut state = self.lock();
@@ -421,12 +450,7 @@ impl Ticket {
             return uploads.give_up([kept], why);
         }
         let before = state.kept.insert(self.slot.clone(), kept);
-        let surplus = if state.kept.len() > uploads.kept_max {
-            state.take_oldest()
-        } else {
-            None
-        };
-        uploads.note_count(&state);
+        let surplus = uploads.take_surplus(&mut state);
         drop(state);
         uploads.give_up(before, GivenUp::AnotherPut);
         uploads.give_up(surplus, GivenUp::NoPlace);

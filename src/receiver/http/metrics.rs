@@ -7,12 +7,13 @@
 
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Shared;
 use super::kept_uploads::KeptUploads;
 use crate::durable::SYNC_TIMES;
 use crate::histogram::Reading;
+use crate::receiver::archive::{Archive, Place, Totals};
 use crate::receiver::findings::{Finding, Kind, Severity};
 use crate::receiver::lab_states::{Reported, Reports};
 use crate::receiver::stats::{HostStats, StatsTables};
@@ -30,6 +31,9 @@ pub(super) fn text(shared: &Shared) -> String {
     disk(&mut text, shared);
     findings(&mut text, shared);
     traffic(&mut text, shared);
+    if let Some(archive) = &shared.archive {
+        self::archive(&mut text, archive, &shared.stats.look());
+    }
     hosts(&mut text, &shared.stats.look(), &shared.gate);
     queues(&mut text, &shared.lab_reports.states.look());
     text.0
@@ -278,6 +282,67 @@ fn downloads(text: &mut Text, shared: &Shared) {
         "cis490_download_bytes_total",
         "Bytes of episodes that readers have received.",
         shared.downloads.bytes(),
+    );
+}
+
+fn archive(text: &mut Text, archive: &Archive, tables: &StatsTables) {
+    let figures = archive.figures();
+    let of_places: Vec<_> = Place::ALL
+        .iter()
+        .map(|place| (place.name(), figures.of(*place)))
+        .collect();
+    let waiting = figures.waiting(Totals {
+        episodes: tables.all.episodes,
+        bytes: tables.all.bytes,
+    });
+    let states: Vec<_> = of_places
+        .into_iter()
+        .chain([("waiting", waiting)])
+        .collect();
+    text.family(
+        "cis490_archive_episodes",
+        "gauge",
+        "Episodes by where they are: waiting (here alone, or not looked at since the start), copied, archived (proven), evicted (proven, in the bucket alone), lost.",
+    );
+    for (state, totals) in &states {
+        let label = format!("state=\"{state}\"");
+        text.sample("cis490_archive_episodes", &label, totals.episodes);
+    }
+    text.family("cis490_archive_bytes", "gauge", "Their bytes.");
+    for (state, totals) in &states {
+        let label = format!("state=\"{state}\"");
+        text.sample("cis490_archive_bytes", &label, totals.bytes);
+    }
+    let now_s = clock::unix_seconds(SystemTime::now());
+    let oldest = figures.oldest_waiting();
+    text.gauge(
+        "cis490_archive_oldest_waiting_seconds",
+        "How long ago the oldest episode was received that is not in the bucket yet; 0 if none waits.",
+        oldest.map_or(0, |at_s| now_s.saturating_sub(at_s)),
+    );
+    text.family(
+        "cis490_archive_requests_total",
+        "counter",
+        "Requests to the store by how they ended.",
+    );
+    for (op, outcome, count) in archive.requests() {
+        let labels = format!("op=\"{op}\",outcome=\"{outcome}\"");
+        text.sample("cis490_archive_requests_total", &labels, count);
+    }
+    text.counter(
+        "cis490_archive_mismatches_total",
+        "Objects that were not what had been stored; should stay 0.",
+        figures.mismatches(),
+    );
+    text.counter(
+        "cis490_archive_evicted_total",
+        "Local files that were removed to make room.",
+        figures.evicted(),
+    );
+    text.gauge(
+        "cis490_archive_clock_difference_seconds",
+        "The store's clock minus this machine's, at the store's last answer.",
+        archive.clock_difference_s(),
     );
 }
 

@@ -10,7 +10,6 @@ mod guard;
 
 // A request, and its answer.
 mod answer;
-mod base64;
 mod blocking_pool;
 mod body_threads;
 mod download;
@@ -27,6 +26,7 @@ mod put;
 mod reply_channel;
 mod resume;
 mod route;
+mod running;
 mod target;
 mod upload;
 
@@ -63,12 +63,13 @@ use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
 use self::lab_state::LabReports;
 use self::list::Lists;
-use self::page::Kept;
+use self::page::{Kept, KeptScene};
 use self::pour::PaceLimits;
 use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
+use super::archive::Archive;
 use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::findings::Finding;
@@ -105,6 +106,8 @@ struct Shared {
     observed: Arc<Observed>,
     store: Arc<Store>,
     gate: Arc<VersionGate>,
+    /// `None` without `[archive]`.
+    archive: Option<Arc<Archive>>,
     positions: ArcSwap<PositionLines>,
     blocking: BlockingPool,
     guard: Arc<Guard>,
@@ -122,6 +125,7 @@ struct Shared {
     began: SystemTime,
     began_here: Instant,
     page: Kept,
+    scene: KeptScene,
     metrics: Kept,
 }
 
@@ -132,16 +136,30 @@ pub(super) struct Server {
     pub address: SocketAddr,
 }
 
+/// What the server works with: the other rooms, and what is counted.
+pub(super) struct Parts {
+    pub store: Arc<Store>,
+    pub gate: Arc<VersionGate>,
+    pub stats: Arc<Stats>,
+    pub refusals: RefusalSender,
+    pub observed: Arc<Observed>,
+    pub archive: Option<Arc<Archive>>,
+}
+
 /// Starts to serve on `config.listen`, which [`OwnAddress::take`] has found. Returns once the port is open.
 pub(super) fn start(
     config: Config,
-    store: Arc<Store>,
-    gate: Arc<VersionGate>,
-    stats: Arc<Stats>,
-    refusals: RefusalSender,
-    observed: Arc<Observed>,
+    parts: Parts,
     shutdown: &ShutdownHandle,
 ) -> Result<Server, Failure> {
+    let Parts {
+        store,
+        gate,
+        stats,
+        refusals,
+        observed,
+        archive,
+    } = parts;
     let address = config.listen;
     let idle = Duration::from_secs(config.idle_timeout_seconds);
     let connections = guard::Limits {
@@ -164,7 +182,12 @@ pub(super) fn start(
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
-        uploads: Uploads::new(Arc::clone(&store), config.max_uploads, pace),
+        uploads: Uploads::new(
+            Arc::clone(&store),
+            archive.clone(),
+            config.max_uploads,
+            pace,
+        ),
         downloads: Downloads::start(config.max_downloads, pace, shutdown)?,
         asking: FairLimiter::new(config.max_connections),
         draining: AtomicBool::new(false),
@@ -173,6 +196,7 @@ pub(super) fn start(
         began: SystemTime::now(),
         began_here: Instant::now(),
         page: Kept::default(),
+        scene: KeptScene::default(),
         metrics: Kept::default(),
         stats,
         refusals,
@@ -180,6 +204,7 @@ pub(super) fn start(
         config_waiting: ArcSwap::default(),
         store,
         gate,
+        archive,
     });
     disk_watch::start(&shared, shutdown)?;
     let answers = Arc::clone(&shared);

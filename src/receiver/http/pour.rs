@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, Ticket};
+use super::running::{Mark, Place, RunningUploads};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{PartialFile, Published, StoreError, Upload};
@@ -45,6 +46,9 @@ pub(super) struct Pour<'a> {
     pub kept: &'a Arc<KeptUploads>,
     /// Of an upload that may come to be kept, should its body break off.
     pub ticket: &'a mut Option<Ticket>,
+    pub on_the_way: &'a Arc<RunningUploads>,
+    /// In that list, for those who look how far the upload is. One that is here without a wait needs none.
+    pub place: Option<Place>,
     /// When a byte of this body came last.
     pub last_byte: Option<Instant>,
 }
@@ -70,16 +74,24 @@ impl Pour<'_> {
         let claim = self.claim;
         let of_store = |error| refusal_of(error, claim);
         let mut pace = Pace::new(self.limits);
+        let begin = Mark {
+            at: Instant::now(),
+            received: upload.received(),
+        };
         while !self.body.is_complete() {
             let buffer = upload.buffer().map_err(of_store)?;
             match self.body.read(buffer) {
                 Ok(0) => return Err(self.cut_short()),
                 Ok(n) => {
-                    self.note_byte();
+                    let now = self.note_byte();
                     pace.bytes += n as u64;
                     upload.advance(n).map_err(of_store)?;
+                    if let Some(place) = &mut self.place {
+                        place.note(upload.received(), now);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.enter_the_list(begin, upload.received());
                     self.wait(upload, &mut pace)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -87,6 +99,15 @@ impl Pour<'_> {
             }
         }
         Ok(())
+    }
+
+    fn enter_the_list(&mut self, begin: Mark, received: u64) {
+        if self.place.is_none() {
+            let Claim { slot, bytes, .. } = self.claim;
+            let mut place = self.on_the_way.enter(slot.clone(), *bytes, begin);
+            place.note(received, Instant::now());
+            self.place = Some(place);
+        }
     }
 
     /// Waits for more of the body, giving the buffer back when it takes a while.
@@ -115,11 +136,13 @@ impl Pour<'_> {
 
     /// A PUT that has brought a byte takes the place of what is kept of its name. A PATCH has its ticket
     /// from the beginning.
-    fn note_byte(&mut self) {
+    fn note_byte(&mut self) -> Instant {
         if self.last_byte.is_none() && self.ticket.is_none() {
             *self.ticket = self.kept.begin(self.claim, self.body.cutter());
         }
-        self.last_byte = Some(Instant::now());
+        let now = Instant::now();
+        self.last_byte = Some(now);
+        now
     }
 
     /// Keeps what has come of a body that broke off or was too slow. After any other refusal, which is

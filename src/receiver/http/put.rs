@@ -26,6 +26,8 @@ pub(super) struct Admitted {
     permit: Permit,
     /// Whether the store was asked already which episode has the name.
     store_was_asked: bool,
+    /// Whether a row of these bytes is there, and neither a file nor a proven object.
+    restores: bool,
     /// Of a PATCH: where its body begins in the whole.
     offset: Option<u64>,
 }
@@ -114,6 +116,7 @@ impl Exchange<'_> {
                 place,
                 permit,
                 store_was_asked: false,
+                restores: false,
                 offset: None,
             }));
         }
@@ -126,7 +129,7 @@ impl Exchange<'_> {
         if let Standing::Taken = looked.standing {
             return Err(Refusal::Taken(claim.slot));
         }
-        self.admit(claim, place, looked.has_room, None)
+        self.admit(claim, place, &looked, None)
     }
 
     /// The last of the judgement: the size, the space, the permit. `offset` is where the body of a PATCH
@@ -135,7 +138,7 @@ impl Exchange<'_> {
         self,
         claim: Claim,
         place: Option<GatePlace>,
-        has_room: bool,
+        looked: &Looked,
         offset: Option<u64>,
     ) -> Result<Judged, Refusal> {
         let bytes_max = self.shared.config.load().max_episode_bytes;
@@ -148,7 +151,7 @@ impl Exchange<'_> {
         if let Some(unwritable) = self.shared.store.unwritable() {
             return Err(Refusal::from(&*unwritable));
         }
-        if !has_room {
+        if !looked.has_room {
             return Err(Refusal::DiskFull);
         }
         Ok(Judged::Admitted(Admitted {
@@ -156,6 +159,7 @@ impl Exchange<'_> {
             place,
             claim,
             store_was_asked: true,
+            restores: matches!(looked.standing, Standing::Absent(_)),
             offset,
         }))
     }
@@ -269,6 +273,7 @@ impl Exchange<'_> {
             place,
             permit,
             store_was_asked,
+            restores,
             offset,
         } = admitted;
         let claimed = Claimed {
@@ -282,6 +287,7 @@ impl Exchange<'_> {
             claim,
             place,
             store_was_asked,
+            restores,
             offset,
             may_come: !framing.expects_continue,
         };
@@ -380,7 +386,7 @@ pub(super) fn check_match(
 /// that they are there is known, and such an upload is refused anyway.
 fn is_matched(if_match: &[u8], standing: &Standing) -> bool {
     let receipt = match standing {
-        Standing::Free => return false,
+        Standing::Free | Standing::Absent(_) => return false,
         Standing::Taken => return true,
         Standing::Stored(receipt) => receipt,
     };

@@ -85,12 +85,12 @@ impl Exchange<'_> {
         match looked.standing {
             Standing::Stored(receipt) => return Ok(Judged::Stored(receipt)),
             Standing::Taken => return Err(Refusal::Taken(claim.slot)),
-            Standing::Free => {}
+            Standing::Free | Standing::Absent(_) => {}
         }
         let kept = self.shared.uploads.kept.look(&claim, offset);
         kept.map_err(|why| refusal_of_kept(why, &claim.slot, offset))?;
         let place = self.place(&claim)?;
-        self.admit(claim, place, looked.has_room, Some(offset))
+        self.admit(claim, place, &looked, Some(offset))
     }
 
     /// Ends an upload of these bytes that is under way, and waits until it has ended. A probe ends nothing.

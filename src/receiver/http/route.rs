@@ -2,6 +2,7 @@
 
 use crate::names::{CommitHash, HostId};
 use crate::receiver::refusal::Refusal;
+use crate::refusal_table;
 use crate::wire::{self, Slot};
 
 /// What a path and method ask for.
@@ -23,6 +24,10 @@ pub(super) enum Route {
     Status,
     Metrics,
     Page,
+    /// The page of one host.
+    HostPage(HostId),
+    /// The explanation of a refusal.
+    Help(refusal_table::Kind),
     /// OPTIONS, of a path that has these methods.
     Options {
         allow: &'static str,
@@ -91,6 +96,15 @@ impl Route {
                 CommitHash::parse(commit).map_err(Refusal::BadName)?,
             ));
         }
+        if let Some(host) = path.strip_prefix(wire::HOST_PAGES_PATH) {
+            return reading(Route::HostPage(
+                HostId::parse(host).map_err(Refusal::BadName)?,
+            ));
+        }
+        if let Some(reason) = path.strip_prefix(wire::HELP_PATH) {
+            let kind = refusal_table::Kind::of(reason).ok_or_else(|| no_such_reason(reason))?;
+            return reading(Route::Help(kind));
+        }
         match path {
             wire::EPISODES_PATH => reading(Route::List),
             wire::GATE_PATH => reading(Route::Gate),
@@ -100,7 +114,7 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, broken uploads at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, broken uploads at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}, one of each host at {}HOST, the explanation of each refusal at {}REASON",
                     wire::EPISODES_PATH,
                     wire::EPISODES_PATH,
                     wire::UPLOADS_PATH,
@@ -109,10 +123,19 @@ impl Route {
                     wire::HEALTH_PATH,
                     wire::STATUS_PATH,
                     wire::METRICS_PATH,
-                    wire::PAGE_PATH
+                    wire::PAGE_PATH,
+                    wire::HOST_PAGES_PATH,
+                    wire::HELP_PATH
                 ),
             }),
         }
+    }
+}
+
+fn no_such_reason(reason: &str) -> Refusal {
+    let shown: String = reason.chars().take(40).collect();
+    Refusal::NotFound {
+        what: format!("no refusal is called {shown:?}; cis490 help refusals lists all"),
     }
 }
 
@@ -154,6 +177,26 @@ mod tests {
             ("OPTIONS", "/", 0),
             ("OPTIONS", "/v1/episodes/a/b", 0),
             ("OPTIONS", "/nothing", 404),
+            ("GET", "/hosts/lab-1", 0),
+            ("HEAD", "/hosts/lab-1", 0),
+            ("OPTIONS", "/hosts/lab-1", 0),
+            ("PUT", "/hosts/lab-1", 405),
+            ("DELETE", "/hosts/lab-1", 405),
+            ("GET", "/hosts", 404),
+            ("GET", "/hosts/", 400),
+            ("GET", "/hosts/lab-1/", 400),
+            ("GET", "/hosts/Lab", 400),
+            ("GET", "/hosts/%6cab", 400),
+            ("GET", "/hosts/..", 400),
+            ("GET", "/help/taken", 0),
+            ("HEAD", "/help/taken", 0),
+            ("OPTIONS", "/help/taken", 0),
+            ("PUT", "/help/taken", 405),
+            ("GET", "/help", 404),
+            ("GET", "/help/", 404),
+            ("GET", "/help/Taken", 404),
+            ("GET", "/help/taken/", 404),
+            ("GET", "/help/%74aken", 404),
             ("GET", "/v1/", 404),
             ("GET", "/v1/episodes/", 404),
             ("GET", "/v1/episodes", 0),

@@ -15,8 +15,10 @@ use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
 use super::pour::{self, PaceLimits, Pour};
 use super::reply_channel;
+use super::running::RunningUploads;
 use crate::events;
 use crate::receiver::Claim;
+use crate::receiver::archive::Archive;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{
     NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
@@ -39,6 +41,8 @@ pub(super) struct BodyTask {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
+    /// Whether a row of these bytes is there, and neither a file nor a proven object.
+    pub restores: bool,
     /// Of a PATCH: where its body begins in the whole.
     pub offset: Option<u64>,
     /// The peer sends unasked. Otherwise it waits for the `100 Continue` that the coroutine writes upon
@@ -64,9 +68,11 @@ pub(super) struct UploadEnd {
 
 pub(super) struct Uploads {
     store: Arc<Store>,
+    archive: Option<Arc<Archive>>,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
+    pub on_the_way: Arc<RunningUploads>,
     pub kept: Arc<KeptUploads>,
 }
 
@@ -81,19 +87,27 @@ impl Running {
 }
 
 impl Uploads {
-    pub(super) fn new(store: Arc<Store>, uploads_max: u32, pace: PaceLimits) -> Arc<Uploads> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        archive: Option<Arc<Archive>>,
+        uploads_max: u32,
+        pace: PaceLimits,
+    ) -> Arc<Uploads> {
         Arc::new(Uploads {
             store,
+            archive,
             pace,
             permits: FairLimiter::new(uploads_max),
             threads: BodyThreads::new("body", GIVES_WAY),
+            on_the_way: Arc::default(),
             kept: KeptUploads::new(uploads_max),
         })
     }
 
-    /// From here on so many may run.
+    /// From here on so many may run, and so many be kept. For plain threads only.
     pub(super) fn set_max(&self, uploads_max: u32) {
         self.permits.set_most(uploads_max);
+        self.kept.set_max(uploads_max);
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -177,10 +191,20 @@ impl Uploads {
         report: &reply_channel::Sender<BodyEvent>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
-        if !task.store_was_asked
-            && let Some(published) = self.standing(&claim, body.peer())?
-        {
-            return Ok((published, PartialFile::default()));
+        let mut restores = task.restores;
+        if !task.store_was_asked {
+            match self.standing(&claim, body.peer())? {
+                Standing::Free => {}
+                Standing::Absent(_) => restores = true,
+                Standing::Taken => return Err(Refusal::Taken(claim.slot)),
+                Standing::Stored(receipt) => {
+                    let published = Published {
+                        receipt: *receipt,
+                        fresh: false,
+                    };
+                    return Ok((published, PartialFile::default()));
+                }
+            }
         }
         let upload = match task.offset {
             None => self
@@ -197,14 +221,27 @@ impl Uploads {
         }
         let pour = Pour {
             body,
+            on_the_way: &self.on_the_way,
+            place: None,
             claim: &claim,
             limits: self.pace,
             kept: &self.kept,
             ticket,
             last_byte: None,
         };
-        pour.fill_and_publish(upload)
-            .map_err(|refusal| self.explained(refusal))
+        let stored = pour
+            .fill_and_publish(upload)
+            .map_err(|refusal| self.explained(refusal))?;
+        if let Some(archive) = &self.archive {
+            archive.stored(restores);
+        }
+        Ok(stored)
+    }
+
+    /// The episode that has the name already.
+    fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Standing, Refusal> {
+        standing(&self.store, self.archive.as_deref(), claim)
+            .map_err(|error| lookup_failed(&self.store, &claim.slot, peer, &error))
     }
 
     /// Begins an upload. Where there is no room, others that are kept make it.
@@ -267,8 +304,8 @@ impl Uploads {
         space.is_ok_and(|space| space.with_freed(freed).holds(bytes)) && self.kept.make_room()
     }
 
-    /// Whether the claim's episode is stored, and whether its body, that from `offset` on, has room. For
-    /// plain threads only.
+    /// Whether the claim's episode is stored, and whether its body, that from `offset` on, has room. What is
+    /// kept of a name that is stored by now goes. For plain threads only.
     pub(super) fn look(
         &self,
         claim: &Claim,
@@ -277,7 +314,10 @@ impl Uploads {
     ) -> Result<Looked, Refusal> {
         let own = offset.map(|_| &claim.slot);
         let look = || {
-            let standing = self.store.standing(claim)?;
+            let standing = standing(&self.store, self.archive.as_deref(), claim)?;
+            if offset.is_some() && matches!(standing, Standing::Stored(_) | Standing::Taken) {
+                self.kept.forget(&claim.slot);
+            }
             let space = self.store.space()?.with_freed(self.kept.bytes_but_for(own));
             Ok(Looked {
                 standing,
@@ -285,19 +325,6 @@ impl Uploads {
             })
         };
         look().map_err(|error| lookup_failed(&self.store, &claim.slot, peer, &error))
-    }
-
-    /// The episode that has the name already, if it is the claim's own.
-    fn standing(&self, claim: &Claim, peer: IpAddr) -> Result<Option<Published>, Refusal> {
-        match self.store.standing(claim) {
-            Ok(Standing::Free) => Ok(None),
-            Ok(Standing::Taken) => Err(Refusal::Taken(claim.slot.clone())),
-            Ok(Standing::Stored(receipt)) => Ok(Some(Published {
-                receipt: *receipt,
-                fresh: false,
-            })),
-            Err(error) => Err(lookup_failed(&self.store, &claim.slot, peer, &error)),
-        }
     }
 
     fn refusal_of(&self, error: StoreError, claim: &Claim) -> Refusal {
@@ -313,6 +340,24 @@ impl Uploads {
         let found = self.store.why_unwritable();
         found.map_or(refusal, |found| Refusal::from(&*found))
     }
+}
+
+/// What is under the claim's name: as the store says, but an episode that is not here and is proven in the
+/// archive is stored. For plain threads only.
+///
+/// Errors: index, file or ledger cannot be read.
+pub(super) fn standing(
+    store: &Store,
+    archive: Option<&Archive>,
+    claim: &Claim,
+) -> io::Result<Standing> {
+    let found = store.standing(claim)?;
+    if let (Standing::Absent(row), Some(archive)) = (&found, archive)
+        && archive.is_proven(row)?
+    {
+        return Ok(Standing::Stored(row.clone()));
+    }
+    Ok(found)
 }
 
 /// The refusal of a PATCH that states `offset`.

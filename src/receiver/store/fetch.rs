@@ -19,8 +19,8 @@ pub(crate) enum Fetched {
     Stored(StoredFile),
     /// No row, or the file is not on the disk yet.
     Unknown,
-    /// A row, and no regular file; in words.
-    Missing(String),
+    /// Rows, oldest first, and no regular file; in words.
+    Missing(Vec<Receipt>, String),
     /// The file has another size than its row; in words.
     Odd(String),
 }
@@ -46,18 +46,24 @@ impl Store {
         }
         let file = match durable::open_regular(&path) {
             Err(error) if is_absent(&error) => {
-                return Ok(Fetched::Missing(
-                    "there is no file under its name".to_owned(),
-                ));
+                let why = "there is no file under its name".to_owned();
+                return Ok(Fetched::Missing(rows, why));
             }
             // A link, a folder, a pipe: the system has no number for that.
             Err(error) if error.raw_os_error().is_none() => {
-                return Ok(Fetched::Missing(error.to_string()));
+                return Ok(Fetched::Missing(rows, error.to_string()));
             }
             opened => opened?,
         };
+        // Held until the download ends, so that the file keeps its name meanwhile. A removal that is under
+        // way is waited for; a filesystem without locks has none to wait for.
+        let _ = file.lock_shared();
         let metadata = file.metadata()?;
         if !self.is_settled(slot, FileIdentity::of(&metadata))? {
+            if FileIdentity::at(&path)?.is_none() {
+                let why = "its file was removed just now".to_owned();
+                return Ok(Fetched::Missing(rows, why));
+            }
             return Ok(Fetched::Unknown);
         }
         let bytes = metadata.len();
@@ -74,7 +80,7 @@ impl Store {
 
     /// The digest of the row that the file is of: of the rows of its size the only one; where those
     /// differ, the file's own receipt says which, or its bytes do.
-    fn digest_of(
+    pub(super) fn digest_of(
         &self,
         slot: &Slot,
         file: &File,

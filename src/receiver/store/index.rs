@@ -16,11 +16,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use super::layout::Layout;
-use super::name_map::{NameMap, hash};
 use super::row_pages::{self, Page, PageQuestion};
 use super::rows::{self, Line};
 use super::tail::{self, Tail};
 use crate::clock;
+use crate::receiver::name_map::{NameMap, hash};
 use crate::receiver::stats::{Stats, StatsTables};
 use crate::wire::{Receipt, RowBrief, Slot};
 use crate::{durable, events};

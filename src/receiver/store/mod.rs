@@ -28,16 +28,17 @@ mod standing;
 mod upload;
 mod writer;
 
-// A stored episode is read.
+// A stored episode is read, and its local file removed.
 mod fetch;
+mod local_copy;
 
 // The files on the disk.
-mod hash_sort;
+
 mod index;
 mod layout;
 mod listing;
 pub(crate) mod marker;
-mod name_map;
+
 pub(crate) mod row_pages;
 mod row_scan;
 pub(crate) mod rows;
@@ -51,6 +52,7 @@ pub(crate) mod backfill;
 pub(crate) mod condition;
 mod pacer;
 mod recovery;
+pub(crate) mod restored_rows;
 pub(crate) mod scrub;
 mod watch;
 
@@ -79,6 +81,7 @@ use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
 pub(crate) use self::fetch::{Fetched, StoredFile};
+pub(crate) use self::local_copy::LocalRemoval;
 pub(crate) use self::partial_file::PartialFile;
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;

@@ -52,6 +52,9 @@ pub(crate) struct Wish {
     pub restart: bool,
 }
 
+/// Whether the bytes of a row are safe elsewhere, though its file is not here.
+pub(crate) type IsArchived<'a> = &'a dyn Fn(&Receipt) -> io::Result<bool>;
+
 /// What happens, while it happens.
 pub(crate) enum News<'a> {
     /// So much is to be read.
@@ -82,6 +85,7 @@ pub(crate) fn scrub(
     data_dir: &Path,
     config_path: &Path,
     wish: &Wish,
+    is_archived: IsArchived,
     tell: &mut dyn FnMut(News),
 ) -> Result<Pass, Failure> {
     let layout = Layout::new(data_dir);
@@ -115,6 +119,7 @@ pub(crate) fn scrub(
         place,
         home: DataDir::open(data_dir).map_err(|error| cannot_read(&layout.marker(), &error))?,
         layout,
+        is_archived,
         tell,
     };
     scrub.announce()?;
@@ -137,6 +142,7 @@ struct Scrub<'a> {
     /// Where the pass is kept.
     place: PathBuf,
     home: DataDir,
+    is_archived: IsArchived<'a>,
     tell: &'a mut dyn FnMut(News),
 }
 
@@ -375,14 +381,22 @@ impl Scrub<'_> {
             Err(error) if !is_absent(&error) => {
                 self.find(Kind::Unreadable, relative, error.to_string());
             }
-            _ => {
-                let why = format!(
-                    "the index has it, {} bytes, and it is not there",
-                    row.bytes.unwrap_or(0)
-                );
-                self.find(Kind::Missing, relative, why);
-            }
+            _ => match (self.is_archived)(row) {
+                Ok(true) => self.pass.archived += 1,
+                Err(error) => {
+                    self.find(Kind::Unreadable, "archive.jsonl".into(), error.to_string())
+                }
+                Ok(false) => self.find_missing(row, relative),
+            },
         }
+    }
+
+    fn find_missing(&mut self, row: &Receipt, relative: String) {
+        let why = format!(
+            "the index has it, {} bytes, and it is not there",
+            row.bytes.unwrap_or(0)
+        );
+        self.find(Kind::Missing, relative, why);
     }
 
     fn relative(&self, path: &Path) -> String {

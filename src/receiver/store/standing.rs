@@ -23,6 +23,8 @@ pub(crate) enum Standing {
     Stored(Box<Receipt>),
     /// Other bytes: by the row, by the file where rows differ, or by the size of a file without a row.
     Taken,
+    /// These bytes by the row, and there is no file: they are in the archive, or lost.
+    Absent(Box<Receipt>),
     /// Nothing that settles it before the bytes are here.
     Free,
 }
@@ -60,6 +62,9 @@ impl Store {
             && self.is_settled(&claim.slot, found.identity)?
         {
             return Ok(Standing::Stored(Box::new(row)));
+        }
+        if file.is_none() && claim.bytes == bytes {
+            return Ok(Standing::Absent(Box::new(row)));
         }
         Ok(Standing::Free)
     }
@@ -145,7 +150,7 @@ impl Store {
     }
 
     /// The rows of a slot, oldest first. An index that cannot be read is a fault of the whole store.
-    pub(super) fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
+    pub(crate) fn rows_of(&self, slot: &Slot) -> io::Result<Vec<Receipt>> {
         self.index
             .rows_of(slot)
             .inspect_err(|error| self.condition.failed("read the index", error))

@@ -21,11 +21,11 @@ pub(super) fn survey(config: &Config, process: Process) -> io::Result<Survey> {
     let refusals = refusal_log::read(&config.data_dir).unwrap_or_default();
     // A host that is configured and never came is shown as silent.
     let configured = config.hosts.iter().map(|rule| rule.id.clone());
-    let mut tables = StatsTables::new(configured, usize::MAX);
+    let mut tables = StatsTables::new(configured, usize::MAX, 0);
     count_rows(config, &mut tables)?;
     for mut refused in refusals {
         refused.after_seq = refused.after_seq.min(tables.last_seq);
-        tables.recall(Arc::new(refused));
+        tables.recall(&Arc::new(refused));
     }
     Survey::of(config, process, &tables, &Reports::new())
 }

@@ -41,7 +41,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "host/lab-1",
         in_status: "REFUSED       lab-1: 409 taken",
-        on_page: "Refused, 409 taken: <b>lab-1</b>.",
+        on_page: "Refused, 409 <a href=help/taken>taken</a>: <b>lab-1</b>.",
         make: |world| assert_eq!(world.put(&other_bytes(world)).status, 409),
     },
     Row {
@@ -204,7 +204,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "host/lab-1",
         in_status: "HELD          lab-1: 2 episodes held for 1 commit",
-        on_page: "<th>lab-1<td>held",
+        on_page: "<th><a href=hosts/lab-1>lab-1</a><td>held",
         make: |world| {
             report(
                 world,
@@ -217,7 +217,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "host/lab-1",
         in_status: "SET ASIDE     lab-1: 1 episode in refused/, the newest ep-4 (taken)",
-        on_page: "<th>lab-1<td>refused episodes",
+        on_page: "<th><a href=hosts/lab-1>lab-1</a><td>refused episodes",
         make: |world| {
             report(
                 world,
@@ -230,7 +230,7 @@ const ROWS: &[Row] = &[
         severity: "error",
         subject: "host/lab-1",
         in_status: "LAB DISK      lab-1: its disk is full",
-        on_page: "<th>lab-1<td>disk full",
+        on_page: "<th><a href=hosts/lab-1>lab-1</a><td>disk full",
         make: |world| report(world, r#"{"packing_stopped_since":"2026-11-23T23:00:00Z"}"#),
     },
     Row {
@@ -238,7 +238,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "host/lab-1",
         in_status: "QUEUE         lab-1: 3 episodes wait, the oldest for more than a day",
-        on_page: "<th>lab-1<td>queue growing",
+        on_page: "<th><a href=hosts/lab-1>lab-1</a><td>queue growing",
         make: |world| {
             report(
                 world,
@@ -251,7 +251,7 @@ const ROWS: &[Row] = &[
         severity: "warning",
         subject: "host/lab-1",
         in_status: "OLD PROGRAM   lab-1: its program is version 0.0.1, older than",
-        on_page: "<th>lab-1<td>old program",
+        on_page: "<th><a href=hosts/lab-1>lab-1</a><td>old program",
         make: |world| report(world, r#"{"version":"0.0.1"}"#),
     },
 ];
@@ -413,7 +413,12 @@ fn a_host_whose_uploads_break_off_is_stuck_until_one_is_stored() {
             .unwrap()
             .contains("ep-1 was refused or broken off 5 times")
     );
-    assert!(world.get("/").body.contains("<th>lab-1<td>stuck"));
+    assert!(
+        world
+            .get("/")
+            .body
+            .contains("<th><a href=hosts/lab-1>lab-1</a><td>stuck")
+    );
     assert_eq!(world.put(&world.good()).status, 201);
     world.wait_until("it is well", |world| stuck(world).is_none());
 }

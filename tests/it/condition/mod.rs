@@ -4,5 +4,5 @@ mod config;
 mod findings;
 mod host;
 mod notify;
-mod reload;
+pub mod reload;
 mod state;

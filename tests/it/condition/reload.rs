@@ -11,7 +11,7 @@ use crate::ship::stub::{Reply, Stub};
 use crate::world::World;
 
 /// The receiver's file with these lines in place of those.
-fn edit(world: &World, from: &str, to: &str) {
+pub fn edit(world: &World, from: &str, to: &str) {
     let text = fs::read_to_string(world.config_path()).unwrap();
     assert!(text.contains(from), "{text}");
     fs::write(world.config_path(), text.replace(from, to)).unwrap();
@@ -23,7 +23,7 @@ fn append(world: &World, lines: &str) {
 }
 
 /// SIGHUP, and waits for the line that follows.
-fn reload(world: &World, event: &str) {
+pub fn reload(world: &World, event: &str) {
     let count = |world: &World| world.log().matches(&format!("event={event} ")).count();
     let before = count(world);
     world.signal("HUP");

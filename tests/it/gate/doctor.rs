@@ -109,7 +109,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
     world.lab.forgejo.state().token = Some("the-new-token".to_owned());
     world.wait_for_failing(Some("unauthorized"));
     let (code, report) = world.doctor();
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     told(&report, "forgejo", "fail", "read again automatically");
     told(&report, "running", "warn", "as said above");
 
@@ -119,7 +119,7 @@ fn a_token_that_only_doctor_has_is_no_comfort() {
     let old = world.token();
     world.change(&format!("{old:?}"), &format!("{other:?}"));
     let (code, report) = world.doctor();
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     told(&report, "forgejo", "ok", "");
     let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains("(unauthorized)"), "{words}");
@@ -138,7 +138,7 @@ fn doctor_says_restart_to_a_receiver_that_follows_another_branch() {
     world.lab.repository.commit("release", 1);
     world.change("[version_gate]\n", "[version_gate]\nbranch = \"release\"\n");
     let (code, report) = world.doctor();
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&world.lab.head()), "{words}");
     world.change("branch = \"release\"\n", "");
@@ -168,7 +168,7 @@ fn doctor_says_restart_to_a_receiver_that_follows_a_branch_on_top_of_ours() {
     world.start();
     world.change("branch = \"dev\"\n", "");
     let (code, report) = world.doctor();
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     let words = told(&report, "running", "fail", RESTART);
     assert!(words.contains(&dev) && words.contains(&main), "{words}");
 }
@@ -224,7 +224,7 @@ fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {
             assert_eq!(world.lab.world.stop(), Some(0));
         }
         let (code, report) = world.doctor();
-        assert_eq!(code, 2, "{is_running} {report:#}");
+        assert_eq!(code, 3, "{is_running} {report:#}");
         told(&report, "forgejo", "fail", "systemctl status forgejo");
         let words = told(&report, "local git", "fail", "git reset --hard");
         assert!(
@@ -253,7 +253,7 @@ fn with_forgejo_away_the_checkout_is_compared_with_what_the_receiver_knows() {
     world.lab.forgejo.set_mood(Mood::Close);
     world.wait_for_failing(Some("unreachable"));
     let (code, report) = world.doctor();
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     told(&report, "local git", "fail", "git reset --hard");
 }
 
@@ -286,31 +286,31 @@ fn the_exit_status_says_whether_a_source_has_the_branch() {
     type Change = fn(&mut crate::forgejo::State);
     let states: [(Change, i32, &str); 8] = [
         (|_| {}, 0, ""),
-        (|state| state.hides_repository = true, 2, "Collaborators"),
-        (|state| state.code_is_off = true, 2, "switch Code on"),
+        (|state| state.hides_repository = true, 3, "Collaborators"),
+        (|state| state.code_is_off = true, 3, "switch Code on"),
         (
             |state| state.renamed_to = Some(("lab".into(), "robots".into())),
-            2,
+            3,
             "robots",
         ),
         (
             |state| state.owner_renamed_to = Some("new-lab".into()),
-            2,
+            3,
             "new-lab",
         ),
         (
             |state| state.mood = Mood::Recorded("403-must-change-password"),
-            2,
+            3,
             "change the password",
         ),
         (
             |state| state.mood = Mood::Recorded("500-repository-folder-missing"),
-            2,
+            3,
             "git fsck",
         ),
         (
             |state| state.mood = Mood::Close,
-            2,
+            3,
             "systemctl status forgejo",
         ),
     ];

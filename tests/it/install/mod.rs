@@ -150,7 +150,7 @@ fn the_receiver_is_started_by_the_disks_of_its_folder_and_by_no_other() {
 fn a_shipper_needs_its_receivers_url_and_takes_its_hostname() {
     let image = Image::new();
     let (code, out, err) = image.run("install shipper");
-    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
     assert!(err.contains("--receiver-url http://HOST:8490"), "{err}");
     let (code, _, err) = image.run("install shipper --receiver-url pi:8490");
     assert_eq!(code, 1);

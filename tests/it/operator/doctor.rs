@@ -82,12 +82,12 @@ fn doctor_says_what_is_wrong_on_a_receiver_and_what_to_do() {
     let config = config.to_str().unwrap();
 
     let (code, report) = doctor(config, &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     told(&report, "store", "fail", "cis490 init --config");
     assert_eq!(run(&["init", "--config", config]).0, 0);
 
     let (code, report) = doctor(config, &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     assert!(told(&report, "port", "fail", "ss -ltnp").contains("is in use by something other"));
     assert!(told(&report, "disk", "fail", "make room").contains("below the limit of"));
     assert!(told(&report, "forgejo", "fail", "auth_token").contains("401"));
@@ -144,7 +144,7 @@ fn doctor_on_a_full_disk_says_so_and_leaves_nothing() {
         .unwrap();
     let (code, out, err) = ended(output);
     let report: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}\n{err}"));
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     assert!(told(&report, "disk", "fail", "make room").contains("0 B free"));
     assert!(told(&report, "filesystem", "warn", "put it on a disk").contains("tmpfs"));
     let fails = report["findings"].as_array().unwrap().iter();
@@ -194,18 +194,18 @@ fn doctor_on_a_lab_host_tries_the_way_to_the_receiver() {
     assert_eq!(world.names("incoming"), [""; 0]);
 
     let (code, report) = examine("another-token");
-    assert_eq!(code, 2, "{report:#}");
+    assert_eq!(code, 3, "{report:#}");
     told(&report, "token", "fail", "token_file");
 
     // Out of date, and the receiver gone.
     world.repo.git(&["checkout", "-q", world.too_old()]);
     let (code, report) = examine(token);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     told(&report, "code", "fail", "cis490 check");
     drop(world);
     let lab = Lab::new(&url);
     let (code, report) = doctor(&lab.config().display().to_string(), &[]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     told(&report, "receiver", "fail", "WireGuard");
 }
 
@@ -218,7 +218,7 @@ fn doctor_of_a_host_that_speaks_tls_to_a_receiver_says_what_to_write() {
         let test = "doctor_of_a_host_that_speaks_tls_to_a_receiver_says_what_to_write";
         return skip!("{test}: this build has no TLS");
     }
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     let one = finding(&report, "receiver");
     let remedy = one["do"].as_str().unwrap();
     let to_write = "http:// in place of https://";

@@ -46,8 +46,89 @@ fn every_command_has_help_with_an_example_a_manual_page_and_completions() {
     }
     let program = fs::read_to_string(pages.path().join("cis490.1")).unwrap();
     assert!(program.contains(".SH COMMANDS\n"), "{program}");
-    assert_eq!(run(&["completions", "csh"]).0, 1);
-    assert_eq!(run(&["man", "nothing"]).0, 1);
+    assert_eq!(run(&["completions", "csh"]).0, 2);
+    assert_eq!(run(&["man", "nothing"]).0, 2);
+}
+
+/// Whatever the command, a mistake on its line is 2, so that a script can tell it from a refusal; and what
+/// a command could not do is 1.
+#[test]
+fn a_mistake_on_the_command_line_ends_with_2_and_a_failure_with_1() {
+    let nowhere = "/nonexistent/no.toml";
+    let mistakes: &[&[&str]] = &[
+        &[],
+        &["frobnicate"],
+        &["status", "--jsn"],
+        &["status", "surplus"],
+        &["scrub", "--rate", "fast"],
+        &["set-aside"],
+        &["set-aside", "--commit", "xyz"],
+        &["token"],
+        &["token", "lab-1", "--reader", "r"],
+        &["requeue"],
+        &["requeue", "ep-1", "--all"],
+        &["requeue", "ep-1", "ep-2", "--new-id", "ep-3"],
+        &["resend"],
+        &["list", "--digest"],
+        &["list", "--meta", "--url", "http://127.0.0.1:9"],
+        &["list", "--commit", "HEAD"],
+        &["list", "--url", "ftp://pi"],
+        &["pull", "--to", "/nonexistent/x", "--url", "ftp://pi"],
+        &[
+            "init",
+            "--data-dir",
+            "/nonexistent/a",
+            "--root",
+            "/nonexistent/b",
+        ],
+        &["host", "drop", "lab-1"],
+        &["host", "remove", "lab-1", "--address", "10.8.0.1"],
+        &["help", "events", "no-such-line"],
+        &["help", "refusals", "no-such-refusal"],
+        &["help", "one", "two"],
+        &["install", "nobody"],
+    ];
+    for args in mistakes {
+        let (code, out, err) = run(args);
+        assert_eq!((code, &out[..]), (2, ""), "{args:?}: {err}");
+        assert!(err.starts_with("cis490: error: "), "{args:?}: {err}");
+    }
+    for args in [
+        &["status", "--config", nowhere][..],
+        &["check", "--config", nowhere],
+        &["resend", "ep-1", "--config", nowhere],
+        &["man", "--dir", "/proc/nowhere"],
+    ] {
+        let (code, _, err) = run(args);
+        assert_eq!(code, 1, "{args:?}: {err}");
+    }
+}
+
+/// Each manual page says it, beside what the command's own numbers mean.
+#[test]
+fn each_manual_page_has_the_exit_statuses() {
+    for (command, words) in [
+        ("status", "; also: a mistake on the command line"),
+        ("scrub", "; also: a mistake on the command line"),
+        ("check", ".TP\n3\nrefused: "),
+        ("doctor", ".TP\n3\nsomething fails"),
+        (
+            "token",
+            ".TP\n1\nfailure\n.TP\n2\na mistake on the command line\n",
+        ),
+        (
+            "cis490",
+            ".TP\n1\nfailure\n.TP\n2\na mistake on the command line\n",
+        ),
+    ] {
+        let page = run(&["man", command]).1;
+        assert!(page.contains(words), "{command}: {page}");
+    }
+    assert!(
+        run(&["--help"])
+            .1
+            .contains("2 a mistake on the command line")
+    );
 }
 
 #[test]
@@ -139,7 +220,7 @@ fn each_refusal_is_explained() {
         assert!(of_412.contains(&format!("412  {name}\n")), "{of_412}");
     }
     let (code, _, err) = run(&["help", "refusals", "not-in-windw"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(err.contains("did you mean not-in-window?"), "{err}");
 }
 
@@ -178,7 +259,7 @@ fn a_slip_on_the_command_line_names_what_was_meant() {
         ),
     ] {
         let (code, out, err) = run(args);
-        assert_eq!((code, &out[..]), (1, ""), "{args:?}");
+        assert_eq!((code, &out[..]), (2, ""), "{args:?}");
         assert!(err.starts_with(&format!("cis490: error: {error}")), "{err}");
         assert!(err.contains(&format!("cis490: hint: {hint}")), "{err}");
     }

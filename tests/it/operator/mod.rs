@@ -1,9 +1,11 @@
 //! What the operator types: `doctor`, `status` on either side, help, completions, manual pages.
 
 mod colour;
+mod completions;
 mod doctor;
 mod figures;
 mod help;
+mod json;
 mod status;
 mod watch;
 

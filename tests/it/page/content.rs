@@ -34,19 +34,20 @@ fn the_page_says_what_is_wrong_and_what_to_do() {
     let page = lab.world.get("/").body;
     for text in [
         // The table, the gate, the remediation.
-        "<th>lab-10<td>OK",
-        "<th>lab-7<td>out of date",
-        "<th>lab-4<td>expiring",
-        "<th>lab-6<td>silent",
-        "<th>lab-9<td>gone",
-        "<th>lab-11<td>out of date, no upload yet",
+        "<th><a href=hosts/lab-10>lab-10</a><td>OK",
+        "<th><a href=hosts/lab-7>lab-7</a><td>out of date",
+        "<th><a href=hosts/lab-4>lab-4</a><td>expiring",
+        "<th><a href=hosts/lab-6>lab-6</a><td>silent",
+        "<th><a href=hosts/lab-9>lab-9</a><td>gone",
+        "<th><a href=hosts/lab-11>lab-11</a><td>out of date, no upload yet",
         "Out of date: <b>lab-7</b>, <b>lab-11</b>.",
         "sudo systemctl restart cis490-orchestrator",
         "Expiring: <b>lab-4</b> (11 more commits).",
-        "Silent for more than 1 d: <b>lab-6</b> (3 d 1 h).",
+        "Silent for more than 1 d: <b>lab-6</b> (<span title=",
+        ">3 d 1 h</span>).",
         "accepting the newest 100 commits, 100 known",
-        "412 not-in-window",
-        "400 bad-name",
+        "412 <a href=help/not-in-window>not-in-window</a>",
+        "400 <a href=help/bad-name>bad-name</a>",
         "/v1/episodes/Lab_3/swing-0026",
     ] {
         assert!(page.contains(text), "{text} is not in\n{page}");
@@ -59,7 +60,7 @@ fn the_page_says_what_is_wrong_and_what_to_do() {
     // Well again: another upload of a good commit.
     let put = Put::sample(&lab.commit(1)).path("/v1/episodes/lab-7/swing-0046");
     assert_eq!(lab.world.put(&put).status, 201);
-    lab.wait_for_text("<th>lab-7<td>OK");
+    lab.wait_for_text("<th><a href=hosts/lab-7>lab-7</a><td>OK");
     lab.wait_for_text("Out of date: <b>lab-11</b>.");
 }
 
@@ -101,7 +102,11 @@ fn the_page_is_the_same_after_a_restart() {
     };
     assert_eq!(steady(&before), steady(&after));
     let hosts = |page: &str| -> Vec<String> {
-        let rows = page.lines().filter(|line| line.starts_with("<tr class="));
+        let is_host = |line: &&str| {
+            let row = line.strip_prefix("<tr").and_then(|row| row.split_once('>'));
+            row.is_some_and(|(_, cells)| cells.starts_with("<th><a href=hosts/"))
+        };
+        let rows = page.lines().filter(is_host);
         // Host, state, today, in all.
         rows.map(|row| {
             row.split("<td>")
@@ -126,7 +131,8 @@ fn a_hundred_hosts_with_the_longest_names_fit() {
     let page = lab.world.get("/").body;
     assert!(page.len() < 30 << 10, "{} bytes", page.len());
     assert!(
-        page.contains("<th>host-000<") && page.contains("<th>host-099<"),
+        page.contains("<th><a href=hosts/host-000>host-000</a><")
+            && page.contains("<th><a href=hosts/host-099>host-099</a><"),
         "{page}"
     );
 
@@ -144,7 +150,10 @@ fn a_hundred_hosts_with_the_longest_names_fit() {
     let page = lab.world.get("/").body;
     assert!(page.len() < 30 << 10, "{} bytes", page.len());
     assert!(
-        page.contains(&format!("<th>{:0>63}<td>out of date", 200)),
+        page.contains(&format!(
+            "<th><a href=hosts/{0:0>63}>{0:0>63}</a><td>out of date",
+            200
+        )),
         "trouble comes first"
     );
     assert!(page.contains("Not shown, to keep the page small"), "{page}");
@@ -223,11 +232,17 @@ fn a_configured_host_that_never_uploaded_is_named() {
     );
     assert_eq!(world.put(&world.good()).status, 201);
     world.wait_until("lab-1 is well", |world| {
-        world.get("/").body.contains("<th>lab-1<td>OK")
+        world
+            .get("/")
+            .body
+            .contains("<th><a href=hosts/lab-1>lab-1</a><td>OK")
     });
     // For an hour after the start that is no finding yet; of a stopped receiver it is one.
     let page = world.get("/").body;
-    assert!(page.contains("<th>lab-2<td>no upload yet"), "{page}");
+    assert!(
+        page.contains("<th><a href=hosts/lab-2>lab-2</a><td>no upload yet"),
+        "{page}"
+    );
     assert!(page.contains("<h1>Everything is OK</h1>"), "{page}");
     assert_eq!(
         world.put(&world.good().path("/v1/episodes/lab-2/x")).status,
@@ -237,6 +252,6 @@ fn a_configured_host_that_never_uploaded_is_named() {
         world
             .get("/")
             .body
-            .contains("Refused, 403 not-your-name: <b>lab-2</b>.")
+            .contains("Refused, 403 <a href=help/not-your-name>not-your-name</a>: <b>lab-2</b>.")
     });
 }

@@ -217,7 +217,9 @@ fn the_examples_look_at_metrics_that_there_are() {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let names = text
             .split(|c| !is_part(c))
-            .filter(|word| word.starts_with("cis490_"));
+            .filter(|word| word.starts_with("cis490_"))
+            // A receiver with an archive alone has these: see `archive::copying`.
+            .filter(|word| !word.starts_with("cis490_archive_"));
         let mut count = 0;
         for name in names {
             count += 1;

@@ -1,18 +1,23 @@
-//! `GET /`, `GET /metrics` and `refusals.jsonl`: what a maintainer sees (design, section 2).
+//! `GET /`, the pages of hosts and refusals, `GET /metrics` and `refusals.jsonl`: what a maintainer sees (design, section 2).
 
 mod browser;
+mod chart;
 mod content;
+mod help;
+mod host;
 mod looks;
 mod metrics;
 mod refusals;
+mod running;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use cis490::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::Put;
+use crate::client::{Client, Put};
 use crate::world::{Repo, World};
 
 /// As nasty as the grammars allow.
@@ -25,6 +30,19 @@ const NASTY_HOSTS: [&str; 6] = [
     "0-0",
 ];
 const NASTY_EPISODE: &str = "A_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-_.-.htm";
+
+/// A lab host's report on its queue.
+fn report(world: &World, host: &str, state: &Value) {
+    let state = state.to_string();
+    let length = state.len();
+    let head = format!(
+        "PUT /v1/hosts/{host}/state HTTP/1.1\r\nHost: pi\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut client = world.client();
+    client.send((head + &state).as_bytes()).unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+}
 
 /// A receiver with a past: rows of days ago, written before it starts.
 struct Lab {
@@ -142,13 +160,17 @@ impl Lab {
                 .path(&format!("/v1/episodes/{host}/{NASTY_EPISODE}")),
         );
         assert_eq!(answer.status, 201, "{answer:?}");
-        for path in [
-            "/v1/episodes/<img/src=x>",
-            "/v1/episodes/\"'><script>alert(1)</script>/x",
-            "/v1/episodes/&lt;b&gt;/{{7*7}}",
-            "/<!--",
+        // Each from an address of its own: refusals of one address for one reason share a line.
+        for (address, path) in [
+            (2, "/v1/episodes/<img/src=x>"),
+            (3, "/v1/episodes/\"'><script>alert(1)</script>/x"),
+            (4, "/v1/episodes/&lt;b&gt;/{{7*7}}"),
+            (5, "/<!--"),
         ] {
-            let answer = lab.world.put(&put.clone().path(path));
+            let address = Ipv4Addr::new(127, 0, 0, address);
+            let mut client = Client::connect_from(lab.world.address(), address);
+            client.send(&put.clone().path(path).bytes()).unwrap();
+            let answer = client.answer().unwrap();
             assert!((400..500).contains(&answer.status), "{path}: {answer:?}");
         }
         lab.wait_for_text("&lt;!--");

@@ -308,7 +308,7 @@ fn who_does_not_answer_as_a_receiver_is_named() {
         "http://pi:1?x",
     ] {
         let odd = list(&["--url", url]);
-        assert_eq!(odd.status.code(), Some(1), "{url}");
+        assert_eq!(odd.status.code(), Some(2), "{url}");
         assert!(err(&odd).contains("--url"), "{url}: {}", err(&odd));
         assert!(!err(&odd).contains("secret"), "{url}: {}", err(&odd));
     }
@@ -417,7 +417,7 @@ fn options_that_do_not_fit_are_refused_with_words() {
         (&["--config", &config, "--host", "LAB"], "a host id"),
     ] {
         let output = list(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(
             err(&output).contains(words),
             "{arguments:?}: {}",

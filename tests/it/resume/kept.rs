@@ -1,9 +1,12 @@
 //! How many are kept, for how long, and what they cost.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::{Episode, MIB, end, kind, least, metric, start_with, world};
+use crate::condition::reload::{edit, reload};
 use crate::here::can_mount;
+use crate::lab::noise;
 use crate::world::World;
 
 /// As large as it may be, of zeros: all have the same digest.
@@ -64,6 +67,60 @@ fn figures_count_what_was_kept_resumed_and_given_up() {
     assert_eq!(saved, 8 * MIB as u64);
     let given_up = "cis490_uploads_given_up_total{reason=\"another-put\"}";
     assert_eq!(metric(&world, given_up), 1);
+}
+
+/// Another upload of the name began before this one broke, and is stored after it.
+#[test]
+fn what_is_kept_of_a_name_that_is_stored_by_now_goes_with_the_answer() {
+    let world = world("");
+    for (name, body, status) in [
+        ("ep-1", noise(2 * MIB), 409),
+        ("ep-2", noise(least() + 12_345), 200),
+    ] {
+        let episode = Episode::new(&world, name);
+        let other = Episode::of(&world, name, &body);
+        let bytes = other.body.len() - 1;
+        let mut begun = other.begin(&world, bytes);
+        world.wait_until("its first bytes are on the disk", |world| {
+            world.names("incoming").iter().any(|file| {
+                let file = File::open(world.data_dir().join("incoming").join(file)).unwrap();
+                let mut first = [0; 4096];
+                file.read_at(&mut first, 0).unwrap();
+                body.starts_with(&first)
+            })
+        });
+        let broken = episode.break_at(&world, 3 * MIB);
+        assert_eq!(broken, Some(3 * MIB), "{world}");
+        begun.send(&other.body[bytes..]).unwrap();
+        assert_eq!(begun.answer().unwrap().status, 201, "{world}");
+        let answer = super::ask(&world, "PATCH", &episode.patch_head(3 * MIB));
+        assert_eq!(answer.status, status, "{answer:?}\n{world}");
+        world.wait_until("nothing is kept", |world| {
+            world.names("incoming").is_empty()
+        });
+        assert_eq!(episode.offset(&world), None, "{world}");
+    }
+    assert!(world.log().contains("reason=another-put"), "{world}");
+    assert_eq!(metric(&world, "cis490_uploads_kept"), 0);
+}
+
+#[test]
+fn a_reload_with_fewer_uploads_keeps_fewer() {
+    let world = world("max_uploads = 3\n");
+    let episodes: Vec<Episode> = ["ep-1", "ep-2", "ep-3"]
+        .map(|name| Episode::new(&world, name))
+        .into();
+    for episode in &episodes {
+        assert_eq!(episode.break_at(&world, 3 * MIB), Some(3 * MIB), "{world}");
+    }
+    edit(&world, "max_uploads = 3", "max_uploads = 1");
+    reload(&world, "reloaded");
+    world.wait_until("one is kept", |world| world.names("incoming").len() == 1);
+    let offsets: Vec<_> = episodes.iter().map(|it| it.offset(&world)).collect();
+    assert_eq!(offsets, [None, None, Some(3 * MIB)], "{world}");
+    assert_eq!(world.log().matches("reason=no-place").count(), 2, "{world}");
+    assert_eq!(episodes[0].break_at(&world, 3 * MIB), Some(3 * MIB));
+    assert_eq!(episodes[2].offset(&world), None, "{world}");
 }
 
 #[test]
@@ -147,7 +204,7 @@ fn a_file_that_is_not_as_it_was_left_is_given_up() {
             "removed" => std::fs::remove_file(&file).unwrap(),
             "short" => std::fs::write(&file, b"short").unwrap(),
             _ => {
-                let changed = std::fs::File::options().write(true).open(&file).unwrap();
+                let changed = File::options().write(true).open(&file).unwrap();
                 let other = episode.body[MIB] ^ 1;
                 changed.write_all_at(&[other], MIB as u64).unwrap();
             }

@@ -141,7 +141,7 @@ fn fill_store(data: &Path) {
     );
 }
 
-const STORE_NAMES: [Names; 12] = [
+const STORE_NAMES: [Names; 13] = [
     &["lock"],
     &["index.jsonl"],
     &["cis490-store"],
@@ -164,6 +164,7 @@ const STORE_NAMES: [Names; 12] = [
     &["incoming"],
     &["episodes"],
     &["quarantine"],
+    &["archive.jsonl"],
     &["episodes/lab-1"],
     &["episodes/lab-1/ep-1.tar.zst", "episodes/lab-1/ep-2.tar.zst"],
     &["incoming/.probe", "episodes/.probe"],

@@ -68,20 +68,21 @@ fn requeue_brings_back_and_never_replaces() {
     lab.episode("ep-1", A);
     assert_eq!(lab.ship_once().code, 3);
     lab.episode_with("ep-1", B, b"a later one");
-    for (args, words) in [
-        (&["requeue", "ep-1"][..], "is in the queue already"),
-        (&["requeue", "ep-9"], "there is no \"ep-9\""),
-        (&["requeue", "../episodes/ep-1"], "is not an episode id"),
-        (&["requeue", "ep-1~/../../episodes/ep-1"], "there is no"),
+    for (args, code, words) in [
+        (&["requeue", "ep-1"][..], 1, "is in the queue already"),
+        (&["requeue", "ep-9"], 1, "there is no \"ep-9\""),
+        (&["requeue", "../episodes/ep-1"], 1, "is not an episode id"),
+        (&["requeue", "ep-1~/../../episodes/ep-1"], 1, "there is no"),
         (
             &["requeue", "ep-1", "--new-id", "a/b"],
+            2,
             "is not an episode id",
         ),
     ] {
         let ended = lab.run(args, &[]);
         assert_eq!(
             (ended.code, ended.count(words)),
-            (1, 1),
+            (code, 1),
             "{args:?}\n{ended}"
         );
     }
@@ -142,7 +143,7 @@ fn check_says_yes_no_or_that_it_could_not_ask() {
         (verdict(""), 0, "unknown to the gate, which is disabled"),
         (
             problem(412, "not-in-window", ""),
-            2,
+            3,
             "    cd /opt/cis490 && git pull\n    sudo ./install.sh\n",
         ),
         (

@@ -63,7 +63,7 @@ fn check_agrees_with_the_gate() {
     let ended = lab.run(&["check", "--repo", repo], &[]);
     assert_eq!(
         (ended.code, ended.out.matches("git pull").count()),
-        (2, 1),
+        (3, 1),
         "{ended}"
     );
 }
@@ -87,7 +87,7 @@ fn check_says_the_same_as_json() {
     assert_eq!(check(), (0, accepted));
     world.repo.git(&["checkout", "-q", world.too_old()]);
     let (code, refused) = check();
-    assert_eq!(code, 2);
+    assert_eq!(code, 3);
     assert_eq!(
         (&refused["accepted"], &refused["commit"]),
         (&false.into(), &world.too_old().into())

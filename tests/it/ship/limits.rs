@@ -25,6 +25,27 @@ fn uploads_are_no_faster_than_their_rate() {
     assert!(began.elapsed() >= least, "{:?}\n{ended}", began.elapsed());
 }
 
+/// At the old rate the test would last for minutes.
+#[test]
+fn a_new_rate_holds_for_the_upload_that_is_under_way() {
+    let stub = Stub::new([Reply::Store]);
+    let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    let unlimited = std::fs::read_to_string(lab.config()).unwrap();
+    let limited = format!("{unlimited}\nrate_bytes_per_second = \"16KiB\"\n");
+    std::fs::write(lab.config(), limited).unwrap();
+    lab.episode_with("ep-1", COMMIT, &noise(8 << 20));
+    let shipper = lab.ship();
+    shipper.wait_until("it is under way", || !stub.lines().is_empty());
+    std::fs::write(lab.config(), unlimited).unwrap();
+    shipper.signal("HUP");
+    shipper.wait_until("it has arrived", || lab.names("episodes").is_empty());
+    assert_eq!(stub.lines().len(), 1, "{lab}");
+    let changed = "event=reloaded changed=\"rate_bytes_per_second\"";
+    shipper.wait_until("the loop has heard it too", || {
+        shipper.log().contains(changed)
+    });
+}
+
 /// `HH:00` of the hour that is so many hours from now, in UTC.
 fn hour(from_now: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -2,6 +2,7 @@
 //! between them that breaks after so many bytes; and receivers that say odd things about it.
 
 use std::fs::File;
+use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
@@ -107,15 +108,20 @@ fn lines_of(uploads: Vec<Reply>, puts: Vec<Reply>) -> (Vec<String>, Lab, i32) {
     let stub = Stub::new(puts);
     stub.gets(uploads);
     let lab = Lab::with(&stub.url, "scan_seconds = 1");
+    same_episode(&lab);
+    let (name, bounds) = env();
+    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
+    (stub.lines(), lab, ended.code)
+}
+
+/// An episode of the least length, whose tarball is the same in each run.
+fn same_episode(lab: &Lab) {
     lab.episode_with("ep-1", &"a".repeat(40), &noise(least()));
-    // The tarball has the times of the files: so it has the same length in each run.
+    // The tarball has the times of the files.
     for file in ["ep-1/data.bin", "ep-1/meta.json", "ep-1"] {
         let file = File::open(lab.path("episodes").join(file)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
-    let (name, bounds) = env();
-    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
-    (stub.lines(), lab, ended.code)
 }
 
 #[test]
@@ -232,4 +238,95 @@ fn an_episode_does_not_wait_for_ever_for_the_right_to_ask() {
 
 fn heads(stub: &Stub) -> usize {
     stub.lines().iter().filter(|line| *line == HEAD).count()
+}
+
+/// A proxy that lets HEAD and PUT by, and no PATCH: after three that came to nothing the whole goes. The
+/// receiver's own words are no such wall, however often it says them.
+#[test]
+fn an_episode_does_not_wait_for_ever_behind_a_wall_for_patch() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let bytes = packed_bytes();
+    let busy = problem(503, "too-many-uploads", "Retry-After: 1\r\n");
+    for (answer, is_wall) in [
+        (bare(403, "Content-Length: 0\r\n"), true),
+        (Reply::Die, true),
+        (Reply::Say(busy), false),
+    ] {
+        let stub = Stub::new([Reply::Store]);
+        let tries = (0..4).flat_map(|_| [kept(MIB, bytes), answer.clone()]);
+        stub.gets(tries.collect::<Vec<_>>());
+        let lab = Lab::with(&stub.url, "scan_seconds = 1");
+        same_episode(&lab);
+        let (name, bounds) = env();
+        let shipper = lab.ship_with(&[(&name, &bounds)]);
+        for asked in 1..=4 {
+            shipper.wait_until("a try is over", || {
+                lab.names("episodes").is_empty()
+                    || shipper.log().matches("attempt=").count() >= asked
+            });
+            shipper.signal("HUP");
+        }
+        let lines = stub.lines();
+        if is_wall {
+            let then = [HEAD, PATCH, HEAD, PATCH, HEAD, PATCH, HEAD, PUT];
+            assert_eq!(lines, then, "{lab}");
+        } else {
+            assert_eq!(lines[6..8], [HEAD, PATCH], "{lab}");
+            assert!(!lines.contains(&PUT.to_owned()), "{lines:?}\n{lab}");
+        }
+    }
+}
+
+/// A receipt of other bytes is no receipt, for the rest as for the whole: the episode stays.
+#[test]
+fn a_wrong_receipt_for_the_rest_is_none() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let bytes = packed_bytes();
+    let receipt = format!(
+        r#"{{"host":"lab-1","episode":"ep-1","sha256":"{}","bytes":{bytes}}}"#,
+        "0".repeat(64)
+    );
+    let wrong = Reply::SayAfterBody(super::stub::answer(201, "", &receipt));
+    let (lines, lab, code) = lines_of(vec![kept(MIB, bytes), wrong], vec![Reply::Store]);
+    assert_eq!(lines[..2], [HEAD, PATCH], "{lab}");
+    assert_ne!(code, 0, "{lab}");
+    assert_eq!(lab.names("episodes"), ["ep-1"], "{lab}");
+    assert_eq!(lab.names("shipped"), [""; 0], "{lab}");
+}
+
+/// Somebody changes the episode after its upload broke: it is packed anew, and what is kept is not gone on with.
+#[test]
+fn an_episode_that_changed_since_the_break_is_sent_whole() {
+    if is_emulated() {
+        return skip!("the emulator packs 64 MiB too slowly");
+    }
+    let world = resume::world("");
+    let line = Line::to(world.address(), (least() * 3 / 4) as u64);
+    let lab = Lab::with(&line.url, "scan_seconds = 1");
+    lab.episode_with("ep-1", world.repo.head(), &noise(least() + MIB));
+    let (name, bounds) = env();
+    let shipper = lab.ship_with(&[(&name, &bounds)]);
+    shipper.wait_until("the line has broken", || {
+        line.breaks.load(Ordering::SeqCst) >= 1
+    });
+    shipper.kill();
+    line.breaks_after.store(u64::MAX, Ordering::SeqCst);
+    world.wait_until("the receiver keeps it", |world| {
+        world.log().contains("event=upload_kept")
+    });
+    std::fs::write(lab.path("episodes/ep-1/added.txt"), "of after the break").unwrap();
+    let ended = lab.run(&["ship", "--once"], &[(&name, &bounds)]);
+    assert_eq!(ended.code, 0, "{ended}\n{world}");
+    assert_eq!(ended.count("event=resumed"), 0, "{ended}");
+    lab.assert_all_shipped(&["ep-1"]);
+    assert!(world.log().contains("reason=another-put"), "{world}");
+    let stored = world.stored("lab-1", "ep-1").unwrap();
+    let mut tar = Vec::new();
+    let mut decoder = ruzstd::decoding::StreamingDecoder::new(&stored[..]).unwrap();
+    decoder.read_to_end(&mut tar).unwrap();
+    assert!(tar.windows(18).any(|bytes| bytes == b"of after the break"));
 }

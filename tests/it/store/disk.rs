@@ -148,7 +148,7 @@ fn a_disk_that_went_read_only_is_named_and_what_to_do() {
     assert_eq!(world.put(&sample()).status, 200, "it is stored\n{world}");
     for (args, status) in [
         ("status", Some(0)),
-        ("doctor", Some(2)),
+        ("doctor", Some(3)),
         ("receive", Some(1)),
     ] {
         let (ended, said) = command(&world, args);

@@ -214,7 +214,7 @@ fn since_leaves_out_what_is_older() {
     assert_eq!(ended.code, Some(0), "{}", ended.out);
     assert_eq!(scrub(&world, &["--since=2020-01-01"]).code, Some(2));
     let wrong = scrub(&world, &["--since", "yesterday"]);
-    assert_eq!(wrong.code, Some(1));
+    assert_eq!(wrong.code, Some(2));
     assert!(
         wrong.err.contains("--since yesterday is not allowed"),
         "{}",

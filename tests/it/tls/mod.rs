@@ -2,7 +2,7 @@
 //! receiver and to Forgejo.
 
 pub mod authority;
-mod front;
+pub mod front;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -197,7 +197,7 @@ fn doctor_tries_the_way_and_the_token_by_https() {
     );
     let config = lab.config().display().to_string();
     let repo = world.repo.dir.display().to_string();
-    for (token, code, verdict) in [(token, 0, "ok"), ("another", 2, "fail")] {
+    for (token, code, verdict) in [(token, 0, "ok"), ("another", 3, "fail")] {
         fs::write(&file, token).unwrap();
         let (ended, report) = doctor(&config, &["--repo", &repo]);
         assert_eq!(ended, code, "{report:#}");

@@ -12,6 +12,7 @@ mod outcome;
 mod places;
 mod sending;
 
+use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,15 +22,16 @@ use self::conditions::{Conditions, Wanted, entity_tag};
 use self::outcome::Outcome;
 pub(super) use self::places::Downloads;
 use self::places::{AtOnce, Download, Transfer};
-use super::base64::base64;
 use super::guard::{Answer, Reply, Responder};
 use super::head::{Framing, Head};
 use super::{Exchange, Shared};
 use crate::events;
-use crate::names::ReaderId;
+use crate::names::{ReaderId, Sha256Digest};
+use crate::receiver::archive::Archive;
+use crate::receiver::base64::base64;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::store::{Fetched, StoredFile, scrub};
-use crate::wire::{Slot, TARBALL_ENDING};
+use crate::receiver::store::{Fetched, Store, StoredFile, scrub};
+use crate::wire::{Receipt, Slot, TARBALL_ENDING};
 
 /// A stored episode never changes; a cache that others share does not keep it, since not all of them may read.
 const CACHE_LINE: &str = "Cache-Control: private, max-age=31536000, immutable";
@@ -37,6 +39,20 @@ const CACHE_LINE: &str = "Cache-Control: private, max-age=31536000, immutable";
 /// A file of at most so many bytes is sent by the thread that has found it, and its connection goes on: a
 /// new connection, and another thread, cost more than the file does.
 const SMALL_BYTES_MAX: u64 = 256 << 10;
+
+/// Where the bytes of an episode are.
+enum Found {
+    Here(Fetched),
+    /// In the archive alone; by this row.
+    Archived(Box<Receipt>),
+}
+
+/// What an answer's head says of an episode.
+#[derive(Clone, Copy)]
+struct Described {
+    bytes: u64,
+    sha256: Sha256Digest,
+}
 
 /// What a request for bytes comes to.
 enum Judged {
@@ -134,7 +150,14 @@ impl Question {
     /// In this order: whether we are stopping, the file, the conditions, the range, the place.
     fn judge(self) -> Result<Judged, Refusal> {
         self.is_no_stop()?;
-        let stored = self.find()?;
+        let stored = match self.find()? {
+            Found::Here(fetched) => self.stored_file(fetched)?,
+            Found::Archived(row) => return self.judge_archived(&row),
+        };
+        let described = Described {
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+        };
         let (answer, part) = match self.conditions.judge(&stored.sha256, stored.bytes) {
             Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(self.slot)),
             Wanted::Outside => {
@@ -142,9 +165,9 @@ impl Question {
                     bytes: stored.bytes,
                 });
             }
-            Wanted::NotModified => return Ok(Judged::Answered(not_modified(&stored))),
-            Wanted::Whole => (whole(&self.slot, &stored), 0..stored.bytes),
-            Wanted::Part(part) => (partial(&self.slot, &stored, &part), part),
+            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
+            Wanted::Whole => (whole(&self.slot, described), 0..stored.bytes),
+            Wanted::Part(part) => (partial(&self.slot, described, &part), part),
         };
         if self.is_head || part.is_empty() {
             return Ok(Judged::Answered(answer));
@@ -188,43 +211,95 @@ impl Question {
         Ok(())
     }
 
-    /// Opens the stored file.
-    fn find(&self) -> Result<StoredFile, Refusal> {
+    /// HEAD and `If-None-Match` are answered from the row; a GET is sent to the store, whose business the
+    /// range is then.
+    fn judge_archived(self, row: &Receipt) -> Result<Judged, Refusal> {
+        let described = Described {
+            bytes: row.bytes.unwrap_or_default(),
+            sha256: row.sha256,
+        };
+        let conditions = Conditions {
+            range: None,
+            ..self.conditions
+        };
+        match conditions.judge(&row.sha256, described.bytes) {
+            Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(self.slot)),
+            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
+            _ => {}
+        }
+        // A row of an older version may not know the length that a HEAD is answered with.
+        if self.is_head && row.bytes.is_some() {
+            return Ok(Judged::Answered(whole(&self.slot, described)));
+        }
+        let Some(archive) = &self.shared.archive else {
+            return Err(Refusal::Internal);
+        };
+        events::download_redirected(&self.slot, &self.reader, self.peer);
+        self.shared.downloads.count(Outcome::Redirected);
+        let address = archive.presigned(&self.slot, &row.sha256);
+        let answer = Answer::new(307, vec!["Cache-Control: no-store"], Vec::new())
+            .with_own_line(format!("Location: {address}"));
+        Ok(Judged::Answered(answer))
+    }
+
+    /// Where the bytes are; the file is opened.
+    fn find(&self) -> Result<Found, Refusal> {
         let Question { slot, peer, .. } = self;
         let Shared {
             store,
+            archive,
             observed,
-            downloads,
             ..
         } = &*self.shared;
-        match store.fetch(slot) {
-            Ok(Fetched::Stored(stored)) => {
-                observed.intact(slot);
-                Ok(stored)
+        let found = look(store, archive.as_deref(), slot);
+        match &found {
+            Ok(Found::Here(Fetched::Stored(_)) | Found::Archived(_)) => observed.intact(slot),
+            Ok(Found::Here(Fetched::Missing(_, why))) => {
+                observed.damaged(slot, scrub::Kind::Missing, why);
             }
-            Ok(Fetched::Unknown) => Err(Refusal::NotFound {
+            Ok(Found::Here(Fetched::Odd(why))) => {
+                observed.damaged(slot, scrub::Kind::Rotten, why);
+            }
+            Ok(Found::Here(Fetched::Unknown)) => {}
+            Err(error) => events::lookup_failed(slot, *peer, error),
+        }
+        found.map_err(|_| Refusal::Internal)
+    }
+
+    /// The file that is sent.
+    fn stored_file(&self, fetched: Fetched) -> Result<StoredFile, Refusal> {
+        let Question { slot, peer, .. } = self;
+        let downloads = &self.shared.downloads;
+        match fetched {
+            Fetched::Stored(stored) => Ok(stored),
+            Fetched::Unknown => Err(Refusal::NotFound {
                 what: format!("no episode is stored as {slot}"),
             }),
-            Ok(Fetched::Missing(why)) => {
-                observed.damaged(slot, scrub::Kind::Missing, &why);
+            Fetched::Missing(_, why) => {
                 events::stored_file_missing(slot, *peer, &why);
                 downloads.count(Outcome::FileMissing);
                 Err(Refusal::NotFound {
                     what: format!("{slot} has a row in the index, and no file: {why}"),
                 })
             }
-            Ok(Fetched::Odd(why)) => {
-                observed.damaged(slot, scrub::Kind::Rotten, &why);
+            Fetched::Odd(why) => {
                 events::stored_file_odd(slot, *peer, &why);
                 downloads.count(Outcome::FileOdd);
                 Err(Refusal::StoredFileOdd(slot.clone()))
             }
-            Err(error) => {
-                events::lookup_failed(slot, *peer, &error);
-                Err(Refusal::Internal)
-            }
         }
     }
+}
+
+/// Looks for the file, and without one for the newest row whose bytes the archive has.
+fn look(store: &Store, archive: Option<&Archive>, slot: &Slot) -> io::Result<Found> {
+    let fetched = store.fetch(slot)?;
+    if let (Fetched::Missing(rows, _), Some(archive)) = (&fetched, archive)
+        && let Some(row) = archive.newest_kept(rows)?
+    {
+        return Ok(Found::Archived(Box::new(row)));
+    }
+    Ok(Found::Here(fetched))
 }
 
 /// The part that a GET with this head is sent of an episode with so many bytes.
@@ -238,28 +313,27 @@ pub(super) fn fuzzed_part(head: &Head, bytes: u64) -> Option<Range<u64>> {
 }
 
 /// The head of a 200.
-fn whole(slot: &Slot, stored: &StoredFile) -> Answer {
-    of_the_bytes(200, slot, stored, stored.bytes)
+fn whole(slot: &Slot, episode: Described) -> Answer {
+    of_the_bytes(200, slot, episode, episode.bytes)
 }
 
 /// The head of a 206.
-fn partial(slot: &Slot, stored: &StoredFile, part: &Range<u64>) -> Answer {
+fn partial(slot: &Slot, episode: Described, part: &Range<u64>) -> Answer {
     let Range { start, end } = part;
-    let line = format!("Content-Range: bytes {start}-{}/{}", end - 1, stored.bytes);
-    of_the_bytes(206, slot, stored, end - start).with_own_line(line)
+    let line = format!("Content-Range: bytes {start}-{}/{}", end - 1, episode.bytes);
+    of_the_bytes(206, slot, episode, end - start).with_own_line(line)
 }
 
-fn of_the_bytes(status: u16, slot: &Slot, stored: &StoredFile, length: u64) -> Answer {
-    let Slot { host, episode } = slot;
-    let name = format!("{host}~{episode}{TARBALL_ENDING}");
-    let digest = base64(stored.sha256.as_bytes());
+fn of_the_bytes(status: u16, slot: &Slot, episode: Described, length: u64) -> Answer {
+    let name = format!("{}~{}{TARBALL_ENDING}", slot.host, slot.episode);
+    let digest = base64(episode.sha256.as_bytes());
     let headers = vec![
         "Content-Type: application/zstd",
         CACHE_LINE,
         "Accept-Ranges: bytes",
     ];
     let mut answer = Answer::new(status, headers, Vec::new())
-        .with_own_line(etag_line(stored))
+        .with_own_line(etag_line(episode))
         .with_own_line(format!("Repr-Digest: sha-256=:{digest}:"))
         .with_own_line(format!(
             "Content-Disposition: attachment; filename=\"{name}\""
@@ -268,10 +342,10 @@ fn of_the_bytes(status: u16, slot: &Slot, stored: &StoredFile, length: u64) -> A
     answer
 }
 
-fn not_modified(stored: &StoredFile) -> Answer {
-    Answer::new(304, vec![CACHE_LINE], Vec::new()).with_own_line(etag_line(stored))
+fn not_modified(episode: Described) -> Answer {
+    Answer::new(304, vec![CACHE_LINE], Vec::new()).with_own_line(etag_line(episode))
 }
 
-fn etag_line(stored: &StoredFile) -> String {
-    format!("ETag: {}", entity_tag(&stored.sha256))
+fn etag_line(episode: Described) -> String {
+    format!("ETag: {}", entity_tag(&episode.sha256))
 }

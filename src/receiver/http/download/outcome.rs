@@ -17,10 +17,12 @@ pub(super) enum Outcome {
     FileMissing,
     /// A file of another size than its row: nothing was sent.
     FileOdd,
+    /// The bytes are in the archive alone, and the reader was sent there.
+    Redirected,
 }
 
 impl Outcome {
-    pub(super) const ALL: [Outcome; 7] = [
+    pub(super) const ALL: [Outcome; 8] = [
         Outcome::Complete,
         Outcome::PeerGone,
         Outcome::TooSlow,
@@ -28,6 +30,7 @@ impl Outcome {
         Outcome::Failed,
         Outcome::FileMissing,
         Outcome::FileOdd,
+        Outcome::Redirected,
     ];
 
     /// As the log and the figures name it.
@@ -40,6 +43,7 @@ impl Outcome {
             Outcome::Failed => "failed",
             Outcome::FileMissing => "file-missing",
             Outcome::FileOdd => "file-odd",
+            Outcome::Redirected => "redirected",
         }
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Scene;
-use super::html::{Ago, commit, counted, escape};
+use super::html::{When, absolute, counted, escape};
+use super::links::Links;
 use crate::clock;
 use crate::human;
 use crate::names::CommitHash;
@@ -32,6 +33,15 @@ impl State {
             State::Warn => "w",
             State::Well => "o",
             State::Gone => "g",
+        }
+    }
+
+    /// Of the page's icon.
+    pub(super) fn colour(self) -> &'static str {
+        match self {
+            State::Bad => "crimson",
+            State::Warn => "orange",
+            State::Well | State::Gone => "seagreen",
         }
     }
 }
@@ -81,7 +91,7 @@ impl<'a> Host<'a> {
             stats,
             place: place_of(stored),
             code_place: place_of(attempted),
-            silence: Ago::of(last_at_s, scene.now_s).past(),
+            silence: When::of(last_at_s, scene.now_s).past(),
             state,
             waits_for_gate: waits,
             conditions: found
@@ -92,7 +102,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn words(&self) -> String {
+    /// Its state in a few words.
+    pub(super) fn words(&self) -> String {
         let mut words = self.conditions.clone();
         words.dedup();
         if self.waits_for_gate {
@@ -107,60 +118,65 @@ impl<'a> Host<'a> {
         words.join(", ")
     }
 
-    fn row(&self, scene: &Scene) -> String {
+    fn row(&self, scene: &Scene, links: Links) -> String {
         let stats = self.stats;
+        // A table has many that are well: they are shown as such without a class.
+        let class = match self.state {
+            State::Well => String::new(),
+            state => format!(" class={}", state.class()),
+        };
         let mut row = format!(
-            "<tr class={}><th>{}<td>{}",
-            self.state.class(),
-            self.name,
+            "<tr{class}><th>{}<td>{}",
+            links.host(self.name),
             self.words()
         );
         let last = match &stats.last {
-            Some(last) => Ago::of(last.at_s, scene.now_s).to_string(),
-            None => "never".to_owned(),
+            Some(last) => When::of(last.at_s, scene.now_s).cell(),
+            None => "<td>never".to_owned(),
         };
         let today = stats.today(scene.now_s);
         // Writing to a String cannot fail.
         let _ = write!(
             row,
-            "<td>{last}<td>{}<td>{}",
+            "{last}<td>{}<td>{}<td>{}",
             amount(today.episodes, today.bytes),
-            amount(stats.all.episodes, stats.all.bytes)
+            amount(stats.all.episodes, stats.all.bytes),
+            self.last_commit(scene, links)
         );
-        let last_commit = stats.last.as_ref().map(|last| last.commit);
-        let _ = match last_commit {
-            None => write!(row, "<td>–"),
-            Some(last_commit) => write!(
-                row,
-                "<td>{} {}",
-                commit(last_commit.as_ref()),
-                place(self.place, scene.gate.size)
-            ),
+        let refused_at = stats.refused.as_ref().map(|refused| &refused.at);
+        let title = refused_at.map_or(String::new(), |at| When::of_text(at, scene.now_s).title());
+        let over = match stats.refused {
+            Some(_) if stats.open_refusal().is_none() => " class=m",
+            _ => "",
         };
-        let _ = match &stats.refused {
-            None => write!(row, "<td class=x>–"),
-            Some(refused) => {
-                let ago = Ago::of(clock::parse_rfc3339(&refused.at), scene.now_s);
-                let over = if stats.open_refusal().is_some() {
-                    ""
-                } else {
-                    " class=m"
-                };
-                write!(
-                    row,
-                    "<td{over}>{} {}, {ago}",
-                    refused.status,
-                    escape(&refused.reason, 30)
-                )
-            }
-        };
-        let _ = write!(
-            row,
-            "<td>{}",
-            queue(scene.reports.get(self.name), scene.now_s)
-        );
+        let refusal = self.last_refusal(scene, links);
+        let _ = write!(row, "<td{over}{title}>{refusal}");
+        let reported = scene.reports.get(self.name);
+        row += &reported.map_or(String::new(), |reported| queue(reported, scene.now_s));
         row.push('\n');
         row
+    }
+
+    /// The commit of its last upload, and where that stands; nothing without an upload.
+    pub(super) fn last_commit(&self, scene: &Scene, links: Links) -> String {
+        let Some(last) = &self.stats.last else {
+            return String::new();
+        };
+        let commit = links.commit(last.commit.as_ref());
+        format!("{commit} {}", place(self.place, scene.gate.size))
+    }
+
+    /// Its last refusal, over or not; nothing without one.
+    pub(super) fn last_refusal(&self, scene: &Scene, links: Links) -> String {
+        let Some(refused) = &self.stats.refused else {
+            return String::new();
+        };
+        let ago = When::of_text(&refused.at, scene.now_s);
+        format!(
+            "{} {}, {ago}",
+            refused.status,
+            links.reason(&refused.reason)
+        )
     }
 }
 
@@ -186,18 +202,33 @@ fn condition(finding: &Finding) -> Option<&'static str> {
     })
 }
 
-/// The lab host's own report on its queue.
-fn queue(reported: Option<&Reported>, now_s: u64) -> String {
-    let Some(reported) = reported else {
-        return "–".to_owned();
-    };
+/// The lab host's own report on its queue, as a cell that has its times as a title.
+fn queue(reported: &Reported, now_s: u64) -> String {
     let text = escape(&phrases(&reported.state, now_s).join("; "), 240);
     let age = human::ago(reported.age());
+    let title = times(reported, now_s);
     if reported.is_old() {
-        format!("<i>old, {age}: {text}</i>")
+        format!("<td title=\"{title}\"><i>old, {age}: {text}</i>")
     } else {
-        format!("{text} <s>{age}</s>")
+        format!("<td title=\"{title}\">{text} <s>{age}</s>")
     }
+}
+
+/// When the report came, and the times in it.
+fn times(reported: &Reported, now_s: u64) -> String {
+    let at_s = now_s.saturating_sub(reported.age().as_secs());
+    let mut times = absolute(at_s);
+    let state = &reported.state;
+    for (words, at) in [
+        ("oldest", &state.waiting.oldest_at),
+        ("next try", &state.next_try_at),
+    ] {
+        if let Some(at_s) = at.as_deref().and_then(clock::parse_rfc3339) {
+            // Writing to a String cannot fail.
+            let _ = write!(times, ", {words} {}", absolute(at_s));
+        }
+    }
+    times
 }
 
 fn place(place: Place, window: u32) -> String {
@@ -209,9 +240,9 @@ fn place(place: Place, window: u32) -> String {
     }
 }
 
-fn amount(episodes: u64, bytes: u64) -> String {
+pub(super) fn amount(episodes: u64, bytes: u64) -> String {
     match episodes {
-        0 => "–".to_owned(),
+        0 => String::new(),
         _ => format!("{} <s>{}</s>", human::count(episodes), human::bytes(bytes)),
     }
 }
@@ -236,24 +267,38 @@ pub(super) fn all<'a>(scene: &'a Scene, unknown_hosts: &'a [(String, HostStats)]
     all
 }
 
-/// The table with as many rows as fit into `bytes_max`, and how many were left out.
-pub(super) fn table(scene: &Scene, hosts: &[Host], bytes_max: usize) -> String {
+/// What follows the rows of the table.
+const AFTER_BYTES_MAX: usize = 500;
+
+/// The first rows that fit into `bytes_max`, and how many they are.
+fn rows(scene: &Scene, hosts: &[Host], links: Links, bytes_max: usize) -> (String, usize) {
+    let mut rows = String::new();
+    for (place, host) in hosts.iter().enumerate() {
+        let row = host.row(scene, links);
+        if rows.len() + row.len() > bytes_max {
+            return (rows, place);
+        }
+        rows += &row;
+    }
+    (rows, hosts.len())
+}
+
+/// The table with as many rows as fit into `bytes_max`, and how many were left out. The commits are links if all
+/// rows fit with them.
+pub(super) fn table(scene: &Scene, hosts: &[Host], links: Links, bytes_max: usize) -> String {
     let mut table = String::from("<section><h2>Hosts</h2>\n");
     if hosts.is_empty() {
         return table
             + "<p class=m>No host has uploaded anything yet. On a lab host: <code>cis490 ship</code>.</section>\n";
     }
     table += "<table class=h><thead><tr><th>host<th>state<th>last upload<th>today<th>total<th>last commit<th>last refusal<th>its queue<tbody>\n";
-    const AFTER: usize = 500;
-    let mut shown = 0;
-    for host in hosts {
-        let row = host.row(scene);
-        if table.len() + row.len() + AFTER > bytes_max {
-            break;
-        }
-        table += &row;
-        shown += 1;
+    let room = bytes_max.saturating_sub(table.len() + AFTER_BYTES_MAX);
+    let mut rows = rows(scene, hosts, links, room);
+    if rows.1 < hosts.len() {
+        rows = self::rows(scene, hosts, links.without_commits(), room);
     }
+    let (rows, shown) = rows;
+    table += &rows;
     table += "</table>\n";
     let left_out = &hosts[shown..];
     if !left_out.is_empty() {

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::human;
-use crate::names::CommitHash;
 use crate::terminal::is_deceptive;
+use crate::{clock, human};
+
+const DAY_S: u64 = 86_400;
+const YEAR_10000_S: u64 = 253_402_300_800;
 
 /// A text from anywhere, as text or as an attribute in double quotes: at most `chars_max` characters.
 ///
@@ -45,54 +47,113 @@ pub(super) fn capital(text: &str) -> String {
     })
 }
 
-/// A commit as its first eight digits.
-pub(super) fn commit(commit: Option<&CommitHash>) -> String {
-    match commit {
-        None => "<i>unknown</i>".to_owned(),
-        Some(commit) => format!("<code>{}</code>", short(commit)),
-    }
-}
-
-pub(super) fn short(commit: &CommitHash) -> String {
-    let mut digits = commit.to_string();
-    digits.truncate(8);
-    digits
-}
-
-/// How long ago something was, or how far ahead.
+/// When something was, as an age, with the time itself for those who point at it.
 #[derive(Clone, Copy)]
-pub(super) enum Ago {
-    Past(Duration),
-    /// By a clock that was ahead, or is behind now.
-    Future(Duration),
-    Unknown,
+pub(super) struct When {
+    /// Seconds since 1970; `None` if it is not known.
+    at_s: Option<u64>,
+    now_s: u64,
 }
 
-impl Ago {
-    pub(super) fn of(at_s: Option<u64>, now_s: u64) -> Ago {
-        match at_s {
-            None => Ago::Unknown,
-            Some(at_s) if at_s <= now_s => Ago::Past(Duration::from_secs(now_s - at_s)),
-            Some(at_s) => Ago::Future(Duration::from_secs(at_s - now_s)),
-        }
+impl When {
+    /// A time behind the year 9999 is no time: no clock has it.
+    pub(super) fn of(at_s: Option<u64>, now_s: u64) -> When {
+        let at_s = at_s.filter(|at_s| *at_s < YEAR_10000_S);
+        When { at_s, now_s }
     }
 
+    /// Of a time as [`clock::rfc3339`] writes it. Any other text is no time.
+    pub(super) fn of_text(text: &str, now_s: u64) -> When {
+        When::of(clock::parse_rfc3339(text), now_s)
+    }
+
+    /// How long ago; `None` for a time ahead too, which comes from a clock that was ahead or is behind now.
     pub(super) fn past(self) -> Option<Duration> {
-        match self {
-            Ago::Past(time) => Some(time),
-            _ => None,
+        let past_s = self.now_s.checked_sub(self.at_s?)?;
+        Some(Duration::from_secs(past_s))
+    }
+
+    /// How far ahead; nothing if it is not.
+    pub(super) fn ahead(self) -> Duration {
+        let ahead_s = self.at_s.and_then(|at_s| at_s.checked_sub(self.now_s));
+        Duration::from_secs(ahead_s.unwrap_or(0))
+    }
+
+    /// The attribute that shows the time itself; nothing if it is not known.
+    pub(super) fn title(self) -> String {
+        let Some(at_s) = self.at_s else {
+            return String::new();
+        };
+        format!(" title={}", absolute(at_s))
+    }
+
+    /// The same, with a word before the time.
+    pub(super) fn title_with(self, word: &str) -> String {
+        let Some(at_s) = self.at_s else {
+            return String::new();
+        };
+        format!(" title=\"{word} {}\"", absolute(at_s))
+    }
+
+    /// In the middle of a text.
+    pub(super) fn span(self) -> String {
+        self.around(&self.to_string())
+    }
+
+    /// A text that stands for the time.
+    pub(super) fn around(self, text: &str) -> String {
+        match self.at_s {
+            Some(_) => format!("<span{}>{text}</span>", self.title()),
+            None => text.to_owned(),
+        }
+    }
+
+    /// As a cell of its own.
+    pub(super) fn cell(self) -> String {
+        format!("<td{}>{self}", self.title())
+    }
+
+    /// The time of the day, with its date if that is another day: `03:38`, `28 Nov 03:38`.
+    pub(super) fn of_day(self) -> String {
+        let Some(at_s) = self.at_s else {
+            return "an unknown time".to_owned();
+        };
+        let time = &absolute(at_s)[11..16];
+        if at_s / DAY_S == self.now_s / DAY_S {
+            return self.around(time);
+        }
+        self.around(&format!("{} {time}", date(at_s)))
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.past(), self.at_s) {
+            (Some(past), _) => f.write_str(&human::ago(past)),
+            (None, Some(_)) => write!(f, "{} ahead", human::span(self.ahead())),
+            (None, None) => f.write_str("at an unknown time"),
         }
     }
 }
 
-impl fmt::Display for Ago {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ago::Past(time) => f.write_str(&human::ago(*time)),
-            Ago::Future(time) => write!(f, "{} ahead", human::span(*time)),
-            Ago::Unknown => f.write_str("at an unknown time"),
-        }
-    }
+/// `2026-11-29T03:38:12Z`.
+pub(super) fn absolute(at_s: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(at_s));
+    clock::rfc3339(time.unwrap_or(UNIX_EPOCH))
+}
+
+/// `29 Nov`.
+pub(super) fn date(at_s: u64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let time = absolute(at_s);
+    let month: usize = time[5..7].parse().unwrap_or(0);
+    let month = MONTHS
+        .get(month.wrapping_sub(1))
+        .copied()
+        .unwrap_or_default();
+    format!("{} {month}", time[8..10].trim_start_matches('0'))
 }
 
 /// `1 episode`, `2 episodes`, `12 345 episodes`.
@@ -124,5 +185,41 @@ mod tests {
         );
         assert_eq!(escape("äöü", 2), "äö…");
         assert_eq!(escape("äö", 2), "äö");
+    }
+
+    #[test]
+    fn an_age_has_its_time() {
+        let now_s = clock::parse_rfc3339("2026-11-29T12:00:00Z").unwrap();
+        for (at, span, of_day) in [
+            (
+                "2026-11-29T03:38:00Z",
+                "<span title=2026-11-29T03:38:00Z>8 h 22 min ago</span>",
+                "<span title=2026-11-29T03:38:00Z>03:38</span>",
+            ),
+            (
+                "2026-11-09T12:00:00Z",
+                "<span title=2026-11-09T12:00:00Z>20 d ago</span>",
+                "<span title=2026-11-09T12:00:00Z>9 Nov 12:00</span>",
+            ),
+            (
+                "2026-11-29T12:01:00Z",
+                "<span title=2026-11-29T12:01:00Z>1 min ahead</span>",
+                "<span title=2026-11-29T12:01:00Z>12:01</span>",
+            ),
+            ("<b>", "at an unknown time", "an unknown time"),
+        ] {
+            let when = When::of_text(at, now_s);
+            assert_eq!(
+                (when.span(), when.of_day()),
+                (span.to_owned(), of_day.to_owned())
+            );
+        }
+        assert_eq!(When::of(None, now_s).cell(), "<td>at an unknown time");
+        let never = When::of(Some(u64::MAX), 0);
+        assert_eq!(
+            (never.past(), never.span()),
+            (None, "at an unknown time".to_owned())
+        );
+        assert_eq!(date(YEAR_10000_S - 1), "31 Dec");
     }
 }

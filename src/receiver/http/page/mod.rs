@@ -1,21 +1,29 @@
-//! `GET /`: one page on which a maintainer sees whether the data set grows, which host needs help,
-//! and what to do. It has no script, loads nothing from elsewhere, and refreshes itself.
+//! The pages for people: `GET /`, on which a maintainer sees whether the data set grows, which host needs help,
+//! and what to do; `/hosts/{host}`, with all that is known of one host; and `/help/{reason}`, which explains a
+//! refusal. They have no script and load nothing from elsewhere. The first two refresh themselves.
 //!
-//! 1. It is made only on request, and kept for a second: each clerk makes at most one in an instant.
+//! 1. They are made only on request. The page at `/` is kept for a second, and so is what it shows: the pages of
+//!    hosts are made of that, so that many requests for them cost little more than one.
 //! 2. Text that a peer has sent is escaped, and cut to a length.
-//! 3. It has at most [`BYTES_MAX`], however many hosts there are: the table of hosts gets the room
-//!    that the other parts leave, shows hosts with problems first, and says how many it left out.
+//! 3. Each has at most [`BYTES_MAX`], however many hosts there are: the table of hosts gets the room
+//!    that the parts before it leave, shows hosts with problems first, and says how many it left out. What follows
+//!    it gets the rest.
 
 mod chart;
+mod frame;
+mod help;
+mod host;
 mod hosts;
 mod html;
+mod links;
 mod newest;
+mod running;
+mod tiles;
 mod todo;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,23 +32,30 @@ use arc_swap::ArcSwapOption;
 use sha2::{Digest, Sha256};
 
 use self::hosts::Place;
-use self::html::{Ago, commit, counted, escape};
+use self::html::escape;
+use self::links::Links;
 use super::Shared;
-use super::base64::base64;
+use super::running::RunningUpload;
 use crate::clock;
-use crate::human;
-use crate::names::CommitHash;
+use crate::names::{CommitHash, HostId};
+use crate::receiver::base64::base64;
 use crate::receiver::findings::Finding;
 use crate::receiver::lab_states::Reports;
 use crate::receiver::refused_upload::RefusedUpload;
-use crate::receiver::stats::{HostStats, StatsTables, Totals};
+use crate::receiver::stats::{HostStats, StatsTables};
 use crate::receiver::store::Space;
 use crate::receiver::store::condition::Unwritable;
 use crate::receiver::survey::reason_now;
-use crate::receiver::version_gate::{Kept as Beyond, Window, failing_words};
+use crate::receiver::version_gate::{Kept as Beyond, Window};
+use crate::refusal_table::Kind;
 use crate::wire::{Failing, Source};
 
 pub(super) const BYTES_MAX: usize = 30_000;
+/// What the table of hosts leaves to the lists behind it, and the most that each of these gets. The links of the
+/// newest ten uploads are within it.
+const LISTS_BYTES_MIN: usize = 2_000;
+const REFUSALS_BYTES_MAX: usize = 5_000;
+const UPLOADS_BYTES_MAX: usize = 6_500;
 
 /// How often the browser refreshes the page.
 const RENEW_S: u32 = 20;
@@ -69,7 +84,26 @@ impl Kept {
     }
 }
 
-/// What the page is about, at one moment.
+/// What was looked up a moment ago.
+#[derive(Default)]
+pub(super) struct KeptScene(ArcSwapOption<(Instant, Arc<Scene>)>);
+
+impl KeptScene {
+    fn fresh(&self) -> Option<Arc<Scene>> {
+        let kept = self.0.load();
+        let (made, scene) = &**kept.as_ref()?;
+        (made.elapsed() < Kept::FRESH).then(|| Arc::clone(scene))
+    }
+
+    fn keep(&self, scene: Scene) -> Arc<Scene> {
+        let scene = Arc::new(scene);
+        let kept = (Instant::now(), Arc::clone(&scene));
+        self.0.store(Some(Arc::new(kept)));
+        scene
+    }
+}
+
+/// What the pages are about, at one moment.
 pub(super) struct Scene {
     pub now_s: u64,
     pub gate: GateScene,
@@ -83,6 +117,8 @@ pub(super) struct Scene {
     pub reports: Reports,
     pub connections: u32,
     pub uploads: u32,
+    /// The uploads whose bodies come here now.
+    pub running: Vec<RunningUpload>,
     /// Broken uploads that their senders may go on with.
     pub kept: u64,
     pub draining: bool,
@@ -94,6 +130,8 @@ pub(super) struct Scene {
     pub has_readers: bool,
     /// How long a host may be silent before the page says so.
     pub silent_after: Duration,
+    /// What stands before the hash in the URL of a commit, if there is such a URL.
+    pub commits: Option<String>,
 }
 
 pub(super) struct GateScene {
@@ -126,11 +164,29 @@ impl GateScene {
     }
 }
 
-/// The page as it is now.
+/// The page at `/` as it is now.
 pub(super) fn html(shared: &Shared) -> String {
+    page(&shared.scene.keep(look(shared)))
+}
+
+/// The page of one host; `None` if nothing is known of it.
+pub(super) fn of_host(shared: &Shared, name: &HostId) -> Option<String> {
+    let scene = shared.scene.fresh();
+    let scene = scene.unwrap_or_else(|| shared.scene.keep(look(shared)));
+    host::page(&scene, name)
+}
+
+/// The explanation of a refusal. `remediation` is what is to be pasted on a lab host that is out of date.
+pub(super) fn help(kind: Kind, remediation: &str) -> String {
+    help::page(kind, remediation)
+}
+
+/// For plain threads: it waits for the figures' lock, and looks at the disk.
+fn look(shared: &Shared) -> Scene {
     let gate = &shared.gate;
     let window = gate.window();
-    page(&Scene {
+    let config = shared.config.load();
+    Scene {
         now_s: clock::unix_seconds(SystemTime::now()),
         gate: GateScene {
             enabled: gate.enabled(),
@@ -149,14 +205,16 @@ pub(super) fn html(shared: &Shared) -> String {
         reports: shared.lab_reports.states.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
+        running: shared.uploads.on_the_way.look(),
         kept: shared.uploads.kept.count() as u64,
         draining: shared.draining.load(Ordering::Acquire),
         up: shared.began_here.elapsed(),
         data_dir: shared.store.data_dir().display().to_string(),
         is_open: shared.access.is_open(),
         has_readers: shared.readers.are_any(),
-        silent_after: Duration::from_secs(shared.config.load().silent_after_hours * HOUR_S),
-    })
+        silent_after: Duration::from_secs(config.silent_after_hours * HOUR_S),
+        commits: links::commits_url(config.listen, &config.version_gate),
+    }
 }
 
 /// No script runs and nothing is loaded; the only style is ours, known by its hash.
@@ -171,24 +229,37 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 fn page(scene: &Scene) -> String {
-    let unknown_hosts = unknown_hosts(&scene.books, &scene.reports);
+    let unknown_hosts = unknown_hosts(scene);
     let hosts = hosts::all(scene, &unknown_hosts);
     let todos = todo::all(scene, &hosts);
-    let before = head(&todos) + &todo::section(&todos) + &tiles(scene) + &chart::section(scene);
-    let after = newest::uploads(scene) + &newest::refusals(scene) + &foot(scene);
-    let room = BYTES_MAX.saturating_sub(before.len() + after.len());
-    before + &hosts::table(scene, &hosts, room) + &after
+    let links = Links::of_front(scene.commits.as_deref());
+    let before = head(&todos)
+        + &todo::section(&todos)
+        + &tiles::section(scene, links)
+        + &running::section(scene, links)
+        + &chart::section(scene);
+    let foot = foot(scene);
+    let mut room = BYTES_MAX.saturating_sub(before.len() + foot.len());
+    let table = hosts::table(scene, &hosts, links, room.saturating_sub(LISTS_BYTES_MIN));
+    room = room.saturating_sub(table.len());
+    let bytes_max = REFUSALS_BYTES_MAX.min(room / 4 * 3);
+    let refusals = newest::refusals(scene, links, bytes_max);
+    room = room.saturating_sub(refusals.len());
+    let uploads = newest::uploads(scene, links, UPLOADS_BYTES_MAX.min(room));
+    before + &table + &uploads + &refusals + &foot
 }
 
 /// Names without an upload, in the form of hosts: those that were refused, and those of which nothing but a
-/// report has come.
-fn unknown_hosts(books: &StatsTables, reports: &Reports) -> Vec<(String, HostStats)> {
+/// report or a part of an upload has come.
+fn unknown_hosts(scene: &Scene) -> Vec<(String, HostStats)> {
+    let books = &scene.books;
     let named = books.unknown_hosts.iter().filter_map(|unknown| {
         let name = unknown.refused.host.as_ref()?.to_string();
         Some((name, HostStats::of_unknown_host(Some(unknown.clone()))))
     });
     let mut all: Vec<(String, HostStats)> = named.collect();
-    for name in reports.keys() {
+    let running = scene.running.iter().map(|running| &running.slot.host);
+    for name in scene.reports.keys().chain(running) {
         let is_known =
             books.hosts.contains_key(name) || all.iter().any(|(one, _)| one == name.as_str());
         if !is_known {
@@ -200,173 +271,9 @@ fn unknown_hosts(books: &StatsTables, reports: &Reports) -> Vec<(String, HostSta
 
 fn head(todos: &[todo::Todo]) -> String {
     let count = |state| todos.iter().filter(|todo| todo.state == state).count();
-    let state = todo::state(todos);
-    let colour = match state {
-        hosts::State::Bad => "crimson",
-        hosts::State::Warn => "orange",
-        _ => "seagreen",
-    };
-    format!(
-        "<!doctype html>\n<html lang=en><head><meta charset=utf-8><title>cis490: {}</title>\n\
-         <meta name=viewport content=\"width=device-width,initial-scale=1\"><meta name=color-scheme content=\"light dark\">\n\
-         <meta http-equiv=refresh content={RENEW_S}><meta name=robots content=noindex>\n\
-         <link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'%3E%3Ccircle cx='4.5' cy='4.5' r='4' fill='{colour}'/%3E%3C/svg%3E\">\n\
-         <style>{CSS}</style></head><body>\n<header>cis490 receiver</header><main>\n",
-        todo::headline(count(hosts::State::Bad), count(hosts::State::Warn)),
-    )
-}
-
-fn tiles(scene: &Scene) -> String {
-    let mut tiles = String::from("<section class=t>\n");
-    // Writing to a String cannot fail.
-    let mut tile = |name: &str, value: String, lines: [String; 2]| {
-        let [first, second] = lines;
-        let class = class_of_tile(name, &scene.findings);
-        let _ = writeln!(
-            tiles,
-            "<div{class}><h2>{name}</h2><b>{value}</b><p>{first}<p>{second}</div>"
-        );
-    };
-    let books = &scene.books;
-    let today_hours = scene.now_s / HOUR_S % 24;
-    let now_hour = scene.now_s / HOUR_S;
-    let today: Totals = (now_hour - today_hours.min(now_hour)..=now_hour)
-        .map(|hour| books.hour(hour))
-        .sum();
-    let newest = books.uploads.back().map(|row| {
-        let at_s = row.received_at.as_deref().and_then(clock::parse_rfc3339);
-        format!("latest upload {}", Ago::of(at_s, scene.now_s))
-    });
-    tile(
-        "Episodes",
-        human::count(books.all.episodes),
-        [
-            format!(
-                "{}; {} today ({})",
-                human::bytes(books.all.bytes),
-                human::count(today.episodes),
-                human::bytes(today.bytes)
-            ),
-            newest.unwrap_or("no upload yet".to_owned()),
-        ],
-    );
-    let gate = &scene.gate;
-    let (head, known) = match &gate.window {
-        None => ("unknown".to_owned(), 0),
-        Some(window) => (commit(Some(&window.head())), window.commits().len()),
-    };
-    let source = match (gate.source, gate.age) {
-        (Some(source), Some(age)) => {
-            format!("latest commit (from {source}, checked {})", Ago::Past(age))
-        }
-        _ => "no source has answered yet".to_owned(),
-    };
-    let window = format!(
-        "accepting the newest {}, {known} known",
-        counted(gate.size.into(), "commit")
-    );
-    let window = if gate.enabled {
-        how_it_fails(gate).unwrap_or(window)
-    } else {
-        "The version gate is switched off: every commit is accepted".to_owned()
-    };
-    tile("Version gate", head, [source, window]);
-    tile_of_disk(&mut tile, scene);
-    let uploads = if scene.draining {
-        "stopping, accepts no new uploads"
-    } else if scene.unwritable.is_some() {
-        "accepts no uploads: see above"
-    } else {
-        "accepts uploads"
-    };
-    let kept = match scene.kept {
-        0 => String::new(),
-        kept => format!(", {kept} broken kept to be resumed"),
-    };
-    tile(
-        "Receiver",
-        format!("up {}", human::span(scene.up)),
-        [
-            format!("version {}, {uploads}", env!("CARGO_PKG_VERSION")),
-            format!(
-                "{} running{kept}, {}",
-                counted(scene.uploads.into(), "upload"),
-                counted(scene.connections.into(), "connection")
-            ),
-        ],
-    );
-    tiles + "</section>\n"
-}
-
-/// The colour of the worst finding that a tile is about.
-fn class_of_tile(name: &str, findings: &[Finding]) -> String {
-    let subjects: &[&str] = match name {
-        "Episodes" => &["store", "archive"],
-        "Version gate" => &["gate"],
-        "Disk" => &["disk"],
-        _ => &["receiver"],
-    };
-    let is_its = |finding: &&Finding| {
-        subjects.contains(&finding.subject.as_str())
-            || (name == "Episodes" && finding.subject.starts_with("episode/"))
-    };
-    let worst = findings
-        .iter()
-        .filter(is_its)
-        .map(|finding| finding.severity)
-        .min();
-    worst.map_or(String::new(), |worst| {
-        format!(" class={}", hosts::State::of(worst).class())
-    })
-}
-
-/// The source's trouble as it is now. It is a finding only once it lasts.
-fn how_it_fails(gate: &GateScene) -> Option<String> {
-    let how = failing_words(gate.failing.as_ref()?);
-    Some(match gate.source {
-        Some(Source::GitFallback) => format!(
-            "The version gate uses its fallback: Forgejo {how}, so the local repository is used"
-        ),
-        _ => format!("its source {how}"),
-    })
-}
-
-fn tile_of_disk(tile: &mut dyn FnMut(&str, String, [String; 2]), scene: &Scene) {
-    let Some(space) = scene.space else {
-        return tile("Disk", "?".to_owned(), [String::new(), String::new()]);
-    };
-    let used = scene.books.all.bytes;
-    let thousandth = |bytes: u64| {
-        (bytes
-            .saturating_mul(1000)
-            .checked_div(space.total)
-            .unwrap_or(0))
-        .min(1000)
-    };
-    let taken = 1000 - thousandth(space.free);
-    let ours = thousandth(used);
-    let bar = format!(
-        "<svg viewBox=\"0 0 1000 8\" preserveAspectRatio=none role=img aria-label=\"{} % of the disk is in use\"><rect width=1000 height=8 class=r /><rect width={taken} height=8 class=u /><rect width={} height=8 class=e /><rect x={} width=3 height=8 class=f /></svg>",
-        taken / 10,
-        ours.min(taken),
-        1000 - thousandth(space.floor),
-    );
-    let reserved = match space.reserved {
-        0 => String::new(),
-        reserved => format!(", {} reserved", human::bytes(reserved)),
-    };
-    tile(
-        "Disk",
-        format!("{} free", human::bytes(space.free)),
-        [
-            format!(
-                "{bar}of {}; {} of episodes",
-                human::bytes(space.total),
-                human::bytes(used)
-            ),
-            format!("limit {}{reserved}", human::bytes(space.floor)),
-        ],
-    );
+    let colour = todo::state(todos).colour();
+    let headline = todo::headline(count(hosts::State::Bad), count(hosts::State::Warn));
+    frame::begin(&headline, colour, "", frame::IS_RENEWED)
 }
 
 fn foot(scene: &Scene) -> String {

@@ -32,6 +32,7 @@ fn scene(now_s: u64) -> Scene {
         books: Stats::new(std::iter::empty()).look(),
         connections: 0,
         uploads: 0,
+        running: Vec::new(),
         kept: 0,
         draining: false,
         up: Duration::ZERO,
@@ -39,6 +40,7 @@ fn scene(now_s: u64) -> Scene {
         is_open: true,
         has_readers: true,
         silent_after: Duration::from_secs(86_400),
+        commits: None,
     }
 }
 
@@ -70,7 +72,7 @@ fn the_worst_of_everything_has_its_bound() {
     };
     let mut odd = VecDeque::new();
     for n in 0..40 {
-        scene.books.recall(refused(n));
+        scene.books.recall(&refused(n));
         odd.push_back(refused(n));
     }
     let length = page(&scene).len();

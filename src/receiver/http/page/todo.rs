@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use super::Scene;
 use super::hosts::{Host, Place, State};
-use super::html::{capital, counted, escape, names};
+use super::html::{When, capital, counted, escape, names};
+use super::links::Links;
+use crate::clock;
 use crate::human;
 use crate::receiver::findings::{Finding, Kind, Severity};
 use crate::refusal_table;
@@ -17,13 +19,15 @@ const WORDS_CHARS_MAX: usize = 400;
 const REMEDY_CHARS_MAX: usize = 900;
 const REMEDIATION_CHARS_MAX: usize = 600;
 /// The list is cut behind this many bytes, so that the rest of the page keeps its room.
-const LIST_BYTES_MAX: usize = 12_000;
+const LIST_BYTES_MAX: usize = 9_000;
 
 /// Findings of one kind. Both texts are HTML.
 pub(super) struct Todo {
     pub state: State,
     pub what: String,
     pub remedy: String,
+    /// When it began, in the words of one who points at it; empty if that is not known.
+    title: String,
 }
 
 /// The findings of one kind and reason.
@@ -49,8 +53,18 @@ pub(super) fn all(scene: &Scene, hosts: &[Host]) -> Vec<Todo> {
         state: State::of(group.findings[0].severity),
         what: what(group, scene, hosts),
         remedy: remedy(group, scene),
+        title: since(&group.findings, scene.now_s),
     };
     groups(&scene.findings).iter().map(of).collect()
+}
+
+/// The attribute that says when the oldest of them began.
+fn since(findings: &[&Finding], now_s: u64) -> String {
+    let began = findings
+        .iter()
+        .filter_map(|finding| finding.since.as_deref());
+    let oldest = began.filter_map(clock::parse_rfc3339).min();
+    When::of(oldest, now_s).title_with("since")
 }
 
 fn groups(findings: &[Finding]) -> Vec<Group<'_>> {
@@ -92,14 +106,15 @@ fn what(group: &Group, scene: &Scene, hosts: &[Host]) -> String {
     match group.reason {
         Some(reason) if is(Kind::HostRefused) || is(Kind::HostOutOfDate) => {
             let status = refusal_table::status_of(reason).unwrap_or_default();
-            format!("Refused, {status} {}: {}.", escape(reason, 30), who(&plain))
+            let reason = Links::of_front(None).reason(reason);
+            format!("Refused, {status} {reason}: {}.", who(&plain))
         }
         _ if is(Kind::HostOutOfDate) => format!("Out of date: {}.", who(&plain)),
         _ if is(Kind::HostFallingOut) => format!("Expiring: {}.", who(&|host| left(host, scene))),
         _ if is(Kind::HostSilent) => format!(
             "Silent for more than {}: {}.",
             human::span(scene.silent_after),
-            who(&silence)
+            who(&|host| silence(host, scene))
         ),
         _ if is(Kind::HostGone) => format!("Gone, nothing for 30 days: {}.", who(&plain)),
         _ if is(Kind::HostNeverSeen) => format!("Configured but never seen: {}.", who(&plain)),
@@ -118,9 +133,12 @@ fn left(host: &Host, scene: &Scene) -> String {
     }
 }
 
-fn silence(host: &Host) -> String {
-    let silence = host.silence.map(human::span);
-    silence.map_or(String::new(), |silence| format!(" ({silence})"))
+fn silence(host: &Host, scene: &Scene) -> String {
+    let Some(silence) = host.silence.map(human::span) else {
+        return String::new();
+    };
+    let last = host.stats.last.as_ref().and_then(|last| last.at_s);
+    format!(" ({})", When::of(last, scene.now_s).around(&silence))
 }
 
 fn own_words(group: &Group) -> String {
@@ -181,8 +199,15 @@ fn remedy(group: &Group, scene: &Scene) -> String {
     let is = |kind: Kind| group.kind == kind.name();
     match group.reason {
         None if is(Kind::HostOutOfDate) => {
-            "Uploads made by that code are refused. Paste on each of them:".to_owned()
-                + &remediation()
+            let where_to = if group.findings.len() == 1 {
+                "there"
+            } else {
+                "on each of them"
+            };
+            format!(
+                "Uploads made by that code are refused. Paste {where_to}:{}",
+                remediation()
+            )
         }
         None if is(Kind::HostFallingOut) => {
             "Update them soon: after that many more commits their uploads are refused.".to_owned()
@@ -196,6 +221,32 @@ fn remedy(group: &Group, scene: &Scene) -> String {
         }
         _ => format!("{}.", capital(&escape(first, REMEDY_CHARS_MAX))),
     }
+}
+
+/// The findings of one host, each in its own words.
+pub(super) fn of_host<'a>(
+    scene: &Scene,
+    links: Links,
+    findings: impl Iterator<Item = &'a Finding>,
+) -> Vec<Todo> {
+    let of = |finding: &Finding| {
+        let group = Group {
+            kind: &finding.kind,
+            reason: shown_reason(finding),
+            findings: vec![finding],
+        };
+        let reason = finding.reason.as_deref();
+        let reason = reason.map_or(String::new(), |reason| {
+            format!(" ({})", links.reason(reason))
+        });
+        Todo {
+            state: State::of(finding.severity),
+            what: own_words(&group) + &reason,
+            remedy: remedy(&group, scene),
+            title: since(&group.findings, scene.now_s),
+        }
+    };
+    findings.map(of).collect()
 }
 
 /// The headline, and the list.
@@ -214,12 +265,13 @@ pub(super) fn section(todos: &[Todo]) -> String {
     section + "</section>\n"
 }
 
-fn list(todos: &[Todo]) -> String {
+pub(super) fn list(todos: &[Todo]) -> String {
     let mut list = String::new();
     for (place, todo) in todos.iter().enumerate() {
         let item = format!(
-            "<li class={}><p>{}<div>{}</div>\n",
+            "<li class={}><p{}>{}<div>{}</div>\n",
             todo.state.class(),
+            todo.title,
             todo.what,
             todo.remedy
         );

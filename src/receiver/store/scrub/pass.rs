@@ -51,6 +51,8 @@ pub(crate) struct Pass {
     pub after: Option<String>,
     pub episodes: u64,
     pub bytes: u64,
+    /// Episodes whose bytes are in the archive alone.
+    pub archived: u64,
     pub found: BTreeMap<Kind, u64>,
     /// The first of them by name.
     pub findings: Vec<Finding>,

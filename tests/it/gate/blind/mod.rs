@@ -217,11 +217,14 @@ fn each_412_says_what_is_true_of_its_commit() {
         );
     }
     lab.world.wait_until("the page", |_| {
-        page(&lab).contains("never-pushed: <b>lab-3</b>")
+        page(&lab).contains("<a href=help/never-pushed>never-pushed</a>: <b>lab-3</b>")
     });
     let html = page(&lab);
     assert!(html.contains("Out of date: <b>lab-1</b>."), "{html}");
-    assert!(html.contains("not-on-branch: <b>lab-2</b>"), "{html}");
+    assert!(
+        html.contains("<a href=help/not-on-branch>not-on-branch</a>: <b>lab-2</b>"),
+        "{html}"
+    );
 }
 
 /// Its last stored commit fell out of the window long ago; what it sends now, nobody can know.
@@ -253,7 +256,10 @@ fn a_host_with_an_old_upload_that_waits_for_a_blind_gate_is_not_out_of_date() {
         page(&lab).contains("<b>lab-1</b> waits for that")
     });
     let html = page(&lab);
-    assert!(html.contains("<th>lab-1<td>waits for the gate"), "{html}");
+    assert!(
+        html.contains("<th><a href=hosts/lab-1>lab-1</a><td>waits for the gate"),
+        "{html}"
+    );
     for untrue in ["Out of date", "out of date", "xpiring", PASTE] {
         assert!(!html.contains(untrue), "{untrue}\n{html}");
     }
@@ -299,7 +305,8 @@ fn a_newer_attempt_has_its_own_words() {
     assert_eq!(of(STRANGER, "lab-3", "after"), 412);
     lab.world.wait_until("the page", |_| {
         let html = page(&lab);
-        html.contains("not-on-branch: <b>lab-2</b>") && html.contains("never-pushed: <b>lab-3</b>")
+        html.contains("<a href=help/not-on-branch>not-on-branch</a>: <b>lab-2</b>")
+            && html.contains("<a href=help/never-pushed>never-pushed</a>: <b>lab-3</b>")
     });
     let html = page(&lab);
     for untrue in ["Out of date", "out of date", PASTE] {
@@ -321,7 +328,8 @@ fn a_newer_attempt_has_its_own_words() {
         .git(&["update-ref", "refs/heads/main", &other]);
     lab.world.wait_until("the page", |_| {
         let html = page(&lab);
-        html.contains("<th>lab-2<td>OK") && html.contains("never-pushed: <b>lab-3</b>")
+        html.contains("<th><a href=hosts/lab-2>lab-2</a><td>OK")
+            && html.contains("<a href=help/never-pushed>never-pushed</a>: <b>lab-3</b>")
     });
     assert!(!told(&lab, &["status"]).contains("lab-2: "));
 }

@@ -8,7 +8,7 @@
 const FEW: usize = 24;
 
 /// Sorts by both members, the first being a hash.
-pub(super) fn sort(entries: &mut [(u64, u64)]) {
+pub(in crate::receiver) fn sort(entries: &mut [(u64, u64)]) {
     sort_by_bytes_from(entries, u64::BITS - 8);
 }
 

@@ -15,7 +15,7 @@ use crate::wire::Slot;
 const NEW_MIN: usize = 4096;
 
 /// Offsets of rows, by the hash of their name.
-pub(super) struct NameMap {
+pub(in crate::receiver) struct NameMap {
     hasher: RandomState,
     /// Hash and offset, sorted: exactly 16 bytes each.
     old: Box<[(u64, u64)]>,
@@ -25,7 +25,7 @@ pub(super) struct NameMap {
 
 impl NameMap {
     /// `entries` are hashes (by [`hash`] with the same `hasher`) and offsets, in any order.
-    pub(super) fn new(hasher: RandomState, mut entries: Vec<(u64, u64)>) -> NameMap {
+    pub(in crate::receiver) fn new(hasher: RandomState, mut entries: Vec<(u64, u64)>) -> NameMap {
         hash_sort::sort(&mut entries);
         NameMap {
             hasher,
@@ -34,17 +34,17 @@ impl NameMap {
         }
     }
 
-    pub(super) fn hash(&self, slot: &Slot) -> u64 {
+    pub(in crate::receiver) fn hash(&self, slot: &Slot) -> u64 {
         hash(&self.hasher, slot.host.as_str(), slot.episode.as_str())
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::receiver) fn count(&self) -> usize {
         self.old.len() + self.new.len()
     }
 
     /// Merges when it is due: a row is moved about eight times in all, however many there are, and
     /// readers wait some milliseconds for a million rows.
-    pub(super) fn enter(&mut self, hash: u64, offset: u64) {
+    pub(in crate::receiver) fn enter(&mut self, hash: u64, offset: u64) {
         self.new.insert((hash, offset));
         if NEW_MIN.max(self.old.len() / 8) < self.new.len() {
             self.old = merged(&self.old, &self.new);
@@ -53,7 +53,7 @@ impl NameMap {
     }
 
     /// The offsets of a hash, ascending: the oldest row first.
-    pub(super) fn of_hash(&self, hash: u64) -> Vec<u64> {
+    pub(in crate::receiver) fn of_hash(&self, hash: u64) -> Vec<u64> {
         let first = self.old.partition_point(|entry| entry.0 < hash);
         let old = self.old[first..].iter().take_while(|entry| entry.0 == hash);
         let new = self.new.range((hash, 0)..=(hash, u64::MAX));
@@ -74,7 +74,7 @@ fn merged(old: &[(u64, u64)], new: &BTreeSet<(u64, u64)>) -> Box<[(u64, u64)]> {
     all.into_boxed_slice()
 }
 
-pub(super) fn hash(hasher: &RandomState, host: &str, episode: &str) -> u64 {
+pub(in crate::receiver) fn hash(hasher: &RandomState, host: &str, episode: &str) -> u64 {
     hasher.hash_one((host, episode))
 }
 

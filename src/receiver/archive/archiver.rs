@@ -1,0 +1,368 @@
+//! The thread that copies episodes to the bucket, reads them back and makes room.
+//!
+//! 1. Two walks over the index: the first copies what is not in the bucket, the second comes an hour behind
+//!    it and proves. Both begin anew with each process, and nothing but the proofs is remembered.
+//! 2. Oldest first; an episode that fails three times goes to the end of the line.
+//! 3. Nobody waits for this thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Archive;
+use super::evict::{Eviction, Made};
+use super::figures::Place;
+use super::held::{Held, HeldRow};
+use super::patience::Patience;
+use super::shelf::Shelf;
+use super::step::{Stand, Step, Trouble, place_of};
+use super::walk::Walk;
+use crate::test_times::in_tests;
+use crate::wire::Receipt;
+use crate::{clock, events, sys};
+
+/// How often the index and the disk are looked at without being asked to.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Failures of one episode in a row before it goes to the end of the line.
+const STRIKES_MAX: u32 = 3;
+
+pub(super) struct Archiver {
+    archive: Arc<Archive>,
+    shelf: Arc<dyn Shelf>,
+    /// Copies.
+    ahead: Walk,
+    /// Proves, an hour behind the other.
+    behind: Walk,
+    /// How long the row that comes next in `behind` is too young.
+    young_until: Option<Instant>,
+    held: Held,
+    patience: Patience,
+    eviction: Eviction,
+    /// Failures in a row of the row that comes next.
+    strikes: u32,
+    look_every: Duration,
+    /// The three lines take turns: the one that took the last step comes last.
+    turns: [Turn; 3],
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Held,
+    Walk(Pass),
+}
+
+/// Which of the walks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Ahead,
+    Behind,
+}
+
+impl Archiver {
+    pub(super) fn new(archive: Arc<Archive>, shelf: Arc<dyn Shelf>) -> Archiver {
+        Archiver {
+            eviction: Eviction::new(archive.evict_below_bytes),
+            archive,
+            shelf,
+            ahead: Walk::default(),
+            behind: Walk::default(),
+            young_until: None,
+            held: Held::default(),
+            patience: Patience::new(),
+            strikes: 0,
+            look_every: in_tests("CIS490_ARCHIVE_LOOK_MS", LOOK_EVERY),
+            turns: [
+                Turn::Held,
+                Turn::Walk(Pass::Behind),
+                Turn::Walk(Pass::Ahead),
+            ],
+        }
+    }
+
+    /// Works for as long as the process lives.
+    pub(super) fn run(mut self) {
+        sys::run_when_idle();
+        loop {
+            if let Some(wait) = self.patience.left() {
+                thread::park_timeout(wait);
+                continue;
+            }
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(wait)) => thread::park_timeout(wait),
+                Err(trouble) => self.fail(trouble),
+            }
+        }
+    }
+
+    /// One step of the work. How long there is nothing to do then; `None` if there may be more.
+    fn turn(&mut self) -> Result<Option<Duration>, Trouble> {
+        let looks_again = self.archive.looks_again.swap(false, Ordering::SeqCst);
+        if self.archive.ledger.read_on()?.unsettles || looks_again {
+            self.begin_anew();
+        }
+        let makes_room = self.make_room()?;
+        for place in 0..self.turns.len() {
+            if self.has_stepped(self.turns[place])? {
+                self.turns[place..].rotate_left(1);
+                return Ok(None);
+            }
+        }
+        self.note_oldest(None);
+        if makes_room {
+            return Ok(None);
+        }
+        let young = self.young_until.map(|until| {
+            let now = Instant::now();
+            until.saturating_duration_since(now)
+        });
+        let waits = [
+            Some(self.look_every),
+            self.held.left(),
+            self.eviction.left(),
+            young,
+        ];
+        Ok(waits.into_iter().flatten().min())
+    }
+
+    /// True if there is more of this work.
+    fn make_room(&mut self) -> Result<bool, Trouble> {
+        let row = match self.eviction.make_room(&self.archive, &*self.shelf)? {
+            Made::Enough => return Ok(false),
+            Made::NotYet => return Ok(true),
+            Made::Removed(row) => row,
+        };
+        self.heard();
+        let figures = &self.archive.figures;
+        figures.evict();
+        // A row that the first walk has not reached is counted there, as evicted.
+        if self.ahead.has_passed(&row) {
+            figures.moves(&row, Some(Place::Archived), Some(Place::Evicted));
+        }
+        Ok(true)
+    }
+
+    /// Takes a step of this line, if one is due.
+    fn has_stepped(&mut self, turn: Turn) -> Result<bool, Trouble> {
+        match turn {
+            Turn::Held => {
+                let Some(held) = self.held.take_due() else {
+                    return Ok(false);
+                };
+                self.step_held(held);
+            }
+            Turn::Walk(pass) => {
+                let Some(row) = self.next(pass)? else {
+                    return Ok(false);
+                };
+                self.step(pass, row);
+            }
+        }
+        Ok(true)
+    }
+
+    /// All is looked at again: an object that was proven is not.
+    fn begin_anew(&mut self) {
+        self.ahead = Walk::default();
+        self.behind = Walk::default();
+        self.young_until = None;
+        self.held.clear();
+        self.strikes = 0;
+        self.archive.figures.clear();
+    }
+
+    /// The row that comes next in a walk, if a step of it is due.
+    fn next(&mut self, pass: Pass) -> Result<Option<Receipt>, Trouble> {
+        if self.held.is_full() {
+            return Ok(None);
+        }
+        if pass == Pass::Ahead {
+            return Ok(self.ahead.front(&*self.shelf)?.cloned());
+        }
+        let now = Instant::now();
+        let is_young = self.young_until.is_some_and(|until| now < until);
+        if is_young || !self.behind.is_behind(&self.ahead) {
+            return Ok(None);
+        }
+        self.young_until = None;
+        Ok(self.behind.front(&*self.shelf)?.cloned())
+    }
+
+    fn step(&mut self, pass: Pass, row: Receipt) {
+        let done = match pass {
+            Pass::Ahead => self.step_ahead(&row),
+            Pass::Behind => self.step_behind(&row),
+        };
+        match done {
+            Ok(true) => self.pass(pass),
+            Ok(false) => {}
+            Err(trouble) => self.strike(pass, row, trouble),
+        }
+    }
+
+    fn pass(&mut self, pass: Pass) {
+        self.strikes = 0;
+        match pass {
+            Pass::Ahead => self.ahead.pass(),
+            Pass::Behind => self.behind.pass(),
+        }
+    }
+
+    /// Copies a row, unless it is proven or in the bucket. True: the walk goes on.
+    fn step_ahead(&mut self, row: &Receipt) -> Result<bool, Trouble> {
+        let figures = &self.archive.figures;
+        if self.is_proven(row)? {
+            let is_here = self.is_here(row);
+            figures.moves(row, None, Some(place_of(Stand::Proven, is_here)));
+            return Ok(true);
+        }
+        self.note_oldest(Some(row));
+        let stand = self.take(row, false)?;
+        self.heard();
+        let place = place_of(stand, self.is_here(row));
+        self.archive.figures.moves(row, None, Some(place));
+        Ok(true)
+    }
+
+    /// Proves a row that the first walk has passed. True: the walk goes on.
+    fn step_behind(&mut self, row: &Receipt) -> Result<bool, Trouble> {
+        if self.is_proven(row)? || self.held.has(row) {
+            return Ok(true);
+        }
+        let stand = self.take(row, false)?;
+        self.heard();
+        match stand {
+            Stand::Young(wait) => {
+                self.young_until = Some(Instant::now() + wait);
+                return Ok(false);
+            }
+            Stand::Copied => self.hold(row.clone(), Some(Place::Copied), |held, archive| {
+                held.wait(archive.verify_after);
+            }),
+            Stand::Proven => {
+                let place = place_of(stand, self.is_here(row));
+                let figures = &self.archive.figures;
+                figures.moves(row, Some(Place::Copied), Some(place));
+            }
+            Stand::Gone => {}
+        }
+        Ok(true)
+    }
+
+    fn step_held(&mut self, mut held: HeldRow) {
+        const READS_MAX: u32 = 3;
+        let copies_again = held.failed_reads >= READS_MAX;
+        match self.take(&held.row, copies_again) {
+            Ok(stand) => {
+                self.heard();
+                let is_here = self.is_here(&held.row);
+                let place = Some(place_of(stand, is_here));
+                self.archive.figures.moves(&held.row, held.place, place);
+                held.place = place;
+                match stand {
+                    Stand::Proven | Stand::Gone => return,
+                    Stand::Young(wait) => held.wait(wait),
+                    Stand::Copied => held.wait(self.archive.verify_after),
+                }
+            }
+            Err(trouble) => {
+                held.fail();
+                held.failed_reads += u32::from(matches!(trouble, Trouble::Read(_)));
+                self.fail_of(&held.row, trouble);
+            }
+        }
+        self.held.push(held);
+    }
+
+    /// A row has failed: at once, or after three times, it goes to the end of the line.
+    fn strike(&mut self, pass: Pass, row: Receipt, trouble: Trouble) {
+        self.strikes += 1;
+        let is_its_own = matches!(trouble, Trouble::Row(_));
+        let is_read = matches!(trouble, Trouble::Read(_));
+        let is_disks = matches!(trouble, Trouble::Disk(_));
+        let reads = if is_read { self.strikes } else { 0 };
+        self.fail_of(&row, trouble);
+        if !is_disks && (is_its_own || self.strikes >= STRIKES_MAX) {
+            let place = (pass == Pass::Behind).then_some(Place::Copied);
+            self.pass(pass);
+            self.hold(row, place, |held, _| {
+                held.fail();
+                held.failed_reads = reads;
+            });
+        }
+    }
+
+    fn hold(
+        &mut self,
+        row: Receipt,
+        place: Option<Place>,
+        set: impl FnOnce(&mut HeldRow, &Archive),
+    ) {
+        let mut held = HeldRow::new(row, place);
+        set(&mut held, &self.archive);
+        self.held.push(held);
+    }
+
+    /// A step has failed.
+    fn fail_of(&mut self, row: &Receipt, trouble: Trouble) {
+        match trouble {
+            Trouble::Row(fault) => {
+                // The store has answered, so the others may go on.
+                self.heard();
+                let kind = fault.kind.name();
+                events::archive_refused(&row.slot(), kind, &fault.what, fault.remedy());
+            }
+            other => self.fail(other),
+        }
+    }
+
+    /// The store has done what was asked, or refused one episode alone.
+    fn heard(&mut self) {
+        self.patience.reset();
+        self.archive.figures.works();
+    }
+
+    fn fail(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Store(fault) | Trouble::Read(fault) | Trouble::Row(fault) => {
+                self.archive.figures.fails(&fault.what, fault.remedy());
+                self.patience.fail(&fault);
+            }
+            Trouble::Disk(error) => {
+                events::archive_disk(&error);
+                thread::park_timeout(self.look_every);
+            }
+        }
+    }
+
+    fn take(&self, row: &Receipt, copies_again: bool) -> Result<Stand, Trouble> {
+        let step = Step {
+            archive: &self.archive,
+            shelf: &*self.shelf,
+            row,
+            copies_again,
+        };
+        step.take()
+    }
+
+    fn is_proven(&self, row: &Receipt) -> Result<bool, Trouble> {
+        Ok(self.archive.is_proven(row)?)
+    }
+
+    /// Whether the row's file is here. One that cannot be opened is.
+    fn is_here(&self, row: &Receipt) -> bool {
+        self.shelf
+            .whole_file(row)
+            .map_or(true, |file| file.is_some())
+    }
+
+    /// Keeps the time of the oldest row that waits: `front` is the one that is copied now.
+    fn note_oldest(&self, front: Option<&Receipt>) {
+        let waiting = self.held.waiting().chain(front);
+        let at = |row: &Receipt| clock::parse_rfc3339(row.received_at.as_ref()?);
+        let oldest = waiting.filter_map(at).min();
+        self.archive.figures.set_oldest_waiting(oldest);
+    }
+}

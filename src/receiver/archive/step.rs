@@ -1,0 +1,211 @@
+//! One episode's next step towards a proof. Nothing is remembered from step to step: HEAD says where the
+//! episode is, after a crash as after a broken connection.
+//!
+//!     HEAD: nothing, or of another length          PUT
+//!     HEAD: there, younger than the wait           later
+//!     HEAD: there, old enough                      GET, hash; the receipt's digest: proven; else PUT again
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Archive;
+use super::figures::Place;
+use super::key;
+use super::ledger::{Entry, State};
+use super::s3::{Fault, FaultKind, Object, Payload};
+use super::shelf::Shelf;
+use crate::events;
+use crate::names::Sha256Digest;
+use crate::receiver::config::Verify;
+use crate::wire::Receipt;
+
+/// What one PUT may have: the limit of most stores.
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
+/// Where an episode is after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Its object is proven.
+    Proven,
+    /// It was copied in this step.
+    Copied,
+    /// Its object is there, and can be read back after this time.
+    Young(Duration),
+    /// There is neither a local file nor an object: nothing can be done.
+    Gone,
+}
+
+/// Why a step could not be done.
+pub(super) enum Trouble {
+    /// The store's: everything waits.
+    Store(Fault),
+    /// The object cannot be read to its end, though HEAD shows it.
+    Read(Fault),
+    /// This episode's alone.
+    Row(Fault),
+    /// Our own disk's: index or ledger.
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Disk(error)
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Trouble {
+        match fault.kind {
+            FaultKind::OtherBytes | FaultKind::TooLarge | FaultKind::OwnFile => Trouble::Row(fault),
+            _ => Trouble::Store(fault),
+        }
+    }
+}
+
+/// One episode in one step.
+pub(super) struct Step<'a> {
+    pub archive: &'a Archive,
+    pub shelf: &'a dyn Shelf,
+    pub row: &'a Receipt,
+    /// Its object is not to be believed: it is copied again without another look.
+    pub copies_again: bool,
+}
+
+impl Step<'_> {
+    /// Takes the step.
+    pub(super) fn take(&self) -> Result<Stand, Trouble> {
+        let key = key::of(&self.row.slot(), &self.row.sha256);
+        if self.copies_again {
+            return self.copy(&key);
+        }
+        let Some(object) = self.archive.bucket.head(&key)? else {
+            return self.copy(&key);
+        };
+        let bytes = self.row.bytes.unwrap_or(object.bytes);
+        if object.bytes != bytes {
+            self.archive.figures.mismatch();
+            let words = format!("it has {} bytes, and {bytes} in its row", object.bytes);
+            events::archive_mismatch(&self.row.slot(), &key, &words);
+            return self.copy(&key);
+        }
+        let wait = self.archive.verify_after;
+        match object.age {
+            Some(age) if age >= wait => self.prove(&key, &object),
+            Some(age) => Ok(Stand::Young(wait - age)),
+            // A store without dates: the object may have been stored just now.
+            None => Ok(Stand::Young(wait)),
+        }
+    }
+
+    /// The object is there and old enough.
+    fn prove(&self, key: &str, object: &Object) -> Result<Stand, Trouble> {
+        let wanted = &self.row.sha256;
+        let is_believed = self.archive.verify == Verify::Head && object.sha256 == Some(*wanted);
+        if !is_believed {
+            let read = self.archive.bucket.read_back(key, object.bytes);
+            let found = read.map_err(|fault| match fault.kind {
+                FaultKind::Away | FaultKind::Busy => Trouble::Read(fault),
+                _ => Trouble::from(fault),
+            })?;
+            let why = match found {
+                Some(found) if found.sha256 == *wanted => None,
+                Some(found) => Some(format!(
+                    "{} bytes were read back with the digest {}",
+                    found.bytes, found.sha256
+                )),
+                None => Some("HEAD shows it, and GET does not find it".to_owned()),
+            };
+            if let Some(why) = why {
+                self.archive.figures.mismatch();
+                events::archive_mismatch(&self.row.slot(), key, &why);
+                return self.copy(key);
+            }
+        }
+        self.note(State::Proven)?;
+        events::archive_proven(&self.row.slot(), object.bytes);
+        Ok(Stand::Proven)
+    }
+
+    fn copy(&self, key: &str) -> Result<Stand, Trouble> {
+        let whole = self.shelf.whole_file(self.row);
+        let whole = whole.map_err(|error| Trouble::Row(Fault::of_file(&error)))?;
+        let Some((file, bytes)) = whole else {
+            return self.give_up(key);
+        };
+        if bytes > PUT_BYTES_MAX {
+            let what =
+                "it has more than 5 GiB, the most that one PUT may have: it stays here alone";
+            return Err(Trouble::Row(Fault::new(FaultKind::TooLarge, what)));
+        }
+        let fields = key::Fields::of(self.row, self.archive.id);
+        let payload = Payload::File { file: &file, bytes };
+        let put = self
+            .archive
+            .bucket
+            .put(key, payload, &self.row.sha256, &fields.as_pairs());
+        match put {
+            Ok(()) => Ok(Stand::Copied),
+            Err(fault) if fault.kind == FaultKind::OtherBytes => {
+                Err(Trouble::Row(self.own_bytes(&file, fault)))
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Neither here nor there.
+    fn give_up(&self, key: &str) -> Result<Stand, Trouble> {
+        let slot = self.row.slot();
+        let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
+        if matches!(known, Some(State::Proven | State::Listed)) {
+            self.note(State::Lost)?;
+            events::archive_lost(&slot, key);
+        }
+        Ok(Stand::Gone)
+    }
+
+    /// The store says that the bytes have another digest: whether they have here too.
+    fn own_bytes(&self, file: &File, fault: Fault) -> Fault {
+        match digest_of(file) {
+            Ok(found) if found == self.row.sha256 => fault,
+            Ok(found) => {
+                let what =
+                    format!("the local file has the digest {found}, and not that of its row");
+                Fault::new(FaultKind::OwnFile, what)
+            }
+            Err(error) => Fault::of_file(&error),
+        }
+    }
+
+    fn note(&self, state: State) -> io::Result<()> {
+        self.archive.ledger.append(&Entry::now(self.row, state))
+    }
+}
+
+/// Where an episode is counted after a step.
+pub(super) fn place_of(stand: Stand, is_here: bool) -> Place {
+    match stand {
+        Stand::Proven if is_here => Place::Archived,
+        Stand::Proven => Place::Evicted,
+        Stand::Copied | Stand::Young(_) => Place::Copied,
+        Stand::Gone => Place::Lost,
+    }
+}
+
+fn digest_of(file: &File) -> io::Result<Sha256Digest> {
+    use std::os::unix::fs::FileExt;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 128 << 10];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut block, offset)? {
+            0 => return Ok(Sha256Digest::from_bytes(hasher.finalize().into())),
+            count => {
+                hasher.update(&block[..count]);
+                offset += count as u64;
+            }
+        }
+    }
+}

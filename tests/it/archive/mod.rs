@@ -1,0 +1,83 @@
+//! The archive: episodes copied to a bucket, read back, and evicted (design, section 12).
+
+mod audit;
+mod contract;
+mod copying;
+mod crashes;
+mod disaster;
+mod doctor;
+mod eviction;
+#[cfg(feature = "tls")]
+mod https;
+mod real;
+mod store;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use self::store::ScriptedStore;
+use crate::client::{Put, sha256};
+use crate::world::World;
+
+/// A world whose receiver archives into this store, not started. `more` are further keys of `[archive]`.
+fn world(store: &ScriptedStore, more: &str) -> World {
+    let mut world = World::prepared("");
+    let secret = world.dir().join("s3-keys");
+    write_secret(&secret, "KEY\nSECRET\n");
+    world.add_tables(&format!("{}{more}", store.config(&secret)));
+    hurry(&mut world);
+    world
+}
+
+/// The waits of hours and minutes are none for the next process.
+fn hurry(world: &mut World) {
+    world.env("CIS490_ARCHIVE_VERIFY_AFTER_MS", 0);
+    world.env("CIS490_ARCHIVE_PROOF_AGE_MS", 0);
+    world.env("CIS490_ARCHIVE_LONG_WAIT_MS", 200);
+    world.env("CIS490_ARCHIVE_PAUSE_MS", 50);
+}
+
+fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn key(episode: &str, body: &[u8]) -> String {
+    format!("episodes/lab-1/{episode}~{}.tar.zst", sha256(body))
+}
+
+/// The lines of the ledger, `episode state` each.
+fn ledger(world: &World) -> Vec<String> {
+    let text = fs::read_to_string(world.data_dir().join("archive.jsonl")).unwrap_or_default();
+    let lines = text.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let word = |name: &str| line[name].as_str().unwrap().to_owned();
+        format!("{} {}", word("episode"), word("state"))
+    });
+    lines.collect()
+}
+
+/// An upload of an episode with bytes of its own.
+fn put(world: &World, episode: &str) -> Put {
+    world.good().episode(episode).body(&body(episode))
+}
+
+fn body(episode: &str) -> Vec<u8> {
+    format!("the bytes of {episode}").into_bytes()
+}
+
+/// Uploads an episode, and waits until it is proven.
+fn archived(world: &World, episode: &str) {
+    assert_eq!(world.put(&put(world, episode)).status, 201, "{world}");
+    wait_proven(world, episode);
+}
+
+fn wait_proven(world: &World, episode: &str) {
+    let line = format!("{episode} proven");
+    world.wait_until(&line, |world| ledger(world).contains(&line));
+}
+
+fn wait_for_metric(world: &World, line: &str) {
+    world.wait_until(line, |world| world.get("/metrics").body.contains(line));
+}
