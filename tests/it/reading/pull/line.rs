@@ -184,3 +184,27 @@ fn a_full_disk_waits_and_what_is_here_stays() {
     assert_eq!(target.receipts().len(), 3, "{ran}");
     target.pull_all(&server.url, &server.files());
 }
+
+/// The first tarball is not to be had before the third page was asked for. Until it is here, the cursor stays
+/// before its page.
+#[test]
+fn the_next_pages_are_asked_for_while_a_tarball_of_the_first_is_under_way() {
+    let target = Target::new();
+    let cursor = target.file("pull.json");
+    let pages = AtomicUsize::new(0);
+    let server = Server::new(Shelf::of(40), move |head, shelf| {
+        if head.target().starts_with("/v1/episodes?") {
+            // The fourth is asked for when the first has ended.
+            let is_early = pages.fetch_add(1, Ordering::SeqCst) < 3;
+            if is_early && cursor.exists() {
+                return Say::Bytes(problem("403 Forbidden", "cursor-too-early"));
+            }
+        }
+        if head.target().ends_with("/ep-1.tar.zst") && pages.load(Ordering::SeqCst) < 3 {
+            return Say::Bytes(problem("503 Service Unavailable", "not-yet"));
+        }
+        shelf.answer(head)
+    });
+    target.pull_all(&server.url, &server.files());
+    assert!(target.file("pull.json").exists());
+}
