@@ -16,7 +16,8 @@ demo *args:
 test *filter:
     cargo test {{filter}}
 
-# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one.
+# `forgejo` is skipped unless CIS490_FORGEJO_URL and CIS490_FORGEJO_TOKEN name a real one; `archive` says how the
+# real stores are had that it runs against.
 # the long runs with their figures, or those whose name has NAME in it: see tests/campaign/main.rs
 campaign *name:
     cargo test --test campaign -- {{name}}

@@ -1,7 +1,8 @@
-//! Gives the program its commit and its target, which only `cis490 --version` shows.
+//! Gives the program its commit and its target, which only `cis490 --version` shows, and the day of that commit,
+//! which stands on the manual pages.
 //!
-//! The commit is that of `CIS490_COMMIT` (a container has no git), or else git's. In a source archive
-//! neither knows it, and the program says that its commit is unknown.
+//! The commit is that of `CIS490_COMMIT` (a container has no git), or else git's; so is the day, of `CIS490_DAY`.
+//! In a source archive neither knows them: the program says that its commit is unknown, and the pages have no day.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,15 @@ fn main() {
     };
     let commit = commit.unwrap_or("of unknown commit".to_owned());
     println!("cargo::rustc-env=CIS490_COMMIT={commit}");
+    println!("cargo::rerun-if-env-changed=CIS490_DAY");
+    let day = match std::env::var("CIS490_DAY") {
+        Ok(day) => day,
+        Err(_) if Path::new(".git").exists() => {
+            git(&["log", "-1", "--format=%cs"]).unwrap_or_default()
+        }
+        Err(_) => String::new(),
+    };
+    println!("cargo::rustc-env=CIS490_DAY={day}");
     let target = std::env::var("TARGET").expect("cargo says for what it builds");
     println!("cargo::rustc-env=CIS490_TARGET={target}");
 }

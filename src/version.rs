@@ -6,6 +6,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Twelve hex digits of the commit, with `-dirty` after them if the sources differed from it; or
 /// `of unknown commit`.
 pub(crate) const COMMIT: &str = env!("CIS490_COMMIT");
+/// The day of the commit, such as 2026-01-31; empty if it is not known.
+pub(crate) const DAY: &str = env!("CIS490_DAY");
 /// The target triple.
 pub(crate) const TARGET: &str = env!("CIS490_TARGET");
 

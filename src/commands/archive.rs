@@ -43,7 +43,7 @@ pub(super) struct Archive {
 impl Archive {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         if !self.dry_run {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "the running receiver copies and evicts by itself",
                 "cis490 archive --dry-run shows what it would do now; cis490 status shows how far it is",
             ));

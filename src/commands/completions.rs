@@ -74,7 +74,7 @@ impl Completions {
 }
 
 /// Errors: there are none for this shell.
-fn of_shell(shell: &str) -> Result<String, Failure> {
+pub(super) fn of_shell(shell: &str) -> Result<String, Failure> {
     let info = Cis490::get_args_info();
     Ok(match shell {
         "bash" => bash::text(&info),

@@ -14,6 +14,7 @@ use super::Cis490;
 use crate::durable;
 use crate::failure::Failure;
 use crate::terminal::print;
+use crate::version;
 
 /// print a manual page, or write all of them to a folder
 #[derive(FromArgs, ArgsInfo)]
@@ -36,37 +37,43 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let info = Cis490::get_args_info();
         match &self.dir {
-            Some(dir) => write_pages(&info, dir)?,
-            None => print_page(&info, self.command.as_deref())?,
+            Some(dir) => write_pages(dir)?,
+            None => print_page(self.command.as_deref())?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn write_pages(info: &CommandInfoWithArgs, dir: &Path) -> Result<(), Failure> {
+fn write_pages(dir: &Path) -> Result<(), Failure> {
     let failed = |verb: &str, path: &Path, error: &io::Error| {
         Failure::new(
             format!("cannot {verb} {}: {error}", path.display()),
             "name a folder that you may make or write to",
         )
     };
-    fs::create_dir_all(dir).map_err(|error| failed("make", dir, &error))?;
-    let pages = info.commands.iter().map(|command| Some(command.name));
-    for name in std::iter::once(None).chain(pages) {
-        let path = dir.join(format!("{}.1", title(name)));
-        let text = page(info, name).unwrap_or_default();
+    for (section, name, text) in pages() {
+        let dir = folder_of(dir, section);
+        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
+        let path = dir.join(name);
         durable::publish(&path, text.as_bytes()).map_err(|error| failed("write", &path, &error))?;
     }
-    for page in files::PAGES {
-        let dir = folder_of(dir, page.section);
-        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
-        let path = dir.join(format!("cis490-{}.{}", page.name, page.section));
-        let written = durable::publish(&path, page.text().as_bytes());
-        written.map_err(|error| failed("write", &path, &error))?;
-    }
     Ok(())
+}
+
+/// All pages: each one's section, the name of its file, and its text.
+pub(super) fn pages() -> Vec<(u8, String, String)> {
+    let info = Cis490::get_args_info();
+    let commands = info.commands.iter().map(|command| Some(command.name));
+    let mut pages: Vec<(u8, String, String)> = std::iter::once(None)
+        .chain(commands)
+        .filter_map(|name| Some((1, format!("{}.1", title(name)), page(&info, name)?)))
+        .collect();
+    for page in files::PAGES {
+        let name = format!("cis490-{}.{}", page.name, page.section);
+        pages.push((page.section, name, page.text()));
+    }
+    pages
 }
 
 /// The folder of a section's pages: `dir`, or beside it if it is the one of section 1.
@@ -79,14 +86,15 @@ fn folder_of(dir: &Path, section: u8) -> PathBuf {
 }
 
 /// Prints the page of a command. Its title, such as cis490-ship, names it too.
-fn print_page(info: &CommandInfoWithArgs, name: Option<&str>) -> Result<(), Failure> {
+fn print_page(name: Option<&str>) -> Result<(), Failure> {
+    let info = Cis490::get_args_info();
     let name = match name {
         Some("cis490") => None,
         Some(name) => Some(name.strip_prefix("cis490-").unwrap_or(name)),
         None => None,
     };
     let of_file = files::PAGES.iter().find(|page| Some(page.name) == name);
-    let text = of_file.map(files::Page::text).or_else(|| page(info, name));
+    let text = of_file.map(files::Page::text).or_else(|| page(&info, name));
     let text = text.ok_or_else(|| {
         Failure::usage(
             format!("there is no command {}", name.unwrap_or_default()),
@@ -124,7 +132,7 @@ fn page(info: &CommandInfoWithArgs, name: Option<&str>) -> Option<String> {
     }
     text += &exit_status(command);
     text += &examples(command, &typed);
-    text += ".SH SEE ALSO\n.BR cis490 (1);\ncis490 help events explains each line of the log.\n";
+    text += &files_and_more(command, name);
     Some(text)
 }
 
@@ -137,9 +145,10 @@ fn heading(name: Option<&str>, description: &str) -> String {
 /// The beginning of a page of any section.
 fn header(title: &str, section: u8, chapter: &str, summary: &str) -> String {
     format!(
-        ".TH {} {section} \"\" \"cis490 {}\" \"{chapter}\"\n.SH NAME\n{} \\- {}\n",
+        ".TH {} {section} \"{}\" \"cis490 {}\" \"{chapter}\"\n.SH NAME\n{} \\- {}\n",
         title.to_uppercase(),
-        env!("CARGO_PKG_VERSION"),
+        version::DAY,
+        version::VERSION,
         roff(title),
         roff(summary),
     )
@@ -223,6 +232,32 @@ fn examples(command: &CommandInfoWithArgs, typed: &str) -> String {
         text += ".fi\n";
     }
     text
+}
+
+/// The configurations that the command reads, and the other pages that it has to do with.
+fn files_and_more(command: &CommandInfoWithArgs, name: Option<&str>) -> String {
+    let mut flags = command.flags.iter();
+    let config = flags.find(|flag| flag.long == "--config");
+    let words = config.map_or("", |flag| flag.description);
+    let mut files = String::new();
+    let mut more = ".SH SEE ALSO\n".to_owned();
+    for file in ["receiver.toml", "shipper.toml"] {
+        // The page of the program is about all commands.
+        if name.is_none() || words.contains(file) {
+            files += &format!(
+                ".TP\n\\fI/etc/cis490/{file}\\fR\nthe configuration: cis490\\-{file}(5)\n"
+            );
+            more += &format!(".BR cis490\\-{file} (5),\n");
+        }
+    }
+    if name.is_some() {
+        more += ".BR cis490 (1),\n";
+    }
+    more += ".BR cis490\\-events (7)\n";
+    if files.is_empty() {
+        return more;
+    }
+    format!(".SH FILES\n{files}{more}")
 }
 
 fn option(flag: &FlagInfo) -> String {

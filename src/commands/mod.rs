@@ -48,7 +48,14 @@ use crate::version;
 /// Collects recordings from lab hosts on a Raspberry Pi. Nothing acknowledged is lost, nothing out of
 /// date gets in.
 #[derive(FromArgs, ArgsInfo)]
-#[argh(help_triggers("-h", "--help"))]
+#[argh(
+    help_triggers("-h", "--help"),
+    example = "cis490 demo",
+    example = "sudo cis490 install receiver --forgejo-url http://127.0.0.1:3000 --repo lab/cis490",
+    example = "sudo cis490 install shipper --receiver-url http://10.8.0.1:8490",
+    example = "cis490 status",
+    example = "sudo cis490 doctor"
+)]
 struct Cis490 {
     /// print version, commit and target, and exit
     #[argh(switch, short = 'V')]

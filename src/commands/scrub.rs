@@ -71,7 +71,7 @@ impl Scrub {
             return self.audit();
         }
         if self.deep {
-            return Err(Failure::new(
+            return Err(Failure::usage(
                 "--deep is for --archive",
                 "cis490 scrub reads every local file anyway; cis490 scrub --archive --deep reads the bucket",
             ));

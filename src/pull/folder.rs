@@ -27,10 +27,13 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if its parent is there, enters it and locks it. Root becomes the folder's owner.
+    /// Makes the folder if its parent is there, enters it and locks it. Root becomes the folder's owner. Of a link
+    /// it is the folder that the link leads to, also in messages: a link that is changed meanwhile changes nothing.
     ///
-    /// Errors: the parent is not there, another pull is at work in the folder, or it cannot be written.
+    /// Errors: the parent is not there, the link leads nowhere, another pull is at work in the folder, or it cannot
+    /// be written.
     pub(crate) fn enter(path: &Path) -> Result<Folder, Failure> {
+        let path = &resolved(path)?;
         let above = durable::parent(path);
         if !above.is_dir() {
             return Err(Failure::new(
@@ -101,6 +104,19 @@ impl Folder {
         let name = format!("{}{TARBALL_ENDING}.partial", slot.episode.as_str());
         self.host(&slot.host).join(name)
     }
+}
+
+/// The folder that a link leads to; of anything else, the path itself.
+fn resolved(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_symlink() {
+        return Ok(path.to_owned());
+    }
+    path.canonicalize().map_err(|error| {
+        Failure::new(
+            format!("{} is a link that leads nowhere: {error}", path.display()),
+            "is the disk that it leads to mounted? if so: make the folder there, and pull again",
+        )
+    })
 }
 
 /// What stands under the name of a tarball.

@@ -5,6 +5,7 @@
 //!    themselves.
 //! 3. The list is bounded: by the hosts that have figures, and by [`EPISODES_NAMED_MAX`] episodes a kind.
 
+mod archive;
 mod facts;
 mod gate;
 mod hosts;
@@ -68,6 +69,7 @@ macro_rules! kinds {
                 Kind::ALL.iter().copied().find(|kind| kind.name() == name)
             }
 
+            /// Of one that grows worse with time, what it begins with.
             pub(crate) fn severity(self) -> Severity {
                 match self {
                     $(Kind::$kind => Severity::$severity),*
@@ -87,6 +89,10 @@ kinds! {
     EpisodeRotten "episode-rotten" Error,
     EpisodeMissing "episode-missing" Error,
     EpisodeUnindexed "episode-unindexed" Warning,
+    ArchiveLost "archive-lost" Error,
+    ArchiveMismatch "archive-mismatch" Error,
+    ArchiveAway "archive-away" Warning,
+    ArchiveBehind "archive-behind" Warning,
     Restarts "restarts" Error,
     GateNotLoaded "gate-not-loaded" Error,
     GateOld "gate-old" Error,
@@ -117,7 +123,7 @@ pub(crate) struct Finding {
     /// One of [`Kind::ALL`] by name. A text, so that the command reads what a newer receiver has found.
     pub kind: String,
     pub severity: Severity,
-    /// `host/lab-1`, `episode/lab-1/ep`, `gate`, `disk`, `store` or `receiver`.
+    /// `host/lab-1`, `episode/lab-1/ep`, `gate`, `disk`, `store`, `archive` or `receiver`.
     pub subject: String,
     /// RFC 3339; null if it is not known.
     pub since: Option<String>,
@@ -175,6 +181,7 @@ pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut find = |kind: Kind, finding: Finding| found.push((kind, finding));
     machine::judge(facts, &mut find);
     store::judge(facts, &mut find);
+    archive::judge(facts, &mut find);
     gate::judge(facts, &mut find);
     hosts::judge(facts, &mut find);
     found.sort_by_cached_key(|(kind, one)| (one.severity, *kind, human::natural(&one.subject)));

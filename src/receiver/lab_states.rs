@@ -1,8 +1,9 @@
 //! The newest report of each lab host on its own queue (design, section 14), in memory alone: after a restart
 //! of the receiver each lab host sends another within a minute.
 //!
-//! 1. Memory is bounded: with `[[host]]` tables by those, else by [`OPEN_MAX`] names, of which the one that
-//!    was not heard of for the longest time makes room. Each report is cut as it is read.
+//! 1. Memory is bounded: with `[[host]]` tables by those, else by [`OPEN_MAX`] names. Room is made by the one
+//!    that was not heard of for the longest time, first among those that have stored nothing: anybody may invent
+//!    names. Each report is cut as it is read.
 //! 2. Plain threads read and write under a lock, for microseconds; coroutines never do.
 
 use std::collections::{BTreeMap, HashSet};
@@ -54,8 +55,13 @@ impl LabStates {
         }))
     }
 
-    /// From here on these are the hosts that may report: the reports of others are forgotten.
-    pub(crate) fn configure(&self, configured: impl Iterator<Item = HostId>) {
+    /// From here on these are the hosts that may report: the reports of others are forgotten. `has_uploads` says
+    /// which hosts have stored something.
+    pub(crate) fn configure(
+        &self,
+        configured: impl Iterator<Item = HostId>,
+        has_uploads: impl Fn(&HostId) -> bool,
+    ) {
         let mut kept = lock(&self.0);
         let Kept {
             configured: hosts,
@@ -66,12 +72,18 @@ impl LabStates {
             reports.retain(|host, _| hosts.contains(host));
         }
         while hosts.is_empty() && reports.len() > OPEN_MAX {
-            forget_the_oldest(reports);
+            make_room(reports, &has_uploads);
         }
     }
 
-    /// Keeps a report in the place of the one before.
-    pub(crate) fn keep(&self, host: HostId, state: LabState) {
+    /// Keeps a report in the place of the one before. Where there is no room for one more name, a host that has
+    /// stored something keeps its report, and one that has not gives its own up.
+    pub(crate) fn keep(
+        &self,
+        host: HostId,
+        state: LabState,
+        has_uploads: impl Fn(&HostId) -> bool,
+    ) {
         let mut kept = lock(&self.0);
         let Kept {
             configured,
@@ -82,14 +94,14 @@ impl LabStates {
             return;
         }
         let has_place = !configured.is_empty() || reports.contains_key(&host);
-        if !has_place && reports.len() >= OPEN_MAX {
-            forget_the_oldest(reports);
-        }
         let reported = Reported {
             state: Arc::new(state),
             at: Instant::now(),
         };
         reports.insert(host, reported);
+        if !has_place && reports.len() > OPEN_MAX {
+            make_room(reports, &has_uploads);
+        }
     }
 
     pub(crate) fn look(&self) -> Reports {
@@ -97,8 +109,11 @@ impl LabStates {
     }
 }
 
-fn forget_the_oldest(reports: &mut Reports) {
-    let oldest = reports.iter().min_by_key(|(_, reported)| reported.at);
+/// Forgets the report that is missed least.
+fn make_room(reports: &mut Reports, has_uploads: &impl Fn(&HostId) -> bool) {
+    let oldest = reports
+        .iter()
+        .min_by_key(|(host, reported)| (has_uploads(host), reported.at));
     if let Some(host) = oldest.map(|(host, _)| host.clone()) {
         reports.remove(&host);
     }
@@ -112,6 +127,10 @@ mod tests {
         HostId::parse(&format!("lab-{n}")).unwrap()
     }
 
+    fn no_uploads(_: &HostId) -> bool {
+        false
+    }
+
     fn names(states: &LabStates) -> Vec<String> {
         states.look().keys().map(HostId::to_string).collect()
     }
@@ -120,10 +139,10 @@ mod tests {
     fn an_open_receiver_keeps_so_many_and_forgets_the_one_that_was_silent_longest() {
         let states = LabStates::new(std::iter::empty());
         for n in 0..OPEN_MAX {
-            states.keep(host(n), LabState::default());
+            states.keep(host(n), LabState::default(), no_uploads);
         }
-        states.keep(host(0), LabState::default());
-        states.keep(host(OPEN_MAX), LabState::default());
+        states.keep(host(0), LabState::default(), no_uploads);
+        states.keep(host(OPEN_MAX), LabState::default(), no_uploads);
         let kept = states.look();
         assert_eq!(kept.len(), OPEN_MAX);
         assert!(kept.contains_key(&host(0)) && !kept.contains_key(&host(1)));
@@ -137,16 +156,41 @@ mod tests {
     }
 
     #[test]
+    fn invented_names_push_out_no_host_that_has_stored_something() {
+        let states = LabStates::new(std::iter::empty());
+        let known: HashSet<HostId> = (0..3).map(host).collect();
+        let has_uploads = |host: &HostId| known.contains(host);
+        for n in 0..3 * OPEN_MAX {
+            states.keep(host(n), LabState::default(), has_uploads);
+        }
+        let kept = states.look();
+        assert_eq!(kept.len(), OPEN_MAX);
+        assert!(known.iter().all(|host| kept.contains_key(host)));
+        // The newest of the invented names are there, and one that stores something is.
+        assert!(kept.contains_key(&host(3 * OPEN_MAX - 1)));
+        // If all have stored something, a name that has not finds no room, and a known one does.
+        let is_old = |other: &HostId| *other != host(OPEN_MAX);
+        let full = LabStates::new(std::iter::empty());
+        for n in 0..=OPEN_MAX {
+            full.keep(host(n), LabState::default(), is_old);
+        }
+        assert!(!full.look().contains_key(&host(OPEN_MAX)));
+        full.keep(host(OPEN_MAX + 1), LabState::default(), is_old);
+        let kept = full.look();
+        assert!(kept.contains_key(&host(OPEN_MAX + 1)) && !kept.contains_key(&host(0)));
+    }
+
+    #[test]
     fn with_tables_only_their_hosts_have_reports() {
         let states = LabStates::new([host(1), host(2)].into_iter());
         for n in 1..4 {
-            states.keep(host(n), LabState::default());
+            states.keep(host(n), LabState::default(), no_uploads);
         }
         assert_eq!(names(&states), ["lab-1", "lab-2"]);
-        states.configure([host(2), host(3)].into_iter());
+        states.configure([host(2), host(3)].into_iter(), no_uploads);
         assert_eq!(names(&states), ["lab-2"]);
-        states.configure(std::iter::empty());
-        states.keep(host(9), LabState::default());
+        states.configure(std::iter::empty(), no_uploads);
+        states.keep(host(9), LabState::default(), no_uploads);
         assert_eq!(names(&states), ["lab-2", "lab-9"]);
     }
 }

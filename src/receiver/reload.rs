@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 
+use super::archive::ReadyTerms;
 use super::config::Config;
 use super::http::Server;
 use super::version_gate::ReadyChange;
@@ -55,8 +56,9 @@ impl Reload {
             ..(self.fit)(wanted)?
         };
         let gate = ReadyChange::read(&config.version_gate)?;
+        let archive = config.archive.as_ref().map(ReadyTerms::read).transpose()?;
         let opens = config.hosts.is_empty() && !before.hosts.is_empty();
-        self.server.reload(config, gate, waiting.clone());
+        self.server.reload(config, gate, archive, waiting.clone());
         if opens {
             events::open_to_all();
         }

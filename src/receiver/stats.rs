@@ -515,6 +515,13 @@ impl Stats {
         self.open().of(Some(host)).stored_already.add(bytes);
     }
 
+    /// Whether the host has stored an episode, as far as it has figures of its own.
+    pub(crate) fn has_uploads(&self, host: &HostId) -> bool {
+        let books = lock(&self.books);
+        let host = books.hosts.get(host);
+        host.is_some_and(|host| host.all.episodes > 0)
+    }
+
     /// Counts an upload that was refused after `bytes` of its body.
     pub(crate) fn refused(&self, refused: &Arc<RefusedUpload>, bytes: u64) {
         let mut books = self.open();

@@ -152,19 +152,19 @@ impl Entry {
         self.backoff.fail(asked)
     }
 
-    /// A try to resume was not answered by the receiver itself.
+    /// The receiver itself has not answered a try to resume.
     pub(super) fn resume_failed(&mut self) {
         self.resumes_failed += 1;
     }
 
-    /// Whether so many such tries brought nothing that the whole is to be sent: something on the way may
-    /// let no HEAD or PATCH by, and let a PUT by.
+    /// Whether enough tries have failed for the whole to be sent: something on the way may let no HEAD or PATCH
+    /// by, and let a PUT by.
     pub(super) fn resumes_in_vain(&self) -> bool {
         self.resumes_failed >= RESUMES_FAILED_MAX
     }
 
-    /// The receiver has so many bytes of it. If it never had more, the last try was worth it, and the faults
-    /// before do not count. Returns whether it is so.
+    /// The receiver has so many bytes of this episode. If it never had so many before, the last try has moved
+    /// the episode on, and earlier faults do not count. Returns whether that is so.
     pub(super) fn is_kept_to(&mut self, bytes: u64) -> bool {
         if bytes != self.last_kept {
             self.resumes_failed = 0;

@@ -9,8 +9,9 @@
 //! ones, each a `parcel`, by its `senders`; `wakeup` and
 //! `stop` are how signals reach it. `backlog` (of `entry`), `holds`, `pace` and `backoff` are what this
 //! process remembers; all of it can be forgotten without loss. `report` and `state` are
-//! what the shipper says about itself, to `cis490 status` and at its end; `offered` is what a shell completes; `state_sender` sends the receiver a
-//! report too, which `lab_state` makes, and `live` is what the loop lets that thread know.
+//! what the shipper says about itself, to `cis490 status` and at its end; `offered` is what a shell completes;
+//! `state_sender` sends the receiver a report too, which `lab_state` makes, and `live` is what the loop lets
+//! that thread know.
 
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -4,7 +4,6 @@
 //! it empty: else the first seconds would be faster than the rate.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
@@ -16,13 +15,11 @@ const PART: Duration = Duration::from_millis(50);
 /// The smallest such part.
 const PART_BYTES_MIN: u64 = 1024;
 
-pub(super) struct Rate {
-    /// 0 for no bound.
-    bytes_per_second: AtomicU64,
-    bucket: Mutex<Bucket>,
-}
+pub(super) struct Rate(Mutex<Bucket>);
 
 struct Bucket {
+    /// `None` for no bound.
+    bytes_per_second: Option<u64>,
     /// A part may be larger than what was there: the next one waits for it.
     bytes: f64,
     filled_at: Instant,
@@ -31,20 +28,17 @@ struct Bucket {
 impl Rate {
     /// `None` for no bound.
     pub(super) fn new(bytes_per_second: Option<u64>) -> Rate {
-        Rate {
-            bytes_per_second: AtomicU64::new(bytes_per_second.unwrap_or(0)),
-            bucket: Mutex::new(Bucket {
-                bytes: 0.0,
-                filled_at: Instant::now(),
-            }),
-        }
+        Rate(Mutex::new(Bucket {
+            bytes_per_second,
+            bytes: 0.0,
+            filled_at: Instant::now(),
+        }))
     }
 
     /// From here on this holds, also for the uploads that are under way.
     pub(super) fn set(&self, bytes_per_second: Option<u64>) {
-        let mut bucket = lock(&self.bucket);
-        self.bytes_per_second
-            .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+        let mut bucket = lock(&self.0);
+        bucket.bytes_per_second = bytes_per_second;
         // What was taken at the old rate would be waited for at the new one.
         bucket.bytes = 0.0;
     }
@@ -55,11 +49,11 @@ impl Rate {
     }
 
     fn take_at(&self, bytes: usize, now: Instant) -> Result<usize, Duration> {
-        let mut bucket = lock(&self.bucket);
-        let rate = self.bytes_per_second.load(Ordering::Relaxed) as f64;
-        if rate == 0.0 {
+        let mut bucket = lock(&self.0);
+        let Some(bytes_per_second) = bucket.bytes_per_second else {
             return Ok(bytes);
-        }
+        };
+        let rate = bytes_per_second as f64;
         let passed = now.saturating_duration_since(bucket.filled_at);
         bucket.filled_at = now;
         if passed > HOLDS {

@@ -7,12 +7,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::check;
 
-/// Whether something keeps the system's clock right; `None` if the kernel does not say.
+/// The largest error that the kernel knows of a clock which something keeps right, in microseconds. It sets
+/// this one itself when nothing has steered the clock for long.
+const ERROR_MAX_US: libc::c_long = 16_000_000;
+
+/// Whether something keeps the system's clock right, as timedatectl judges it; `None` if the kernel does not
+/// say. The kernel's own verdict (STA_UNSYNC) may be set only to keep it from writing the hardware's clock.
 pub(crate) fn clock_is_synchronised() -> Option<bool> {
     let mut state = MaybeUninit::<libc::timex>::zeroed();
     // SAFETY: a zeroed timex asks for nothing to be changed, and lives over the call.
     let result = unsafe { libc::adjtimex(state.as_mut_ptr()) };
-    check(result).ok().map(|state| state != libc::TIME_ERROR)
+    check(result).ok()?;
+    // SAFETY: zeroed, it was whole before; the kernel has filled it.
+    let state = unsafe { state.assume_init() };
+    Some(is_right(&state))
+}
+
+fn is_right(state: &libc::timex) -> bool {
+    state.maxerror < ERROR_MAX_US
 }
 
 /// The minute of the day in local time, as `TZ` says or else /etc/localtime; `None` if the system cannot
@@ -38,6 +50,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_clock_with_a_small_error_is_right_whatever_else_the_kernel_says_of_it() {
+        for (maxerror, status, wanted) in [
+            (500, 0, true),
+            (500, libc::STA_UNSYNC, true),
+            (ERROR_MAX_US - 1, libc::STA_UNSYNC, true),
+            (ERROR_MAX_US, 0, false),
+            (ERROR_MAX_US, libc::STA_UNSYNC, false),
+        ] {
+            // SAFETY: a timex is numbers alone, for which zero is a value.
+            let mut state: libc::timex = unsafe { std::mem::zeroed() };
+            (state.maxerror, state.status) = (maxerror, status);
+            assert_eq!(is_right(&state), wanted, "{maxerror} {status:#x}");
+        }
+        assert!(clock_is_synchronised().is_some());
+    }
 
     /// Where the child prints what it sees.
     const ASKED: &str = "CIS490_LOCAL_MINUTES_OF";

@@ -8,6 +8,7 @@
 //! cargo's, such as the shipped one; CIS490_BEFORE names an earlier build, to which `growth` compares.
 //! Stats need a machine that does nothing else.
 
+mod archiving;
 mod chain;
 mod counting;
 #[path = "../it/dice.rs"]
@@ -110,6 +111,7 @@ fn main() {
     uploads::run(&plan);
     downloads::run(&plan);
     pulling::run(&plan);
+    archiving::run(&plan);
     uploads::health(&plan);
     uploads::start_and_idle(&plan);
     inside::run(&plan);

@@ -7,10 +7,12 @@
 #[path = "../it/skip.rs"]
 mod skip;
 
+mod archive;
 mod bad_network;
 #[path = "../it/breaking_line.rs"]
 mod breaking_line;
 mod broken_line;
+mod fleet;
 mod gate_under_change;
 mod growth;
 mod half_an_hour;
@@ -82,17 +84,24 @@ fn main() {
         return bad_network::relay(&words[1..]);
     }
     let wanted = words.iter().find(|word| !word.starts_with('-'));
-    let runs: [(&str, fn()); 23] = [
+    let runs: [(&str, fn()); 30] = [
         ("kills", kills_of_the_receiver),
         ("power-of-the-receiver", power_cuts::of_the_receiver),
         ("power-of-the-shipper", power_cuts::of_the_shipper),
         ("power-of-the-pull", power_cuts::of_the_pull),
+        ("power-of-the-archive", power_cuts::of_the_archive),
+        ("archive-under-fire", archive::under_fire),
+        ("archive-rot", archive::rotten_stores),
+        ("archive-rights", archive::rights_and_buckets),
+        ("archive-readme", archive::buckets_by_hand),
+        ("archive-behind", archive::at_its_floor),
         ("calls-of-the-receiver", syscall_faults::of_the_receiver),
         ("calls-of-the-shipper", syscall_faults::of_the_shipper),
         ("health", health_while_the_disk_is_slow),
         ("uploads", many_uploads_at_once),
         ("idle", an_idle_receiver),
         ("growth", growth::of_the_receiver),
+        ("fleet", fleet::of_two_thousand),
         ("half-closed", a_peer_that_ends_and_does_not_read),
         ("change", gate_under_change::all_sources),
         ("forgejo", real_forgejo::cases),

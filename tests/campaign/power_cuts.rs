@@ -1,6 +1,6 @@
 //! Hundreds of power cuts, on every filesystem, with the loss of the disk's cache and without.
 
-use crate::power::{self, Kind, Loss, kind, pull, receiver, shipper};
+use crate::power::{self, Kind, Loss, archive, kind, pull, receiver, shipper};
 
 /// Cuts of each kind: over 200 in all.
 const CUTS: u32 = 60;
@@ -44,6 +44,12 @@ pub fn of_the_shipper() {
 pub fn of_the_pull() {
     each_kind("the pull's power", CUTS_OF_A_PULL, |kind, cuts, _, seed| {
         pull::pull_without_power(kind, cuts, seed)
+    });
+}
+
+pub fn of_the_archive() {
+    each_kind("the archive's power", CUTS, |kind, cuts, _, seed| {
+        archive::archive_without_power(kind, cuts, seed)
     });
 }
 

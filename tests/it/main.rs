@@ -19,6 +19,7 @@ mod dice;
 mod episode;
 mod examples;
 mod filesystems;
+mod five_minutes;
 mod forgejo;
 mod gate;
 mod git;

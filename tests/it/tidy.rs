@@ -390,6 +390,82 @@ fn the_glossary_names_modules_that_exist() {
     }
 }
 
+/// The form of Keep a Changelog: what is not released yet, then each version with its day, the newest first,
+/// and in each the kinds of changes in one order. A script may make release notes of it.
+#[test]
+fn the_changelog_is_in_the_form_that_others_know() {
+    let text = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    assert!(text.starts_with("# Changelog\n"));
+    let mut versions = text.split("\n## ");
+    versions.next();
+    let (unreleased, _) = versions.next().unwrap().split_once('\n').unwrap();
+    assert_eq!(unreleased, "[Unreleased]");
+    let mut before: Option<(Vec<u32>, String)> = None;
+    for version in versions {
+        let heading = version.lines().next().unwrap();
+        let (number, day) = heading.split_once("] - ").unwrap();
+        let number = number.strip_prefix('[').unwrap();
+        if before.is_none() {
+            assert_eq!(
+                number,
+                env!("CARGO_PKG_VERSION"),
+                "the newest is Cargo.toml's"
+            );
+        }
+        let parts: Vec<u32> = number
+            .split('.')
+            .map(|part| part.parse().unwrap())
+            .collect();
+        assert_eq!(parts.len(), 3, "{heading}");
+        let is_day = day.len() == 10 && day.split('-').all(|part| part.parse::<u32>().is_ok());
+        assert!(is_day, "{heading}");
+        if let Some((newer, newer_day)) = before {
+            assert!(parts < newer && day <= newer_day.as_str(), "{heading}");
+        }
+        before = Some((parts, day.to_owned()));
+    }
+    assert!(before.is_some(), "no version");
+    for version in text.split("\n## ").skip(1) {
+        has_kinds_in_order(version);
+    }
+}
+
+/// The entries of a version stand below the kind of their change.
+fn has_kinds_in_order(version: &str) {
+    const KINDS: [&str; 6] = [
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    ];
+    let mut groups = version.split("\n### ");
+    let heading = groups.next().unwrap();
+    assert_eq!(heading.trim_end().lines().count(), 1, "{heading}");
+    let mut last = None;
+    for group in groups {
+        let (kind, entries) = group.split_once("\n\n").unwrap();
+        let place = KINDS.iter().position(|known| *known == kind);
+        assert!(place.is_some() && last < place, "{kind}");
+        last = place;
+        assert!(entries.starts_with("- "), "{kind} is empty: {entries}");
+        for line in entries.lines() {
+            let is_of_an_entry = line.starts_with("- ") || line.starts_with("  ");
+            assert!(is_of_an_entry || line.is_empty(), "{line}");
+            assert!(line.chars().count() <= 140, "{line}");
+        }
+        let mut first: Vec<&str> = entries
+            .lines()
+            .filter(|line| line.starts_with("- "))
+            .collect();
+        let count = first.len();
+        first.sort_unstable();
+        first.dedup();
+        assert_eq!(first.len(), count, "{kind} has an entry twice");
+    }
+}
+
 fn sources(dir: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     collect(&root().join(dir), &mut sources);

@@ -14,7 +14,9 @@ mod settings;
 mod data_folder;
 mod hand_over;
 mod place;
+mod program;
 mod puller;
+mod texts;
 mod unit;
 
 mod answer;
@@ -28,7 +30,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use self::place::{Place, ROOT, UserAndGroup, Wanted, cannot};
 use self::settings::Settings;
-use self::side::{BINARY, CONFIGS, CREDENTIALS, Role, Side, USER};
+use self::side::{CONFIGS, CREDENTIALS, Role, Side, USER};
 use crate::config;
 use crate::failure::Failure;
 use crate::names::HostId;
@@ -36,8 +38,8 @@ use crate::terminal::say;
 
 pub(super) use self::uninstall::Uninstall;
 
-/// make this machine a receiver, a shipper or a puller. Makes user, folders, configuration and unit. Run it as
-/// root from wherever the program was copied to. Running it again is harmless; a newer program
+/// make this machine a receiver, a shipper or a puller. Makes user, folders, configuration and unit, and puts
+/// manual pages and completions in place. Run it as root from wherever the program was copied to. Running it again is harmless; a newer program
 /// replaces an older one, and the service is restarted
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
@@ -93,6 +95,7 @@ impl Install {
         check_place(&place)?;
         let program = fs::read("/proc/self/exe")
             .map_err(|error| cannot("read", Path::new("/proc/self/exe"), &error))?;
+        program::check(&place, &program)?;
         match self.role {
             Role::Side(side) => self.install_side(side, &mut place, &program)?,
             Role::Puller => puller::install(&self, &mut place, &program)?,
@@ -109,7 +112,7 @@ impl Install {
         say!("cis490 {} as {}", env!("CARGO_PKG_VERSION"), side.name());
         let user = place.user()?;
         place.dir(Path::new(CONFIGS), 0o750, user.map(|(_, group)| (0, group)))?;
-        put_program(place, program)?;
+        program::put(Role::Side(side), place, program)?;
         settings.put(self, side, place, user)?;
         if let Some(token) = token {
             put_credential(side.credential().0, place, &token)?;
@@ -118,10 +121,12 @@ impl Install {
         let units_changed = unit::put(side, place, &settings.data)?;
         if place.is_here() {
             settings.show_hidden_folders(side)?;
+            settings.show_missing_source(side, place)?;
             start(side, place, &settings, units_changed)?;
         } else {
             unit::link(side, place, &settings.data)?;
             settings.show_hidden_folders(side)?;
+            settings.show_missing_source(side, place)?;
             say_not_started(place, &settings, user);
         }
         Ok(())
@@ -182,19 +187,6 @@ fn check_place(place: &Place) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-fn put_program(place: &mut Place, program: &[u8]) -> Result<(), Failure> {
-    let path = Path::new(BINARY);
-    if let Some(folder) = path.parent() {
-        place.dir(folder, 0o755, Some(ROOT))?;
-    }
-    place.file(&Wanted {
-        path,
-        bytes: program,
-        mode: 0o755,
-        owner: Some(ROOT),
-    })
 }
 
 fn put_credential(name: &str, place: &mut Place, token: &str) -> Result<(), Failure> {

@@ -117,10 +117,14 @@ impl Place {
             self.planned.insert(at);
             return Ok(());
         }
-        durable::make_dir(&at)
-            .and_then(|()| fs::set_permissions(&at, Permissions::from_mode(mode)))
-            .and_then(|()| self.give(&at, owner))
-            .map_err(|error| cannot("make", &at, &error))
+        self.make_dir(&at, mode, owner)
+    }
+
+    fn make_dir(&self, at: &Path, mode: u32, owner: Option<UserAndGroup>) -> Result<(), Failure> {
+        durable::make_dir(at)
+            .and_then(|()| fs::set_permissions(at, Permissions::from_mode(mode)))
+            .and_then(|()| self.give(at, owner))
+            .map_err(|error| cannot("make", at, &error))
     }
 
     /// Writes a file, whole or not at all. A process that reads or runs the old file keeps it.
@@ -133,6 +137,42 @@ impl Place {
         if !self.announces(at.display()) {
             return Ok(());
         }
+        self.write(wanted)
+    }
+
+    /// Writes files that are reported as one thing, each whole or not at all.
+    pub(super) fn files(&mut self, shown: &str, wanted: &[Wanted<'_>]) -> Result<(), Failure> {
+        let shown = self.at(shown).display().to_string();
+        let is_there = |one: &Wanted<'_>| self.is_as_wanted(&self.at(one.path), one);
+        if wanted.iter().all(is_there) {
+            self.there(shown);
+            return Ok(());
+        }
+        if !self.announces(shown) {
+            return Ok(());
+        }
+        for one in wanted {
+            self.make_folders_of(one.path)?;
+            self.write(one)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folders above a file, without a report.
+    fn make_folders_of(&self, path: &Path) -> Result<(), Failure> {
+        let missing = path.ancestors().skip(1);
+        let missing: Vec<PathBuf> = missing
+            .map(|folder| self.at(folder))
+            .take_while(|folder| !folder.is_dir())
+            .collect();
+        for folder in missing.iter().rev() {
+            self.make_dir(folder, 0o755, Some(ROOT))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, wanted: &Wanted<'_>) -> Result<(), Failure> {
+        let at = self.at(wanted.path);
         let owner = self.settable(wanted.owner);
         durable::publish_as(&at, wanted.bytes, |file| dress(file, wanted.mode, owner))
             .map_err(|error| cannot("write", &at, &error))
@@ -170,17 +210,35 @@ impl Place {
         if fs::symlink_metadata(&at).is_err() {
             return Ok(false);
         }
+        if self.announces_removal(at.display()) {
+            durable::unlink(&at).map_err(|error| cannot("remove", &at, &error))?;
+        }
+        Ok(true)
+    }
+
+    /// Removes files that are reported as one thing, as far as they are there.
+    pub(super) fn remove_files(&mut self, shown: &str, paths: &[&Path]) -> Result<(), Failure> {
+        let mut found: Vec<PathBuf> = paths.iter().map(|path| self.at(path)).collect();
+        found.retain(|path| path.symlink_metadata().is_ok());
+        if found.is_empty() || !self.announces_removal(self.at(shown).display()) {
+            return Ok(());
+        }
+        for path in found {
+            durable::unlink(&path).map_err(|error| cannot("remove", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Prints that `what` is removed, or would be. Returns false in a dry run.
+    fn announces_removal(&mut self, what: impl std::fmt::Display) -> bool {
         let verb = if self.dry_run {
             "would remove"
         } else {
             "removed     "
         };
-        say!("  {verb}  {}", at.display());
+        say!("  {verb}  {what}");
         self.changed = true;
-        if !self.dry_run {
-            durable::unlink(&at).map_err(|error| cannot("remove", &at, &error))?;
-        }
-        Ok(true)
+        !self.dry_run
     }
 
     fn give(&self, at: &Path, owner: Option<UserAndGroup>) -> io::Result<()> {

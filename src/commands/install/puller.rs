@@ -4,15 +4,17 @@
 //! The folder may be a NAS's with other things beside it: `install` makes it if it is missing, and never
 //! gives away what is there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::answer;
 use super::place::{Place, ROOT, UserAndGroup};
+use super::side::Role;
 use super::side::{UNITS, USER};
-use super::unit::{put_unit, remove_drop_in};
-use super::{Install, put_credential, put_program};
+use super::unit::{put_file, remove_drop_in};
+use super::{Install, program, put_credential};
 use crate::commands::puller::{
     CREDENTIAL, DEFAULT_FOLDER, DROP_IN, PROBE_LIMITS, Puller, SERVICE, TIMER,
 };
@@ -28,7 +30,7 @@ const WANTED_BY: &str = "timers.target.wants";
 /// Makes this machine one that pulls.
 ///
 /// Errors: an option is missing or has a mistake, or a step failed.
-pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> Result<(), Failure> {
+pub(super) fn install(options: &Install, place: &mut Place, bytes: &[u8]) -> Result<(), Failure> {
     let puller = settings(options, place)?;
     let token = options.token()?;
     check_folder(&puller, place)?;
@@ -42,7 +44,7 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
 
     say!("cis490 {} as puller", env!("CARGO_PKG_VERSION"));
     let user = place.user()?;
-    put_program(place, program)?;
+    program::put(Role::Puller, place, bytes)?;
     if let Some(token) = &token {
         put_credential(CREDENTIAL, place, token)?;
     }
@@ -55,7 +57,7 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
         if let Some(folder) = link.parent() {
             place.dir(folder, 0o755, Some(ROOT))?;
         }
-        place.link(&link, &Path::new(UNITS).join(TIMER))?;
+        place.link(&link, &program::unit_path(TIMER, place).0)?;
     }
     if place.is_dry() {
         say!("This was a dry run: nothing was changed.");
@@ -72,13 +74,16 @@ pub(super) fn install(options: &Install, place: &mut Place, program: &[u8]) -> R
 /// Stops the timer and a pull that runs, and removes the units. Returns the folder with the episodes.
 pub(super) fn remove(place: &mut Place) -> Result<Option<PathBuf>, Failure> {
     let units = Path::new(UNITS);
-    let is_installed = place.at(units.join(TIMER)).exists();
+    let link = units.join(WANTED_BY).join(TIMER);
+    let is_installed = place.at(units.join(TIMER)).exists()
+        || place.at(&link).symlink_metadata().is_ok()
+        || place.at(DROP_IN).exists();
     let puller = Puller::of_drop_in(&place.at(DROP_IN)).ok().flatten();
     if is_installed && place.is_here() {
         place.systemctl(&["disable", "--quiet", "--now", TIMER])?;
         place.systemctl(&["stop", SERVICE])?;
     }
-    place.remove(&units.join(WANTED_BY).join(TIMER))?;
+    place.remove(&link)?;
     place.remove(&units.join(TIMER))?;
     place.remove(&units.join(format!("{SERVICE}.service")))?;
     remove_drop_in(place, Path::new(DROP_IN))?;
@@ -151,11 +156,38 @@ fn check_path(option: &str, path: &Path) -> Result<(), Failure> {
 /// service's user.
 fn check_folder(puller: &Puller, place: &Place) -> Result<(), Failure> {
     let at = place.at(&puller.to);
+    if has_other_things(&puller.to) {
+        return Err(Failure::usage(
+            format!("--to {} is no folder for episodes", puller.to.display()),
+            "give them a folder of their own, such as /data/cis490 or /var/lib/cis490-pull",
+        ));
+    }
     if place.is_root() {
         let image = place.root().unwrap_or(Path::new("/"));
         owner::check_path_is_roots(&at, image).map_err(|why| owner::refusal(&at, &why))?;
     }
     Ok(())
+}
+
+/// Whether the folder is the system's own: the root of all, or one directly below it that the system has. The
+/// service may write in its folder, and only there.
+fn has_other_things(to: &Path) -> bool {
+    const SYSTEMS: [&str; 13] = [
+        "bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr",
+        "var",
+    ];
+    // Where it leads is not seen in its words.
+    if to.components().any(|part| part == Component::ParentDir) {
+        return true;
+    }
+    let mut parts = to.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let Some(first) = parts.next() else {
+        return true;
+    };
+    parts.next().is_none() && SYSTEMS.iter().any(|name| first == OsStr::new(name))
 }
 
 fn put_folder(
@@ -188,16 +220,12 @@ fn put_units(puller: &Puller, place: &mut Place) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
     let units = Path::new(UNITS);
     place.dir(units, 0o755, Some(ROOT))?;
-    put_unit(
-        &units.join(format!("{SERVICE}.service")),
-        SERVICE_TEXT,
-        place,
-    )?;
-    put_unit(&units.join(TIMER), TIMER_TEXT, place)?;
+    program::put_unit(&format!("{SERVICE}.service"), SERVICE_TEXT, place)?;
+    program::put_unit(TIMER, TIMER_TEXT, place)?;
     if let Some(folder) = Path::new(DROP_IN).parent() {
         place.dir(folder, 0o755, Some(ROOT))?;
     }
-    put_unit(Path::new(DROP_IN), &puller.drop_in(), place)?;
+    put_file(Path::new(DROP_IN), &puller.drop_in(), place)?;
     let units_changed = place.changed;
     place.changed |= before;
     Ok(units_changed)

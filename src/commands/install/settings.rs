@@ -13,6 +13,8 @@ use crate::config;
 use crate::failure::Failure;
 use crate::human::without_user;
 use crate::names::HostId;
+use crate::receiver::config as receiver;
+use crate::receiver::version_gate::DEFAULT_REPOSITORY;
 use crate::terminal::say;
 
 pub(super) struct Settings {
@@ -121,6 +123,23 @@ impl Settings {
                 );
             }
         }
+    }
+
+    /// Warns of a receiver whose gate has nobody to ask: it answers each upload with 503.
+    pub(super) fn show_missing_source(&self, side: Side, place: &Place) -> Result<(), Failure> {
+        if side != Side::Receiver {
+            return Ok(());
+        }
+        let config = receiver::Config::parse(&self.text, Path::new(side.config_path()))?;
+        let gate = &config.version_gate;
+        let has_source = gate.forgejo_url.is_some() || gate.local_repo_path.is_some();
+        if gate.enabled && !has_source && !place.at(DEFAULT_REPOSITORY).exists() {
+            say!(
+                "  note        [version_gate] of {} names no repository, so nothing can be uploaded yet: set forgejo_url, repo_owner and repo_name there (install writes them into a new one: --forgejo-url URL --repo OWNER/NAME)",
+                place.at(side.config_path()).display()
+            );
+        }
+        Ok(())
     }
 
     /// Names the configured folders that the unit's sandbox hides from the service. A person sees

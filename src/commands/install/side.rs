@@ -15,7 +15,6 @@ pub(super) use crate::config::{CREDENTIAL_STORE as CREDENTIALS, Side};
 
 /// The user that both sides run as.
 pub(super) const USER: &str = "cis490";
-pub(super) const BINARY: &str = "/usr/local/bin/cis490";
 pub(super) const UNITS: &str = "/etc/systemd/system";
 pub(super) const CONFIGS: &str = "/etc/cis490";
 /// The folder that the units name themselves. Any other folder needs a drop-in.
@@ -43,11 +42,11 @@ impl Role {
         }
     }
 
-    /// The unit that is there for as long as the role is installed.
-    pub(super) fn unit_path(self) -> PathBuf {
+    /// The unit that is there for as long as the role is installed, unless a package has brought it.
+    pub(super) fn unit(self) -> String {
         match self {
-            Role::Side(side) => side.unit_path(),
-            Role::Puller => Path::new(UNITS).join(puller::TIMER),
+            Role::Side(side) => side.unit_file(),
+            Role::Puller => puller::TIMER.to_owned(),
         }
     }
 
@@ -112,8 +111,8 @@ impl Side {
         }
     }
 
-    pub(super) fn unit_path(self) -> PathBuf {
-        Path::new(UNITS).join(format!("{}.service", self.unit()))
+    pub(super) fn unit_file(self) -> String {
+        format!("{}.service", self.unit())
     }
 
     /// The drop-in for a data folder of the machine's own. A person's drop-ins are other files beside it.

@@ -1,4 +1,5 @@
-//! `cis490 uninstall`: removes the unit, and the program if no other side needs it.
+//! `cis490 uninstall`: removes the unit, and the program with its pages and completions if no other role
+//! needs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use super::place::Place;
-use super::side::{BINARY, CREDENTIALS, Role, Side, USER};
-use super::{check_place, puller, unit};
+use super::side::{CREDENTIALS, Role, Side, UNITS, USER};
+use super::{check_place, program, puller, unit};
 use crate::failure::Failure;
 use crate::terminal::say;
 
@@ -40,9 +41,7 @@ impl Uninstall {
             Role::Side(side) => remove_side(side, &mut place)?,
             Role::Puller => puller::remove(&mut place)?,
         };
-        if !is_program_needed(self.role, &place) {
-            place.remove(Path::new(BINARY))?;
-        }
+        program::remove_unless_needed(self.role, &mut place)?;
         if !place.changed {
             let name = self.role.name();
             say!("The {name} is not installed here: there was nothing to do.");
@@ -54,12 +53,12 @@ impl Uninstall {
 
 /// Returns the data folder, if a configuration names it.
 fn remove_side(side: Side, place: &mut Place) -> Result<Option<PathBuf>, Failure> {
-    let is_installed = place.at(side.unit_path()).exists();
+    let is_installed = unit::is_installed(side, place)?;
     if is_installed && place.is_here() {
         place.systemctl(&["disable", "--quiet", "--now", side.unit()])?;
     }
     unit::unlink(side, place)?;
-    place.remove(&side.unit_path())?;
+    place.remove(&Path::new(UNITS).join(side.unit_file()))?;
     unit::remove_drop_in(place, &side.drop_in_path())?;
     if is_installed && place.is_here() {
         place.systemctl(&["daemon-reload"])?;
@@ -69,12 +68,6 @@ fn remove_side(side: Side, place: &mut Place) -> Result<Option<PathBuf>, Failure
     Ok(text.and_then(|text| side.data_of(&text, &config).ok()))
 }
 
-/// Whether this machine has another role than the one that goes.
-fn is_program_needed(gone: Role, place: &Place) -> bool {
-    let mut others = Role::ALL.into_iter().filter(|role| *role != gone);
-    others.any(|role| place.at(role.unit_path()).exists())
-}
-
 fn say_what_stays(role: Role, data: Option<PathBuf>, place: &Place) {
     let config = role.config_path().map(|path| place.at(path));
     let credential = place.at(Path::new(CREDENTIALS).join(role.credential()));
@@ -82,6 +75,10 @@ fn say_what_stays(role: Role, data: Option<PathBuf>, place: &Place) {
         ("the episodes", data.map(|data| place.at(data))),
         ("the configuration", config),
         ("the token", Some(credential)),
+        (
+            "the program, which its package brought",
+            program::that_stays(place),
+        ),
     ];
     let mut lines = Vec::new();
     for (what, path) in stays {

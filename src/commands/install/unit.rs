@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::answer;
 use super::place::{Place, ROOT, Wanted, cannot};
+use super::program;
 use super::side::{DATA, Side, UNITS};
 use crate::failure::Failure;
 
@@ -24,7 +25,7 @@ const NAME_BYTES_MAX: usize = 255;
 pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Failure> {
     let before = std::mem::take(&mut place.changed);
     place.dir(Path::new(UNITS), 0o755, Some(ROOT))?;
-    put_unit(&side.unit_path(), side.unit_text(), place)?;
+    program::put_unit(&side.unit_file(), side.unit_text(), place)?;
     let drop_in = side.drop_in_path();
     if data == Path::new(DATA) {
         place.remove(&drop_in)?;
@@ -32,15 +33,15 @@ pub(super) fn put(side: Side, place: &mut Place, data: &Path) -> Result<bool, Fa
         if let Some(folder) = drop_in.parent() {
             place.dir(folder, 0o755, Some(ROOT))?;
         }
-        put_unit(&drop_in, &drop_in_text(side, data), place)?;
+        put_file(&drop_in, &drop_in_text(side, data), place)?;
     }
     let units_changed = place.changed;
     place.changed |= before;
     Ok(units_changed)
 }
 
-/// Puts a file of systemd's.
-pub(super) fn put_unit(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
+/// Puts a drop-in.
+pub(super) fn put_file(path: &Path, text: &str, place: &mut Place) -> Result<(), Failure> {
     place.file(&Wanted {
         path,
         bytes: text.as_bytes(),
@@ -114,7 +115,7 @@ pub(super) fn link(side: Side, place: &mut Place, data: &Path) -> Result<(), Fai
         if let Some(folder) = link.parent() {
             place.dir(folder, 0o755, Some(ROOT))?;
         }
-        place.link(&link, &side.unit_path())?;
+        place.link(&link, &program::unit_path(&side.unit_file(), place).0)?;
     }
     Ok(())
 }
@@ -178,6 +179,13 @@ fn wants_link(side: Side, other: &OsStr) -> PathBuf {
     Path::new(UNITS)
         .join(folder)
         .join(format!("{}.service", side.unit()))
+}
+
+/// Whether the service was installed: its unit is there, or something starts the unit of a package.
+pub(super) fn is_installed(side: Side, place: &Place) -> Result<bool, Failure> {
+    let has_unit = place.at(Path::new(UNITS).join(side.unit_file())).exists();
+    let is_enabled = place.is_here() && is_in_state(side, "is-enabled");
+    Ok(has_unit || is_enabled || !found_links(side, place)?.is_empty())
 }
 
 /// Whether systemd runs the service now.

@@ -66,54 +66,11 @@ fn page(survey: &Survey, paint: Paint) -> String {
 }
 
 fn archive(survey: &Survey) -> String {
-    let Some(archive) = &survey.archive else {
-        return String::new();
-    };
-    let waiting = match (archive.waiting_episodes, archive.oldest_waiting_seconds) {
-        (0, _) => "nothing waits".to_owned(),
-        (count, oldest) => {
-            let bytes = human::bytes(archive.waiting_bytes);
-            let oldest = oldest.map_or(String::new(), |seconds| {
-                format!(", the oldest {}", human::span(Duration::from_secs(seconds)))
-            });
-            format!(
-                "{} to be copied ({bytes}{oldest})",
-                counted(count, "episode")
-            )
-        }
-    };
-    let words = format!(
-        "{waiting}; {} copied, {} proven and here, {} in bucket {} alone",
-        archive.copied_episodes,
-        archive.archived_episodes,
-        archive.evicted_episodes,
-        one_line(&archive.bucket)
-    );
-    line("archive", &words)
-}
-
-fn archive_troubles(survey: &Survey, paint: Paint) -> String {
-    let Some(archive) = &survey.archive else {
-        return String::new();
-    };
-    let mut text = String::new();
-    if let Some(failing) = &archive.failing {
-        let since = human::span(Duration::from_secs(failing.seconds));
-        let words = format!(
-            "nothing is copied or evicted for {since}: {}; {}",
-            one_line(&failing.why),
-            one_line(&failing.remedy)
-        );
-        text += &alarm(paint, "ARCHIVE", &words);
-    }
-    if archive.lost_episodes > 0 {
-        let words = format!(
-            "{} neither here nor in the bucket: cis490 scrub and cis490 scrub --archive name them",
-            counted(archive.lost_episodes, "episode")
-        );
-        text += &alarm(paint, "LOST", &words);
-    }
-    text
+    let archive = survey.archive.as_ref();
+    archive.map_or(String::new(), |archive| {
+        let sentence = archive.sentence(survey.episodes);
+        line("archive", &one_line(&sentence).to_string())
+    })
 }
 
 /// Which figures these are, if it is not the receiver that reported them although it may run.
@@ -152,7 +109,6 @@ fn headline(survey: &Survey, paint: Paint) -> String {
 fn troubles(survey: &Survey, paint: Paint) -> String {
     let found = survey.findings.iter();
     let mut text: String = found.map(|finding| line_of(finding, paint)).collect();
-    text += &archive_troubles(survey, paint);
     for host in &survey.hosts {
         text += &waiting(host, paint);
     }
@@ -214,6 +170,8 @@ fn label(finding: &Finding) -> String {
         Kind::EpisodeRotten => "ROTTEN",
         Kind::EpisodeMissing => "MISSING",
         Kind::EpisodeUnindexed => "UNINDEXED",
+        Kind::ArchiveLost => "LOST",
+        Kind::ArchiveMismatch | Kind::ArchiveAway | Kind::ArchiveBehind => "ARCHIVE",
         Kind::ScrubOverdue => "SCRUB",
         Kind::Quarantine => "QUARANTINE",
         Kind::GateNotLoaded | Kind::GateOld | Kind::GateFailing | Kind::GateFallback => "GATE",

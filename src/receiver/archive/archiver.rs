@@ -15,7 +15,10 @@ use super::evict::{Eviction, Made};
 use super::figures::Place;
 use super::held::{Held, HeldRow};
 use super::patience::Patience;
+use super::reload::Terms;
+use super::s3::{Fault, FaultKind};
 use super::shelf::Shelf;
+use super::spot_check::{Looked, SpotCheck};
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
 use crate::test_times::in_tests;
@@ -39,6 +42,9 @@ pub(super) struct Archiver {
     held: Held,
     patience: Patience,
     eviction: Eviction,
+    spot_check: SpotCheck,
+    /// What the step of now goes by.
+    terms: Terms,
     /// Failures in a row of the row that comes next.
     strikes: u32,
     look_every: Duration,
@@ -63,7 +69,9 @@ enum Pass {
 impl Archiver {
     pub(super) fn new(archive: Arc<Archive>, shelf: Arc<dyn Shelf>) -> Archiver {
         Archiver {
-            eviction: Eviction::new(archive.evict_below_bytes),
+            eviction: Eviction::new(archive.terms.load().evict_below_bytes),
+            terms: **archive.terms.load(),
+            spot_check: SpotCheck::new(),
             archive,
             shelf,
             ahead: Walk::default(),
@@ -85,6 +93,9 @@ impl Archiver {
     pub(super) fn run(mut self) {
         sys::run_when_idle();
         loop {
+            if self.archive.has_new_terms.swap(false, Ordering::SeqCst) {
+                self.take_new_terms();
+            }
             if let Some(wait) = self.patience.left() {
                 thread::park_timeout(wait);
                 continue;
@@ -95,6 +106,13 @@ impl Archiver {
                 Err(trouble) => self.fail(trouble),
             }
         }
+    }
+
+    fn take_new_terms(&mut self) {
+        self.terms = **self.archive.terms.load();
+        self.eviction.set_below(self.terms.evict_below_bytes);
+        self.patience.ask_now();
+        self.held.ask_now();
     }
 
     /// One step of the work. How long there is nothing to do then; `None` if there may be more.
@@ -111,7 +129,7 @@ impl Archiver {
             }
         }
         self.note_oldest(None);
-        if makes_room {
+        if makes_room || self.has_looked()? {
             return Ok(None);
         }
         let young = self.young_until.map(|until| {
@@ -122,6 +140,7 @@ impl Archiver {
             Some(self.look_every),
             self.held.left(),
             self.eviction.left(),
+            Some(self.spot_check.left()),
             young,
         ];
         Ok(waits.into_iter().flatten().min())
@@ -134,7 +153,7 @@ impl Archiver {
             Made::NotYet => return Ok(true),
             Made::Removed(row) => row,
         };
-        self.heard();
+        self.heard(false);
         let figures = &self.archive.figures;
         figures.evict();
         // A row that the first walk has not reached is counted there, as evicted.
@@ -142,6 +161,15 @@ impl Archiver {
             figures.moves(&row, Some(Place::Archived), Some(Place::Evicted));
         }
         Ok(true)
+    }
+
+    /// Looks whether the bucket still has what it should have. True if there is work now.
+    fn has_looked(&mut self) -> Result<bool, Trouble> {
+        let looked = self.spot_check.look(&self.archive)?;
+        if looked == Looked::Back {
+            self.begin_anew();
+        }
+        Ok(looked != Looked::Nothing)
     }
 
     /// Takes a step of this line, if one is due.
@@ -169,6 +197,7 @@ impl Archiver {
         self.behind = Walk::default();
         self.young_until = None;
         self.held.clear();
+        self.eviction.begin_anew();
         self.strikes = 0;
         self.archive.figures.clear();
     }
@@ -220,7 +249,10 @@ impl Archiver {
         }
         self.note_oldest(Some(row));
         let stand = self.take(row, false)?;
-        self.heard();
+        self.heard(stand == Stand::Copied);
+        if stand != Stand::Gone {
+            self.archive.figures.copied();
+        }
         let place = place_of(stand, self.is_here(row));
         self.archive.figures.moves(row, None, Some(place));
         Ok(true)
@@ -232,7 +264,7 @@ impl Archiver {
             return Ok(true);
         }
         let stand = self.take(row, false)?;
-        self.heard();
+        self.heard(stand == Stand::Copied);
         match stand {
             Stand::Young(wait) => {
                 self.young_until = Some(Instant::now() + wait);
@@ -256,7 +288,10 @@ impl Archiver {
         let copies_again = held.failed_reads >= READS_MAX;
         match self.take(&held.row, copies_again) {
             Ok(stand) => {
-                self.heard();
+                self.heard(stand == Stand::Copied);
+                if held.place.is_none() && stand != Stand::Gone {
+                    self.archive.figures.copied();
+                }
                 let is_here = self.is_here(&held.row);
                 let place = Some(place_of(stand, is_here));
                 self.archive.figures.moves(&held.row, held.place, place);
@@ -279,17 +314,16 @@ impl Archiver {
     /// A row has failed: at once, or after three times, it goes to the end of the line.
     fn strike(&mut self, pass: Pass, row: Receipt, trouble: Trouble) {
         self.strikes += 1;
-        let is_its_own = matches!(trouble, Trouble::Row(_));
         let is_read = matches!(trouble, Trouble::Read(_));
+        let is_its_own = is_read || matches!(trouble, Trouble::Row(_));
         let is_disks = matches!(trouble, Trouble::Disk(_));
-        let reads = if is_read { self.strikes } else { 0 };
         self.fail_of(&row, trouble);
         if !is_disks && (is_its_own || self.strikes >= STRIKES_MAX) {
             let place = (pass == Pass::Behind).then_some(Place::Copied);
             self.pass(pass);
             self.hold(row, place, |held, _| {
                 held.fail();
-                held.failed_reads = reads;
+                held.failed_reads = u32::from(is_read);
             });
         }
     }
@@ -310,25 +344,33 @@ impl Archiver {
         match trouble {
             Trouble::Row(fault) => {
                 // The store has answered, so the others may go on.
-                self.heard();
+                self.heard(false);
+                self.archive.figures.refuse(row, &fault);
                 let kind = fault.kind.name();
                 events::archive_refused(&row.slot(), kind, &fault.what, fault.remedy());
+            }
+            // The store has shown the object, so it is not away: the others go on, after a pause if the
+            // store asks for one.
+            Trouble::Read(fault) => {
+                if fault.kind == FaultKind::Busy {
+                    self.patience.pause(&fault);
+                }
             }
             other => self.fail(other),
         }
     }
 
-    /// The store has done what was asked, or refused one episode alone.
-    fn heard(&mut self) {
+    /// The store has done what was asked, or refused one episode alone. `has_put`: it has stored an object.
+    fn heard(&mut self, has_put: bool) {
         self.patience.reset();
-        self.archive.figures.works();
+        self.archive.figures.works(has_put);
     }
 
     fn fail(&mut self, trouble: Trouble) {
         match trouble {
+            Trouble::Put(fault) => self.fail_at_store(&fault, true),
             Trouble::Store(fault) | Trouble::Read(fault) | Trouble::Row(fault) => {
-                self.archive.figures.fails(&fault.what, fault.remedy());
-                self.patience.fail(&fault);
+                self.fail_at_store(&fault, false);
             }
             Trouble::Disk(error) => {
                 events::archive_disk(&error);
@@ -337,12 +379,18 @@ impl Archiver {
         }
     }
 
+    fn fail_at_store(&mut self, fault: &Fault, is_of_put: bool) {
+        self.archive.figures.fails(fault, is_of_put);
+        self.patience.fail(fault);
+    }
+
     fn take(&self, row: &Receipt, copies_again: bool) -> Result<Stand, Trouble> {
         let step = Step {
             archive: &self.archive,
             shelf: &*self.shelf,
             row,
             copies_again,
+            verify: self.terms.verify,
         };
         step.take()
     }

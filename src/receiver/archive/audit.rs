@@ -21,6 +21,8 @@ use crate::wire::{Receipt, Slot};
 
 /// How often the store is asked before it counts as away.
 const TRIES: u32 = 5;
+/// How often an object is read that cannot be read to its end.
+const READ_TRIES: u32 = 3;
 /// So many names with several objects are looked at.
 const DOUBLES_MAX: usize = 10_000;
 
@@ -177,7 +179,19 @@ impl Audit<'_> {
         if !is_deep {
             return Ok(());
         }
-        let found = asked(|| self.bucket.read_back(&key, bytes))?;
+        let read = ask_times(READ_TRIES, || self.bucket.read_back(&key, bytes));
+        let found = match read {
+            Ok(found) => found,
+            // The store that shows it is not away.
+            Err(fault) if may_pass(&fault) && asked(|| self.bucket.head(&key))?.is_some() => {
+                return self.lose(
+                    row,
+                    AuditKind::Lost,
+                    &format!("{key} cannot be read: {fault}"),
+                );
+            }
+            Err(fault) => return Err(failure_of(&fault)),
+        };
         (self.tell)(AuditNews::Read(bytes));
         match found {
             Some(found) if found.sha256 == row.sha256 => Ok(()),
@@ -220,19 +234,27 @@ impl Audit<'_> {
 
 /// Asks until there is an answer, a few times.
 pub(super) fn asked<T>(ask: impl Fn() -> Result<T, Fault>) -> Result<T, Failure> {
+    ask_times(TRIES, ask).map_err(|fault| failure_of(&fault))
+}
+
+fn ask_times<T>(tries: u32, ask: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
     let mut backoff = Backoff::default();
     loop {
         match ask() {
-            Ok(answer) => return Ok(answer),
-            Err(fault) => {
-                let may_pass = matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
-                if !may_pass || backoff.failures() + 1 >= TRIES {
-                    return Err(Failure::new(fault.to_string(), fault.remedy()));
-                }
+            Err(fault) if may_pass(&fault) && backoff.failures() + 1 < tries => {
                 thread::sleep(backoff.fail(fault.retry_after));
             }
+            answer => return answer,
         }
     }
+}
+
+fn may_pass(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Away | FaultKind::Busy)
+}
+
+fn failure_of(fault: &Fault) -> Failure {
+    Failure::new(fault.to_string(), fault.remedy())
 }
 
 fn mark(key: &str, bytes: u64) -> [u8; 16] {

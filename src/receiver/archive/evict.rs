@@ -17,7 +17,7 @@ use crate::test_times::in_tests;
 use crate::wire::Receipt;
 use crate::{clock, events};
 
-/// A younger proof does not count: whoever finds a fault of the store has a day to stop this.
+/// A younger proof does not count: a person who finds a fault of the store has a day to stop the eviction.
 pub(super) const PROOF_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How many proofs one turn looks at, so that uploads are copied meanwhile.
 const LOOKS_MAX: usize = 64;
@@ -76,6 +76,16 @@ impl Eviction {
         }
     }
 
+    /// Another bound from now on.
+    pub(super) fn set_below(&mut self, below_bytes: u64) {
+        if self.below_bytes != below_bytes {
+            self.below_bytes = below_bytes;
+            self.is_on = false;
+            self.not_before = None;
+            self.reported = None;
+        }
+    }
+
     /// Removes a file if room is needed, or looks for one.
     ///
     /// Errors: the store does not answer, or the disk fails.
@@ -113,6 +123,12 @@ impl Eviction {
             self.offset = next;
         }
         Ok(Made::NotYet)
+    }
+
+    /// The ledger may be another file: its proofs are looked at from the first one on.
+    pub(super) fn begin_anew(&mut self) {
+        self.offset = 0;
+        self.passed_over = None;
     }
 
     /// How long it is until the next pass over the ledger; `None` if nothing is waited for. Its time may have
@@ -171,6 +187,7 @@ fn is_there(archive: &Archive, row: &Receipt) -> Result<bool, Trouble> {
     let object = archive.bucket.head(&key)?;
     let is_whole = object.is_some_and(|object| row.bytes.is_none_or(|bytes| object.bytes == bytes));
     if !is_whole {
+        archive.bucket.look()?;
         archive.ledger.append(&Entry::now(row, State::Lost))?;
         events::archive_lost(&slot, &key);
     }

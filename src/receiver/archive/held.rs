@@ -37,9 +37,10 @@ impl HeldRow {
         self.not_before = Instant::now() + self.backoff.fail(None);
     }
 
-    /// Waits for the time at which its object can be read back.
+    /// Waits for the time at which its object can be read back. That is no failure.
     pub(super) fn wait(&mut self, time: Duration) {
         self.failed_reads = 0;
+        self.backoff.reset();
         self.not_before = Instant::now() + time;
     }
 }
@@ -59,6 +60,14 @@ impl Held {
                 && held.row.episode == row.episode
         };
         self.0.iter().any(is_it)
+    }
+
+    /// Those that are not in the bucket yet are tried at once.
+    pub(super) fn ask_now(&mut self) {
+        let now = Instant::now();
+        for held in self.0.iter_mut().filter(|held| held.place.is_none()) {
+            held.not_before = held.not_before.min(now);
+        }
     }
 
     pub(super) fn push(&mut self, held: HeldRow) {

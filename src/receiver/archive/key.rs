@@ -1,6 +1,6 @@
 //! How an episode is named and described in the bucket.
 //!
-//! 1. The digest is in the key. So the same bytes are the same object whoever stores them, and other bytes
+//! 1. The digest is in the key. So the same bytes are the same object whichever receiver stores them, and other bytes
 //!    under the same name are another one: nothing is ever replaced by something else.
 //! 2. The row travels with the bytes: an object alone says what it is.
 

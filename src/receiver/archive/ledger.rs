@@ -47,7 +47,8 @@ pub(crate) struct Entry {
     pub host: HostId,
     pub episode: EpisodeId,
     pub sha256: Sha256Digest,
-    /// RFC 3339, by the clock of the process that wrote it.
+    /// RFC 3339, by the clock of the process that wrote it; of a proof by that of the store, if that was
+    /// ahead.
     pub at: String,
     pub state: State,
 }
@@ -55,12 +56,26 @@ pub(crate) struct Entry {
 impl Entry {
     /// A line of now about the object of a row.
     pub(crate) fn now(row: &Receipt, state: State) -> Entry {
+        Entry::at(row, state, SystemTime::now())
+    }
+
+    /// A line of this time.
+    pub(crate) fn at(row: &Receipt, state: State, time: SystemTime) -> Entry {
         Entry {
             host: row.host.clone(),
             episode: row.episode.clone(),
             sha256: row.sha256,
+            at: clock::rfc3339(time),
+            state,
+        }
+    }
+
+    /// A line of now about the same object.
+    pub(super) fn at_now(self, state: State) -> Entry {
+        Entry {
             at: clock::rfc3339(SystemTime::now()),
             state,
+            ..self
         }
     }
 
@@ -121,6 +136,13 @@ impl Ledger {
         }))
     }
 
+    /// When it was written last, by this machine's clock.
+    pub(crate) fn written_at(&self) -> SystemTime {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let written = inner.file.metadata().and_then(|found| found.modified());
+        written.unwrap_or_else(|_| SystemTime::now())
+    }
+
     /// Whether the object of a row was read back and is what it should be.
     ///
     /// Errors: the file cannot be read.
@@ -155,19 +177,39 @@ impl Ledger {
         Ok(false)
     }
 
-    /// Reads what other processes have appended since, and begins anew if the file was replaced.
+    /// Reads what other processes have appended since, and begins anew if the file was replaced or cut.
     ///
     /// Errors: the file cannot be read or locked.
     pub(crate) fn read_on(&self) -> io::Result<News> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        if FileIdentity::at(&self.path)? != Some(inner.identity) {
+        let bytes = inner.file.metadata()?.len();
+        if FileIdentity::at(&self.path)? != Some(inner.identity) || bytes < inner.read_to {
             *inner = Inner::open(&self.path)?;
             return Ok(News { unsettles: true });
         }
-        if inner.file.metadata()?.len() != inner.read_to {
+        if bytes != inner.read_to {
             inner.locked(Inner::read_lines)?;
         }
         Ok(std::mem::take(&mut inner.news))
+    }
+
+    /// Reads the lines that other processes have appended since, if there are any. [`Ledger::read_on`] still
+    /// reports them.
+    ///
+    /// Errors: the file cannot be read or locked.
+    pub(crate) fn catch_up(&self) -> io::Result<()> {
+        let has_more =
+            |inner: &Inner| io::Result::Ok(inner.file.metadata()?.len() != inner.read_to);
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if !has_more(&inner)? {
+            return Ok(());
+        }
+        drop(inner);
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if has_more(&inner)? {
+            inner.locked(Inner::read_lines)?;
+        }
+        Ok(())
     }
 
     /// Appends a line. It is on the disk when this returns, and known here.
@@ -340,7 +382,9 @@ impl Inner {
         let mut room = LINE_BYTES_MAX;
         loop {
             let behind = offset + held.len() as u64;
-            let wanted = room.min(usize::try_from(end - behind).unwrap_or(usize::MAX));
+            // A caller may still have an offset in a longer file that this one has replaced.
+            let left = end.saturating_sub(behind);
+            let wanted = room.min(usize::try_from(left).unwrap_or(usize::MAX));
             let mut part = vec![0; wanted];
             let count = self.file.read_at(&mut part, behind)?;
             held.extend_from_slice(&part[..count]);

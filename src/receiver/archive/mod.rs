@@ -22,12 +22,15 @@ mod figures;
 mod held;
 mod key;
 mod ledger;
+mod object_troubles;
 mod patience;
 pub(crate) mod plan;
+mod reload;
 mod report;
 pub(crate) mod restore;
 mod s3;
 mod shelf;
+mod spot_check;
 mod step;
 mod walk;
 
@@ -38,16 +41,22 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use self::archiver::Archiver;
+#[cfg(test)]
+pub(crate) use self::figures::ArchiveFailing;
 pub(crate) use self::figures::{Figures, Place, Totals};
 pub(crate) use self::ledger::Ledger;
 use self::ledger::State;
-pub(crate) use self::report::ArchiveReport;
+pub(crate) use self::object_troubles::ObjectTrouble;
+pub(crate) use self::reload::ReadyTerms;
+use self::reload::Terms;
+pub(crate) use self::report::{ArchiveReport, Condition};
 use self::s3::Bucket;
 pub(crate) use self::shelf::{Removal, Rows, Shelf};
-use super::config::{ArchiveConfig, Verify};
+use super::config::ArchiveConfig;
 use super::critical_thread::{ShutdownHandle, spawn_critical};
 use crate::events;
 use crate::failure::Failure;
@@ -69,9 +78,10 @@ pub(crate) struct Archive {
     figures: Figures,
     /// This receiver's own store.
     id: StoreId,
-    verify: Verify,
+    terms: ArcSwap<Terms>,
+    /// The terms are new since the thread has looked last.
+    has_new_terms: AtomicBool,
     verify_after: Duration,
-    evict_below_bytes: u64,
     bucket_name: String,
     thread: OnceLock<Thread>,
     /// Whether a row that was passed has its file again.
@@ -108,12 +118,12 @@ impl Archive {
         })?;
         let archive = Arc::new(Archive {
             bucket: Bucket::new(config)?,
+            figures: Figures::new(ledger.written_at()),
             ledger,
-            figures: Figures::default(),
             id,
-            verify: config.verify,
+            terms: ArcSwap::from_pointee(Terms::of(config)),
+            has_new_terms: AtomicBool::new(false),
             verify_after: in_tests("CIS490_ARCHIVE_VERIFY_AFTER_MS", VERIFY_AFTER),
-            evict_below_bytes: config.evict_below_bytes,
             bucket_name: config.bucket.clone(),
             thread: OnceLock::new(),
             looks_again: AtomicBool::new(false),
@@ -133,15 +143,21 @@ impl Archive {
         if restores {
             self.looks_again.store(true, Ordering::SeqCst);
         }
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
 
-    /// Whether the episode's object was read back and is what it should be, by the ledger.
+    /// Whether the episode's object was read back and is what it should be, by the ledger as it is now:
+    /// another process may just have found the object lost.
     ///
     /// Errors: the ledger cannot be read.
     pub(crate) fn is_proven(&self, row: &Receipt) -> io::Result<bool> {
+        self.ledger.catch_up()?;
         self.ledger.is_proven(row)
     }
 
@@ -149,6 +165,7 @@ impl Archive {
     ///
     /// Errors: the ledger cannot be read.
     pub(crate) fn newest_kept(&self, rows: &[Receipt]) -> io::Result<Option<Receipt>> {
+        self.ledger.catch_up()?;
         for row in rows.iter().rev() {
             let state = self.ledger.state(&row.slot(), &row.sha256)?;
             if matches!(state, Some(State::Proven | State::Listed)) {

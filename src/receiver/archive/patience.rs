@@ -20,7 +20,7 @@ const REPORT_AGAIN: Duration = Duration::from_secs(600);
 pub(super) struct Patience {
     backoff: Backoff,
     long_wait: Duration,
-    /// Faults in a row that a person must change.
+    /// Faults that a person must change, since the store last did what was asked.
     persons: u32,
     not_before: Option<Instant>,
     /// What the log has said last, and when: loudly or not.
@@ -44,20 +44,33 @@ impl Patience {
         (!left.is_zero()).then_some(left)
     }
 
-    /// The store has done what was asked, or refused one episode alone.
-    pub(super) fn reset(&mut self) {
+    /// The store may be asked now, and what it refuses is news: the keys are others.
+    pub(super) fn ask_now(&mut self) {
         self.backoff.reset();
         self.persons = 0;
         self.not_before = None;
+    }
+
+    /// The store has done what was asked, or refused one episode alone.
+    pub(super) fn reset(&mut self) {
+        self.ask_now();
         if self.reported.take().is_some() {
             events::archive_back();
         }
     }
 
+    /// The store was too busy for one episode, and has answered for it before: a wait that does not grow.
+    pub(super) fn pause(&mut self, fault: &Fault) {
+        let wait = Backoff::default().fail(fault.retry_after);
+        self.not_before = Some(Instant::now() + wait);
+        self.report(fault, false, wait);
+    }
+
     pub(super) fn fail(&mut self, fault: &Fault) {
-        let is_persons = !matches!(fault.kind, FaultKind::Away | FaultKind::Busy);
-        self.persons = if is_persons { self.persons + 1 } else { 0 };
-        let is_loud = self.persons >= TRIES;
+        let is_persons = !fault.passes();
+        // A store that refuses in the middle of a body may break the connection: that is no better news.
+        self.persons += u32::from(is_persons);
+        let is_loud = is_persons && self.persons >= TRIES;
         let wait = if is_loud {
             self.long_wait
         } else {

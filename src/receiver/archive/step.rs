@@ -9,21 +9,15 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::Archive;
 use super::figures::Place;
 use super::key;
 use super::ledger::{Entry, State};
-use super::s3::{Fault, FaultKind, Object, Payload};
+use super::s3::{Fault, FaultKind, Object, digest_of};
 use super::shelf::Shelf;
 use crate::events;
-use crate::names::Sha256Digest;
 use crate::receiver::config::Verify;
 use crate::wire::Receipt;
-
-/// What one PUT may have: the limit of most stores.
-const PUT_BYTES_MAX: u64 = 5 << 30;
 
 /// Where an episode is after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +36,9 @@ pub(super) enum Stand {
 pub(super) enum Trouble {
     /// The store's: everything waits.
     Store(Fault),
-    /// The object cannot be read to its end, though HEAD shows it.
+    /// The store's, which has failed to store an object: it may show those that it has.
+    Put(Fault),
+    /// The object cannot be read to its end, though HEAD has shown it just before: its bytes may be gone.
     Read(Fault),
     /// This episode's alone.
     Row(Fault),
@@ -59,7 +55,11 @@ impl From<io::Error> for Trouble {
 impl From<Fault> for Trouble {
     fn from(fault: Fault) -> Trouble {
         match fault.kind {
-            FaultKind::OtherBytes | FaultKind::TooLarge | FaultKind::OwnFile => Trouble::Row(fault),
+            FaultKind::OtherBytes
+            | FaultKind::TooLarge
+            | FaultKind::NoMultipart
+            | FaultKind::Ended
+            | FaultKind::OwnFile => Trouble::Row(fault),
             _ => Trouble::Store(fault),
         }
     }
@@ -72,6 +72,7 @@ pub(super) struct Step<'a> {
     pub row: &'a Receipt,
     /// Its object is not to be believed: it is copied again without another look.
     pub copies_again: bool,
+    pub verify: Verify,
 }
 
 impl Step<'_> {
@@ -79,6 +80,9 @@ impl Step<'_> {
     pub(super) fn take(&self) -> Result<Stand, Trouble> {
         let key = key::of(&self.row.slot(), &self.row.sha256);
         if self.copies_again {
+            let words = "HEAD shows it, and it could not be read back several times";
+            self.archive.figures.mismatch(self.row, words);
+            events::archive_mismatch(&self.row.slot(), &key, words);
             return self.copy(&key);
         }
         let Some(object) = self.archive.bucket.head(&key)? else {
@@ -86,8 +90,8 @@ impl Step<'_> {
         };
         let bytes = self.row.bytes.unwrap_or(object.bytes);
         if object.bytes != bytes {
-            self.archive.figures.mismatch();
             let words = format!("it has {} bytes, and {bytes} in its row", object.bytes);
+            self.archive.figures.mismatch(self.row, &words);
             events::archive_mismatch(&self.row.slot(), &key, &words);
             return self.copy(&key);
         }
@@ -103,7 +107,7 @@ impl Step<'_> {
     /// The object is there and old enough.
     fn prove(&self, key: &str, object: &Object) -> Result<Stand, Trouble> {
         let wanted = &self.row.sha256;
-        let is_believed = self.archive.verify == Verify::Head && object.sha256 == Some(*wanted);
+        let is_believed = self.verify == Verify::Head && object.sha256 == Some(*wanted);
         if !is_believed {
             let read = self.archive.bucket.read_back(key, object.bytes);
             let found = read.map_err(|fault| match fault.kind {
@@ -119,12 +123,14 @@ impl Step<'_> {
                 None => Some("HEAD shows it, and GET does not find it".to_owned()),
             };
             if let Some(why) = why {
-                self.archive.figures.mismatch();
+                self.archive.figures.mismatch(self.row, &why);
                 events::archive_mismatch(&self.row.slot(), key, &why);
                 return self.copy(key);
             }
         }
-        self.note(State::Proven)?;
+        // A Pi that began in 1970 must not have an old proof once its clock is right.
+        let time = self.archive.bucket.latest_time();
+        self.note(Entry::at(self.row, State::Proven, time))?;
         events::archive_proven(&self.row.slot(), object.bytes);
         Ok(Stand::Proven)
     }
@@ -135,23 +141,18 @@ impl Step<'_> {
         let Some((file, bytes)) = whole else {
             return self.give_up(key);
         };
-        if bytes > PUT_BYTES_MAX {
-            let what =
-                "it has more than 5 GiB, the most that one PUT may have: it stays here alone";
-            return Err(Trouble::Row(Fault::new(FaultKind::TooLarge, what)));
-        }
         let fields = key::Fields::of(self.row, self.archive.id);
-        let payload = Payload::File { file: &file, bytes };
-        let put = self
-            .archive
-            .bucket
-            .put(key, payload, &self.row.sha256, &fields.as_pairs());
+        let bucket = &self.archive.bucket;
+        let put = bucket.put_file(key, &file, bytes, &self.row.sha256, &fields.as_pairs());
         match put {
             Ok(()) => Ok(Stand::Copied),
             Err(fault) if fault.kind == FaultKind::OtherBytes => {
                 Err(Trouble::Row(self.own_bytes(&file, fault)))
             }
-            Err(fault) => Err(fault.into()),
+            Err(fault) => Err(match Trouble::from(fault) {
+                Trouble::Store(fault) => Trouble::Put(fault),
+                other => other,
+            }),
         }
     }
 
@@ -160,7 +161,8 @@ impl Step<'_> {
         let slot = self.row.slot();
         let known = self.archive.ledger.state(&slot, &self.row.sha256)?;
         if matches!(known, Some(State::Proven | State::Listed)) {
-            self.note(State::Lost)?;
+            self.archive.bucket.look()?;
+            self.note(Entry::now(self.row, State::Lost))?;
             events::archive_lost(&slot, key);
         }
         Ok(Stand::Gone)
@@ -170,17 +172,13 @@ impl Step<'_> {
     fn own_bytes(&self, file: &File, fault: Fault) -> Fault {
         match digest_of(file) {
             Ok(found) if found == self.row.sha256 => fault,
-            Ok(found) => {
-                let what =
-                    format!("the local file has the digest {found}, and not that of its row");
-                Fault::new(FaultKind::OwnFile, what)
-            }
+            Ok(found) => Fault::of_rot(&found),
             Err(error) => Fault::of_file(&error),
         }
     }
 
-    fn note(&self, state: State) -> io::Result<()> {
-        self.archive.ledger.append(&Entry::now(self.row, state))
+    fn note(&self, entry: Entry) -> io::Result<()> {
+        self.archive.ledger.append(&entry)
     }
 }
 
@@ -191,21 +189,5 @@ pub(super) fn place_of(stand: Stand, is_here: bool) -> Place {
         Stand::Proven => Place::Evicted,
         Stand::Copied | Stand::Young(_) => Place::Copied,
         Stand::Gone => Place::Lost,
-    }
-}
-
-fn digest_of(file: &File) -> io::Result<Sha256Digest> {
-    use std::os::unix::fs::FileExt;
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; 128 << 10];
-    let mut offset = 0;
-    loop {
-        match file.read_at(&mut block, offset)? {
-            0 => return Ok(Sha256Digest::from_bytes(hasher.finalize().into())),
-            count => {
-                hasher.update(&block[..count]);
-                offset += count as u64;
-            }
-        }
     }
 }

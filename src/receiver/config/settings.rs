@@ -47,7 +47,7 @@ impl Config {
             idle_timeout_seconds: self.idle_timeout_seconds,
             head_timeout_seconds: self.head_timeout_seconds,
             min_body_bytes_per_second: self.min_body_bytes_per_second,
-            archive: self.archive.clone(),
+            archive: ArchiveConfig::reloaded(self.archive.as_ref(), new.archive),
             version_gate: GateConfig {
                 window: new.version_gate.window,
                 refresh_seconds: new.version_gate.refresh_seconds,
@@ -109,12 +109,32 @@ impl GateConfig {
 }
 
 impl ArchiveConfig {
+    /// This table with the keys of `new` that take effect on a reload.
+    fn reloaded(old: Option<&ArchiveConfig>, new: Option<ArchiveConfig>) -> Option<ArchiveConfig> {
+        let old = old?.clone();
+        let Some(new) = new else {
+            return Some(old);
+        };
+        Some(ArchiveConfig {
+            secret_file: new.secret_file,
+            evict_below_bytes: new.evict_below_bytes,
+            verify: new.verify,
+            ..old
+        })
+    }
+
     fn settings(archive: Option<&ArchiveConfig>) -> [Setting; 9] {
         let verify = archive.map(|archive| match archive.verify {
             Verify::Read => "read",
             Verify::Head => "head",
         });
         let of = |value: fn(&ArchiveConfig) -> &String| archive.map(value);
+        // A table that comes or goes waits as a whole.
+        let takes_effect = if archive.is_some() {
+            OnReload
+        } else {
+            OnRestart
+        };
         [
             Setting::optional("archive.endpoint", of(|it| &it.endpoint), OnRestart),
             Setting::optional("archive.bucket", of(|it| &it.bucket), OnRestart),
@@ -127,7 +147,7 @@ impl ArchiveConfig {
             Setting::optional(
                 "archive.secret_file",
                 archive.map(|archive| &archive.secret_file),
-                OnRestart,
+                takes_effect,
             ),
             Setting::optional(
                 "archive.ca_file",
@@ -142,9 +162,9 @@ impl ArchiveConfig {
             Setting::optional(
                 "archive.evict_below_bytes",
                 archive.map(|archive| archive.evict_below_bytes),
-                OnRestart,
+                takes_effect,
             ),
-            Setting::optional("archive.verify", verify, OnRestart),
+            Setting::optional("archive.verify", verify, takes_effect),
         ]
     }
 }
@@ -265,7 +285,9 @@ mod tests {
 
     #[test]
     fn a_reload_brings_what_takes_effect_then_and_nothing_else() {
-        let old = parse("data_dir = \"/a\"\n");
+        let old = parse(
+            "data_dir = \"/a\"\n[archive]\nendpoint = \"http://s3\"\nbucket = \"old\"\nsecret_file = \"old\"\nevict_below_bytes = \"9GiB\"\nverify = \"head\"\n",
+        );
         let new = || {
             parse(
                 &whole_example()
@@ -282,6 +304,9 @@ mod tests {
                 "max_uploads",
                 "version_gate.window",
                 "version_gate.auth_token_file",
+                "archive.secret_file",
+                "archive.evict_below_bytes",
+                "archive.verify",
                 "notify.url",
                 "notify.format",
                 "host",
@@ -293,6 +318,28 @@ mod tests {
         let merged = old.reloaded(new()).settings();
         assert!(changed(&old.settings(), &merged, OnRestart).is_empty());
         assert!(changed(&merged, &new().settings(), OnReload).is_empty());
+    }
+
+    /// Then there is no archive that could change, or one that could not end.
+    #[test]
+    fn an_archive_that_comes_or_goes_waits_for_a_restart_as_a_whole() {
+        let without = || parse("data_dir = \"/a\"\n");
+        let with = || parse(&whole_example());
+        for (old, new) in [(without(), with()), (with(), without())] {
+            let waiting = changed(&old.settings(), &new.settings(), OnRestart);
+            for key in [
+                "endpoint",
+                "bucket",
+                "secret_file",
+                "evict_below_bytes",
+                "verify",
+            ] {
+                let key = format!("archive.{key}");
+                assert!(waiting.contains(&key.as_str()), "{key}");
+            }
+            let merged = old.reloaded(new);
+            assert_eq!(merged.archive, old.archive);
+        }
     }
 
     #[test]

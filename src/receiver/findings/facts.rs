@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::receiver::archive::Condition;
 use crate::receiver::store::scrub;
 use crate::receiver::store::sequence::IndexFinding;
 use crate::wire::{Failing, LabState, Source};
@@ -37,6 +38,8 @@ pub(crate) struct Facts {
     /// When the scrub that found it began, RFC 3339.
     pub damage_since: Option<String>,
     pub in_quarantine: u64,
+    /// `None` without `[archive]`, and of a receiver that is stopped.
+    pub archive: Option<Condition>,
     pub clock: ClockFacts,
     /// Starts that followed an end which was no clean stop.
     pub restarts_at_s: Vec<u64>,

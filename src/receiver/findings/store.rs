@@ -65,7 +65,7 @@ pub(super) fn judge(facts: &Facts, find: &mut Find) {
 
 fn judge_space(facts: &Facts, disk: DiskFacts, find: &mut Find) {
     let make_room = format!(
-        "make room on the disk of {}: move stored episodes elsewhere (their rows stay in the index), or lower min_free_bytes. Lab hosts resume automatically",
+        "make room on the disk of {}: a larger disk, a lower min_free_bytes, or [archive] with evict_below_bytes, which removes only what a bucket has for sure (a file that is moved away by hand is missing to cis490 scrub). Lab hosts resume automatically",
         facts.data_dir
     );
     let room = disk

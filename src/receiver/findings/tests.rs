@@ -1,6 +1,9 @@
 //! A table of every kind: the facts that bring it about, and the nearest facts that do not.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::receiver::archive::{ArchiveFailing, Condition, ObjectTrouble, Totals};
 use crate::receiver::store::scrub;
 use crate::receiver::store::sequence::{IndexFault, IndexFinding};
 use crate::wire::{Failing, LabState, Source};
@@ -99,6 +102,46 @@ fn index(kind: IndexFault) -> Option<IndexFinding> {
         found_at: "2026-11-23T23:00:00Z".to_owned(),
         why: "index.jsonl is not there".to_owned(),
     })
+}
+
+/// An archive in which nothing is wrong and nothing waits.
+fn archive(facts: &mut Facts) -> &mut Condition {
+    facts.archive.get_or_insert_with(|| Condition {
+        bucket: "lab".to_owned(),
+        idle_s: 30 * DAY_S,
+        ..Condition::default()
+    })
+}
+
+fn away(seconds: u64) -> Option<ArchiveFailing> {
+    Some(ArchiveFailing {
+        seconds,
+        why: "the store answered 403 AccessDenied".to_owned(),
+        remedy: "look at the keys".to_owned(),
+    })
+}
+
+/// So many episodes, received at this time, with something wrong of their objects.
+fn objects(count: usize, received_at_s: u64) -> Vec<Arc<ObjectTrouble>> {
+    let one = |n| {
+        Arc::new(ObjectTrouble::of_test(
+            "lab-1",
+            &format!("ep-{n}"),
+            received_at_s,
+        ))
+    };
+    (0..count).map(one).collect()
+}
+
+fn waits(facts: &mut Facts, oldest_waiting_s: u64) {
+    *archive(facts) = Condition {
+        waiting: Totals {
+            episodes: 3,
+            bytes: 3 << 20,
+        },
+        oldest_waiting_s: Some(oldest_waiting_s),
+        ..archive(facts).clone()
+    };
 }
 
 /// What changes of the lab in which nothing is wrong.
@@ -340,6 +383,54 @@ const ROWS: &[Row] = &[
         "2 unrecognised files in /srv/cis490/quarantine",
     ),
     (
+        Kind::ArchiveAway,
+        "archive",
+        |f| archive(f).failing = away(900),
+        "bucket lab cannot be used for 15 min: the store answered 403 AccessDenied. Uploads are accepted, and nothing is copied or evicted",
+    ),
+    (
+        Kind::ArchiveAway,
+        "archive",
+        |f| {
+            archive(f).failing = away(900);
+            archive(f).stores_nothing = true;
+        },
+        "nothing can be stored in bucket lab for 15 min: the store answered 403",
+    ),
+    (
+        Kind::ArchiveBehind,
+        "archive",
+        |f| {
+            waits(f, NOW_S - DAY_S);
+            archive(f).idle_s = DAY_S;
+        },
+        "nothing was copied to bucket lab for 1 d, and 3 episodes wait (3.1 MB) to be copied, the oldest for 1 d",
+    ),
+    (
+        Kind::ArchiveBehind,
+        "archive",
+        |f| {
+            archive(f).idle_s = 0;
+            archive(f).refused = objects(1, NOW_S - DAY_S);
+        },
+        "1 episode waits to be copied to bucket lab for 1 d: lab-1/ep-0: it is odd",
+    ),
+    (
+        Kind::ArchiveMismatch,
+        "episode/lab-1/ep-0",
+        |f| archive(f).mismatched = objects(1, NOW_S),
+        "the object of lab-1/ep-0 is not what was stored: it is odd",
+    ),
+    (
+        Kind::ArchiveLost,
+        "episode/lab-1/ep-0",
+        |f| {
+            archive(f).lost = objects(1, NOW_S);
+            archive(f).lost_episodes = 1;
+        },
+        "episode lab-1/ep-0 is lost: it is odd",
+    ),
+    (
         Kind::Clock,
         "receiver",
         |f| f.clock.jump = Some((NOW_S - 100, -7200)),
@@ -491,6 +582,22 @@ fn what_is_not_so_yet_is_no_finding() {
             host(f).is_configured = false;
         }),
         ("a short failure", |f| gate(f).failing = failing(59)),
+        ("an archive in which all is well", |f| {
+            archive(f);
+        }),
+        ("a store that is away for a short time", |f| {
+            archive(f).failing = away(899)
+        }),
+        ("an episode that waits for less than a day", |f| {
+            waits(f, NOW_S - DAY_S + 1)
+        }),
+        ("old ones wait, and the others are copied", |f| {
+            waits(f, NOW_S - 9 * DAY_S);
+            archive(f).idle_s = DAY_S - 1;
+        }),
+        ("refused for less than a day", |f| {
+            archive(f).refused = objects(1, NOW_S - DAY_S + 1)
+        }),
         ("a short fallback", |f| {
             gate(f).source = Some(Source::GitFallback);
             gate(f).source_seconds = 299;
@@ -633,5 +740,31 @@ fn a_finding_as_programs_read_it() {
     assert_eq!(
         json[0]["remedy"].as_str(),
         crate::refusal_table::what_to_do("taken")
+    );
+}
+
+/// A store that is away for a day is an error; of many objects the first have a finding each.
+#[test]
+fn the_archive_grows_worse_and_its_findings_are_bounded() {
+    let mut facts = well();
+    archive(&mut facts).failing = away(DAY_S - 1);
+    assert_eq!(exit_status(&findings(&facts)), 1);
+    archive(&mut facts).failing = away(DAY_S);
+    let found = findings(&facts);
+    assert_eq!((found.len(), exit_status(&found)), (1, 2));
+    assert_eq!(found[0].since.as_deref(), Some("2026-11-22T23:46:12Z"));
+    assert_eq!(found[0].remedy, "look at the keys");
+
+    let mut facts = well();
+    archive(&mut facts).lost = objects(9, NOW_S);
+    archive(&mut facts).lost_episodes = 20;
+    let found = findings(&facts);
+    assert_eq!(found.len(), EPISODES_NAMED_MAX + 1);
+    let of_archive = found.iter().find(|finding| finding.subject == "archive");
+    let of_archive = of_archive.unwrap();
+    assert!(of_archive.is(Kind::ArchiveLost));
+    assert!(
+        of_archive.words.starts_with("12 more episodes"),
+        "{of_archive:?}"
     );
 }

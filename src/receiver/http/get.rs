@@ -243,6 +243,7 @@ impl Shared {
                 }),
                 source_seconds: self.gate.source_age().as_secs(),
                 beyond: self.gate.beyond(),
+                archive: self.archive.clone(),
             }),
         }
     }

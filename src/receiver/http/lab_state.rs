@@ -17,6 +17,7 @@ use crate::events;
 use crate::names::HostId;
 use crate::receiver::lab_states::LabStates;
 use crate::receiver::refusal::Refusal;
+use crate::receiver::stats::Stats;
 use crate::wire::{LAB_STATE_BYTES_MAX, LabState};
 
 /// Reports that are read at the same time.
@@ -27,6 +28,8 @@ const GIVES_WAY: i32 = 10;
 /// What all reports share.
 pub(super) struct LabReports {
     pub states: Arc<LabStates>,
+    /// Who has stored something.
+    stats: Arc<Stats>,
     places: Arc<FairLimiter>,
     threads: Arc<BodyThreads>,
     pace: PaceLimits,
@@ -39,9 +42,10 @@ struct End {
 }
 
 impl LabReports {
-    pub(super) fn new(states: LabStates, pace: PaceLimits) -> LabReports {
+    pub(super) fn new(states: LabStates, stats: Arc<Stats>, pace: PaceLimits) -> LabReports {
         LabReports {
             states: Arc::new(states),
+            stats,
             places: FairLimiter::new(REPORTS_MAX),
             threads: BodyThreads::new("report", GIVES_WAY),
             pace,
@@ -59,9 +63,11 @@ impl LabReports {
     ) -> std::io::Result<reply_channel::Receiver<End>> {
         let (report, ended) = reply_channel::channel();
         let states = Arc::clone(&self.states);
+        let stats = Arc::clone(&self.stats);
         let pace = self.pace;
         self.threads.run(Box::new(move || {
-            let result = read(&mut body, pace).map(|state| states.keep(host, state));
+            let result = read(&mut body, pace)
+                .map(|state| states.keep(host, state, |host| stats.has_uploads(host)));
             drop(permit);
             // A coroutine that has gone needs no report.
             let _ = report.send(End {

@@ -69,7 +69,7 @@ use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
 use super::access::{Access, Readers};
-use super::archive::Archive;
+use super::archive::{Archive, ReadyTerms};
 use super::config::Config;
 use super::critical_thread::ShutdownHandle;
 use super::findings::Finding;
@@ -84,7 +84,7 @@ use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGa
 use crate::clock;
 use crate::events;
 use crate::failure::Failure;
-use crate::names::{CommitHash, ReaderId};
+use crate::names::{CommitHash, HostId, ReaderId};
 use crate::wire::{self, Known, Slot};
 
 /// Enough that one look at a slow disk does not hold up the rest.
@@ -178,7 +178,7 @@ pub(super) fn start(
         readers: Readers::new(config.readers.clone()),
         lists: Lists::start(shutdown)?,
         observed,
-        lab_reports: LabReports::new(LabStates::new(configured), pace),
+        lab_reports: LabReports::new(LabStates::new(configured), Arc::clone(&stats), pace),
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
@@ -284,12 +284,20 @@ impl Server {
     /// From here on this holds, as far as it takes effect on a reload; `gate` was read of it, and `waiting` are the
     /// keys that wait for a restart. Each request is judged by the values of one moment, and an upload under way
     /// ends by those that it began with.
-    pub(super) fn reload(&self, config: Config, gate: ReadyChange, waiting: Vec<&'static str>) {
+    pub(super) fn reload(
+        &self,
+        config: Config,
+        gate: ReadyChange,
+        archive: Option<ReadyTerms>,
+        waiting: Vec<&'static str>,
+    ) {
         let shared = &self.shared;
         let configured = || config.hosts.iter().map(|rule| rule.id.clone());
         shared.stats.configure(configured());
         shared.access.replace(config.hosts.clone());
-        shared.lab_reports.states.configure(configured());
+        let has_uploads = |host: &HostId| shared.stats.has_uploads(host);
+        let states = &shared.lab_reports.states;
+        states.configure(configured(), has_uploads);
         shared.readers.replace(config.readers.clone());
         shared.uploads.set_max(config.max_uploads);
         shared.downloads.set_max(config.max_downloads);
@@ -299,6 +307,9 @@ impl Server {
             shared.positions.store(Arc::new(lines));
         }
         shared.gate.apply(gate);
+        if let (Some(archive), Some(ready)) = (&shared.archive, archive) {
+            archive.apply(ready);
+        }
         shared.config.store(Arc::new(config));
         shared.config_waiting.store(Arc::new(waiting));
     }

@@ -351,7 +351,11 @@ pub(super) fn standing(
     archive: Option<&Archive>,
     claim: &Claim,
 ) -> io::Result<Standing> {
-    let found = store.standing(claim)?;
+    let mut found = store.standing(claim)?;
+    if archive.is_some() && matches!(found, Standing::Free) {
+        // An eviction may have taken the file while it was looked at.
+        found = store.standing(claim)?;
+    }
     if let (Standing::Absent(row), Some(archive)) = (&found, archive)
         && archive.is_proven(row)?
     {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::Process;
 use crate::clock;
 use crate::names::{CommitHash, HostId};
+use crate::receiver::archive::{self, Archive};
 use crate::receiver::config::Config;
 use crate::receiver::findings::{
     DiskFacts, Facts, GateFacts, HostFacts, Place, RefusalFacts, ReportFacts, Trouble,
@@ -36,6 +37,8 @@ pub(crate) struct Live {
     pub source_seconds: u64,
     /// What is known of commits that are not in the window.
     pub beyond: Arc<Beyond>,
+    /// `None` without `[archive]`.
+    pub archive: Option<Arc<Archive>>,
 }
 
 /// The facts of this moment. Small files of the store are read.
@@ -69,6 +72,12 @@ pub(crate) fn facts(
             facts.unwritable.clone_from(&live.unwritable);
             facts.disk = live.disk;
             live.observed.add_to(&mut facts);
+            let all = archive::Totals {
+                episodes: tables.all.episodes,
+                bytes: tables.all.bytes,
+            };
+            let archive = live.archive.as_ref();
+            facts.archive = archive.map(|archive| archive.condition(all));
         }
         None => {
             facts.unwritable = unwritable(data_dir);

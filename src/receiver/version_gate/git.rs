@@ -17,7 +17,7 @@ use crate::receiver::config::GateConfig;
 use crate::wire::Known;
 
 /// The folder where the installer puts the checkout. It is used if it exists and none is configured.
-const DEFAULT_REPOSITORY: &str = "/opt/cis490/.git";
+pub(crate) const DEFAULT_REPOSITORY: &str = "/opt/cis490/.git";
 
 /// Longer than the slowest `git log`, on a cold SD card that other programs are reading too.
 const GIT_TIMEOUT: Duration = Duration::from_secs(20);

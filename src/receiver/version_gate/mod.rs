@@ -21,6 +21,8 @@ mod trouble;
 mod window;
 mod withdrawn;
 
+pub(crate) use self::git::DEFAULT_REPOSITORY;
+
 pub mod source_check;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `cis490 scrub --archive`: what the bucket has lost, or has with other bytes.
 
-use super::store::ScriptedStore;
+use super::store::{Mishap, ScriptedStore};
 use super::{archived, body, hurry, key, ledger, wait_proven, world};
 use crate::world::{World, cis490};
 
@@ -66,6 +66,33 @@ fn what_the_bucket_has_lost_is_found_and_copied_again() {
     assert!(text.contains("other bytes: lab-1/ep-2: "), "{text}");
 }
 
+/// Their bytes are gone behind a HEAD that is right.
+#[test]
+fn objects_that_cannot_be_read_are_found_and_hide_no_other() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    world.start();
+    for n in 0..4 {
+        archived(&world, &format!("ep-{n}"));
+    }
+    world.stop();
+    store.always("GET", "/ep-1", Mishap::SendsHalf);
+    store.always("GET", "/ep-2", Mishap::Refuses(500, "InternalError"));
+    store.remove(&key("ep-3", &body("ep-3")));
+    let (code, text) = scrub(&world, &["--deep"]);
+    assert_eq!(code, Some(2), "{text}");
+    for n in 1..4 {
+        assert!(text.contains(&format!("lost: lab-1/ep-{n}: ")), "{text}");
+    }
+    assert!(text.contains("3 lost"), "{text}");
+    // A store that is away is no finding.
+    store.always("HEAD", "", Mishap::LosesTheAnswer);
+    let before = ledger(&world);
+    let (code, text) = scrub(&world, &["--deep"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(ledger(&world), before);
+}
+
 #[test]
 fn two_objects_of_one_name_are_a_finding_until_one_is_proven() {
     let store = ScriptedStore::start();
@@ -97,11 +124,7 @@ fn a_dry_run_says_what_would_be_copied_and_evicted() {
     world.start();
     archived(&world, "ep-1");
     archived(&world, "ep-2");
-    store.always(
-        "HEAD",
-        "ep-3",
-        super::store::Mishap::Refuses(503, "SlowDown"),
-    );
+    store.always("HEAD", "ep-3", Mishap::Refuses(503, "SlowDown"));
     assert_eq!(world.put(&super::put(&world, "ep-3")).status, 201);
     world.stop();
     store.calm();
@@ -137,7 +160,7 @@ fn a_dry_run_says_what_would_be_copied_and_evicted() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
     assert_eq!(world.names("episodes/lab-1").len(), 3);
     let output = cis490().arg("archive").output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--dry-run"));
 }
 
@@ -145,11 +168,7 @@ fn a_dry_run_says_what_would_be_copied_and_evicted() {
 fn without_an_archive_or_its_store_it_says_what_to_do() {
     let store = ScriptedStore::start();
     let world = world(&store, "");
-    store.always(
-        "GET",
-        "",
-        super::store::Mishap::Refuses(403, "AccessDenied"),
-    );
+    store.always("GET", "", Mishap::Refuses(403, "AccessDenied"));
     let (code, text) = scrub(&world, &[]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
@@ -161,5 +180,5 @@ fn without_an_archive_or_its_store_it_says_what_to_do() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("has no [archive]"), "{text}");
     let output = cis490().args(["scrub", "--deep"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -5,6 +5,7 @@ use std::fs;
 use super::store::{Mishap, ScriptedStore};
 use super::{archived, body, hurry, key, ledger, put, wait_for_metric, wait_proven, world};
 use crate::client::{Client, sha256};
+use crate::resume::{self, Episode, kind, least, least_kept};
 use crate::world::{World, cis490};
 
 const READER: &str = "[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n";
@@ -134,13 +135,14 @@ fn a_pull_brings_what_the_bucket_alone_has() {
 #[test]
 fn scrub_knows_what_is_in_the_archive_from_what_is_missing() {
     let store = ScriptedStore::start();
-    let world = evicted(&store);
+    let mut world = evicted(&store);
     let report = world.run(&["scrub", "--config", &world.config_path()]);
     assert!(
         report.contains("1 more in the archive alone: everything matches the index"),
         "{report}"
     );
-    // By the ledger alone: the same row without its proof is missing.
+    // By the ledger alone: the same row without its proof is missing. A receiver would prove it again at once.
+    world.stop();
     let path = world.data_dir().join("archive.jsonl");
     let listed = fs::read_to_string(&path).unwrap().replace("proven", "lost");
     fs::write(&path, listed).unwrap();
@@ -183,6 +185,44 @@ fn a_lost_episode_is_stored_again_when_it_is_sent_again() {
     assert_eq!(world.put(&put(&world, "ep-1")).status, 200);
 }
 
+/// What another process has found lost is stored again at once: the receiver's own look at the ledger may be
+/// a minute away.
+#[test]
+fn an_episode_that_scrub_has_just_found_lost_is_not_answered_200() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, READER);
+    world.start();
+    archived(&world, "ep-1");
+    world.stop();
+    world.replace_in_config(
+        "[archive]\n",
+        "[archive]\nevict_below_bytes = 1000000000000000\n",
+    );
+    hurry(&mut world);
+    world.env("CIS490_ARCHIVE_PAUSE_MS", 60_000);
+    world.start();
+    world.wait_until("it is evicted and looked over", |world| {
+        world.names("episodes/lab-1").is_empty() && world.log().contains("event=archive_no_room")
+    });
+    store.remove(&key("ep-1", &body("ep-1")));
+    let scrub = cis490()
+        .args(["scrub", "--archive", "--config", &world.config_path()])
+        .output()
+        .unwrap();
+    assert_eq!(scrub.status.code(), Some(2), "{scrub:?}");
+    assert_eq!(world.get("/v1/episodes/lab-1/ep-1").status, 404);
+    assert_eq!(
+        world.ask("HEAD", "/v1/episodes/lab-1/ep-1.tar.zst").status,
+        404
+    );
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201, "{world}");
+    world.wait_until("it is proven again", |world| {
+        ledger(world)
+            .last()
+            .is_some_and(|line| line == "ep-1 proven")
+    });
+}
+
 #[test]
 fn without_the_archive_in_its_configuration_an_evicted_episode_is_as_one_that_is_gone() {
     let store = ScriptedStore::start();
@@ -221,4 +261,107 @@ fn a_name_with_two_digests_keeps_its_file() {
     });
     assert_eq!(world.stored("lab-1", "ep-1"), Some(body("ep-1")));
     wait_proven(&world, "ep-1");
+}
+
+/// A receiver that always needs room and keeps broken uploads, with `sent` stored and in the bucket alone.
+/// The upload of `broken`, an episode of the same name, was broken before.
+fn evicted_beside_a_broken_upload(
+    store: &ScriptedStore,
+    sent: impl FnOnce(&Episode) -> Episode,
+) -> (World, Episode, usize) {
+    let mut world = world(store, "evict_below_bytes = 1000000000000000\n");
+    resume::start(&mut world);
+    let broken = Episode::new(&world, "ep-1");
+    let offset = broken.break_at(&world, least_kept() + 3 * resume::MIB);
+    let offset = offset.unwrap_or_else(|| panic!("nothing is kept\n{world}"));
+    let sent = sent(&broken);
+    assert_eq!(sent.put(&world).status, 201, "{world}");
+    wait_evicted(&world);
+    (world, broken, offset)
+}
+
+fn wait_evicted(world: &World) {
+    world.wait_until("it is in the bucket alone", |world| {
+        ledger(world)
+            .last()
+            .is_some_and(|line| line == "ep-1 proven")
+            && world.names("episodes/lab-1").is_empty()
+    });
+}
+
+#[test]
+fn the_rest_of_an_evicted_episode_is_answered_as_the_whole() {
+    let store = ScriptedStore::start();
+    let (world, broken, offset) = evicted_beside_a_broken_upload(&store, Episode::clone);
+    // Nothing here asks the store.
+    let asked = store.requests().len();
+    let answer = broken.patch(&world, offset);
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, world.rows().remove(0))
+    );
+    assert_eq!(broken.offset(&world), None);
+    // The same by a sender that knows of no offset, and by one with another.
+    assert_eq!(broken.put(&world).status, 200);
+    assert_eq!(broken.patch(&world, 1).status, 200);
+    assert_eq!(store.requests().len(), asked);
+    assert_eq!(world.rows().len(), 1);
+    assert!(world.stored("lab-1", "ep-1").is_none() && world.names("incoming").is_empty());
+}
+
+#[test]
+fn the_rest_of_other_bytes_than_the_archive_has_is_refused() {
+    let store = ScriptedStore::start();
+    let (world, broken, offset) = evicted_beside_a_broken_upload(&store, |broken| {
+        let mut body = broken.body.clone();
+        body[7] ^= 1;
+        Episode {
+            sha256: sha256(&body),
+            body,
+            ..broken.clone()
+        }
+    });
+    let objects = store.keys();
+    for offset in [offset, 1] {
+        let answer = broken.patch(&world, offset);
+        assert_eq!(answer.status, 409, "{answer:?}\n{world}");
+        assert_eq!(kind(&answer), "taken");
+    }
+    assert_eq!(broken.offset(&world), None);
+    assert_eq!(broken.put(&world).status, 409);
+    assert_eq!((world.rows().len(), store.keys()), (1, objects));
+    world.wait_until("nothing of it is kept", |world| {
+        world.names("incoming").is_empty()
+    });
+}
+
+/// The object is gone and so is the file: the bytes come again, over a break, and get the row that they had.
+#[test]
+fn a_lost_episode_is_stored_again_by_the_rest_of_its_upload() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "evict_below_bytes = 1000000000000000\n");
+    resume::start(&mut world);
+    let episode = Episode::new(&world, "ep-1");
+    assert_eq!(episode.put(&world).status, 201);
+    wait_evicted(&world);
+    let row = world.rows().remove(0);
+    store.remove(&key("ep-1", &episode.body));
+    let scrub = cis490()
+        .args(["scrub", "--archive", "--config", &world.config_path()])
+        .output()
+        .unwrap();
+    assert_eq!(scrub.status.code(), Some(2), "{scrub:?}");
+    assert_eq!(ledger(&world).last().unwrap(), "ep-1 lost");
+
+    let offset = episode.break_at(&world, least_kept() + 3 * resume::MIB);
+    let offset = offset.unwrap_or_else(|| panic!("nothing is kept\n{world}"));
+    assert!(offset < least());
+    let answer = episode.patch(&world, offset);
+    assert_eq!((answer.status, answer.json()), (201, row.clone()));
+    wait_evicted(&world);
+    assert_eq!(world.rows(), [row]);
+    store.with(&key("ep-1", &episode.body), |object| {
+        assert!(object.bytes == episode.body);
+    });
+    assert_eq!(episode.put(&world).status, 200);
 }

@@ -91,6 +91,49 @@ fn a_dead_disk_is_replaced_from_the_bucket() {
     assert!(world.stored("lab-1", "ep-1").is_none());
 }
 
+/// The README's commands, with this world's configuration and id.
+#[test]
+fn the_readmes_disaster_drill_brings_all_rows_back() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, READER);
+    world.start();
+    for n in 0..3 {
+        archived(&world, &format!("ep-{n}"));
+    }
+    let (rows, id) = (world.rows(), store_id(&world));
+    world.kill();
+    fs::remove_dir_all(world.data_dir()).unwrap();
+    let readme = include_str!("../../../README.md");
+    let begin = "cis490 init --config /etc/cis490/receiver.toml --store-id";
+    let drill = &readme[readme.find(begin).unwrap()..];
+    let lines: Vec<&str> = drill.split("```").next().unwrap().lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let config = world.config_path();
+    for line in lines {
+        let line = line.replace("0123456789abcdef", &id);
+        let line = line.replace("/etc/cis490/receiver.toml", &config);
+        let mut words: Vec<&str> = line.split(' ').collect();
+        if words.remove(0) == "systemctl" {
+            assert_eq!(words, ["start", "cis490-receiver"]);
+            hurry(&mut world);
+            world.start();
+            continue;
+        }
+        // The rest of them find the configuration of the service.
+        if !words.contains(&"--config") {
+            words.extend(["--config", &config]);
+        }
+        world.run(&words);
+    }
+    assert_eq!(world.rows(), rows);
+    for n in 0..3 {
+        let episode = format!("ep-{n}");
+        super::wait_proven(&world, &episode);
+        let path = format!("/v1/episodes/lab-1/{episode}.tar.zst");
+        assert_eq!(world.get(&path).status, 307, "{world}");
+    }
+}
+
 #[test]
 fn objects_that_say_nothing_true_of_themselves_are_left_out() {
     let store = ScriptedStore::start();

@@ -1,5 +1,9 @@
 //! A store of this file's own, for what real ones seldom do: it keeps objects in memory as S3 does, and
-//! has a mishap when a test asks for one. It checks digests, and neither signatures nor dates.
+//! has a mishap when a test asks for one. It checks digests and the time of a signature, and not the
+//! signature itself.
+
+#[path = "store/parts.rs"]
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use cis490::clock::http_date;
+use cis490::clock::{http_date, parse_rfc3339, unix_seconds};
 
+use self::parts::Uploads;
 use crate::client::sha256;
 
 /// What goes wrong, in place of what was asked or after it.
@@ -28,12 +33,18 @@ pub enum Mishap {
     LosesTheAnswer,
     /// 200, and nothing is done.
     Pretends,
+    /// 200 with this body, and nothing is done.
+    Says(&'static str),
     /// Half of the object, and the connection ends.
     SendsHalf,
     /// The object with one bit flipped.
     FlipsABit,
     /// No answer for this time.
     IsSilent(Duration),
+    /// The same in the middle of the request's body, without reading on.
+    StopsReading(Duration),
+    /// Half of the object, and then the same.
+    SendsHalfAndIsSilent(Duration),
 }
 
 pub struct Object {
@@ -46,7 +57,7 @@ pub struct Object {
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<String, Object>,
-    /// Method and a part of the path; whether it stays.
+    /// Method and a part of the path with its query; whether it stays.
     mishaps: Vec<(&'static str, String, bool, Mishap)>,
     /// `METHOD path`, with the query.
     requests: Vec<String>,
@@ -55,6 +66,9 @@ struct Inner {
     shows_digests: bool,
     checks_digests: bool,
     lifecycle: Option<&'static str>,
+    uploads: Uploads,
+    /// The access keys that are accepted; `None`: any.
+    access_keys: Option<Vec<&'static str>>,
 }
 
 pub struct ScriptedStore {
@@ -132,6 +146,23 @@ impl ScriptedStore {
 
     pub fn set_lifecycle(&self, xml: &'static str) {
         self.lock().lifecycle = Some(xml);
+    }
+
+    /// Requests with other access keys are refused from now on.
+    pub fn accept(&self, access_keys: &[&'static str]) {
+        self.lock().access_keys = Some(access_keys.to_vec());
+    }
+
+    /// All objects are gone.
+    pub fn empty(&self) -> Vec<(String, Object)> {
+        std::mem::take(&mut self.lock().objects)
+            .into_iter()
+            .collect()
+    }
+
+    /// They are back.
+    pub fn fill(&self, objects: Vec<(String, Object)>) {
+        self.lock().objects.extend(objects);
     }
 
     pub fn keys(&self) -> Vec<String> {
@@ -232,13 +263,10 @@ fn answer(
     let mishap = {
         let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
         let query = if request.query.is_empty() { "" } else { "?" };
-        let line = format!(
-            "{} {}{query}{}",
-            request.method, request.path, request.query
-        );
-        inner.requests.push(line);
+        let target = format!("{}{query}{}", request.path, request.query);
+        inner.requests.push(format!("{} {target}", request.method));
         let is_it = |(method, part, ..): &(&str, String, bool, Mishap)| {
-            *method == request.method && request.path.contains(part.as_str())
+            *method == request.method && target.contains(part.as_str())
         };
         let found = inner.mishaps.iter().position(is_it);
         found.map(|at| {
@@ -250,7 +278,15 @@ fn answer(
         })
     };
     if let Some(Mishap::HangsUpInTheBody) = mishap {
+        // A read of nothing would wait for the next request.
+        if length > 1 {
+            let _ = reader.read(&mut vec![0; length / 2]);
+        }
+        return None;
+    }
+    if let Some(Mishap::StopsReading(time)) = mishap {
         let _ = reader.read(&mut vec![0; length / 2]);
+        thread::sleep(time);
         return None;
     }
     let mut body = vec![0; length];
@@ -264,15 +300,10 @@ fn answer(
         Some(Mishap::Refuses(status, code)) => refuse(*status, code, ""),
         Some(Mishap::RefusesWith(status, code, lines)) => refuse(*status, code, lines),
         Some(Mishap::Pretends) => (200, String::new(), Vec::new()),
+        Some(Mishap::Says(text)) => (200, String::new(), (*text).into()),
         _ => locked.act(request, body),
     };
-    let now = SystemTime::now();
-    let seconds = Duration::from_secs(locked.clock_s.unsigned_abs());
-    let now = if locked.clock_s < 0 {
-        now - seconds
-    } else {
-        now + seconds
-    };
+    let now = locked.shown(SystemTime::now());
     drop(locked);
     if let Some(Mishap::LosesTheAnswer) = mishap {
         return None;
@@ -290,9 +321,12 @@ fn answer(
     if request.method != "HEAD" {
         bytes.extend_from_slice(body);
     }
-    if let Some(Mishap::SendsHalf) = mishap {
+    if let Some(Mishap::SendsHalf | Mishap::SendsHalfAndIsSilent(_)) = mishap {
         bytes.truncate(bytes.len() - body.len().div_ceil(2));
         let _ = stream.write_all(&bytes);
+        if let Some(Mishap::SendsHalfAndIsSilent(time)) = mishap {
+            thread::sleep(time);
+        }
         return None;
     }
     stream.write_all(&bytes).ok()
@@ -316,6 +350,24 @@ impl Inner {
         if authorization.is_none() && !is_presigned {
             return refuse(403, "AccessDenied", "");
         }
+        if let Some(time) = request.fields.get("x-amz-date")
+            && !self.is_now(time)
+        {
+            return refuse(403, "RequestTimeTooSkewed", "");
+        }
+        let is_accepted = |field: &String| {
+            let known = self.access_keys.as_ref();
+            known.is_none_or(|keys| {
+                let mut keys = keys.iter();
+                keys.any(|key| field.contains(&format!("Credential={key}/")))
+            })
+        };
+        if !authorization.is_none_or(is_accepted) {
+            return refuse(403, "InvalidAccessKeyId", "");
+        }
+        if let Some(answer) = self.act_on_parts(request, key, &body) {
+            return answer;
+        }
         match request.method.as_str() {
             "GET" if request.query == "lifecycle=" => match self.lifecycle {
                 Some(xml) => (200, String::new(), xml.into()),
@@ -323,8 +375,29 @@ impl Inner {
             },
             "GET" if key.is_empty() => (200, String::new(), self.list(&request.query)),
             "PUT" => self.put(key, &request.fields, body),
-            _ => self.get(key),
+            "HEAD" | "GET" => self.get(key),
+            // No object is ever deleted.
+            _ => refuse(405, "MethodNotAllowed", ""),
         }
+    }
+
+    /// A time by the store's own clock.
+    fn shown(&self, time: SystemTime) -> SystemTime {
+        let seconds = Duration::from_secs(self.clock_s.unsigned_abs());
+        if self.clock_s < 0 {
+            time - seconds
+        } else {
+            time + seconds
+        }
+    }
+
+    /// Whether a time such as `20130524T000000Z` is within a quarter of an hour of now.
+    fn is_now(&self, time: &str) -> bool {
+        let parts = [0..4, 4..6, 6..8, 9..11, 11..13, 13..15].map(|part| &time[part]);
+        let [year, month, day, hour, minute, second] = parts;
+        let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+        let signed_s = parse_rfc3339(&text).unwrap();
+        unix_seconds(self.shown(SystemTime::now())).abs_diff(signed_s) <= 900
     }
 
     fn put(&mut self, key: &str, fields: &BTreeMap<String, String>, bytes: Vec<u8>) -> Answer {
@@ -346,7 +419,10 @@ impl Inner {
         let Some(object) = self.objects.get(key) else {
             return refuse(404, "NoSuchKey", "");
         };
-        let mut lines = format!("Last-Modified: {}\r\n", http_date(object.stored_at));
+        let mut lines = format!(
+            "Last-Modified: {}\r\n",
+            http_date(self.shown(object.stored_at))
+        );
         for (name, value) in &object.meta {
             let is_shown = name == "x-amz-checksum-sha256" && self.shows_digests;
             if is_shown || name.starts_with("x-amz-meta-") {

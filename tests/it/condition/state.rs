@@ -340,3 +340,18 @@ fn a_lab_of_many_names_has_its_findings_in_status_too() {
     let is_refused = |finding: &serde_json::Value| finding["kind"] == "lab-refused";
     assert!(findings.iter().any(is_refused), "{json}");
 }
+
+/// Anybody may invent names on a receiver without `[[host]]`. They push out one another's reports, and not that
+/// of a host which has stored something.
+#[test]
+fn invented_names_do_not_push_a_real_hosts_report_out() {
+    let world = World::new();
+    assert_eq!(world.put(&world.good()).status, 201, "{world}");
+    assert_eq!(report(&world, "lab-1", FULL), 204);
+    for n in 0..300 {
+        assert_eq!(report(&world, &format!("invented-{n}"), "{}"), 204);
+    }
+    let hosts = hosts(&world);
+    let lab = hosts.iter().find(|host| host["host"] == "lab-1").unwrap();
+    assert_eq!(lab["report"]["version"], "0.9.9", "{lab:#}");
+}

@@ -1,5 +1,6 @@
 //! `cis490 install` into a folder, as anybody: what is put where, and what is left alone.
 
+mod packages;
 mod puller;
 mod words;
 

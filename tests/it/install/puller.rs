@@ -102,6 +102,43 @@ fn a_puller_needs_an_address_and_paths_that_its_service_can_see() {
             "install puller --url http://x --to /home/me/data",
             "cannot see anything below /home",
         ),
+        (
+            "install puller --url http://x --to /",
+            "no folder for episodes",
+        ),
+        (
+            "install puller --url http://x --to /./",
+            "no folder for episodes",
+        ),
+        (
+            "install puller --url http://x --to /etc/",
+            "no folder for episodes",
+        ),
+        (
+            "install puller --url http://x --to /a/..",
+            "no folder for episodes",
+        ),
+        (
+            "install puller --url http://x --to / --dry-run",
+            "no folder for",
+        ),
+        // Neither a quote nor a backslash ends the words of the drop-in.
+        (
+            "install puller --url http://x/a\"b",
+            "is not a receiver's address",
+        ),
+        (
+            "install puller --url http://x/a'b",
+            "is not a receiver's address",
+        ),
+        (
+            "install puller --url http://x/a\\b",
+            "is not a receiver's address",
+        ),
+        (
+            "install puller --url http://x/a\nExecStart=/x",
+            "is not a receiver's",
+        ),
         ("install puller --url http://x --host A", "host"),
         ("install pullers --url http://x", "puller"),
     ] {

@@ -172,3 +172,32 @@ fn what_the_service_cannot_see_is_named() {
         );
     }
 }
+
+/// Nothing would get in: it is said before the first lab host hears a 503.
+#[test]
+fn a_receiver_whose_gate_has_no_repository_is_warned_of() {
+    let forgejo = "install receiver --forgejo-url http://127.0.0.1:3000 --repo lab/cis490";
+    let words = "names no repository, so nothing can be uploaded yet";
+    let image = Image::new();
+    let planned = image.good("install receiver --dry-run");
+    assert!(
+        planned.contains(words) && planned.contains("--forgejo-url"),
+        "{planned}"
+    );
+    assert!(image.good("install receiver").contains(words));
+    assert!(
+        image.good("install receiver").contains(words),
+        "also the second time"
+    );
+    // The checkout that is found without a word in the configuration.
+    fs::create_dir_all(image.at("opt/cis490/.git")).unwrap();
+    assert!(!image.good("install receiver").contains(words));
+    let other = Image::new();
+    assert!(!other.good(forgejo).contains(words));
+    let config = other.at("etc/cis490/receiver.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let open = text.replace("\nenabled = true\n", "\nenabled = false\n");
+    let open = open.replace("\nforgejo_url = ", "\n#forgejo_url = ");
+    fs::write(&config, open).unwrap();
+    assert!(!other.good("install receiver").contains(words));
+}

@@ -2,6 +2,7 @@
 //! /usr and nothing else of it. Both sides run in the sandbox of their units.
 
 mod late;
+mod package;
 mod services;
 
 use std::fs;

@@ -104,6 +104,35 @@ fn a_mistake_on_the_command_line_ends_with_2_and_a_failure_with_1() {
     }
 }
 
+#[test]
+fn manual_pages_name_their_day_files_examples_and_others() {
+    let program = run(&["man"]).1;
+    for part in [
+        "\n.SH EXAMPLES\n.nf\n",
+        "\ncis490 status\n",
+        "\\fI/etc/cis490/receiver.toml\\fR\n",
+        ".BR cis490\\-shipper.toml (5),\n",
+        ".BR cis490\\-events (7)\n",
+    ] {
+        assert!(program.contains(part), "{part}\n{program}");
+    }
+    let day = program.split('"').nth(1).unwrap();
+    let is_day = day.len() == 10 && day.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    // A source archive knows none.
+    assert!(is_day || day.is_empty(), "{program}");
+    for (command, file, other) in [
+        ("ship", "shipper.toml", "receiver.toml"),
+        ("scrub", "receiver.toml", "shipper.toml"),
+        ("host", "receiver.toml", "shipper.toml"),
+    ] {
+        let page = run(&["man", command]).1;
+        let (_, files) = page.split_once("\n.SH FILES\n").unwrap();
+        assert!(files.contains(&format!("/etc/cis490/{file}")), "{page}");
+        assert!(!files.contains(other), "{page}");
+    }
+    assert!(!run(&["man", "token"]).1.contains(".SH FILES"));
+}
+
 /// Each manual page says it, beside what the command's own numbers mean.
 #[test]
 fn each_manual_page_has_the_exit_statuses() {

@@ -157,6 +157,16 @@ impl Browser {
         self.events.iter().any(|event| event["method"] == method)
     }
 
+    /// One click of the left button, at this place of the page, which is brought into view.
+    pub fn click(&mut self, x: f64, y: f64) {
+        self.evaluate(&format!("scrollTo(0, {y} - 300)"));
+        let y = y - self.evaluate("scrollY").as_f64().unwrap();
+        for event in ["mousePressed", "mouseReleased"] {
+            let click = json!({"type": event, "x": x, "y": y, "button": "left", "clickCount": 1});
+            self.call("Input.dispatchMouseEvent", click);
+        }
+    }
+
     /// What a script on the page would see.
     pub fn evaluate(&mut self, script: &str) -> Value {
         let asked = json!({"expression": script, "returnByValue": true});

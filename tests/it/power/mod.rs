@@ -1,9 +1,10 @@
-//! The plug is pulled. On a disk of our own under the receiver, the shipper or a pull, the power
+//! The plug is pulled. On a disk of our own under the receiver, its archive, the shipper or a pull, the power
 //! is cut at random moments of its work; what was promised must be there when it is back.
 //!
 //! Short here, and hundreds of cuts in the campaign. `CIS490_SEED` repeats a run's choices; the
 //! moment of a cut is in real time and comes out a little different. Disks need root.
 
+pub mod archive;
 mod disk;
 mod fuse;
 pub mod pull;

@@ -132,6 +132,6 @@ fn init_gives_a_new_disk_the_id_of_the_old_one() {
         assert!(!world.dir().join("other").exists(), "{odd}");
     }
     let root = world.dir().join("lab").display().to_string();
-    assert_eq!(init(&["--root", &root, "--store-id", id]).0, Some(1));
+    assert_eq!(init(&["--root", &root, "--store-id", id]).0, Some(2));
     assert!(!world.dir().join("lab").exists());
 }

@@ -105,7 +105,10 @@ fn what_another_process_appends_is_read_on() {
     assert_eq!(ours.read_on().unwrap(), News { unsettles: false });
     assert_eq!(state(&ours, "b", "1"), Some(State::Proven));
     other.append(&entry("a", "1", State::Lost)).unwrap();
+    ours.catch_up().unwrap();
+    assert_eq!(state(&ours, "a", "1"), Some(State::Lost));
     assert_eq!(ours.read_on().unwrap(), News { unsettles: true });
+    assert_eq!(ours.read_on().unwrap(), News { unsettles: false });
     assert_eq!(state(&ours, "a", "1"), Some(State::Lost));
     // Deleted, all is to be proven again.
     fs::remove_file(folder.file()).unwrap();

@@ -10,6 +10,7 @@
 //!    that was signed with a wrong time, once more with the store's.
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -52,6 +53,8 @@ pub(super) enum Verb {
     Get,
     Head,
     Put,
+    Post,
+    Delete,
 }
 
 impl Verb {
@@ -60,7 +63,13 @@ impl Verb {
             Verb::Get => "GET",
             Verb::Head => "HEAD",
             Verb::Put => "PUT",
+            Verb::Post => "POST",
+            Verb::Delete => "DELETE",
         }
+    }
+
+    fn has_body(self) -> bool {
+        matches!(self, Verb::Put | Verb::Post)
     }
 }
 
@@ -77,6 +86,8 @@ pub(super) struct Question<'a> {
     pub digest: &'a str,
     /// How many bytes of an answer are waited for.
     pub answer_bytes: u64,
+    /// How many bytes the store may have to write before it answers, beyond the payload.
+    pub settled_bytes: u64,
 }
 
 /// Asks one bucket.
@@ -85,12 +96,30 @@ pub(super) struct Client {
     public_address: Address,
     region: String,
     agent: Agent,
-    keys: ArcSwap<Keys>,
-    config: ArchiveConfig,
+    access: ArcSwap<Access>,
     silence: Duration,
     store_clock: ArcSwapOption<StoreClock>,
     /// The store's clock minus ours, at the last answer, in seconds.
     difference_s: AtomicI64,
+}
+
+/// The keys, and the file that they are from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    secret_file: PathBuf,
+    keys: Keys,
+}
+
+impl Access {
+    /// Reads the file that `archive.secret_file` names.
+    ///
+    /// Errors: as [`Keys::read`].
+    pub(crate) fn read(secret_file: &Path) -> Result<Access, Failure> {
+        Ok(Access {
+            keys: Keys::read(secret_file)?,
+            secret_file: secret_file.to_owned(),
+        })
+    }
 }
 
 /// What the store's clock said, and when that was.
@@ -113,8 +142,7 @@ impl Client {
             public_address: Address::public(config),
             region: config.region.clone(),
             agent: agent(trust.as_ref(), silence),
-            keys: ArcSwap::from_pointee(Keys::read(&config.secret_file)?),
-            config: config.clone(),
+            access: ArcSwap::from_pointee(Access::read(&config.secret_file)?),
             silence,
             store_clock: ArcSwapOption::empty(),
             difference_s: AtomicI64::new(0),
@@ -130,14 +158,20 @@ impl Client {
     pub(super) fn presigned(&self, key: &str, valid: Duration) -> String {
         let address = &self.public_address;
         let path = address.path(key);
-        let keys = self.keys.load();
+        let access = self.access.load();
         let time = SigningTime::of(self.time());
-        let query =
-            signature::presigned_query(&path, &address.host, valid, &keys, &self.region, &time);
+        let query = signature::presigned_query(
+            &path,
+            &address.host,
+            valid,
+            &access.keys,
+            &self.region,
+            &time,
+        );
         address.url(&path, &query)
     }
 
-    /// The answer of status 200 or 206; `None` for a 404 that is about the object.
+    /// The answer of status 200, 204 or 206; `None` for a 404 that is about the object.
     ///
     /// Errors: any other answer, or none.
     pub(super) fn ask(&self, question: &Question) -> Result<Option<Answer>, Fault> {
@@ -148,7 +182,7 @@ impl Client {
             let mut answer = self.send(question, signed_at)?;
             let clock = self.hear_clock(&answer);
             let status = answer.status().as_u16();
-            if matches!(status, 200 | 206) {
+            if matches!(status, 200 | 206) || (status == 204 && question.verb == Verb::Delete) {
                 return Ok(Some(Answer(answer)));
             }
             let is_wrong_time = clock.is_some_and(|said| is_far(said, signed_at));
@@ -165,18 +199,15 @@ impl Client {
     }
 
     fn send(&self, question: &Question, at: SystemTime) -> Result<Response<Body>, Fault> {
-        let bytes = question.payload.length();
         let mut body = PayloadReader::new(question.payload);
         let request = self.signed(question, at);
         let sent = request
             .and_then(|request| {
-                if question.verb == Verb::Put {
+                if question.verb.has_body() {
                     let request = request.map(|()| SendBody::from_reader(&mut body));
-                    self.agent
-                        .run(self.with_waits(request, bytes, question.answer_bytes))
+                    self.agent.run(self.with_waits(request, question))
                 } else {
-                    self.agent
-                        .run(self.with_waits(request, 0, question.answer_bytes))
+                    self.agent.run(self.with_waits(request, question))
                 }
             })
             .map_err(|error| away(&error));
@@ -189,18 +220,24 @@ impl Client {
     fn with_waits<S: ureq::AsSendBody>(
         &self,
         request: http::Request<S>,
-        sent_bytes: u64,
-        answer_bytes: u64,
+        question: &Question,
     ) -> http::Request<S> {
         let seconds = |bytes: u64, per_second: u64| Duration::from_secs(bytes / per_second);
         let silence = self.silence;
+        let sent_bytes = question.payload.length();
+        // Silent, or with spaces in a body that has begun: stores do either.
+        let settling = silence
+            + seconds(
+                sent_bytes + question.settled_bytes,
+                SYNC_BYTES_PER_SECOND_MIN,
+            );
+        let reading = seconds(question.answer_bytes, BYTES_PER_SECOND_MIN);
         self.agent
             .configure_request(request)
             .timeout_send_body(Some(silence + seconds(sent_bytes, BYTES_PER_SECOND_MIN)))
-            .timeout_recv_response(Some(
-                silence + seconds(sent_bytes, SYNC_BYTES_PER_SECOND_MIN),
-            ))
-            .timeout_recv_body(Some(silence + seconds(answer_bytes, BYTES_PER_SECOND_MIN)))
+            .timeout_per_read(Some(settling))
+            .timeout_recv_response(Some(settling))
+            .timeout_recv_body(Some(settling + reading))
             .build()
     }
 
@@ -209,7 +246,7 @@ impl Client {
         question: &Question,
         at: SystemTime,
     ) -> Result<http::Request<()>, ureq::Error> {
-        let keys = self.keys.load();
+        let keys = &self.access.load().keys;
         let time = SigningTime::of(at);
         let path = self.address.path(question.key);
         let mut fields = vec![
@@ -228,7 +265,7 @@ impl Client {
             fields: &fields,
             payload: question.digest,
         };
-        let authorization = signature::authorization(&unsigned, &keys, &self.region, &time);
+        let authorization = signature::authorization(&unsigned, keys, &self.region, &time);
         let query = signature::canonical_query(question.query);
         let mut request = http::Request::builder()
             .method(question.verb.as_str())
@@ -238,14 +275,14 @@ impl Client {
         for (name, value) in fields.iter().filter(|(name, _)| *name != "host") {
             request = request.header(*name, *value);
         }
-        if question.verb == Verb::Put {
+        if question.verb.has_body() {
             request = request.header("Content-Length", question.payload.length());
         }
         request.body(()).map_err(ureq::Error::from)
     }
 
     /// The store's time, or ours while it is not known.
-    fn time(&self) -> SystemTime {
+    pub(super) fn time(&self) -> SystemTime {
         match &*self.store_clock.load() {
             Some(clock) => clock.said + clock.heard.elapsed(),
             None => SystemTime::now(),
@@ -268,14 +305,21 @@ impl Client {
 
     /// True if the file has other keys, which are used from now on.
     fn read_keys_again(&self) -> bool {
-        let Ok(keys) = Keys::read(&self.config.secret_file) else {
+        let before = self.access.load_full();
+        let Ok(access) = Access::read(&before.secret_file) else {
             return false;
         };
-        if **self.keys.load() == keys {
+        if access == *before {
             return false;
         }
-        self.keys.store(Arc::new(keys));
+        // A reload that came meanwhile is newer.
+        self.access.compare_and_swap(&before, Arc::new(access));
         true
+    }
+
+    /// From the next request on these keys are used.
+    pub(super) fn set_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
     }
 }
 
@@ -338,13 +382,18 @@ fn refused(
     if status == 404 && is_of_object && code.as_deref() != Some("NoSuchBucket") {
         return Ok(None);
     }
-    Err(Fault::of_answer(
+    let mut fault = Fault::of_answer(
         status,
         code.as_deref(),
         word("Region").as_deref(),
         location.as_deref(),
         retry_after.map(Duration::from_secs),
-    ))
+    );
+    // A POST is always about an upload in parts, which not every store knows.
+    if status == 501 && question.verb == Verb::Post {
+        fault.kind = FaultKind::NoMultipart;
+    }
+    Err(fault)
 }
 
 /// Whether a text of the store's can stand in a log line as it is.

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::names::Sha256Digest;
+
 /// What went wrong, as far as the archive acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
@@ -26,6 +28,10 @@ pub(crate) enum FaultKind {
     OtherBytes,
     /// Larger than the store accepts in one request.
     TooLarge,
+    /// Larger than one request may be, and the store accepts no parts.
+    NoMultipart,
+    /// The store does not know the upload in parts any more: somebody else has ended it.
+    Ended,
     /// The store does not understand the request: another region, another protocol.
     Refused,
     /// The local file could not be read to its end.
@@ -60,6 +66,12 @@ impl Fault {
         )
     }
 
+    /// The local file has this digest, and not that of its row.
+    pub(crate) fn of_rot(found: &Sha256Digest) -> Fault {
+        let what = format!("the local file has the digest {found}, and not that of its row");
+        Fault::new(FaultKind::OwnFile, what)
+    }
+
     /// An answer that is not a success. `location` is of a redirect.
     pub(super) fn of_answer(
         status: u16,
@@ -85,6 +97,11 @@ impl Fault {
         }
     }
 
+    /// Whether the same request may succeed at another time, with nobody doing anything.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.kind, FaultKind::Away | FaultKind::Busy)
+    }
+
     /// What a person does.
     pub(crate) fn remedy(&self) -> &'static str {
         match self.kind {
@@ -108,6 +125,12 @@ impl Fault {
                 "the bytes were changed: on the way, or on this disk (cis490 scrub finds that)"
             }
             FaultKind::TooLarge => "raise the store's limit on one PUT",
+            FaultKind::NoMultipart => {
+                "nothing else is held up, and the episode stays here; a store with multipart uploads is needed for more than 5 GiB"
+            }
+            FaultKind::Ended => {
+                "it is begun again; does a rule of the bucket end incomplete uploads too early, or is the episode sent by two receivers?"
+            }
             FaultKind::Refused => "look at archive.region, and whether the endpoint is that of S3",
             FaultKind::OwnFile => "look at the disk (dmesg), then: cis490 scrub",
             FaultKind::Odd => "is archive.endpoint that of an S3-compatible store?",
@@ -123,7 +146,7 @@ impl fmt::Display for Fault {
 
 impl FaultKind {
     /// In the order of the variants.
-    pub(super) const ALL: [FaultKind; 11] = [
+    pub(super) const ALL: [FaultKind; 13] = [
         FaultKind::Away,
         FaultKind::Busy,
         FaultKind::Denied,
@@ -132,6 +155,8 @@ impl FaultKind {
         FaultKind::Moved,
         FaultKind::OtherBytes,
         FaultKind::TooLarge,
+        FaultKind::NoMultipart,
+        FaultKind::Ended,
         FaultKind::Refused,
         FaultKind::OwnFile,
         FaultKind::Odd,
@@ -148,6 +173,8 @@ impl FaultKind {
             FaultKind::Moved => "moved",
             FaultKind::OtherBytes => "other-bytes",
             FaultKind::TooLarge => "too-large",
+            FaultKind::NoMultipart => "no-multipart",
+            FaultKind::Ended => "ended",
             FaultKind::Refused => "refused",
             FaultKind::OwnFile => "own-file",
             FaultKind::Odd => "odd",
@@ -159,6 +186,7 @@ fn kind_of(status: u16, code: &str) -> FaultKind {
     match (status, code) {
         (400 | 403, "RequestTimeTooSkewed") => FaultKind::Clock,
         (401 | 403, _) => FaultKind::Denied,
+        (404, "NoSuchUpload") => FaultKind::Ended,
         (404, _) => FaultKind::NoBucket,
         (413, _) | (400, "EntityTooLarge") => FaultKind::TooLarge,
         (
@@ -187,6 +215,7 @@ mod tests {
             (403, "RequestTimeTooSkewed", FaultKind::Clock),
             (401, "", FaultKind::Denied),
             (404, "NoSuchBucket", FaultKind::NoBucket),
+            (404, "NoSuchUpload", FaultKind::Ended),
             (400, "XAmzContentSHA256Mismatch", FaultKind::OtherBytes),
             (400, "InvalidDigest", FaultKind::OtherBytes),
             (400, "AuthorizationHeaderMalformed", FaultKind::Refused),

@@ -1,27 +1,32 @@
 //! The bucket of an S3-compatible store: the few requests that the archive makes.
 //!
-//! 1. Only PUT, GET, HEAD and LIST are used, and nothing that stores do in different ways: no conditions,
-//!    no meaning of an ETag, no versions. Nothing is ever deleted.
+//! 1. Only PUT, GET, HEAD, LIST and, for what is too large for one PUT, uploads in parts are used, and
+//!    nothing that stores do in different ways: no conditions, no meaning of an ETag, no versions. No object
+//!    is ever deleted.
 //! 2. Each PUT states the digest of its bytes twice, since stores check either one or the other.
 
 mod address;
 mod client;
 mod fault;
+mod multipart;
 mod payload;
 mod requests;
 mod secret;
 mod signature;
 mod xml;
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::fault::{Fault, FaultKind};
-pub(crate) use self::payload::Payload;
+use self::multipart::{Bounds, Uploads};
+pub(crate) use self::payload::{Payload, digest_of};
 use self::requests::Op;
 pub(crate) use self::requests::Requests;
 
+pub(crate) use self::client::Access;
 use self::client::{Answer, Client, Question, Verb};
 use self::signature::NO_PAYLOAD;
 use crate::clock;
@@ -37,10 +42,14 @@ const LIST_BYTES_MAX: u64 = 4 << 20;
 pub(super) const RECEIPT_FIELD: &str = "x-amz-meta-cis490-receipt";
 pub(super) const STORE_FIELD: &str = "x-amz-meta-cis490-store";
 
+const CONTENT_TYPE: (&str, &str) = ("content-type", "application/zstd");
+
 /// One bucket. Its requests may come from several threads.
 pub(crate) struct Bucket {
     client: Client,
     requests: Requests,
+    bounds: Bounds,
+    uploads: Uploads,
 }
 
 /// What a HEAD says of an object.
@@ -87,6 +96,8 @@ impl Bucket {
         Ok(Bucket {
             client: Client::new(config)?,
             requests: Requests::default(),
+            bounds: Bounds::in_tests(),
+            uploads: Uploads::default(),
         })
     }
 
@@ -95,9 +106,19 @@ impl Bucket {
         self.client.clock_difference_s()
     }
 
+    /// Our time or the store's, whichever is later.
+    pub(crate) fn latest_time(&self) -> SystemTime {
+        self.client.time().max(SystemTime::now())
+    }
+
     /// Where anybody can GET an object for this time.
     pub(crate) fn presigned(&self, key: &str, valid: Duration) -> String {
         self.client.presigned(key, valid)
+    }
+
+    /// From the next request on these keys are used.
+    pub(crate) fn set_access(&self, access: Access) {
+        self.client.set_access(access);
     }
 
     /// How the requests have ended.
@@ -139,6 +160,29 @@ impl Bucket {
         }))
     }
 
+    /// Stores the first so many bytes of a file as [`Bucket::put`] does, in parts if there are too many for
+    /// one PUT.
+    ///
+    /// Errors: those of `put`; of what goes in parts also that the file's own digest is another one.
+    pub(crate) fn put_file(
+        &self,
+        key: &str,
+        file: &File,
+        bytes: u64,
+        sha256: &Sha256Digest,
+        fields: &[(&str, &str)],
+    ) -> Result<(), Fault> {
+        if bytes > self.bounds.put_bytes_max {
+            return self.put_in_parts(key, file, bytes, sha256, fields);
+        }
+        let payload = Payload::File {
+            file,
+            from: 0,
+            bytes,
+        };
+        self.put(key, payload, sha256, fields)
+    }
+
     /// Stores an object, or replaces one. `fields` are further ones: names in lower case, values in ASCII.
     ///
     /// Errors: the store refused, or it is not known whether it has stored the bytes.
@@ -151,10 +195,7 @@ impl Bucket {
     ) -> Result<(), Fault> {
         let digest = sha256.to_string();
         let checksum = base64(sha256.as_bytes());
-        let mut all = vec![
-            ("content-type", "application/zstd"),
-            ("x-amz-checksum-sha256", &*checksum),
-        ];
+        let mut all = vec![CONTENT_TYPE, ("x-amz-checksum-sha256", &*checksum)];
         all.extend(fields);
         let question = Question {
             verb: Verb::Put,
@@ -219,6 +260,14 @@ impl Bucket {
         })
     }
 
+    /// Asks for the bucket itself: the 404 of a HEAD does not say whether it is the object that is gone, or
+    /// all of the bucket.
+    ///
+    /// Errors: there is no such bucket, or the store does not answer.
+    pub(crate) fn look(&self) -> Result<(), Fault> {
+        self.list("", 1, None).map(|_| ())
+    }
+
     /// Whether the bucket has a rule that ends incomplete uploads.
     ///
     /// Errors: the store does not say.
@@ -248,6 +297,7 @@ fn get(key: &str) -> Question<'_> {
         payload: Payload::None,
         digest: NO_PAYLOAD,
         answer_bytes: 0,
+        settled_bytes: 0,
     }
 }
 

@@ -11,10 +11,21 @@ pub(crate) enum Op {
     Put,
     Get,
     List,
+    /// Of an object in parts: one part.
+    Part,
+    /// The beginning and the end of an object in parts.
+    Multipart,
 }
 
 impl Op {
-    const ALL: [Op; 4] = [Op::Head, Op::Put, Op::Get, Op::List];
+    const ALL: [Op; 6] = [
+        Op::Head,
+        Op::Put,
+        Op::Get,
+        Op::List,
+        Op::Part,
+        Op::Multipart,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -22,6 +33,8 @@ impl Op {
             Op::Put => "put",
             Op::Get => "get",
             Op::List => "list",
+            Op::Part => "part",
+            Op::Multipart => "multipart",
         }
     }
 }

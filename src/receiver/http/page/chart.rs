@@ -82,11 +82,11 @@ fn axis(top: u64, most_refused: u64) -> String {
     axis
 }
 
-/// The end of the axis for so many: one of 2, 4, 6, 8, 10, 20, 40 and so on, whose half is a whole number.
+/// The end of the axis for so many: one of 2, 4, 6, 8, 10, 12, 16, 20, 40 and so on, whose half is a whole number.
 fn round_up(most: u64) -> u64 {
     let mut unit = 1_u64;
     loop {
-        for step in [2, 4, 6, 8, 10] {
+        for step in [2, 4, 6, 8, 10, 12, 16] {
             let top = unit.saturating_mul(step);
             if top >= most {
                 return top;
@@ -182,9 +182,9 @@ mod tests {
             (3, 4),
             (5, 6),
             (9, 10),
-            (11, 20),
+            (11, 12),
             (100, 100),
-            (101, 200),
+            (101, 120),
             (81_000, 100_000),
             (u64::MAX, u64::MAX),
         ] {

@@ -33,7 +33,10 @@ pub(super) fn page(kind: Kind, remediation: &str) -> String {
         with_links(&escape(to_do, 2000))
     );
     if let Some(maintainer) = maintainer {
-        page += &format!("<p>On the receiver's side: {}.\n", escape(maintainer, 500));
+        page += &format!(
+            "<p>As the maintainer of the receiver: {}.\n",
+            escape(maintainer, 500)
+        );
     }
     if matches!(kind, Kind::NotInWindow | Kind::BadCommit) && !remediation.is_empty() {
         page += &format!(
@@ -42,7 +45,7 @@ pub(super) fn page(kind: Kind, remediation: &str) -> String {
         );
     }
     page + &format!(
-        "</section>\n</main><footer>The same on a terminal: <code>cis490 help refusals {name}</code>. <a href=../>All of the lab</a></footer></body></html>\n"
+        "</section>\n</main><footer>The same on a terminal: <code>cis490 help refusals {name}</code>. <a href=../>All hosts</a></footer></body></html>\n"
     )
 }
 

@@ -143,15 +143,17 @@ impl<'a> Host<'a> {
             amount(stats.all.episodes, stats.all.bytes),
             self.last_commit(scene, links)
         );
-        let refused_at = stats.refused.as_ref().map(|refused| &refused.at);
-        let title = refused_at.map_or(String::new(), |at| When::of_text(at, scene.now_s).title());
-        let over = match stats.refused {
-            Some(_) if stats.open_refusal().is_none() => " class=m",
-            _ => "",
-        };
-        let refusal = self.last_refusal(scene, links);
-        let _ = write!(row, "<td{over}{title}>{refusal}");
+        // What is empty at the end of a row is left out.
         let reported = scene.reports.get(self.name);
+        if let Some(refused) = &stats.refused {
+            let title = When::of_text(&refused.at, scene.now_s).title();
+            let is_over = stats.open_refusal().is_none();
+            let over = if is_over { " class=m" } else { "" };
+            let refusal = self.last_refusal(scene, links);
+            let _ = write!(row, "<td{over}{title}>{refusal}");
+        } else if reported.is_some() {
+            row += "<td>";
+        }
         row += &reported.map_or(String::new(), |reported| queue(reported, scene.now_s));
         row.push('\n');
         row

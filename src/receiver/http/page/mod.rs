@@ -38,6 +38,7 @@ use super::Shared;
 use super::running::RunningUpload;
 use crate::clock;
 use crate::names::{CommitHash, HostId};
+use crate::receiver::archive::{self, ArchiveReport};
 use crate::receiver::base64::base64;
 use crate::receiver::findings::Finding;
 use crate::receiver::lab_states::Reports;
@@ -113,6 +114,8 @@ pub(super) struct Scene {
     /// What a person should know or do, errors first.
     pub findings: Vec<Finding>,
     pub books: StatsTables,
+    /// `None` without `[archive]`.
+    pub archive: Option<ArchiveReport>,
     /// The hosts' own reports on their queues.
     pub reports: Reports,
     pub connections: u32,
@@ -186,7 +189,14 @@ fn look(shared: &Shared) -> Scene {
     let gate = &shared.gate;
     let window = gate.window();
     let config = shared.config.load();
+    let books = shared.stats.look();
+    let all = archive::Totals {
+        episodes: books.all.episodes,
+        bytes: books.all.bytes,
+    };
+    let archive = shared.archive.as_ref();
     Scene {
+        archive: archive.map(|archive| archive.report(all)),
         now_s: clock::unix_seconds(SystemTime::now()),
         gate: GateScene {
             enabled: gate.enabled(),
@@ -201,7 +211,7 @@ fn look(shared: &Shared) -> Scene {
         space: shared.space.load().as_deref().copied(),
         unwritable: shared.store.unwell(),
         findings: shared.findings(),
-        books: shared.stats.look(),
+        books,
         reports: shared.lab_reports.states.look(),
         connections: shared.guard.connections(),
         uploads: shared.uploads.running(),
@@ -236,6 +246,7 @@ fn page(scene: &Scene) -> String {
     let before = head(&todos)
         + &todo::section(&todos)
         + &tiles::section(scene, links)
+        + &tiles::archive(scene)
         + &running::section(scene, links)
         + &chart::section(scene);
     let foot = foot(scene);

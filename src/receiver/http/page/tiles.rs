@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::html::{When, counted};
+use super::html::{When, counted, escape};
 use super::links::Links;
 use super::{GateScene, HOUR_S, Scene, hosts};
 use crate::clock;
@@ -93,6 +93,18 @@ pub(super) fn section(scene: &Scene, links: Links) -> String {
         ],
     );
     tiles + "</section>\n"
+}
+
+const ARCHIVE_CHARS_MAX: usize = 500;
+
+/// How many episodes are in the bucket too, in a line below the tiles.
+pub(super) fn archive(scene: &Scene) -> String {
+    let archive = scene.archive.as_ref();
+    archive.map_or(String::new(), |archive| {
+        let sentence = archive.sentence(scene.books.all.episodes);
+        let sentence = escape(&sentence, ARCHIVE_CHARS_MAX);
+        format!("<p class=m>Archive: {sentence}.\n")
+    })
 }
 
 /// The colour of the worst finding that a tile is about.

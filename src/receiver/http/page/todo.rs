@@ -235,13 +235,14 @@ pub(super) fn of_host<'a>(
             reason: shown_reason(finding),
             findings: vec![finding],
         };
-        let reason = finding.reason.as_deref();
-        let reason = reason.map_or(String::new(), |reason| {
-            format!(" ({})", links.reason(reason))
-        });
+        let words = own_words(&group);
+        let what = match finding.reason.as_deref() {
+            Some(reason) => words.replacen(reason, &links.reason(reason), 1),
+            None => words,
+        };
         Todo {
             state: State::of(finding.severity),
-            what: own_words(&group) + &reason,
+            what,
             remedy: remedy(&group, scene),
             title: since(&group.findings, scene.now_s),
         }

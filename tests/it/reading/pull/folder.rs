@@ -1,6 +1,7 @@
 //! What is in the folder already: receipts, files of others, another pull, another list.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,37 @@ fn the_parent_of_the_folder_must_be_there() {
     assert_eq!(ran.code, Some(1), "{ran}");
     assert!(ran.err.contains("is not there"), "{ran}");
     assert!(!target.dir.path().join("no").exists());
+}
+
+/// A link stands for the folder that it leads to, from the first moment on.
+#[test]
+fn a_link_is_followed_once_and_one_that_leads_nowhere_is_named() {
+    let server = Server::good(Shelf::of(1));
+    let target = Target::new();
+    let real = target.dir.path().join("disk");
+    fs::create_dir(&real).unwrap();
+    let pull = |link: &str, to: &str| {
+        let link = target.dir.path().join(link);
+        symlink(target.dir.path().join(to), &link).unwrap();
+        let mut command = crate::program::cis490();
+        command.args(["pull", "--verify", "--url", &server.url, "--to"]);
+        super::ran(command.arg(link))
+    };
+    let ran = pull("link", "disk");
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let name = server.files().keys().next().unwrap().clone();
+    let file = real.join(format!("{name}.tar.zst"));
+    assert!(file.is_file(), "{ran}");
+    // What is wrong there is named where it is.
+    fs::write(&file, b"short").unwrap();
+    let ran = pull("other", "disk");
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert!(ran.err.contains(file.to_str().unwrap()), "{ran}");
+
+    let ran = pull("nowhere", "not-mounted");
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("is a link that leads nowhere"), "{ran}");
+    assert!(!target.dir.path().join("not-mounted").exists());
 }
 
 #[test]
