@@ -104,6 +104,10 @@ impl LabStates {
         }
     }
 
+    pub(crate) fn knows(&self, host: &HostId) -> bool {
+        lock(&self.0).reports.contains_key(host)
+    }
+
     pub(crate) fn look(&self) -> Reports {
         lock(&self.0).reports.clone()
     }

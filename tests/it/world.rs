@@ -393,7 +393,7 @@ impl World {
     }
 
     /// Waits until `done` is true.
-    pub fn wait_until(&self, what: &str, done: impl Fn(&World) -> bool) {
+    pub fn wait_until(&self, what: &str, mut done: impl FnMut(&World) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < until, "waiting until {what}\n{self}");

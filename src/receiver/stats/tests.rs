@@ -1,6 +1,7 @@
 //! The figures, row by row.
 
 use super::*;
+use crate::names::EpisodeId;
 use crate::wire::Slot;
 
 const NOW_S: u64 = 1_795_477_572; // 2026-11-23T23:46:12Z

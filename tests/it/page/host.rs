@@ -187,6 +187,30 @@ fn a_host_has_its_own_report_with_what_waits_is_held_and_was_refused() {
     assert!(front.contains(text), "{front}");
 }
 
+/// What the front shows is a second old at most. A host that has come within it is known all the same.
+#[test]
+fn a_host_is_known_as_soon_as_it_has_come() {
+    let world = World::new();
+    for host in ["stored", "reported", "refused"] {
+        let path = format!("/hosts/{host}");
+        assert_eq!(world.get("/").status, 200);
+        assert_eq!(world.get(&path).status, 404);
+        let put = world.good().path(&format!("/v1/episodes/{host}/x"));
+        match host {
+            "stored" => assert_eq!(world.put(&put).status, 201),
+            "reported" => report(&world, host, &json!({})),
+            _ => {
+                // A thread of its own counts refusals.
+                assert_eq!(world.put(&put.commit(world.too_old())).status, 412);
+                world.wait_until("it is counted", |world| {
+                    world.get("/").body.contains("hosts/refused")
+                });
+            }
+        }
+        assert_eq!(world.get(&path).status, 200, "{host}");
+    }
+}
+
 /// Each text of a report is any that a peer likes.
 #[test]
 fn a_hostile_report_is_text_and_bounded() {
@@ -326,7 +350,7 @@ fn commits_lead_to_forgejo_where_one_is_known() {
 
 /// The lab that the page is made for, in all its trouble.
 #[test]
-fn forty_hosts_with_reports_and_trouble_fit_with_all_links() {
+fn forty_hosts_with_reports_and_trouble_fit() {
     let mut lab = Lab::new("");
     for number in 1..=40 {
         lab.uploads(

@@ -174,9 +174,22 @@ pub(super) fn html(shared: &Shared) -> String {
 
 /// The page of one host; `None` if nothing is known of it.
 pub(super) fn of_host(shared: &Shared, name: &HostId) -> Option<String> {
-    let scene = shared.scene.fresh();
-    let scene = scene.unwrap_or_else(|| shared.scene.keep(look(shared)));
-    host::page(&scene, name)
+    let kept = shared.scene.fresh();
+    if let Some(page) = kept.as_ref().and_then(|scene| host::page(scene, name)) {
+        return Some(page);
+    }
+    // It may have come since. A name of which nothing has come costs no look.
+    if kept.is_some() && !is_known(shared, name) {
+        return None;
+    }
+    host::page(&shared.scene.keep(look(shared)), name)
+}
+
+fn is_known(shared: &Shared, name: &HostId) -> bool {
+    let on_the_way = shared.uploads.on_the_way.look();
+    shared.stats.knows(name)
+        || shared.lab_reports.states.knows(name)
+        || on_the_way.iter().any(|one| one.slot.host == *name)
 }
 
 /// The explanation of a refusal. `remediation` is what is to be pasted on a lab host that is out of date.
