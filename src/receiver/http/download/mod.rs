@@ -95,8 +95,14 @@ impl Exchange<'_> {
                 may_go_on: !framing.closes && framing.length == 0 && !framing.expects_continue,
                 responder: self.request.responder(),
             };
+            let before = self.request.answered_bytes();
             let found = self.shared.downloads.find(move || question.judge());
-            found.unwrap_or(Err(Refusal::Internal))
+            match found {
+                Some(judged) => judged,
+                // It panicked. Nothing may follow a part of an answer.
+                None if self.request.answered_bytes() > before => Ok(Judged::Broken),
+                None => Err(Refusal::Internal),
+            }
         });
         match judged {
             Ok(Judged::Answered(answer)) => self.reply_unread(answer, framing),

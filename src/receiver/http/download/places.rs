@@ -1,7 +1,9 @@
 //! Downloads under way: how many there may be, and what happens to one on its thread.
 //!
-//! The coroutine waits; a finder looks for the file, and sends it if it is small (`Downloads::send_at_once`). A
-//! large one is sent by a thread of its own. How that ended is logged and counted. The threads give
+//! The coroutine waits; a finder looks for the file, and sends it if it is small (`Downloads::send_at_once`): its
+//! place is free when the kernel has all of it, so what lies there is bounded by the connections. A
+//! large one is sent by a thread of its own. How that ended is logged and counted; the log's time has what
+//! passed until the peer was seen to have all of it, a tenth of a second at most for a small one. The threads give
 //! way to those of uploads: what comes in has nowhere else to go.
 
 use std::fs::File;
@@ -22,7 +24,7 @@ use crate::receiver::http::blocking_pool::BlockingPool;
 use crate::receiver::http::body_threads::BodyThreads;
 use crate::receiver::http::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::receiver::http::guard::{Outgoing, Settled};
-use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::pace::PaceLimits;
 use crate::receiver::http::reply_channel;
 use crate::receiver::refusal::Refusal;
 use crate::wire::Slot;
@@ -232,7 +234,7 @@ impl Downloads {
         let (unacked, outcome) = match settled {
             Settled::Taken => (0, Outcome::Complete),
             Settled::Gone { unacked } => (unacked, Outcome::PeerGone),
-            Settled::Silent { unacked } => (unacked, Outcome::TooSlow),
+            Settled::TooSlow { unacked } => (unacked, Outcome::TooSlow),
         };
         let bytes = account.part.end - account.part.start;
         self.note(account, bytes.saturating_sub(unacked), outcome);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
 use crate::receiver::http::guard::{Outgoing, Settle};
-use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::pace::{PaceLimits, TakingPace};
 use crate::sys;
 
 /// The most that one call sends, so that a fast peer and a fast disk are looked at now and then.
@@ -30,8 +30,6 @@ const PAGES: u64 = 64 << 10;
 const SMALL: u64 = 1 << 20;
 /// How long one wait for the peer may be: so often its pace is judged.
 const LOOK: Duration = Duration::from_millis(250);
-/// The minimum rate is judged over this much time spent waiting for the peer.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// The waits for the last bytes to be acknowledged, of which no call tells: from the first to the longest.
 const LAST_WAIT: Duration = Duration::from_micros(200);
 const LAST_WAIT_MAX: Duration = Duration::from_millis(50);
@@ -46,7 +44,7 @@ pub(super) struct Sending {
     offset: u64,
     /// From here on the file may still be in the page cache on our account.
     kept_from: u64,
-    pace: Pace,
+    pace: TakingPace,
 }
 
 impl Sending {
@@ -65,7 +63,7 @@ impl Sending {
             offset: part.start,
             kept_from: part.start,
             part,
-            pace: Pace::new(limits),
+            pace: TakingPace::new(limits),
         }
     }
 
@@ -88,7 +86,7 @@ impl Sending {
 
     /// Nobody waits for the peer to have all of it: `settle` hears how that ended.
     pub(super) fn leave(self, settle: Settle) {
-        self.outgoing.leave(settle);
+        self.outgoing.leave(self.pace, settle);
     }
 
     /// Gives the kernel what it has room for. True if that was all.
@@ -136,7 +134,7 @@ impl Sending {
         let began = Instant::now();
         let waited = self.outgoing.wait(LOOK);
         waited.map_err(|_| Outcome::PeerGone)?;
-        self.pace.judge(began.elapsed(), self.outgoing.taken())
+        self.judge(began.elapsed())
     }
 
     fn await_the_peer(&mut self) -> Result<(), Outcome> {
@@ -146,10 +144,19 @@ impl Sending {
                 return Err(Outcome::PeerGone);
             }
             thread::sleep(wait);
-            self.pace.judge(wait, self.outgoing.taken())?;
+            self.judge(wait)?;
             wait = (wait * 2).min(LAST_WAIT_MAX);
         }
         Ok(())
+    }
+
+    /// The peer was waited for.
+    fn judge(&mut self, waited: Duration) -> Result<(), Outcome> {
+        if self.pace.is_kept(waited, self.outgoing.taken()) {
+            Ok(())
+        } else {
+            Err(Outcome::TooSlow)
+        }
     }
 
     fn forget_what_was_taken(&mut self) {
@@ -180,99 +187,4 @@ fn is_the_files(error: &io::Error) -> bool {
             error.raw_os_error(),
             Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
         )
-}
-
-/// How fast the peer takes. Only time spent waiting for it counts: a slow disk is our own fault.
-struct Pace {
-    limits: PaceLimits,
-    taken: u64,
-    /// Since the peer took something.
-    silence: Duration,
-    /// In the present window of the rate.
-    waited: Duration,
-    /// What was taken before the window began.
-    taken_before: u64,
-}
-
-impl Pace {
-    fn new(limits: PaceLimits) -> Pace {
-        Pace {
-            limits,
-            taken: 0,
-            silence: Duration::ZERO,
-            waited: Duration::ZERO,
-            taken_before: 0,
-        }
-    }
-
-    /// The peer was waited for, and has taken so many bytes by now.
-    fn judge(&mut self, waited: Duration, taken: u64) -> Result<(), Outcome> {
-        self.silence += waited;
-        if taken > self.taken {
-            self.silence = Duration::ZERO;
-            self.taken = taken;
-        }
-        if self.silence >= self.limits.idle {
-            return Err(Outcome::TooSlow);
-        }
-        self.waited += waited;
-        if self.waited < RATE_WINDOW {
-            return Ok(());
-        }
-        let least = self.limits.bytes_per_second_min;
-        if taken - self.taken_before.min(taken) < least.saturating_mul(self.waited.as_secs()) {
-            return Err(Outcome::TooSlow);
-        }
-        self.waited = Duration::ZERO;
-        self.taken_before = taken;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pace(idle_s: u64) -> Pace {
-        Pace::new(PaceLimits {
-            idle: Duration::from_secs(idle_s),
-            bytes_per_second_min: 1000,
-        })
-    }
-
-    /// The peer is waited for so many times, a second each, and takes so many bytes each time: when it is
-    /// cut, if ever.
-    fn cut_after(mut pace: Pace, waits: u64, each: u64) -> Option<u64> {
-        let second = Duration::from_secs(1);
-        (1..=waits).find(|wait| pace.judge(second, wait * each).is_err())
-    }
-
-    #[test]
-    fn a_peer_that_takes_nothing_is_cut_after_the_idle_time() {
-        assert_eq!(cut_after(pace(5), 100, 0), Some(5));
-        let mut pace = pace(5);
-        for taken in 1..=50 {
-            let second = Duration::from_secs(4);
-            assert!(pace.judge(second, taken * 4000).is_ok(), "{taken}");
-        }
-    }
-
-    #[test]
-    fn a_slow_peer_is_cut_after_a_minute_and_a_fast_one_never() {
-        assert_eq!(cut_after(pace(30), 1000, 999), Some(60));
-        assert_eq!(cut_after(pace(30), 1000, 1000), None);
-    }
-
-    /// A minute is judged by what was taken in it, not by the fast ones before.
-    #[test]
-    fn a_peer_that_becomes_slow_is_cut_a_minute_later() {
-        let mut pace = pace(30);
-        let second = Duration::from_secs(1);
-        for wait in 1..=60 {
-            assert!(pace.judge(second, wait << 20).is_ok());
-        }
-        let before = 60 << 20;
-        let cut = (1..=120).find(|wait| pace.judge(second, before + wait * 10).is_err());
-        assert_eq!(cut, Some(60));
-    }
 }

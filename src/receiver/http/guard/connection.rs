@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::intake::Intake;
-use self::unsettled::Settle;
+use self::unsettled::Unsettled;
 use crate::sys::{self, TcpCounters};
 
 /// What a connection is doing, as far as its deadlines go.
@@ -47,7 +47,7 @@ pub(super) struct Connection {
     crate_bytes: AtomicU64,
     requests: AtomicU64,
     dead: AtomicBool,
-    unsettled: Mutex<Option<Settle>>,
+    unsettled: Mutex<Option<Unsettled>>,
     pub(super) intake: Intake,
 }
 
@@ -104,6 +104,11 @@ impl Connection {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// The wait for the next request begins now.
+    fn wait_anew(&self) {
+        self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
     }
 
     pub(super) fn phase(&self) -> Phase {

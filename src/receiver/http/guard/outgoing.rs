@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use super::Answer;
 use super::connection::Connection;
-use super::connection::unsettled::Settle;
+use super::connection::unsettled::{Settle, Unsettled};
+use crate::receiver::http::pace::TakingPace;
 use crate::sys::{self, Direction};
 
 /// The bytes of one write where the kernel does not copy by itself.
 const COPY_BYTES_MAX: usize = 64 << 10;
 
 /// An answer on its way to the peer: first the head, which is not sent before the answers to earlier
-/// requests have left, and then the bytes behind it, one at least. While it is, the coroutine of the connection waits, and answers with
-/// `Reply::Sent` when it has ended.
+/// requests have left, and then the bytes behind it, one at least. While it is, the coroutine of the
+/// connection waits, and answers with `Reply::Sent` when it has ended.
 pub(crate) struct Outgoing {
     connection: Arc<Connection>,
     head: Vec<u8>,
@@ -101,9 +102,11 @@ impl Outgoing {
         self.head_given > 0
     }
 
-    /// The kernel has all of it: nobody waits for the peer, and `settle` hears how it ended.
-    pub(crate) fn leave(&self, settle: Settle) {
-        self.connection.leave_unsettled(settle);
+    /// The kernel has all of it: nobody waits for the peer, which keeps its `pace`, and `settle` hears how it
+    /// ended.
+    pub(crate) fn leave(&self, pace: TakingPace, settle: Settle) {
+        self.connection
+            .leave_unsettled(Unsettled::new(self.body_given, pace, settle));
     }
 
     /// How many bytes of the file the peer's kernel has acknowledged; all that was given where this

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::connection::unsettled::Standing;
 use super::{Answer, Outgoing};
 use crate::sys::{self, Direction};
 
@@ -42,6 +43,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Bytes of answers that the connection was given so far, whether they have left or not.
+    pub(crate) fn answered_bytes(&self) -> u64 {
+        self.connection.answered_bytes()
+    }
+
     /// For a plain thread to answer the request, while the coroutine of the connection waits.
     pub(crate) fn responder(&self) -> Responder {
         Responder(Arc::clone(self.connection))
@@ -65,7 +71,7 @@ impl Responder {
     /// Whether the connection can go on after an answer that is left unsettled (`Outgoing::leave`): the
     /// one before is settled, and the request was the last thing that the peer has sent.
     pub(crate) fn may_go_on(&self) -> bool {
-        self.0.is_settled() && self.0.is_followed_by_nothing()
+        self.0.settle_if_taken() == Standing::Settled && self.0.is_followed_by_nothing()
     }
 
     /// The answer, on its way. `closes`: it is the last one of its connection.

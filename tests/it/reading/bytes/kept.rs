@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -13,7 +15,12 @@ const SMALL: usize = 256 << 10;
 
 /// The next answer of a connection that goes on: its head and as many bytes as that states.
 pub fn next(client: &mut Client) -> Got {
-    let mut head = Vec::new();
+    next_from(client, b"")
+}
+
+/// The same of an answer whose first bytes were read.
+fn next_from(client: &mut Client, first: &[u8]) -> Got {
+    let mut head = first.to_vec();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         client.0.read_exact(&mut byte).expect("a whole head");
@@ -202,4 +209,52 @@ fn a_stop_waits_for_what_is_not_taken_yet() {
     assert!(Got::parse(&bytes).body == body);
     assert_eq!(world.wait_for_end(), Some(0), "{world}");
     assert!(world.log().contains("outcome=complete"), "{world}");
+}
+
+/// Slower than the idle time as a whole, and never silent for as long.
+#[test]
+fn a_small_one_that_is_taken_slowly_is_not_cut() {
+    if is_emulated() {
+        return skip!("an emulated receiver keeps no connection");
+    }
+    let (world, body) = with_episode("idle_timeout_seconds = 1\n", SMALL);
+    let mut client = stalling(&world);
+    let mut got = b"H".to_vec();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        let mut some = [0; 4096];
+        client.0.read_exact(&mut some).expect("more of the answer");
+        got.extend_from_slice(&some);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(got.len() < SMALL, "it was still under way");
+    let head_bytes = got.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let mut rest = vec![0; head_bytes + SMALL - got.len()];
+    client.0.read_exact(&mut rest).expect("the rest");
+    got.extend_from_slice(&rest);
+    assert!(Got::parse(&got).body == body);
+    // Its connection goes on, and has the whole idle time for the next request.
+    assert!(ask_on(&mut client, "").body == body);
+    world.wait_until("both are counted", |world| ended(world, "complete") == 2);
+}
+
+/// Where all connections are in use, those that only wait make room for others, and not this one.
+#[test]
+fn an_answer_under_way_makes_room_for_nobody() {
+    if is_emulated() {
+        return skip!("an emulated receiver keeps no connection");
+    }
+    let (world, body) = with_episode("max_connections = 4\n", SMALL);
+    let mut client = stalling(&world);
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        let mut other = world.client();
+        other
+            .send(b"GET /v1/gate HTTP/1.1\r\nHost: pi\r\n\r\n")
+            .unwrap();
+        assert!(other.answer().is_some());
+        others.push(other);
+    }
+    let head_and_body = next_from(&mut client, b"H");
+    assert!(head_and_body.body == body);
 }

@@ -2,9 +2,13 @@
 //!
 //! Nobody waits for the peer then: the coroutine goes on to the next request. The answer is settled, and
 //! its sender hears how it ended, when the next request has come, at the watchdog's next look, or at the
-//! connection's end, whichever is first and finds that the peer has all.
+//! connection's end, whichever is first and finds that the peer has all. Until then the peer must take it
+//! as fast as from a thread that waits, and the connection makes room for no other.
+
+use std::time::Instant;
 
 use super::Connection;
+use crate::receiver::http::pace::TakingPace;
 use crate::sync::lock;
 use crate::sys;
 
@@ -15,45 +19,96 @@ pub(crate) enum Settled {
     Taken,
     /// The connection has ended before that, and so many of its last bytes were not acknowledged.
     Gone { unacked: u64 },
-    /// The peer took nothing for too long: the same, and the connection was ended here.
-    Silent { unacked: u64 },
+    /// The peer took too little for too long: the same, and the connection was ended here.
+    TooSlow { unacked: u64 },
 }
 
-/// Hears how the answer has ended. It must not block.
+/// Hears how the answer has ended. It logs, and waits for nothing else.
 pub(crate) type Settle = Box<dyn FnOnce(Settled) + Send>;
 
-impl Connection {
-    /// All bytes so far are with the kernel, and `settle` hears whether the peer gets them.
-    pub(crate) fn leave_unsettled(&self, settle: Settle) {
-        *lock(&self.unsettled) = Some(settle);
+/// What is known of such an answer.
+pub(crate) struct Unsettled {
+    /// Bytes of it that the kernel was given, but for the head.
+    given: u64,
+    pace: TakingPace,
+    /// When the pace was last looked at.
+    looked: Instant,
+    settle: Settle,
+}
+
+/// How far the answer before is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is settled.
+    Settled,
+    /// The peer is taking it.
+    Leaving,
+    /// The peer takes too little of it.
+    TooSlow,
+}
+
+impl Unsettled {
+    pub(crate) fn new(given: u64, pace: TakingPace, settle: Settle) -> Unsettled {
+        Unsettled {
+            given,
+            pace,
+            looked: Instant::now(),
+            settle,
+        }
     }
 
-    /// Settles what was left unsettled if the peer has all of it. False if it has not.
-    pub(crate) fn is_settled(&self) -> bool {
-        let mut unsettled = lock(&self.unsettled);
-        if unsettled.is_none() {
-            return true;
+    fn is_fast_enough(&mut self, unacked: u64) -> bool {
+        let waited = self.looked.elapsed();
+        self.looked += waited;
+        self.pace
+            .is_kept(waited, self.given.saturating_sub(unacked))
+    }
+}
+
+impl Connection {
+    /// All bytes so far are with the kernel, and nobody waits for the peer.
+    pub(crate) fn leave_unsettled(&self, unsettled: Unsettled) {
+        *lock(&self.unsettled) = Some(unsettled);
+    }
+
+    /// Settles what was left unsettled if the peer has all of it.
+    pub(crate) fn settle_if_taken(&self) -> Standing {
+        let mut held = lock(&self.unsettled);
+        let Some(unsettled) = &mut *held else {
+            return Standing::Settled;
+        };
+        let unacked = self.unacked();
+        if unacked > 0 {
+            return if unsettled.is_fast_enough(unacked) {
+                Standing::Leaving
+            } else {
+                Standing::TooSlow
+            };
         }
-        if self.unacked() > 0 {
-            return false;
-        }
-        let settle = unsettled.take();
-        drop(unsettled);
-        if let Some(settle) = settle {
+        let settled = held.take();
+        drop(held);
+        // A peer that was slow to take the answer has as long for its next request as any other.
+        self.wait_anew();
+        if let Some(Unsettled { settle, .. }) = settled {
             settle(Settled::Taken);
         }
-        true
+        Standing::Settled
     }
 
-    /// Settles what was left unsettled, however it stands: the connection ends, since its peer took
-    /// nothing for too long if `is_silent`.
-    pub(crate) fn settle_at_its_end(&self, is_silent: bool) {
-        let Some(settle) = lock(&self.unsettled).take() else {
+    /// Whether the peer has not taken all of an answer yet.
+    pub(crate) fn is_leaving(&self) -> bool {
+        lock(&self.unsettled).is_some() && self.unacked() > 0
+    }
+
+    /// Settles what was left unsettled, however it stands: the connection ends, since its peer took too
+    /// little if it `was_too_slow`.
+    pub(crate) fn settle_at_its_end(&self, was_too_slow: bool) {
+        let Some(Unsettled { settle, .. }) = lock(&self.unsettled).take() else {
             return;
         };
         settle(match self.unacked() {
             0 => Settled::Taken,
-            unacked if is_silent => Settled::Silent { unacked },
+            unacked if was_too_slow => Settled::TooSlow { unacked },
             unacked => Settled::Gone { unacked },
         });
     }
