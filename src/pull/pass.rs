@@ -143,7 +143,14 @@ impl<'a> Pass<'a> {
         let bench = Bench::new();
         thread::scope(|scope| {
             let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);
-            self.read_list_and_ask_again(&mut workers, tell)
+            let read = self.read_list_and_ask_again(&mut workers, tell);
+            // Without receipts nothing was begun.
+            if read.is_err()
+                && let Some(receipts) = self.receipts.as_mut()
+            {
+                workers.end(receipts, tell);
+            }
+            read
         })?;
         let is_asked = |slot: &Slot| {
             let host = self.wish.host.as_ref();

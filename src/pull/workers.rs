@@ -166,7 +166,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
     /// Waits for some of the threads' work, and brings it to the disk if there is enough of it. `is_last`: no
     /// other page begins before these have ended.
     ///
-    /// Errors: the first one, after which nothing more is begun. What came before it has its receipts.
+    /// Errors: the first one, after which the pull ends ([`Workers::end`]).
     pub(super) fn go_on(
         &mut self,
         receipts: &mut Receipts,
@@ -176,15 +176,21 @@ impl<'scope, 'env> Workers<'scope, 'env> {
         if is_last {
             self.bench.close();
         }
-        let (ended, mut is_over) = self.collect(receipts, tell);
-        if ended.is_err() {
-            self.line.patience.end();
-            self.bench.close();
-            while !is_over {
-                is_over = self.collect(receipts, tell).1;
-            }
-        }
-        ended
+        self.collect(receipts, tell).0
+    }
+
+    /// Ends the threads after an error: what they are at is left as it is, and what has come whole gets its
+    /// receipts. Further errors are of no interest.
+    pub(super) fn end(&mut self, receipts: &mut Receipts, tell: &mut dyn FnMut(Step)) {
+        self.leave();
+        while !self.collect(receipts, tell).1 {}
+    }
+
+    /// Lets no thread begin anything more, nor go on with what it is at.
+    fn leave(&self) {
+        self.line.patience.end();
+        lock(&self.bench.queue).tasks.clear();
+        self.bench.close();
     }
 
     /// Takes what the threads hand over, and settles the batch if it is due, or if nothing more comes: true
@@ -222,10 +228,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
 
 impl Drop for Workers<'_, '_> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.bench.queue);
-        queue.tasks.clear();
-        drop(queue);
-        self.bench.close();
+        self.leave();
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Target;
-use super::shelf::{Say, Server, Shelf, problem};
+use super::shelf::{self, Say, Server, Shelf, problem, row};
+use super::{Target, ran_within};
+use crate::client::{PATIENCE, sha256};
 use crate::world::has_steps;
 
 #[test]
@@ -207,4 +208,42 @@ fn the_next_pages_are_asked_for_while_a_tarball_of_the_first_is_under_way() {
     });
     target.pull_all(&server.url, &server.files());
     assert!(target.file("pull.json").exists());
+}
+
+/// A tarball of the second page is under way, and would be for days, when the first page ends with a refusal.
+#[test]
+fn an_error_ends_the_pull_while_a_tarball_of_a_later_page_is_under_way() {
+    const LONG: usize = 100_000_000;
+    let mut shelf = Shelf::of(13);
+    shelf.index += &row("lab-0/long", LONG as u64, &sha256(b"long"));
+    let is_under_way = AtomicBool::new(false);
+    let questions = AtomicUsize::new(0);
+    let server = Server::new(shelf, move |head, shelf| {
+        let target = head.target();
+        if target.ends_with("/long.tar.zst") {
+            is_under_way.store(true, Ordering::SeqCst);
+            return Say::Drips(shelf::head("200 OK", "", LONG).into());
+        }
+        if target.ends_with("/ep-1.tar.zst") {
+            // One thread is here until the other has fetched all before the long one.
+            return Say::Bytes(if is_under_way.load(Ordering::SeqCst) {
+                problem("404 Not Found", "no-episode")
+            } else {
+                problem("503 Service Unavailable", "not-yet")
+            });
+        }
+        let is_list = target.contains('?');
+        if is_list && questions.fetch_add(1, Ordering::SeqCst) == 2 {
+            return Say::Bytes(problem("403 Forbidden", "no-more-for-you"));
+        }
+        shelf.answer(head)
+    });
+    let target = Target::new();
+    let mut command = target.command(&server.url, &["--jobs", "2"]);
+    let ran = ran_within(&mut command, PATIENCE);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("no-more-for-you"), "{ran}");
+    // What came before the error has its receipts, of both pages.
+    assert_eq!(target.receipts().len(), 12, "{ran}");
+    assert!(!target.file("pull.json").exists(), "{ran}");
 }
