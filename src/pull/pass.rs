@@ -185,7 +185,7 @@ impl<'a> Pass<'a> {
             if let Some(done) = workers.next_done() {
                 break done;
             }
-            self.go_on(workers, true, tell)?;
+            self.go_on(workers, tell)?;
         };
         self.note_rows(rows);
         self.note_done(done);
@@ -206,7 +206,7 @@ impl<'a> Pass<'a> {
         // Why the list is not read on, which waits until all that is under way has ended.
         let mut stop: Option<Result<Anew, End>> = None;
         loop {
-            if reading.goes_on && workers.want_more() {
+            while reading.goes_on && workers.want_more() {
                 let begun = self.begin_page(&mut reading, &mut under_way, workers, tell);
                 if begun.is_err() && self.patience.is_over() {
                     return begun.map(|_| ());
@@ -228,7 +228,7 @@ impl<'a> Pass<'a> {
                 }
             }
             if !workers.are_idle() {
-                self.go_on(workers, !reading.goes_on, tell)?;
+                self.go_on(workers, tell)?;
                 continue;
             }
             match stop.take() {
@@ -420,14 +420,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Waits for work that is under way.
-    fn go_on(
-        &mut self,
-        workers: &mut Workers,
-        is_last: bool,
-        tell: &mut dyn FnMut(Step),
-    ) -> Result<(), End> {
+    fn go_on(&mut self, workers: &mut Workers, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
         let receipts = self.open_receipts()?;
-        workers.go_on(receipts, is_last, tell)
+        workers.go_on(receipts, tell)
     }
 
     fn open_receipts(&mut self) -> Result<&mut Receipts, End> {

@@ -1,8 +1,8 @@
 //! A line that breaks, a receiver that is away or says "later", and what a pull asks for then.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::shelf::{self, Say, Server, Shelf, problem, row};
@@ -246,4 +246,26 @@ fn an_error_ends_the_pull_while_a_tarball_of_a_later_page_is_under_way() {
     // What came before the error has its receipts, of both pages.
     assert_eq!(target.receipts().len(), 12, "{ran}");
     assert!(!target.file("pull.json").exists(), "{ran}");
+}
+
+/// No page waits for more files to be brought to the disk with its own than are under way.
+#[test]
+fn pages_of_few_rows_do_not_wait_for_a_batch_to_fill() {
+    let mut shelf = Shelf::of(30);
+    shelf.page_rows = 1;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let server = Server::new(shelf, move |head, shelf| {
+        if head.target().contains('?') {
+            times.lock().unwrap().push(Instant::now());
+        }
+        shelf.answer(head)
+    });
+    Target::new().pull_all(&server.url, &server.files());
+    let asked = asked.lock().unwrap();
+    let mut of_three: Vec<Duration> = asked.windows(4).map(|four| four[3] - four[0]).collect();
+    of_three.sort();
+    // A batch that waits for more waits a second.
+    let median = of_three[of_three.len() / 2];
+    assert!(median < Duration::from_millis(700), "{of_three:?}");
 }
