@@ -148,9 +148,9 @@ impl<'scope, 'env> Workers<'scope, 'env> {
         self.pages.under_way() < PAGES_MAX && self.bench.waiting() <= FEW
     }
 
-    /// Whether no page is under way.
+    /// Whether nothing of any page is under way.
     pub(super) fn are_idle(&self) -> bool {
-        self.pages.under_way() == 0
+        self.pages.tasks_left() == 0
     }
 
     /// What the oldest page came to, if all of it has ended and is on the disk.

@@ -269,3 +269,58 @@ fn pages_of_few_rows_do_not_wait_for_a_batch_to_fill() {
     let median = of_three[of_three.len() / 2];
     assert!(median < Duration::from_millis(700), "{of_three:?}");
 }
+
+/// The second page is not to be had before what the first one lists is here, with its receipts and the cursor.
+#[test]
+fn what_has_come_is_brought_to_the_disk_while_the_list_does_not_answer() {
+    let target = Target::new();
+    let cursor = target.file("pull.json");
+    let server = Server::new(Shelf::of(14), move |head, shelf| {
+        if head.target().contains("cursor=") && !cursor.exists() {
+            return later();
+        }
+        shelf.answer(head)
+    });
+    let ran = target.pull_impatient(&server.url, 10_000);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    target.check(&server.files(), &ran.to_string());
+}
+
+/// An episode of the first page is not to be had, for which the page is asked for again; and that is not answered
+/// before all of the second page is here.
+#[test]
+fn what_has_come_is_brought_to_the_disk_while_the_list_does_not_answer_for_a_missing_episode() {
+    let target = Target::new();
+    let index = target.file("index.jsonl");
+    let of_first = AtomicUsize::new(0);
+    let server = Server::new(Shelf::of(14), move |head, shelf| {
+        let target = head.target();
+        if target.ends_with("/ep-1.tar.zst") {
+            return Say::Bytes(problem("404 Not Found", "no-episode"));
+        }
+        if target.ends_with("/ep-14.tar.zst") && of_first.load(Ordering::SeqCst) < 2 {
+            return later();
+        }
+        let is_of_first = target.contains('?') && !target.contains("cursor=");
+        if is_of_first && 0 < of_first.fetch_add(1, Ordering::SeqCst) {
+            let receipts = fs::read_to_string(&index).unwrap_or_default();
+            if !receipts.contains("\"ep-14\"") {
+                return later();
+            }
+        }
+        shelf.answer(head)
+    });
+    let ran = target.pull_impatient(&server.url, 10_000);
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert!(ran.err.contains("missing: lab-1/ep-1: "), "{ran}");
+    assert_eq!(target.receipts().len(), 13, "{ran}");
+    assert!(target.file("pull.json").exists(), "{ran}");
+}
+
+fn later() -> Say {
+    Say::Bytes(shelf::with_body(
+        "503 Service Unavailable",
+        "Retry-After: 1\r\n",
+        b"",
+    ))
+}
