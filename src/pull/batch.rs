@@ -47,9 +47,13 @@ impl Batch {
         self.whole.push((task, file));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.whole.len() + self.named.len()
+    }
+
     /// How long it may wait for more. Zero if it is due.
     pub(super) fn patience(&self) -> Duration {
-        if self.whole.len() + self.named.len() >= FILES_MAX || self.bytes >= BYTES_MAX {
+        if self.len() >= FILES_MAX || self.bytes >= BYTES_MAX {
             return Duration::ZERO;
         }
         let waited = self.began.map(|began| began.elapsed());

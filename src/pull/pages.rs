@@ -63,6 +63,11 @@ impl Pages {
         self.under_way.len()
     }
 
+    /// How many tasks of all of them have not ended.
+    pub(super) fn tasks_left(&self) -> usize {
+        self.under_way.iter().map(|page| page.left).sum()
+    }
+
     /// What the oldest page came to, if all of its tasks have ended.
     pub(super) fn next_done(&mut self) -> Option<Done> {
         if self.under_way.front()?.left > 0 {

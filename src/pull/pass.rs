@@ -12,7 +12,7 @@ use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
 use super::folder::Folder;
 use super::here::{Needs, in_the_way, needs, verify};
-use super::list::{self, Answer, Page};
+use super::list::{Answer, Asker, Page};
 use super::missing::Missing;
 use super::pages::{Done, Work};
 use super::patience::Patience;
@@ -35,6 +35,7 @@ const STARTS_MAX: u32 = 3;
 pub(super) struct Pass<'a> {
     folder: &'a Folder,
     client: &'a ReaderClient,
+    asker: Asker<'a>,
     wish: &'a Wish,
     /// Read when the first row is not the last one that was seen: a pull with nothing new does not
     /// need them.
@@ -50,10 +51,13 @@ pub(super) struct Pass<'a> {
     outcome: Outcome,
 }
 
-/// A page, or the reason why the list is another than it was.
+/// What a question for the next page came to.
 enum Looked {
     Page(Page),
+    /// The list is another than it was.
     Another(Anew),
+    /// No answer: the question may be asked again later.
+    Away,
 }
 
 /// Why the list is read from its start again.
@@ -67,6 +71,7 @@ enum Anew {
 }
 
 /// Where the reading of the list is.
+#[derive(Default)]
 struct Reading {
     /// Where the next page begins; `None` for the start.
     cursor: Option<Cursor>,
@@ -78,6 +83,15 @@ struct Reading {
     without_news: u32,
     /// How often it began at the start again.
     starts: u32,
+    /// The oldest first.
+    under_way: VecDeque<UnderWay>,
+    /// All of this page has ended, and episodes of it are missing. Before that is believed the page is asked for
+    /// again; no other page ends meanwhile.
+    doubted: Option<UnderWay>,
+    /// A page came otherwise the second time: the rows of those that are under way come again.
+    is_flipped: bool,
+    /// Why the list is not read on, which waits until all that is under way has ended.
+    stop: Option<Result<Anew, End>>,
 }
 
 /// A page whose tarballs are under way.
@@ -97,6 +111,19 @@ struct Rows {
     wrong: Vec<String>,
 }
 
+impl Reading {
+    /// Whether another page is to be asked for.
+    fn wants_page(&self) -> bool {
+        self.goes_on && self.doubted.is_none()
+    }
+
+    /// The list is not read on, for this reason.
+    fn stop_for(&mut self, why: Result<Anew, End>) {
+        self.stop = Some(why);
+        self.goes_on = false;
+    }
+}
+
 impl<'a> Pass<'a> {
     pub(super) fn new(
         folder: &'a Folder,
@@ -108,6 +135,7 @@ impl<'a> Pass<'a> {
         let state = State::load(folder)?;
         Ok(Pass {
             missing: Missing::load(folder)?,
+            asker: Asker::new(client, patience, wish.host.as_ref()),
             patience,
             store: state.as_ref().map(|state| state.store),
             state,
@@ -143,7 +171,14 @@ impl<'a> Pass<'a> {
         let bench = Bench::new();
         thread::scope(|scope| {
             let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);
-            self.read_list_and_ask_again(&mut workers, tell)
+            let read = self.read_list_and_ask_again(&mut workers, tell);
+            // Without receipts nothing was begun.
+            if read.is_err()
+                && let Some(receipts) = self.receipts.as_mut()
+            {
+                workers.end(receipts, tell);
+            }
+            read
         })?;
         let is_asked = |slot: &Slot| {
             let host = self.wish.host.as_ref();
@@ -178,7 +213,7 @@ impl<'a> Pass<'a> {
             if let Some(done) = workers.next_done() {
                 break done;
             }
-            self.go_on(workers, true, tell)?;
+            self.go_on(workers, tell)?;
         };
         self.note_rows(rows);
         self.note_done(done);
@@ -191,62 +226,88 @@ impl<'a> Pass<'a> {
             is_first: cursor.is_some(),
             cursor,
             goes_on: true,
-            without_news: 0,
-            starts: 0,
+            ..Reading::default()
         };
-        let mut under_way = VecDeque::new();
-        let mut is_flipped = false;
-        // Why the list is not read on, which waits until all that is under way has ended.
-        let mut stop: Option<Result<Anew, End>> = None;
         loop {
-            if reading.goes_on && workers.want_more() {
-                let begun = self.begin_page(&mut reading, &mut under_way, workers, tell);
-                if begun.is_err() && self.patience.is_over() {
-                    return begun.map(|_| ());
-                }
-                stop = begun.transpose();
-                reading.goes_on &= stop.is_none();
+            while reading.wants_page() && workers.want_more() && self.asker.is_due() {
+                self.begin_page(&mut reading, workers, tell)?;
             }
-            while let Some(done) = workers.next_done() {
-                let Some(ended) = under_way.pop_front() else {
-                    continue;
-                };
-                if is_flipped {
-                    // Its rows come again.
-                    self.note_here(&done);
-                } else if !self.end_page(ended, done)? {
-                    is_flipped = true;
-                    stop = Some(Ok(Anew::Flipped));
-                    reading.goes_on = false;
-                }
-            }
+            self.end_pages(&mut reading, workers)?;
             if !workers.are_idle() {
-                self.go_on(workers, !reading.goes_on, tell)?;
-                continue;
+                self.go_on(workers, tell)?;
+            } else if self.asker.is_away() {
+                self.asker.await_due()?;
+            } else if let Some(why) = reading.stop.take() {
+                self.read_anew(&mut reading, &why?, tell)?;
+            } else if !reading.goes_on {
+                return Ok(());
             }
-            match stop.take() {
-                Some(why) => self.read_anew(&mut reading, &why?, tell)?,
-                None if !reading.goes_on => return Ok(()),
-                None => {}
-            }
-            is_flipped = false;
         }
     }
 
-    /// Asks for the next page, and begins to fetch what it lists. The result is why the list is read from
-    /// its start, if it is.
+    /// Asks once for the next page, and begins to fetch what it lists.
+    ///
+    /// Errors: those that do not wait until what is under way has ended.
     fn begin_page(
         &mut self,
         reading: &mut Reading,
-        under_way: &mut VecDeque<UnderWay>,
         workers: &mut Workers,
         tell: &mut dyn FnMut(Step),
-    ) -> Result<Option<Anew>, End> {
-        match self.look(reading.cursor.as_ref(), reading.is_first)? {
-            Looked::Page(page) => self.take(reading, page, under_way, workers, tell)?,
-            Looked::Another(why) => return Ok(Some(why)),
+    ) -> Result<(), End> {
+        let taken = match self.look(reading.cursor.as_ref(), reading.is_first) {
+            Ok(Looked::Page(page)) => self.take(reading, page, workers, tell),
+            Ok(Looked::Away) => Ok(()),
+            Ok(Looked::Another(why)) => {
+                reading.stop_for(Ok(why));
+                Ok(())
+            }
+            Err(end) => Err(end),
+        };
+        match taken {
+            Err(end) if !self.patience.is_over() => {
+                reading.stop_for(Err(end));
+                Ok(())
+            }
+            taken => taken,
         }
-        Ok(None)
+    }
+
+    /// Ends the pages all of which has ended, in the order of the list.
+    fn end_pages(&mut self, reading: &mut Reading, workers: &mut Workers) -> Result<(), End> {
+        loop {
+            if let Some(ended) = &reading.doubted {
+                if !self.asker.is_due() {
+                    return Ok(());
+                }
+                match self.comes_again(ended)? {
+                    None => return Ok(()),
+                    Some(true) => self.save(&ended.page)?,
+                    Some(false) => {
+                        reading.is_flipped = true;
+                        reading.stop_for(Ok(Anew::Flipped));
+                    }
+                }
+                reading.doubted = None;
+            }
+            let Some(done) = workers.next_done() else {
+                return Ok(());
+            };
+            let Some(mut ended) = reading.under_way.pop_front() else {
+                continue;
+            };
+            if reading.is_flipped {
+                // Its rows come again.
+                self.note_here(&done);
+                continue;
+            }
+            self.note_rows(std::mem::take(&mut ended.rows));
+            self.note_done(done);
+            if self.missing.is_saved() {
+                self.save(&ended.page)?;
+            } else {
+                reading.doubted = Some(ended);
+            }
+        }
     }
 
     /// Nothing is under way: the list is read from its start.
@@ -274,35 +335,29 @@ impl<'a> Pass<'a> {
         }
         self.begin_at_start();
         *reading = Reading {
-            cursor: None,
-            is_first: false,
             goes_on: true,
             without_news: reading.without_news,
             starts: reading.starts + 1,
+            ..Reading::default()
         };
         Ok(())
     }
 
-    /// All of the oldest page has ended. False if what is missing of it may be the line's fault.
-    fn end_page(&mut self, ended: UnderWay, done: Done) -> Result<bool, End> {
-        let UnderWay { page, cursor, rows } = ended;
-        self.note_rows(rows);
-        self.note_done(done);
-        if self.has_new_missing() && !self.comes_again(&page, cursor.as_ref())? {
-            return Ok(false);
-        }
+    /// Notes on the disk what this page came to.
+    fn save(&mut self, page: &Page) -> Result<(), End> {
         self.missing.save(self.folder)?;
-        self.write_cursor(&page)?;
-        Ok(true)
+        self.write_cursor(page)
     }
 
-    /// Asks for a page, and compares it with what was seen before. `is_first`: it begins with the last
+    /// Asks once for a page, and compares it with what was seen before. `is_first`: it begins with the last
     /// row that was seen.
     fn look(&mut self, cursor: Option<&Cursor>, is_first: bool) -> Result<Looked, End> {
-        let host = self.wish.host.as_ref();
-        let page = match list::ask(self.client, self.patience, cursor, host)? {
-            Answer::Page(page) => page,
-            Answer::BadCursor => return Ok(Looked::Another(Anew::Note("its index was rebuilt"))),
+        let page = match self.asker.ask(cursor)? {
+            None => return Ok(Looked::Away),
+            Some(Answer::Page(page)) => page,
+            Some(Answer::BadCursor) => {
+                return Ok(Looked::Another(Anew::Note("its index was rebuilt")));
+            }
         };
         if self.store.is_some_and(|store| store != page.store) {
             return Ok(Looked::Another(Anew::OtherStore));
@@ -319,19 +374,15 @@ impl<'a> Pass<'a> {
         Ok(Looked::Page(page))
     }
 
-    /// Whether episodes of the last page could not be had.
-    fn has_new_missing(&self) -> bool {
-        !self.missing.is_saved()
-    }
-
-    /// Whether the receiver answers the question for a page with the same rows again.
-    fn comes_again(&self, page: &Page, cursor: Option<&Cursor>) -> Result<bool, End> {
-        let host = self.wish.host.as_ref();
-        Ok(match list::ask(self.client, self.patience, cursor, host)? {
+    /// Whether the receiver answers the question for a page with the same rows again. `None` without an answer.
+    fn comes_again(&mut self, ended: &UnderWay) -> Result<Option<bool>, End> {
+        let page = &ended.page;
+        let answer = self.asker.ask(ended.cursor.as_ref())?;
+        Ok(answer.map(|answer| match answer {
             // New rows may stand behind them by now.
             Answer::Page(again) => again.text.starts_with(&page.text) && again.store == page.store,
             Answer::BadCursor => false,
-        })
+        }))
     }
 
     /// Begins to bring here what a page lists, and moves `reading` behind it.
@@ -339,7 +390,6 @@ impl<'a> Pass<'a> {
         &mut self,
         reading: &mut Reading,
         page: Page,
-        under_way: &mut VecDeque<UnderWay>,
         workers: &mut Workers,
         tell: &mut dyn FnMut(Step),
     ) -> Result<(), End> {
@@ -370,7 +420,7 @@ impl<'a> Pass<'a> {
         reading.goes_on = page.has_more;
         let cursor = reading.cursor.replace(page.next.clone());
         let stands = cursor == reading.cursor || reading.without_news == PAGES_WITHOUT_NEWS_MAX;
-        under_way.push_back(UnderWay { page, cursor, rows });
+        reading.under_way.push_back(UnderWay { page, cursor, rows });
         if reading.goes_on && stands {
             let what = "its list does not go on";
             return Err(End::Wrong(self.client.odd(what)));
@@ -413,14 +463,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Waits for work that is under way.
-    fn go_on(
-        &mut self,
-        workers: &mut Workers,
-        is_last: bool,
-        tell: &mut dyn FnMut(Step),
-    ) -> Result<(), End> {
+    fn go_on(&mut self, workers: &mut Workers, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
         let receipts = self.open_receipts()?;
-        workers.go_on(receipts, is_last, tell)
+        workers.go_on(receipts, tell)
     }
 
     fn open_receipts(&mut self) -> Result<&mut Receipts, End> {

@@ -30,7 +30,7 @@ const PAGES_MAX: usize = 3;
 /// What the threads share.
 pub(super) struct Bench {
     queue: Mutex<Queue>,
-    /// There is a task to take, or no more come for now.
+    /// There is a task to take, or no more come.
     has_more: Condvar,
     inbox: Inbox,
 }
@@ -61,7 +61,7 @@ impl Bench {
         }
     }
 
-    /// The next task; `None` if no more come for now.
+    /// The next task; `None` if no more come.
     fn take(&self) -> Option<Task> {
         let mut queue = lock(&self.queue);
         loop {
@@ -76,17 +76,8 @@ impl Bench {
         }
     }
 
-    fn add(&self, tasks: Vec<Task>, taker: &Taker) {
-        let mut queue = lock(&self.queue);
-        if queue.is_closed {
-            // Threads that saw it closed are on their way out: they take nothing more.
-            drop(queue);
-            taker.await_end();
-            queue = lock(&self.queue);
-            queue.is_closed = false;
-        }
-        queue.tasks.extend(tasks);
-        drop(queue);
+    fn add(&self, tasks: Vec<Task>) {
+        lock(&self.queue).tasks.extend(tasks);
         self.has_more.notify_all();
     }
 
@@ -94,8 +85,12 @@ impl Bench {
         lock(&self.queue).tasks.len()
     }
 
+    /// No thread takes anything more.
     fn close(&self) {
-        lock(&self.queue).is_closed = true;
+        let mut queue = lock(&self.queue);
+        queue.tasks.clear();
+        queue.is_closed = true;
+        drop(queue);
         self.has_more.notify_all();
     }
 }
@@ -123,8 +118,8 @@ impl<'scope, 'env> Workers<'scope, 'env> {
     ///
     /// Errors: the system gives no thread.
     pub(super) fn begin(&mut self, work: Vec<Work>) -> Result<(), End> {
-        let wanted = self.jobs.min(work.len());
-        self.bench.add(self.pages.begin(work), &self.taker);
+        self.bench.add(self.pages.begin(work));
+        let wanted = self.jobs.min(self.to_come());
         while self.taker.threads() < wanted {
             self.start_thread()?;
         }
@@ -153,9 +148,9 @@ impl<'scope, 'env> Workers<'scope, 'env> {
         self.pages.under_way() < PAGES_MAX && self.bench.waiting() <= FEW
     }
 
-    /// Whether no page is under way.
+    /// Whether nothing of any page is under way.
     pub(super) fn are_idle(&self) -> bool {
-        self.pages.under_way() == 0
+        self.pages.tasks_left() == 0
     }
 
     /// What the oldest page came to, if all of it has ended and is on the disk.
@@ -163,45 +158,52 @@ impl<'scope, 'env> Workers<'scope, 'env> {
         self.pages.next_done()
     }
 
-    /// Waits for some of the threads' work, and brings it to the disk if there is enough of it. `is_last`: no
-    /// other page begins before these have ended.
+    /// Waits for some of the threads' work, and brings it to the disk if there is enough of it, or if no more
+    /// is under way. The caller begins no other page meanwhile.
     ///
-    /// Errors: the first one, after which nothing more is begun. What came before it has its receipts.
+    /// Errors: the first one, after which the pull ends ([`Workers::end`]).
     pub(super) fn go_on(
         &mut self,
         receipts: &mut Receipts,
-        is_last: bool,
         tell: &mut dyn FnMut(Step),
     ) -> Result<(), End> {
-        if is_last {
-            self.bench.close();
-        }
-        let (ended, mut is_over) = self.collect(receipts, tell);
-        if ended.is_err() {
-            self.line.patience.end();
-            self.bench.close();
-            while !is_over {
-                is_over = self.collect(receipts, tell).1;
-            }
-        }
-        ended
+        self.collect(self.to_come(), receipts, tell).0
     }
 
-    /// Takes what the threads hand over, and settles the batch if it is due, or if nothing more comes: true
-    /// then.
+    /// Ends the threads after an error: what they are at is left as it is, and what has come whole gets its
+    /// receipts. Further errors are of no interest.
+    pub(super) fn end(&mut self, receipts: &mut Receipts, tell: &mut dyn FnMut(Step)) {
+        self.leave();
+        while !self.collect(usize::MAX, receipts, tell).1 {}
+    }
+
+    /// Lets no thread begin anything more, nor go on with what it is at.
+    fn leave(&self) {
+        self.line.patience.end();
+        self.bench.close();
+    }
+
+    /// How many tasks the threads have not handed over.
+    fn to_come(&self) -> usize {
+        self.pages.tasks_left().saturating_sub(self.batch.len())
+    }
+
+    /// Takes what the threads hand over, of which `most` are to come, and settles the batch if it is due or if
+    /// none are left to come. True if all threads have ended.
     fn collect(
         &mut self,
+        most: usize,
         receipts: &mut Receipts,
         tell: &mut dyn FnMut(Step),
     ) -> (Result<(), End>, bool) {
-        let some = self.taker.take(self.batch.patience().min(LOOK));
+        let some = self.taker.take(most, self.batch.patience().min(LOOK));
         let is_over = some.is_none();
         tell(Step::Bytes(self.taker.new_bytes()));
         let mut ended = Ok(());
         for one in some.unwrap_or_default() {
             ended = ended.and(self.note(one));
         }
-        if is_over || self.batch.patience().is_zero() {
+        if is_over || self.to_come() == 0 || self.batch.patience().is_zero() {
             let settled = self.batch.settle(self.line, receipts, &mut self.pages);
             ended = ended.and(settled);
         }
@@ -222,10 +224,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
 
 impl Drop for Workers<'_, '_> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.bench.queue);
-        queue.tasks.clear();
-        drop(queue);
-        self.bench.close();
+        self.leave();
     }
 }
 
