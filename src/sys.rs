@@ -31,7 +31,7 @@ pub(crate) use self::files::{
     rename_no_replace, set_xattr, sync_filesystem, syncs_as_a_whole, write_out,
 };
 pub(crate) use self::identity::{become_user, effective_user, give_open};
-pub(crate) use self::intake::set_intake;
+pub(crate) use self::intake::{set_intake, set_outlet};
 pub(crate) use self::memory::{HugeHalf, huge_halves};
 pub(crate) use self::processes::{
     ask_to_stop, ends_with_us, give_way, in_own_session, kill_group, raise_file_limit,
@@ -40,7 +40,7 @@ pub(crate) use self::processes::{
 pub(crate) use self::random::fill_random;
 pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
-    Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_file, shut_down,
+    Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_ahead, send_file, shut_down,
     unacked_bytes, unread_bytes, wait_any, wait_socket, wake_reader,
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};

@@ -9,74 +9,74 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::end::End;
+use super::pages::{Pages, Task};
 use super::receipts::Receipts;
-use super::row::Row;
 use super::transfer::{Fetched, Line};
 use crate::durable;
 
-/// Each has an open file, of which a process may have 1024.
-const FILES_MAX: usize = 256;
+/// Each has an open file, of which a process may have 1024; and what waits for the batch has one too
+/// (`inbox::WAITING_MAX`, twice, since that comes at once). Each batch costs three flushes of the disk.
+const FILES_MAX: usize = 400;
 /// What may wait in memory for the disk.
 const BYTES_MAX: u64 = 64 << 20;
 /// How long the first of a batch waits for others on a slow line.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What the work of a page came to.
-#[derive(Default)]
-pub(super) struct Done {
-    pub here: Vec<Row>,
-    pub missing: Vec<(Row, String)>,
-    pub in_the_way: Vec<(Row, String)>,
-}
-
+/// What is to be brought to the disk together.
 #[derive(Default)]
 pub(super) struct Batch {
     /// Those that have their names, on a disk that knows their bytes.
-    named: Vec<Row>,
+    named: Vec<Task>,
     /// Those that have neither: each with its open partial file.
-    whole: Vec<(Row, File)>,
+    whole: Vec<(Task, File)>,
     bytes: u64,
     began: Option<Instant>,
 }
 
 impl Batch {
     /// A file that has its name.
-    pub(super) fn add_named(&mut self, row: Row) {
+    pub(super) fn add_named(&mut self, task: Task) {
         self.began.get_or_insert_with(Instant::now);
-        self.named.push(row);
+        self.named.push(task);
     }
 
     /// A whole partial file, open since before it was written.
-    pub(super) fn add_whole(&mut self, row: Row, file: File) {
+    pub(super) fn add_whole(&mut self, task: Task, file: File) {
         self.began.get_or_insert_with(Instant::now);
-        self.bytes += row.bytes.unwrap_or(0);
-        self.whole.push((row, file));
+        self.bytes += task.row.bytes.unwrap_or(0);
+        self.whole.push((task, file));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.whole.len() + self.named.len()
     }
 
     /// How long it may wait for more. Zero if it is due.
     pub(super) fn patience(&self) -> Duration {
-        if self.whole.len() + self.named.len() >= FILES_MAX || self.bytes >= BYTES_MAX {
+        if self.len() >= FILES_MAX || self.bytes >= BYTES_MAX {
             return Duration::ZERO;
         }
         let waited = self.began.map(|began| began.elapsed());
         WAIT_MAX.saturating_sub(waited.unwrap_or_default())
     }
 
-    /// Brings all of it to the disk and empties it. What is here is noted in `done`.
+    /// Brings all of it to the disk and empties it. What is here is noted in `pages`.
     ///
     /// Errors: the first one of the disk. What it does not concern has its receipt all the same.
     pub(super) fn settle(
         &mut self,
         line: &Line,
         receipts: &mut Receipts,
-        done: &mut Done,
+        pages: &mut Pages,
     ) -> Result<(), End> {
         let Batch { named, whole, .. } = std::mem::take(self);
         let mut here = named;
-        let named = name_all(line, whole, &mut here, done);
+        let named = name_all(line, whole, &mut here, pages);
         sync_hosts(line, &here)?;
-        receipts.add(here.iter())?;
-        done.here.extend(here);
+        receipts.add(here.iter().map(|task| &task.row))?;
+        for task in here {
+            pages.here(task);
+        }
         named
     }
 }
@@ -84,25 +84,25 @@ impl Batch {
 /// Syncs the files, and gives their names to those that are on the disk.
 fn name_all(
     line: &Line,
-    whole: Vec<(Row, File)>,
-    here: &mut Vec<Row>,
-    done: &mut Done,
+    whole: Vec<(Task, File)>,
+    here: &mut Vec<Task>,
+    pages: &mut Pages,
 ) -> Result<(), End> {
     let files: Vec<&File> = whole.iter().map(|(_, file)| file).collect();
     let synced = line.folder.filesystem().sync_files(&files);
     let mut first_end = Ok(());
-    for ((row, _), synced) in whole.into_iter().zip(synced) {
-        match line.name(&row, synced) {
-            Ok(Fetched::InTheWay(why)) => done.in_the_way.push((row, why)),
-            Ok(_) => here.push(row),
+    for ((task, _), synced) in whole.into_iter().zip(synced) {
+        match line.name(&task.row, synced) {
+            Ok(Fetched::InTheWay(why)) => pages.in_the_way(task, why),
+            Ok(_) => here.push(task),
             Err(end) => first_end = first_end.and(Err(end)),
         }
     }
     first_end
 }
 
-fn sync_hosts(line: &Line, here: &[Row]) -> Result<(), End> {
-    let hosts: BTreeSet<_> = here.iter().map(|row| &row.slot.host).collect();
+fn sync_hosts(line: &Line, here: &[Task]) -> Result<(), End> {
+    let hosts: BTreeSet<_> = here.iter().map(|task| &task.row.slot.host).collect();
     let dirs: Vec<PathBuf> = hosts.iter().map(|host| line.folder.host(host)).collect();
     let paths: Vec<_> = dirs.iter().map(PathBuf::as_path).collect();
     for (dir, synced) in dirs.iter().zip(durable::sync_dirs(&paths)) {

@@ -1,24 +1,24 @@
 //! What the threads that fetch hand to the one that brings it to the disk.
 //!
 //! A wake-up costs as much as a small file does. So the one thread sleeps until there is a batch's worth,
-//! or the last of the others has ended, or its time is over; progress it reads from a counter.
+//! or all that is under way, or its time is over; progress it reads from a counter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::row::Row;
+use super::pages::Task;
 use super::transfer::Fetched;
 use crate::sync::lock;
 
 /// How many are handed over at once while more come.
 const MANY: usize = 64;
 /// How far the threads may be ahead of the disk: each file that waits is open.
-const WAITING_MAX: usize = 128;
+const WAITING_MAX: usize = 192;
 
-/// A row, and what fetching it came to.
-pub(super) type Ended = (Row, Result<Fetched, End>);
+/// A task, and what it came to.
+pub(super) type Ended = (Task, Result<Fetched, End>);
 
 pub(super) struct Inbox {
     held: Mutex<Held>,
@@ -31,6 +31,8 @@ pub(super) struct Inbox {
 
 struct Held {
     ended: Vec<Ended>,
+    /// So many are enough to wake the one that takes.
+    enough: usize,
     threads: usize,
     is_closed: bool,
 }
@@ -46,6 +48,7 @@ impl Inbox {
         Inbox {
             held: Mutex::new(Held {
                 ended: Vec::new(),
+                enough: MANY,
                 threads: 0,
                 is_closed: false,
             }),
@@ -79,7 +82,7 @@ impl Sender<'_> {
             held = wait(&self.0.has_room, held);
         }
         held.ended.push(ended);
-        if held.ended.len() == MANY {
+        if held.ended.len() == held.enough {
             self.0.is_due.notify_one();
         }
     }
@@ -96,18 +99,19 @@ impl Drop for Sender<'_> {
 }
 
 impl Taker<'_> {
-    /// Waits until many have ended or `patience` is over, and takes what has. `None` once nothing more
-    /// comes.
-    pub(super) fn take(&self, patience: Duration) -> Option<Vec<Ended>> {
+    /// Waits until many have ended, or the `most` that can, or `patience` is over, and takes what has. `None`
+    /// once nothing more comes.
+    pub(super) fn take(&self, most: usize, patience: Duration) -> Option<Vec<Ended>> {
         let until = Instant::now() + patience;
         let mut held = lock(&self.0.held);
+        held.enough = MANY.min(most);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let is_over = held.threads == 0;
             if is_over && held.ended.is_empty() {
                 return None;
             }
-            if is_over || MANY <= held.ended.len() || left.is_zero() {
+            if is_over || held.enough <= held.ended.len() || left.is_zero() {
                 break;
             }
             let waited = self.0.is_due.wait_timeout(held, left);
@@ -117,6 +121,11 @@ impl Taker<'_> {
         drop(held);
         self.0.has_room.notify_all();
         Some(ended)
+    }
+
+    /// How many threads have not ended.
+    pub(super) fn threads(&self) -> usize {
+        lock(&self.0.held).threads
     }
 
     /// How many bytes have come since the last look.
@@ -142,6 +151,8 @@ mod tests {
 
     use super::*;
     use crate::names::Sha256Digest;
+    use crate::pull::pages::{Pages, Work};
+    use crate::pull::row::Row;
     use crate::wire::Slot;
 
     fn ended(n: usize) -> Ended {
@@ -149,7 +160,13 @@ mod tests {
             r#"{{"host":"lab","episode":"ep-{n}","bytes":{n},"sha256":"{}"}}"#,
             Sha256Digest::from_bytes([0; 32])
         );
-        (Row::parse(line.as_bytes()).unwrap(), Ok(Fetched::Here))
+        let row = Row::parse(line.as_bytes()).unwrap();
+        let work = Work {
+            row,
+            is_there: false,
+        };
+        let task = Pages::default().begin(vec![work]).pop().unwrap();
+        (task, Ok(Fetched::Here))
     }
 
     #[test]
@@ -167,9 +184,9 @@ mod tests {
             }
             let taker = inbox.taker();
             let mut seen = Vec::new();
-            while let Some(some) = taker.take(Duration::from_secs(60)) {
+            while let Some(some) = taker.take(MANY, Duration::from_secs(60)) {
                 assert!(!some.is_empty() && some.len() <= WAITING_MAX);
-                seen.extend(some.into_iter().map(|(row, _)| row.slot));
+                seen.extend(some.into_iter().map(|(task, _)| task.row.slot));
             }
             assert_eq!(taker.new_bytes(), 2000);
             assert_eq!(taker.new_bytes(), 0);
@@ -178,6 +195,22 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 2000);
+    }
+
+    #[test]
+    fn a_few_are_taken_at_once_when_no_others_are_to_come() {
+        let inbox = Inbox::new();
+        thread::scope(|scope| {
+            let taker = inbox.taker();
+            let (first, second) = (inbox.sender(), inbox.sender());
+            scope.spawn(move || first.put(ended(1)));
+            let begun = Instant::now();
+            let some = taker.take(1, Duration::from_secs(60)).unwrap();
+            assert_eq!(some.len(), 1);
+            assert_eq!(taker.take(0, Duration::from_secs(60)).unwrap().len(), 0);
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            drop(second);
+        });
     }
 
     #[test]
@@ -195,11 +228,14 @@ mod tests {
         let inbox = Inbox::new();
         let sender = inbox.sender();
         let taker = inbox.taker();
-        assert_eq!(taker.take(Duration::ZERO).map(|some| some.len()), Some(0));
+        assert_eq!(
+            taker.take(MANY, Duration::ZERO).map(|some| some.len()),
+            Some(0)
+        );
         sender.put(ended(1));
-        let some = taker.take(Duration::from_millis(1)).unwrap();
+        let some = taker.take(MANY, Duration::from_millis(1)).unwrap();
         assert_eq!(some.len(), 1);
         drop(sender);
-        assert!(taker.take(Duration::from_secs(60)).is_none());
+        assert!(taker.take(MANY, Duration::from_secs(60)).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The receiver's list, a page at a time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
 use super::end::End;
@@ -51,33 +51,91 @@ enum Fault {
     End(End),
 }
 
-/// Asks for the rows from `cursor` on, inclusive, or from the start; of one host if one is named.
-///
-/// Errors: the receiver says no, is no receiver, or is away for too long.
-pub(super) fn ask(
-    client: &ReaderClient,
-    patience: &Patience,
-    cursor: Option<&Cursor>,
-    host: Option<&HostId>,
-) -> Result<Answer, End> {
-    let mut query = format!("?limit={PAGE_ROWS}");
-    if let Some(host) = host {
-        query += &format!("&host={host}");
+/// Asks for pages, one try at a time: the caller has other work while the receiver does not answer.
+pub(super) struct Asker<'a> {
+    client: &'a ReaderClient,
+    patience: &'a Patience,
+    /// The only host whose rows are asked for.
+    host: Option<&'a HostId>,
+    backoff: Backoff,
+    /// The last question has no answer yet.
+    away: Option<Away>,
+}
+
+/// The receiver does not answer.
+struct Away {
+    /// When the question may be asked again.
+    not_before: Instant,
+    why: Failure,
+}
+
+impl<'a> Asker<'a> {
+    pub(super) fn new(
+        client: &'a ReaderClient,
+        patience: &'a Patience,
+        host: Option<&'a HostId>,
+    ) -> Asker<'a> {
+        Asker {
+            client,
+            patience,
+            host,
+            backoff: Backoff::default(),
+            away: None,
+        }
     }
-    if let Some(cursor) = cursor {
-        query += &format!("&cursor={}", cursor.as_str());
+
+    /// Whether the last question has no answer yet.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.is_some()
     }
-    let path = format!("{}{query}", wire::EPISODES_PATH);
-    let mut backoff = Backoff::default();
-    loop {
-        match ask_once(client, &path) {
+
+    /// Whether a question may be asked now.
+    pub(super) fn is_due(&self) -> bool {
+        let away = self.away.as_ref();
+        away.is_none_or(|away| away.not_before <= Instant::now())
+    }
+
+    /// Waits until a question may be asked.
+    ///
+    /// Errors: the pull ends.
+    pub(super) fn await_due(&mut self) -> Result<(), End> {
+        match self.away.take() {
+            Some(away) if !self.patience.wait_until(away.not_before) => Err(End::Waits(away.why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks once for the rows from `cursor` on, inclusive, or from the start. `None` if the receiver does not
+    /// answer: the question may be asked again later.
+    ///
+    /// Errors: the receiver says no, is no receiver, or is away for too long.
+    pub(super) fn ask(&mut self, cursor: Option<&Cursor>) -> Result<Option<Answer>, End> {
+        self.away = None;
+        let (asked, why) = match ask_once(self.client, &self.path(cursor)) {
             Ok(answer) => {
-                patience.heard();
-                return Ok(answer);
+                self.patience.heard();
+                self.backoff.reset();
+                return Ok(Some(answer));
             }
             Err(Fault::End(end)) => return Err(end),
-            Err(Fault::Away(asked, why)) => patience.wait(&mut backoff, asked, why)?,
+            Err(Fault::Away(asked, why)) => (asked, why),
+        };
+        match self.patience.next_try(&mut self.backoff, asked) {
+            Some(not_before) => self.away = Some(Away { not_before, why }),
+            None => return Err(End::Waits(why)),
         }
+        Ok(None)
+    }
+
+    fn path(&self, cursor: Option<&Cursor>) -> String {
+        let mut path = format!("{}?limit={PAGE_ROWS}", wire::EPISODES_PATH);
+        if let Some(host) = self.host {
+            path += &format!("&host={host}");
+        }
+        if let Some(cursor) = cursor {
+            path += &format!("&cursor={}", cursor.as_str());
+        }
+        path
     }
 }
 

@@ -12,9 +12,11 @@ mod cursor;
 pub(crate) mod doctor;
 pub(crate) mod end;
 mod folder;
+mod here;
 mod inbox;
 mod list;
 mod missing;
+mod pages;
 mod pass;
 mod patience;
 mod receipts;
@@ -29,6 +31,7 @@ use std::time::Duration;
 pub(crate) use self::end::End;
 pub(crate) use self::folder::Folder;
 use self::pass::Pass;
+use self::patience::Patience;
 use self::receipts::Receipts;
 use self::troubles::Troubles;
 use crate::names::HostId;
@@ -120,6 +123,7 @@ fn look(
     receipts: &mut Option<Receipts>,
     tell: &mut dyn FnMut(Step),
 ) -> Result<Outcome, End> {
-    let pass = Pass::new(folder, client, wish, receipts)?;
+    let patience = Patience::new(wish.watch);
+    let pass = Pass::new(folder, client, wish, &patience, receipts)?;
     pass.run(verify, tell)
 }

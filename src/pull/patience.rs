@@ -46,7 +46,38 @@ impl Patience {
         self.is_over.load(Ordering::SeqCst)
     }
 
-    /// Waits as long as the backoff says. `asked` is the peer's `Retry-After`.
+    /// When the next try is due, as the backoff says. `asked` is the peer's `Retry-After`. `None` if the
+    /// receiver has given nothing for too long.
+    pub(super) fn next_try(
+        &self,
+        backoff: &mut Backoff,
+        asked: Option<Duration>,
+    ) -> Option<Instant> {
+        let mut wait = backoff.fail(asked);
+        if let Some(limit) = self.limit {
+            let left = limit.saturating_sub(lock(&self.last_byte).elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            // One last try comes when the time is over.
+            wait = wait.min(left);
+        }
+        Some(Instant::now() + wait)
+    }
+
+    /// False if the pull ends before that.
+    pub(super) fn wait_until(&self, until: Instant) -> bool {
+        while !self.is_over() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::sleep(left.min(SLICE));
+        }
+        false
+    }
+
+    /// Waits for the next try ([`Patience::next_try`]).
     ///
     /// Errors: the receiver has given nothing for too long, or the pull ends.
     pub(super) fn wait(
@@ -55,23 +86,9 @@ impl Patience {
         asked: Option<Duration>,
         why: Failure,
     ) -> Result<(), End> {
-        let mut wait = backoff.fail(asked);
-        if let Some(limit) = self.limit {
-            let left = limit.saturating_sub(lock(&self.last_byte).elapsed());
-            if left.is_zero() {
-                return Err(End::Waits(why));
-            }
-            // One last try comes when the time is over.
-            wait = wait.min(left);
+        match self.next_try(backoff, asked) {
+            Some(until) if self.wait_until(until) => Ok(()),
+            _ => Err(End::Waits(why)),
         }
-        let until = Instant::now() + wait;
-        while !self.is_over() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            thread::sleep(left.min(SLICE));
-        }
-        Err(End::Waits(why))
     }
 }

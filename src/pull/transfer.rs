@@ -75,10 +75,16 @@ struct Partial {
 }
 
 impl Line<'_> {
-    /// Fetches the tarball of a row. `tell` hears how many bytes have come to the disk.
+    /// Fetches the tarball of a row through `buffer`, which may have any length. `tell` hears how many bytes
+    /// have come to the disk.
     ///
     /// Errors: the receiver says no or is away for too long, or this disk fails.
-    pub(super) fn fetch(&self, row: &Row, tell: &mut dyn FnMut(u64)) -> Result<Fetched, End> {
+    pub(super) fn fetch(
+        &self,
+        row: &Row,
+        buffer: &mut Vec<u8>,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<Fetched, End> {
         let mut partial = Partial::open(self.folder.partial(&row.slot))?;
         if let Some(bytes) = row.bytes.filter(|bytes| *bytes < partial.bytes) {
             partial.restart(&format!("more than its {bytes} bytes"))?;
@@ -98,7 +104,7 @@ impl Line<'_> {
                 if is_whole {
                     partial.restart("its bytes are other ones")?;
                 }
-                self.try_once(row, &mut partial, &mut most_bytes, tell)?
+                self.try_once(row, &mut partial, &mut most_bytes, buffer, tell)?
             };
             match tried {
                 Tried::Whole if partial.bytes <= SMALL_BYTES_MAX => {
@@ -136,6 +142,7 @@ impl Line<'_> {
         row: &Row,
         partial: &mut Partial,
         most_bytes: &mut u64,
+        buffer: &mut Vec<u8>,
         tell: &mut dyn FnMut(u64),
     ) -> Result<Tried, End> {
         let response = match self.ask(row, partial.bytes) {
@@ -169,7 +176,7 @@ impl Line<'_> {
         if begins_at == 0 && partial.bytes > 0 {
             partial.restart("the whole comes again")?;
         }
-        self.take(row, response, partial, most_bytes, tell)
+        self.take(row, response, partial, most_bytes, buffer, tell)
     }
 
     /// Sends the question, and follows one 307 without our token.
@@ -207,6 +214,7 @@ impl Line<'_> {
         response: Answer,
         partial: &mut Partial,
         most_bytes: &mut u64,
+        buffer: &mut Vec<u8>,
         tell: &mut dyn FnMut(u64),
     ) -> Result<Tried, End> {
         let announced = response.body().content_length();
@@ -221,9 +229,9 @@ impl Line<'_> {
         let began_at = *most_bytes;
         // One byte more shows a body that is too long.
         let mut body = response.into_body().into_reader().take(left + 1);
-        let mut buffer = vec![0; CHUNK_BYTES.min(left as usize + 1)];
+        buffer.resize(CHUNK_BYTES, 0);
         let broke = loop {
-            let count = match body.read(&mut buffer) {
+            let count = match body.read(buffer) {
                 Ok(0) => break None,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -1,118 +1,264 @@
-//! The tarballs of one page, fetched by several threads at once, and brought to the disk by one (`batch`),
-//! which writes their receipts.
+//! The tarballs of the list's pages: several threads fetch them, and one (`batch`) brings them to the disk and
+//! writes their receipts.
+//!
+//! The work of a page may begin while that of the page before is under way: no thread waits for the disk
+//! at a page's end. Pages end in the order of the list ([`Workers::next_done`]).
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::thread;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use super::Step;
-use super::batch::{Batch, Done};
+use super::batch::Batch;
 use super::end::End;
 use super::inbox::{Ended, Inbox, Sender, Taker};
+use super::pages::{Done, Pages, Task, Work};
 use super::receipts::Receipts;
-use super::row::Row;
 use super::transfer::{Fetched, Line};
 use crate::failure::Failure;
 use crate::sync::lock;
 
 /// How often progress is reported.
 const LOOK: Duration = Duration::from_millis(100);
+/// The next page is asked for when no more of the last one's rows wait for a thread.
+const FEW: usize = 500;
+/// So many pages may be under way: rows in memory.
+const PAGES_MAX: usize = 3;
 
-/// One row whose tarball has no receipt or no file.
-pub(super) struct Work {
-    pub row: Row,
-    /// A file stands under its name, of the right length and without a receipt.
-    pub is_there: bool,
+/// What the threads share.
+pub(super) struct Bench {
+    queue: Mutex<Queue>,
+    /// There is a task to take, or no more come.
+    has_more: Condvar,
+    inbox: Inbox,
 }
 
-/// Does all of the work with `jobs` threads, and writes the receipts.
-///
-/// Errors: the first one, after which nothing more is begun. What came before it has its receipts.
-pub(super) fn fetch_all(
-    line: &Line,
-    receipts: &mut Receipts,
-    work: Vec<Work>,
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Task>,
+    is_closed: bool,
+}
+
+/// Pages under way. Its drop ends the threads.
+pub(super) struct Workers<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    line: &'env Line<'env>,
+    bench: &'env Bench,
+    taker: Taker<'env>,
     jobs: usize,
-    tell: &mut dyn FnMut(Step),
-) -> Result<Done, End> {
-    let threads = jobs.min(work.len());
-    let queue = &Mutex::new(VecDeque::from(work));
-    let inbox = Inbox::new();
-    thread::scope(|scope| {
-        // It goes when this closure ends: no thread waits for room then.
-        let taker = inbox.taker();
-        for _ in 0..threads {
-            let sender = inbox.sender();
-            let worker = thread::Builder::new().name("fetch".to_owned());
-            let spawned = worker.spawn_scoped(scope, move || work_off(line, queue, &sender));
-            if let Err(error) = spawned {
-                line.patience.end();
-                return Err(End::Waits(Failure::new(
+    batch: Batch,
+    pages: Pages,
+}
+
+impl Bench {
+    pub(super) fn new() -> Bench {
+        Bench {
+            queue: Mutex::default(),
+            has_more: Condvar::new(),
+            inbox: Inbox::new(),
+        }
+    }
+
+    /// The next task; `None` if no more come.
+    fn take(&self) -> Option<Task> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(task) = queue.tasks.pop_front() {
+                return Some(task);
+            }
+            if queue.is_closed {
+                return None;
+            }
+            let waited = self.has_more.wait(queue);
+            queue = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn add(&self, tasks: Vec<Task>) {
+        lock(&self.queue).tasks.extend(tasks);
+        self.has_more.notify_all();
+    }
+
+    fn waiting(&self) -> usize {
+        lock(&self.queue).tasks.len()
+    }
+
+    /// No thread takes anything more.
+    fn close(&self) {
+        let mut queue = lock(&self.queue);
+        queue.tasks.clear();
+        queue.is_closed = true;
+        drop(queue);
+        self.has_more.notify_all();
+    }
+}
+
+impl<'scope, 'env> Workers<'scope, 'env> {
+    /// At most `jobs` threads, which are started when there is something to do.
+    pub(super) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        line: &'env Line<'env>,
+        bench: &'env Bench,
+        jobs: usize,
+    ) -> Workers<'scope, 'env> {
+        Workers {
+            scope,
+            line,
+            bench,
+            taker: bench.inbox.taker(),
+            jobs,
+            batch: Batch::default(),
+            pages: Pages::default(),
+        }
+    }
+
+    /// Begins the work of one more page.
+    ///
+    /// Errors: the system gives no thread.
+    pub(super) fn begin(&mut self, work: Vec<Work>) -> Result<(), End> {
+        self.bench.add(self.pages.begin(work));
+        let wanted = self.jobs.min(self.to_come());
+        while self.taker.threads() < wanted {
+            self.start_thread()?;
+        }
+        Ok(())
+    }
+
+    fn start_thread(&self) -> Result<(), End> {
+        let (line, bench) = (self.line, self.bench);
+        let sender = bench.inbox.sender();
+        let worker = thread::Builder::new().name("fetch".to_owned());
+        let spawned = worker.spawn_scoped(self.scope, move || work_off(line, bench, &sender));
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.line.patience.end();
+                Err(End::Waits(Failure::new(
                     format!("cannot start a thread: {error}"),
                     "raise the limit on threads (ulimit -u) or free memory, or give fewer --jobs",
-                )));
+                )))
             }
         }
-        let done = collect(line, receipts, &taker, tell);
-        if done.is_err() {
-            line.patience.end();
+    }
+
+    /// Whether another page may begin: soon the threads have nothing to do.
+    pub(super) fn want_more(&self) -> bool {
+        self.pages.under_way() < PAGES_MAX && self.bench.waiting() <= FEW
+    }
+
+    /// Whether nothing of any page is under way.
+    pub(super) fn are_idle(&self) -> bool {
+        self.pages.tasks_left() == 0
+    }
+
+    /// What the oldest page came to, if all of it has ended and is on the disk.
+    pub(super) fn next_done(&mut self) -> Option<Done> {
+        self.pages.next_done()
+    }
+
+    /// Waits for some of the threads' work, and brings it to the disk if there is enough of it, or if no more
+    /// is under way. The caller begins no other page meanwhile.
+    ///
+    /// Errors: the first one, after which the pull ends ([`Workers::end`]).
+    pub(super) fn go_on(
+        &mut self,
+        receipts: &mut Receipts,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<(), End> {
+        self.collect(self.to_come(), receipts, tell).0
+    }
+
+    /// Ends the threads after an error: what they are at is left as it is, and what has come whole gets its
+    /// receipts. Further errors are of no interest.
+    pub(super) fn end(&mut self, receipts: &mut Receipts, tell: &mut dyn FnMut(Step)) {
+        self.leave();
+        while !self.collect(usize::MAX, receipts, tell).1 {}
+    }
+
+    /// Lets no thread begin anything more, nor go on with what it is at.
+    fn leave(&self) {
+        self.line.patience.end();
+        self.bench.close();
+    }
+
+    /// How many tasks the threads have not handed over.
+    fn to_come(&self) -> usize {
+        self.pages.tasks_left().saturating_sub(self.batch.len())
+    }
+
+    /// Takes what the threads hand over, of which `most` are to come, and settles the batch if it is due or if
+    /// none are left to come. True if all threads have ended.
+    fn collect(
+        &mut self,
+        most: usize,
+        receipts: &mut Receipts,
+        tell: &mut dyn FnMut(Step),
+    ) -> (Result<(), End>, bool) {
+        let some = self.taker.take(most, self.batch.patience().min(LOOK));
+        let is_over = some.is_none();
+        tell(Step::Bytes(self.taker.new_bytes()));
+        let mut ended = Ok(());
+        for one in some.unwrap_or_default() {
+            ended = ended.and(self.note(one));
         }
-        done
-    })
+        if is_over || self.to_come() == 0 || self.batch.patience().is_zero() {
+            let settled = self.batch.settle(self.line, receipts, &mut self.pages);
+            ended = ended.and(settled);
+        }
+        (ended, is_over)
+    }
+
+    /// Errors: the transfer's.
+    fn note(&mut self, (task, fetched): Ended) -> Result<(), End> {
+        match fetched? {
+            Fetched::Here => self.batch.add_named(task),
+            Fetched::Whole(file) => self.batch.add_whole(task, file),
+            Fetched::Missing(why) => self.pages.missing(task, why),
+            Fetched::InTheWay(why) => self.pages.in_the_way(task, why),
+        }
+        Ok(())
+    }
 }
 
-fn work_off(line: &Line, queue: &Mutex<VecDeque<Work>>, sender: &Sender) {
+impl Drop for Workers<'_, '_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
+    let mut buffer = Vec::new();
     while !line.patience.is_over() {
-        let Some(work) = lock(queue).pop_front() else {
+        let Some(task) = bench.take() else {
             return;
         };
-        let fetched = if work.is_there {
-            line.adopt(&work.row)
-        } else {
-            line.fetch(&work.row, &mut |bytes| sender.add_bytes(bytes))
-        };
+        // A task that ends without a word would be waited for without end.
+        let fetched = panic::catch_unwind(AssertUnwindSafe(|| {
+            work_on(line, &task, &mut buffer, sender)
+        }));
+        let fetched = fetched.unwrap_or_else(|_| {
+            Err(End::Wrong(Failure::new(
+                format!("the thread that fetched {} has panicked", task.row.slot),
+                "please report the lines above; what is here stays",
+            )))
+        });
         if fetched.is_err() {
             line.patience.end();
         }
-        sender.put((work.row, fetched));
+        sender.put((task, fetched));
     }
 }
 
-/// Takes what the threads hand over until all have ended, and brings it to the disk in batches.
-fn collect(
+fn work_on(
     line: &Line,
-    receipts: &mut Receipts,
-    taker: &Taker,
-    tell: &mut dyn FnMut(Step),
-) -> Result<Done, End> {
-    let mut done = Done::default();
-    let mut batch = Batch::default();
-    let mut ended = Ok(());
-    while let Some(some) = taker.take(batch.patience().min(LOOK)) {
-        tell(Step::Bytes(taker.new_bytes()));
-        for one in some {
-            ended = ended.and(note(one, &mut batch, &mut done));
-        }
-        if batch.patience().is_zero() {
-            ended = ended.and(batch.settle(line, receipts, &mut done));
-        }
-        if ended.is_err() {
-            line.patience.end();
-        }
+    task: &Task,
+    buffer: &mut Vec<u8>,
+    sender: &Sender,
+) -> Result<Fetched, End> {
+    if task.is_there {
+        return line.adopt(&task.row);
     }
-    tell(Step::Bytes(taker.new_bytes()));
-    let settled = batch.settle(line, receipts, &mut done);
-    ended.and(settled).map(|()| done)
-}
-
-/// Errors: the transfer's.
-fn note((row, fetched): Ended, batch: &mut Batch, done: &mut Done) -> Result<(), End> {
-    match fetched? {
-        Fetched::Here => batch.add_named(row),
-        Fetched::Whole(file) => batch.add_whole(row, file),
-        Fetched::Missing(why) => done.missing.push((row, why)),
-        Fetched::InTheWay(why) => done.in_the_way.push((row, why)),
-    }
-    Ok(())
+    line.fetch(&task.row, buffer, &mut |bytes| sender.add_bytes(bytes))
 }

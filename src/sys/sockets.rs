@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sockopt};
 
 use super::check;
 
@@ -77,6 +77,13 @@ pub(crate) fn send_file(
     most: usize,
 ) -> io::Result<usize> {
     Ok(rustix::fs::sendfile(socket, file, Some(offset), most)?)
+}
+
+/// Writes as std does, for bytes that others follow at once: the kernel waits for those before it sends a
+/// packet that is not full.
+pub(crate) fn send_ahead(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+    Ok(rustix::net::send(socket, bytes, flags)?)
 }
 
 /// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended: since

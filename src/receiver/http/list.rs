@@ -36,7 +36,7 @@ impl Lists {
     pub(super) fn start(shutdown: &ShutdownHandle) -> Result<Lists, Failure> {
         Ok(Lists {
             places: FairLimiter::of_halves(LISTS_MAX),
-            pool: BlockingPool::start("lister", LISTERS, shutdown)?,
+            pool: BlockingPool::start("lister", LISTERS, 0, shutdown)?,
         })
     }
 

@@ -10,9 +10,10 @@ impl Server {
     /// Asks the threads that all requests share: each calls the function that `pong` makes for its name.
     /// Returns the names.
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
-        let parts = ["clerks", "listers", "committer", "gate-timer"];
-        let [blocking, listing, committer, gate_timer] = parts.map(pong);
+        let parts = ["clerks", "listers", "finders", "committer", "gate-timer"];
+        let [blocking, listing, finding, committer, gate_timer] = parts.map(pong);
         self.shared.lists.ping(listing);
+        self.shared.downloads.ping(finding);
         self.shared.blocking.ping(blocking);
         self.shared.store.ping(committer);
         self.shared.gate.ping(gate_timer);

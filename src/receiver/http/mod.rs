@@ -20,6 +20,7 @@ mod kept_uploads;
 mod lab_state;
 mod list;
 mod list_query;
+mod pace;
 mod pour;
 mod probe;
 mod put;
@@ -65,8 +66,8 @@ use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
 use self::lab_state::LabReports;
 use self::list::Lists;
+use self::pace::PaceLimits;
 use self::page::{Kept, KeptScene};
-use self::pour::PaceLimits;
 use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
@@ -182,7 +183,7 @@ pub(super) fn start(
         observed,
         lab_reports: LabReports::new(LabStates::new(configured), Arc::clone(&stats), pace),
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
-        blocking: BlockingPool::start("clerk", CLERKS, shutdown)?,
+        blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
         uploads: Uploads::new(
             Arc::clone(&store),
@@ -190,7 +191,7 @@ pub(super) fn start(
             config.max_uploads,
             pace,
         ),
-        downloads: Downloads::new(config.max_downloads, pace),
+        downloads: Downloads::start(config.max_downloads, pace, shutdown)?,
         asking: FairLimiter::new(config.max_connections),
         draining: AtomicBool::new(false),
         space: ArcSwapOption::empty(),
@@ -335,7 +336,7 @@ impl Server {
     /// Uploads that have not been answered yet, and downloads that have not ended. Each one that was judged
     /// before the draining began is among them.
     pub(super) fn unanswered(&self) -> u32 {
-        self.shared.guard.unanswered() + self.shared.downloads.running()
+        self.shared.guard.unanswered() + self.shared.downloads.not_ended()
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, Ticket};
+use super::pace::PaceLimits;
 use super::running::{Mark, Place, RunningUploads};
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
@@ -30,13 +31,6 @@ const BUFFER_WAITED_MAX: Duration = Duration::from_millis(250);
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// The minimum rate is judged over this much time spent waiting for the peer.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Copy)]
-pub(super) struct PaceLimits {
-    /// The longest silence of a peer.
-    pub idle: Duration,
-    pub bytes_per_second_min: u64,
-}
 
 /// One body on its way from the socket into its upload.
 pub(super) struct Pour<'a> {

@@ -23,38 +23,43 @@ pub(super) enum Wanted {
 }
 
 /// The headers that decide.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Conditions<'a> {
-    pub if_match: Option<&'a [u8]>,
-    pub if_none_match: Option<&'a [u8]>,
-    pub if_range: Option<&'a [u8]>,
+#[derive(Default)]
+pub(super) struct Conditions {
+    pub if_match: Option<Vec<u8>>,
+    pub if_none_match: Option<Vec<u8>>,
+    pub if_range: Option<Vec<u8>>,
     /// Of a GET: another method has no range.
-    pub range: Option<&'a [u8]>,
+    pub range: Option<Vec<u8>>,
 }
 
-impl<'a> Conditions<'a> {
-    pub(super) fn of(method: &str, head: &Head<'a>) -> Conditions<'a> {
+impl Conditions {
+    pub(super) fn of(method: &str, head: &Head) -> Conditions {
+        let range = if method == "GET" { head.range() } else { None };
         Conditions {
-            if_match: head.if_match(),
-            if_none_match: head.if_none_match(),
-            if_range: head.if_range(),
-            range: if method == "GET" { head.range() } else { None },
+            if_match: head.if_match().map(<[u8]>::to_vec),
+            if_none_match: head.if_none_match().map(<[u8]>::to_vec),
+            if_range: head.if_range().map(<[u8]>::to_vec),
+            range: range.map(<[u8]>::to_vec),
         }
     }
 
     /// Judges them in the order of RFC 9110, 13.2.2, for an episode of so many bytes with this digest.
     pub(super) fn judge(&self, sha256: &Sha256Digest, bytes: u64) -> Wanted {
         let tag = entity_tag(sha256);
-        if self.if_match.is_some_and(|tags| !has_strong(tags, &tag)) {
+        if let Some(tags) = &self.if_match
+            && !has_strong(tags, &tag)
+        {
             return Wanted::OtherBytes;
         }
-        if self.if_none_match.is_some_and(|tags| has_weak(tags, &tag)) {
+        if let Some(tags) = &self.if_none_match
+            && has_weak(tags, &tag)
+        {
             return Wanted::NotModified;
         }
-        let goes_on = self.if_range.is_none_or(|one| one == tag.as_bytes());
-        match self.range.filter(|_| goes_on) {
-            Some(range) => part(range, bytes),
-            None => Wanted::Whole,
+        let is_own = |one: &Vec<u8>| one == tag.as_bytes();
+        match &self.range {
+            Some(range) if self.if_range.as_ref().is_none_or(is_own) => part(range, bytes),
+            _ => Wanted::Whole,
         }
     }
 }
@@ -183,7 +188,7 @@ mod tests {
             ("bytes=0-1\u{e9}", Wanted::Whole),
         ] {
             let conditions = Conditions {
-                range: Some(range.as_bytes()),
+                range: Some(range.into()),
                 ..Conditions::default()
             };
             assert_eq!(judged(&conditions), want, "{range}");
@@ -194,7 +199,7 @@ mod tests {
     fn an_empty_episode_has_no_part() {
         for range in ["bytes=0-", "bytes=-1", "bytes=-0", "bytes=0-0"] {
             let conditions = Conditions {
-                range: Some(range.as_bytes()),
+                range: Some(range.into()),
                 ..Conditions::default()
             };
             assert_eq!(conditions.judge(&digest(), 0), Wanted::Outside, "{range}");
@@ -238,10 +243,10 @@ mod tests {
             ),
         ] {
             let conditions = Conditions {
-                if_match: if_match.map(str::as_bytes),
-                if_none_match: if_none_match.map(str::as_bytes),
-                if_range: if_range.map(str::as_bytes),
-                range: Some(b"bytes=0-0"),
+                if_match: if_match.map(Into::into),
+                if_none_match: if_none_match.map(Into::into),
+                if_range: if_range.map(Into::into),
+                range: Some(b"bytes=0-0".to_vec()),
             };
             let got = judged(&conditions);
             assert_eq!(got, *want, "{if_match:?} {if_none_match:?} {if_range:?}");

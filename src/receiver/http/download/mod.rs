@@ -4,6 +4,8 @@
 //! 1. Nobody gets a byte, or hears whether there is one, but a reader.
 //! 2. A file is sent only if it has the size of its row, and never more of it than the row says.
 //! 3. Only what sends a file's bytes takes a place: heads, 304 and refusals do not wait for one.
+//! 4. A small file leaves its connection open, if the peer wants that and has sent nothing behind its
+//!    request. Every other answer ends it.
 
 mod conditions;
 mod outcome;
@@ -14,6 +16,7 @@ mod sending;
 mod fuzzed;
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,11 +27,11 @@ pub(super) use self::fuzzed::part as fuzzed_part;
 #[cfg(any(test, fuzzing))]
 pub use self::fuzzed::range as fuzzed_range;
 use self::outcome::Outcome;
-use self::places::Download;
 pub(super) use self::places::Downloads;
-use super::Exchange;
-use super::guard::{Answer, Reply};
+use self::places::{AtOnce, Download, Transfer};
+use super::guard::{Answer, Reply, Responder};
 use super::head::{Framing, Head};
+use super::{Exchange, Shared};
 use crate::events;
 use crate::names::{ReaderId, Sha256Digest};
 use crate::receiver::archive::Archive;
@@ -39,6 +42,10 @@ use crate::wire::{Receipt, Slot, TARBALL_ENDING};
 
 /// A stored episode never changes; a cache that others share does not keep it, since not all of them may read.
 const CACHE_LINE: &str = "Cache-Control: private, max-age=31536000, immutable";
+
+/// A file of at most so many bytes is sent by the thread that has found it, and its connection goes on: a
+/// new connection, and another thread, cost more than the file does.
+const SMALL_BYTES_MAX: u64 = 256 << 10;
 
 /// Where the bytes of an episode are.
 enum Found {
@@ -54,172 +61,76 @@ struct Described {
     sha256: Sha256Digest,
 }
 
-/// What a request for bytes is answered with.
+/// What a request for bytes comes to.
 enum Judged {
     Answered(Answer),
-    /// The answer's head, and what is sent behind it.
-    Sends(Answer, Box<Download>),
+    /// A thread of its own sends it.
+    Sends {
+        transfer: Box<Transfer>,
+        closes: bool,
+    },
+    /// It was sent, and the connection goes on.
+    Sent,
+    /// Sending it broke off.
+    Broken,
+}
+
+/// A reader's request for bytes, for a plain thread to judge.
+struct Question {
+    shared: Arc<Shared>,
+    slot: Slot,
+    reader: ReaderId,
+    peer: IpAddr,
+    conditions: Conditions,
+    is_head: bool,
+    /// The peer has not asked for the end of the connection, and there is no body that stays unread.
+    may_go_on: bool,
+    responder: Responder,
 }
 
 impl Exchange<'_> {
     /// Answers a request for the bytes of an episode.
     pub(super) fn fetch(self, slot: Slot, head: &Head, framing: Framing) -> Reply {
-        match self.judge_fetch(slot, head) {
+        let judged = self.reader(head).and_then(|reader| {
+            let question = Question {
+                shared: Arc::clone(self.shared),
+                slot,
+                reader,
+                peer: self.peer(),
+                conditions: Conditions::of(self.request.method, head),
+                is_head: self.request.method == "HEAD",
+                may_go_on: !framing.closes && framing.length == 0 && !framing.expects_continue,
+                responder: self.request.responder(),
+            };
+            let before = self.request.answered_bytes();
+            let found = self.shared.downloads.find(move || question.judge());
+            match found {
+                Some(judged) => judged,
+                // It panicked. Nothing may follow a part of an answer.
+                None if self.request.answered_bytes() > before => Ok(Judged::Broken),
+                None => Err(Refusal::Internal),
+            }
+        });
+        match judged {
             Ok(Judged::Answered(answer)) => self.reply_unread(answer, framing),
-            Ok(Judged::Sends(answer, download)) => self.send(answer, *download, framing),
+            Ok(Judged::Sends { transfer, closes }) => self.send(transfer, closes, framing),
+            Ok(Judged::Sent) => sent(true, false, framing),
+            Ok(Judged::Broken) => sent(false, true, framing),
             Err(refusal) => self.refuse_fetch(&refusal, framing),
         }
     }
 
-    /// In this order: the reader, whether we are stopping, the file, the conditions, the range, the place.
-    fn judge_fetch(self, slot: Slot, head: &Head) -> Result<Judged, Refusal> {
-        let reader = self.reader(head)?;
-        self.is_no_stop()?;
-        let stored = match self.find(&slot)? {
-            Found::Here(fetched) => self.stored_file(&slot, fetched)?,
-            Found::Archived(row) => return self.judge_archived(&slot, &row, head, &reader),
-        };
-        let described = Described {
-            bytes: stored.bytes,
-            sha256: stored.sha256,
-        };
-        let conditions = Conditions::of(self.request.method, head);
-        let (answer, part) = match conditions.judge(&stored.sha256, stored.bytes) {
-            Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(slot)),
-            Wanted::Outside => {
-                return Err(Refusal::Outside {
-                    bytes: stored.bytes,
-                });
-            }
-            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
-            Wanted::Whole => (whole(&slot, described), 0..stored.bytes),
-            Wanted::Part(part) => (partial(&slot, described, &part), part),
-        };
-        if self.request.method == "HEAD" || part.is_empty() {
-            return Ok(Judged::Answered(answer));
-        }
-        let permit = self.shared.downloads.permit(self.peer())?;
-        // A stop that began before the place was taken does not wait for it.
-        self.is_no_stop()?;
-        let download = Download {
-            slot,
-            reader,
-            file: stored.file,
-            file_bytes: stored.bytes,
-            part,
-            permit,
-        };
-        Ok(Judged::Sends(answer, Box::new(download)))
-    }
-
-    fn is_no_stop(self) -> Result<(), Refusal> {
-        if self.shared.draining.load(Ordering::SeqCst) {
-            return Err(Refusal::Draining);
-        }
-        Ok(())
-    }
-
-    /// HEAD and `If-None-Match` are answered from the row; a GET is sent to the store, whose business the
-    /// range is then.
-    fn judge_archived(
-        self,
-        slot: &Slot,
-        row: &Receipt,
-        head: &Head,
-        reader: &ReaderId,
-    ) -> Result<Judged, Refusal> {
-        let described = Described {
-            bytes: row.bytes.unwrap_or_default(),
-            sha256: row.sha256,
-        };
-        let conditions = Conditions {
-            range: None,
-            ..Conditions::of(self.request.method, head)
-        };
-        match conditions.judge(&row.sha256, described.bytes) {
-            Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(slot.clone())),
-            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
-            _ => {}
-        }
-        // A row of an older version may not know the length that a HEAD is answered with.
-        if self.request.method == "HEAD" && row.bytes.is_some() {
-            return Ok(Judged::Answered(whole(slot, described)));
-        }
-        let Some(archive) = &self.shared.archive else {
-            return Err(Refusal::Internal);
-        };
-        events::download_redirected(slot, reader, self.peer());
-        self.shared.downloads.count(Outcome::Redirected);
-        let address = archive.presigned(slot, &row.sha256);
-        let answer = Answer::new(307, vec!["Cache-Control: no-store"], Vec::new())
-            .with_own_line(format!("Location: {address}"));
-        Ok(Judged::Answered(answer))
-    }
-
-    /// Where the bytes are, looked up by a clerk, who opens the file.
-    fn find(self, slot: &Slot) -> Result<Found, Refusal> {
-        let store = Arc::clone(&self.shared.store);
-        let archive = self.shared.archive.clone();
-        let name = slot.clone();
-        let observed = Arc::clone(&self.shared.observed);
-        let found = self.shared.blocking.ask(move || {
-            let found = look(&store, archive.as_deref(), &name);
-            match &found {
-                Ok(Found::Here(Fetched::Stored(_)) | Found::Archived(_)) => observed.intact(&name),
-                Ok(Found::Here(Fetched::Missing(_, why))) => {
-                    observed.damaged(&name, scrub::Kind::Missing, why);
-                }
-                Ok(Found::Here(Fetched::Odd(why))) => {
-                    observed.damaged(&name, scrub::Kind::Rotten, why);
-                }
-                Ok(Found::Here(Fetched::Unknown)) | Err(_) => {}
-            }
-            found
-        });
-        match found {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => {
-                events::lookup_failed(slot, self.peer(), &error);
-                Err(Refusal::Internal)
-            }
-            None => Err(Refusal::Internal),
-        }
-    }
-
-    /// The file that is sent.
-    fn stored_file(self, slot: &Slot, fetched: Fetched) -> Result<StoredFile, Refusal> {
-        let downloads = &self.shared.downloads;
-        match fetched {
-            Fetched::Stored(stored) => Ok(stored),
-            Fetched::Unknown => Err(Refusal::NotFound {
-                what: format!("no episode is stored as {slot}"),
-            }),
-            Fetched::Missing(_, why) => {
-                events::stored_file_missing(slot, self.peer(), &why);
-                downloads.count(Outcome::FileMissing);
-                Err(Refusal::NotFound {
-                    what: format!("{slot} has a row in the index, and no file: {why}"),
-                })
-            }
-            Fetched::Odd(why) => {
-                events::stored_file_odd(slot, self.peer(), &why);
-                downloads.count(Outcome::FileOdd);
-                Err(Refusal::StoredFileOdd(slot.clone()))
-            }
-        }
-    }
-
     /// Has a thread send the answer, and waits until that has ended.
-    fn send(self, answer: Answer, download: Download, framing: Framing) -> Reply {
+    fn send(self, transfer: Box<Transfer>, closes: bool, framing: Framing) -> Reply {
         let downloads = &self.shared.downloads;
-        let outgoing = self.request.outgoing(answer);
-        match downloads.start(download, outgoing) {
-            Ok(running) => Reply::Sent {
-                is_whole: running.wait(downloads),
-                unread_bytes: framing.length,
-            },
+        let has_begun = transfer.has_begun();
+        match downloads.send_on_thread(transfer) {
+            Ok(running) => sent(running.wait(downloads), closes, framing),
             Err(error) => {
                 events::no_thread(self.peer(), &error);
+                if has_begun {
+                    return sent(false, true, framing);
+                }
                 let refusal = downloads.full();
                 self.log_refusal(&refusal);
                 Reply::closing(Answer::refusal(&refusal))
@@ -237,6 +148,159 @@ impl Exchange<'_> {
             _ => answer,
         };
         self.reply_unread(answer, framing)
+    }
+}
+
+fn sent(is_whole: bool, closes: bool, framing: Framing) -> Reply {
+    Reply::Sent {
+        is_whole,
+        closes,
+        unread_bytes: framing.length,
+    }
+}
+
+impl Question {
+    /// In this order: whether we are stopping, the file, the conditions, the range, the place.
+    fn judge(self) -> Result<Judged, Refusal> {
+        self.is_no_stop()?;
+        let stored = match self.find()? {
+            Found::Here(fetched) => self.stored_file(fetched)?,
+            Found::Archived(row) => return self.judge_archived(&row),
+        };
+        let described = Described {
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+        };
+        let (answer, part) = match self.conditions.judge(&stored.sha256, stored.bytes) {
+            Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(self.slot)),
+            Wanted::Outside => {
+                return Err(Refusal::Outside {
+                    bytes: stored.bytes,
+                });
+            }
+            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
+            Wanted::Whole => (whole(&self.slot, described), 0..stored.bytes),
+            Wanted::Part(part) => (partial(&self.slot, described, &part), part),
+        };
+        if self.is_head || part.is_empty() {
+            return Ok(Judged::Answered(answer));
+        }
+        let permit = self.shared.downloads.permit(self.peer)?;
+        // A stop that began before the place was taken does not wait for it.
+        self.is_no_stop()?;
+        let is_small = stored.bytes <= SMALL_BYTES_MAX;
+        let goes_on = is_small && self.may_go_on && self.responder.may_go_on();
+        let outgoing = self.responder.outgoing(answer, !goes_on);
+        let download = Download {
+            slot: self.slot,
+            reader: self.reader,
+            file: stored.file,
+            file_bytes: stored.bytes,
+            part,
+            permit,
+        };
+        let downloads = &self.shared.downloads;
+        let transfer = downloads.begin(download, outgoing);
+        if !goes_on {
+            return Ok(Judged::Sends {
+                transfer,
+                closes: true,
+            });
+        }
+        Ok(match downloads.send_at_once(transfer) {
+            AtOnce::Sent => Judged::Sent,
+            AtOnce::Broken => Judged::Broken,
+            AtOnce::Part(transfer) => Judged::Sends {
+                transfer,
+                closes: false,
+            },
+        })
+    }
+
+    fn is_no_stop(&self) -> Result<(), Refusal> {
+        if self.shared.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        Ok(())
+    }
+
+    /// HEAD and `If-None-Match` are answered from the row; a GET is sent to the store, whose business the
+    /// range is then.
+    fn judge_archived(self, row: &Receipt) -> Result<Judged, Refusal> {
+        let described = Described {
+            bytes: row.bytes.unwrap_or_default(),
+            sha256: row.sha256,
+        };
+        let conditions = Conditions {
+            range: None,
+            ..self.conditions
+        };
+        match conditions.judge(&row.sha256, described.bytes) {
+            Wanted::OtherBytes => return Err(Refusal::OtherBytesStored(self.slot)),
+            Wanted::NotModified => return Ok(Judged::Answered(not_modified(described))),
+            _ => {}
+        }
+        // A row of an older version may not know the length that a HEAD is answered with.
+        if self.is_head && row.bytes.is_some() {
+            return Ok(Judged::Answered(whole(&self.slot, described)));
+        }
+        let Some(archive) = &self.shared.archive else {
+            return Err(Refusal::Internal);
+        };
+        events::download_redirected(&self.slot, &self.reader, self.peer);
+        self.shared.downloads.count(Outcome::Redirected);
+        let address = archive.presigned(&self.slot, &row.sha256);
+        let answer = Answer::new(307, vec!["Cache-Control: no-store"], Vec::new())
+            .with_own_line(format!("Location: {address}"));
+        Ok(Judged::Answered(answer))
+    }
+
+    /// Where the bytes are; the file is opened.
+    fn find(&self) -> Result<Found, Refusal> {
+        let Question { slot, peer, .. } = self;
+        let Shared {
+            store,
+            archive,
+            observed,
+            ..
+        } = &*self.shared;
+        let found = look(store, archive.as_deref(), slot);
+        match &found {
+            Ok(Found::Here(Fetched::Stored(_)) | Found::Archived(_)) => observed.intact(slot),
+            Ok(Found::Here(Fetched::Missing(_, why))) => {
+                observed.damaged(slot, scrub::Kind::Missing, why);
+            }
+            Ok(Found::Here(Fetched::Odd(why))) => {
+                observed.damaged(slot, scrub::Kind::Rotten, why);
+            }
+            Ok(Found::Here(Fetched::Unknown)) => {}
+            Err(error) => events::lookup_failed(slot, *peer, error),
+        }
+        found.map_err(|_| Refusal::Internal)
+    }
+
+    /// The file that is sent.
+    fn stored_file(&self, fetched: Fetched) -> Result<StoredFile, Refusal> {
+        let Question { slot, peer, .. } = self;
+        let downloads = &self.shared.downloads;
+        match fetched {
+            Fetched::Stored(stored) => Ok(stored),
+            Fetched::Unknown => Err(Refusal::NotFound {
+                what: format!("no episode is stored as {slot}"),
+            }),
+            Fetched::Missing(_, why) => {
+                events::stored_file_missing(slot, *peer, &why);
+                downloads.count(Outcome::FileMissing);
+                Err(Refusal::NotFound {
+                    what: format!("{slot} has a row in the index, and no file: {why}"),
+                })
+            }
+            Fetched::Odd(why) => {
+                events::stored_file_odd(slot, *peer, &why);
+                downloads.count(Outcome::FileOdd);
+                Err(Refusal::StoredFileOdd(slot.clone()))
+            }
+        }
     }
 }
 

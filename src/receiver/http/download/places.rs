@@ -1,23 +1,30 @@
 //! Downloads under way: how many there may be, and what happens to one on its thread.
 //!
-//! The coroutine judges the head and waits; the thread sends the answer (`sending`), and logs and counts
-//! how that ended. The threads give way to those of uploads: what comes in has nowhere else to go.
+//! The coroutine waits; a finder looks for the file, and sends it if it is small (`Downloads::send_at_once`): its
+//! place is free when the kernel has all of it, so what lies there is bounded by the connections. A
+//! large one is sent by a thread of its own. How that ended is logged and counted; the log's time has what
+//! passed until the peer was seen to have all of it, a tenth of a second at most for a small one. The threads give
+//! way to those of uploads: what comes in has nowhere else to go.
 
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::outcome::{Outcome, Outcomes};
 use super::sending::Sending;
 use crate::events::{self, DownloadEnd};
+use crate::failure::Failure;
 use crate::names::ReaderId;
+use crate::receiver::critical_thread::{Pong, ShutdownHandle};
+use crate::receiver::http::blocking_pool::BlockingPool;
 use crate::receiver::http::body_threads::BodyThreads;
 use crate::receiver::http::fair_limiter::{FairLimiter, NoPermit, Permit};
-use crate::receiver::http::guard::Outgoing;
-use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::guard::{Outgoing, Settled};
+use crate::receiver::http::pace::PaceLimits;
 use crate::receiver::http::reply_channel;
 use crate::receiver::refusal::Refusal;
 use crate::wire::Slot;
@@ -27,6 +34,11 @@ use crate::wire::Slot;
 /// percentile beside eight downloads with 10 steps, and 2 ms with 19; downloads were as fast
 /// (`just bench fetch`).
 const GIVES_WAY: i32 = 19;
+
+/// Threads that find what a reader asks for, and send small files.
+const FINDERS: usize = 4;
+/// They do little at a time, and a reader of many small files waits for each.
+const FINDERS_GIVE_WAY: i32 = 10;
 
 /// What is to be sent to whom.
 pub(super) struct Download {
@@ -39,11 +51,40 @@ pub(super) struct Download {
     pub permit: Permit,
 }
 
+/// A download on its way.
+pub(super) struct Transfer {
+    account: Account,
+    sending: Sending,
+    permit: Permit,
+}
+
+/// What the log says of a download.
+struct Account {
+    slot: Slot,
+    reader: ReaderId,
+    peer: IpAddr,
+    part: Range<u64>,
+    began: Instant,
+}
+
+/// What sending at once came to.
+pub(super) enum AtOnce {
+    /// The kernel has all of it.
+    Sent,
+    /// The peer is gone, or the file is not what it was.
+    Broken,
+    /// The kernel had no room for all of it.
+    Part(Box<Transfer>),
+}
+
 pub(in crate::receiver::http) struct Downloads {
     limits: PaceLimits,
     permits: Arc<FairLimiter>,
+    finders: BlockingPool,
     threads: Arc<BodyThreads>,
     outcomes: Outcomes,
+    /// Those that the kernel has all of, and the peer perhaps not yet.
+    unsettled: AtomicU32,
 }
 
 /// The coroutine's end of a download under way.
@@ -63,14 +104,41 @@ impl Running {
     }
 }
 
+impl Transfer {
+    /// Whether the kernel has something of it already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.sending.has_begun()
+    }
+}
+
 impl Downloads {
-    pub(in crate::receiver::http) fn new(downloads_max: u32, limits: PaceLimits) -> Arc<Downloads> {
-        Arc::new(Downloads {
+    /// Errors: the system gave no thread.
+    pub(in crate::receiver::http) fn start(
+        downloads_max: u32,
+        limits: PaceLimits,
+        shutdown: &ShutdownHandle,
+    ) -> Result<Arc<Downloads>, Failure> {
+        Ok(Arc::new(Downloads {
             limits,
             permits: FairLimiter::of_halves(downloads_max),
+            finders: BlockingPool::start("finder", FINDERS, FINDERS_GIVE_WAY, shutdown)?,
             threads: BodyThreads::new("download", GIVES_WAY),
             outcomes: Outcomes::default(),
-        })
+            unsettled: AtomicU32::new(0),
+        }))
+    }
+
+    /// A finder that is free calls it.
+    pub(in crate::receiver::http) fn ping(&self, pong: Pong) {
+        self.finders.ping(pong);
+    }
+
+    /// What a finder makes of this, while the coroutine waits. `None` if it panicked.
+    pub(super) fn find<T: Send + 'static>(
+        &self,
+        find: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.finders.ask(find)
     }
 
     /// From here on there are so many places.
@@ -81,6 +149,11 @@ impl Downloads {
     /// Places that are taken.
     pub(in crate::receiver::http) fn running(&self) -> u32 {
         self.permits.taken()
+    }
+
+    /// Downloads whose end is not known yet.
+    pub(in crate::receiver::http) fn not_ended(&self) -> u32 {
+        self.running() + self.unsettled.load(Ordering::SeqCst)
     }
 
     /// Bytes of episodes that readers have taken.
@@ -113,26 +186,8 @@ impl Downloads {
         }
     }
 
-    /// Starts to send the download's answer on a thread.
-    ///
-    /// Errors: the system gives no thread.
-    pub(super) fn start(
-        self: &Arc<Self>,
-        download: Download,
-        outgoing: Outgoing,
-    ) -> io::Result<Running> {
-        let (report, reports) = reply_channel::channel();
-        let downloads = Arc::clone(self);
-        self.threads.run(Box::new(move || {
-            let outcome = downloads.send(download, outgoing);
-            // A coroutine that has gone needs no report.
-            let _ = report.send(outcome);
-        }))?;
-        Ok(Running(reports))
-    }
-
-    /// The whole way of one download, on its thread.
-    fn send(&self, download: Download, outgoing: Outgoing) -> Outcome {
+    /// The download on its way through `outgoing`.
+    pub(super) fn begin(&self, download: Download, outgoing: Outgoing) -> Box<Transfer> {
         let Download {
             slot,
             reader,
@@ -141,25 +196,92 @@ impl Downloads {
             part,
             permit,
         } = download;
-        let began = Instant::now();
-        let peer = outgoing.peer();
-        let mut sending = Sending::new(outgoing, file, file_bytes, part.clone(), self.limits);
-        let outcome = sending.run();
+        let account = Account {
+            slot,
+            reader,
+            peer: outgoing.peer(),
+            part: part.clone(),
+            began: Instant::now(),
+        };
+        Box::new(Transfer {
+            account,
+            sending: Sending::new(outgoing, file, file_bytes, part, self.limits),
+            permit,
+        })
+    }
+
+    /// Sends what the kernel has room for. If that is all, the connection finds out whether the peer gets
+    /// it, and the place is free.
+    pub(super) fn send_at_once(self: &Arc<Self>, mut transfer: Box<Transfer>) -> AtOnce {
+        match transfer.sending.send_at_once() {
+            Ok(true) => {}
+            Ok(false) => return AtOnce::Part(transfer),
+            Err(outcome) => {
+                self.end(*transfer, outcome);
+                return AtOnce::Broken;
+            }
+        }
+        let Transfer {
+            account, sending, ..
+        } = *transfer;
+        self.unsettled.fetch_add(1, Ordering::SeqCst);
+        let downloads = Arc::clone(self);
+        sending.leave(Box::new(move |settled| downloads.settle(&account, settled)));
+        AtOnce::Sent
+    }
+
+    fn settle(&self, account: &Account, settled: Settled) {
+        let (unacked, outcome) = match settled {
+            Settled::Taken => (0, Outcome::Complete),
+            Settled::Gone { unacked } => (unacked, Outcome::PeerGone),
+            Settled::TooSlow { unacked } => (unacked, Outcome::TooSlow),
+        };
+        let bytes = account.part.end - account.part.start;
+        self.note(account, bytes.saturating_sub(unacked), outcome);
+        self.unsettled.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Sends on a thread, which waits for the peer.
+    ///
+    /// Errors: the system gives no thread.
+    pub(super) fn send_on_thread(self: &Arc<Self>, transfer: Box<Transfer>) -> io::Result<Running> {
+        let (report, reports) = reply_channel::channel();
+        let downloads = Arc::clone(self);
+        self.threads.run(Box::new(move || {
+            let mut transfer = *transfer;
+            let outcome = transfer.sending.run();
+            downloads.end(transfer, outcome);
+            // A coroutine that has gone needs no report.
+            let _ = report.send(outcome);
+        }))?;
+        Ok(Running(reports))
+    }
+
+    /// The download has ended, and its place is free.
+    fn end(&self, transfer: Transfer, outcome: Outcome) {
+        let Transfer {
+            account,
+            sending,
+            permit,
+        } = transfer;
         // Before the end of the answer is seen: its reader may ask for the next episode at once.
         drop(permit);
-        let bytes = sending.taken();
+        self.note(&account, sending.taken(), outcome);
+    }
+
+    /// Counts and logs the end of a download of which the peer has so many bytes.
+    fn note(&self, account: &Account, bytes: u64, outcome: Outcome) {
         self.outcomes.add_bytes(bytes);
         self.outcomes.count(outcome);
         events::download_ended(&DownloadEnd {
-            slot: &slot,
-            reader: &reader,
-            peer,
-            from: part.start,
-            of: part.end - part.start,
+            slot: &account.slot,
+            reader: &account.reader,
+            peer: account.peer,
+            from: account.part.start,
+            of: account.part.end - account.part.start,
             bytes,
-            seconds: began.elapsed().as_secs_f64(),
+            seconds: account.began.elapsed().as_secs_f64(),
             outcome: outcome.name(),
         });
-        outcome
     }
 }

@@ -4,7 +4,8 @@
 //! 1. A file that ends early ends the answer early: nothing is made up for its bytes.
 //! 2. A peer is judged by what its kernel has acknowledged, not by what ours holds for it: megabytes may
 //!    lie in the socket. So a download ends only when all was acknowledged, and the log says what the reader
-//!    has.
+//!    has. A thread waits for that; but the last bytes of a small file are left to the connection
+//!    (`guard`), which finds out.
 //! 3. What a large file leaves in the page cache is given back behind the sending. Pages in the socket
 //!    cannot be given back, so this too goes by what was acknowledged.
 
@@ -15,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
-use crate::receiver::http::guard::Outgoing;
-use crate::receiver::http::pour::PaceLimits;
+use crate::receiver::http::guard::{Outgoing, Settle};
+use crate::receiver::http::pace::{PaceLimits, TakingPace};
 use crate::sys;
 
 /// The most that one call sends, so that a fast peer and a fast disk are looked at now and then.
@@ -29,8 +30,6 @@ const PAGES: u64 = 64 << 10;
 const SMALL: u64 = 1 << 20;
 /// How long one wait for the peer may be: so often its pace is judged.
 const LOOK: Duration = Duration::from_millis(250);
-/// The minimum rate is judged over this much time spent waiting for the peer.
-const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// The waits for the last bytes to be acknowledged, of which no call tells: from the first to the longest.
 const LAST_WAIT: Duration = Duration::from_micros(200);
 const LAST_WAIT_MAX: Duration = Duration::from_millis(50);
@@ -45,7 +44,7 @@ pub(super) struct Sending {
     offset: u64,
     /// From here on the file may still be in the page cache on our account.
     kept_from: u64,
-    pace: Pace,
+    pace: TakingPace,
 }
 
 impl Sending {
@@ -64,7 +63,7 @@ impl Sending {
             offset: part.start,
             kept_from: part.start,
             part,
-            pace: Pace::new(limits),
+            pace: TakingPace::new(limits),
         }
     }
 
@@ -80,50 +79,62 @@ impl Sending {
         self.outgoing.taken()
     }
 
+    /// Whether the kernel has something of it already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.outgoing.has_begun()
+    }
+
+    /// Nobody waits for the peer to have all of it: `settle` hears how that ended.
+    pub(super) fn leave(self, settle: Settle) {
+        self.outgoing.leave(self.pace, settle);
+    }
+
+    /// Gives the kernel what it has room for. True if that was all.
+    ///
     /// Errors: what has ended it early.
-    fn send(&mut self) -> Result<(), Outcome> {
-        while !self
-            .or_waits(|this| this.outgoing.send_head())?
-            .unwrap_or(false)
-        {}
-        sys::read_in_order(&self.file);
+    pub(super) fn send_at_once(&mut self) -> Result<bool, Outcome> {
         while self.offset < self.part.end {
-            let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
-            let given = self.or_waits(|this| {
-                let Sending {
-                    outgoing,
-                    file,
-                    offset,
-                    ..
-                } = this;
-                outgoing.send_file(file, offset, most as usize)
-            })?;
-            if given == Some(0) {
-                return Err(Outcome::FileChanged);
+            match self.write() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_the_files(&error) => return Err(Outcome::FileChanged),
+                Err(_) => return Err(Outcome::PeerGone),
             }
-            self.forget_what_was_taken();
+        }
+        Ok(true)
+    }
+
+    /// Writes once: what is left of the head, and then bytes of the file.
+    fn write(&mut self) -> io::Result<()> {
+        if !self.outgoing.send_head()? {
+            return Ok(());
+        }
+        let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
+        let sent = self
+            .outgoing
+            .send_file(&self.file, &mut self.offset, most as usize)?;
+        if sent == 0 {
+            // The file ends before its row does.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.forget_what_was_taken();
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Outcome> {
+        sys::read_in_order(&self.file);
+        while !self.send_at_once()? {
+            self.await_room()?;
         }
         Ok(())
     }
 
-    /// Does what writes to the socket, and waits for room if there is none: `None` then.
-    fn or_waits<T>(
-        &mut self,
-        write: impl FnOnce(&mut Sending) -> io::Result<T>,
-    ) -> Result<Option<T>, Outcome> {
-        match write(self) {
-            Ok(done) => Ok(Some(done)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let began = Instant::now();
-                let waited = self.outgoing.wait(LOOK);
-                waited.map_err(|_| Outcome::PeerGone)?;
-                self.pace.judge(began.elapsed(), self.outgoing.taken())?;
-                Ok(None)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-            Err(error) if is_the_files(&error) => Err(Outcome::FileChanged),
-            Err(_) => Err(Outcome::PeerGone),
-        }
+    fn await_room(&mut self) -> Result<(), Outcome> {
+        let began = Instant::now();
+        let waited = self.outgoing.wait(LOOK);
+        waited.map_err(|_| Outcome::PeerGone)?;
+        self.judge(began.elapsed())
     }
 
     fn await_the_peer(&mut self) -> Result<(), Outcome> {
@@ -133,15 +144,27 @@ impl Sending {
                 return Err(Outcome::PeerGone);
             }
             thread::sleep(wait);
-            self.pace.judge(wait, self.outgoing.taken())?;
+            self.judge(wait)?;
             wait = (wait * 2).min(LAST_WAIT_MAX);
         }
         Ok(())
     }
 
+    /// The peer was waited for.
+    fn judge(&mut self, waited: Duration) -> Result<(), Outcome> {
+        if self.pace.is_kept(waited, self.outgoing.taken()) {
+            Ok(())
+        } else {
+            Err(Outcome::TooSlow)
+        }
+    }
+
     fn forget_what_was_taken(&mut self) {
+        if self.file_bytes <= SMALL {
+            return;
+        }
         let taken = self.part.start + self.outgoing.taken();
-        if self.file_bytes > SMALL && taken - self.kept_from >= FORGET_EVERY {
+        if taken - self.kept_from >= FORGET_EVERY {
             // Only whole pages are given back, and the last one may be half taken.
             let end = taken - taken % PAGES;
             sys::forget_cached_part(&self.file, self.kept_from, end - self.kept_from);
@@ -159,103 +182,9 @@ impl Sending {
 
 /// Whether an error is about the file (of its disk, or of its filesystem) and not about the socket.
 fn is_the_files(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
-    )
-}
-
-/// How fast the peer takes. Only time spent waiting for it counts: a slow disk is our own fault.
-struct Pace {
-    limits: PaceLimits,
-    taken: u64,
-    /// Since the peer took something.
-    silence: Duration,
-    /// In the present window of the rate.
-    waited: Duration,
-    /// What was taken before the window began.
-    taken_before: u64,
-}
-
-impl Pace {
-    fn new(limits: PaceLimits) -> Pace {
-        Pace {
-            limits,
-            taken: 0,
-            silence: Duration::ZERO,
-            waited: Duration::ZERO,
-            taken_before: 0,
-        }
-    }
-
-    /// The peer was waited for, and has taken so many bytes by now.
-    fn judge(&mut self, waited: Duration, taken: u64) -> Result<(), Outcome> {
-        self.silence += waited;
-        if taken > self.taken {
-            self.silence = Duration::ZERO;
-            self.taken = taken;
-        }
-        if self.silence >= self.limits.idle {
-            return Err(Outcome::TooSlow);
-        }
-        self.waited += waited;
-        if self.waited < RATE_WINDOW {
-            return Ok(());
-        }
-        let least = self.limits.bytes_per_second_min;
-        if taken - self.taken_before.min(taken) < least.saturating_mul(self.waited.as_secs()) {
-            return Err(Outcome::TooSlow);
-        }
-        self.waited = Duration::ZERO;
-        self.taken_before = taken;
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pace(idle_s: u64) -> Pace {
-        Pace::new(PaceLimits {
-            idle: Duration::from_secs(idle_s),
-            bytes_per_second_min: 1000,
-        })
-    }
-
-    /// The peer is waited for so many times, a second each, and takes so many bytes each time: when it is
-    /// cut, if ever.
-    fn cut_after(mut pace: Pace, waits: u64, each: u64) -> Option<u64> {
-        let second = Duration::from_secs(1);
-        (1..=waits).find(|wait| pace.judge(second, wait * each).is_err())
-    }
-
-    #[test]
-    fn a_peer_that_takes_nothing_is_cut_after_the_idle_time() {
-        assert_eq!(cut_after(pace(5), 100, 0), Some(5));
-        let mut pace = pace(5);
-        for taken in 1..=50 {
-            let second = Duration::from_secs(4);
-            assert!(pace.judge(second, taken * 4000).is_ok(), "{taken}");
-        }
-    }
-
-    #[test]
-    fn a_slow_peer_is_cut_after_a_minute_and_a_fast_one_never() {
-        assert_eq!(cut_after(pace(30), 1000, 999), Some(60));
-        assert_eq!(cut_after(pace(30), 1000, 1000), None);
-    }
-
-    /// A minute is judged by what was taken in it, not by the fast ones before.
-    #[test]
-    fn a_peer_that_becomes_slow_is_cut_a_minute_later() {
-        let mut pace = pace(30);
-        let second = Duration::from_secs(1);
-        for wait in 1..=60 {
-            assert!(pace.judge(second, wait << 20).is_ok());
-        }
-        let before = 60 << 20;
-        let cut = (1..=120).find(|wait| pace.judge(second, before + wait * 10).is_err());
-        assert_eq!(cut, Some(60));
-    }
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EIO | libc::ESTALE | libc::EUCLEAN | libc::ENODATA)
+        )
 }

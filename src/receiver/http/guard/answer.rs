@@ -24,10 +24,12 @@ pub(crate) enum Reply {
         /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
         held: Option<Permit>,
     },
-    /// Its answer was sent (`Outgoing`), the last one of the connection.
+    /// Its answer was sent (`Outgoing`).
     Sent {
-        /// Whether the peer has all of it. If not, the connection is cut, so that the peer notices.
+        /// Whether the peer has all of it, or will. If not, the connection is cut, so that the peer notices.
         is_whole: bool,
+        /// Whether the answer announced the end of the connection.
+        closes: bool,
         unread_bytes: u64,
     },
 }
@@ -101,6 +103,11 @@ impl Answer {
 
     /// The answer as bytes that announce the end of the connection.
     pub(crate) fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
+        self.into_bytes(with_body, true)
+    }
+
+    /// The answer as bytes. `closes`: they announce the end of the connection.
+    pub(super) fn into_bytes(self, with_body: bool, closes: bool) -> Vec<u8> {
         let has_length = self.has_length();
         let Answer {
             status,
@@ -119,7 +126,9 @@ impl Answer {
             let length = stated_length.unwrap_or(body.len() as u64);
             bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
         }
-        bytes.extend_from_slice(b"Connection: close\r\n");
+        if closes {
+            bytes.extend_from_slice(b"Connection: close\r\n");
+        }
         let own_lines = own_lines.iter().map(String::as_str);
         for line in headers.into_iter().chain(own_lines) {
             bytes.extend_from_slice(line.as_bytes());

@@ -9,14 +9,16 @@
 //! 3. Once the connection is `dead`, nothing that is still parsed from it is a request.
 
 pub(super) mod intake;
+pub(super) mod unsettled;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use self::intake::Intake;
+use self::unsettled::Unsettled;
 use crate::sys::{self, TcpCounters};
 
 /// What a connection is doing, as far as its deadlines go.
@@ -45,6 +47,7 @@ pub(super) struct Connection {
     crate_bytes: AtomicU64,
     requests: AtomicU64,
     dead: AtomicBool,
+    unsettled: Mutex<Option<Unsettled>>,
     pub(super) intake: Intake,
 }
 
@@ -65,6 +68,7 @@ impl Connection {
             crate_bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            unsettled: Mutex::new(None),
             intake: Intake::new(),
         })
     }
@@ -102,6 +106,11 @@ impl Connection {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// The wait for the next request begins now.
+    fn wait_anew(&self) {
+        self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Between,
@@ -137,6 +146,16 @@ impl Connection {
         }
         // The socket does not block, so this is at most one copy into the kernel's buffer.
         let written = (&self.socket).write(bytes)?;
+        self.note_written(written as u64);
+        Ok(written)
+    }
+
+    /// The same for bytes that others follow at once: the kernel sends them in one packet where it can.
+    pub(super) fn write_ahead(&self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.earlier_answers_have_left(sys::tcp_counters) {
+            return Err(io::Error::other("an earlier answer has not left yet"));
+        }
+        let written = sys::send_ahead(&self.socket, bytes)?;
         self.note_written(written as u64);
         Ok(written)
     }

@@ -197,7 +197,9 @@ fn victim(alive: &[Arc<Connection>], newcomer: &Arc<Connection>) -> Option<Arc<C
     }
     let of = |connection: &Connection| held.get(&connection.peer()).copied().unwrap_or(0);
     let least = of(newcomer);
-    let waits = |one: &Connection| matches!(one.phase(), Phase::Between | Phase::Closing);
+    let waits = |one: &Connection| {
+        matches!(one.phase(), Phase::Between | Phase::Closing) && !one.is_leaving()
+    };
     alive
         .iter()
         .filter(|one| !Arc::ptr_eq(one, newcomer) && waits(one) && of(one) >= least)

@@ -1,5 +1,5 @@
-//! Which of may_minihttp's descriptors is guarded by which connection. Each `recv` of this process looks
-//! here for the connection that decides what may be read.
+//! Which of may_minihttp's descriptors is guarded by which connection. Each `recv` and `send` of this process
+//! looks here for the connection that decides what may be read and written.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,15 +17,22 @@ const PAGES: usize = 1024;
 
 type Page = Box<[ArcSwapOption<Connection>]>;
 
-/// The guard of each connection, by may_minihttp's descriptor. Read at each `recv` of the process,
+/// The guard of each connection, by may_minihttp's descriptor. Read at each `recv` and `send` of the process,
 /// without a lock.
 static GUARDS: [OnceLock<Page>; PAGES] = [const { OnceLock::new() }; PAGES];
 
-/// From here on each read of a guarded descriptor by may_minihttp is answered by [`Connection::give`].
+/// From here on each read of a guarded descriptor by may_minihttp is answered by [`Connection::give`], and each
+/// write that is not wanted is taken by [`Connection::takes_away`].
 ///
-/// Errors: the system reads past us, so nothing could be guarded.
+/// Errors: the system reads or writes past us, so nothing could be guarded.
 pub(super) fn start() -> io::Result<()> {
-    sys::set_intake(answer_recv)
+    sys::set_intake(answer_recv)?;
+    sys::set_outlet(answer_send)
+}
+
+fn answer_send(fd: RawFd, bytes: &[u8]) -> Option<usize> {
+    let connection = guard_of(fd, false)?.load();
+    connection.as_ref()?.takes_away().then_some(bytes.len())
 }
 
 fn answer_recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> Option<io::Result<usize>> {

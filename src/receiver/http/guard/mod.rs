@@ -9,7 +9,9 @@
 //!    answered. A panic is that request's 500.
 //! 2. An answer that is given before the whole body was read closes the connection
 //!    (`lingering_close`), so the rest of the body is never taken for a request.
-//! 3. Every connection has one entry in `connection_table`: it counts there, it may have to make room
+//! 3. A request may also be answered on our own socket by a plain thread, and its connection go on
+//!    (`outgoing`): what the crate writes for such a request is not sent.
+//! 4. Every connection has one entry in `connection_table`: it counts there, it may have to make room
 //!    there for another, and the watchdog finds it there.
 
 // A connection, from its beginning to its end.
@@ -38,10 +40,11 @@ use may_minihttp::HttpServiceFactory;
 
 use self::acceptor::Acceptor;
 pub(super) use self::answer::{Answer, Reply, static_line};
+pub(super) use self::connection::unsettled::{Settle, Settled};
 use self::connection_table::ConnectionTable;
 use self::lingering_close::LingeringClose;
 pub(super) use self::outgoing::Outgoing;
-pub(super) use self::request::{Body, Cutter, Request};
+pub(super) use self::request::{Body, Cutter, Request, Responder};
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{ShutdownHandle, cannot_start};
 use crate::receiver::refusal::Refusal;

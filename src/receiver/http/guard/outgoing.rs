@@ -1,4 +1,4 @@
-//! The last answer of a connection, when a plain thread sends it: a head, and bytes of a file behind it.
+//! An answer that a plain thread sends: a head, and bytes of a file behind it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use super::Answer;
 use super::connection::Connection;
+use super::connection::unsettled::{Settle, Unsettled};
+use crate::receiver::http::pace::TakingPace;
 use crate::sys::{self, Direction};
 
 /// The bytes of one write where the kernel does not copy by itself.
 const COPY_BYTES_MAX: usize = 64 << 10;
 
 /// An answer on its way to the peer: first the head, which is not sent before the answers to earlier
-/// requests have left, and then the bytes behind it. While it is, the coroutine of the connection waits, and answers with
-/// `Reply::Sent` when it has ended.
+/// requests have left, and then the bytes behind it, one at least. While it is, the coroutine of the
+/// connection waits, and answers with `Reply::Sent` when it has ended.
 pub(crate) struct Outgoing {
     connection: Arc<Connection>,
     head: Vec<u8>,
@@ -27,13 +29,15 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The head of `answer`, which states its length and ends the connection. From here on nothing that
-    /// comes from the peer is a request.
-    pub(super) fn new(connection: &Arc<Connection>, answer: Answer) -> Outgoing {
-        connection.mark_dead();
+    /// The head of `answer`, which states its length. If it ends the connection, nothing that comes from
+    /// the peer is a request from here on.
+    pub(super) fn new(connection: Arc<Connection>, answer: Answer, closes: bool) -> Outgoing {
+        if closes {
+            connection.mark_dead();
+        }
         Outgoing {
-            connection: Arc::clone(connection),
-            head: answer.into_closing_bytes(false),
+            connection,
+            head: answer.into_bytes(false, closes),
             head_given: 0,
             body_given: 0,
         }
@@ -49,7 +53,7 @@ impl Outgoing {
     pub(crate) fn send_head(&mut self) -> io::Result<bool> {
         let left = &self.head[self.head_given..];
         if !left.is_empty() {
-            self.head_given += self.connection.write_directly(left)?;
+            self.head_given += self.connection.write_ahead(left)?;
         }
         Ok(self.head_given == self.head.len())
     }
@@ -91,6 +95,18 @@ impl Outgoing {
     /// Waits until the socket has room. False if `patience` is over before that.
     pub(crate) fn wait(&self, patience: Duration) -> io::Result<bool> {
         sys::wait_socket(self.connection.socket(), Direction::Writable, patience)
+    }
+
+    /// Whether the kernel has something of it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.head_given > 0
+    }
+
+    /// The kernel has all of it: nobody waits for the peer, which keeps its `pace`, and `settle` hears how it
+    /// ended.
+    pub(crate) fn leave(&self, pace: TakingPace, settle: Settle) {
+        self.connection
+            .leave_unsettled(Unsettled::new(self.body_given, pace, settle));
     }
 
     /// How many bytes of the file the peer's kernel has acknowledged; all that was given where this

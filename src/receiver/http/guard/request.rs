@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::connection::unsettled::Standing;
 use super::{Answer, Outgoing};
 use crate::sys::{self, Direction};
 
@@ -42,9 +43,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The answer as the last one of its connection, for a plain thread to send with bytes of a file.
-    pub(crate) fn outgoing(&self, answer: Answer) -> Outgoing {
-        Outgoing::new(self.connection, answer)
+    /// Bytes of answers that the connection was given so far, whether they have left or not.
+    pub(crate) fn answered_bytes(&self) -> u64 {
+        self.connection.answered_bytes()
+    }
+
+    /// For a plain thread to answer the request, while the coroutine of the connection waits.
+    pub(crate) fn responder(&self) -> Responder {
+        Responder(Arc::clone(self.connection))
     }
 
     /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
@@ -55,6 +61,22 @@ impl<'a> Request<'a> {
         if !written.is_ok_and(|written| written == go_on.len()) {
             self.connection.kill();
         }
+    }
+}
+
+/// Sends the answer of one request with bytes of a file behind it.
+pub(crate) struct Responder(Arc<Connection>);
+
+impl Responder {
+    /// Whether the connection can go on after an answer that is left unsettled (`Outgoing::leave`): the
+    /// one before is settled, and the request was the last thing that the peer has sent.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.0.settle_if_taken() == Standing::Settled && self.0.is_followed_by_nothing()
+    }
+
+    /// The answer, on its way. `closes`: it is the last one of its connection.
+    pub(crate) fn outgoing(self, answer: Answer, closes: bool) -> Outgoing {
+        Outgoing::new(self.0, answer, closes)
     }
 }
 

@@ -65,12 +65,15 @@ impl<A: Answers> HttpService for Service<A> {
                 }
             }
             Reply::Sent {
-                is_whole: true,
-                unread_bytes,
-            } => closer.close(connection, Vec::new(), unread_bytes),
-            Reply::Sent {
                 is_whole: false, ..
             } => connection.kill(),
+            Reply::Sent {
+                closes: true,
+                unread_bytes,
+                ..
+            } => closer.close(connection, Vec::new(), unread_bytes),
+            // The bytes that were sent are counted already.
+            Reply::Sent { .. } => connection.end_request_answered_elsewhere(),
         }
         Ok(())
     }
@@ -86,6 +89,9 @@ impl<A: Answers> Drop for Service<A> {
             let answer = self.answers.unreadable(connection.peer(), &unreadable);
             let bytes = answer.into_closing_bytes(true);
             self.guard.lingering_close.close(connection, bytes, 0);
+        }
+        if let Some(connection) = &self.connection {
+            connection.settle_at_its_end(false);
         }
         // Before the descriptor is closed: the next connection has its number.
         self.guarded = None;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::connection::unsettled::Standing;
 use super::connection::{Connection, Phase};
 use super::connection_table::ConnectionTable;
 use crate::events;
@@ -42,22 +43,30 @@ pub(super) fn start(
     })
 }
 
-/// Ends the connection if it has waited for too long.
+/// Settles what the peer has by now, and ends the connection if it has waited for too long.
 fn look(connection: &Connection, deadlines: Deadlines) {
+    let standing = connection.settle_if_taken();
     // The phase first: read the other way round, the age of a long upload could be taken for
     // that of the wait which has just begun after it.
     let phase = connection.phase();
     let age = connection.phase_age();
     if phase == Phase::Between
-        && let Some(why) = too_long(connection, age, deadlines)
+        && let Some(why) = too_long(connection, age, standing, deadlines)
     {
         events::connection_ended(connection.peer(), why);
+        connection.settle_at_its_end(true);
         connection.kill();
     }
 }
 
-/// Why a connection that has waited for so long must not go on waiting.
-fn too_long(connection: &Connection, age: Duration, deadlines: Deadlines) -> Option<&'static str> {
+/// Why a connection that has waited for so long must not go on waiting. `standing` is that of the answer
+/// before: while the peer takes it, the connection is not idle.
+fn too_long(
+    connection: &Connection,
+    age: Duration,
+    standing: Standing,
+    deadlines: Deadlines,
+) -> Option<&'static str> {
     let request = connection.requests();
     let head_age = connection.head_age();
     // Between the looks a request may have begun: its connection does not wait any more.
@@ -71,7 +80,11 @@ fn too_long(connection: &Connection, age: Duration, deadlines: Deadlines) -> Opt
     if request == 0 && age >= deadlines.head {
         return Some("no request came");
     }
-    (age >= deadlines.idle && head_age.is_none()).then_some("idle")
+    match standing {
+        Standing::TooSlow => Some("it took its answer too slowly"),
+        Standing::Leaving => None,
+        Standing::Settled => (age >= deadlines.idle && head_age.is_none()).then_some("idle"),
+    }
 }
 
 #[cfg(test)]
@@ -92,12 +105,19 @@ mod tests {
             head: Duration::from_secs(10),
         };
         let long = Duration::from_secs(3600);
+        let settled = Standing::Settled;
         assert!(connection.begin_request());
-        assert_eq!(too_long(&connection, long, deadlines), None);
+        assert_eq!(too_long(&connection, long, settled, deadlines), None);
         // Answered, it may wait for the next one, and not for ever.
         connection.end_request(0);
-        assert_eq!(too_long(&connection, Duration::ZERO, deadlines), None);
-        assert_eq!(too_long(&connection, long, deadlines), Some("idle"));
+        assert_eq!(
+            too_long(&connection, Duration::ZERO, settled, deadlines),
+            None
+        );
+        assert_eq!(
+            too_long(&connection, long, settled, deadlines),
+            Some("idle")
+        );
         let none = Deadlines {
             idle: Duration::ZERO,
             head: Duration::ZERO,

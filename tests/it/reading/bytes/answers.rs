@@ -2,15 +2,21 @@
 
 use std::net::Shutdown;
 
+use super::kept::{ask_on, next};
 use super::*;
 use crate::world::is_emulated;
 
 /// The SHA-256 of the sample in base64, by `openssl dgst -sha256 -binary | base64`.
 const SAMPLE_DIGEST: &str = "G1jIcAMCe6ibXcQCVaOCWV8vwsxHLEL+JYzGz1Xx9KA=";
 
+/// The head of an answer that ends its connection.
 fn head(status: &str, length: &str, own: &str, body: &[u8]) -> String {
+    head_of("Connection: close\r\n", status, length, own, body)
+}
+
+fn head_of(end: &str, status: &str, length: &str, own: &str, body: &[u8]) -> String {
     format!(
-        "HTTP/1.1 {status}\r\nServer: M\r\nDate: DATE\r\nContent-Length: {length}\r\nConnection: close\r\nContent-Type: application/zstd\r\nCache-Control: private, max-age=31536000, immutable\r\nAccept-Ranges: bytes\r\nETag: {}\r\nRepr-Digest: sha-256=:{SAMPLE_DIGEST}:\r\nContent-Disposition: attachment; filename=\"lab-1~ep-1.tar.zst\"\r\n{own}\r\n",
+        "HTTP/1.1 {status}\r\nServer: M\r\nDate: DATE\r\nContent-Length: {length}\r\n{end}Content-Type: application/zstd\r\nCache-Control: private, max-age=31536000, immutable\r\nAccept-Ranges: bytes\r\nETag: {}\r\nRepr-Digest: sha-256=:{SAMPLE_DIGEST}:\r\nContent-Disposition: attachment; filename=\"lab-1~ep-1.tar.zst\"\r\n{own}\r\n",
         etag(body)
     )
 }
@@ -18,7 +24,7 @@ fn head(status: &str, length: &str, own: &str, body: &[u8]) -> String {
 #[test]
 fn the_whole_is_sent_with_its_digest_and_its_name() {
     let (world, body) = with_episode("", BYTES);
-    let got = raw(&world, &request("GET", PATH, ""));
+    let got = ask(&world, "GET", PATH, "");
     assert_eq!(got.dated(), head("200 OK", "1000", "", &body));
     assert_eq!(got.body, body);
     let got = ask(&world, "HEAD", PATH, "Range: bytes=5-9\r\n");
@@ -175,8 +181,30 @@ fn other_methods_are_refused_and_an_upload_of_the_name_is_no_name() {
     assert_eq!(answer.json()["type"], "urn:cis490:problem:bad-name");
 }
 
+/// The same answers, where the connection goes on.
+#[test]
+fn a_head_says_nothing_of_a_connection_that_goes_on() {
+    if is_emulated() {
+        return skip!("an emulated receiver keeps no connection");
+    }
+    let (world, body) = with_episode("", BYTES);
+    let mut client = world.client();
+    for (fields, status, length, own) in [
+        ("", "200 OK", "1000", ""),
+        (
+            "Range: bytes=10-19\r\n",
+            "206 Partial Content",
+            "10",
+            "Content-Range: bytes 10-19/1000\r\n",
+        ),
+    ] {
+        let got = ask_on(&mut client, fields);
+        assert_eq!(got.dated(), head_of("", status, length, own, &body));
+    }
+}
+
 /// In one segment: a receipt, the bytes, and a third question that is not answered any more, since the
-/// bytes end their connection.
+/// bytes end their connection: another question lies behind theirs.
 #[test]
 fn pipelined_requests_are_answered_in_order_until_the_bytes() {
     if is_emulated() {
@@ -215,12 +243,18 @@ fn a_browser_downloads_it() {
         "Host: 127.0.0.1:8490\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\nReferer: http://127.0.0.1:8490/\r\nUpgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-User: ?1\r\nPriority: u=0, i\r\n",
         "Host: 10.8.0.1:8490\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7\r\nAccept-Encoding: gzip, deflate\r\nAccept-Language: en-US,en;q=0.9\r\n",
     ] {
-        let got = raw(&world, &format!("GET {PATH} HTTP/1.1\r\n{head}\r\n"));
+        let ask = |more: &str| {
+            let mut client = world.client();
+            let request = format!("GET {PATH} HTTP/1.1\r\n{head}{more}\r\n");
+            client.send(request.as_bytes()).unwrap();
+            next(&mut client)
+        };
+        let got = ask("");
         assert_eq!((got.status, &got.body), (200, &body), "{head}");
         assert_eq!(got.header("Content-Encoding"), None);
         // It goes on with a download that was interrupted.
         let more = format!("Range: bytes=400-\r\nIf-Range: {}\r\n", etag(&body));
-        let got = raw(&world, &format!("GET {PATH} HTTP/1.1\r\n{head}{more}\r\n"));
+        let got = ask(&more);
         assert_eq!(
             (got.status, got.body),
             (206, body[400..].to_vec()),

@@ -5,6 +5,7 @@ mod clients;
 pub mod crowd;
 mod damage;
 mod doors;
+mod kept;
 mod places;
 
 use std::net::Ipv4Addr;

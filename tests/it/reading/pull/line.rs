@@ -1,12 +1,13 @@
 //! A line that breaks, a receiver that is away or says "later", and what a pull asks for then.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::Target;
-use super::shelf::{Say, Server, Shelf, problem};
+use super::shelf::{self, Say, Server, Shelf, problem, row};
+use super::{Target, ran_within};
+use crate::client::{PATIENCE, sha256};
 use crate::world::has_steps;
 
 #[test]
@@ -183,4 +184,143 @@ fn a_full_disk_waits_and_what_is_here_stays() {
     assert!(ran.err.contains("the disk is full: make room"), "{ran}");
     assert_eq!(target.receipts().len(), 3, "{ran}");
     target.pull_all(&server.url, &server.files());
+}
+
+/// The first tarball is not to be had before the third page was asked for. Until it is here, the cursor stays
+/// before its page.
+#[test]
+fn the_next_pages_are_asked_for_while_a_tarball_of_the_first_is_under_way() {
+    let target = Target::new();
+    let cursor = target.file("pull.json");
+    let pages = AtomicUsize::new(0);
+    let server = Server::new(Shelf::of(40), move |head, shelf| {
+        if head.target().starts_with("/v1/episodes?") {
+            // The fourth is asked for when the first has ended.
+            let is_early = pages.fetch_add(1, Ordering::SeqCst) < 3;
+            if is_early && cursor.exists() {
+                return Say::Bytes(problem("403 Forbidden", "cursor-too-early"));
+            }
+        }
+        if head.target().ends_with("/ep-1.tar.zst") && pages.load(Ordering::SeqCst) < 3 {
+            return Say::Bytes(problem("503 Service Unavailable", "not-yet"));
+        }
+        shelf.answer(head)
+    });
+    target.pull_all(&server.url, &server.files());
+    assert!(target.file("pull.json").exists());
+}
+
+/// A tarball of the second page is under way, and would be for days, when the first page ends with a refusal.
+#[test]
+fn an_error_ends_the_pull_while_a_tarball_of_a_later_page_is_under_way() {
+    const LONG: usize = 100_000_000;
+    let mut shelf = Shelf::of(13);
+    shelf.index += &row("lab-0/long", LONG as u64, &sha256(b"long"));
+    let is_under_way = AtomicBool::new(false);
+    let questions = AtomicUsize::new(0);
+    let server = Server::new(shelf, move |head, shelf| {
+        let target = head.target();
+        if target.ends_with("/long.tar.zst") {
+            is_under_way.store(true, Ordering::SeqCst);
+            return Say::Drips(shelf::head("200 OK", "", LONG).into());
+        }
+        if target.ends_with("/ep-1.tar.zst") {
+            // One thread is here until the other has fetched all before the long one.
+            return Say::Bytes(if is_under_way.load(Ordering::SeqCst) {
+                problem("404 Not Found", "no-episode")
+            } else {
+                problem("503 Service Unavailable", "not-yet")
+            });
+        }
+        let is_list = target.contains('?');
+        if is_list && questions.fetch_add(1, Ordering::SeqCst) == 2 {
+            return Say::Bytes(problem("403 Forbidden", "no-more-for-you"));
+        }
+        shelf.answer(head)
+    });
+    let target = Target::new();
+    let mut command = target.command(&server.url, &["--jobs", "2"]);
+    let ran = ran_within(&mut command, PATIENCE);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("no-more-for-you"), "{ran}");
+    // What came before the error has its receipts, of both pages.
+    assert_eq!(target.receipts().len(), 12, "{ran}");
+    assert!(!target.file("pull.json").exists(), "{ran}");
+}
+
+/// No page waits for more files to be brought to the disk with its own than are under way.
+#[test]
+fn pages_of_few_rows_do_not_wait_for_a_batch_to_fill() {
+    let mut shelf = Shelf::of(30);
+    shelf.page_rows = 1;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = asked.clone();
+    let server = Server::new(shelf, move |head, shelf| {
+        if head.target().contains('?') {
+            times.lock().unwrap().push(Instant::now());
+        }
+        shelf.answer(head)
+    });
+    Target::new().pull_all(&server.url, &server.files());
+    let asked = asked.lock().unwrap();
+    let mut of_three: Vec<Duration> = asked.windows(4).map(|four| four[3] - four[0]).collect();
+    of_three.sort();
+    // A batch that waits for more waits a second.
+    let median = of_three[of_three.len() / 2];
+    assert!(median < Duration::from_millis(700), "{of_three:?}");
+}
+
+/// The second page is not to be had before what the first one lists is here, with its receipts and the cursor.
+#[test]
+fn what_has_come_is_brought_to_the_disk_while_the_list_does_not_answer() {
+    let target = Target::new();
+    let cursor = target.file("pull.json");
+    let server = Server::new(Shelf::of(14), move |head, shelf| {
+        if head.target().contains("cursor=") && !cursor.exists() {
+            return later();
+        }
+        shelf.answer(head)
+    });
+    let ran = target.pull_impatient(&server.url, 10_000);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    target.check(&server.files(), &ran.to_string());
+}
+
+/// An episode of the first page is not to be had, for which the page is asked for again; and that is not answered
+/// before all of the second page is here.
+#[test]
+fn what_has_come_is_brought_to_the_disk_while_the_list_does_not_answer_for_a_missing_episode() {
+    let target = Target::new();
+    let index = target.file("index.jsonl");
+    let of_first = AtomicUsize::new(0);
+    let server = Server::new(Shelf::of(14), move |head, shelf| {
+        let target = head.target();
+        if target.ends_with("/ep-1.tar.zst") {
+            return Say::Bytes(problem("404 Not Found", "no-episode"));
+        }
+        if target.ends_with("/ep-14.tar.zst") && of_first.load(Ordering::SeqCst) < 2 {
+            return later();
+        }
+        let is_of_first = target.contains('?') && !target.contains("cursor=");
+        if is_of_first && 0 < of_first.fetch_add(1, Ordering::SeqCst) {
+            let receipts = fs::read_to_string(&index).unwrap_or_default();
+            if !receipts.contains("\"ep-14\"") {
+                return later();
+            }
+        }
+        shelf.answer(head)
+    });
+    let ran = target.pull_impatient(&server.url, 10_000);
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert!(ran.err.contains("missing: lab-1/ep-1: "), "{ran}");
+    assert_eq!(target.receipts().len(), 13, "{ran}");
+    assert!(target.file("pull.json").exists(), "{ran}");
+}
+
+fn later() -> Say {
+    Say::Bytes(shelf::with_body(
+        "503 Service Unavailable",
+        "Retry-After: 1\r\n",
+        b"",
+    ))
 }

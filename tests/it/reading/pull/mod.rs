@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::here::TempDir;
 use crate::program::cis490;
@@ -137,7 +139,26 @@ fn slot_of(line: &str) -> String {
 }
 
 fn ran(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
+    ran_of(command.output().unwrap())
+}
+
+/// The same, of a pull that has to end within this time.
+fn ran_within(command: &mut Command, most: Duration) -> Ran {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut pull = piped.spawn().unwrap();
+    let until = Instant::now() + most;
+    while pull.try_wait().unwrap().is_none() {
+        if until < Instant::now() {
+            pull.kill().unwrap();
+            let ran = ran_of(pull.wait_with_output().unwrap());
+            panic!("the pull does not end: {ran}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    ran_of(pull.wait_with_output().unwrap())
+}
+
+fn ran_of(output: Output) -> Ran {
     Ran {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::Files;
 use crate::client::sha256;
@@ -38,6 +39,8 @@ pub enum Say {
     Bytes(Vec<u8>),
     /// The first, and then the second again and again for as long as the peer reads.
     Endless(Vec<u8>, Vec<u8>),
+    /// The first, and then a byte now and again for as long as the peer reads.
+    Drips(Vec<u8>),
 }
 
 /// The head of a request.
@@ -213,6 +216,13 @@ fn say(mut stream: &TcpStream, say: Say) {
                 sent = stream.write_all(&again);
             }
         }
+        Say::Drips(first) => {
+            let mut sent = stream.write_all(&first);
+            while sent.is_ok() {
+                thread::sleep(Duration::from_millis(20));
+                sent = stream.write_all(b"x");
+            }
+        }
     }
 }
 
@@ -241,11 +251,13 @@ pub fn page(store: &str, rows: &str, last: Option<usize>, next: usize, more: boo
 }
 
 pub fn with_body(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}Connection: close\r\n\r\n"
-    );
+    let head = head(status, fields, body.len());
     [head.as_bytes(), body].concat()
+}
+
+/// The head of an answer whose body has this length.
+pub fn head(status: &str, fields: &str, length: usize) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{fields}Connection: close\r\n\r\n")
 }
 
 pub fn problem(status: &str, name: &str) -> Vec<u8> {

@@ -15,7 +15,10 @@
 //!    written on our own socket: none overtakes another, none is sent twice, and none waits for a later
 //!    request.
 //! 3. The peer's end is handed over when all that came before it was answered.
-//! 4. Bytes that are no head are never handed over. The crate reads an end instead, and the service
+//! 4. A request that was answered on our own socket, and whose connection goes on, gets an answer from the
+//!    crate too: a bare 200. The write of it goes through here as well (`sys::intake::send`), and is
+//!    taken away ([`Connection::takes_away`]). The crate writes one answer, at once, before it reads again.
+//! 5. Bytes that are no head are never handed over. The crate reads an end instead, and the service
 //!    answers when it is dropped ([`Connection::unreadable`]): the crate's own line is never printed.
 //!
 //! A small upload costs three reads (the look, the head, the body) and one question about the
@@ -52,6 +55,8 @@ pub(crate) struct Intake {
     head_since_ms: AtomicU64,
     /// A request is here, or the peer's end, and waits until the answers before it have left.
     waits: AtomicBool,
+    /// The request was answered on our own socket: what the crate writes for it is not sent.
+    answered_elsewhere: AtomicBool,
     /// They had left when the last head was handed over, as the kernel said.
     answers_have_left: AtomicBool,
     unreadable: Mutex<Option<Unreadable>>,
@@ -87,6 +92,7 @@ impl Intake {
             follows: AtomicU8::new(Follows::Nothing as u8),
             head_since_ms: AtomicU64::new(0),
             waits: AtomicBool::new(false),
+            answered_elsewhere: AtomicBool::new(false),
             answers_have_left: AtomicBool::new(false),
             unreadable: Mutex::new(None),
         }
@@ -94,6 +100,7 @@ impl Intake {
 }
 
 /// Everything here but the deadlines' questions is called in the connection's coroutine alone.
+/// ([`Connection::is_followed_by_nothing`] is asked by a thread that the coroutine waits for.)
 impl Connection {
     /// Gives may_minihttp what it may read now. `WouldBlock` if that is nothing, 0 for the end.
     pub(crate) fn give(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
@@ -162,6 +169,8 @@ impl Connection {
         self.intake.follows.store(follows as u8, Ordering::Relaxed);
         self.intake.head_since_ms.store(0, Ordering::Relaxed);
         self.intake.left.store(head_bytes as u64, Ordering::Relaxed);
+        let elsewhere = &self.intake.answered_elsewhere;
+        elsewhere.store(false, Ordering::Relaxed);
         self.enter_stage(Stage::Handing);
         Ok(())
     }
@@ -242,6 +251,23 @@ impl Connection {
         if follows == Follows::More as u8 || (is_unknown && unread()) {
             sys::wake_reader(self.socket());
         }
+    }
+
+    /// The request was answered on our own socket, and the connection goes on.
+    pub(crate) fn end_request_answered_elsewhere(&self) {
+        let elsewhere = &self.intake.answered_elsewhere;
+        elsewhere.store(true, Ordering::Relaxed);
+        self.end_request(0);
+    }
+
+    /// Whether what the crate writes now is not to be sent: the request has its answer.
+    pub(crate) fn takes_away(&self) -> bool {
+        self.intake.answered_elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing lay behind the request when it was handed over: neither bytes nor the peer's end.
+    pub(crate) fn is_followed_by_nothing(&self) -> bool {
+        self.intake.follows.load(Ordering::Relaxed) == Follows::Nothing as u8
     }
 
     fn enter_stage(&self, stage: Stage) {

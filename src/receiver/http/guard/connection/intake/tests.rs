@@ -164,3 +164,25 @@ fn a_number_that_is_free_again_is_nobodys() {
     client.write_all(b"anything").unwrap();
     assert_eq!(read_all(&mut socket).0, b"anything");
 }
+
+/// The crate has a bare 200 for each request that it was not given an answer to.
+#[test]
+fn what_the_crate_writes_for_an_answered_request_is_taken_away() {
+    let (mut client, mut socket, connection, _guarded) = guarded();
+    client.write_all(GET).unwrap();
+    assert_eq!(read_all(&mut socket).0, GET);
+    assert!(connection.begin_request());
+    connection.write_directly(b"ours").unwrap();
+    connection.end_request_answered_elsewhere();
+    assert_eq!(socket.write(b"HTTP/1.1 200 Ok\r\n\r\n").unwrap(), 19);
+    // The next answer is the crate's own.
+    client.write_all(GET).unwrap();
+    assert_eq!(read_all(&mut socket).0, GET);
+    assert!(connection.begin_request());
+    connection.end_request(5);
+    socket.write_all(b"crate").unwrap();
+    let mut got = [0; 9];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"ourscrate");
+    assert_eq!(sys::unread_bytes(&client).unwrap(), 0);
+}
