@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::names::CommitHash;
 use crate::shipper::config::Config;
 use crate::shipper::queue::Root;
-use crate::shipper::state::Uploading;
+use crate::shipper::state::{GateSeen, Uploading};
 use crate::shipper::{self, HeldTotals, RefusedEpisode, Survey, Totals};
 use crate::terminal::{Paint, one_line};
 use crate::wire::Known;
@@ -43,13 +43,21 @@ pub(super) fn look(path: &Path, root: Option<PathBuf>, as_json: bool) -> Result<
     })
 }
 
-/// 2 if something is not sent until a person acts, 1 if something waits for the gate or was tried in vain.
+/// 2 if something is not sent until a person acts, 1 if something waits for the gate, was tried in vain or
+/// will not work for long.
 fn how_bad(survey: &Survey) -> u8 {
-    let is_stuck =
-        survey.running == Some(false) || !survey.refused.is_empty() || survey.overlooked > 0;
+    let is_stuck = survey.running == Some(false)
+        || !survey.refused.is_empty()
+        || survey.overlooked > 0
+        || survey.packing_stopped_since.is_some();
+    let is_soon_out = survey.gate.as_ref().is_some_and(GateSeen::is_soon_out);
+    let is_worth_a_look = !survey.held.is_empty()
+        || survey.next_try.is_some()
+        || is_soon_out
+        || !survey.config_waiting.is_empty();
     if is_stuck {
         2
-    } else if !survey.held.is_empty() || survey.next_try.is_some() {
+    } else if is_worth_a_look {
         1
     } else {
         0
@@ -393,6 +401,53 @@ fn amount(totals: &Totals) -> String {
 mod tests {
     use super::*;
     use crate::names::EpisodeId;
+
+    fn well() -> Survey {
+        Survey {
+            running: Some(true),
+            host: "lab-1".to_owned(),
+            receiver: String::new(),
+            root: String::new(),
+            waiting: Totals::default(),
+            packed: Totals::default(),
+            unfinished: 0,
+            overlooked: 0,
+            held: Vec::new(),
+            refused: Vec::new(),
+            shipped: Totals::default(),
+            last_success: None,
+            last_error: None,
+            gate: None,
+            updated_at: None,
+            overlooked_named: Vec::new(),
+            uploading: None,
+            next_try: None,
+            packing_stopped_since: None,
+            config_waiting: Vec::new(),
+        }
+    }
+
+    /// The receiver's severities: an error of the lab host there is one here, and so is a warning.
+    #[test]
+    fn the_exit_status_is_as_bad_as_what_is_shown() {
+        assert_eq!(how_bad(&well()), 0);
+        let mut stopped = well();
+        stopped.packing_stopped_since = Some("2026-11-29T09:00:00Z".to_owned());
+        assert_eq!(how_bad(&stopped), 2);
+        let mut waits = well();
+        waits.config_waiting = vec!["root".to_owned()];
+        assert_eq!(how_bad(&waits), 1);
+        for (position, status) in [(1, 0), (98, 1)] {
+            let mut seen = well();
+            seen.gate = Some(GateSeen {
+                at: String::new(),
+                commit: CommitHash::parse(&"a".repeat(40)).unwrap(),
+                position,
+                window: 100,
+            });
+            assert_eq!(how_bad(&seen), status, "{position}");
+        }
+    }
 
     #[test]
     fn how_far_an_upload_is() {

@@ -2,6 +2,7 @@
 //!
 //! The URL may hold a secret, so neither it nor what the peer answers is shown anywhere.
 
+use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -22,6 +23,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest title, in characters.
 const TITLE_CHARS_MAX: usize = 120;
+/// A message of ntfy has at most 4096 bytes: a longer one becomes an attachment, or is refused. The rest is for
+/// the last line.
+const TEXT_BYTES_MAX: usize = 4000;
 
 pub(super) struct Caller {
     to: To,
@@ -119,17 +123,32 @@ impl Caller {
     }
 }
 
-/// Plain words, a paragraph a finding.
+/// Plain words, a paragraph a finding: at most [`TEXT_BYTES_MAX`], and then how many more there are.
 fn text(due: &Due) -> String {
-    let of = |finding: &Finding| {
-        let words = one_line(&finding.words);
-        match due.state {
-            State::Begins => format!("{words}\n{}\n", one_line(&finding.remedy)),
-            State::Ends => format!("Over: {words}\n"),
+    let mut text = String::new();
+    for (shown, finding) in due.findings.iter().enumerate() {
+        let paragraph = paragraph(due.state, finding);
+        // The first is shown however long it is.
+        if shown > 0 && text.len() + paragraph.len() >= TEXT_BYTES_MAX {
+            let more = due.findings.len() - shown;
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "\nAnd {more} more: cis490 status lists them");
+            break;
         }
-    };
-    let paragraphs: Vec<String> = due.findings.iter().map(of).collect();
-    paragraphs.join("\n")
+        if shown > 0 {
+            text.push('\n');
+        }
+        text += &paragraph;
+    }
+    text
+}
+
+fn paragraph(state: State, finding: &Finding) -> String {
+    let words = one_line(&finding.words);
+    match state {
+        State::Begins => format!("{words}\n{}\n", one_line(&finding.remedy)),
+        State::Ends => format!("Over: {words}\n"),
+    }
 }
 
 fn run(words: &[String], input: &[u8], timeout: Duration) -> Result<(), String> {
@@ -176,4 +195,37 @@ fn why(error: &ureq::Error) -> String {
 fn machine_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(count: usize) -> Due {
+        let finding = |n: usize| {
+            serde_json::from_value(serde_json::json!({
+                "kind": "host-out-of-date", "severity": "error", "subject": format!("host/lab-{n}"), "since": null,
+                "words": format!("lab-{n}: 412 not-in-window, 5 s ago"),
+                "remedy": "update the lab host: paste the remediation there",
+            }))
+            .unwrap()
+        };
+        Due {
+            kind: "host-out-of-date".to_owned(),
+            state: State::Begins,
+            findings: (0..count).map(finding).collect(),
+        }
+    }
+
+    #[test]
+    fn a_text_fits_into_a_message_of_ntfy_and_counts_the_rest() {
+        let few = text(&due(3));
+        assert_eq!(few.lines().count(), 8, "{few}");
+        assert!(!few.contains("more"), "{few}");
+        let many = text(&due(300));
+        assert!((3_500..=4_096).contains(&many.len()), "{}", many.len());
+        let shown = many.matches("not-in-window").count();
+        let rest = format!("\nAnd {} more: cis490 status lists them\n", 300 - shown);
+        assert!(many.ends_with(&rest), "{many}");
+    }
 }
