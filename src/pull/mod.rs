@@ -5,7 +5,8 @@
 //! 2. Names and lengths of the receiver pass the grammar (`row`) before they touch the disk.
 //! 3. A file that is not what its receipt says, or without one its row, is never overwritten.
 //!
-//! `pass` reads the list once and fetches what is not here; `transfer` fetches one tarball.
+//! `pass` reads the list once, `judge` says what its rows need, `workers` has them fetched; `transfer` fetches one
+//! tarball.
 
 mod batch;
 mod cursor;
@@ -14,6 +15,7 @@ pub(crate) mod end;
 mod folder;
 mod here;
 mod inbox;
+mod judge;
 mod list;
 mod missing;
 mod pages;

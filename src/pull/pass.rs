@@ -5,27 +5,23 @@
 //! list: the cursor is written after each page whose rows are all here or noted as missing. After something
 //! that a person has to look at it stays where it was, so that each later pull finds it again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::thread;
 
 use super::cursor::{Cursor, LastRow, State};
 use super::end::End;
 use super::folder::Folder;
-use super::here::{Needs, in_the_way, needs, verify};
+use super::judge::{Judge, Rows};
 use super::list::{Answer, Asker, Page};
 use super::missing::Missing;
-use super::pages::{Done, Work};
 use super::patience::Patience;
 use super::receipts::Receipts;
 use super::row::{Row, digest};
 use super::transfer::Line;
 use super::workers::{Bench, Workers};
 use super::{Outcome, Step, Wish};
-use crate::durable;
-use crate::names::{Sha256Digest, StoreId};
+use crate::names::StoreId;
 use crate::reader_client::ReaderClient;
-use crate::terminal::one_line;
-use crate::wire::Slot;
 
 /// A list of this many pages in a row without a name that is new in this pass has no end.
 const PAGES_WITHOUT_NEWS_MAX: u32 = 1000;
@@ -37,10 +33,7 @@ pub(super) struct Pass<'a> {
     client: &'a ReaderClient,
     asker: Asker<'a>,
     wish: &'a Wish,
-    /// Read when the first row is not the last one that was seen: a pull with nothing new does not
-    /// need them.
-    receipts: &'a mut Option<Receipts>,
-    missing: Missing,
+    judge: Judge<'a>,
     patience: &'a Patience,
     /// The receipts were here when the pass began.
     has_index: bool,
@@ -48,9 +41,6 @@ pub(super) struct Pass<'a> {
     state: Option<State>,
     /// The store of the pages so far, which `state` names once one has ended.
     store: Option<StoreId>,
-    /// The names that this pass has seen in the list, with their digests.
-    seen: HashMap<Slot, Sha256Digest>,
-    outcome: Outcome,
 }
 
 /// What a question for the next page came to.
@@ -104,15 +94,6 @@ struct UnderWay {
     rows: Rows,
 }
 
-/// What the rows of a page came to before anything was fetched.
-#[derive(Default)]
-struct Rows {
-    /// These are here.
-    here: Vec<Slot>,
-    /// What a person has to look at.
-    wrong: Vec<String>,
-}
-
 impl Reading {
     /// Whether another page is to be asked for.
     fn wants_page(&self) -> bool {
@@ -138,17 +119,14 @@ impl<'a> Pass<'a> {
         let state = State::load(folder)?;
         Ok(Pass {
             has_index,
-            missing: Missing::load(folder)?,
+            judge: Judge::new(folder, wish.host.as_ref(), receipts)?,
             asker: Asker::new(client, patience, wish.host.as_ref()),
             patience,
             store: state.as_ref().map(|state| state.store),
             state,
-            seen: HashMap::new(),
-            outcome: Outcome::default(),
             folder,
             client,
             wish,
-            receipts,
         })
     }
 
@@ -157,11 +135,11 @@ impl<'a> Pass<'a> {
     /// Errors: see [`End`].
     pub(super) fn run(mut self, verify: bool, tell: &mut dyn FnMut(Step)) -> Result<Outcome, End> {
         if verify {
-            self.verify(tell)?;
+            self.judge.verify(tell)?;
             self.begin_at_start();
         }
         if !self.has_index && self.last().is_some() {
-            *self.receipts = None;
+            self.judge.forget_receipts();
             let why = "index.jsonl is not there any more; it is written again";
             tell(Step::Note(starts_anew(why)));
             self.begin_at_start();
@@ -182,23 +160,12 @@ impl<'a> Pass<'a> {
         thread::scope(|scope| {
             let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);
             let read = self.read_list_and_ask_again(&mut workers, tell);
-            // Without receipts nothing was begun.
-            if read.is_err()
-                && let Some(receipts) = self.receipts.as_mut()
-            {
-                workers.end(receipts, tell);
+            if read.is_err() {
+                self.judge.end(&mut workers, tell);
             }
             read
         })?;
-        let is_asked = |slot: &Slot| {
-            let host = self.wish.host.as_ref();
-            host.is_none_or(|host| *host == slot.host)
-        };
-        for (slot, why) in self.missing.reasons().filter(|(slot, _)| is_asked(slot)) {
-            let words = format!("{slot}: {}", one_line(why));
-            self.outcome.missing.add(words);
-        }
-        Ok(self.outcome)
+        Ok(self.judge.into_outcome())
     }
 
     /// Reads the list to its end, and then asks again for what was missing before.
@@ -207,27 +174,21 @@ impl<'a> Pass<'a> {
         workers: &mut Workers,
         tell: &mut dyn FnMut(Step),
     ) -> Result<(), End> {
-        let before: Vec<Row> = self.missing.rows().cloned().collect();
+        let before: Vec<Row> = self.judge.missing.rows().cloned().collect();
         self.read_list(workers, tell)?;
-        let is_asked = |row: &Row| {
-            let host = self.wish.host.as_ref();
-            let is_left = self.missing.rows().any(|left| left == row);
-            is_left && host.is_none_or(|host| *host == row.slot.host)
-        };
-        let again: Vec<Row> = before.into_iter().filter(is_asked).collect();
+        let again = self.judge.still_missing(before);
         if again.is_empty() {
             return Ok(());
         }
-        let rows = self.begin(workers, again, tell)?;
+        let rows = self.judge.begin(workers, again, tell)?;
         let done = loop {
             if let Some(done) = workers.next_done() {
                 break done;
             }
-            self.go_on(workers, tell)?;
+            self.judge.go_on(workers, tell)?;
         };
-        self.note_rows(rows);
-        self.note_done(done);
-        self.missing.save(self.folder)
+        self.judge.note(rows, done);
+        self.judge.missing.save(self.folder)
     }
 
     fn read_list(&mut self, workers: &mut Workers, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
@@ -244,7 +205,7 @@ impl<'a> Pass<'a> {
             }
             self.end_pages(&mut reading, workers)?;
             if !workers.are_idle() {
-                self.go_on(workers, tell)?;
+                self.judge.go_on(workers, tell)?;
             } else if self.asker.is_away() {
                 self.asker.await_due()?;
             } else if let Some(why) = reading.stop.take() {
@@ -307,12 +268,11 @@ impl<'a> Pass<'a> {
             };
             if reading.is_flipped {
                 // Its rows come again.
-                self.note_here(&done);
+                self.judge.note_here(&done);
                 continue;
             }
-            self.note_rows(std::mem::take(&mut ended.rows));
-            self.note_done(done);
-            if self.missing.is_saved() {
+            self.judge.note(std::mem::take(&mut ended.rows), done);
+            if self.judge.missing.is_saved() {
                 self.save(&ended.page)?;
             } else {
                 reading.doubted = Some(ended);
@@ -337,11 +297,11 @@ impl<'a> Pass<'a> {
         match why {
             Anew::Note(why) => tell(Step::Note(starts_anew(why))),
             Anew::OtherStore => {
-                self.missing.clear();
+                self.judge.missing.clear();
                 let why = "another store is at this address";
                 tell(Step::Note(starts_anew(why)));
             }
-            Anew::Flipped => self.missing = Missing::load(self.folder)?,
+            Anew::Flipped => self.judge.missing = Missing::load(self.folder)?,
         }
         self.begin_at_start();
         *reading = Reading {
@@ -355,7 +315,7 @@ impl<'a> Pass<'a> {
 
     /// Notes on the disk what this page came to.
     fn save(&mut self, page: &Page) -> Result<(), End> {
-        self.missing.save(self.folder)?;
+        self.judge.missing.save(self.folder)?;
         self.write_cursor(page)
     }
 
@@ -403,25 +363,10 @@ impl<'a> Pass<'a> {
         workers: &mut Workers,
         tell: &mut dyn FnMut(Step),
     ) -> Result<(), End> {
-        let names = self.seen.len();
-        let mut rows = Vec::new();
-        let mut wrong = Vec::new();
-        for line in page.lines().skip(usize::from(reading.is_first)) {
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match Row::parse(line) {
-                Ok(row) => self.note(row, &mut rows, &mut wrong),
-                Err(why) => {
-                    let start = String::from_utf8_lossy(line.get(..120).unwrap_or(line));
-                    let words = format!("a row of the receiver is none: {why}: {start}");
-                    wrong.push(one_line(&words));
-                }
-            }
-        }
-        let mut rows = self.begin(workers, rows, tell)?;
-        rows.wrong.splice(0..0, wrong);
-        reading.without_news = if names < self.seen.len() {
+        let names = self.judge.names_seen();
+        let lines = page.lines().skip(usize::from(reading.is_first));
+        let rows = self.judge.begin_lines(workers, lines, tell)?;
+        reading.without_news = if names < self.judge.names_seen() {
             0
         } else {
             reading.without_news + 1
@@ -438,119 +383,6 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Takes a row unless its name was seen before in this pass.
-    fn note(&mut self, row: Row, rows: &mut Vec<Row>, wrong: &mut Vec<String>) {
-        match self.seen.get(&row.slot) {
-            None => {
-                self.seen.insert(row.slot.clone(), row.sha256);
-                rows.push(row);
-            }
-            Some(sha256) if *sha256 == row.sha256 => {}
-            Some(_) => wrong.push(format!(
-                "{}: the receiver lists it twice, with different bytes: cis490 scrub on the Pi says more",
-                row.slot
-            )),
-        }
-    }
-
-    /// Begins to fetch those of the rows that are not here.
-    fn begin(
-        &mut self,
-        workers: &mut Workers,
-        rows: Vec<Row>,
-        tell: &mut dyn FnMut(Step),
-    ) -> Result<Rows, End> {
-        let mut noted = Rows::default();
-        let mut work = Vec::new();
-        if !rows.is_empty() {
-            self.open_receipts()?;
-            work = self.work(rows, &mut noted)?;
-        }
-        let to_come = work.iter().filter(|work| !work.is_there);
-        tell(Step::More(to_come.filter_map(|work| work.row.bytes).sum()));
-        workers.begin(work)?;
-        Ok(noted)
-    }
-
-    /// Waits for work that is under way.
-    fn go_on(&mut self, workers: &mut Workers, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
-        let receipts = self.open_receipts()?;
-        workers.go_on(receipts, tell)
-    }
-
-    fn open_receipts(&mut self) -> Result<&mut Receipts, End> {
-        let receipts = match self.receipts.take() {
-            Some(receipts) => receipts,
-            None => Receipts::open(self.folder)?,
-        };
-        Ok(self.receipts.insert(receipts))
-    }
-
-    fn note_rows(&mut self, rows: Rows) {
-        for slot in rows.here {
-            self.missing.remove(&slot);
-        }
-        for words in rows.wrong {
-            self.outcome.wrong.add(words);
-        }
-    }
-
-    fn note_done(&mut self, done: Done) {
-        self.note_here(&done);
-        for row in &done.here {
-            self.missing.remove(&row.slot);
-        }
-        for (row, why) in done.missing {
-            self.missing.add(row, why);
-        }
-        for (row, why) in done.in_the_way {
-            self.outcome
-                .wrong
-                .add(in_the_way(self.folder, &row.slot, &why));
-        }
-    }
-
-    /// Counts the episodes that came.
-    fn note_here(&mut self, done: &Done) {
-        for row in &done.here {
-            self.outcome.episodes += 1;
-            self.outcome.bytes += row.bytes.unwrap_or(0);
-        }
-    }
-
-    /// What of these rows has to be done, with the folders for it made.
-    fn work(&self, rows: Vec<Row>, noted: &mut Rows) -> Result<Vec<Work>, End> {
-        let mut work = Vec::new();
-        let mut made = None;
-        for row in rows {
-            let known = self.receipts.as_ref();
-            let known = known.and_then(|receipts| receipts.of(&row.slot));
-            match needs(self.folder, known, &row)? {
-                Needs::Nothing => noted.here.push(row.slot),
-                Needs::APerson(why) => noted.wrong.push(why),
-                Needs::Work { is_there } => {
-                    if made.as_ref() != Some(&row.slot.host) {
-                        let dir = self.folder.host(&row.slot.host);
-                        durable::make_dir(&dir).map_err(|error| End::disk("make", &dir, &error))?;
-                        made = Some(row.slot.host.clone());
-                    }
-                    work.push(Work { row, is_there });
-                }
-            }
-        }
-        Ok(work)
-    }
-
-    /// Reads each file that has a receipt.
-    fn verify(&mut self, tell: &mut dyn FnMut(Step)) -> Result<(), End> {
-        let folder = self.folder;
-        let receipts = self.open_receipts()?;
-        for words in verify(folder, receipts, tell)? {
-            self.outcome.wrong.add(words);
-        }
-        Ok(())
-    }
-
     fn last(&self) -> Option<&LastRow> {
         self.state.as_ref()?.last.as_ref()
     }
@@ -558,12 +390,12 @@ impl<'a> Pass<'a> {
     fn begin_at_start(&mut self) {
         self.state = None;
         self.store = None;
-        self.seen.clear();
+        self.judge.forget_names();
     }
 
     /// Notes how far the list was read.
     fn write_cursor(&mut self, page: &Page) -> Result<(), End> {
-        if !self.outcome.wrong.is_empty() {
+        if self.judge.needs_a_person() {
             return Ok(());
         }
         let last = page.last.clone().zip(page.lines().next_back());
