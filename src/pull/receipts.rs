@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
 use super::end::End;
@@ -29,6 +29,8 @@ pub(super) struct Receipts {
     path: PathBuf,
     file: File,
     known: HashMap<Slot, Known>,
+    /// An append failed: a part of it may stand at the file's end, and a line behind that would be none.
+    is_torn: bool,
 }
 
 impl Receipts {
@@ -48,6 +50,7 @@ impl Receipts {
             path: path.clone(),
             file,
             known: HashMap::new(),
+            is_torn: false,
         };
         receipts.read()?;
         Ok(receipts)
@@ -107,8 +110,13 @@ impl Receipts {
     }
 
     /// Appends the receipts of these rows, except for names that have one. From its return on they
-    /// outlast a power cut. After an error the file is opened again before the next append.
+    /// outlast a power cut. After an error nothing is appended before the file is opened again.
     pub(super) fn add<'a>(&mut self, rows: impl Iterator<Item = &'a Row>) -> Result<(), End> {
+        let failed = |error| End::disk("append to", &self.path, &error);
+        if self.is_torn {
+            let why = "an append to it has failed before";
+            return Err(failed(io::Error::other(why)));
+        }
         let mut lines = String::new();
         for row in rows {
             let Row { bytes, sha256, .. } = *row;
@@ -121,8 +129,9 @@ impl Receipts {
         if lines.is_empty() {
             return Ok(());
         }
-        durable::append(&self.file, lines.as_bytes())
-            .and_then(|()| durable::sync_data(&self.file))
-            .map_err(|error| End::disk("append to", &self.path, &error))
+        let appended = durable::append(&self.file, lines.as_bytes())
+            .and_then(|()| durable::sync_data(&self.file));
+        self.is_torn = appended.is_err();
+        appended.map_err(failed)
     }
 }

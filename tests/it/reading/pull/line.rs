@@ -186,6 +186,29 @@ fn a_full_disk_waits_and_what_is_here_stays() {
     target.pull_all(&server.url, &server.files());
 }
 
+/// The disk fills up in the middle of an append to the receipts, and has room again when more files have come.
+#[test]
+fn receipts_that_could_not_be_appended_are_followed_by_no_others() {
+    if !has_steps("a full disk of a pull's receipts") {
+        return;
+    }
+    let mut shelf = Shelf::of(0);
+    shelf.store = "00000000000000aa".into();
+    // More than are brought to the disk together.
+    shelf.page_rows = 1000;
+    for n in 0..1000 {
+        shelf.put(&format!("lab-1/ep-{n}"), format!("{n}").as_bytes());
+    }
+    let server = Server::good(shelf);
+    let target = Target::new();
+    let mut command = target.command(&server.url, &[]);
+    command.env("CIS490_FAIL_ON", "1:append");
+    let ran = super::ran(command.env("CIS490_FAIL_ERRNO", "28"));
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("the disk is full: make room"), "{ran}");
+    target.pull_all(&server.url, &server.files());
+}
+
 /// The first tarball is not to be had before the third page was asked for. Until it is here, the cursor stays
 /// before its page.
 #[test]
