@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::facts::{
     DiskFacts, Facts, GateFacts, HostFacts, Place, RefusalFacts, ReportFacts, Trouble,
 };
+use crate::wire::LabState;
 use crate::{clock, human};
 
 /// Episodes of one kind that have a finding each. The others share one, with the subject `store`.
@@ -177,13 +178,36 @@ impl Finding {
 
 /// All findings, errors first, then by kind and subject.
 pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
+    sorted(|find| {
+        machine::judge(facts, find);
+        store::judge(facts, find);
+        archive::judge(facts, find);
+        gate::judge(facts, find);
+        hosts::judge(facts, find);
+    })
+}
+
+/// Those of a lab host's report on itself, as the receiver has them of the same report. `now_s` in seconds
+/// since 1970, by the lab host's clock.
+pub(crate) fn of_report(host: &str, state: LabState, now_s: u64) -> Vec<Finding> {
+    let host = HostFacts {
+        name: host.to_owned(),
+        report: Some(ReportFacts {
+            is_old: false,
+            state: state.into(),
+        }),
+        ..HostFacts::default()
+    };
+    let facts = Facts {
+        now_s,
+        ..Facts::default()
+    };
+    sorted(|find| hosts::judge_report(&facts, &host, find))
+}
+
+fn sorted(judge: impl FnOnce(&mut Find)) -> Vec<Finding> {
     let mut found: Vec<(Kind, Finding)> = Vec::new();
-    let mut find = |kind: Kind, finding: Finding| found.push((kind, finding));
-    machine::judge(facts, &mut find);
-    store::judge(facts, &mut find);
-    archive::judge(facts, &mut find);
-    gate::judge(facts, &mut find);
-    hosts::judge(facts, &mut find);
+    judge(&mut |kind: Kind, finding: Finding| found.push((kind, finding)));
     found.sort_by_cached_key(|(kind, one)| (one.severity, *kind, human::natural(&one.subject)));
     found.into_iter().map(|(_, finding)| finding).collect()
 }

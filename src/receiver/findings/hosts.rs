@@ -24,6 +24,11 @@ pub(super) fn judge(facts: &Facts, find: &mut Find) {
     }
 }
 
+/// What a host's own report shows, and nothing else.
+pub(super) fn judge_report(facts: &Facts, host: &HostFacts, find: &mut Find) {
+    Judge { facts, host, find }.report();
+}
+
 struct Judge<'a, 'b> {
     facts: &'a Facts,
     host: &'a HostFacts,

@@ -15,7 +15,7 @@ fn a_refusal_in_the_middle_of_a_body_names_the_stores_code() {
     let store = ScriptedStore::start();
     let mut world = world(&store, "");
     world.start();
-    refuses_early(&store, &world, 64 << 20);
+    refuses_early(&store, &world, 16 << 20);
 }
 
 #[cfg(feature = "tls")]
@@ -35,7 +35,7 @@ fn a_refusal_in_the_middle_of_a_body_is_heard_by_https() {
     );
     super::hurry(&mut world);
     world.start();
-    refuses_early(&store, &world, 24 << 20);
+    refuses_early(&store, &world, 16 << 20);
 }
 
 /// `bytes` are more than the socket buffers of both sides hold.
@@ -95,7 +95,7 @@ fn a_slow_down_in_the_middle_of_a_body_is_no_broken_connection() {
     world.start();
     let mishap = Mishap::RefusesInTheBody(503, "SlowDown", 1 << 20, None);
     store.once("PUT", "", mishap);
-    let body = vec![7; 64 << 20];
+    let body = vec![7; 16 << 20];
     assert_eq!(world.put(&world.good().body(&body)).status, 201);
     world.wait_until("it is reported", |world| {
         world.log().contains("event=archive_failing kind=busy")

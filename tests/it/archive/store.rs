@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cis490::clock::{http_date, parse_rfc3339, unix_seconds};
 
@@ -75,6 +75,8 @@ struct Inner {
     uploads: Uploads,
     /// The access keys that are accepted; `None`: any.
     access_keys: Option<Vec<&'static str>>,
+    /// The test has ended: nobody waits any more, and nothing is kept.
+    is_over: bool,
 }
 
 pub struct ScriptedStore {
@@ -94,6 +96,9 @@ impl ScriptedStore {
         let shared = Arc::clone(&inner);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if lock(&shared).is_over {
+                    return;
+                }
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || serve(&stream, &shared));
             }
@@ -214,6 +219,26 @@ impl ScriptedStore {
     }
 }
 
+/// Many tests share this process, and each git that one of them starts costs time for all of its memory.
+impl Drop for ScriptedStore {
+    fn drop(&mut self) {
+        *self.lock() = Inner {
+            is_over: true,
+            ..Inner::default()
+        };
+        // The thread that accepts sees it.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Does nothing for so long, or until the test has ended.
+fn wait(inner: &Mutex<Inner>, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !lock(inner).is_over {
+        thread::sleep(Duration::from_millis(10).min(time));
+    }
+}
+
 fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -302,18 +327,18 @@ fn answer(
         let date = format!("Date: {}\r\n\r\n", http_date(now));
         let whole = [head.as_bytes(), date.as_bytes(), &text].concat();
         stream.write_all(&whole).ok()?;
-        thread::sleep(stays.unwrap_or_default());
+        wait(inner, stays.unwrap_or_default());
         return None;
     }
     if let Some(Mishap::StopsReading(time)) = mishap {
         let _ = reader.read(&mut vec![0; length / 2]);
-        thread::sleep(time);
+        wait(inner, time);
         return None;
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     if let Some(Mishap::IsSilent(time)) = mishap {
-        thread::sleep(time);
+        wait(inner, time);
         return None;
     }
     let mut locked = lock(inner);
@@ -348,7 +373,7 @@ fn answer(
         bytes.truncate(bytes.len() - body.len().div_ceil(2));
         let _ = stream.write_all(&bytes);
         if let Some(Mishap::SendsHalfAndIsSilent(time)) = mishap {
-            thread::sleep(time);
+            wait(inner, time);
         }
         let closes = request
             .fields

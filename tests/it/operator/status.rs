@@ -154,11 +154,48 @@ fn the_members_of_a_lab_hosts_status_are_a_promise() {
     let root = lab.root().display().to_string();
     let heap = "{\n    \"episodes\": 0,\n    \"bytes\": 0,\n    \"oldest\": null\n  }";
     let wanted = format!(
-        "{{\n  \"running\": false,\n  \"host\": \"lab-1\",\n  \"receiver\": \"http://127.0.0.1:9\",\n  \"root\": {root:?},\n  \"waiting\": {heap},\n  \"packed\": {heap},\n  \"unfinished\": 0,\n  \"overlooked\": 0,\n  \"held\": [],\n  \"refused\": [],\n  \"shipped\": {heap},\n  \"last_success\": null,\n  \"last_error\": null,\n  \"gate\": null,\n  \"updated_at\": null,\n  \"overlooked_named\": [],\n  \"uploading\": null,\n  \"next_try\": null,\n  \"packing_stopped_since\": null,\n  \"config_waiting\": []\n}}\n"
+        "{{\n  \"running\": false,\n  \"host\": \"lab-1\",\n  \"receiver\": \"http://127.0.0.1:9\",\n  \"root\": {root:?},\n  \"waiting\": {heap},\n  \"packed\": {heap},\n  \"unfinished\": 0,\n  \"overlooked\": 0,\n  \"held\": [],\n  \"refused\": [],\n  \"shipped\": {heap},\n  \"last_success\": null,\n  \"last_error\": null,\n  \"gate\": null,\n  \"updated_at\": null,\n  \"overlooked_named\": [],\n  \"uploading\": null,\n  \"next_try\": null,\n  \"packing_stopped_since\": null,\n  \"config_waiting\": [],\n  \"findings\": []\n}}\n"
     );
     let config = lab.config().display().to_string();
     let (code, out, _) = run(&["status", "--json", "--config", &config]);
     assert_eq!((code, out), (0, wanted));
+}
+
+/// One judgement: a lab host has of its own queue what the receiver has of its report.
+#[test]
+fn a_lab_hosts_findings_are_those_that_the_receiver_has_of_it() {
+    let world = World::new();
+    let lab = Lab::new(&format!("http://{}", world.address()));
+    lab.episode("never-pushed", &"0f".repeat(20));
+    fs::create_dir(lab.root().join("episodes/no-commit")).unwrap();
+    fs::write(lab.root().join("episodes/no-commit/meta.json"), "{}").unwrap();
+    let shipper = lab.ship();
+    let of_receiver = || {
+        let status = world.get("/v1/status").json();
+        let findings = status["findings"].as_array().unwrap().clone();
+        let is_of_report = |one: &Value| one["kind"].as_str().unwrap().starts_with("lab-");
+        findings
+            .into_iter()
+            .filter(is_of_report)
+            .collect::<Vec<_>>()
+    };
+    let kinds = || -> Vec<String> {
+        let kinds = of_receiver().into_iter();
+        kinds
+            .map(|one| one["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    shipper.wait_until("both are reported", || {
+        kinds() == ["lab-refused", "lab-held"]
+    });
+    assert_eq!(
+        lab.status()["findings"],
+        Value::from(of_receiver()),
+        "{world}"
+    );
+    let ended = lab.run(&["status", "--exit-code"], &[]);
+    assert_eq!(ended.code, 2, "{ended}");
+    assert_eq!(shipper.stop(), 0);
 }
 
 /// Before, episodes of two commits that came in turns were a change each time.
