@@ -192,9 +192,9 @@ const ROWS: &[Row] = &[
         in_status: "ARCHIVE       bucket lab cannot be used for 15 min: the store answered 403",
         on_page: "Bucket lab cannot be used for 15 min: the store answered 403",
         make: |world| {
-            let store = ScriptedStore::start();
+            let store = lasting_store();
             store.always("HEAD", "", Mishap::Refuses(403, "AccessDenied"));
-            archive(world, &store, "", 900_000);
+            archive(world, store, "", 900_000);
         },
     },
     Row {
@@ -204,7 +204,7 @@ const ROWS: &[Row] = &[
         in_status: "ARCHIVE       nothing was copied to bucket lab for 2 d, and 1 episode waits",
         on_page: "Nothing was copied to bucket lab for 2 d, and 1 episode waits",
         make: |world| {
-            let store = ScriptedStore::start();
+            let store = lasting_store();
             store.always("PUT", "", Mishap::Refuses(413, "EntityTooLarge"));
             world.stop();
             // It was received long ago.
@@ -213,7 +213,7 @@ const ROWS: &[Row] = &[
             let at = text.find("\"received_at\":\"20").unwrap() + 17;
             fs::write(&index, format!("{}20{}", &text[..at], &text[at + 2..])).unwrap();
             world.start();
-            archive(world, &store, "", 2 * 86_400_000);
+            archive(world, store, "", 2 * 86_400_000);
         },
     },
     Row {
@@ -223,9 +223,9 @@ const ROWS: &[Row] = &[
         in_status: "ARCHIVE       the object of lab-1/ep-1 is not what was stored: ",
         on_page: "The object of lab-1/ep-1 is not what was stored: ",
         make: |world| {
-            let store = ScriptedStore::start();
+            let store = lasting_store();
             store.always("GET", "", Mishap::FlipsABit);
-            archive(world, &store, "", 0);
+            archive(world, store, "", 0);
         },
     },
     Row {
@@ -235,8 +235,8 @@ const ROWS: &[Row] = &[
         in_status: "LOST          episode lab-1/ep-1 is lost: neither its file nor its object is there",
         on_page: "Episode lab-1/ep-1 is lost: neither its file nor its object is there",
         make: |world| {
-            let store = ScriptedStore::start();
-            archive(world, &store, "evict_below_bytes = 1000000000000000\n", 0);
+            let store = lasting_store();
+            archive(world, store, "evict_below_bytes = 1000000000000000\n", 0);
             world.wait_until("it is evicted", |world| {
                 world.stored("lab-1", "ep-1").is_none()
             });
@@ -343,6 +343,11 @@ fn restart_with(world: &mut World, from: &str, to: &str) {
     assert!(text.contains(from), "{text}");
     fs::write(world.config_path(), text.replace(from, to)).unwrap();
     world.start();
+}
+
+/// A store that is there until the process ends: the trouble stays when it has been made.
+fn lasting_store() -> &'static ScriptedStore {
+    Box::leak(Box::new(ScriptedStore::start()))
 }
 
 /// The receiver starts again with an archive, of which the store has failed for so much longer.
