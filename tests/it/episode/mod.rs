@@ -107,10 +107,14 @@ fn progress_ends_at_the_total() {
 #[test]
 fn memory_stays_small_whatever_the_size() {
     const ROLE: &str = "CIS490_TEST_PACK_IN";
+    /// Without what the test program has of its own file.
+    const PEAK_KIB_MAX: u64 = 8 << 10;
     if let Some(folder) = std::env::var_os(ROLE) {
         let folder = Path::new(&folder);
+        let resident = |name| process::count(std::process::id(), name);
         pack(&folder.join("ep"), &folder.join("t")).unwrap();
-        println!("peak: {}", process::count(std::process::id(), "VmHWM:"));
+        // How much of the program's file is in memory is the page cache's business.
+        println!("peak: {}", resident("VmHWM:") - resident("RssFile:"));
         return;
     }
     let folder = Folder::new();
@@ -136,6 +140,6 @@ fn memory_stays_small_whatever_the_size() {
     let told = String::from_utf8_lossy(&child.stdout);
     let peak = told.lines().find_map(|line| line.split_once("peak: "));
     let peak_kib: u64 = peak.expect(&told).1.parse().unwrap();
-    assert!(peak_kib < 16 << 10, "{peak_kib} KiB");
-    eprintln!("packing 66 MiB took {peak_kib} KiB at most, the test program included");
+    assert!(peak_kib < PEAK_KIB_MAX, "{peak_kib} KiB");
+    eprintln!("packing 66 MiB took {peak_kib} KiB at most");
 }
