@@ -1,7 +1,7 @@
 //! How ureq finds a server that is asked again and again.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ureq::Error;
@@ -9,6 +9,8 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+
+use crate::sync::lock;
 
 /// How long the addresses of a name are believed.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
@@ -32,14 +34,14 @@ impl LastingResolver {
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Some(vec![SocketAddr::new(address, port)]);
         }
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         let known = known.as_ref()?;
         let is_it = known.host == host && known.port == port && Instant::now() < known.until;
         is_it.then(|| known.addresses.clone())
     }
 
     fn keep(&self, host: &str, port: u16, addresses: &[SocketAddr]) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+        *lock(&self.0) = Some(Known {
             host: host.to_owned(),
             port,
             addresses: addresses.to_vec(),

@@ -4,9 +4,7 @@
 //! The work of a page may begin while that of the page before is under way: no thread waits for the disk
 //! at a page's end. Pages end in the order of the list ([`Workers::next_done`]).
 
-use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use super::pages::{Done, Pages, Task, Work};
 use super::receipts::Receipts;
 use super::transfer::{Fetched, Line};
 use crate::failure::Failure;
-use crate::sync::lock;
+use crate::sync::JobQueue;
 
 /// How often progress is reported.
 const LOOK: Duration = Duration::from_millis(100);
@@ -29,16 +27,8 @@ const PAGES_MAX: usize = 3;
 
 /// What the threads share.
 pub(super) struct Bench {
-    queue: Mutex<Queue>,
-    /// There is a task to take, or no more come.
-    has_more: Condvar,
+    tasks: JobQueue<Task>,
     inbox: Inbox,
-}
-
-#[derive(Default)]
-struct Queue {
-    tasks: VecDeque<Task>,
-    is_closed: bool,
 }
 
 /// Pages under way. Its drop ends the threads.
@@ -55,43 +45,9 @@ pub(super) struct Workers<'scope, 'env> {
 impl Bench {
     pub(super) fn new() -> Bench {
         Bench {
-            queue: Mutex::default(),
-            has_more: Condvar::new(),
+            tasks: JobQueue::new(),
             inbox: Inbox::new(),
         }
-    }
-
-    /// The next task; `None` if no more come.
-    fn take(&self) -> Option<Task> {
-        let mut queue = lock(&self.queue);
-        loop {
-            if let Some(task) = queue.tasks.pop_front() {
-                return Some(task);
-            }
-            if queue.is_closed {
-                return None;
-            }
-            let waited = self.has_more.wait(queue);
-            queue = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn add(&self, tasks: Vec<Task>) {
-        lock(&self.queue).tasks.extend(tasks);
-        self.has_more.notify_all();
-    }
-
-    fn waiting(&self) -> usize {
-        lock(&self.queue).tasks.len()
-    }
-
-    /// No thread takes anything more.
-    fn close(&self) {
-        let mut queue = lock(&self.queue);
-        queue.tasks.clear();
-        queue.is_closed = true;
-        drop(queue);
-        self.has_more.notify_all();
     }
 }
 
@@ -118,7 +74,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
     ///
     /// Errors: the system gives no thread.
     pub(super) fn begin(&mut self, work: Vec<Work>) -> Result<(), End> {
-        self.bench.add(self.pages.begin(work));
+        self.bench.tasks.put_all(self.pages.begin(work));
         let wanted = self.jobs.min(self.to_come());
         while self.taker.threads() < wanted {
             self.start_thread()?;
@@ -145,7 +101,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
 
     /// Whether another page may begin: soon the threads have nothing to do.
     pub(super) fn want_more(&self) -> bool {
-        self.pages.under_way() < PAGES_MAX && self.bench.waiting() <= FEW
+        self.pages.under_way() < PAGES_MAX && self.bench.tasks.waiting() <= FEW
     }
 
     /// Whether nothing of any page is under way.
@@ -180,7 +136,8 @@ impl<'scope, 'env> Workers<'scope, 'env> {
     /// Lets no thread begin anything more, nor go on with what it is at.
     fn leave(&self) {
         self.line.patience.end();
-        self.bench.close();
+        self.bench.tasks.clear();
+        self.bench.tasks.close();
     }
 
     /// How many tasks the threads have not handed over.
@@ -231,7 +188,7 @@ impl Drop for Workers<'_, '_> {
 fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
     let mut buffer = Vec::new();
     while !line.patience.is_over() {
-        let Some(task) = bench.take() else {
+        let Some(task) = bench.tasks.take() else {
             return;
         };
         // A task that ends without a word would be waited for without end.

@@ -13,7 +13,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::http_connection::{CONNECT_WAIT, Exchange, LastingResolver, Unattended, UreqConnector};
 use crate::human::without_user;
 use crate::receiver::config::ArchiveConfig;
+use crate::sync::lock;
 use crate::test_times::in_tests;
 use crate::tls::{self, Trust};
 
@@ -214,8 +215,7 @@ impl Client {
     }
 
     fn send(&self, question: &Question, at: SystemTime) -> Result<Response<Body>, Fault> {
-        let exchange = self.exchange.lock();
-        let exchange = exchange.unwrap_or_else(PoisonError::into_inner);
+        let exchange = lock(&self.exchange);
         exchange.begin();
         let mut body = PayloadReader::new(question.payload, exchange.early_response.clone());
         let request = self.signed(question, at);

@@ -4,7 +4,8 @@
 //! When every place for a connection is taken, a newcomer gets the place of one that only waits (for a
 //! request, for the rest of its head, for its peer to read a last answer): of the address that holds
 //! the most, the one that has waited longest. An address that holds fewer connections than the newcomer's
-//! own never makes room for it.
+//! own never makes room for it. Nor does a connection that goes on behind an answer which its peer is still
+//! taking (`connection::unsettled`).
 //!
 //! Connections are counted by address and not by host: behind WireGuard an address is proof, a name is
 //! a claim. A fixed limit for each address was not chosen: it is too low for hosts behind one address, or
