@@ -4,7 +4,7 @@
 //!    it and proves. Both begin anew with each process, and nothing but the proofs is remembered.
 //! 2. Oldest first; an episode that fails three times goes to the end of the line.
 //! 3. Proofs of small episodes share a sync of the ledger, and count after it.
-//! 4. Nobody waits for this thread.
+//! 4. Nobody waits for this thread, and it gives way to uploads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +18,7 @@ use super::held::{Held, HeldRow};
 use super::patience::Patience;
 use super::proofs::{Proof, Proofs, is_small};
 use super::reload::Terms;
+use super::rest::{self, Rest};
 use super::s3::{Fault, FaultKind};
 use super::shelf::Shelf;
 use super::spot_check::{Looked, SpotCheck};
@@ -44,6 +45,7 @@ pub(super) struct Archiver {
     held: Held,
     proofs: Proofs,
     patience: Patience,
+    rest: Rest,
     eviction: Eviction,
     spot_check: SpotCheck,
     /// What the step of now goes by.
@@ -83,6 +85,7 @@ impl Archiver {
             held: Held::default(),
             proofs: Proofs::default(),
             patience: Patience::new(),
+            rest: Rest::default(),
             strikes: 0,
             look_every: in_tests("CIS490_ARCHIVE_LOOK_MS", LOOK_EVERY),
             turns: [
@@ -107,11 +110,21 @@ impl Archiver {
                 }
                 continue;
             }
+            let began = Instant::now();
             match self.turn() {
-                Ok(None) => {}
+                Ok(None) => self.give_way(began),
                 Ok(Some(wait)) => thread::park_timeout(wait),
                 Err(trouble) => self.fail(trouble),
             }
+        }
+    }
+
+    /// To uploads, after a step that began then.
+    fn give_way(&mut self, began: Instant) {
+        let oldest = self.archive.figures.oldest_waiting();
+        if !self.eviction.needs_room() && !oldest.is_some_and(rest::is_overdue) {
+            let stored = self.archive.stored.load(Ordering::Relaxed);
+            self.rest.after_step(began, stored);
         }
     }
 

@@ -131,6 +131,11 @@ impl Eviction {
         self.passed_over = None;
     }
 
+    /// Whether too little was free when it was looked last.
+    pub(super) fn needs_room(&self) -> bool {
+        self.is_on
+    }
+
     /// How long it is until the next pass over the ledger; `None` if nothing is waited for. Its time may have
     /// come since `make_room` was asked: then it is no time, and not `None`.
     pub(super) fn left(&self) -> Option<Duration> {

@@ -28,6 +28,7 @@ pub(crate) mod plan;
 mod proofs;
 mod reload;
 mod report;
+mod rest;
 pub(crate) mod restore;
 mod s3;
 mod shelf;
@@ -37,7 +38,7 @@ mod walk;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -87,6 +88,8 @@ pub(crate) struct Archive {
     thread: OnceLock<Thread>,
     /// Whether a row that was passed has its file again.
     looks_again: AtomicBool,
+    /// How many episodes this process has stored.
+    stored: AtomicU64,
 }
 
 /// Where an object is.
@@ -128,6 +131,7 @@ impl Archive {
             bucket_name: config.bucket.clone(),
             thread: OnceLock::new(),
             looks_again: AtomicBool::new(false),
+            stored: AtomicU64::new(0),
         });
         let archiver = Archiver::new(Arc::clone(&archive), shelf);
         let own = Arc::clone(&archive);
@@ -144,6 +148,7 @@ impl Archive {
         if restores {
             self.looks_again.store(true, Ordering::SeqCst);
         }
+        self.stored.fetch_add(1, Ordering::Relaxed);
         self.wake();
     }
 

@@ -4,11 +4,10 @@
 //! Where the bytes of a body are copied:
 //!
 //! 1. by the kernel, from the socket into the block that is being filled (`Upload::buffer`): the
-//!    only copy that a large body's bytes go through here. They are hashed where they lie, and a
-//!    whole block of a large body, or the whole pages of one that fits one block, go to the disk from
-//!    there, past the page cache;
-//! 2. by the kernel, from the block into the page cache: bodies between these, the part of a block
-//!    that a slow sender has filled, and every part that is no whole block or page.
+//!    only copy that a large body's bytes go through here. They are hashed where they lie, and its
+//!    whole blocks go to the disk from there, past the page cache;
+//! 2. by the kernel, from the block into the page cache: all other bodies, the part of a block that a slow
+//!    sender has filled, and every part that is no whole block.
 
 use std::io;
 use std::sync::Arc;

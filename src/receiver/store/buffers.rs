@@ -5,9 +5,9 @@
 //! 2. Large blocks are halves of huge pages: aligned as direct I/O wants it, and in one piece for
 //!    the disk where the system has such pages (from scattered ones, one lab host's disk took direct
 //!    writes at a third of the rate).
-//! 3. When no upload is under way, only the memory for the next small one is kept. While one is under
-//!    way, blocks are lent again: musl's allocator would give each back to the system and fetch it anew,
-//!    which took a tenth of the time of small uploads.
+//! 3. Large blocks are kept while an upload is under way. Small ones are kept until there has been none for a
+//!    second: uploads that are committed together end together, and musl's allocator would give their
+//!    blocks back to the system and fetch them anew. At rest, only the memory for the next small one is kept.
 //! 4. The lock of the small spares is held for no system call: coroutines take it.
 
 use std::io;
@@ -48,6 +48,8 @@ pub(super) struct Buffers {
 struct State {
     lent_bytes: usize,
     uploads: usize,
+    /// Whether an upload has begun since the last [`Buffers::look`].
+    is_in_use: bool,
     /// Uploads that wait for memory. While there is none, a block that comes back wakes nobody: the wake-up
     /// is a system call also if no thread waits.
     waiting: usize,
@@ -131,8 +133,22 @@ impl Buffers {
 
     /// An upload begins.
     pub(super) fn open(self: &Arc<Self>) -> Share {
-        self.lock().uploads += 1;
+        let mut state = self.lock();
+        state.uploads += 1;
+        state.is_in_use = true;
+        drop(state);
         Share(self.clone())
+    }
+
+    /// Once a second: frees what is kept for uploads, if there was none since the last time.
+    pub(super) fn look(&self) {
+        let mut state = self.lock();
+        let is_in_use = mem::take(&mut state.is_in_use) || state.uploads > 0;
+        drop(state);
+        if !is_in_use {
+            let surplus = self.spares().rest();
+            drop(surplus);
+        }
     }
 
     fn spares(&self) -> MutexGuard<'_, Spares> {
@@ -144,7 +160,7 @@ impl Buffers {
     }
 }
 
-/// One upload's access to the pool. While any is held, blocks are kept for the next loan.
+/// One upload's access to the pool. While any is held, large blocks are kept for the next loan.
 pub(super) struct Share(Arc<Buffers>);
 
 impl Share {
@@ -199,8 +215,6 @@ impl Drop for Share {
         let pages = mem::take(&mut state.spare);
         drop(state);
         drop(pages);
-        let surplus = self.0.spares().rest();
-        drop(surplus);
     }
 }
 
@@ -321,7 +335,16 @@ mod tests {
         drop(many);
         assert!(buffers.spares().bytes <= KEPT_BYTES);
         drop(share.take(LEAST_BYTES).unwrap());
+        buffers.look();
+        let held = buffers.spares().blocks.len();
+        buffers.look();
         drop(share);
+        // One that begins next finds them, and so does one that begins before a second has passed.
+        drop(buffers.open());
+        buffers.look();
+        assert!(2 < held);
+        assert_eq!(buffers.spares().blocks.len(), held);
+        buffers.look();
         let kept: Vec<usize> = buffers.spares().blocks.iter().map(Vec::len).collect();
         assert_eq!(kept, [SMALL_BYTES, LEAST_BYTES]);
         assert_eq!(buffers.spares().bytes, SMALL_BYTES + LEAST_BYTES);

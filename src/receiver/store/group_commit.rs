@@ -222,7 +222,11 @@ impl<W: Default, E: Clone> SharedSync<W, E> {
                 return;
             }
             state.done = state.begun;
-            self.ended[Round(state.done).place()].notify_all();
+            let done = Round(state.done);
+            // Else each thread that is woken waits for this lock at once.
+            drop(state);
+            self.ended[done.place()].notify_all();
+            state = locked(&self.state);
         }
     }
 

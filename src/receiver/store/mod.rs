@@ -289,6 +289,7 @@ impl Store {
     /// Looks whether the store can be written, tries it if it could not be, and has the index looked
     /// at. Once a second, from a thread of its own.
     pub(crate) fn look(&self) {
+        self.buffers.look();
         self.condition.look();
         self.condition.probe_if_due(Instant::now());
         self.commit_queue.look();

@@ -1,6 +1,6 @@
 //! One upload under way: a file in incoming/ that is filled, checked and then stored.
 //!
-//!     in one block   create(X)            write  attribute            the committer's order, which syncs X
+//!     in one block   create(X)            write  attribute  write out the committer's order, which syncs X
 //!     larger         create(X)  allocate  write  attribute  fsync(X)  the committer's order
 //!
 //! 1. Owning an `Upload` is owning its file and its share of the disk; dropping it returns both.
@@ -60,6 +60,8 @@ pub(crate) struct Upload {
     /// Held only while bytes are at hand.
     filling: Option<Block>,
     filled: usize,
+    /// How many of the filled bytes are hashed.
+    hashed: usize,
 }
 
 /// How far a large body was received in whole blocks, and the state of its hash there.
@@ -120,6 +122,7 @@ impl Upload {
             expected: None,
             filling: None,
             filled: 0,
+            hashed: 0,
         }
     }
 
@@ -157,10 +160,11 @@ impl Upload {
         };
         let block_bytes = block.bytes();
         let end = block_bytes.min(self.filled + count);
-        if !writer::is_hashed_behind(self.claim.bytes) {
-            self.hasher.update(&block.as_slice()[self.filled..end]);
-        }
         self.received += (end - self.filled) as u64;
+        if writer::is_hashed_as_it_comes(self.claim.bytes, self.received) {
+            self.hasher.update(&block.as_slice()[self.filled..end]);
+            self.hashed = end;
+        }
         self.filled = end;
         self.note_whole_blocks();
         if self.missing() == 0 && is_small(self.claim.bytes) {
@@ -219,6 +223,7 @@ impl Upload {
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
         let length = mem::take(&mut self.filled);
+        let hashed = mem::take(&mut self.hashed);
         let Some(block) = self.filling.take() else {
             return Ok(());
         };
@@ -227,11 +232,9 @@ impl Upload {
         }
         let written = self.writer.write(Filled { block, length });
         let written = written.map_err(|error| self.fault_of_incoming("write the body", error))?;
-        // Hashed while the disk writes it. Blocks of other bodies were hashed as they came.
-        if let Some(filled) = written
-            && writer::is_hashed_behind(self.claim.bytes)
-        {
-            self.hasher.update(filled.bytes());
+        // While the disk writes it.
+        if let Some(filled) = written {
+            self.hasher.update(&filled.bytes()[hashed..]);
         }
         Ok(())
     }
@@ -265,7 +268,8 @@ impl Upload {
         }
     }
 
-    /// Gives the file its receipt, and syncs it unless the committer does: true if it is on the disk.
+    /// Gives the file its receipt, and syncs it unless the committer does: true if it is on the disk. The
+    /// bytes of a file that is not synced yet are written out.
     ///
     /// A small file may be linked before it is synced, since recovery can compare it with the receipt
     /// that it carries. Without attributes there is none, and it is synced first.
@@ -278,6 +282,7 @@ impl Upload {
             Err(error) => return Err(error),
         };
         if carries_receipt && is_small(self.claim.bytes) {
+            durable::write_out(&self.file)?;
             return Ok(false);
         }
         durable::sync_file(&self.file)?;

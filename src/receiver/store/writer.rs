@@ -1,7 +1,7 @@
 //! Bytes on their way into `incoming/X`, in order.
 //!
-//!     in one block   by the thread that receives it, which waits until the disk has taken them
-//!     small          by that thread, which lets the kernel begin to write each whole block to the disk
+//!     in one block   by the thread that receives it, which lets the kernel begin to write them to the disk
+//!     small          by that thread, which does the same with each whole block
 //!     large          by a second thread behind it, past the page cache, so that the socket and the
 //!                    hash never wait for the disk
 //!
@@ -9,9 +9,9 @@
 //! bodies go through the page cache, too. The copy into it binds them, and pushes everything else out of
 //! a Pi's memory.
 //!
-//! A body in one block is written out before its file is linked. Otherwise ext4 gives the file its blocks
-//! at the fsync, in another commit of its journal than that of the name, which the sync of the directory
-//! may have begun by then: one sender got through half as many on a disk with an SD card's flush.
+//! A body in one block is written out before its file is linked (by `Upload`). Otherwise ext4 gives the file
+//! its blocks at the fsync, in another commit of its journal than that of the name, which the sync of the
+//! directory may have begun by then: one sender got through half as many on a disk with an SD card's flush.
 
 use std::fs::File;
 use std::io;
@@ -41,9 +41,12 @@ pub(super) fn is_small(body_bytes: u64) -> bool {
     body_bytes <= SMALL_BYTES as u64
 }
 
-/// Whether each block of such a body is hashed when the disk has begun to write it.
-pub(super) fn is_hashed_behind(body_bytes: u64) -> bool {
-    !is_large(body_bytes) && !is_small(body_bytes)
+/// Whether bytes of such a body, of which `received` are here with them, are hashed as they come.
+///
+/// Others are hashed when the disk has begun to write them. Of a body that fits one block these are the
+/// last to come: before them there is time to hash, since the peer is waited for.
+pub(super) fn is_hashed_as_it_comes(body_bytes: u64, received: u64) -> bool {
+    is_large(body_bytes) || (is_small(body_bytes) && received < body_bytes)
 }
 
 const _: () = assert!((SMALL_BYTES as u64) < LARGE_BODY_BYTES);
@@ -112,12 +115,13 @@ impl Writer {
         match self {
             Writer::Here(sink) => {
                 sink.write(&filled)?;
-                if is_small(sink.body_bytes) && sink.offset == sink.body_bytes {
-                    durable::write_out(&sink.file)?;
-                }
-                // The disk writes the block while it is hashed. Partial blocks are skipped: the final
-                // fsync writes them with the rest.
-                if is_hashed_behind(sink.body_bytes) && filled.length == filled.block.bytes() {
+                // Parts of blocks are skipped: what is there at the end is written with the rest.
+                let is_whole = if is_small(sink.body_bytes) {
+                    sink.offset == sink.body_bytes
+                } else {
+                    filled.length == filled.block.bytes()
+                };
+                if is_whole {
                     sys::begin_writeback(&sink.file);
                 }
                 Ok(Some(filled))

@@ -159,7 +159,7 @@ fn of_an_upload() {
     let steps = Steps::of(&mut world);
     world.start();
     let found = recorded(&world, &steps, "unlink", stores);
-    let mut wanted = arrival(X, &["write", "write out"]);
+    let mut wanted = arrival(X, &["write", "attribute", "write out"]);
     wanted.extend(first_row_of_a_run());
     wanted.extend([
         beside(&[
@@ -187,10 +187,10 @@ fn of_an_upload() {
         let mut syncs = vec!["fsync dir episodes/lab-1", "fdatasync index.jsonl"];
         let mut wanted;
         if is_small {
-            wanted = arrival(&x, &["write", "write out"]);
+            wanted = arrival(&x, &["write", "attribute", "write out"]);
             syncs.push(&syncs_of_x);
         } else {
-            wanted = arrival(&x, &["allocate", "write"]);
+            wanted = arrival(&x, &["allocate", "write", "attribute"]);
             wanted.extend(sync(&syncs_of_x));
         }
         wanted.extend([
@@ -204,9 +204,9 @@ fn of_an_upload() {
     }
 }
 
-/// Up to the receipt that the file carries.
-fn arrival(x: &str, writes: &[&str]) -> Vec<Part> {
-    let steps = [&["create"], writes, &["attribute"]].concat();
+/// Up to the link.
+fn arrival(x: &str, steps: &[&str]) -> Vec<Part> {
+    let steps = [&["create"], steps].concat();
     steps
         .iter()
         .map(|step| then(format!("{step} {x}")))
@@ -237,7 +237,7 @@ fn of_taking_back_a_file_that_could_not_be_synced() {
     let found = recorded(&world, &steps, "unlink incoming", |world| {
         assert_eq!(world.put(&sample()).status, 500, "{world}");
     });
-    let mut wanted = arrival(X, &["write", "write out"]);
+    let mut wanted = arrival(X, &["write", "attribute", "write out"]);
     wanted.extend(first_row_of_a_run());
     wanted.extend([
         Part::Beside(vec![
@@ -293,7 +293,7 @@ fn of_taking_back_what_could_not_be_indexed() {
     let found = recorded(&world, &steps, "unlink incoming", |world| {
         assert_eq!(world.put(&sample()).status, 507, "{world}");
     });
-    let mut wanted = arrival(X, &["write", "write out"]);
+    let mut wanted = arrival(X, &["write", "attribute", "write out"]);
     wanted.extend(first_row_of_a_run());
     wanted.extend([then("truncate index.jsonl")]);
     wanted.extend(sync("fdatasync index.jsonl"));
@@ -373,7 +373,7 @@ fn of_bytes_that_were_there_without_a_row() {
     let found = recorded(&world, &steps, "unlink incoming", |world| {
         assert_eq!(world.put(&sample()).status, 200, "{world}");
     });
-    let mut wanted = arrival(X, &["write", "write out"]);
+    let mut wanted = arrival(X, &["write", "attribute", "write out"]);
     wanted.push(then("mkdir episodes/lab-1"));
     wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
     wanted.extend(sync(&format!("fsync file {TARBALL}")));
@@ -402,7 +402,7 @@ fn of_replacing_a_damaged_file() {
     let steps = Steps::of(&mut world);
     world.start();
     let found = recorded(&world, &steps, "unlink incoming", stores);
-    let mut wanted = arrival(X, &["write", "write out"]);
+    let mut wanted = arrival(X, &["write", "attribute", "write out"]);
     wanted.push(then("mkdir episodes/lab-1"));
     wanted.push(then(format!("link {X} {TARBALL}"))); // refused: it is taken
     wanted.push(then(format!("rename {TARBALL} quarantine/ep-1.tar.zst.1")));

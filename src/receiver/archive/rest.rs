@@ -1,0 +1,89 @@
+//! Uploads come first: the loop rests after steps during which episodes were stored.
+//!
+//! 1. It rests three times as long as the step took, so that it takes a quarter of the time at most.
+//! 2. It does not while room is needed, or once an episode has waited for its copy for ten minutes: hosts
+//!    that never pause must not keep it from its work.
+
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::clock;
+
+/// How much longer than a step the rest behind it is.
+const TIMES: u32 = 3;
+/// Shorter rests are put off: the system may make each of them longer.
+const LEAST: Duration = Duration::from_millis(2);
+/// The longest rest, however long a step took.
+const MOST: Duration = Duration::from_secs(1);
+/// From this age of the oldest episode that waits on, the loop does not rest.
+const WAITED_MAX: Duration = Duration::from_secs(600);
+
+/// The rest that the loop owes to uploads.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// How many episodes were stored before the step.
+    stored: u64,
+    owed: Duration,
+}
+
+impl Rest {
+    /// A step has ended that `began` then; this process has stored so many episodes by now. Rests, if it is time.
+    pub(super) fn after_step(&mut self, began: Instant, stored: u64) {
+        if let Some(rest) = self.due(began.elapsed(), stored) {
+            thread::sleep(rest);
+        }
+    }
+
+    fn due(&mut self, took: Duration, stored: u64) -> Option<Duration> {
+        if self.stored == stored {
+            self.owed = Duration::ZERO;
+            return None;
+        }
+        self.stored = stored;
+        self.owed += (took * TIMES).min(MOST);
+        (self.owed >= LEAST).then(|| std::mem::take(&mut self.owed).min(MOST))
+    }
+}
+
+/// Whether an episode that was received then has waited too long for the loop to rest.
+pub(super) fn is_overdue(received_unix_s: u64) -> bool {
+    let now_s = clock::unix_seconds(SystemTime::now());
+    WAITED_MAX.as_secs() <= now_s.saturating_sub(received_unix_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn it_rests_after_steps_during_which_something_was_stored() {
+        let mut rest = Rest::default();
+        assert_eq!(rest.due(ms(10), 0), None);
+        assert_eq!(rest.due(ms(10), 1), Some(ms(30)));
+        assert_eq!(rest.due(ms(10), 1), None);
+        assert_eq!(rest.due(ms(60_000), 2), Some(MOST));
+    }
+
+    #[test]
+    fn short_rests_are_taken_together_and_forgotten_when_uploads_pause() {
+        let mut rest = Rest::default();
+        let micros = Duration::from_micros(300);
+        assert_eq!(rest.due(micros, 1), None);
+        assert_eq!(rest.due(micros, 2), None);
+        assert_eq!(rest.due(micros, 3), Some(9 * micros));
+        assert_eq!(rest.due(micros, 4), None);
+        assert_eq!(rest.due(micros, 4), None);
+        assert_eq!(rest.due(micros, 5), None);
+    }
+
+    #[test]
+    fn ten_minutes_are_too_long() {
+        let now_s = clock::unix_seconds(SystemTime::now());
+        assert!(!is_overdue(now_s) && !is_overdue(now_s + 1000));
+        assert!(is_overdue(now_s - 601) && is_overdue(0));
+    }
+}
