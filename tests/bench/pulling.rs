@@ -16,12 +16,14 @@ use crate::Plan;
 use crate::dice::noise;
 use crate::ground::Ground;
 use crate::load::{Body, Payload, put_all};
-use crate::process::terminate;
+use crate::process::{self, terminate};
 use crate::report::{Goal, Series, short, spread, verdict};
 use crate::servers::{Kind, Running, each_file, free_address, our_program};
 
 const EPISODES: usize = 10_000;
 const EPISODE_BYTES: usize = 64 << 10;
+/// Memory that is warmed before a copy, besides that for its files.
+const WARM_BYTES: usize = 64 << 20;
 /// Of the pulls that find nothing new, which take milliseconds.
 const IDLE_PULLS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +59,7 @@ pub fn run(plan: &Plan) {
     let mut idle = Series::new("nothing new");
     for round in 0..=plan.rounds {
         let to = ground.fresh();
+        warm(episodes);
         let pulled = pull(&server, &to);
         check(&to, episodes);
         server.sync_all();
@@ -65,6 +68,7 @@ pub fn run(plan: &Plan) {
         server.sync_all();
         let copy = |options: &[&str]| {
             let to = ground.fresh();
+            warm(episodes);
             let took = ssh
                 .as_ref()?
                 .copy(options, &server.dir().join("data/episodes"), &to);
@@ -78,6 +82,7 @@ pub fn run(plan: &Plan) {
         let copied_synced = copy(&["--fsync"]);
         let web_copied = web.as_ref().map(|web| {
             let to = ground.fresh();
+            warm(episodes);
             let took = web.copy(&to);
             check(&to, episodes);
             server.sync_all();
@@ -129,6 +134,11 @@ pub fn run(plan: &Plan) {
     server.stop();
 }
 
+/// The memory for the files of one copy: see [`process::warm_memory`].
+fn warm(episodes: usize) {
+    process::warm_memory(episodes * EPISODE_BYTES + WARM_BYTES);
+}
+
 /// The seconds of one pull.
 fn pull(server: &Running, to: &Path) -> f64 {
     let mut command = Command::new(our_program());
@@ -139,6 +149,7 @@ fn pull(server: &Running, to: &Path) -> f64 {
 /// The seconds that the same files take without a network and a digest.
 fn write_and_sync(server: &Running, to: &Path, episodes: usize) -> f64 {
     let bytes = noise(7, EPISODE_BYTES);
+    warm(episodes);
     let began = Instant::now();
     for number in 0..episodes {
         fs::write(to.join(format!("{number}.zst")), &bytes).expect("a file");
