@@ -17,6 +17,7 @@ use super::receipts::Receipts;
 use super::transfer::{Fetched, Line};
 use crate::failure::Failure;
 use crate::sync::JobQueue;
+use crate::sys::KeptBlocks;
 
 /// How often progress is reported.
 const LOOK: Duration = Duration::from_millis(100);
@@ -186,6 +187,7 @@ impl Drop for Workers<'_, '_> {
 }
 
 fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
+    let _kept = KeptBlocks::keep();
     let mut buffer = Vec::new();
     while !line.patience.is_over() {
         let Some(task) = bench.tasks.take() else {

@@ -9,7 +9,7 @@ use super::reply_channel;
 use crate::failure::Failure;
 use crate::receiver::critical_thread::{self, Pong, ShutdownHandle};
 use crate::sync::JobQueue;
-use crate::sys;
+use crate::sys::{self, KeptBlocks};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -32,6 +32,7 @@ impl BlockingPool {
                 if gives_way > 0 {
                     sys::give_way(gives_way);
                 }
+                let _kept = KeptBlocks::keep();
                 work(&queue);
             })?;
         }
