@@ -28,11 +28,13 @@ pub(crate) fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the kernel begin to write what a file has in memory, and waits only where the disk's queue is
-/// full. Only a hint: its failure is of no account, since the `fsync` that follows reports every error.
-pub(crate) fn begin_writeback(file: &File) {
-    // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+/// Lets the kernel begin to write what a file has in memory, which gives the file its blocks, and waits only
+/// where the disk's queue is full. Nothing happens where the filesystem cannot do this, or a sandbox forbids
+/// it.
+///
+/// Errors: the disk's. What the kernel has no blocks for it forgets, and no later sync tells of it.
+pub(crate) fn begin_writeback(file: &File) -> io::Result<()> {
+    sync_range(file, libc::SYNC_FILE_RANGE_WRITE)
 }
 
 /// Hands what a file has in memory to the disk, and waits until the disk has taken it: the file has its
@@ -44,6 +46,10 @@ pub(crate) fn write_out(file: &File) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
         | libc::SYNC_FILE_RANGE_WRITE
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    sync_range(file, flags)
+}
+
+fn sync_range(file: &File, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: plain integers, and a descriptor that `file` keeps open over the call.
     if unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } == 0 {
         return Ok(());

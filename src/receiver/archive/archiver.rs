@@ -38,6 +38,9 @@ pub(super) struct Archiver {
     shelf: Arc<dyn Shelf>,
     /// Copies.
     ahead: Walk,
+    /// When the row that it copied last was received, in seconds since 1970; `None` at the end of the index.
+    /// Those that are held, as for a fault of their own, wait for other things than time.
+    front_received_s: Option<u64>,
     /// Proves, an hour behind the other.
     behind: Walk,
     /// How long the row that comes next in `behind` is too young.
@@ -80,6 +83,7 @@ impl Archiver {
             archive,
             shelf,
             ahead: Walk::default(),
+            front_received_s: None,
             behind: Walk::default(),
             young_until: None,
             held: Held::default(),
@@ -119,12 +123,11 @@ impl Archiver {
         }
     }
 
-    /// To uploads, after a step that began then.
+    /// Rests after a step that began then, if uploads want the time.
     fn give_way(&mut self, began: Instant) {
-        let oldest = self.archive.figures.oldest_waiting();
-        if !self.eviction.needs_room() && !oldest.is_some_and(rest::is_overdue) {
-            let stored = self.archive.stored.load(Ordering::Relaxed);
-            self.rest.after_step(began, stored);
+        if !self.eviction.needs_room() && !self.front_received_s.is_some_and(rest::is_overdue) {
+            let ended = self.archive.uploads_ended.load(Ordering::Relaxed);
+            self.rest.after_step(began, ended);
         }
     }
 
@@ -482,9 +485,10 @@ impl Archiver {
     }
 
     /// Keeps the time of the oldest row that waits: `front` is the one that is copied now.
-    fn note_oldest(&self, front: Option<&Receipt>) {
-        let waiting = self.held.waiting().chain(front);
+    fn note_oldest(&mut self, front: Option<&Receipt>) {
         let at = |row: &Receipt| clock::parse_rfc3339(row.received_at.as_ref()?);
+        self.front_received_s = front.and_then(at);
+        let waiting = self.held.waiting().chain(front);
         let oldest = waiting.filter_map(at).min();
         self.archive.figures.set_oldest_waiting(oldest);
     }

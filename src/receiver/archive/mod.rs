@@ -88,8 +88,8 @@ pub(crate) struct Archive {
     thread: OnceLock<Thread>,
     /// Whether a row that was passed has its file again.
     looks_again: AtomicBool,
-    /// How many episodes this process has stored.
-    stored: AtomicU64,
+    /// How many uploads this process has received whole.
+    uploads_ended: AtomicU64,
 }
 
 /// Where an object is.
@@ -131,7 +131,7 @@ impl Archive {
             bucket_name: config.bucket.clone(),
             thread: OnceLock::new(),
             looks_again: AtomicBool::new(false),
-            stored: AtomicU64::new(0),
+            uploads_ended: AtomicU64::new(0),
         });
         let archiver = Archiver::new(Arc::clone(&archive), shelf);
         let own = Arc::clone(&archive);
@@ -148,7 +148,7 @@ impl Archive {
         if restores {
             self.looks_again.store(true, Ordering::SeqCst);
         }
-        self.stored.fetch_add(1, Ordering::Relaxed);
+        self.uploads_ended.fetch_add(1, Ordering::Relaxed);
         self.wake();
     }
 

@@ -5,9 +5,10 @@
 //! 2. Large blocks are halves of huge pages: aligned as direct I/O wants it, and in one piece for
 //!    the disk where the system has such pages (from scattered ones, one lab host's disk took direct
 //!    writes at a third of the rate).
-//! 3. Large blocks are kept while an upload is under way. Small ones are kept until there has been none for a
-//!    second: uploads that are committed together end together, and musl's allocator would give their
-//!    blocks back to the system and fetch them anew. At rest, only the memory for the next small one is kept.
+//! 3. Large blocks are kept while an upload is under way. Small ones are kept until no upload has been under
+//!    way for a second: uploads that are committed together end together, and musl's allocator would give
+//!    their blocks back to the system and fetch them anew. At rest, only the memory for the next small
+//!    upload is kept.
 //! 4. The lock of the small spares is held for no system call: coroutines take it.
 
 use std::io;
@@ -32,7 +33,7 @@ const LEAST_BYTES: usize = 32 << 10;
 /// Small blocks that are kept between two loans.
 const KEPT_AT_REST: usize = 2;
 
-/// The same while uploads are under way, in bytes.
+/// The most that is kept of them before that, in bytes.
 const KEPT_BYTES: usize = 4 << 20;
 
 // 64 uploads that each fill one small block must not wait for one another.
@@ -48,7 +49,7 @@ pub(super) struct Buffers {
 struct State {
     lent_bytes: usize,
     uploads: usize,
-    /// Whether an upload has begun since the last [`Buffers::look`].
+    /// Whether an upload was under way since the last [`Buffers::look`].
     is_in_use: bool,
     /// Uploads that wait for memory. While there is none, a block that comes back wakes nobody: the wake-up
     /// is a system call also if no thread waits.
@@ -85,14 +86,18 @@ impl Spares {
         Some(self.blocks.remove(place))
     }
 
-    /// Keeps the block. If there is no room it is returned, to be freed where no lock is held.
-    fn keep(&mut self, block: Vec<u8>) -> Option<Vec<u8>> {
-        if self.bytes + block.len() > KEPT_BYTES {
-            return Some(block);
-        }
+    /// Keeps the block in place of the oldest, which are returned, to be freed where no lock is held: those that
+    /// uploads of today do not need are the oldest.
+    fn keep(&mut self, block: Vec<u8>) -> Vec<Vec<u8>> {
         self.bytes += block.len();
         self.blocks.push(block);
-        None
+        let mut surplus = Vec::new();
+        while self.bytes > KEPT_BYTES {
+            let oldest = self.blocks.remove(0);
+            self.bytes -= oldest.len();
+            surplus.push(oldest);
+        }
+        surplus
     }
 
     /// All but the newest, to be freed as above.
@@ -209,6 +214,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.uploads -= 1;
+        state.is_in_use = true;
         if state.uploads > 0 {
             return;
         }
@@ -334,6 +340,9 @@ mod tests {
         let many = [(); 40].map(|()| share.take(SMALL_BYTES).unwrap());
         drop(many);
         assert!(buffers.spares().bytes <= KEPT_BYTES);
+        // The oldest make room for those that are needed now.
+        drop(share.take(LEAST_BYTES).unwrap());
+        assert!(buffers.spares().take(LEAST_BYTES).is_some());
         drop(share.take(LEAST_BYTES).unwrap());
         buffers.look();
         let held = buffers.spares().blocks.len();

@@ -286,8 +286,8 @@ impl Store {
         self.space_budget.look()
     }
 
-    /// Looks whether the store can be written, tries it if it could not be, and has the index looked
-    /// at. Once a second, from a thread of its own.
+    /// Looks whether the store can be written, tries it if it could not be, has the index looked at, and frees
+    /// the memory of uploads that have ended. Once a second, from a thread of its own.
     pub(crate) fn look(&self) {
         self.buffers.look();
         self.condition.look();

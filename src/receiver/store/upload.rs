@@ -232,7 +232,7 @@ impl Upload {
         }
         let written = self.writer.write(Filled { block, length });
         let written = written.map_err(|error| self.fault_of_incoming("write the body", error))?;
-        // While the disk writes it.
+        // The disk may be writing the block meanwhile.
         if let Some(filled) = written {
             self.hasher.update(&filled.bytes()[hashed..]);
         }

@@ -43,7 +43,7 @@ pub(super) fn is_small(body_bytes: u64) -> bool {
 
 /// Whether bytes of such a body, of which `received` are here with them, are hashed as they come.
 ///
-/// Others are hashed when the disk has begun to write them. Of a body that fits one block these are the
+/// Others are hashed when they are written. Of a body that fits one block these are the
 /// last to come: before them there is time to hash, since the peer is waited for.
 pub(super) fn is_hashed_as_it_comes(body_bytes: u64, received: u64) -> bool {
     is_large(body_bytes) || (is_small(body_bytes) && received < body_bytes)
@@ -115,14 +115,14 @@ impl Writer {
         match self {
             Writer::Here(sink) => {
                 sink.write(&filled)?;
-                // Parts of blocks are skipped: what is there at the end is written with the rest.
+                // The final fsync writes the parts of blocks.
                 let is_whole = if is_small(sink.body_bytes) {
                     sink.offset == sink.body_bytes
                 } else {
                     filled.length == filled.block.bytes()
                 };
                 if is_whole {
-                    sys::begin_writeback(&sink.file);
+                    sys::begin_writeback(&sink.file)?;
                 }
                 Ok(Some(filled))
             }

@@ -204,7 +204,7 @@ fn of_an_upload() {
     }
 }
 
-/// Up to the link.
+/// Up to the link, or to the fsync of a larger body before it.
 fn arrival(x: &str, steps: &[&str]) -> Vec<Part> {
     let steps = [&["create"], steps].concat();
     steps

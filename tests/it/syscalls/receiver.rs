@@ -223,6 +223,36 @@ fn without_direct_writing_or_writing_out_a_body_is_written_all_the_same() {
     }
 }
 
+/// The kernel forgets bytes for which it finds no blocks, and tells only the one who has them written out.
+#[test]
+fn a_body_that_cannot_be_written_out_is_refused() {
+    if !can_trace("a_body_that_cannot_be_written_out_is_refused") {
+        return;
+    }
+    let [small, ..] = puts();
+    let in_one_block = small.episode("ep-2").body(&[b'x'; 65_537]);
+    // It begins, and it is waited for.
+    for nth in [1, 2] {
+        let fault = Fault {
+            calls: "?sync_file_range",
+            what: "error=EIO".to_owned(),
+            nth,
+            from_then_on: false,
+        };
+        let mut world = World::prepared(GATE_OFF);
+        let partial = world.data_dir().join("incoming/lab-1~ep-2~1.partial");
+        let calls = world.dir().join("calls");
+        world.run_under(fault.command(&[partial.display().to_string()], &calls));
+        world.start();
+        assert_eq!(world.put(&in_one_block).status, 500, "{fault}\n{world}");
+        assert!(fault.has_struck(&calls), "{fault} did not strike\n{world}");
+        check_nothing_left(&fault, &in_one_block, &world);
+        assert!(world.rows().is_empty(), "{fault}\n{world}");
+        assert_eq!(world.put(&in_one_block).status, 201, "{fault}\n{world}");
+        check_stored(&fault, &in_one_block, &world);
+    }
+}
+
 /// Where files carry no attributes that is said once, and their rows are read off the bytes.
 #[test]
 fn without_attributes_a_lost_index_is_read_off_the_files() {
