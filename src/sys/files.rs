@@ -32,7 +32,8 @@ pub(crate) fn fallocate_keep_size(file: &File, bytes: u64) -> io::Result<()> {
 /// where the disk's queue is full. Nothing happens where the filesystem cannot do this, or a sandbox forbids
 /// it.
 ///
-/// Errors: the disk's. What the kernel has no blocks for it forgets, and no later sync tells of it.
+/// Errors: the disk's, or the kernel has found no blocks for the bytes. Then the kernel drops the bytes, no
+/// later sync reports the loss, and the file is of no use.
 pub(crate) fn begin_writeback(file: &File) -> io::Result<()> {
     sync_range(file, libc::SYNC_FILE_RANGE_WRITE)
 }

@@ -38,8 +38,8 @@ pub(super) struct Archiver {
     shelf: Arc<dyn Shelf>,
     /// Copies.
     ahead: Walk,
-    /// When the row that it copied last was received, in seconds since 1970; `None` at the end of the index.
-    /// Those that are held, as for a fault of their own, wait for other things than time.
+    /// When the row that the first walk copies now was received, in seconds since 1970; `None` at the end of
+    /// the index. Held rows do not count: they may wait for a person.
     front_received_s: Option<u64>,
     /// Proves, an hour behind the other.
     behind: Walk,
@@ -123,11 +123,13 @@ impl Archiver {
         }
     }
 
-    /// Rests after a step that began then, if uploads want the time.
+    /// Leaves the processor and the disk to uploads for a while, if this loop can. Its step began at `began`.
     fn give_way(&mut self, began: Instant) {
-        if !self.eviction.needs_room() && !self.front_received_s.is_some_and(rest::is_overdue) {
-            let ended = self.archive.uploads_ended.load(Ordering::Relaxed);
-            self.rest.after_step(began, ended);
+        let is_overdue = self.front_received_s.is_some_and(rest::is_overdue);
+        let is_urgent = self.eviction.needs_room() || is_overdue;
+        let ended = self.archive.uploads_ended.load(Ordering::Relaxed);
+        if let Some(rest) = self.rest.due(began.elapsed(), ended, is_urgent) {
+            thread::sleep(rest);
         }
     }
 
@@ -268,6 +270,7 @@ impl Archiver {
     fn begin_anew(&mut self) {
         self.ahead = Walk::default();
         self.behind = Walk::default();
+        self.front_received_s = None;
         self.young_until = None;
         self.held.clear();
         self.proofs.take();

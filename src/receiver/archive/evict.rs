@@ -131,7 +131,7 @@ impl Eviction {
         self.passed_over = None;
     }
 
-    /// Whether too little was free when it was looked last.
+    /// Whether the disk had too few free bytes at the last look.
     pub(super) fn needs_room(&self) -> bool {
         self.is_on
     }

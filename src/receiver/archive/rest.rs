@@ -2,11 +2,11 @@
 //!
 //! 1. If an upload has ended since the step before, the loop rests behind a step three times as long as the step
 //!    took, and a second at most.
-//! 2. It does not rest while room is needed, or once an episode has waited for its copy for ten minutes:
-//!    hosts that never pause must not keep it from its work.
+//! 2. The loop does not rest while its work is urgent: while room is needed, or once an episode has waited for
+//!    its copy for ten minutes. Hosts that never pause must not keep the loop from its work.
 
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::mem;
+use std::time::{Duration, SystemTime};
 
 use crate::clock;
 
@@ -16,7 +16,7 @@ const TIMES: u32 = 3;
 const LEAST: Duration = Duration::from_millis(2);
 /// The longest rest, however long a step took.
 const MOST: Duration = Duration::from_secs(1);
-/// From this age of the oldest episode that waits on, the loop does not rest.
+/// Once an episode has waited this long for its copy, the loop does not rest.
 const WAITED_MAX: Duration = Duration::from_secs(600);
 
 /// The rest that the loop owes to uploads.
@@ -29,20 +29,14 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Rests after a step that began then, if it is due. By now so many uploads have ended.
-    pub(super) fn after_step(&mut self, began: Instant, ended: u64) {
-        if let Some(rest) = self.due(began.elapsed(), ended) {
-            thread::sleep(rest);
-        }
-    }
-
-    fn due(&mut self, took: Duration, ended: u64) -> Option<Duration> {
-        if self.ended == ended {
+    /// How long the loop rests after a step that took so long. `ended`: how many uploads have ended so far.
+    pub(super) fn due(&mut self, took: Duration, ended: u64, is_urgent: bool) -> Option<Duration> {
+        let has_news = mem::replace(&mut self.ended, ended) != ended;
+        if !has_news || is_urgent {
             return None;
         }
-        self.ended = ended;
         self.owed += (took * TIMES).min(MOST);
-        (self.owed >= LEAST).then(|| std::mem::take(&mut self.owed).min(MOST))
+        (self.owed >= LEAST).then(|| mem::take(&mut self.owed).min(MOST))
     }
 }
 
@@ -63,21 +57,29 @@ mod tests {
     #[test]
     fn it_rests_after_steps_during_which_an_upload_has_ended() {
         let mut rest = Rest::default();
-        assert_eq!(rest.due(ms(10), 0), None);
-        assert_eq!(rest.due(ms(10), 1), Some(ms(30)));
-        assert_eq!(rest.due(ms(10), 1), None);
-        assert_eq!(rest.due(ms(60_000), 2), Some(MOST));
+        assert_eq!(rest.due(ms(10), 0, false), None);
+        assert_eq!(rest.due(ms(10), 1, false), Some(ms(30)));
+        assert_eq!(rest.due(ms(10), 1, false), None);
+        assert_eq!(rest.due(ms(60_000), 2, false), Some(MOST));
+    }
+
+    #[test]
+    fn urgent_work_does_not_rest_and_owes_nothing_afterwards() {
+        let mut rest = Rest::default();
+        assert_eq!(rest.due(ms(10), 5, true), None);
+        assert_eq!(rest.due(ms(10), 5, false), None);
+        assert_eq!(rest.due(ms(10), 6, false), Some(ms(30)));
     }
 
     #[test]
     fn short_rests_are_taken_together() {
         let mut rest = Rest::default();
         let micros = Duration::from_micros(300);
-        assert_eq!(rest.due(micros, 1), None);
-        assert_eq!(rest.due(micros, 2), None);
-        assert_eq!(rest.due(micros, 2), None);
-        assert_eq!(rest.due(micros, 3), Some(9 * micros));
-        assert_eq!(rest.due(micros, 4), None);
+        assert_eq!(rest.due(micros, 1, false), None);
+        assert_eq!(rest.due(micros, 2, false), None);
+        assert_eq!(rest.due(micros, 2, false), None);
+        assert_eq!(rest.due(micros, 3, false), Some(9 * micros));
+        assert_eq!(rest.due(micros, 4, false), None);
     }
 
     #[test]

@@ -86,8 +86,8 @@ impl Spares {
         Some(self.blocks.remove(place))
     }
 
-    /// Keeps the block in place of the oldest, which are returned, to be freed where no lock is held: those that
-    /// uploads of today do not need are the oldest.
+    /// Keeps the block. Without room for all, the oldest blocks are returned, to be freed where no lock is
+    /// held: a size that no upload needs any more is that of the oldest.
     fn keep(&mut self, block: Vec<u8>) -> Vec<Vec<u8>> {
         self.bytes += block.len();
         self.blocks.push(block);
@@ -145,7 +145,7 @@ impl Buffers {
         Share(self.clone())
     }
 
-    /// Once a second: frees what is kept for uploads, if there was none since the last time.
+    /// Once a second: frees what is kept, if no upload was under way since the last call.
     pub(super) fn look(&self) {
         let mut state = self.lock();
         let is_in_use = mem::take(&mut state.is_in_use) || state.uploads > 0;

@@ -43,8 +43,8 @@ pub(super) fn is_small(body_bytes: u64) -> bool {
 
 /// Whether bytes of such a body, of which `received` are here with them, are hashed as they come.
 ///
-/// Others are hashed when they are written. Of a body that fits one block these are the
-/// last to come: before them there is time to hash, since the peer is waited for.
+/// The others are hashed once they are written. In a body that fits one block these are its last bytes:
+/// before them the thread waits for the peer, and has time to hash.
 pub(super) fn is_hashed_as_it_comes(body_bytes: u64, received: u64) -> bool {
     is_large(body_bytes) || (is_small(body_bytes) && received < body_bytes)
 }
@@ -115,7 +115,7 @@ impl Writer {
         match self {
             Writer::Here(sink) => {
                 sink.write(&filled)?;
-                // The final fsync writes the parts of blocks.
+                // A part of a block of a body that has several is left to the final fsync.
                 let is_whole = if is_small(sink.body_bytes) {
                     sink.offset == sink.body_bytes
                 } else {

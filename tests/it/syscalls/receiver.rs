@@ -223,7 +223,7 @@ fn without_direct_writing_or_writing_out_a_body_is_written_all_the_same() {
     }
 }
 
-/// The kernel forgets bytes for which it finds no blocks, and tells only the one who has them written out.
+/// The kernel drops bytes for which it finds no blocks, and reports the loss to no later sync.
 #[test]
 fn a_body_that_cannot_be_written_out_is_refused() {
     if !can_trace("a_body_that_cannot_be_written_out_is_refused") {
@@ -231,7 +231,7 @@ fn a_body_that_cannot_be_written_out_is_refused() {
     }
     let [small, ..] = puts();
     let in_one_block = small.episode("ep-2").body(&[b'x'; 65_537]);
-    // It begins, and it is waited for.
+    // The call that begins the write-out, and the call that waits for it.
     for nth in [1, 2] {
         let fault = Fault {
             calls: "?sync_file_range",
