@@ -179,6 +179,14 @@ fn last_run() -> Finding {
     }
 }
 
+/// Whether the newest pull has ended by itself, well or not. systemd calls its start failed if the pull ended
+/// early; the statuses from 200 on are systemd's own, for a program that it could not run.
+pub(super) fn has_run() -> bool {
+    const EXITED: &str = "1";
+    let status = property(SERVICE, "ExecMainStatus").parse::<u32>();
+    property(SERVICE, "ExecMainCode") == EXITED && status.is_ok_and(|status| status < 200)
+}
+
 /// A property of a unit; empty without systemd.
 fn property(unit: &str, name: &str) -> String {
     let mut ask = Command::new("systemctl");
