@@ -83,7 +83,7 @@ pub(in crate::receiver::http) struct Downloads {
     finders: BlockingPool,
     threads: Arc<BodyThreads>,
     outcomes: Outcomes,
-    /// Those that the kernel has all of, and the peer perhaps not yet.
+    /// Those that have given up their place, and whose end is not logged yet.
     unsettled: AtomicU32,
 }
 
@@ -264,9 +264,12 @@ impl Downloads {
             sending,
             permit,
         } = transfer;
+        // A stop waits for the line in the log.
+        self.unsettled.fetch_add(1, Ordering::SeqCst);
         // Before the end of the answer is seen: its reader may ask for the next episode at once.
         drop(permit);
         self.note(&account, sending.taken(), outcome);
+        self.unsettled.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Counts and logs the end of a download of which the peer has so many bytes.
