@@ -1,6 +1,7 @@
 //! What systemd hears, at a real socket: ready, stopping, and beats that end when the work does.
 //! A thread is stuck here as it can be in earnest: the kernel does not run it any more (ptrace).
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::linux::net::SocketAddrExt;
@@ -196,10 +197,14 @@ fn no_beat_comes_while_any_part_of_the_receiver_is_stuck() {
     let named = |name: &'static str| move |thread: &(u32, String, String)| thread.1 == name;
     // may's workers have no name of their own, and wait for their sockets.
     let polls = |thread: &(u32, String, String)| thread.2.contains("poll");
+    // A worker that waits now may do something at the next look: what is looked at is kept.
+    let found = RefCell::new(Vec::new());
     world.wait_until("both workers wait", |world| {
-        threads(world.pid()).into_iter().filter(polls).count() == 2
+        let mut found = found.borrow_mut();
+        *found = threads(world.pid());
+        found.iter().filter(|thread| polls(thread)).count() == 2
     });
-    let found = threads(world.pid());
+    let found = found.into_inner();
     let workers: Vec<_> = found.iter().filter(|thread| polls(thread)).collect();
     let dir_sync = found.iter().filter(|thread| named("dir sync")(thread));
     let index_sync = found.iter().filter(|thread| named("index sync")(thread));
