@@ -45,6 +45,8 @@ pub enum Mood {
     Hang,
     /// Answers well after a while.
     Slow(Duration),
+    /// Answers when the mood changes, with what it knew when it was asked.
+    Late,
 }
 
 pub struct State {
@@ -291,6 +293,13 @@ fn speak(
             return Ok(0);
         }
         Mood::Slow(wait) => thread::sleep(wait),
+        Mood::Late => {
+            let (status, headers, body) = api::answer(request, &state.lock().unwrap());
+            while mood(&request.target, state) == Mood::Late {
+                thread::sleep(Duration::from_millis(5));
+            }
+            return send(stream, status, &headers, &body);
+        }
     }
     let (status, headers, body) = api::answer(request, &state.lock().unwrap());
     send(stream, status, &headers, &body)

@@ -183,7 +183,7 @@ fn a_push_while_doctor_looks_is_no_difference() {
     {
         let mut state = world.lab.forgejo.state();
         (state.mood_for, state.requests) = ("/commits?", Vec::new());
-        state.mood = Mood::Slow(std::time::Duration::from_millis(400));
+        state.mood = Mood::Late;
     }
     let (code, report) = std::thread::scope(|scope| {
         let doctor = scope.spawn(|| world.doctor());
@@ -191,6 +191,7 @@ fn a_push_while_doctor_looks_is_no_difference() {
             !world.lab.forgejo.listings().is_empty() || doctor.is_finished()
         });
         world.lab.push();
+        world.lab.forgejo.set_mood(Mood::Well);
         doctor.join().unwrap()
     });
     assert_eq!(code, 0, "{report:#}");
