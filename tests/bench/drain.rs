@@ -20,7 +20,7 @@ use crate::servers::{self, COMMIT};
 
 const EPISODE_BYTES: usize = 2 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
-const EPISODES_OWN: usize = 10_000;
+const EPISODES_OWN: usize = 20_000;
 /// At least a few seconds' work on a slow disk.
 const EPISODES_SD: usize = 400;
 const EPISODES_TRACED: usize = 400;

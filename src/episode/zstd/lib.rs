@@ -138,14 +138,13 @@ impl Compressor {
             self.match_finder.slide(lost as u32);
         }
         let end = self.filled + BLOCK_BYTES_MAX;
+        if self.history.is_empty() {
+            // An episode of one block needs no memory for many, and a short one touches none of the rest.
+            self.history = vec![0; BLOCK_BYTES_MAX];
+        }
         if self.history.len() < end {
-            // An episode of one block needs no memory for many.
-            let capacity = if self.filled == 0 {
-                BLOCK_BYTES_MAX
-            } else {
-                HISTORY_BYTES_MAX
-            };
-            self.history.reserve_exact(capacity - self.history.len());
+            let missing = HISTORY_BYTES_MAX - self.history.len();
+            self.history.reserve_exact(missing);
             self.history.resize(end, 0);
         }
         &mut self.history[self.filled..end]
