@@ -53,21 +53,18 @@ impl<'a> Request<'a> {
         Responder(Arc::clone(self.connection))
     }
 
-    /// Asks the peer for the body; see [`Body::ask_for_it`].
+    /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
+    /// connection is ended, and a reader of the body finds its end.
     pub(crate) fn ask_for_the_body(&self) {
-        ask_for_the_body(self.connection);
+        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let written = self.connection.write_directly(go_on);
+        if !written.is_ok_and(|written| written == go_on.len()) {
+            self.connection.kill();
+        }
     }
 }
 
-fn ask_for_the_body(connection: &Connection) {
-    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-    let written = connection.write_directly(go_on);
-    if !written.is_ok_and(|written| written == go_on.len()) {
-        connection.kill();
-    }
-}
-
-/// Answers one request from a plain thread, while the coroutine of its connection waits.
+/// Sends the answer of one request with bytes of a file behind it.
 pub(crate) struct Responder(Arc<Connection>);
 
 impl Responder {
@@ -80,19 +77,6 @@ impl Responder {
     /// The answer, on its way. `closes`: it is the last one of its connection.
     pub(crate) fn outgoing(self, answer: Answer, closes: bool) -> Outgoing {
         Outgoing::new(self.0, answer, closes)
-    }
-
-    /// Sends an answer, after which the connection goes on. It comes back if nothing of it could be
-    /// sent: then the coroutine has to. `Ok(false)` if a part of it was, and nothing may follow.
-    pub(crate) fn send(&self, answer: Answer) -> Result<bool, Answer> {
-        if !answer.is_for_the_crate() {
-            return Err(answer);
-        }
-        let bytes = answer.to_bytes(true, false);
-        match self.0.write_directly(&bytes) {
-            Ok(written) => Ok(written == bytes.len()),
-            Err(_) => Err(answer),
-        }
     }
 }
 
@@ -122,12 +106,6 @@ impl Body {
 
     pub(crate) fn peer(&self) -> IpAddr {
         self.connection.peer()
-    }
-
-    /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
-    /// connection is ended, and a reader of the body finds its end.
-    pub(crate) fn ask_for_it(&self) {
-        ask_for_the_body(&self.connection);
     }
 
     /// How many bytes the head has stated.
