@@ -187,7 +187,7 @@ fn a_full_disk_refuses_the_rest_and_keeps_the_beginning() {
     );
     assert_eq!(episode.offset(&world), Some(early), "{world}");
     std::fs::remove_file(&filler).unwrap();
-    // A program that another test starts just now may hold the file open until its exec.
+    // Once it was not free at once: a program that another test starts may hold the file open until its exec.
     let mut status = 507;
     world.wait_until("the file's room is free", |world| {
         status = episode.patch(world, early).status;

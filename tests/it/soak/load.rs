@@ -76,7 +76,6 @@ pub struct Direct {
     pub acknowledged: Vec<(String, String)>,
     /// Names of good uploads whose answer did not come.
     pub unanswered: Vec<String>,
-    pub refusals: usize,
 }
 
 pub fn upload(stage: &Stage, number: usize, mut dice: Dice) -> Direct {
@@ -110,11 +109,8 @@ pub fn upload(stage: &Stage, number: usize, mut dice: Dice) -> Direct {
                 continue;
             }
             _ => {
-                note(
-                    exchange(stage, &good.bytes()),
-                    (name, sha256(&body)),
-                    &mut direct,
-                );
+                let status = exchange(stage, &good.bytes());
+                note(stage, status, (name, sha256(&body)), &mut direct);
                 continue;
             }
         };
@@ -124,16 +120,16 @@ pub fn upload(stage: &Stage, number: usize, mut dice: Dice) -> Direct {
                 right.contains(&status) || status == 503,
                 "{status}, not {right:?}"
             );
-            direct.refusals += 1;
+            stage.note_refused();
         }
     }
     direct
 }
 
-fn note(status: Option<u16>, name: (String, String), direct: &mut Direct) {
+fn note(stage: &Stage, status: Option<u16>, name: (String, String), direct: &mut Direct) {
     match status {
         Some(200 | 201) => direct.acknowledged.push(name),
-        Some(503) => direct.refusals += 1,
+        Some(503) => stage.note_refused(),
         None => direct.unanswered.push(name.0),
         Some(status) => panic!("{status} for the good upload {name:?}"),
     }
@@ -146,7 +142,7 @@ fn good_and_again(stage: &Stage, put: &Put, name: (String, String), direct: &mut
     };
     let (_, first) = (client.send(&put.bytes()), client.answer());
     let first = first.map(|answer| answer.status);
-    note(first, name, direct);
+    note(stage, first, name, direct);
     if first == Some(201) {
         let (_, second) = (client.send(&put.bytes()), client.answer());
         assert!(second.is_none_or(|answer| answer.status == 200));
