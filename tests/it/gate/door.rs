@@ -88,7 +88,7 @@ impl Lab {
 
 /// The answer to `ask`. On a busy machine the stand-in may not have answered the receiver in time,
 /// which the receiver says: unless that is wanted, it is asked again.
-fn heard(name: &str, ask: impl Fn() -> Answer) -> Answer {
+pub(super) fn heard(name: &str, ask: impl Fn() -> Answer) -> Answer {
     let until = Instant::now() + PATIENCE;
     loop {
         let answer = ask();
