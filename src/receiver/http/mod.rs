@@ -30,6 +30,7 @@ mod route;
 mod running;
 mod target;
 mod upload;
+mod upload_answer;
 
 // What is seen of the server.
 mod counters;
@@ -71,6 +72,7 @@ use self::page::{Kept, KeptScene};
 use self::route::Route;
 use self::target::Target;
 use self::upload::Uploads;
+use self::upload_answer::Refused;
 use super::access::{Access, Readers};
 use super::archive::{Archive, ReadyTerms};
 use super::config::Config;
@@ -79,16 +81,14 @@ use super::findings::Finding;
 use super::lab_states::LabStates;
 use super::observed::Observed;
 use super::refusal::Refusal;
-use super::refusal_log::{Ending, RefusalSender};
-use super::refused_upload::RefusedUpload;
+use super::refusal_log::RefusalSender;
 use super::stats::Stats;
 use super::store::{Space, Store};
 use super::version_gate::{ASK_PATIENCE, Look, ReadyChange, SecondLook, VersionGate};
-use crate::clock;
 use crate::events;
 use crate::failure::Failure;
 use crate::names::{CommitHash, HostId, ReaderId};
-use crate::wire::{self, Known, Slot};
+use crate::wire::{self, Known};
 
 /// Enough that one look at a slow disk does not hold up the rest.
 const CLERKS: usize = 4;
@@ -498,34 +498,10 @@ impl Exchange<'_> {
             Ok(Route::Upload(slot) | Route::Resume(slot)) => Some(slot),
             _ => None,
         };
-        self.note_refused_upload(slot.as_ref(), path, None, refusal, 0);
-    }
-
-    /// For the figures and for `refusals.jsonl`. `bytes` of its body had been received.
-    fn note_refused_upload(
-        self,
-        slot: Option<&Slot>,
-        path: &str,
-        commit: Option<CommitHash>,
-        refusal: &Refusal,
-        bytes: u64,
-    ) {
-        self.shared.counters.refused_upload(refusal);
-        let refused = RefusedUpload {
-            at: clock::rfc3339(SystemTime::now()),
-            after_seq: self.shared.stats.last_seq(),
-            peer: self.peer(),
-            host: slot.map(|slot| slot.host.clone()),
-            episode: slot.map(|slot| slot.episode.clone()),
-            path: slot.is_none().then(|| RefusedUpload::shortened(path)),
-            commit,
-            status: refusal.status(),
-            reason: refusal.name().to_owned(),
-            why: RefusedUpload::shortened(&refusal.to_string()),
-            left_out: 0,
-        };
-        let ending = Ending::Refused { refused, bytes };
-        self.shared.refusals.send(ending);
+        let target = slot.as_ref().map_or(Refused::Path(path), Refused::Slot);
+        let peer = self.peer();
+        self.shared
+            .note_refused_upload(peer, target, None, refusal, 0);
     }
 
     /// The commit's place in the window. A commit that is not there may be newer than what we

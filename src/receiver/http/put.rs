@@ -3,19 +3,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::Exchange;
 use super::fair_limiter::Permit;
 use super::guard::{Answer, Reply};
 use super::head::{Framing, Head};
-use super::upload::{BodyEvent, BodyTask, Looked, Running, UploadEnd};
+use super::upload::{BodyTask, Looked};
+use super::upload_answer::Claimed;
 use crate::events;
-use crate::names::{CommitHash, HostId};
+use crate::names::CommitHash;
 use crate::receiver::Claim;
 use crate::receiver::refusal::Refusal;
-use crate::receiver::refusal_log::Ending;
-use crate::receiver::store::{Published, Standing};
+use crate::receiver::store::Standing;
 use crate::receiver::version_gate::Look;
 use crate::wire::{GatePlace, Receipt, Slot};
 
@@ -51,12 +50,6 @@ impl Judged {
             Judged::Refused(Box::new(claimed), refusal)
         })
     }
-}
-
-/// The name and the commit that a refused upload has stated, for the log.
-pub(super) struct Claimed {
-    slot: Slot,
-    commit: Option<CommitHash>,
 }
 
 impl Exchange<'_> {
@@ -239,32 +232,20 @@ impl Exchange<'_> {
                 if self.is_probe {
                     return self.take_probe(&receipt.slot(), None, framing);
                 }
-                events::stored_already(&receipt, self.peer());
-                self.note_stored_already(&receipt.host, 0);
+                self.shared.stored_already(&receipt, self.peer(), 0);
                 // The body is on its way, and nobody needs it.
                 self.reply_unread(Answer::json(200, &*receipt), framing)
             }
             Judged::Refused(claimed, refusal) => {
-                self.log_refused_upload(&claimed, &refusal, 0);
+                if self.is_probe {
+                    self.log_refused_probe(&claimed.slot.path(), &refusal);
+                } else {
+                    self.shared
+                        .refused_upload(self.peer(), &claimed, &refusal, 0);
+                }
                 self.reply_unread(Answer::refusal(&refusal), framing)
             }
         }
-    }
-
-    /// `bytes` of its body had been received.
-    fn log_refused_upload(self, claimed: &Claimed, refusal: &Refusal, bytes: u64) {
-        let Claimed { slot, commit } = claimed;
-        if self.is_probe {
-            return self.log_refused_probe(&slot.path(), refusal);
-        }
-        events::refused_upload(slot, commit.as_ref(), self.peer(), &refusal.as_event());
-        self.note_refused_upload(Some(slot), "", *commit, refusal, bytes);
-    }
-
-    fn note_stored_already(self, host: &HostId, bytes: u64) {
-        let host = host.clone();
-        let ending = Ending::StoredAlready { host, bytes };
-        self.shared.refusals.send(ending);
     }
 
     fn receive(self, admitted: Admitted, framing: Framing) -> Reply {
@@ -276,95 +257,26 @@ impl Exchange<'_> {
             restores,
             offset,
         } = admitted;
-        let claimed = Claimed {
-            slot: claim.slot.clone(),
-            commit: claim.commit,
-        };
-        let position = place.as_ref().and_then(|place| place.position);
         let body = self.request.body(framing.length);
-        let began = Instant::now();
+        let answer = self.answer_to(&claim, place.as_ref(), framing);
         let task = BodyTask {
             claim,
             place,
             store_was_asked,
             restores,
             offset,
-            may_come: !framing.expects_continue,
+            is_asked_for: framing.expects_continue,
         };
-        let running = match self.shared.uploads.start(permit, body, task) {
-            Ok(running) => running,
+        let of_thread = Arc::clone(&answer);
+        let give = move |end| of_thread.give(end);
+        match self.shared.uploads.start(permit, body, task, give) {
+            Ok(running) => running.wait().unwrap_or_else(|| answer.give_broken()),
             Err(error) => {
                 events::no_thread(self.peer(), &error);
                 let refusal = Refusal::TooManyUploads {
                     uploads_max: self.shared.uploads.running(),
                 };
-                self.log_refused_upload(&claimed, &refusal, 0);
-                return self.reply_unread(Answer::refusal(&refusal), framing);
-            }
-        };
-        let end = self.see_through(&running);
-        if let Ok(published) = &end.result
-            && (published.fresh || end.received_bytes > 0)
-        {
-            self.shared.counters.upload_seconds.add(began.elapsed());
-        }
-        self.reply_to(&claimed, position, end, framing)
-    }
-
-    /// The answer to an upload whose body thread has ended.
-    fn reply_to(
-        self,
-        claimed: &Claimed,
-        position: Option<u32>,
-        end: UploadEnd,
-        framing: Framing,
-    ) -> Reply {
-        let is_draining = self.shared.draining.load(Ordering::Acquire);
-        let mut closes = framing.closes || is_draining || !end.is_complete;
-        let answer = match end.result {
-            Ok(published) => self.stored(&published, position, end.received_bytes),
-            Err(refusal) => {
-                // Other bytes than were stated may be those of another length: what follows them
-                // may not begin a request.
-                closes |= refusal.status() == 422;
-                self.log_refused_upload(claimed, &refusal, end.received_bytes);
-                Answer::refusal(&refusal)
-            }
-        };
-        Reply::Answer {
-            answer,
-            closes,
-            unread_bytes: framing.length - end.received_bytes,
-            held: None,
-        }
-    }
-
-    fn stored(self, published: &Published, position: Option<u32>, bytes: u64) -> Answer {
-        let receipt = &published.receipt;
-        let status = if published.fresh {
-            events::stored(receipt, self.peer());
-            201
-        } else {
-            events::stored_already(receipt, self.peer());
-            self.note_stored_already(&receipt.host, bytes);
-            200
-        };
-        Answer::json(status, receipt).with_header(self.shared.positions.load().line(position))
-    }
-
-    /// Accompanies the body thread to its end, and asks the peer to go on when the thread is ready.
-    fn see_through(self, running: &Running) -> UploadEnd {
-        loop {
-            match running.next() {
-                Some(BodyEvent::Ready) => self.request.ask_for_the_body(),
-                Some(BodyEvent::UploadEnd(done)) => return *done,
-                None => {
-                    return UploadEnd {
-                        result: Err(Refusal::Internal),
-                        received_bytes: 0,
-                        is_complete: false,
-                    };
-                }
+                self.reply_unread(answer.refused(&refusal, 0), framing)
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Uploads under way: how many there may be, and what happens to one on its body thread.
 //!
 //! The coroutine judges the head and waits; the thread begins the upload in the store, takes the body
-//! from the socket (`pour`), publishes, and reports how it ended. For a small body each hand-over from
-//! thread to thread counts: there is one there and one back, and the thread looks at the store for
-//! itself.
+//! from the socket (`pour`), publishes, and answers (`upload_answer`). For a small body each hand-over
+//! from thread to thread counts: the peer waits for the one to the thread alone, and the thread looks at
+//! the store for itself.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::body_threads::BodyThreads;
 use super::fair_limiter::{FairLimiter, NoPermit, Permit};
-use super::guard::Body;
+use super::guard::{Body, Reply};
 use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
 use super::pace::PaceLimits;
 use super::pour::{self, Pour};
@@ -29,13 +29,6 @@ use crate::wire::{GatePlace, Slot};
 /// How far a body thread gives way, in steps of niceness.
 const GIVES_WAY: i32 = 5;
 
-/// What a body thread reports to its coroutine.
-pub(super) enum BodyEvent {
-    /// Space is reserved and the file is there: the peer may send.
-    Ready,
-    UploadEnd(Box<UploadEnd>),
-}
-
 /// What a body thread is to do.
 pub(super) struct BodyTask {
     pub claim: Claim,
@@ -46,9 +39,8 @@ pub(super) struct BodyTask {
     pub restores: bool,
     /// Of a PATCH: where its body begins in the whole.
     pub offset: Option<u64>,
-    /// The peer sends unasked. Otherwise it waits for the `100 Continue` that the coroutine writes upon
-    /// `BodyEvent::Ready`.
-    pub may_come: bool,
+    /// The peer waits for `100 Continue`, which it gets when space is reserved and the file is there.
+    pub is_asked_for: bool,
 }
 
 /// What the disk says of a claim.
@@ -78,11 +70,11 @@ pub(super) struct Uploads {
 }
 
 /// The coroutine's end of an upload under way.
-pub(super) struct Running(reply_channel::Receiver<BodyEvent>);
+pub(super) struct Running(reply_channel::Receiver<Reply>);
 
 impl Running {
-    /// What the thread reports next. `None` if it panicked.
-    pub(super) fn next(&self) -> Option<BodyEvent> {
+    /// What the thread has left of the answer. `None` if it panicked.
+    pub(super) fn wait(&self) -> Option<Reply> {
         self.0.recv().ok()
     }
 }
@@ -125,7 +117,7 @@ impl Uploads {
         })
     }
 
-    /// Starts the upload on a body thread.
+    /// Starts the upload on a body thread, which gives its end to `answer`.
     ///
     /// Errors: the system gives no thread.
     pub(super) fn start(
@@ -133,15 +125,16 @@ impl Uploads {
         permit: Permit,
         body: Body,
         task: BodyTask,
+        answer: impl FnOnce(UploadEnd) -> Reply + Send + 'static,
     ) -> io::Result<Running> {
         let (report, reports) = reply_channel::channel();
         let uploads = Arc::clone(self);
         self.threads.run(Box::new(move || {
             let mut ticket = None;
-            let (end, partial) = uploads.take(body, task, &mut ticket, &report);
+            let (end, partial) = uploads.take(body, task, &mut ticket);
             drop(permit); // before the answer: its reader may send the next upload at once
             drop(ticket); // after the permit: the request that waits for this needs one
-            let _ = report.send(BodyEvent::UploadEnd(Box::new(end)));
+            let _ = report.send(answer(end));
             drop(partial); // after it: nobody need wait for the unlink
         }))?;
         Ok(Running(reports))
@@ -170,9 +163,8 @@ impl Uploads {
         mut body: Body,
         task: BodyTask,
         ticket: &mut Option<Ticket>,
-        report: &reply_channel::Sender<BodyEvent>,
     ) -> (UploadEnd, PartialFile) {
-        let (result, partial) = match self.store_body(&mut body, task, ticket, report) {
+        let (result, partial) = match self.store_body(&mut body, task, ticket) {
             Ok((published, partial)) => (Ok(published), partial),
             Err(refusal) => (Err(refusal), PartialFile::default()),
         };
@@ -189,7 +181,6 @@ impl Uploads {
         body: &mut Body,
         task: BodyTask,
         ticket: &mut Option<Ticket>,
-        report: &reply_channel::Sender<BodyEvent>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
         let mut restores = task.restores;
@@ -217,8 +208,8 @@ impl Uploads {
                 upload
             }
         };
-        if !task.may_come {
-            let _ = report.send(BodyEvent::Ready);
+        if task.is_asked_for {
+            body.ask_for_it();
         }
         let pour = Pour {
             body,

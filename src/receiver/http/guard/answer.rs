@@ -24,7 +24,7 @@ pub(crate) enum Reply {
         /// Given back when all of the answer is with the kernel: nothing of it is in our memory then.
         held: Option<Permit>,
     },
-    /// Its answer was sent (`Outgoing`).
+    /// Its answer was sent (`Responder`).
     Sent {
         /// Whether the peer has all of it, or will. If not, the connection is cut, so that the peer notices.
         is_whole: bool,
@@ -103,11 +103,11 @@ impl Answer {
 
     /// The answer as bytes that announce the end of the connection.
     pub(crate) fn into_closing_bytes(self, with_body: bool) -> Vec<u8> {
-        self.into_bytes(with_body, true)
+        self.to_bytes(with_body, true)
     }
 
     /// The answer as bytes. `closes`: they announce the end of the connection.
-    pub(super) fn into_bytes(self, with_body: bool, closes: bool) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, with_body: bool, closes: bool) -> Vec<u8> {
         let has_length = self.has_length();
         let Answer {
             status,
@@ -119,7 +119,7 @@ impl Answer {
         let date = clock::http_date(SystemTime::now());
         let mut bytes = format!(
             "HTTP/1.1 {status} {}\r\nServer: M\r\nDate: {date}\r\n",
-            reason(status)
+            reason(*status)
         )
         .into_bytes();
         if has_length {
@@ -130,13 +130,13 @@ impl Answer {
             bytes.extend_from_slice(b"Connection: close\r\n");
         }
         let own_lines = own_lines.iter().map(String::as_str);
-        for line in headers.into_iter().chain(own_lines) {
+        for line in headers.iter().copied().chain(own_lines) {
             bytes.extend_from_slice(line.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
         if with_body {
-            bytes.extend_from_slice(&body);
+            bytes.extend_from_slice(body);
         }
         bytes
     }

@@ -2,7 +2,8 @@
 //! the account of what happens on it.
 //!
 //! 1. While a request is being answered (`Busy`, `Closing`) the watchdog leaves the connection to
-//!    the coroutine or thread that answers; in every other phase a deadline runs.
+//!    the coroutine or thread that answers; in every other phase a deadline runs. The phase ends before
+//!    the answer leaves: who has it may count on the connection's place.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
 //!    waiting to leave: answers never overtake each other. What may_minihttp reads goes through
 //!    `intake`, which hands over one request at a time, so that this is so for every request.
@@ -97,13 +98,35 @@ impl Connection {
     pub(super) fn end_request(&self, bytes: u64) {
         self.answered_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.crate_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.enter(Phase::Between);
+        self.enter_if_alive(Phase::Between);
         self.expect_a_head();
+    }
+
+    /// The answer is about to leave on our own socket, by a plain thread, and the connection goes on behind it.
+    /// The peer may have the answer before that thread goes on: so the connection waits for its next request
+    /// from here on, and may make room for another, although its coroutine has not heard of the answer yet.
+    pub(super) fn wait_from_here_on(&self) {
+        self.enter_if_alive(Phase::Between);
+    }
+
+    /// The answer could not leave after all: the coroutine of the connection is to give it.
+    pub(super) fn is_busy_again(&self) {
+        self.enter_if_alive(Phase::Busy);
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// The same, but not for a connection that is over: it may have made room for another meanwhile.
+    fn enter_if_alive(&self, phase: Phase) {
+        self.phase_since_ms.store(now_ms(), Ordering::Relaxed);
+        let over = Phase::Over as u8;
+        let enter = |now| (now != over).then_some(phase as u8);
+        let _ = self
+            .phase
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter);
     }
 
     /// The wait for the next request begins now.
@@ -231,6 +254,20 @@ mod tests {
         assert!(connection.earlier_answers_have_left(does_not_count));
         connection.end_request(5);
         assert!(!connection.earlier_answers_have_left(does_not_count));
+    }
+
+    /// A thread answers, and before the coroutine has heard of it the connection makes room for another.
+    #[test]
+    fn what_is_over_stays_over_when_its_coroutine_wakes() {
+        let (_client, connection) = connection();
+        assert!(connection.begin_request());
+        connection.wait_from_here_on();
+        assert_eq!(connection.phase(), Phase::Between);
+        connection.kill();
+        connection.end_request_answered_elsewhere();
+        assert_eq!(connection.phase(), Phase::Over);
+        connection.is_busy_again();
+        assert_eq!(connection.phase(), Phase::Over);
     }
 
     /// may_minihttp writes a bare 200 of its own for a request that nobody answered.

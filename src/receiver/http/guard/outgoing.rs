@@ -37,7 +37,7 @@ impl Outgoing {
         }
         Outgoing {
             connection,
-            head: answer.into_bytes(false, closes),
+            head: answer.to_bytes(false, closes),
             head_given: 0,
             body_given: 0,
         }

@@ -53,18 +53,21 @@ impl<'a> Request<'a> {
         Responder(Arc::clone(self.connection))
     }
 
-    /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
-    /// connection is ended, and a reader of the body finds its end.
+    /// Asks the peer for the body; see [`Body::ask_for_it`].
     pub(crate) fn ask_for_the_body(&self) {
-        let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-        let written = self.connection.write_directly(go_on);
-        if !written.is_ok_and(|written| written == go_on.len()) {
-            self.connection.kill();
-        }
+        ask_for_the_body(self.connection);
     }
 }
 
-/// Sends the answer of one request with bytes of a file behind it.
+fn ask_for_the_body(connection: &Connection) {
+    let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let written = connection.write_directly(go_on);
+    if !written.is_ok_and(|written| written == go_on.len()) {
+        connection.kill();
+    }
+}
+
+/// Answers one request from a plain thread, while the coroutine of its connection waits.
 pub(crate) struct Responder(Arc<Connection>);
 
 impl Responder {
@@ -77,6 +80,23 @@ impl Responder {
     /// The answer, on its way. `closes`: it is the last one of its connection.
     pub(crate) fn outgoing(self, answer: Answer, closes: bool) -> Outgoing {
         Outgoing::new(self.0, answer, closes)
+    }
+
+    /// Sends an answer, after which the connection goes on. It comes back if nothing of it could be
+    /// sent: then the coroutine has to. `Ok(false)` if a part of it was, and nothing may follow.
+    pub(crate) fn send(&self, answer: Answer) -> Result<bool, Answer> {
+        if !answer.is_for_the_crate() {
+            return Err(answer);
+        }
+        let bytes = answer.to_bytes(true, false);
+        self.0.wait_from_here_on();
+        match self.0.write_directly(&bytes) {
+            Ok(written) => Ok(written == bytes.len()),
+            Err(_) => {
+                self.0.is_busy_again();
+                Err(answer)
+            }
+        }
     }
 }
 
@@ -106,6 +126,12 @@ impl Body {
 
     pub(crate) fn peer(&self) -> IpAddr {
         self.connection.peer()
+    }
+
+    /// Writes `100 Continue`, which a peer waits for that expects it. Where that cannot be written, the
+    /// connection is ended, and a reader of the body finds its end.
+    pub(crate) fn ask_for_it(&self) {
+        ask_for_the_body(&self.connection);
     }
 
     /// How many bytes the head has stated.
