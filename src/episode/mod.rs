@@ -22,8 +22,10 @@ mod tar_stream;
 mod tree;
 mod unfit;
 
+pub(crate) use cis490_zstd::Compressor;
 pub use contents::{Contents, contents};
 pub use meta::{BadMeta, META_BYTES_MAX, Meta};
+pub(crate) use pack::pack_by;
 pub use pack::{PackError, Packed, pack};
 pub use read::{ReadError, read_meta, read_meta_json};
 pub use tree::{Inspected, inspect, meta_of};

@@ -42,12 +42,24 @@ pub fn pack(
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
+    pack_by(&mut Compressor::new(), dir, id, out, progress)
+}
+
+/// As [`pack`], in the memory of a compressor that may have packed others. For a small episode it is most of the work to
+/// fetch that memory from the system and give it back.
+pub(crate) fn pack_by(
+    compressor: &mut Compressor,
+    dir: &Path,
+    id: &str,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Packed, PackError> {
     let episode = Episode::open(dir)?;
     let inspected = inspect_open(&episode)?;
     let walk = Walk::new(&episode, id.as_bytes().to_vec())?;
     let mut tar = TarStream::new(id, &inspected.meta_file, walk);
     let mut drain = Drain::new(out);
-    let mut compressor = Compressor::new();
+    compressor.begin_again();
     drain.write(&Compressor::frame_header())?;
     loop {
         let buffer = compressor.buffer();

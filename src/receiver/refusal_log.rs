@@ -1,6 +1,6 @@
 //! `refusals.jsonl`: the newest uploads that were refused, for a person who asks why.
 //!
-//! 1. Coroutines send refusals without waiting; one thread writes them. A refusal that finds the
+//! 1. Coroutines and body threads send refusals without waiting; one thread writes them. A refusal that finds the
 //!    thread's queue full is counted and dropped.
 //! 2. The file is bounded: a full one becomes `refusals.1.jsonl` and replaces the one before. And it
 //!    grows slowly: after so many lines in a period, further refusals of a peer are only counted. So
@@ -54,7 +54,7 @@ pub(crate) enum Ending {
     },
 }
 
-/// The coroutines' end of the queue. Sending never blocks.
+/// The end of the queue for those who answer. Sending never blocks.
 pub(crate) struct RefusalSender {
     endings: SyncSender<Ending>,
     dropped: AtomicU64,

@@ -32,6 +32,7 @@ use super::queue::Root;
 use super::senders::{Answered, Senders, UnderWay};
 use super::wakeup::Wakeup;
 use crate::durable;
+use crate::episode::Compressor;
 use crate::names::{EpisodeId, HostId};
 use crate::service;
 use crate::wire::Problem;
@@ -91,6 +92,8 @@ struct Course {
     turns: Vec<EpisodeId>,
     /// The next one, packed while all senders are busy.
     ready: Option<Parcel>,
+    /// Packs all of them: its memory is fetched once.
+    compressor: Compressor,
     /// Those to be moved.
     leavers: Batch,
     gathers_since: Instant,
@@ -116,6 +119,7 @@ impl Burst<'_> {
         let mut course = Course {
             turns: self.turns(EPISODES_MAX).into_iter().rev().collect(),
             ready: None,
+            compressor: Compressor::new(),
             leavers: Vec::new(),
             gathers_since: Instant::now(),
             batch: None,
@@ -243,7 +247,7 @@ impl Burst<'_> {
             let Some(entry) = self.backlog.take(&id) else {
                 continue;
             };
-            let made = self.parcel(entry);
+            let made = self.parcel(entry, &mut course.compressor);
             match made {
                 Ok(parcel) => return Some(parcel),
                 Err(NoParcel::Stays(entry)) => self.backlog.put(*entry),
@@ -257,13 +261,18 @@ impl Burst<'_> {
         None
     }
 
-    fn parcel(&mut self, mut entry: Entry) -> Result<Parcel, NoParcel> {
+    fn parcel(
+        &mut self,
+        mut entry: Entry,
+        compressor: &mut Compressor,
+    ) -> Result<Parcel, NoParcel> {
         self.endings.drop_outdated_tarball(&mut entry);
         let pace = &self.endings.pace;
         if !pace.may_move(&entry, self.holds, Instant::now()) {
             return Err(NoParcel::Stays(Box::new(entry)));
         }
-        let parcel = Parcel::make(entry, self.host, &self.wakeup.stop, self.endings)?;
+        let stop = &self.wakeup.stop;
+        let parcel = Parcel::make(entry, self.host, compressor, stop, self.endings)?;
         // Packing may have read another commit than the first look did.
         if self.holds.is_held(&parcel.entry) {
             return Err(NoParcel::Stays(Box::new(parcel.into_entry())));

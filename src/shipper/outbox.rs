@@ -28,7 +28,7 @@ use super::boot::BootId;
 use super::queue::{self, Identity, Root};
 use super::stop::Stop;
 use crate::durable;
-use crate::episode::{self, Contents, Meta, PackError, Unfit};
+use crate::episode::{self, Compressor, Contents, Meta, PackError, Unfit};
 use crate::names::{EpisodeId, Sha256Digest};
 use crate::service;
 use crate::sys;
@@ -97,37 +97,46 @@ fn pack_to(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
     let mut file = durable::create(partial)?;
-    let (seal, meta) = pack_into(root, id, made_from, &mut file, progress)?;
+    let mut compressor = Compressor::new();
+    let (seal, meta) = pack_into(root, id, made_from, &mut file, &mut compressor, progress)?;
     publish(root, id, &file, &seal, sync)?;
     Ok((seal, meta))
 }
 
-/// Packs a finished episode into memory, and writes nothing. `None` if its tarball has more than `most` bytes,
-/// or its files more than `most_unpacked`: they may have grown since they were inspected, and no more of them
-/// is read than that.
+/// What is packed in memory at most.
+#[derive(Clone, Copy)]
+pub(super) struct InMemory {
+    /// Bytes of the tarball.
+    pub packed: u64,
+    /// Bytes of the episode's files.
+    pub unpacked: u64,
+}
+
+/// Packs a finished episode into memory, and writes nothing. `None` if it has more than `most`: its files may have
+/// grown since they were inspected, and no more of them is read than that.
 pub(super) fn pack_in_memory(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    most: u64,
-    most_unpacked: u64,
+    most: InMemory,
+    compressor: &mut Compressor,
     stop: &Stop,
 ) -> Result<Option<(Seal, Meta, Vec<u8>)>, PackFault> {
     let mut memory = Memory {
         bytes: Vec::new(),
-        most,
+        most: most.packed,
         is_over: false,
     };
     let mut is_grown = false;
     let mut progress = |done: u64, total: u64| {
-        is_grown = done.max(total) > most_unpacked;
+        is_grown = done.max(total) > most.unpacked;
         if is_grown || stop.is_set() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     };
-    let packed = pack_into(root, id, made_from, &mut memory, &mut progress);
+    let packed = pack_into(root, id, made_from, &mut memory, compressor, &mut progress);
     if is_grown || memory.is_over {
         return Ok(None);
     }
@@ -161,10 +170,11 @@ fn pack_into(
     id: &EpisodeId,
     made_from: Identity,
     out: &mut dyn Write,
+    compressor: &mut Compressor,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Seal, Meta), PackFault> {
     let dir = root.episodes().join(id.as_str());
-    let packed = episode::pack(&dir, id.as_str(), out, progress)?;
+    let packed = episode::pack_by(compressor, &dir, id.as_str(), out, progress)?;
     if Identity::of(root, id)? != made_from {
         return Err(PackFault::Passing(format!(
             "{dir:?} changed while it was being packed"

@@ -214,6 +214,7 @@ mod tests {
     use super::super::queue::{FOLDERS, Identity};
     use super::super::report::Report;
     use super::*;
+    use crate::episode::Compressor;
     use crate::names::HostId;
 
     /// An empty queue in a folder of its own, which goes with it.
@@ -264,7 +265,13 @@ mod tests {
         let entry = recorded(&mut endings, &id, false);
         endings.pace.disk_is_full();
         let host = HostId::parse("lab-1").unwrap();
-        let parcel = Parcel::make(entry, &host, &Stop::default(), &mut endings);
+        let parcel = Parcel::make(
+            entry,
+            &host,
+            &mut Compressor::new(),
+            &Stop::default(),
+            &mut endings,
+        );
         let entry = parcel.ok().expect("it is small").into_entry();
         assert_eq!(endings.pace.packing().failures(), 1);
         let packed = Packer::new(Stop::default()).pack(entry, &mut endings);

@@ -21,12 +21,12 @@ use sha2::{Digest, Sha256};
 use super::client::Upload;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
-use super::outbox::{self, PackFault, Seal};
+use super::outbox::{self, InMemory, PackFault, Seal};
 use super::prefetch::Packing;
 use super::stop::Stop;
 use super::upload_body::Tarball;
 use crate::durable;
-use crate::episode::Meta;
+use crate::episode::{Compressor, Meta};
 use crate::names::{HostId, Sha256Digest};
 use crate::wire::Slot;
 
@@ -34,6 +34,10 @@ use crate::wire::Slot;
 pub(super) const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// Episodes of at most this many bytes are packed in memory, to see whether their tarballs are small.
 const UNPACKED_BYTES_MAX: u64 = 4 << 20;
+const IN_MEMORY: InMemory = InMemory {
+    packed: SMALL_BYTES_MAX,
+    unpacked: UNPACKED_BYTES_MAX,
+};
 
 /// A small episode with its tarball.
 pub(super) struct Parcel {
@@ -87,6 +91,7 @@ impl Parcel {
     pub(super) fn make(
         entry: Entry,
         host: &HostId,
+        compressor: &mut Compressor,
         stop: &Stop,
         endings: &mut Endings,
     ) -> Result<Parcel, NoParcel> {
@@ -100,7 +105,7 @@ impl Parcel {
                 return Err(NoParcel::goes_alone(entry));
             }
             Stage::Packed(_, seal) => read(entry, &seal, endings)?,
-            Stage::Recorded(_) | Stage::Found => pack(entry, stop, endings)?,
+            Stage::Recorded(_) | Stage::Found => pack(entry, compressor, stop, endings)?,
         };
         match entry.stage() {
             Stage::Packed(inspected, seal) => {
@@ -167,15 +172,20 @@ fn read(mut entry: Entry, seal: &Seal, endings: &mut Endings) -> Result<Made, No
 
 /// Packs an episode in memory. One whose tarball is not small, or that can never be packed, is left to the
 /// loop: it writes to outbox/ and moves to refused/ only while there is no burst.
-fn pack(entry: Entry, stop: &Stop, endings: &mut Endings) -> Result<Made, NoParcel> {
+fn pack(
+    entry: Entry,
+    compressor: &mut Compressor,
+    stop: &Stop,
+    endings: &mut Endings,
+) -> Result<Made, NoParcel> {
     let begun = Instant::now();
     let made_from = entry.identity;
     let packed = outbox::pack_in_memory(
         &endings.root,
         &entry.id,
         made_from,
-        SMALL_BYTES_MAX,
-        UNPACKED_BYTES_MAX,
+        IN_MEMORY,
+        compressor,
         stop,
     );
     let mut bytes = Vec::new();

@@ -59,7 +59,8 @@ const _: () = assert!(WINDOW_BYTES.is_power_of_two() && WINDOW_BYTES <= 8 << 20)
 /// One frame, from its header to its checksum.
 ///
 /// [`Compressor::frame_header`] comes first. Then, for each block, [`Compressor::buffer`] is filled
-/// and [`Compressor::block`] compresses it. [`Compressor::content_checksum`] ends the frame.
+/// and [`Compressor::block`] compresses it. [`Compressor::content_checksum`] ends the frame. After
+/// [`Compressor::begin_again`] the same memory serves another one.
 pub struct Compressor {
     /// The input, as far back as the window or further, and after it the buffer of the next block.
     history: Vec<u8>,
@@ -87,6 +88,17 @@ struct CarriedState {
     fse_tables: Tables,
 }
 
+impl CarriedState {
+    /// Of the first block of a frame.
+    fn first() -> CarriedState {
+        CarriedState {
+            repeat_offsets: RepeatOffsets::INITIAL,
+            huffman_tree: None,
+            fse_tables: Tables::default(),
+        }
+    }
+}
+
 /// Block_Type (section 3.1.1.2.2).
 enum BlockType {
     Raw,
@@ -108,11 +120,7 @@ impl Compressor {
             filled: 0,
             match_finder: MatchFinder::new(),
             content: BlockContent::default(),
-            state: CarriedState {
-                repeat_offsets: RepeatOffsets::INITIAL,
-                huffman_tree: None,
-                fse_tables: Tables::default(),
-            },
+            state: CarriedState::first(),
             decoder: BlockDecoder::new(RepeatOffsets::INITIAL),
             checksum: XxHash64::with_seed(0),
             compressed: vec![0; BLOCK_BYTES_MAX + SLACK_BYTES],
@@ -120,6 +128,20 @@ impl Compressor {
             #[cfg(test)]
             damage: None,
         }
+    }
+
+    /// Begins another frame, however far the one before has come. It is in the memory of that one, unless that was a
+    /// frame of several blocks: its history is given back.
+    pub fn begin_again(&mut self) {
+        if self.history.len() > BLOCK_BYTES_MAX {
+            self.history = Vec::new();
+        }
+        self.filled = 0;
+        self.match_finder.begin_again();
+        self.state = CarriedState::first();
+        self.decoder = BlockDecoder::new(RepeatOffsets::INITIAL);
+        self.checksum = XxHash64::with_seed(0);
+        self.blocks_not_read_back = 0;
     }
 
     /// Magic_Number (section 3.1.1) and Frame_Header (section 3.1.1.1): a Frame_Header_Descriptor

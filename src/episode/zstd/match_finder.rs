@@ -88,6 +88,13 @@ impl MatchFinder {
         }
     }
 
+    /// Another history begins.
+    pub fn begin_again(&mut self) {
+        self.table.fill(0);
+        self.literal_cost = LITERAL_COST_FIRST;
+        self.first_step = 1;
+    }
+
     /// The history has lost so many bytes at its beginning.
     pub fn slide(&mut self, bytes: u32) {
         for entry in self.table.iter_mut() {

@@ -8,10 +8,10 @@ use ruzstd::decoding::StreamingDecoder;
 use super::*;
 
 pub(super) fn compressed(bytes: &[u8]) -> Vec<u8> {
-    compressed_by(Compressor::new(), bytes).0
+    compressed_by(&mut Compressor::new(), bytes).0
 }
 
-fn compressed_by(mut compressor: Compressor, bytes: &[u8]) -> (Vec<u8>, u64) {
+fn compressed_by(compressor: &mut Compressor, bytes: &[u8]) -> (Vec<u8>, u64) {
     let mut frame = Compressor::frame_header().to_vec();
     let mut left = bytes;
     loop {
@@ -127,7 +127,7 @@ fn other_decoders_decode_a_frame_to_its_input() {
     }
     let mut frames = Vec::new();
     for bytes in &cases {
-        let (frame, not_read_back) = compressed_by(Compressor::new(), bytes);
+        let (frame, not_read_back) = compressed_by(&mut Compressor::new(), bytes);
         assert_eq!(not_read_back, 0);
         assert!(
             decoded_by_ruzstd(&frame) == *bytes,
@@ -213,7 +213,7 @@ fn a_block_that_does_not_decode_to_its_input_becomes_raw_and_the_next_repeats_no
     for damage in damages {
         let mut compressor = Compressor::new();
         compressor.damage = Some(damage);
-        let (frame, not_read_back) = compressed_by(compressor, &bytes);
+        let (frame, not_read_back) = compressed_by(&mut compressor, &bytes);
         assert!(not_read_back >= 10);
         assert!(decoded_by_ruzstd(&frame) == bytes);
     }
@@ -232,6 +232,28 @@ fn a_block_that_does_not_decode_to_its_input_becomes_raw_and_the_next_repeats_no
     assert!(frame.len() < bytes.len());
     assert!(decoded_by_ruzstd(&frame) == bytes);
     decoded_by_zstd(&frame).inspect(|read| assert!(*read == bytes));
+}
+
+/// Whatever the frame before was: of one block or of many, broken off, or with a block that did not decode.
+#[test]
+fn a_frame_in_used_memory_is_that_of_a_new_compressor() {
+    let mut compressor = Compressor::new();
+    for seed in 0..40 {
+        let sizes = [0, 700, 10_240, BLOCK_BYTES_MAX, 2 << 20];
+        let bytes = mixture(seed, sizes[seed as usize % sizes.len()]);
+        compressor.begin_again();
+        let (frame, not_read_back) = compressed_by(&mut compressor, &bytes);
+        assert!(frame == compressed(&bytes) && not_read_back == 0, "{seed}");
+        if seed % 3 == 0 {
+            compressor.begin_again();
+            let begun = &mixture(seed + 100, 5000);
+            compressor.buffer()[..begun.len()].copy_from_slice(begun);
+            compressor.damage = Some(|block| block[0] ^= 1);
+            compressor.block(begun.len(), false);
+            compressor.buffer()[..begun.len()].copy_from_slice(begun);
+            compressor.damage = None;
+        }
+    }
 }
 
 /// `proof` decodes the blocks of another encoder as well: it follows the format, not our encoder.

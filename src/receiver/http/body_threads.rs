@@ -1,6 +1,6 @@
 //! Body threads: plain threads that take an upload's body from the socket to the store, or an episode's
-//! bytes from the store to the socket. There are as many as uploads and downloads run at once; one that has
-//! had nothing to do for a while ends.
+//! bytes from the store to the socket. There are as many as uploads and downloads run at once, and a few that
+//! tidy up behind theirs; one that has had nothing to do for a while ends.
 //!
 //! A coroutine that read bodies would stall every connection of its worker while the disk is slow;
 //! a thread of its own stalls nobody (design, section 7, has the measurements).
@@ -22,7 +22,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct BodyThreads {
     /// Of each thread.
     name: &'static str,
-    /// How far each thread gives way to the threads that answer, in steps of niceness.
+    /// How far each thread gives way to those that coroutines run on, in steps of niceness.
     gives_way: i32,
     /// Threads that wait for a job, the one that waited least on top. The caller that takes one out of
     /// here gives it a job: a thread ends only after taking itself out.
@@ -60,7 +60,7 @@ impl BodyThreads {
     fn start_thread(self: &Arc<Self>, first: Job) -> io::Result<()> {
         let threads = Arc::clone(self);
         let work = move || {
-            // To the threads that answer. The thread that writes a large body is started from here, and
+            // To the threads of the coroutines. The thread that writes a large body is started from here, and
             // gives way as well.
             sys::give_way(threads.gives_way);
             let _kept = KeptBlocks::keep();

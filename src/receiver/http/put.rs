@@ -268,9 +268,12 @@ impl Exchange<'_> {
             is_asked_for: framing.expects_continue,
         };
         let of_thread = Arc::clone(&answer);
-        let give = move |end| of_thread.give(end);
-        match self.shared.uploads.start(permit, body, task, give) {
-            Ok(running) => running.wait().unwrap_or_else(|| answer.give_broken()),
+        let on_thread = move |end| {
+            let outcome = of_thread.end(end);
+            move || of_thread.send(outcome)
+        };
+        match self.shared.uploads.start(permit, body, task, on_thread) {
+            Ok(running) => running.wait().unwrap_or_else(|| answer.of_panic()),
             Err(error) => {
                 events::no_thread(self.peer(), &error);
                 let refusal = Refusal::TooManyUploads {

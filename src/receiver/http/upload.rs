@@ -117,24 +117,26 @@ impl Uploads {
         })
     }
 
-    /// Starts the upload on a body thread, which gives its end to `answer`.
+    /// Starts the upload on a body thread. It gives the end to `answer` while the upload still has its place,
+    /// since a log that nobody reads may hold that up, and then has the answer sent.
     ///
     /// Errors: the system gives no thread.
-    pub(super) fn start(
+    pub(super) fn start<S: FnOnce() -> Reply>(
         self: &Arc<Self>,
         permit: Permit,
         body: Body,
         task: BodyTask,
-        answer: impl FnOnce(UploadEnd) -> Reply + Send + 'static,
+        answer: impl FnOnce(UploadEnd) -> S + Send + 'static,
     ) -> io::Result<Running> {
         let (report, reports) = reply_channel::channel();
         let uploads = Arc::clone(self);
         self.threads.run(Box::new(move || {
             let mut ticket = None;
             let (end, partial) = uploads.take(body, task, &mut ticket);
+            let send = answer(end);
             drop(permit); // before the answer: its reader may send the next upload at once
             drop(ticket); // after the permit: the request that waits for this needs one
-            let _ = report.send(answer(end));
+            let _ = report.send(send());
             drop(partial); // after it: nobody need wait for the unlink
         }))?;
         Ok(Running(reports))

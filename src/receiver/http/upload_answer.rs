@@ -1,8 +1,8 @@
 //! The answer to an upload, from the thread that has taken its body: the peer need not wait until the
 //! coroutine of its connection has woken.
 //!
-//! The coroutine sends what the thread cannot: an answer that ends its connection, and one before which an
-//! earlier answer may not have left.
+//! The coroutine sends what the thread cannot: an answer that ends its connection, one for which the socket has
+//! no room, and one before which an earlier answer may not have left.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,6 +47,27 @@ pub(super) struct UploadAnswer {
     began: Instant,
 }
 
+/// What an upload is answered.
+pub(super) struct Outcome {
+    answer: Answer,
+    /// The connection ends with it.
+    closes: bool,
+    /// Bytes of the body that the peer may still send.
+    unread_bytes: u64,
+}
+
+impl Outcome {
+    /// For the coroutine to send.
+    fn into_reply(self) -> Reply {
+        Reply::Answer {
+            answer: self.answer,
+            closes: self.closes,
+            unread_bytes: self.unread_bytes,
+            held: None,
+        }
+    }
+}
+
 impl Exchange<'_> {
     /// The answer to the upload of this claim, which begins now.
     pub(super) fn answer_to(
@@ -71,8 +92,8 @@ impl Exchange<'_> {
 }
 
 impl UploadAnswer {
-    /// Logs how the upload has ended, and answers. What the coroutine is to do then.
-    pub(super) fn give(&self, end: UploadEnd) -> Reply {
+    /// Logs how the upload has ended; what is answered then.
+    pub(super) fn end(&self, end: UploadEnd) -> Outcome {
         let UploadEnd {
             result,
             received_bytes,
@@ -89,33 +110,39 @@ impl UploadAnswer {
                 self.refused(&refusal, received_bytes)
             }
         };
-        let reply = |answer| Reply::Answer {
+        Outcome {
             answer,
             closes,
             unread_bytes: self.framing.length - received_bytes,
-            held: None,
-        };
-        if closes {
-            return reply(answer);
-        }
-        // The last thing that this thread does for the upload: nobody may answer twice.
-        match self.responder.send(answer) {
-            Ok(is_whole) => Reply::Sent {
-                is_whole,
-                closes: false,
-                unread_bytes: 0,
-            },
-            Err(answer) => reply(answer),
         }
     }
 
+    /// Sends the answer, if the thread can; what the coroutine is to do then. Nothing that follows on the thread may
+    /// fail: nobody may answer twice.
+    pub(super) fn send(&self, mut outcome: Outcome) -> Reply {
+        if !outcome.closes {
+            match self.responder.send(outcome.answer) {
+                Ok(is_whole) => {
+                    return Reply::Sent {
+                        is_whole,
+                        closes: false,
+                        unread_bytes: 0,
+                    };
+                }
+                Err(answer) => outcome.answer = answer,
+            }
+        }
+        outcome.into_reply()
+    }
+
     /// The answer where the thread has panicked, and nobody knows how much of the body it took.
-    pub(super) fn give_broken(&self) -> Reply {
-        self.give(UploadEnd {
+    pub(super) fn of_panic(&self) -> Reply {
+        let outcome = self.end(UploadEnd {
             result: Err(Refusal::Internal),
             received_bytes: 0,
             is_complete: false,
-        })
+        });
+        outcome.into_reply()
     }
 
     /// The answer of a refusal, which is logged.

@@ -1,5 +1,5 @@
 //! One answer, before it is known which way it leaves: through may_minihttp, which keeps the
-//! connection, or whole on our own socket, which closes it.
+//! connection, or on our own socket, from a thread that keeps it too or as the connection's last.
 //!
 //! may_minihttp takes header lines of `'static` text only. Most headers here are such: the few that vary
 //! take their values from small fixed sets. An answer with lines of its own leaves on our own socket.

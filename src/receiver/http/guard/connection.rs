@@ -2,8 +2,9 @@
 //! the account of what happens on it.
 //!
 //! 1. While a request is being answered (`Busy`, `Closing`) the watchdog leaves the connection to
-//!    the coroutine or thread that answers; in every other phase a deadline runs. The phase ends before
-//!    the answer leaves: who has it may count on the connection's place.
+//!    the coroutine or thread that answers; in every other phase a deadline runs. `Busy` ends before
+//!    the answer leaves, but for an answer with bytes of a file (`outgoing`): who has an answer may count
+//!    on it that the connection waits.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
 //!    waiting to leave: answers never overtake each other. What may_minihttp reads goes through
 //!    `intake`, which hands over one request at a time, so that this is so for every request.
@@ -104,7 +105,8 @@ impl Connection {
 
     /// The answer is about to leave on our own socket, by a plain thread, and the connection goes on behind it.
     /// The peer may have the answer before that thread goes on: so the connection waits for its next request
-    /// from here on, and may make room for another, although its coroutine has not heard of the answer yet.
+    /// from here on, and may make room for another, although its coroutine has not heard of the answer yet. It
+    /// may do so even when the next request has come and is not read: its sender asks again, as after any reset.
     pub(super) fn wait_from_here_on(&self) {
         self.enter_if_alive(Phase::Between);
     }
@@ -161,8 +163,8 @@ impl Connection {
     /// Writes as much of `bytes` on our own socket as the kernel has room for, which is all of a small
     /// answer; how much that was.
     ///
-    /// Errors: an earlier answer has not left yet, or the peer is gone. The connection can then only be
-    /// killed.
+    /// Errors: an earlier answer has not left yet, the kernel has no room, or the peer is gone. Nothing was
+    /// written then: the bytes can only be given to may_minihttp, or the connection be killed.
     pub(super) fn write_directly(&self, bytes: &[u8]) -> io::Result<usize> {
         if !self.earlier_answers_have_left(sys::tcp_counters) {
             return Err(io::Error::other("an earlier answer has not left yet"));

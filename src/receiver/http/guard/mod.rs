@@ -10,7 +10,7 @@
 //! 2. An answer that is given before the whole body was read closes the connection
 //!    (`lingering_close`), so the rest of the body is never taken for a request.
 //! 3. A request may also be answered on our own socket by a plain thread, and its connection go on
-//!    (`outgoing`): what the crate writes for such a request is not sent.
+//!    (`outgoing`, and `Responder::send`): what the crate writes for such a request is not sent.
 //! 4. Every connection has one entry in `connection_table`: it counts there, it may have to make room
 //!    there for another, and the watchdog finds it there.
 

@@ -83,7 +83,8 @@ impl Responder {
     }
 
     /// Sends an answer, after which the connection goes on. It comes back if nothing of it could be
-    /// sent: then the coroutine has to. `Ok(false)` if a part of it was, and nothing may follow.
+    /// sent: then the coroutine has to. `Ok(false)` if a part of it was, and nothing may follow: a peer that
+    /// sends one upload after the other and reads no answer may come to that.
     pub(crate) fn send(&self, answer: Answer) -> Result<bool, Answer> {
         if !answer.is_for_the_crate() {
             return Err(answer);

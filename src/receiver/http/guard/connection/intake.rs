@@ -100,7 +100,8 @@ impl Intake {
 }
 
 /// Everything here but the deadlines' questions is called in the connection's coroutine alone.
-/// ([`Connection::is_followed_by_nothing`] is asked by a thread that the coroutine waits for.)
+/// ([`Connection::is_followed_by_nothing`] and [`Connection::answers_had_left`] are also asked by a thread that the
+/// coroutine waits for.)
 impl Connection {
     /// Gives may_minihttp what it may read now. `WouldBlock` if that is nothing, 0 for the end.
     pub(crate) fn give(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
