@@ -45,8 +45,8 @@ pub fn pack(
     pack_by(&mut Compressor::new(), dir, id, out, progress)
 }
 
-/// As [`pack`], in the memory of a compressor that may have packed others. For a small episode it is most of the work to
-/// fetch that memory from the system and give it back.
+/// As [`pack`], in the memory of a compressor that may have packed others. To fetch that memory from the system
+/// and give it back for each small episode was a third of what the shipper's loop did.
 pub(crate) fn pack_by(
     compressor: &mut Compressor,
     dir: &Path,

@@ -105,7 +105,7 @@ fn pack_to(
 
 /// What is packed in memory at most.
 #[derive(Clone, Copy)]
-pub(super) struct InMemory {
+pub(super) struct MemoryBounds {
     /// Bytes of the tarball.
     pub packed: u64,
     /// Bytes of the episode's files.
@@ -118,7 +118,7 @@ pub(super) fn pack_in_memory(
     root: &Root,
     id: &EpisodeId,
     made_from: Identity,
-    most: InMemory,
+    most: MemoryBounds,
     compressor: &mut Compressor,
     stop: &Stop,
 ) -> Result<Option<(Seal, Meta, Vec<u8>)>, PackFault> {

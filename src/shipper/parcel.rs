@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::client::Upload;
 use super::endings::Endings;
 use super::entry::{Entry, Stage};
-use super::outbox::{self, InMemory, PackFault, Seal};
+use super::outbox::{self, MemoryBounds, PackFault, Seal};
 use super::prefetch::Packing;
 use super::stop::Stop;
 use super::upload_body::Tarball;
@@ -34,7 +34,7 @@ use crate::wire::Slot;
 pub(super) const SMALL_BYTES_MAX: u64 = 1 << 20;
 /// Episodes of at most this many bytes are packed in memory, to see whether their tarballs are small.
 const UNPACKED_BYTES_MAX: u64 = 4 << 20;
-const IN_MEMORY: InMemory = InMemory {
+const MEMORY_BOUNDS: MemoryBounds = MemoryBounds {
     packed: SMALL_BYTES_MAX,
     unpacked: UNPACKED_BYTES_MAX,
 };
@@ -184,7 +184,7 @@ fn pack(
         &endings.root,
         &entry.id,
         made_from,
-        IN_MEMORY,
+        MEMORY_BOUNDS,
         compressor,
         stop,
     );

@@ -133,6 +133,11 @@ impl Compressor {
     /// Begins another frame, however far the one before has come. It is in the memory of that one, unless that was a
     /// frame of several blocks: its history is given back.
     pub fn begin_again(&mut self) {
+        if self.history.is_empty() {
+            // Nothing was compressed since it was made or last gave its history back, and none of its memory is
+            // touched before there is a use for it.
+            return;
+        }
         if self.history.len() > BLOCK_BYTES_MAX {
             self.history = Vec::new();
         }

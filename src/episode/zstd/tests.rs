@@ -256,6 +256,34 @@ fn a_frame_in_used_memory_is_that_of_a_new_compressor() {
     }
 }
 
+/// What the frame before has left in the table, and what its literals cost, would decide otherwise in these.
+#[test]
+fn a_frame_in_used_memory_knows_nothing_of_the_one_before() {
+    let random = |seed: u64, bytes: usize| -> Vec<u8> {
+        let mut random = Random(seed);
+        (0..bytes).map(|_| random.next(256) as u8).collect()
+    };
+    let tail = random(1, 3000);
+    // Where no match was for long, not every position is noted; behind a match each is.
+    let far = [random(2, 6000), tail.clone()].concat();
+    let near = [b"again and ".repeat(600), tail.clone()].concat();
+    let few_symbols: Vec<u8> = random(3, 4000).iter().map(|byte| byte & 7).collect();
+    for length in [6, 7, 8, 12] {
+        let pieces: Vec<u8> = (0..200)
+            .flat_map(|n| [&tail[10 * n..][..length], &random(9 + n as u64, 3)].concat())
+            .collect();
+        for frame in [[&far[..], &pieces].concat(), [&tail[..], &pieces].concat()] {
+            for before in [&near, &few_symbols] {
+                let mut compressor = Compressor::new();
+                compressed_by(&mut compressor, before);
+                compressor.begin_again();
+                let again = compressed_by(&mut compressor, &frame).0;
+                assert!(again == compressed(&frame), "{length}");
+            }
+        }
+    }
+}
+
 /// `proof` decodes the blocks of another encoder as well: it follows the format, not our encoder.
 #[test]
 fn the_proof_decodes_blocks_of_the_reference_and_no_damaged_ones() {

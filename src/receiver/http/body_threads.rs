@@ -1,6 +1,6 @@
 //! Body threads: plain threads that take an upload's body from the socket to the store, or an episode's
 //! bytes from the store to the socket. There are as many as uploads and downloads run at once, and a few that
-//! tidy up behind theirs; one that has had nothing to do for a while ends.
+//! unlink the partial file of an upload that has its answer; one that has had nothing to do for a while ends.
 //!
 //! A coroutine that read bodies would stall every connection of its worker while the disk is slow;
 //! a thread of its own stalls nobody (design, section 7, has the measurements).

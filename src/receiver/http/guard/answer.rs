@@ -59,7 +59,7 @@ pub(crate) struct Answer {
     /// Whole lines, `Name: value`.
     pub headers: Vec<&'static str>,
     /// Lines whose text is this answer's alone. may_minihttp cannot write them, so an answer with any ends
-    /// its connection.
+    /// its connection, unless bytes of a file follow it (`Outgoing`).
     pub own_lines: Vec<String>,
     pub body: Vec<u8>,
     /// The length to state where it is not that of `body`: of a body that HEAD does not get, or that is sent

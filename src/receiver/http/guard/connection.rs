@@ -107,12 +107,12 @@ impl Connection {
     /// The peer may have the answer before that thread goes on: so the connection waits for its next request
     /// from here on, and may make room for another, although its coroutine has not heard of the answer yet. It
     /// may do so even when the next request has come and is not read: its sender asks again, as after any reset.
-    pub(super) fn wait_from_here_on(&self) {
+    pub(super) fn begin_to_wait(&self) {
         self.enter_if_alive(Phase::Between);
     }
 
     /// The answer could not leave after all: the coroutine of the connection is to give it.
-    pub(super) fn is_busy_again(&self) {
+    pub(super) fn be_busy_again(&self) {
         self.enter_if_alive(Phase::Busy);
     }
 
@@ -263,12 +263,12 @@ mod tests {
     fn what_is_over_stays_over_when_its_coroutine_wakes() {
         let (_client, connection) = connection();
         assert!(connection.begin_request());
-        connection.wait_from_here_on();
+        connection.begin_to_wait();
         assert_eq!(connection.phase(), Phase::Between);
         connection.kill();
         connection.end_request_answered_elsewhere();
         assert_eq!(connection.phase(), Phase::Over);
-        connection.is_busy_again();
+        connection.be_busy_again();
         assert_eq!(connection.phase(), Phase::Over);
     }
 

@@ -90,11 +90,11 @@ impl Responder {
             return Err(answer);
         }
         let bytes = answer.to_bytes(true, false);
-        self.0.wait_from_here_on();
+        self.0.begin_to_wait();
         match self.0.write_directly(&bytes) {
             Ok(written) => Ok(written == bytes.len()),
             Err(_) => {
-                self.0.is_busy_again();
+                self.0.be_busy_again();
                 Err(answer)
             }
         }
@@ -168,5 +168,52 @@ impl Body {
     /// before that.
     pub(crate) fn wait(&self, patience: Duration) -> io::Result<bool> {
         sys::wait_socket(self.connection.socket(), Direction::Readable, patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::connection::Phase;
+    use super::*;
+
+    fn connection() -> (TcpStream, Arc<Connection>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        (client, Arc::new(Connection::guard(socket).unwrap()))
+    }
+
+    fn answer() -> Answer {
+        Answer::new(201, Vec::new(), b"stored".to_vec())
+    }
+
+    /// At the cap a newcomer may count on the place of one that has its answer.
+    #[test]
+    fn a_connection_waits_when_its_peer_has_the_answer() {
+        let (mut client, connection) = connection();
+        assert!(connection.begin_request());
+        let sent = Responder(Arc::clone(&connection)).send(answer());
+        assert!(matches!(sent, Ok(true)));
+        let mut heard = vec![0; answer().to_bytes(true, false).len()];
+        client.read_exact(&mut heard).unwrap();
+        assert!(heard.starts_with(b"HTTP/1.1 201 ") && heard.ends_with(b"\r\n\r\nstored"));
+        assert_eq!(connection.phase(), Phase::Between);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_sent_comes_back_and_the_connection_stays_busy() {
+        let (_client, connection) = connection();
+        assert!(connection.begin_request());
+        let responder = Responder(Arc::clone(&connection));
+        let own = answer().with_own_line("X-Own: 1".to_owned());
+        assert!(responder.send(own).is_err());
+        assert_eq!(connection.phase(), Phase::Busy);
+        // may_minihttp has not written the answer before.
+        connection.end_request(5);
+        assert!(connection.begin_request());
+        assert!(responder.send(answer()).is_err());
+        assert_eq!(connection.phase(), Phase::Busy);
     }
 }
