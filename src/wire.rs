@@ -18,6 +18,11 @@ pub const DEFAULT_PORT: u16 = 8490;
 
 /// The list of stored episodes (design, section 11), and what stands before each episode's own path.
 pub const EPISODES_PATH: &str = "/v1/episodes";
+/// The small episodes of a page of the list, in one tar. The query is the list's, and in the tar an episode has
+/// the name `<host>/<episode>.tar.zst`.
+pub const BUNDLE_PATH: &str = "/v1/episodes.tar";
+/// The longest episode that is part of a bundle.
+pub const BUNDLED_BYTES_MAX: u64 = 1 << 20;
 /// What stands before the path of an upload that broke and can be resumed (design, section 13).
 pub const UPLOADS_PATH: &str = "/v1/uploads";
 pub const GATE_PATH: &str = "/v1/gate";

@@ -169,6 +169,9 @@ manual! {
     info download_ended
         "A reader's download has ended. outcome=complete: the reader has all bytes it asked for; peer-gone: it ended the connection; too-slow: it took nothing for idle_timeout_seconds, or less than min_body_bytes_per_second; file-changed: the file became shorter, or could not be read; failed: the receiver's own fault. bytes= is what the reader took of of=, from the byte in from= on."
         "Nothing for complete and peer-gone; a reader that goes on asks for the rest. file-changed: look at the disk (dmesg), and run cis490 scrub.";
+    info bundle_ended
+        "A reader's download of the small episodes of a page of the list (/v1/episodes.tar) has ended. outcome= is as in download_ended; peer-gone may be a reader that had all that it lacked. episodes= is how many were sent, and bytes= what the reader took of them."
+        "Nothing: a reader asks for each that it lacks by its own path.";
     info download_redirected
         "A reader asked for an episode that is in the archive alone. The answer was 307 with an address in the store that holds for 15 minutes."
         "Nothing. If readers cannot reach the store at archive.endpoint, set archive.public_endpoint.";

@@ -184,6 +184,34 @@ pub(crate) fn download_ended(end: &DownloadEnd) {
     );
 }
 
+/// How a bundle of small episodes ended.
+pub(crate) struct BundleEnd<'a> {
+    pub reader: &'a ReaderId,
+    pub peer: IpAddr,
+    /// That were sent.
+    pub episodes: u64,
+    /// Of episodes that the peer has.
+    pub bytes: u64,
+    pub seconds: f64,
+    pub outcome: &'a str,
+}
+
+pub(crate) fn bundle_ended(end: &BundleEnd) {
+    let BundleEnd {
+        reader,
+        peer,
+        episodes,
+        bytes,
+        seconds,
+        outcome,
+    } = end;
+    paced_line!(
+        *peer,
+        bundle_ended,
+        "reader={reader} peer={peer} outcome={outcome} episodes={episodes} bytes={bytes} seconds={seconds:.3}"
+    );
+}
+
 pub(crate) fn download_redirected(slot: &Slot, reader: &ReaderId, peer: IpAddr) {
     let Slot { host, episode } = slot;
     paced_line!(

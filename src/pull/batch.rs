@@ -14,10 +14,9 @@ use super::receipts::Receipts;
 use super::transfer::{Fetched, Line};
 use crate::durable;
 
-/// Each has an open file, of which a process may have 1024; and what waits for the batch has one too
-/// (`inbox::WAITING_MAX`, twice, since that comes at once). Each batch costs three flushes of the disk.
-const FILES_MAX: usize = 400;
-/// What may wait in memory for the disk.
+/// Each has an open file, and each batch costs three flushes of the disk.
+pub(super) const FILES_MAX: usize = 400;
+/// A batch of so many bytes is due. What waits for it (`inbox`) waits in memory too.
 const BYTES_MAX: u64 = 64 << 20;
 /// How long the first of a batch waits for others on a slow line.
 const WAIT_MAX: Duration = Duration::from_secs(1);

@@ -14,8 +14,14 @@ pub(super) enum Needs {
     APerson(String),
 }
 
-/// What a row needs of which the receipt says this, if there is one.
-pub(super) fn needs(folder: &Folder, known: Option<Known>, row: &Row) -> Result<Needs, End> {
+/// What a row needs of which the receipt says this, if there is one. In a host's folder that was `empty` nothing
+/// is looked for.
+pub(super) fn needs(
+    folder: &Folder,
+    known: Option<Known>,
+    row: &Row,
+    empty: bool,
+) -> Result<Needs, End> {
     if known.is_some_and(|known| known.sha256 != row.sha256) {
         return Ok(Needs::APerson(format!(
             "{}: the receiver has other bytes than the receipt here says: keep both apart: pull into another folder",
@@ -23,7 +29,11 @@ pub(super) fn needs(folder: &Folder, known: Option<Known>, row: &Row) -> Result<
         )));
     }
     let bytes = known.map_or(row.bytes, |known| known.bytes);
-    let found = look(&folder.tarball(&row.slot))?;
+    let found = if empty {
+        Found::Nothing
+    } else {
+        look(&folder.tarball(&row.slot))?
+    };
     Ok(match found {
         Found::Nothing => Needs::Work { is_there: false },
         Found::File { bytes: there } if bytes.is_none_or(|bytes| bytes == there) => match known {

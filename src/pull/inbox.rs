@@ -11,11 +11,19 @@ use super::end::End;
 use super::pages::Task;
 use super::transfer::Fetched;
 use crate::sync::lock;
+use crate::sys;
 
 /// How many are handed over at once while more come.
 const MANY: usize = 64;
-/// How far the threads may be ahead of the disk: each file that waits is open.
-const WAITING_MAX: usize = 192;
+/// How far the threads may be ahead of the disk, in files: while it writes one batch, the next one comes.
+const WAITING_MAX: usize = 800;
+/// The same where this process may not have that many open.
+const WAITING_FEW: usize = 192;
+/// The same in bytes, which wait in memory for the disk.
+const WAITING_BYTES_MAX: u64 = 64 << 20;
+
+/// What a pull has open besides: its own files and connections.
+const OTHER_FILES: usize = 200;
 
 /// A task, and what it came to.
 pub(super) type Ended = (Task, Result<Fetched, End>);
@@ -27,10 +35,13 @@ pub(super) struct Inbox {
     /// There is room, or nobody takes any more.
     has_room: Condvar,
     bytes: AtomicU64,
+    waiting_max: usize,
 }
 
 struct Held {
     ended: Vec<Ended>,
+    /// Of their files that are not on the disk.
+    bytes: u64,
     /// So many are enough to wake the one that takes.
     enough: usize,
     threads: usize,
@@ -44,10 +55,16 @@ pub(super) struct Sender<'a>(&'a Inbox);
 pub(super) struct Taker<'a>(&'a Inbox);
 
 impl Inbox {
-    pub(super) fn new() -> Inbox {
+    /// Each file that waits is open, besides those of the batch (`batch_files`) that the disk is at: what waits
+    /// comes to the batch at once, and the room for it is filled again.
+    pub(super) fn new(batch_files: usize) -> Inbox {
+        let wanted = (2 * WAITING_MAX + batch_files + OTHER_FILES) as u64;
+        let may_have = sys::raise_file_limit(wanted).is_ok_and(|limit| wanted <= limit);
         Inbox {
+            waiting_max: if may_have { WAITING_MAX } else { WAITING_FEW },
             held: Mutex::new(Held {
                 ended: Vec::new(),
+                bytes: 0,
                 enough: MANY,
                 threads: 0,
                 is_closed: false,
@@ -56,6 +73,10 @@ impl Inbox {
             has_room: Condvar::new(),
             bytes: AtomicU64::new(0),
         }
+    }
+
+    fn is_full(&self, held: &Held) -> bool {
+        self.waiting_max <= held.ended.len() || WAITING_BYTES_MAX <= held.bytes
     }
 
     /// For one more thread.
@@ -78,8 +99,11 @@ impl Sender<'_> {
     /// Waits while there is no room.
     pub(super) fn put(&self, ended: Ended) {
         let mut held = lock(&self.0.held);
-        while WAITING_MAX <= held.ended.len() && !held.is_closed {
+        while self.0.is_full(&held) && !held.is_closed {
             held = wait(&self.0.has_room, held);
+        }
+        if let (task, Ok(Fetched::Whole(_))) = &ended {
+            held.bytes += task.row.bytes.unwrap_or(0);
         }
         held.ended.push(ended);
         if held.ended.len() == held.enough {
@@ -118,6 +142,7 @@ impl Taker<'_> {
             held = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let ended = std::mem::take(&mut held.ended);
+        held.bytes = 0;
         drop(held);
         self.0.has_room.notify_all();
         Some(ended)
@@ -171,7 +196,7 @@ mod tests {
 
     #[test]
     fn all_of_several_threads_comes_and_then_nothing_more() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(400);
         let mut seen: Vec<Slot> = thread::scope(|scope| {
             for thread in 0..4 {
                 let sender = inbox.sender();
@@ -199,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_few_are_taken_at_once_when_no_others_are_to_come() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(400);
         thread::scope(|scope| {
             let taker = inbox.taker();
             let (first, second) = (inbox.sender(), inbox.sender());
@@ -213,9 +238,28 @@ mod tests {
         });
     }
 
+    /// What is on the disk already needs no memory.
+    #[test]
+    fn there_is_no_room_for_more_bytes_than_may_wait() {
+        let inbox = Inbox::new(400);
+        let (sender, taker) = (inbox.sender(), inbox.taker());
+        let is_full = || inbox.is_full(&lock(&inbox.held));
+        let of_the_bytes = |fetched| (ended(WAITING_BYTES_MAX as usize).0, Ok(fetched));
+        sender.put(of_the_bytes(Fetched::Here));
+        assert!(!is_full());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        sender.put(of_the_bytes(Fetched::Whole(file)));
+        assert!(is_full());
+        assert_eq!(
+            taker.take(2, Duration::ZERO).map(|some| some.len()),
+            Some(2)
+        );
+        assert!(!is_full());
+    }
+
     #[test]
     fn nobody_waits_for_room_when_the_taker_has_gone() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(400);
         thread::scope(|scope| {
             let sender = inbox.sender();
             scope.spawn(move || (0..3 * WAITING_MAX).for_each(|n| sender.put(ended(n))));
@@ -225,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_few_are_taken_when_the_time_is_over() {
-        let inbox = Inbox::new();
+        let inbox = Inbox::new(400);
         let sender = inbox.sender();
         let taker = inbox.taker();
         assert_eq!(

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
+use super::bundle::Offer;
 use super::end::End;
-use super::folder::Folder;
+use super::folder::{Folder, Found, look};
 use super::here::{Needs, in_the_way, needs, verify};
 use super::missing::Missing;
 use super::pages::{Done, Work};
@@ -29,6 +30,9 @@ pub(super) struct Judge<'a> {
     pub missing: Missing,
     /// The names that this pass has seen in the list, with their digests.
     seen: HashMap<Slot, Sha256Digest>,
+    /// Whether the folders of hosts were not there when this pass came to them. What it brings there is of names
+    /// that it has seen, so nothing is under those that are to come.
+    was_empty: HashMap<HostId, bool>,
     outcome: Outcome,
 }
 
@@ -53,6 +57,7 @@ impl<'a> Judge<'a> {
             receipts,
             missing: Missing::load(folder)?,
             seen: HashMap::new(),
+            was_empty: HashMap::new(),
             outcome: Outcome::default(),
         })
     }
@@ -67,11 +72,13 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Begins to bring here what these lines of a page list.
+    /// Begins to bring here what these lines of a page list, whose small tarballs come together at the path
+    /// `bundle`.
     pub(super) fn begin_lines<'l>(
         &mut self,
         workers: &mut Workers,
         lines: impl Iterator<Item = &'l [u8]>,
+        bundle: String,
         tell: &mut dyn FnMut(Step),
     ) -> Result<Rows, End> {
         let mut rows = Vec::new();
@@ -89,7 +96,8 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let mut rows = self.begin(workers, rows, tell)?;
+        let offer = Offer::of(bundle, &rows);
+        let mut rows = self.begin(workers, rows, Some(offer), tell)?;
         rows.wrong.splice(0..0, wrong);
         Ok(rows)
     }
@@ -114,6 +122,7 @@ impl<'a> Judge<'a> {
         &mut self,
         workers: &mut Workers,
         rows: Vec<Row>,
+        offer: Option<Offer>,
         tell: &mut dyn FnMut(Step),
     ) -> Result<Rows, End> {
         let mut noted = Rows::default();
@@ -124,18 +133,27 @@ impl<'a> Judge<'a> {
         }
         let to_come = work.iter().filter(|work| !work.is_there);
         tell(Step::More(to_come.filter_map(|work| work.row.bytes).sum()));
-        workers.begin(work)?;
+        workers.begin(work, offer)?;
         Ok(noted)
     }
 
     /// What of these rows has to be done, with the folders for it made.
-    fn work(&self, rows: Vec<Row>, noted: &mut Rows) -> Result<Vec<Work>, End> {
+    fn work(&mut self, rows: Vec<Row>, noted: &mut Rows) -> Result<Vec<Work>, End> {
         let mut work = Vec::new();
         let mut made = None;
         for row in rows {
+            let host = &row.slot.host;
+            let empty = match self.was_empty.get(host) {
+                Some(empty) => *empty,
+                None => {
+                    let empty = look(&self.folder.host(host))? == Found::Nothing;
+                    self.was_empty.insert(host.clone(), empty);
+                    empty
+                }
+            };
             let known = self.receipts.as_ref();
             let known = known.and_then(|receipts| receipts.of(&row.slot));
-            match needs(self.folder, known, &row)? {
+            match needs(self.folder, known, &row, empty)? {
                 Needs::Nothing => noted.here.push(row.slot),
                 Needs::APerson(why) => noted.wrong.push(why),
                 Needs::Work { is_there } => {
@@ -239,6 +257,7 @@ impl<'a> Judge<'a> {
     /// The list begins at its start.
     pub(super) fn forget_names(&mut self) {
         self.seen.clear();
+        self.was_empty.clear();
     }
 
     /// Whether a person has to look at something.

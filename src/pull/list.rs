@@ -128,7 +128,16 @@ impl<'a> Asker<'a> {
     }
 
     fn path(&self, cursor: Option<&Cursor>) -> String {
-        let mut path = format!("{}?limit={PAGE_ROWS}", wire::EPISODES_PATH);
+        self.of_the_page(wire::EPISODES_PATH, cursor)
+    }
+
+    /// Where the small episodes of the page at `cursor` come together.
+    pub(super) fn bundle_path(&self, cursor: Option<&Cursor>) -> String {
+        self.of_the_page(wire::BUNDLE_PATH, cursor)
+    }
+
+    fn of_the_page(&self, path: &str, cursor: Option<&Cursor>) -> String {
+        let mut path = format!("{path}?limit={PAGE_ROWS}");
         if let Some(host) = self.host {
             path += &format!("&host={host}");
         }

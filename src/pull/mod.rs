@@ -6,9 +6,10 @@
 //! 3. A file that is not what its receipt says, or without one its row, is never overwritten.
 //!
 //! `pass` reads the list once, `judge` says what its rows need, `workers` has them fetched; `transfer` fetches one
-//! tarball.
+//! tarball, `bundle` many small ones.
 
 mod batch;
+mod bundle;
 mod cursor;
 pub(crate) mod doctor;
 pub(crate) mod end;

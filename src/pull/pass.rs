@@ -22,6 +22,7 @@ use super::workers::{Bench, Workers};
 use super::{Outcome, Step, Wish};
 use crate::names::StoreId;
 use crate::reader_client::ReaderClient;
+use crate::sys::KeptBlocks;
 
 /// A list of this many pages in a row without a name that is new in this pass has no end.
 const PAGES_WITHOUT_NEWS_MAX: u32 = 1000;
@@ -157,6 +158,7 @@ impl<'a> Pass<'a> {
             patience: self.patience,
         };
         let bench = Bench::new();
+        let _kept = KeptBlocks::keep();
         thread::scope(|scope| {
             let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);
             let read = self.read_list_and_ask_again(&mut workers, tell);
@@ -180,7 +182,7 @@ impl<'a> Pass<'a> {
         if again.is_empty() {
             return Ok(());
         }
-        let rows = self.judge.begin(workers, again, tell)?;
+        let rows = self.judge.begin(workers, again, None, tell)?;
         let done = loop {
             if let Some(done) = workers.next_done() {
                 break done;
@@ -365,7 +367,8 @@ impl<'a> Pass<'a> {
     ) -> Result<(), End> {
         let names = self.judge.names_seen();
         let lines = page.lines().skip(usize::from(reading.is_first));
-        let rows = self.judge.begin_lines(workers, lines, tell)?;
+        let bundle = self.asker.bundle_path(reading.cursor.as_ref());
+        let rows = self.judge.begin_lines(workers, lines, bundle, tell)?;
         reading.without_news = if names < self.judge.names_seen() {
             0
         } else {

@@ -27,7 +27,7 @@ use crate::reader_client::{self, Answer, ReaderClient, header, read_body};
 const WRONG_MAX: u32 = 2;
 /// How often in a row an answer may break off without a new byte before it counts as wrong.
 const BREAKS_MAX: u32 = 8;
-const CHUNK_BYTES: usize = 128 << 10;
+pub(super) const CHUNK_BYTES: usize = 128 << 10;
 /// Of the body of an answer that says no.
 const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 /// The longest body without a length that is accepted for a row without one: none is without end.
@@ -67,10 +67,10 @@ enum Tried {
 }
 
 /// The partial file, and what is in it.
-struct Partial {
+pub(super) struct Partial {
     path: PathBuf,
-    file: File,
-    bytes: u64,
+    pub file: File,
+    pub bytes: u64,
     hasher: Sha256,
 }
 
@@ -314,7 +314,7 @@ impl Line<'_> {
 
 impl Partial {
     /// Opens the file, or makes it, and reads what an earlier pull has left in it.
-    fn open(path: PathBuf) -> Result<Partial, End> {
+    pub(super) fn open(path: PathBuf) -> Result<Partial, End> {
         let mut options = File::options();
         options.read(true).write(true).create(true);
         let mut hasher = Sha256::new();
@@ -329,11 +329,11 @@ impl Partial {
         })
     }
 
-    fn digest(&self) -> Sha256Digest {
+    pub(super) fn digest(&self) -> Sha256Digest {
         Sha256Digest::from_bytes(self.hasher.clone().finalize().into())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
         durable::write_at(&self.file, bytes, self.bytes)
             .map_err(|error| End::disk("write", &self.path, &error))?;
         self.hasher.update(bytes);

@@ -5,11 +5,13 @@
 //! at a page's end. Pages end in the order of the list ([`Workers::next_done`]).
 
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
 use super::Step;
-use super::batch::Batch;
+use super::batch::{Batch, FILES_MAX};
+use super::bundle::{Bundle, Offer};
 use super::end::End;
 use super::inbox::{Ended, Inbox, Sender, Taker};
 use super::pages::{Done, Pages, Task, Work};
@@ -21,15 +23,23 @@ use crate::sys::KeptBlocks;
 
 /// How often progress is reported.
 const LOOK: Duration = Duration::from_millis(100);
-/// The next page is asked for when no more of the last one's rows wait for a thread.
+/// The next page is asked for when no more jobs than this wait for a thread: rows of the last page, or bundles.
 const FEW: usize = 500;
 /// So many pages may be under way: rows in memory.
 const PAGES_MAX: usize = 3;
 
 /// What the threads share.
 pub(super) struct Bench {
-    tasks: JobQueue<Task>,
+    jobs: JobQueue<Job>,
     inbox: Inbox,
+    /// The receiver has not said that it has no bundles.
+    has_bundles: AtomicBool,
+}
+
+/// What a thread does at a time.
+enum Job {
+    One(Task),
+    Together(Bundle),
 }
 
 /// Pages under way. Its drop ends the threads.
@@ -46,8 +56,9 @@ pub(super) struct Workers<'scope, 'env> {
 impl Bench {
     pub(super) fn new() -> Bench {
         Bench {
-            tasks: JobQueue::new(),
-            inbox: Inbox::new(),
+            jobs: JobQueue::new(),
+            inbox: Inbox::new(FILES_MAX),
+            has_bundles: AtomicBool::new(true),
         }
     }
 }
@@ -71,11 +82,20 @@ impl<'scope, 'env> Workers<'scope, 'env> {
         }
     }
 
-    /// Begins the work of one more page.
+    /// Begins the work of one more page, of which the small tarballs may come together.
     ///
     /// Errors: the system gives no thread.
-    pub(super) fn begin(&mut self, work: Vec<Work>) -> Result<(), End> {
-        self.bench.tasks.put_all(self.pages.begin(work));
+    pub(super) fn begin(&mut self, work: Vec<Work>, offer: Option<Offer>) -> Result<(), End> {
+        let mut tasks = self.pages.begin(work);
+        let mut together = None;
+        if let Some(offer) = offer
+            && self.bench.has_bundles.load(Ordering::Relaxed)
+        {
+            (together, tasks) = Bundle::of(offer, tasks);
+        }
+        let jobs = together.map(Job::Together).into_iter();
+        let jobs = jobs.chain(tasks.into_iter().map(Job::One));
+        self.bench.jobs.put_all(jobs);
         let wanted = self.jobs.min(self.to_come());
         while self.taker.threads() < wanted {
             self.start_thread()?;
@@ -102,7 +122,7 @@ impl<'scope, 'env> Workers<'scope, 'env> {
 
     /// Whether another page may begin: soon the threads have nothing to do.
     pub(super) fn want_more(&self) -> bool {
-        self.pages.under_way() < PAGES_MAX && self.bench.tasks.waiting() <= FEW
+        self.pages.under_way() < PAGES_MAX && self.bench.jobs.waiting() <= FEW
     }
 
     /// Whether nothing of any page is under way.
@@ -137,8 +157,8 @@ impl<'scope, 'env> Workers<'scope, 'env> {
     /// Lets no thread begin anything more, nor go on with what it is at.
     fn leave(&self) {
         self.line.patience.end();
-        self.bench.tasks.clear();
-        self.bench.tasks.close();
+        self.bench.jobs.clear();
+        self.bench.jobs.close();
     }
 
     /// How many tasks the threads have not handed over.
@@ -190,24 +210,37 @@ fn work_off(line: &Line, bench: &Bench, sender: &Sender) {
     let _kept = KeptBlocks::keep();
     let mut buffer = Vec::new();
     while !line.patience.is_over() {
-        let Some(task) = bench.tasks.take() else {
+        let Some(job) = bench.jobs.take() else {
             return;
         };
-        // A task that ends without a word would be waited for without end.
-        let fetched = panic::catch_unwind(AssertUnwindSafe(|| {
-            work_on(line, &task, &mut buffer, sender)
-        }));
-        let fetched = fetched.unwrap_or_else(|_| {
-            Err(End::Wrong(Failure::new(
-                format!("the thread that fetched {} has panicked", task.row.slot),
-                "please report the lines above; what is here stays",
-            )))
-        });
-        if fetched.is_err() {
-            line.patience.end();
+        match job {
+            Job::One(task) => {
+                let fetched = catch(|| work_on(line, &task, &mut buffer, sender));
+                let fetched = fetched.unwrap_or_else(|| Err(panicked(&task)));
+                put(line, sender, task, fetched);
+            }
+            Job::Together(bundle) => work_on_bundle(line, bench, bundle, &mut buffer, sender),
         }
-        sender.put((task, fetched));
     }
+}
+
+/// `None` if it panics. A task that ends without a word would be waited for without end.
+fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn panicked(task: &Task) -> End {
+    End::Wrong(Failure::new(
+        format!("the thread that fetched {} has panicked", task.row.slot),
+        "please report the lines above; what is here stays",
+    ))
+}
+
+fn put(line: &Line, sender: &Sender, task: Task, fetched: Result<Fetched, End>) {
+    if fetched.is_err() {
+        line.patience.end();
+    }
+    sender.put((task, fetched));
 }
 
 fn work_on(
@@ -220,4 +253,30 @@ fn work_on(
         return line.adopt(&task.row);
     }
     line.fetch(&task.row, buffer, &mut |bytes| sender.add_bytes(bytes))
+}
+
+/// Fetches what comes of the bundle, and leaves the rest of it to be asked for one by one.
+fn work_on_bundle(
+    line: &Line,
+    bench: &Bench,
+    mut bundle: Bundle,
+    buffer: &mut Vec<u8>,
+    sender: &Sender,
+) {
+    let fetched = catch(|| {
+        line.fetch_bundle(&mut bundle, buffer, &mut |task, fetched| {
+            sender.add_bytes(task.row.bytes.unwrap_or(0));
+            put(line, sender, task, fetched);
+        })
+    });
+    let has_panicked = fetched.is_none();
+    if fetched == Some(false) {
+        bench.has_bundles.store(false, Ordering::Relaxed);
+    }
+    let mut left = bundle.into_left();
+    if has_panicked && let Some(task) = left.next() {
+        let end = panicked(&task);
+        return put(line, sender, task, Err(end));
+    }
+    bench.jobs.put_all(left.map(Job::One));
 }

@@ -56,7 +56,7 @@ pub fn request_head(bytes: &[u8]) {
             are_safe(&slot);
             judge_range(&head);
         }
-        Ok(Route::List) => {
+        Ok(Route::List | Route::Bundle) => {
             let (_, query) = target.split_once('?').unwrap_or_default();
             judge_query(query);
         }

@@ -60,7 +60,8 @@ impl Exchange<'_> {
             | Route::Resume(_)
             | Route::LabState(_)
             | Route::Tarball(_)
-            | Route::List => Err(Refusal::Internal),
+            | Route::List
+            | Route::Bundle => Err(Refusal::Internal),
         };
         found.unwrap_or_else(|refusal| Answer::refusal(&refusal))
     }

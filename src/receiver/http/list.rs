@@ -1,7 +1,8 @@
 //! `GET /v1/episodes`: a page of the index, for readers (design, section 11).
 //!
 //! Judged in this order: the query's grammar (400), the reader (401, 403), a place (503), the cursor
-//! (400). A list in memory is bounded by the places: each is held until the answer has left.
+//! (400). A list in memory is bounded by the places: each is held until the answer has left. (A bundle reads such a
+//! page too, in a place of its own: `download/bundle.rs`.)
 //! The answer ends its connection: its header lines vary, and those of a connection that stays cannot.
 
 use std::sync::Arc;
@@ -66,11 +67,20 @@ impl Exchange<'_> {
         let place = place.map_err(|none| Refusal::TooManyLists {
             of_yours: matches!(none, NoPermit::OwnShare(_)),
         })?;
+        let page = self.read_page(&query)?;
+        let lines = self.page_lines(&page, wire::EPISODES_PATH, &query);
+        Ok((Answer::list(page.rows, lines), place))
+    }
+
+    /// The page that a query asks for.
+    ///
+    /// Errors: the cursor is none, or the index cannot be read.
+    pub(super) fn read_page(self, query: &ListQuery) -> Result<Page, Refusal> {
         let question = query.question()?;
         let store = Arc::clone(&self.shared.store);
         let read = self.shared.lists.pool.ask(move || store.page(&question));
         match read {
-            Some(Ok(Some(page))) => Ok((self.list_answer(page, &query), place)),
+            Some(Ok(Some(page))) => Ok(page),
             Some(Ok(None)) => Err(Refusal::BadCursor),
             Some(Err(error)) => {
                 events::list_failed(self.peer(), &error);
@@ -80,7 +90,8 @@ impl Exchange<'_> {
         }
     }
 
-    fn list_answer(self, page: Page, query: &ListQuery) -> Answer {
+    /// The header lines that say whose page it is, and where `path` is asked for the next one.
+    pub(super) fn page_lines(self, page: &Page, path: &str, query: &ListQuery) -> Vec<String> {
         let store = self.shared.store.id();
         let mut lines = vec![
             format!("{}: {store}", wire::STORE_HEADER),
@@ -90,10 +101,9 @@ impl Exchange<'_> {
             lines.push(format!("{}: {last}", wire::LAST_HEADER));
         }
         if page.has_more {
-            let path = wire::EPISODES_PATH;
             let following = query.following(page.next);
             lines.push(format!("Link: <{path}?{following}>; rel=\"next\""));
         }
-        Answer::list(page.rows, lines)
+        lines
     }
 }

@@ -348,6 +348,14 @@ impl Shared {
             .as_ref()
             .is_some_and(|space| space.holds(0))
     }
+
+    /// Errors: no more is begun, since the receiver is stopping.
+    fn is_no_stop(&self) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        Ok(())
+    }
 }
 
 impl Answers for Shared {
@@ -393,15 +401,12 @@ fn asked_for(method: &str, target: &str) -> Result<Route, Refusal> {
     }
 }
 
-/// The target as the log shows it. Of a list and of an episode's bytes the query is left out: somebody may
-/// have put a token there.
+/// The target as the log shows it. Of what readers ask for the query is left out: somebody may have put a
+/// token there.
 fn logged_target(target: &str) -> &str {
+    let of_readers = [wire::EPISODES_PATH, wire::BUNDLE_PATH, wire::TARBALL_ENDING];
     match target.split_once('?') {
-        Some((path, _))
-            if path.ends_with(wire::EPISODES_PATH) || path.ends_with(wire::TARBALL_ENDING) =>
-        {
-            path
-        }
+        Some((path, _)) if of_readers.iter().any(|end| path.ends_with(end)) => path,
         _ => target,
     }
 }
@@ -439,6 +444,7 @@ impl Exchange<'_> {
             Ok(Route::Tarball(slot)) => self.fetch(slot, &head, framing),
             Ok(Route::Resume(slot)) => self.resume(slot, &head, framing),
             Ok(Route::List) => self.list(&head, framing),
+            Ok(Route::Bundle) => self.bundle(&head, framing),
             Ok(route) => {
                 let answer = self.read(route);
                 self.reply_unread(answer, framing)

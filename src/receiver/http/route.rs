@@ -18,6 +18,8 @@ pub(super) enum Route {
     Tarball(Slot),
     /// Its query is judged in `list_query`.
     List,
+    /// The small episodes of a page of the list. Its query is that of the list.
+    Bundle,
     Gate,
     GateCommit(CommitHash),
     Health,
@@ -107,6 +109,7 @@ impl Route {
         }
         match path {
             wire::EPISODES_PATH => reading(Route::List),
+            wire::BUNDLE_PATH => reading(Route::Bundle),
             wire::GATE_PATH => reading(Route::Gate),
             wire::HEALTH_PATH => reading(Route::Health),
             wire::STATUS_PATH => reading(Route::Status),
@@ -114,9 +117,10 @@ impl Route {
             wire::PAGE_PATH => reading(Route::Page),
             _ => Err(Refusal::NotFound {
                 what: format!(
-                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, broken uploads at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}, one of each host at {}HOST, the explanation of each refusal at {}REASON",
+                    "nothing is at this path; episodes are at {}/HOST/EPISODE, their list at {}, the small ones of a page of it at {}, broken uploads at {}/HOST/EPISODE, the gate at {} and {}/COMMIT, health at {}, the figures at {}, the same for Prometheus at {}, a page for people at {}, one of each host at {}HOST, the explanation of each refusal at {}REASON",
                     wire::EPISODES_PATH,
                     wire::EPISODES_PATH,
+                    wire::BUNDLE_PATH,
                     wire::UPLOADS_PATH,
                     wire::GATE_PATH,
                     wire::GATE_PATH,

@@ -7,6 +7,7 @@
 //! 4. A small file leaves its connection open, if the peer wants that and has sent nothing behind its
 //!    request. Every other answer ends it.
 
+mod bundle;
 mod conditions;
 mod outcome;
 mod places;
@@ -19,7 +20,6 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use self::conditions::{Conditions, Wanted, entity_tag};
 #[cfg(any(test, fuzzing))]
@@ -29,7 +29,7 @@ pub use self::fuzzed::range as fuzzed_range;
 use self::outcome::Outcome;
 pub(super) use self::places::Downloads;
 use self::places::{AtOnce, Download, Transfer};
-use super::guard::{Answer, Reply, Responder};
+use super::guard::{Answer, Length, Reply, Responder};
 use super::head::{Framing, Head};
 use super::{Exchange, Shared};
 use crate::events;
@@ -162,7 +162,7 @@ fn sent(is_whole: bool, closes: bool, framing: Framing) -> Reply {
 impl Question {
     /// In this order: whether we are stopping, the file, the conditions, the range, the place.
     fn judge(self) -> Result<Judged, Refusal> {
-        self.is_no_stop()?;
+        self.shared.is_no_stop()?;
         let stored = match self.find()? {
             Found::Here(fetched) => self.stored_file(fetched)?,
             Found::Archived(row) => return self.judge_archived(&row),
@@ -187,7 +187,7 @@ impl Question {
         }
         let permit = self.shared.downloads.permit(self.peer)?;
         // A stop that began before the place was taken does not wait for it.
-        self.is_no_stop()?;
+        self.shared.is_no_stop()?;
         let is_small = stored.bytes <= SMALL_BYTES_MAX;
         let goes_on = is_small && self.may_go_on && self.responder.may_go_on();
         let outgoing = self.responder.outgoing(answer, !goes_on);
@@ -215,13 +215,6 @@ impl Question {
                 closes: false,
             },
         })
-    }
-
-    fn is_no_stop(&self) -> Result<(), Refusal> {
-        if self.shared.draining.load(Ordering::SeqCst) {
-            return Err(Refusal::Draining);
-        }
-        Ok(())
     }
 
     /// HEAD and `If-None-Match` are answered from the row; a GET is sent to the store, whose business the
@@ -341,7 +334,7 @@ fn of_the_bytes(status: u16, slot: &Slot, episode: Described, length: u64) -> An
         .with_own_line(format!(
             "Content-Disposition: attachment; filename=\"{name}\""
         ));
-    answer.stated_length = Some(length);
+    answer.length = Length::Stated(length);
     answer
 }
 

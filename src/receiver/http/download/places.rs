@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::outcome::{Outcome, Outcomes};
-use super::sending::Sending;
+use super::sending::{Sending, ToPeer};
 use crate::events::{self, DownloadEnd};
 use crate::failure::Failure;
 use crate::names::ReaderId;
@@ -205,9 +205,14 @@ impl Downloads {
         };
         Box::new(Transfer {
             account,
-            sending: Sending::new(outgoing, file, file_bytes, part, self.limits),
+            sending: Sending::new(self.to_peer(outgoing), file, file_bytes, part),
             permit,
         })
+    }
+
+    /// An answer on its way, whose peer keeps the pace of a reader.
+    pub(super) fn to_peer(&self, outgoing: Outgoing) -> ToPeer {
+        ToPeer::new(outgoing, self.limits)
     }
 
     /// Sends what the kernel has room for. If that is all, the connection finds out whether the peer gets
@@ -245,12 +250,25 @@ impl Downloads {
     ///
     /// Errors: the system gives no thread.
     pub(super) fn send_on_thread(self: &Arc<Self>, transfer: Box<Transfer>) -> io::Result<Running> {
-        let (report, reports) = reply_channel::channel();
-        let downloads = Arc::clone(self);
-        self.threads.run(Box::new(move || {
+        self.run_on_thread(move |downloads| {
             let mut transfer = *transfer;
             let outcome = transfer.sending.run();
             downloads.end(transfer, outcome);
+            outcome
+        })
+    }
+
+    /// Has a thread send an answer, and hears how that ended.
+    ///
+    /// Errors: the system gives no thread.
+    pub(super) fn run_on_thread(
+        self: &Arc<Self>,
+        send: impl FnOnce(&Downloads) -> Outcome + Send + 'static,
+    ) -> io::Result<Running> {
+        let (report, reports) = reply_channel::channel();
+        let downloads = Arc::clone(self);
+        self.threads.run(Box::new(move || {
+            let outcome = send(&downloads);
             // A coroutine that has gone needs no report.
             let _ = report.send(outcome);
         }))?;
@@ -264,18 +282,28 @@ impl Downloads {
             sending,
             permit,
         } = transfer;
+        self.free(permit, || self.note(&account, sending.taken(), outcome));
+    }
+
+    /// Frees a place, and then notes how its download ended: before the end of the answer is seen, since its
+    /// reader may ask for the next episode at once.
+    pub(super) fn free(&self, permit: Permit, note: impl FnOnce()) {
         // A stop waits for the line in the log.
         self.unsettled.fetch_add(1, Ordering::SeqCst);
-        // Before the end of the answer is seen: its reader may ask for the next episode at once.
         drop(permit);
-        self.note(&account, sending.taken(), outcome);
+        note();
         self.unsettled.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Counts the end of an answer of which the peer has so many bytes of episodes.
+    pub(super) fn count_end(&self, bytes: u64, outcome: Outcome) {
+        self.outcomes.add_bytes(bytes);
+        self.outcomes.count(outcome);
     }
 
     /// Counts and logs the end of a download of which the peer has so many bytes.
     fn note(&self, account: &Account, bytes: u64, outcome: Outcome) {
-        self.outcomes.add_bytes(bytes);
-        self.outcomes.count(outcome);
+        self.count_end(bytes, outcome);
         events::download_ended(&DownloadEnd {
             slot: &account.slot,
             reader: &account.reader,

@@ -34,9 +34,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_micros(200);
 const LAST_WAIT_MAX: Duration = Duration::from_millis(50);
 
-/// One answer on its way.
+/// The bytes of one file on their way.
 pub(super) struct Sending {
-    outgoing: Outgoing,
+    to: ToPeer,
     file: File,
     file_bytes: u64,
     part: Range<u64>,
@@ -44,100 +44,36 @@ pub(super) struct Sending {
     offset: u64,
     /// From here on the file may still be in the page cache on our account.
     kept_from: u64,
+}
+
+/// An answer on its way, and how fast its peer takes it.
+pub(super) struct ToPeer {
+    pub outgoing: Outgoing,
     pace: TakingPace,
 }
 
-impl Sending {
-    /// `part` is what is sent of the file, which has `file_bytes`.
-    pub(super) fn new(
-        outgoing: Outgoing,
-        file: File,
-        file_bytes: u64,
-        part: Range<u64>,
-        limits: PaceLimits,
-    ) -> Sending {
-        Sending {
+impl ToPeer {
+    pub(super) fn new(outgoing: Outgoing, limits: PaceLimits) -> ToPeer {
+        ToPeer {
             outgoing,
-            file,
-            file_bytes,
-            offset: part.start,
-            kept_from: part.start,
-            part,
             pace: TakingPace::new(limits),
         }
     }
 
-    /// Sends all of it, and waits until the peer has it; how that ended.
-    pub(super) fn run(&mut self) -> Outcome {
-        let sent = self.send().and_then(|()| self.await_the_peer());
-        self.forget_the_rest();
-        sent.err().unwrap_or(Outcome::Complete)
-    }
-
-    /// How many bytes of the part the peer has.
-    pub(super) fn taken(&self) -> u64 {
-        self.outgoing.taken()
-    }
-
-    /// Whether the kernel has something of it already.
-    pub(super) fn has_begun(&self) -> bool {
-        self.outgoing.has_begun()
-    }
-
-    /// Nobody waits for the peer to have all of it: `settle` hears how that ended.
-    pub(super) fn leave(self, settle: Settle) {
-        self.outgoing.leave(self.pace, settle);
-    }
-
-    /// Gives the kernel what it has room for. True if that was all.
+    /// Waits until the socket has room, for a while.
     ///
-    /// Errors: what has ended it early.
-    pub(super) fn send_at_once(&mut self) -> Result<bool, Outcome> {
-        while self.offset < self.part.end {
-            match self.write() {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_the_files(&error) => return Err(Outcome::FileChanged),
-                Err(_) => return Err(Outcome::PeerGone),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Writes once: what is left of the head, and then bytes of the file.
-    fn write(&mut self) -> io::Result<()> {
-        if !self.outgoing.send_head()? {
-            return Ok(());
-        }
-        let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
-        let sent = self
-            .outgoing
-            .send_file(&self.file, &mut self.offset, most as usize)?;
-        if sent == 0 {
-            // The file ends before its row does.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.forget_what_was_taken();
-        Ok(())
-    }
-
-    fn send(&mut self) -> Result<(), Outcome> {
-        sys::read_in_order(&self.file);
-        while !self.send_at_once()? {
-            self.await_room()?;
-        }
-        Ok(())
-    }
-
-    fn await_room(&mut self) -> Result<(), Outcome> {
+    /// Errors: what ends the answer early.
+    pub(super) fn await_room(&mut self) -> Result<(), Outcome> {
         let began = Instant::now();
         let waited = self.outgoing.wait(LOOK);
         waited.map_err(|_| Outcome::PeerGone)?;
         self.judge(began.elapsed())
     }
 
-    fn await_the_peer(&mut self) -> Result<(), Outcome> {
+    /// Waits until the peer has all that was sent.
+    ///
+    /// Errors: what ends the answer early.
+    pub(super) fn await_the_peer(&mut self) -> Result<(), Outcome> {
         let mut wait = LAST_WAIT;
         while !self.outgoing.is_taken() {
             if self.outgoing.is_broken() {
@@ -158,12 +94,89 @@ impl Sending {
             Err(Outcome::TooSlow)
         }
     }
+}
+
+impl Sending {
+    /// `part` is what is sent of the file, which has `file_bytes`.
+    pub(super) fn new(to: ToPeer, file: File, file_bytes: u64, part: Range<u64>) -> Sending {
+        Sending {
+            to,
+            file,
+            file_bytes,
+            offset: part.start,
+            kept_from: part.start,
+            part,
+        }
+    }
+
+    /// Sends all of it, and waits until the peer has it; how that ended.
+    pub(super) fn run(&mut self) -> Outcome {
+        let sent = self.send().and_then(|()| self.to.await_the_peer());
+        self.forget_the_rest();
+        sent.err().unwrap_or(Outcome::Complete)
+    }
+
+    /// How many bytes of the part the peer has.
+    pub(super) fn taken(&self) -> u64 {
+        self.to.outgoing.body_taken()
+    }
+
+    /// Whether the kernel has something of it already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.to.outgoing.has_begun()
+    }
+
+    /// Nobody waits for the peer to have all of it: `settle` hears how that ended.
+    pub(super) fn leave(self, settle: Settle) {
+        self.to.outgoing.leave(self.to.pace, settle);
+    }
+
+    /// Gives the kernel what it has room for. True if that was all.
+    ///
+    /// Errors: what has ended it early.
+    pub(super) fn send_at_once(&mut self) -> Result<bool, Outcome> {
+        while self.offset < self.part.end {
+            match self.write() {
+                Ok(()) => {}
+                Err(error) => {
+                    if has_no_room(&error)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes once: what is left of the head, and then bytes of the file.
+    fn write(&mut self) -> io::Result<()> {
+        let outgoing = &mut self.to.outgoing;
+        if !outgoing.send_ahead()? {
+            return Ok(());
+        }
+        let most = (self.part.end - self.offset).min(CALL_BYTES_MAX);
+        let sent = outgoing.send_file(&self.file, &mut self.offset, most as usize)?;
+        if sent == 0 {
+            // The file ends before its row does.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.forget_what_was_taken();
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Outcome> {
+        sys::read_in_order(&self.file);
+        while !self.send_at_once()? {
+            self.to.await_room()?;
+        }
+        Ok(())
+    }
 
     fn forget_what_was_taken(&mut self) {
         if self.file_bytes <= SMALL {
             return;
         }
-        let taken = self.part.start + self.outgoing.taken();
+        let taken = self.part.start + self.to.outgoing.body_taken();
         if taken - self.kept_from >= FORGET_EVERY {
             // Only whole pages are given back, and the last one may be half taken.
             let end = taken - taken % PAGES;
@@ -177,6 +190,18 @@ impl Sending {
         if self.file_bytes > SMALL {
             sys::forget_cached_part(&self.file, self.kept_from, 0);
         }
+    }
+}
+
+/// Whether a call that failed has to wait for room in the socket. False: it may be made again at once.
+///
+/// Errors: what ends the answer early.
+pub(super) fn has_no_room(error: &io::Error) -> Result<bool, Outcome> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Ok(true),
+        io::ErrorKind::Interrupted => Ok(false),
+        _ if is_the_files(error) => Err(Outcome::FileChanged),
+        _ => Err(Outcome::PeerGone),
     }
 }
 

@@ -62,9 +62,20 @@ pub(crate) struct Answer {
     /// its connection, unless bytes of a file follow it (`Outgoing`).
     pub own_lines: Vec<String>,
     pub body: Vec<u8>,
-    /// The length to state where it is not that of `body`: of a body that HEAD does not get, or that is sent
-    /// from a file (`Outgoing`).
-    pub stated_length: Option<u64>,
+    pub length: Length,
+}
+
+/// What the head of an answer says of the length of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// That of `Answer::body`.
+    OfBody,
+    /// This one: of a body that HEAD does not get, or that is sent from a file (`Outgoing`).
+    Stated(u64),
+    /// The body comes in chunks, and the last one says that it was the last.
+    Chunked,
+    /// Nothing: the end of the connection is that of the body, for a peer of HTTP/1.0, which knows no chunks.
+    UntilClose,
 }
 
 impl Answer {
@@ -74,7 +85,7 @@ impl Answer {
             headers,
             own_lines: Vec::new(),
             body,
-            stated_length: None,
+            length: Length::OfBody,
         }
     }
 
@@ -93,7 +104,7 @@ impl Answer {
 
     /// Whether may_minihttp can write it: it gives every answer the length of its body, and its body.
     pub(super) fn is_for_the_crate(&self) -> bool {
-        self.has_length() && self.own_lines.is_empty() && self.stated_length.is_none()
+        self.has_length() && self.own_lines.is_empty() && self.length == Length::OfBody
     }
 
     /// RFC 9110, 8.6: a 204 has none, and a 304 only that of the whole.
@@ -114,7 +125,7 @@ impl Answer {
             headers,
             own_lines,
             body,
-            stated_length,
+            length,
         } = self;
         let date = clock::http_date(SystemTime::now());
         let mut bytes = format!(
@@ -123,8 +134,13 @@ impl Answer {
         )
         .into_bytes();
         if has_length {
-            let length = stated_length.unwrap_or(body.len() as u64);
-            bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+            let line = match length {
+                Length::OfBody => format!("Content-Length: {}\r\n", body.len()),
+                Length::Stated(length) => format!("Content-Length: {length}\r\n"),
+                Length::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+                Length::UntilClose => String::new(),
+            };
+            bytes.extend_from_slice(line.as_bytes());
         }
         if closes {
             bytes.extend_from_slice(b"Connection: close\r\n");

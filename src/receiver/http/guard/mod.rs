@@ -39,7 +39,7 @@ use std::time::Duration;
 use may_minihttp::HttpServiceFactory;
 
 use self::acceptor::Acceptor;
-pub(super) use self::answer::{Answer, Reply, static_line};
+pub(super) use self::answer::{Answer, Length, Reply, static_line};
 pub(super) use self::connection::unsettled::{Settle, Settled};
 use self::connection_table::ConnectionTable;
 use self::lingering_close::LingeringClose;

@@ -1,4 +1,4 @@
-//! An answer that a plain thread sends: a head, and bytes of a file behind it.
+//! An answer that a plain thread sends: a head, and bytes of files behind it, with others between them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,15 +21,18 @@ const COPY_BYTES_MAX: usize = 64 << 10;
 /// connection waits, and answers with `Reply::Sent` when it has ended.
 pub(crate) struct Outgoing {
     connection: Arc<Connection>,
-    head: Vec<u8>,
-    /// How much of the head the kernel has.
-    head_given: usize,
-    /// How many bytes of the file the kernel has.
+    /// What is to be sent before the next bytes of a file: first the head.
+    ahead: Vec<u8>,
+    /// How much of that the kernel has.
+    ahead_given: usize,
+    /// How many bytes the kernel has of all that came before `ahead`, and of all files.
+    given: u64,
+    /// How many of those are a file's.
     body_given: u64,
 }
 
 impl Outgoing {
-    /// The head of `answer`, which states its length. If it ends the connection, nothing that comes from
+    /// The head of `answer`, which says how long it is, or how its end is known. If it ends the connection, nothing that comes from
     /// the peer is a request from here on.
     pub(super) fn new(connection: Arc<Connection>, answer: Answer, closes: bool) -> Outgoing {
         if closes {
@@ -37,8 +40,9 @@ impl Outgoing {
         }
         Outgoing {
             connection,
-            head: answer.to_bytes(false, closes),
-            head_given: 0,
+            ahead: answer.to_bytes(false, closes),
+            ahead_given: 0,
+            given: 0,
             body_given: 0,
         }
     }
@@ -47,15 +51,38 @@ impl Outgoing {
         self.connection.peer()
     }
 
-    /// Gives the kernel what is left of the head. True if that was all.
+    /// These bytes come before the next ones of a file.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        if self.ahead_given == self.ahead.len() {
+            self.given += self.ahead_given as u64;
+            self.ahead_given = 0;
+            self.ahead.clear();
+        }
+        self.ahead.extend_from_slice(bytes);
+    }
+
+    /// Gives the kernel what is left of the bytes that come before those of a file: at first the head. True if
+    /// that was all.
     ///
     /// Errors: `WouldBlock` while the socket has no room; an earlier answer has not left; the peer is gone.
-    pub(crate) fn send_head(&mut self) -> io::Result<bool> {
-        let left = &self.head[self.head_given..];
+    pub(crate) fn send_ahead(&mut self) -> io::Result<bool> {
+        self.send_left(Connection::write_ahead)
+    }
+
+    /// The same for bytes that no others follow.
+    pub(crate) fn send_last(&mut self) -> io::Result<bool> {
+        self.send_left(Connection::write_directly)
+    }
+
+    fn send_left(
+        &mut self,
+        write: fn(&Connection, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        let left = &self.ahead[self.ahead_given..];
         if !left.is_empty() {
-            self.head_given += self.connection.write_ahead(left)?;
+            self.ahead_given += write(&self.connection, left)?;
         }
-        Ok(self.head_given == self.head.len())
+        Ok(self.ahead_given == self.ahead.len())
     }
 
     /// Gives the kernel at most `most` bytes of `file`, from `offset` on, and moves `offset` behind them;
@@ -75,6 +102,7 @@ impl Outgoing {
             sent => sent?,
         };
         self.connection.note_written(count as u64);
+        self.given += count as u64;
         self.body_given += count as u64;
         Ok(count)
     }
@@ -99,7 +127,7 @@ impl Outgoing {
 
     /// Whether the kernel has something of it.
     pub(crate) fn has_begun(&self) -> bool {
-        self.head_given > 0
+        self.all_given() > 0
     }
 
     /// The kernel has all of it: nobody waits for the peer, which keeps its `pace`, and `settle` hears how it
@@ -109,11 +137,22 @@ impl Outgoing {
             .leave_unsettled(Unsettled::new(self.body_given, pace, settle));
     }
 
-    /// How many bytes of the file the peer's kernel has acknowledged; all that was given where this
-    /// kernel does not count.
+    /// How many bytes the peer's kernel has acknowledged of all that was given; all of them where this kernel does
+    /// not count.
     pub(crate) fn taken(&self) -> u64 {
         let unacked = sys::unacked_bytes(self.connection.socket()).unwrap_or(0);
+        self.all_given().saturating_sub(unacked)
+    }
+
+    /// How many bytes of files the peer's kernel has acknowledged. Whatever is not acknowledged is taken for a
+    /// file's: until all is, it may be more than this.
+    pub(crate) fn body_taken(&self) -> u64 {
+        let unacked = sys::unacked_bytes(self.connection.socket()).unwrap_or(0);
         self.body_given.saturating_sub(unacked)
+    }
+
+    fn all_given(&self) -> u64 {
+        self.given + self.ahead_given as u64
     }
 
     /// Whether all that was given is acknowledged, the head too.

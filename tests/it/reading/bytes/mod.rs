@@ -1,6 +1,7 @@
 //! `GET` and `HEAD` of an episode's bytes, in literal bytes and with the clients that people have.
 
 mod answers;
+mod bundle;
 mod clients;
 pub mod crowd;
 mod damage;

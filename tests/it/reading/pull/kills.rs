@@ -11,9 +11,22 @@ use crate::world::has_steps;
 /// More steps than any run has.
 const STEPS_MAX: usize = 400;
 
-/// Pulls with the fault, then without, for each step there is.
+/// A page of which the small episodes come together.
+fn of_one_page(count: usize) -> Shelf {
+    Shelf {
+        page_rows: 100,
+        ..Shelf::of(count)
+    }
+}
+
+/// Pulls with the fault, then without, for each step there is: tarballs that come each by its own path, and
+/// those of a bundle.
 fn walk(fault: &str) {
-    let server = Server::good(Shelf::of(9));
+    walk_of(fault, &Server::good(Shelf::of(9)));
+    walk_of(fault, &Server::with_bundles(of_one_page(18)));
+}
+
+fn walk_of(fault: &str, server: &Server) {
     for step in 1..STEPS_MAX {
         let target = Target::new();
         let mut command = target.command(&server.url, &["--jobs", "2"]);
@@ -187,10 +200,16 @@ pub fn killed_at_random(rounds: u64) -> u64 {
     for n in 0..3 {
         shelf.put(&format!("lab-0/large-{n}"), &crate::dice::noise(n, 3 << 20));
     }
-    let server = Server::good(shelf);
+    let of_one_page = Shelf {
+        page_rows: 100,
+        ..shelf.clone()
+    };
+    let servers = [Server::good(shelf), Server::with_bundles(of_one_page)];
     let mut killed = 0;
     let mut target = Target::new();
+    let mut sets = 0;
     for round in 0..rounds {
+        let server = &servers[sets % servers.len()];
         let mut command = target.command(&server.url, &[]);
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut pull = quiet.spawn().unwrap();
@@ -210,7 +229,9 @@ pub fn killed_at_random(rounds: u64) -> u64 {
         assert_eq!(next.code, Some(0), "{place}");
         target.check(&server.files(), &place);
         target = Target::new();
+        sets += 1;
     }
+    let server = &servers[sets % servers.len()];
     let next = target.pull(&server.url, &[]);
     assert_eq!(next.code, Some(0), "seed {seed}\n{next}");
     target.check(&server.files(), &format!("seed {seed}"));

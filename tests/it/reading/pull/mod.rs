@@ -1,6 +1,7 @@
 //! `cis490 pull`: from a real receiver, from a server in literal bytes that is slow or lies, and killed
 //! at any instant.
 
+mod bundle;
 mod folder;
 mod hostile;
 pub mod kills;

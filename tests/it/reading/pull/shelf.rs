@@ -87,13 +87,36 @@ impl Shelf {
         self.index.push_str(&line);
     }
 
-    /// As a good receiver answers.
+    /// As a good receiver answers that has no bundles.
     pub fn answer(&self, head: &Head) -> Say {
         let target = head.target();
         match target.strip_prefix("/v1/episodes?") {
             Some(query) => Say::Bytes(self.list(query)),
             None => Say::Bytes(self.bytes(target, head)),
         }
+    }
+
+    /// The tar of the page that is asked for.
+    pub fn bundle(&self, head: &Head) -> Vec<u8> {
+        let (_, query) = head.target().split_once('?').unwrap_or_default();
+        let page = self.list(query);
+        let end = page.windows(4).position(|four| four == b"\r\n\r\n");
+        let rows = String::from_utf8(page[end.unwrap() + 4..].to_vec()).unwrap();
+        let mut tar = tar::Builder::new(Vec::new());
+        for line in rows.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let name = |key: &str| row[key].as_str().unwrap().to_owned();
+            let slot = format!("{}/{}", name("host"), name("episode"));
+            let bytes = &self.files[&slot];
+            if bytes.len() > 1 << 20 {
+                continue;
+            }
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, format!("{slot}.tar.zst"), &bytes[..])
+                .unwrap();
+        }
+        tar.into_inner().unwrap()
     }
 
     fn list(&self, query: &str) -> Vec<u8> {
@@ -140,9 +163,20 @@ impl Shelf {
 }
 
 impl Server {
-    /// A good receiver with this on its shelf.
+    /// A good receiver with this on its shelf, and without bundles.
     pub fn good(shelf: Shelf) -> Server {
         Server::new(shelf, |head, shelf| shelf.answer(head))
+    }
+
+    /// A good receiver.
+    pub fn with_bundles(shelf: Shelf) -> Server {
+        Server::new(shelf, |head, shelf| {
+            if head.target().starts_with("/v1/episodes.tar?") {
+                Say::Bytes(with_body("200 OK", "", &shelf.bundle(head)))
+            } else {
+                shelf.answer(head)
+            }
+        })
     }
 
     pub fn new(
