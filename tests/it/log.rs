@@ -293,7 +293,14 @@ fn as_json_each_line_is_one_object() {
     let mut lines = BufReader::new(receiver.stderr.take().unwrap()).lines();
     let mut next =
         || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    while next()["event"] != "listening" {}
+    // The window may be known before the port is open, or much later: then its line would be the last.
+    let mut has_window = false;
+    let mut is_listening = false;
+    while !has_window || !is_listening {
+        let event = next()["event"].clone();
+        has_window |= event == "gate_window";
+        is_listening |= event == "listening";
+    }
     let mut client = Client::connect(address);
     client
         .send(b"BREW /v1/\"x=y HTTP/1.1\r\nHost: pi\r\n\r\n")

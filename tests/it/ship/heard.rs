@@ -292,7 +292,9 @@ fn a_proxys_own_413_waits_and_smaller_ones_pass() {
     lab.episode_with("ep-1", A, &noise(10_000));
     lab.episode_with("ep-2", A, &noise(20_000));
     lab.episode_with("ep-3", A, &noise(30_000));
-    let too_large = answer(413, "", "<h1>413 Request Entity Too Large</h1>");
+    // Without the field the wait may be over before the next one's turn.
+    let page = "<h1>413 Request Entity Too Large</h1>";
+    let too_large = answer(413, "Retry-After: 60\r\n", page);
     stub.puts([Reply::Store, Reply::Say(too_large)]);
     let ended = lab.ship_once();
     assert_eq!(ended.code, 1, "{ended}");
