@@ -14,13 +14,13 @@ pub(super) enum Needs {
     APerson(String),
 }
 
-/// What a row needs of which the receipt says this, if there is one. In a host's folder that was `empty` nothing
-/// is looked for.
+/// What a row needs of which the receipt says this, if there is one. In a host's folder that
+/// `was_empty` nothing is looked for.
 pub(super) fn needs(
     folder: &Folder,
     known: Option<Known>,
     row: &Row,
-    empty: bool,
+    was_empty: bool,
 ) -> Result<Needs, End> {
     if known.is_some_and(|known| known.sha256 != row.sha256) {
         return Ok(Needs::APerson(format!(
@@ -29,7 +29,7 @@ pub(super) fn needs(
         )));
     }
     let bytes = known.map_or(row.bytes, |known| known.bytes);
-    let found = if empty {
+    let found = if was_empty {
         Found::Nothing
     } else {
         look(&folder.tarball(&row.slot))?

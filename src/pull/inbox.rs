@@ -21,7 +21,6 @@ const WAITING_MAX: usize = 800;
 const WAITING_FEW: usize = 192;
 /// The same in bytes, which wait in memory for the disk.
 const WAITING_BYTES_MAX: u64 = 64 << 20;
-
 /// What a pull has open besides: its own files and connections.
 const OTHER_FILES: usize = 200;
 

@@ -143,17 +143,17 @@ impl<'a> Judge<'a> {
         let mut made = None;
         for row in rows {
             let host = &row.slot.host;
-            let empty = match self.was_empty.get(host) {
-                Some(empty) => *empty,
+            let was_empty = match self.was_empty.get(host) {
+                Some(was_empty) => *was_empty,
                 None => {
-                    let empty = look(&self.folder.host(host))? == Found::Nothing;
-                    self.was_empty.insert(host.clone(), empty);
-                    empty
+                    let is_empty = look(&self.folder.host(host))? == Found::Nothing;
+                    self.was_empty.insert(host.clone(), is_empty);
+                    is_empty
                 }
             };
             let known = self.receipts.as_ref();
             let known = known.and_then(|receipts| receipts.of(&row.slot));
-            match needs(self.folder, known, &row, empty)? {
+            match needs(self.folder, known, &row, was_empty)? {
                 Needs::Nothing => noted.here.push(row.slot),
                 Needs::APerson(why) => noted.wrong.push(why),
                 Needs::Work { is_there } => {

@@ -158,6 +158,7 @@ impl<'a> Pass<'a> {
             patience: self.patience,
         };
         let bench = Bench::new();
+        // The rows of one page go as those of the next come.
         let _kept = KeptBlocks::keep();
         thread::scope(|scope| {
             let mut workers = Workers::new(scope, &line, &bench, self.wish.jobs);

@@ -58,23 +58,19 @@ struct Bundle {
 impl Exchange<'_> {
     /// Answers a request for a bundle.
     pub(in crate::receiver::http) fn bundle(self, head: &Head, framing: Framing) -> Reply {
-        let refusal = match self.judge_bundle(head) {
+        let bundle = match self.judge_bundle(head) {
+            Ok(Judged::Sends(bundle)) => bundle,
             Ok(Judged::Answered(answer)) => return self.reply_unread(answer, framing),
-            Ok(Judged::Sends(bundle)) => {
-                let downloads = &self.shared.downloads;
-                match downloads.run_on_thread(|downloads| bundle.send(downloads)) {
-                    Ok(running) => return sent(running.wait(downloads), true, framing),
-                    Err(error) => {
-                        events::no_thread(self.peer(), &error);
-                        self.log_refusal(&downloads.full());
-                        return Reply::closing(Answer::refusal(&downloads.full()));
-                    }
-                }
+            Err(refusal) => {
+                self.log_refusal(&refusal);
+                return self.reply_unread(Answer::refusal(&refusal), framing);
             }
-            Err(refusal) => refusal,
         };
-        self.log_refusal(&refusal);
-        self.reply_unread(Answer::refusal(&refusal), framing)
+        let downloads = &self.shared.downloads;
+        match downloads.run_on_thread(|downloads| bundle.send(downloads)) {
+            Ok(running) => sent(running.wait(downloads), true, framing),
+            Err(error) => self.refuse_for_want_of_a_thread(&error),
+        }
     }
 
     /// In this order: the query's grammar, the reader, whether we are stopping, the place, the cursor.
@@ -168,8 +164,12 @@ impl Bundle {
 
     /// The file of a row, if it is one of a bundle's.
     fn file_of(&self, row: &Receipt) -> Option<(Slot, StoredFile)> {
-        row.bytes
-            .filter(|bytes| *bytes <= wire::BUNDLED_BYTES_MAX)?;
+        if row
+            .bytes
+            .is_none_or(|bytes| wire::BUNDLED_BYTES_MAX < bytes)
+        {
+            return None;
+        }
         let slot = row.slot();
         // What cannot be read is the business of the episode's own path.
         let Ok(Fetched::Stored(file)) = self.store.fetch(&slot) else {
@@ -245,5 +245,6 @@ fn header_of(slot: &Slot, stored: &StoredFile) -> io::Result<Vec<u8>> {
     let name = format!("{slot}{}", wire::TARBALL_ENDING);
     let mut tar = tar::Builder::new(Vec::with_capacity(BLOCK_BYTES as usize));
     tar.append_data(&mut header, name, io::empty())?;
+    // What it would give back itself has the end of a tar behind it.
     Ok(tar.get_ref().clone())
 }

@@ -126,16 +126,18 @@ impl Exchange<'_> {
         let has_begun = transfer.has_begun();
         match downloads.send_on_thread(transfer) {
             Ok(running) => sent(running.wait(downloads), closes, framing),
-            Err(error) => {
+            Err(error) if has_begun => {
                 events::no_thread(self.peer(), &error);
-                if has_begun {
-                    return sent(false, true, framing);
-                }
-                let refusal = downloads.full();
-                self.log_refusal(&refusal);
-                Reply::closing(Answer::refusal(&refusal))
+                sent(false, true, framing)
             }
+            Err(error) => self.refuse_for_want_of_a_thread(&error),
         }
+    }
+
+    /// Nothing of the answer was sent, and its connection ends.
+    fn refuse_for_want_of_a_thread(self, error: &io::Error) -> Reply {
+        events::no_thread(self.peer(), error);
+        self.refuse_closing(&self.shared.downloads.full())
     }
 
     fn refuse_fetch(self, refusal: &Refusal, framing: Framing) -> Reply {

@@ -138,11 +138,8 @@ impl Sending {
         while self.offset < self.part.end {
             match self.write() {
                 Ok(()) => {}
-                Err(error) => {
-                    if has_no_room(&error)? {
-                        return Ok(false);
-                    }
-                }
+                Err(error) if has_no_room(&error)? => return Ok(false),
+                Err(_) => {}
             }
         }
         Ok(true)

@@ -32,8 +32,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The head of `answer`, which says how long it is, or how its end is known. If it ends the connection, nothing that comes from
-    /// the peer is a request from here on.
+    /// The head of `answer`, which says how long it is, or how its end is known. If it ends the connection,
+    /// nothing that comes from the peer is a request from here on.
     pub(super) fn new(connection: Arc<Connection>, answer: Answer, closes: bool) -> Outgoing {
         if closes {
             connection.mark_dead();
@@ -140,24 +140,26 @@ impl Outgoing {
     /// How many bytes the peer's kernel has acknowledged of all that was given; all of them where this kernel does
     /// not count.
     pub(crate) fn taken(&self) -> u64 {
-        let unacked = sys::unacked_bytes(self.connection.socket()).unwrap_or(0);
-        self.all_given().saturating_sub(unacked)
+        self.all_given().saturating_sub(self.unacked())
     }
 
     /// How many bytes of files the peer's kernel has acknowledged. Whatever is not acknowledged is taken for a
     /// file's: until all is, it may be more than this.
     pub(crate) fn body_taken(&self) -> u64 {
-        let unacked = sys::unacked_bytes(self.connection.socket()).unwrap_or(0);
-        self.body_given.saturating_sub(unacked)
+        self.body_given.saturating_sub(self.unacked())
     }
 
     fn all_given(&self) -> u64 {
         self.given + self.ahead_given as u64
     }
 
+    fn unacked(&self) -> u64 {
+        sys::unacked_bytes(self.connection.socket()).unwrap_or(0)
+    }
+
     /// Whether all that was given is acknowledged, the head too.
     pub(crate) fn is_taken(&self) -> bool {
-        sys::unacked_bytes(self.connection.socket()).unwrap_or(0) == 0
+        self.unacked() == 0
     }
 
     /// Whether the connection is broken: its peer takes nothing any more.

@@ -7,8 +7,6 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
 use super::*;
 use crate::here::has;
 use crate::world::is_emulated;
@@ -199,7 +197,7 @@ fn a_bundle_follows_other_answers_of_its_connection() {
 #[test]
 fn a_stop_lets_a_bundle_end() {
     let (world, files) = with_episodes("", &[("a", SMALL_MAX), ("b", 10)]);
-    let mut client = stalling(&world);
+    let mut client = stalling(&world, TAR);
     world.signal("TERM");
     world.wait_until("it is stopping", |world| {
         ask(world, "GET", TAR, "").status == 503
@@ -229,24 +227,11 @@ fn tar_unpacks_what_curl_gets() {
     }
 }
 
-/// Asks for a bundle on a connection that takes little at a time, and reads its first byte and no more.
-fn stalling(world: &World) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&world.address().into()).unwrap();
-    let mut client = Client(socket.into());
-    client.send(request("GET", TAR, "").as_bytes()).unwrap();
-    let mut first = [0];
-    client.0.read_exact(&mut first).unwrap();
-    assert_eq!(first, *b"H");
-    client
-}
-
 #[test]
 fn a_bundle_has_a_place_and_a_peer_that_takes_nothing_loses_it() {
     let config = "max_downloads = 1\nidle_timeout_seconds = 2\n";
     let (world, files) = with_episodes(config, &[("ep-1", SMALL_MAX), ("ep-2", SMALL_MAX)]);
-    let stalled = stalling(&world);
+    let stalled = stalling(&world, TAR);
     for path in [TAR, PATH] {
         let got = ask(&world, "GET", path, "");
         assert_eq!((got.status, &*got.problem()), (503, "too-many-downloads"));
@@ -265,7 +250,7 @@ fn tiny_episodes_that_are_taken_slowly_are_not_cut() {
     let names: Vec<String> = (0..300).map(|n| format!("ep-{n}")).collect();
     let episodes: Vec<_> = names.iter().map(|name| (&**name, 1)).collect();
     let (world, files) = with_episodes("idle_timeout_seconds = 2\n", &episodes);
-    let mut client = stalling(&world);
+    let mut client = stalling(&world, TAR);
     let mut got = b"H".to_vec();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(4) {
@@ -301,7 +286,7 @@ fn an_episode_that_becomes_shorter_while_it_is_sent_ends_the_answer() {
     let names: Vec<String> = (0..LARGE / SMALL_MAX).map(|n| format!("ep-{n}")).collect();
     let episodes: Vec<_> = names.iter().map(|name| (&**name, SMALL_MAX)).collect();
     let (world, _) = with_episodes("", &episodes);
-    let client = stalling(&world);
+    let client = stalling(&world, TAR);
     // In the middle of some episode the socket has no room: the thread sleeps, and goes on sleeping.
     world.wait_until("it waits for its peer", |world| {
         let before = sleeps(world);

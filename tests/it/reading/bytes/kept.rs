@@ -52,20 +52,6 @@ fn narrow(world: &World) -> Client {
     Client(socket.into())
 }
 
-/// A peer that has asked for a small episode, and has read its first byte: its own kernel holds a little, and
-/// the receiver's the rest.
-fn stalling(world: &World) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&world.address().into()).unwrap();
-    let mut client = Client(socket.into());
-    client.send(request("GET", PATH, "").as_bytes()).unwrap();
-    let mut first = [0];
-    client.0.read_exact(&mut first).unwrap();
-    assert_eq!(first, *b"H");
-    client
-}
-
 #[test]
 fn one_connection_serves_many_questions() {
     if is_emulated() {
@@ -170,7 +156,7 @@ fn a_small_one_that_nobody_takes_is_cut() {
     narrow.send(request("GET", PATH, "").as_bytes()).unwrap();
     world.wait_until("the first is cut", |world| ended(world, "too-slow") == 1);
     // The receiver's kernel has room for all of the second, so its place is free at once.
-    let stalled = stalling(&world);
+    let stalled = stalling(&world, PATH);
     world.wait_until("its place is free", |world| {
         ask(world, "GET", PATH, "").body == body
     });
@@ -188,7 +174,7 @@ fn a_peer_that_goes_without_taking_it_is_logged_as_gone() {
         return skip!("an emulated receiver keeps no connection");
     }
     let (world, _) = with_episode("", SMALL);
-    stalling(&world).reset();
+    stalling(&world, PATH).reset();
     world.wait_until("it is counted", |world| ended(world, "peer-gone") == 1);
     assert_eq!(ended(&world, "complete"), 0);
 }
@@ -200,7 +186,7 @@ fn a_stop_waits_for_what_is_not_taken_yet() {
         return skip!("an emulated receiver keeps no connection");
     }
     let (mut world, body) = with_episode("", SMALL);
-    let mut client = stalling(&world);
+    let mut client = stalling(&world, PATH);
     world.signal("TERM");
     world.wait_until("it drains", |world| world.log().contains("event=draining"));
     let mut rest = vec![0; 100_000];
@@ -218,7 +204,7 @@ fn a_small_one_that_is_taken_slowly_is_not_cut() {
         return skip!("an emulated receiver keeps no connection");
     }
     let (world, body) = with_episode("idle_timeout_seconds = 1\n", SMALL);
-    let mut client = stalling(&world);
+    let mut client = stalling(&world, PATH);
     let mut got = b"H".to_vec();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
@@ -245,7 +231,7 @@ fn an_answer_under_way_makes_room_for_nobody() {
         return skip!("an emulated receiver keeps no connection");
     }
     let (world, body) = with_episode("max_connections = 4\n", SMALL);
-    let mut client = stalling(&world);
+    let mut client = stalling(&world, PATH);
     let mut others = Vec::new();
     for _ in 0..8 {
         let mut other = world.client();

@@ -11,6 +11,8 @@ mod places;
 
 use std::net::Ipv4Addr;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::client::{Client, Put, sha256};
 use crate::reading::{NO_GATE, READER};
 use crate::world::World;
@@ -119,7 +121,22 @@ fn begin(world: &World, source: Ipv4Addr) -> Client {
     client
 }
 
-/// The rest of a download that [`begin`] has begun.
+/// A peer that has asked for a path, and has read the first byte of the answer: its own kernel holds a little,
+/// and the receiver's the rest.
+fn stalling(world: &World, path: &str) -> Client {
+    use std::io::Read;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&world.address().into()).unwrap();
+    let mut client = Client(socket.into());
+    client.send(request("GET", path, "").as_bytes()).unwrap();
+    let mut first = [0];
+    client.0.read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"H");
+    client
+}
+
+/// The rest of a download that [`begin`] or [`stalling`] has begun.
 fn finish(mut client: Client) -> Got {
     let mut bytes = b"H".to_vec();
     bytes.extend(client.rest());

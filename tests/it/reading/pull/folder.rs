@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::shelf::{Server, Shelf};
+use super::shelf::{Say, Server, Shelf, problem};
 use super::{Target, inode, slot_of};
 use crate::client::PATIENCE;
 use crate::world::has_steps;
@@ -252,6 +253,25 @@ fn another_list_is_noticed_and_what_is_here_is_not_fetched_again() {
         assert!(only_lists, "{kind}: {:?}", server.heard());
         assert_eq!(target.pull(&server.url, &[]).err, "", "{kind}");
     }
+}
+
+/// The index is rebuilt between two questions of a first pull: what the first page has brought is looked for when
+/// the list begins again, though its folders were not there at the beginning.
+#[test]
+fn a_list_that_begins_again_finds_what_the_same_pull_has_brought() {
+    let is_rebuilt = AtomicBool::new(false);
+    let server = Server::new(Shelf::of(20), move |head, shelf| {
+        if head.target().contains("cursor=") && !is_rebuilt.swap(true, Ordering::SeqCst) {
+            return Say::Bytes(problem("400 Bad Request", "bad-cursor"));
+        }
+        shelf.answer(head)
+    });
+    let target = Target::new();
+    let ran = target.pull_all(&server.url, &server.files());
+    assert!(ran.err.contains("its index was rebuilt"), "{ran}");
+    let heard = server.heard();
+    let tarballs = heard.iter().filter(|head| head.target().ends_with(".zst"));
+    assert_eq!(tarballs.count(), 20, "{heard:?}");
 }
 
 #[test]
