@@ -16,6 +16,7 @@ mod hash_sort;
 mod http;
 pub(crate) mod lab_states;
 mod liveness;
+mod local_file;
 mod name_map;
 mod notify;
 pub(crate) mod observed;

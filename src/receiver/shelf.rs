@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::archive::{Removal, Rows, Shelf};
+use super::archive::{Rows, Shelf};
+use super::local_file::{LocalFile, Removal};
+use super::store::Store;
 use super::store::row_pages::{Begin, PageQuestion};
-use super::store::{LocalRemoval, Store};
 use crate::names::Sha256Digest;
 use crate::wire::{Receipt, Slot};
 
@@ -34,20 +35,16 @@ impl Shelf for StoreShelf {
         }))
     }
 
-    fn whole_file(&self, row: &Receipt) -> io::Result<Option<(File, u64)>> {
+    fn whole_file(&self, row: &Receipt) -> io::Result<LocalFile<(File, u64)>> {
         self.0.whole_file(row)
     }
 
-    fn removable(&self, slot: &Slot, sha256: &Sha256Digest) -> io::Result<Option<Receipt>> {
+    fn removable(&self, slot: &Slot, sha256: &Sha256Digest) -> io::Result<LocalFile<Receipt>> {
         self.0.removable(slot, sha256)
     }
 
     fn remove(&self, row: &Receipt) -> io::Result<Removal> {
-        Ok(match self.0.remove_file(row)? {
-            LocalRemoval::Removed(bytes) => Removal::Removed(bytes),
-            LocalRemoval::InUse => Removal::InUse,
-            LocalRemoval::Nothing => Removal::Nothing,
-        })
+        self.0.remove_file(row)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -26,6 +26,7 @@ mod git;
 mod group_commit;
 mod guard;
 mod here;
+mod holds;
 mod hostile;
 mod install;
 mod kills;

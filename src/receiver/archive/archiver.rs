@@ -24,12 +24,15 @@ use super::shelf::Shelf;
 use super::spot_check::{Looked, SpotCheck};
 use super::step::{Stand, Step, Trouble, place_of};
 use super::walk::Walk;
+use crate::receiver::local_file::LocalFile;
 use crate::test_times::in_tests;
 use crate::wire::Receipt;
 use crate::{clock, events, sys};
 
 /// How often the index and the disk are looked at without being asked to.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// After this a local file that an upload had in its hands is looked at again.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
 /// Failures of one episode in a row before it goes to the end of the line.
 const STRIKES_MAX: u32 = 3;
 
@@ -202,14 +205,14 @@ impl Archiver {
         let row = &proof.row;
         events::archive_proven(&row.slot(), proof.bytes);
         let place = place_of(Stand::Proven, self.is_here(row));
-        self.archive.figures.moves(row, proof.place, Some(place));
+        self.archive.figures.moves(row, proof.place, place);
     }
 
     /// The row's object was read back. `place`: where the row is counted.
-    fn read_back(&mut self, row: Receipt, place: Place, bytes: u64) {
+    fn read_back(&mut self, row: Receipt, place: Option<Place>, bytes: u64) {
         // A Pi that began in 1970 must not have an old proof once its clock is right.
         let time = self.archive.bucket.latest_time();
-        self.proofs.push(Proof::at(row, Some(place), bytes, time));
+        self.proofs.push(Proof::at(row, place, bytes, time));
     }
 
     /// True if there is more of this work.
@@ -321,19 +324,18 @@ impl Archiver {
         let figures = &self.archive.figures;
         if self.is_proven(row)? {
             let is_here = self.is_here(row);
-            figures.moves(row, None, Some(place_of(Stand::Proven, is_here)));
+            figures.moves(row, None, place_of(Stand::Proven, is_here));
             return Ok(true);
         }
         self.note_oldest(Some(row));
         let stand = self.take(row, false)?;
         self.heard(stand == Stand::Copied);
-        if stand != Stand::Gone {
-            self.archive.figures.copied();
-        }
         let place = place_of(stand, self.is_here(row));
-        self.archive.figures.moves(row, None, Some(place));
-        if let Stand::ReadBack(bytes) = stand {
-            self.read_back(row.clone(), place, bytes);
+        self.note_step(row, None, place);
+        match stand {
+            Stand::ReadBack(bytes) => self.read_back(row.clone(), place, bytes),
+            Stand::Unsettled => self.hold(row.clone(), place, |held, _| held.wait(UNSETTLED_WAIT)),
+            _ => {}
         }
         Ok(true)
     }
@@ -353,7 +355,10 @@ impl Archiver {
             Stand::Copied => self.hold(row.clone(), Some(Place::Copied), |held, archive| {
                 held.wait(archive.verify_after);
             }),
-            Stand::ReadBack(bytes) => self.read_back(row.clone(), Place::Copied, bytes),
+            Stand::ReadBack(bytes) => self.read_back(row.clone(), Some(Place::Copied), bytes),
+            Stand::Unsettled => self.hold(row.clone(), Some(Place::Copied), |held, _| {
+                held.wait(UNSETTLED_WAIT);
+            }),
             Stand::Proven | Stand::Gone => {}
         }
         Ok(true)
@@ -365,14 +370,9 @@ impl Archiver {
         match self.take(&held.row, copies_again) {
             Ok(stand) => {
                 self.heard(stand == Stand::Copied);
-                if held.place.is_none() && stand != Stand::Gone {
-                    self.archive.figures.copied();
-                }
-                let is_here = self.is_here(&held.row);
-                let place = place_of(stand, is_here);
-                let moved = Some(place);
-                self.archive.figures.moves(&held.row, held.place, moved);
-                held.place = moved;
+                let place = place_of(stand, self.is_here(&held.row));
+                self.note_step(&held.row, held.place, place);
+                held.place = place;
                 match stand {
                     Stand::ReadBack(bytes) => {
                         self.read_back(held.row, place, bytes);
@@ -381,6 +381,7 @@ impl Archiver {
                     Stand::Proven | Stand::Gone => return,
                     Stand::Young(wait) => held.wait(wait),
                     Stand::Copied => held.wait(self.archive.verify_after),
+                    Stand::Unsettled => held.wait(UNSETTLED_WAIT),
                 }
             }
             Err(trouble) => {
@@ -390,6 +391,15 @@ impl Archiver {
             }
         }
         self.held.push(held);
+    }
+
+    /// Counts a row that was in one place before a step and is in another after it.
+    fn note_step(&self, row: &Receipt, before: Option<Place>, after: Option<Place>) {
+        let figures = &self.archive.figures;
+        if before.is_none() && after.is_some_and(|place| place != Place::Lost) {
+            figures.copied();
+        }
+        figures.moves(row, before, after);
     }
 
     /// A row has failed: at once, or after three times, it goes to the end of the line.
@@ -480,11 +490,9 @@ impl Archiver {
         Ok(self.archive.is_proven(row)?)
     }
 
-    /// Whether the row's file is here. One that cannot be opened is.
+    /// Whether the row's file is here. One that cannot be opened is, and one in an upload's hands.
     fn is_here(&self, row: &Receipt) -> bool {
-        self.shelf
-            .whole_file(row)
-            .map_or(true, |file| file.is_some())
+        !matches!(self.shelf.whole_file(row), Ok(LocalFile::Nothing))
     }
 
     /// Keeps the time of the oldest row that waits: `front` is the one that is copied now.

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Archive;
 use super::key;
 use super::ledger::{Entry, State};
-use super::shelf::{Removal, Shelf};
+use super::shelf::Shelf;
 use super::step::Trouble;
+use crate::receiver::local_file::{LocalFile, Removal};
 use crate::test_times::in_tests;
 use crate::wire::Receipt;
 use crate::{clock, events};
@@ -152,9 +153,9 @@ impl Eviction {
         }
         // A file that cannot be looked at now may be later, and holds up no other.
         let row = match shelf.removable(&entry.slot(), &entry.sha256) {
-            Ok(Some(row)) => row,
-            Ok(None) => return Ok(Look::Nothing),
-            Err(_) => return Ok(Look::Later),
+            Ok(LocalFile::Whole(row)) => row,
+            Ok(LocalFile::Nothing) => return Ok(Look::Nothing),
+            Ok(LocalFile::Unsettled) | Err(_) => return Ok(Look::Later),
         };
         if !is_there(archive, &row)? {
             return Ok(Look::Nothing);

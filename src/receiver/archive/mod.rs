@@ -57,7 +57,7 @@ pub(crate) use self::reload::ReadyTerms;
 use self::reload::Terms;
 pub(crate) use self::report::{ArchiveReport, Condition};
 use self::s3::Bucket;
-pub(crate) use self::shelf::{Removal, Rows, Shelf};
+pub(crate) use self::shelf::{Rows, Shelf};
 use super::config::ArchiveConfig;
 use super::critical_thread::{ShutdownHandle, spawn_critical};
 use crate::events;

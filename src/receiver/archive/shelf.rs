@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 
 use crate::names::Sha256Digest;
+use crate::receiver::local_file::{LocalFile, Removal};
 use crate::wire::{Receipt, Slot};
 
 /// A part of the index.
@@ -14,28 +15,17 @@ pub(crate) struct Rows {
     pub next: u64,
 }
 
-/// What came of removing a local file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
-    /// It is gone, and so many bytes are free.
-    Removed(u64),
-    /// An upload or a download has it: later.
-    InUse,
-    /// There is no such file, or one that is not to be removed.
-    Nothing,
-}
-
 /// The store as the archive sees it. All of it asks the disk.
 pub(crate) trait Shelf: Send + Sync {
     /// Rows from a cursor on, none behind the last one; `None` if the cursor is none any more. Zero is the
     /// first row.
     fn rows(&self, cursor: u64) -> io::Result<Option<Rows>>;
 
-    /// The whole stored file of a row, and its size; `None` if it is not there, or not settled yet.
-    fn whole_file(&self, row: &Receipt) -> io::Result<Option<(File, u64)>>;
+    /// The stored file of a row, and its size.
+    fn whole_file(&self, row: &Receipt) -> io::Result<LocalFile<(File, u64)>>;
 
-    /// The row of this name and digest, if it is the only digest of its name and its whole file is there.
-    fn removable(&self, slot: &Slot, sha256: &Sha256Digest) -> io::Result<Option<Receipt>>;
+    /// The row of this name and digest, if its file may be removed: it is the only digest of its name.
+    fn removable(&self, slot: &Slot, sha256: &Sha256Digest) -> io::Result<LocalFile<Receipt>>;
 
     /// Removes the local file of a row.
     fn remove(&self, row: &Receipt) -> io::Result<Removal>;

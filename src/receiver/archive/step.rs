@@ -17,6 +17,7 @@ use super::s3::{Fault, FaultKind, Object, digest_of};
 use super::shelf::Shelf;
 use crate::events;
 use crate::receiver::config::Verify;
+use crate::receiver::local_file::LocalFile;
 use crate::wire::Receipt;
 
 /// Where an episode is after a step.
@@ -31,6 +32,8 @@ pub(super) enum Stand {
     Copied,
     /// Its object is there, and can be read back after this time.
     Young(Duration),
+    /// An upload has its local file in its hands: it can be copied later.
+    Unsettled,
     /// There is neither a local file nor an object: nothing can be done.
     Gone,
 }
@@ -148,8 +151,10 @@ impl Step<'_> {
     fn copy(&self, key: &str) -> Result<Stand, Trouble> {
         let whole = self.shelf.whole_file(self.row);
         let whole = whole.map_err(|error| Trouble::Row(Fault::of_file(&error)))?;
-        let Some((file, bytes)) = whole else {
-            return self.give_up(key);
+        let (file, bytes) = match whole {
+            LocalFile::Whole(whole) => whole,
+            LocalFile::Unsettled => return Ok(Stand::Unsettled),
+            LocalFile::Nothing => return self.give_up(key),
         };
         let fields = key::Fields::of(self.row, self.archive.id);
         let bucket = &self.archive.bucket;
@@ -189,12 +194,13 @@ impl Step<'_> {
     }
 }
 
-/// Where an episode is counted after a step.
-pub(super) fn place_of(stand: Stand, is_here: bool) -> Place {
-    match stand {
+/// Where an episode is counted after a step; `None` while it waits to be copied.
+pub(super) fn place_of(stand: Stand, is_here: bool) -> Option<Place> {
+    Some(match stand {
         Stand::Proven if is_here => Place::Archived,
         Stand::Proven => Place::Evicted,
         Stand::Copied | Stand::Young(_) | Stand::ReadBack(_) => Place::Copied,
+        Stand::Unsettled => return None,
         Stand::Gone => Place::Lost,
-    }
+    })
 }

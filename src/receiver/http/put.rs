@@ -25,8 +25,6 @@ pub(super) struct Admitted {
     permit: Permit,
     /// Whether the store was asked already which episode has the name.
     store_was_asked: bool,
-    /// Whether a row of these bytes is there, and neither a file nor a proven object.
-    restores: bool,
     /// Of a PATCH: where its body begins in the whole.
     offset: Option<u64>,
 }
@@ -109,7 +107,6 @@ impl Exchange<'_> {
                 place,
                 permit,
                 store_was_asked: false,
-                restores: false,
                 offset: None,
             }));
         }
@@ -152,7 +149,6 @@ impl Exchange<'_> {
             place,
             claim,
             store_was_asked: true,
-            restores: matches!(looked.standing, Standing::Absent(_)),
             offset,
         }))
     }
@@ -254,7 +250,6 @@ impl Exchange<'_> {
             place,
             permit,
             store_was_asked,
-            restores,
             offset,
         } = admitted;
         let body = self.request.body(framing.length);
@@ -263,7 +258,6 @@ impl Exchange<'_> {
             claim,
             place,
             store_was_asked,
-            restores,
             offset,
             is_asked_for: framing.expects_continue,
         };

@@ -22,7 +22,7 @@ use crate::receiver::Claim;
 use crate::receiver::archive::Archive;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{
-    NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
+    Arrival, NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
 };
 use crate::wire::{GatePlace, Slot};
 
@@ -35,8 +35,6 @@ pub(super) struct BodyTask {
     pub place: Option<GatePlace>,
     /// Whether it is known that the name is free.
     pub store_was_asked: bool,
-    /// Whether a row of these bytes is there, and neither a file nor a proven object.
-    pub restores: bool,
     /// Of a PATCH: where its body begins in the whole.
     pub offset: Option<u64>,
     /// The peer waits for `100 Continue`, which it gets when space is reserved and the file is there.
@@ -185,16 +183,14 @@ impl Uploads {
         ticket: &mut Option<Ticket>,
     ) -> Result<(Published, PartialFile), Refusal> {
         let claim = task.claim;
-        let mut restores = task.restores;
         if !task.store_was_asked {
             match self.standing(&claim, body.peer())? {
-                Standing::Free => {}
-                Standing::Absent(_) => restores = true,
+                Standing::Free | Standing::Absent(_) => {}
                 Standing::Taken => return Err(Refusal::Taken(claim.slot)),
                 Standing::Stored(receipt) => {
                     let published = Published {
                         receipt: *receipt,
-                        fresh: false,
+                        arrival: Arrival::Earlier,
                     };
                     return Ok((published, PartialFile::default()));
                 }
@@ -227,7 +223,7 @@ impl Uploads {
             .fill_and_publish(upload)
             .map_err(|refusal| self.explained(refusal))?;
         if let Some(archive) = &self.archive {
-            archive.stored(restores);
+            archive.stored(stored.0.arrival == Arrival::Restored);
         }
         Ok(stored)
     }

@@ -155,15 +155,16 @@ impl UploadAnswer {
 
     fn stored(&self, published: &Published, received_bytes: u64) -> Answer {
         let UploadAnswer { shared, peer, .. } = self;
-        let Published { receipt, fresh } = published;
-        let status = if *fresh {
+        let receipt = &published.receipt;
+        let is_fresh = published.is_fresh();
+        let status = if is_fresh {
             events::stored(receipt, *peer);
             201
         } else {
             shared.stored_already(receipt, *peer, received_bytes);
             200
         };
-        if *fresh || received_bytes > 0 {
+        if is_fresh || received_bytes > 0 {
             shared.counters.upload_seconds.add(self.began.elapsed());
         }
         Answer::json(status, receipt).with_header(shared.positions.load().line(self.position))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::group_commit::Round;
-use super::{Published, StoreError};
+use super::{Arrival, Published, StoreError};
 use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
 
@@ -131,20 +131,20 @@ impl SameName {
     }
 
     /// The first is stored: answers the others, and returns the first one's answer.
-    pub(super) fn accept(self, receipt: &Receipt, fresh: bool) -> Published {
-        let published = |fresh| Published {
+    pub(super) fn accept(self, receipt: &Receipt, arrival: Arrival) -> Published {
+        let published = |arrival| Published {
             receipt: receipt.clone(),
-            fresh,
+            arrival,
         };
         for one in self.later {
             let decided = if one.request.receipt.sha256 == receipt.sha256 {
-                Ok(Decision::Stored(Box::new(published(false))))
+                Ok(Decision::Stored(Box::new(published(Arrival::Earlier))))
             } else {
                 Err(StoreError::Taken)
             };
             one.report(Progress::Decided(decided));
         }
-        published(fresh)
+        published(arrival)
     }
 
     /// The first cannot have its name: answers all of them.
@@ -211,7 +211,7 @@ mod tests {
         let (late, late_heard) = queued("x", "2");
         x.join(SameName::of(vec![late]).pop().unwrap());
         let receipt = x.request().receipt.clone();
-        assert!(x.accept(&receipt, true).fresh);
+        assert!(x.accept(&receipt, Arrival::New).is_fresh());
         y.refuse(StoreError::Full);
         assert!(
             heard[0].try_recv().is_err(),
@@ -219,7 +219,7 @@ mod tests {
         );
         assert!(matches!(decided(&heard[1]), Err(StoreError::Full)));
         match decided(&heard[2]) {
-            Ok(Decision::Stored(published)) => assert!(!published.fresh),
+            Ok(Decision::Stored(published)) => assert!(!published.is_fresh()),
             other => panic!("{other:?}"),
         }
         assert!(matches!(decided(&late_heard), Err(StoreError::Taken)));

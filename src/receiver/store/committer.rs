@@ -26,7 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::StoreError;
 use super::commit_request::{CommitResult, Decision, Placed, QueuedRequest, SameName, Syncs};
 use super::condition::Condition;
 use super::index::Index;
@@ -34,6 +33,7 @@ use super::layout::Layout;
 use super::new_rows::{NewRow, NewRows};
 use super::sequence::{IndexFinding, Sequence};
 use super::tail::Tail;
+use super::{Arrival, StoreError};
 use crate::durable;
 use crate::failure::Failure;
 use crate::names::HostId;
@@ -273,7 +273,12 @@ impl Committer {
             group.refuse_later(&why);
             return Ok(Some(Err(why)));
         }
-        let published = group.accept(row.receipt(), is_linked);
+        let arrival = match row {
+            _ if !is_linked => Arrival::Earlier,
+            Row::Kept(_) => Arrival::Restored,
+            Row::New(_) => Arrival::New,
+        };
+        let published = group.accept(row.receipt(), arrival);
         Ok(Some(Ok(Decision::Stored(Box::new(published)))))
     }
 

@@ -12,81 +12,76 @@ use super::Store;
 use crate::durable;
 use crate::file_identity::{FileIdentity, is_absent};
 use crate::names::Sha256Digest;
+use crate::receiver::local_file::{LocalFile, Removal};
 use crate::wire::{Receipt, Slot};
 
-/// What came of removing a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LocalRemoval {
-    /// So many bytes went.
-    Removed(u64),
-    /// An upload or a download has it.
-    InUse,
-    /// There is no such file, or it is not to be removed.
-    Nothing,
-}
-
 impl Store {
-    /// The stored file of a row, and its size; `None` if it is not there, not settled, or not of this row.
+    /// The stored file of a row, and its size.
     ///
     /// Errors: index or file cannot be read.
-    pub(crate) fn whole_file(&self, row: &Receipt) -> io::Result<Option<(File, u64)>> {
+    pub(crate) fn whole_file(&self, row: &Receipt) -> io::Result<LocalFile<(File, u64)>> {
         let slot = row.slot();
         let file = match durable::open_regular(&self.layout.tarball(&slot)) {
-            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) if is_absent(&error) => return Ok(LocalFile::Nothing),
             // A link, a folder, a pipe: the system has no number for that.
-            Err(error) if error.raw_os_error().is_none() => return Ok(None),
+            Err(error) if error.raw_os_error().is_none() => return Ok(LocalFile::Nothing),
             opened => opened?,
         };
         let metadata = file.metadata()?;
         let bytes = metadata.len();
         if !self.is_settled(&slot, FileIdentity::of(&metadata))? {
-            return Ok(None);
+            return Ok(LocalFile::Unsettled);
         }
         let rows = self.rows_of(&slot)?;
         let digest = self.digest_of(&slot, &file, bytes, &rows)?;
-        Ok((digest == Some(row.sha256)).then_some((file, bytes)))
+        Ok(if digest == Some(row.sha256) {
+            LocalFile::Whole((file, bytes))
+        } else {
+            LocalFile::Nothing
+        })
     }
 
-    /// The newest row of a name, if all of its rows have this digest and its whole file is there.
+    /// The newest row of a name, if its file may be removed: all of its rows have this digest.
     ///
     /// Errors: index or file cannot be read.
     pub(crate) fn removable(
         &self,
         slot: &Slot,
         sha256: &Sha256Digest,
-    ) -> io::Result<Option<Receipt>> {
+    ) -> io::Result<LocalFile<Receipt>> {
         let mut rows = self.rows_of(slot)?;
         if rows.iter().any(|row| row.sha256 != *sha256) {
-            return Ok(None);
+            return Ok(LocalFile::Nothing);
         }
         let Some(row) = rows.pop() else {
-            return Ok(None);
+            return Ok(LocalFile::Nothing);
         };
-        let is_here = self.whole_file(&row)?.is_some();
-        Ok(is_here.then_some(row))
+        Ok(self.whole_file(&row)?.map(|_| row))
     }
 
     /// Removes the file of a row whose object is proven. A crash may bring it back; then it goes again.
     ///
     /// Errors: the disk's.
-    pub(crate) fn remove_file(&self, row: &Receipt) -> io::Result<LocalRemoval> {
+    pub(crate) fn remove_file(&self, row: &Receipt) -> io::Result<Removal> {
         let slot = row.slot();
-        if self.removable(&slot, &row.sha256)?.is_none() {
-            return Ok(LocalRemoval::Nothing);
+        if let LocalFile::Nothing = self.removable(&slot, &row.sha256)? {
+            return Ok(Removal::Nothing);
         }
-        let Some((file, bytes)) = self.whole_file(row)? else {
-            return Ok(LocalRemoval::Nothing);
+        let (file, bytes) = match self.whole_file(row)? {
+            LocalFile::Whole(whole) => whole,
+            LocalFile::Unsettled => return Ok(Removal::InUse),
+            LocalFile::Nothing => return Ok(Removal::Nothing),
         };
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(LocalRemoval::InUse),
+            Err(TryLockError::WouldBlock) => return Ok(Removal::InUse),
             // A filesystem without locks: the open file of a download outlives its name.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let identity = FileIdentity::of(&file.metadata()?);
         if !self.is_settled(&slot, identity)? {
-            return Ok(LocalRemoval::InUse);
+            return Ok(Removal::InUse);
         }
         durable::unlink(&self.layout.tarball(&slot))?;
-        Ok(LocalRemoval::Removed(bytes))
+        Ok(Removal::Removed(bytes))
     }
 }

@@ -81,7 +81,6 @@ use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
 pub(crate) use self::fetch::{Fetched, StoredFile};
-pub(crate) use self::local_copy::LocalRemoval;
 pub(crate) use self::partial_file::PartialFile;
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;
@@ -145,8 +144,25 @@ pub(crate) struct Store {
 pub(crate) struct Published {
     /// Its row.
     pub receipt: Receipt,
-    /// Whether it came with this upload (201), or these bytes were here already (200).
-    pub fresh: bool,
+    pub arrival: Arrival,
+}
+
+/// When the file of a published episode came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// With this upload, as its row did.
+    New,
+    /// With this upload, for a row of before, whose file was gone or damaged.
+    Restored,
+    /// Before this upload.
+    Earlier,
+}
+
+impl Published {
+    /// Whether its file came with this upload (201), or these bytes were here already (200).
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.arrival != Arrival::Earlier
+    }
 }
 
 /// Why an upload was not stored. Nothing of it is left.

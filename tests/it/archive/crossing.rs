@@ -5,19 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::store::ScriptedStore;
-use super::{key, ledger, world};
-use crate::client::{Answer, PATIENCE, Put, sha256};
+use super::store::{Mishap, ScriptedStore};
+use super::{key, ledger, put, wait_for_metric, wait_proven, world};
+use crate::client::{Answer, Client, PATIENCE, Put, sha256};
+use crate::condition::reload::{edit, reload};
+use crate::holds::Holds;
 use crate::lab::noise;
+use crate::order::Steps;
 use crate::resume::{self, Episode, least, least_kept};
-use crate::world::{World, cis490};
+use crate::world::{World, cis490, has_steps};
 
-const ALWAYS: &str =
-    "evict_below_bytes = 1000000000000000\n[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n";
+const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
+const READER: &str = "[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n";
 const ROUNDS: usize = 12;
 
 fn started(store: &ScriptedStore) -> World {
-    let mut world = world(store, ALWAYS);
+    let mut world = world(store, &format!("{ALWAYS}{READER}"));
     world.start();
     world
 }
@@ -183,6 +186,22 @@ fn a_download_beside_an_eviction_has_all_bytes_or_the_address_in_the_bucket() {
     }
 }
 
+/// Waits until the object is all that there is of the episode, and loses it.
+fn lose(world: &World, store: &ScriptedStore, bytes: &[u8]) {
+    world.wait_until("it is in the bucket alone", |world| {
+        let is_proven = ledger(world)
+            .last()
+            .is_some_and(|line| line == "ep-1 proven");
+        is_proven && is_evicted(world, "ep-1")
+    });
+    store.remove(&key("ep-1", bytes));
+    let scrub = cis490()
+        .args(["scrub", "--archive", "--config", &world.config_path()])
+        .output()
+        .unwrap();
+    assert_eq!(scrub.status.code(), Some(2), "{scrub:?}");
+}
+
 /// What was lost is sent again by two at once, while room is made.
 #[test]
 fn a_lost_episode_that_is_sent_twice_at_once_is_stored_again_and_goes_again() {
@@ -194,18 +213,7 @@ fn a_lost_episode_that_is_sent_twice_at_once_is_stored_again_and_goes_again() {
     assert_eq!(first.status, 201);
     let receipt = first.json();
     for _ in 0..5 {
-        world.wait_until("it is in the bucket alone", |world| {
-            is_evicted(world, "ep-1")
-                && ledger(world)
-                    .last()
-                    .is_some_and(|line| line == "ep-1 proven")
-        });
-        store.remove(&key("ep-1", &bytes));
-        let scrub = cis490()
-            .args(["scrub", "--archive", "--config", &world.config_path()])
-            .output()
-            .unwrap();
-        assert_eq!(scrub.status.code(), Some(2), "{scrub:?}");
+        lose(&world, &store, &bytes);
         let statuses: Vec<_> = thread::scope(|scope| {
             let uploads = [0; 2].map(|_| scope.spawn(|| world.put(&put)));
             let answers = uploads.map(|upload| upload.join().unwrap());
@@ -220,4 +228,122 @@ fn a_lost_episode_that_is_sent_twice_at_once_is_stored_again_and_goes_again() {
         );
         assert_eq!(world.rows().len(), 1);
     }
+}
+
+/// Two uploads of one episode, the later of them judged while the file of the first is not on the disk yet.
+struct TwoUploads {
+    holds: Holds,
+    steps: Steps,
+    put: Put,
+    later: Client,
+}
+
+impl TwoUploads {
+    /// Starts the receiver. The first is answered, and of the later one the head has been sent.
+    fn begin(world: &mut World) -> TwoUploads {
+        let holds = Holds::of(world);
+        let steps = Steps::of(world);
+        world.start();
+        let put = world.good().episode("ep-1").body(&noise(100_000));
+        holds.set(&["incoming/lab-1~ep-1~"]);
+        let mut first = world.client();
+        first.send(&put.bytes()).unwrap();
+        world.wait_until("the first has the name", |world| !is_evicted(world, "ep-1"));
+        let mut later = world.client();
+        later.send(&put.head()).unwrap();
+        world.wait_until("the later one has begun", |world| {
+            world.names("incoming").len() == 2
+        });
+        holds.set(&[]);
+        assert_eq!(first.answer().unwrap().status, 201, "{world}");
+        TwoUploads {
+            holds,
+            steps,
+            put,
+            later,
+        }
+    }
+
+    /// Sends the body of the later one, which then waits for a sync of the name, held.
+    fn go_on(&mut self, world: &World) {
+        const SYNC: &str = "fsync dir";
+        self.holds.set(&[SYNC]);
+        let before = self.steps.begun(SYNC);
+        self.later.send(&self.put.body).unwrap();
+        world.wait_until("the name is being synced", |_| {
+            before < self.steps.begun(SYNC)
+        });
+    }
+
+    fn end(mut self, world: &World, status: u16) {
+        self.holds.set(&[]);
+        assert_eq!(self.later.answer().unwrap().status, status, "{world}");
+    }
+}
+
+#[test]
+fn an_upload_that_is_stored_after_the_eviction_of_another_of_its_name_goes_too() {
+    if !has_steps("an_upload_that_is_stored_after_the_eviction_of_another_of_its_name_goes_too") {
+        return;
+    }
+    let store = ScriptedStore::start();
+    let mut world = world(&store, ALWAYS);
+    let mut uploads = TwoUploads::begin(&mut world);
+    world.wait_until("the first has gone", |world| is_evicted(world, "ep-1"));
+    uploads.later.send(&uploads.put.body).unwrap();
+    let body = uploads.put.body.clone();
+    uploads.end(&world, 201);
+    world.wait_until("the later one has gone", |world| is_evicted(world, "ep-1"));
+    check_safe(&world, &store, "ep-1", &body);
+}
+
+/// While an upload has the file in its hands, it can be neither copied nor called lost.
+#[test]
+fn an_episode_that_is_in_the_hands_of_another_upload_is_copied_after_it() {
+    if !has_steps("an_episode_that_is_in_the_hands_of_another_upload_is_copied_after_it") {
+        return;
+    }
+    let store = ScriptedStore::start();
+    store.always("HEAD", "", Mishap::Refuses(503, "SlowDown"));
+    let mut world = world(&store, "");
+    let mut uploads = TwoUploads::begin(&mut world);
+    uploads.go_on(&world);
+    store.calm();
+    let before = store.count("HEAD");
+    world.wait_until("it is looked at twice", |_| {
+        store.count("HEAD") >= before + 2
+    });
+    let in_state = |state: &str, count: u32| {
+        let line = format!("cis490_archive_episodes{{state=\"{state}\"}} {count}\n");
+        wait_for_metric(&world, &line);
+    };
+    in_state("lost", 0);
+    assert!(store.keys().is_empty());
+    uploads.end(&world, 200);
+    wait_proven(&world, "ep-1");
+    in_state("archived", 1);
+    // It was counted once: the next one that is copied is the only one that is not proven.
+    store.always("GET", "", Mishap::Refuses(503, "SlowDown"));
+    assert_eq!(world.put(&put(&world, "ep-2")).status, 201);
+    in_state("copied", 1);
+}
+
+#[test]
+fn an_episode_that_is_in_the_hands_of_another_upload_is_evicted_after_it() {
+    if !has_steps("an_episode_that_is_in_the_hands_of_another_upload_is_evicted_after_it") {
+        return;
+    }
+    let store = ScriptedStore::start();
+    let mut world = world(&store, "");
+    let mut uploads = TwoUploads::begin(&mut world);
+    wait_proven(&world, "ep-1");
+    uploads.go_on(&world);
+    edit(&world, "[archive]\n", &format!("[archive]\n{ALWAYS}"));
+    reload(&world, "reloaded");
+    world.wait_until("all proofs were looked at", |world| {
+        world.log().contains("event=archive_no_room")
+    });
+    assert!(!is_evicted(&world, "ep-1"));
+    uploads.end(&world, 200);
+    world.wait_until("it is evicted", |world| is_evicted(world, "ep-1"));
 }

@@ -94,6 +94,21 @@ fn nothing_goes_while_there_is_room_or_before_a_day_has_passed_or_without_a_proo
     assert!(is_here(&unproven, "ep-5") && ledger(&unproven).is_empty());
 }
 
+/// The eviction has passed the episode's proof long before: a file that comes back makes it look again.
+#[test]
+fn bytes_that_take_the_place_of_a_damaged_file_go_again() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, ALWAYS);
+    world.start();
+    archived(&world, "ep-1");
+    wait_evicted(&world, "ep-1");
+    let path = world.data_dir().join("episodes/lab-1/ep-1.tar.zst");
+    fs::write(path, "something").unwrap();
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201, "{world}");
+    wait_evicted(&world, "ep-1");
+    assert_eq!(ledger(&world), ["ep-1 proven"]);
+}
+
 #[test]
 fn with_the_store_away_nothing_goes() {
     let store = ScriptedStore::start();

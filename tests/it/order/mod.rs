@@ -49,6 +49,11 @@ impl Steps {
         steps.map(name).collect()
     }
 
+    /// How many steps of this name have begun.
+    pub fn begun(&self, name: &str) -> usize {
+        self.names().iter().filter(|one| *one == name).count()
+    }
+
     /// How many syncs have ended.
     pub fn ends(&self) -> usize {
         let text = fs::read_to_string(&self.file).unwrap_or_default();

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{NO_GATE, READER, all_pages, next, problem, row, rows, starts, with_index};
 use crate::client::{Answer, Client, Put};
+use crate::holds::Holds;
 use crate::world::{World, has_steps, is_emulated};
 
 #[test]
@@ -299,17 +300,13 @@ fn rows_whose_append_is_not_synced_are_not_shown() {
         return;
     }
     let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
-    let holds = world.dir().join("holds");
-    fs::write(&holds, "").unwrap();
-    world.env("CIS490_HOLD_SYNCS", holds.display());
+    let holds = Holds::of(&mut world);
     world.start();
     let put = |name: &str| Put::sample(&"c".repeat(40)).episode(name);
     assert_eq!(world.put(&put("first")).status, 201);
     let before = world.get("/v1/episodes");
     assert_eq!(before.body.lines().count(), 1);
-    let new = holds.with_extension("new");
-    fs::write(&new, "fdatasync").unwrap();
-    fs::rename(&new, &holds).unwrap();
+    holds.set(&["fdatasync"]);
     let mut client = world.client();
     client.send(&put("second").bytes()).unwrap();
     world.wait_until("the row is in the file", |world| world.rows().len() == 2);
@@ -324,8 +321,7 @@ fn rows_whose_append_is_not_synced_are_not_shown() {
     assert_eq!((behind.status, &*problem(&behind)), (400, "bad-cursor"));
     let newest = world.get("/v1/episodes?tail=1");
     assert_eq!(newest.body, before.body);
-    fs::write(&new, "").unwrap();
-    fs::rename(&new, &holds).unwrap();
+    holds.set(&[]);
     assert_eq!(client.answer().unwrap().status, 201);
     let after = world.get(&format!("/v1/episodes?cursor={}", next(&before)));
     assert_eq!(after.body.lines().count(), 1);
@@ -340,16 +336,12 @@ fn rows_are_shown_once_their_files_are_on_the_disk() {
         return;
     }
     let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
-    let holds = world.dir().join("holds");
-    fs::write(&holds, "").unwrap();
-    world.env("CIS490_HOLD_SYNCS", holds.display());
+    let holds = Holds::of(&mut world);
     world.start();
     let put = |name: &str| Put::sample(&"c".repeat(40)).episode(name);
     assert_eq!(world.put(&put("first")).status, 201);
     let before = world.get("/v1/episodes");
-    let new = holds.with_extension("new");
-    fs::write(&new, "~held~").unwrap();
-    fs::rename(&new, &holds).unwrap();
+    holds.set(&["~held~"]);
     let mut client = world.client();
     client.send(&put("held").bytes()).unwrap();
     world.wait_until("the row is in the file", |world| world.rows().len() == 2);
@@ -357,8 +349,7 @@ fn rows_are_shown_once_their_files_are_on_the_disk() {
     let meanwhile = world.get("/v1/episodes");
     assert_eq!(meanwhile.body, before.body);
     assert_eq!(next(&meanwhile), next(&before));
-    fs::write(&new, "").unwrap();
-    fs::rename(&new, &holds).unwrap();
+    holds.set(&[]);
     assert_eq!(client.answer().unwrap().status, 201);
     let after = world.get(&format!("/v1/episodes?cursor={}", next(&before)));
     assert_eq!(after.body.lines().count(), 2);

@@ -2,10 +2,10 @@
 //! the process is killed or the sync fails in each of these orders.
 
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
 
 use super::{body, check_one_episode, prepared, sample, with_one_episode};
+use crate::holds::Holds;
 use crate::order::Steps;
 use crate::world::{World, has_steps};
 
@@ -22,25 +22,6 @@ const ORDERS: [[&str; 3]; 6] = [
     [INDEX, FILE, DIR],
     [INDEX, DIR, FILE],
 ];
-
-/// Syncs that do not end while a line of this file is in their text.
-struct Holds(PathBuf);
-
-impl Holds {
-    /// For the next process of this world. Nothing is held yet.
-    fn of(world: &mut World) -> Holds {
-        let holds = Holds(world.dir().join("holds"));
-        world.env("CIS490_HOLD_SYNCS", holds.0.display());
-        holds.set(&[]);
-        holds
-    }
-
-    fn set(&self, held: &[&str]) {
-        let new = self.0.with_extension("new");
-        fs::write(&new, held.join("\n")).unwrap();
-        fs::rename(&new, &self.0).unwrap();
-    }
-}
 
 /// A world whose next upload finds the sequence raised and its host known, so that each of the three
 /// syncs comes once.
@@ -67,13 +48,9 @@ fn warmed(mut world: World) -> (World, Steps, Holds) {
 }
 
 /// How often this sync was begun.
-fn begun(steps: &Steps, sync: &str) -> usize {
-    steps.names().iter().filter(|name| *name == sync).count()
-}
-
 fn wait_for_all(world: &World, steps: &Steps, before: [usize; 3]) {
     world.wait_until("all three have begun", |_| {
-        [FILE, DIR, INDEX].map(|sync| begun(steps, sync)) == before.map(|n| n + 1)
+        [FILE, DIR, INDEX].map(|sync| steps.begun(sync)) == before.map(|n| n + 1)
     });
 }
 
@@ -95,7 +72,7 @@ fn each_end(order: [&str; 3]) {
     for killed_after in 0..=order.len() {
         let what = format!("{order:?}, killed after {killed_after}");
         let (mut world, steps, holds) = warm();
-        let before = [FILE, DIR, INDEX].map(|sync| begun(&steps, sync));
+        let before = [FILE, DIR, INDEX].map(|sync| steps.begun(sync));
         holds.set(&order);
         let put = sample().body(&body(5000));
         let answer = thread::scope(|scope| {
@@ -157,7 +134,7 @@ fn fails(failing: (u32, &str), order: [&str; 2], errno: i32, refusal: u16) {
     let what = format!("{failing:?}, then {order:?}, errno {errno}");
     let is_of_file = failing.1.starts_with(FILE);
     let (mut world, steps, holds) = warm_failing(failing, errno);
-    let before = [FILE, DIR, INDEX].map(|sync| begun(&steps, sync));
+    let before = [FILE, DIR, INDEX].map(|sync| steps.begun(sync));
     let held = if is_of_file { 2 } else { 1 };
     holds.set(&order[..held]);
     let put = sample().body(&body(5000));
@@ -257,7 +234,7 @@ fn with_a_failed_append(fail_at: Option<usize>) -> (World, Steps, Holds, Option<
         world.env("CIS490_FAIL_AT", step);
     }
     let (world, steps, holds) = warmed(world);
-    let before = [FILE, DIR, INDEX].map(|sync| begun(&steps, sync));
+    let before = [FILE, DIR, INDEX].map(|sync| steps.begun(sync));
     let ends = steps.ends();
     holds.set(&["incoming/lab-1~ep-1~"]);
     let status = thread::scope(|scope| {
@@ -320,7 +297,7 @@ fn a_name_in_flight_is_shared_and_others_go_on() {
         let put = sample();
         let statuses = thread::scope(|scope| {
             let first = scope.spawn(|| world.put(&put).status);
-            world.wait_until("it is being synced", |_| begun(&steps, DIR) >= 2);
+            world.wait_until("it is being synced", |_| steps.begun(DIR) >= 2);
             let second = scope.spawn(|| world.put(&put).status);
             let other = scope.spawn(|| world.put(&put.clone().body(b"other")).status);
             world.wait_until("they have come", |world| world.names("incoming").len() == 3);
@@ -371,9 +348,7 @@ fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
     let put = sample();
     let statuses = thread::scope(|scope| {
         let first = scope.spawn(|| world.put(&put).status);
-        world.wait_until("it has its name", |_| {
-            steps.names().iter().filter(|name| *name == "link").count() == 2
-        });
+        world.wait_until("it has its name", |_| steps.begun("link") == 2);
         let second = scope.spawn(|| world.put(&put).status);
         world.wait_until("its body has come", |world| {
             world.names("incoming").len() == 2
@@ -390,10 +365,10 @@ fn a_file_that_comes_again_is_not_stored_before_it_is_synced() {
 fn beside_a_held_upload(world: &World, steps: &Steps, holds: &Holds, meanwhile: impl FnOnce()) {
     let put = sample().episode("held");
     holds.set(&["lab-1~held~"]);
-    let before = begun(steps, INDEX);
+    let before = steps.begun(INDEX);
     thread::scope(|scope| {
         let held = scope.spawn(|| world.put(&put).status);
-        world.wait_until("it is being synced", |_| before < begun(steps, INDEX));
+        world.wait_until("it is being synced", |_| before < steps.begun(INDEX));
         meanwhile();
         assert!(!held.is_finished());
         holds.set(&[]);

@@ -55,7 +55,7 @@ fn many_at_once_are_all_stored_each_with_its_own_number() {
             let request = request(folder, &format!("ep-{n}"));
             let file = File::open(request.incoming.as_ref().unwrap()).unwrap();
             match queue.commit(queue.expect(), request, Some(&file)) {
-                Some(Ok(Decision::Stored(published))) if published.fresh => {
+                Some(Ok(Decision::Stored(published))) if published.is_fresh() => {
                     published.receipt.seq.unwrap()
                 }
                 other => panic!("{other:?}"),
@@ -106,10 +106,10 @@ fn requests_of_a_name_in_flight_share_its_fate() {
         };
         let shares = later.recv();
         if is_synced {
-            assert!(matches!(answer, Some(Ok(Decision::Stored(first))) if first.fresh));
+            assert!(matches!(answer, Some(Ok(Decision::Stored(first))) if first.is_fresh()));
             assert!(matches!(
                 shares,
-                Ok(Progress::Decided(Ok(Decision::Stored(later)))) if !later.fresh
+                Ok(Progress::Decided(Ok(Decision::Stored(later)))) if !later.is_fresh()
             ));
         } else {
             assert!(matches!(answer, Some(Err(StoreError::Io(_)))));

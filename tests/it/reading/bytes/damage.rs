@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
 use crate::here::{find, has, mkfifo};
+use crate::holds::Holds;
 use crate::syscalls::can_trace;
 use crate::world::{has_steps, is_emulated};
 
@@ -79,13 +80,6 @@ fn a_file_of_another_size_than_its_row_is_not_sent() {
     assert!(world.log().contains(line), "{world}");
 }
 
-/// No sync ends while its text has this; the receiver reads the file at any moment, so it is replaced.
-fn set_holds(holds: &Path, text: &str) {
-    let new = holds.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, holds).unwrap();
-}
-
 /// An episode that is not on the disk yet may lose its name: nobody gets its bytes before.
 #[test]
 fn an_episode_in_flight_is_not_there_yet() {
@@ -93,22 +87,20 @@ fn an_episode_in_flight_is_not_there_yet() {
         return;
     }
     let mut world = World::prepared(&format!("{READER}{NO_GATE}"));
-    let holds = world.dir().join("holds");
-    set_holds(&holds, "");
-    world.env("CIS490_HOLD_SYNCS", holds.display());
+    let holds = Holds::of(&mut world);
     world.start();
     let body = noise(BYTES);
     let put = Put::sample(&"c".repeat(40)).body(&body);
     // The first time it has no row, the second time the row of the first: its file was lost.
     for _ in 0..2 {
-        set_holds(&holds, "incoming/lab-1~ep-1~");
+        holds.set(&["incoming/lab-1~ep-1~"]);
         let mut client = world.client();
         client.send(&put.bytes()).unwrap();
         world.wait_until("it has its name", |world| file(world).exists());
         for fields in ["", "If-None-Match: *\r\n", "Range: bytes=5000-\r\n"] {
             assert_eq!(ask(&world, "GET", PATH, fields).status, 404, "{fields}");
         }
-        set_holds(&holds, "");
+        holds.set(&[]);
         assert_eq!(client.answer().unwrap().status, 201, "{world}");
         assert_eq!(ask(&world, "GET", PATH, "").body, body);
         fs::remove_file(file(&world)).unwrap();
