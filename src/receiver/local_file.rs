@@ -1,13 +1,13 @@
 //! The local file of an episode, in words that the store and the archive share.
 
-/// What is known of a file, and what its holder wants of it.
+/// What the store says of an episode's file; `T` is what was asked for.
 #[derive(Debug)]
 pub(crate) enum LocalFile<T> {
-    /// Whole, of the row that was asked about, and on the disk for good.
+    /// The file is whole, of the row that was asked about, and on the disk for good.
     Whole(T),
-    /// An upload has it in its hands: in a moment it is whole, or another, or gone.
-    Unsettled,
-    /// Not there, not of the row, or not for this purpose.
+    /// An upload of its name is in flight: in a moment the file is whole, or another, or gone.
+    InFlight,
+    /// There is no file, or none of the row, or it is not to be had for this.
     Nothing,
 }
 
@@ -26,7 +26,7 @@ impl<T> LocalFile<T> {
     pub(crate) fn map<U>(self, of: impl FnOnce(T) -> U) -> LocalFile<U> {
         match self {
             LocalFile::Whole(whole) => LocalFile::Whole(of(whole)),
-            LocalFile::Unsettled => LocalFile::Unsettled,
+            LocalFile::InFlight => LocalFile::InFlight,
             LocalFile::Nothing => LocalFile::Nothing,
         }
     }

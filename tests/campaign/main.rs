@@ -33,6 +33,9 @@ mod git;
 #[path = "../it/here.rs"]
 #[expect(dead_code, reason = "the black-box tests use the rest")]
 mod here;
+#[path = "../it/holds.rs"]
+#[expect(dead_code, reason = "the black-box tests use it")]
+mod holds;
 mod hostile;
 #[path = "../it/kills.rs"]
 mod kills;

@@ -31,8 +31,6 @@ use crate::{clock, events, sys};
 
 /// How often the index and the disk are looked at without being asked to.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// After this a local file that an upload had in its hands is looked at again.
-const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
 /// Failures of one episode in a row before it goes to the end of the line.
 const STRIKES_MAX: u32 = 3;
 
@@ -49,6 +47,9 @@ pub(super) struct Archiver {
     /// How long the row that comes next in `behind` is too young.
     young_until: Option<Instant>,
     held: Held,
+    /// A file has come for a row that was passed: both walks begin anew once this pass is over, so that a
+    /// stream of such files cannot keep it from its end.
+    walks_again: bool,
     proofs: Proofs,
     patience: Patience,
     rest: Rest,
@@ -90,6 +91,7 @@ impl Archiver {
             behind: Walk::default(),
             young_until: None,
             held: Held::default(),
+            walks_again: false,
             proofs: Proofs::default(),
             patience: Patience::new(),
             rest: Rest::default(),
@@ -145,10 +147,10 @@ impl Archiver {
 
     /// One step of the work. How long there is nothing to do then; `None` if there may be more.
     fn turn(&mut self) -> Result<Option<Duration>, Trouble> {
-        let looks_again = self.archive.looks_again.swap(false, Ordering::SeqCst);
-        if self.archive.ledger.read_on()?.unsettles || looks_again {
+        if self.archive.ledger.read_on()?.unsettles {
             self.begin_anew();
         }
+        self.walks_again |= self.archive.looks_again.swap(false, Ordering::SeqCst);
         if self.proofs.are_due() {
             self.note_proofs()?;
         }
@@ -161,6 +163,10 @@ impl Archiver {
         }
         self.note_proofs()?;
         self.note_oldest(None);
+        if self.walks_again && !self.held.is_full() {
+            self.begin_walks_anew();
+            return Ok(None);
+        }
         if makes_room || self.has_looked()? {
             return Ok(None);
         }
@@ -271,13 +277,19 @@ impl Archiver {
 
     /// All is looked at again: an object that was proven is not.
     fn begin_anew(&mut self) {
+        self.begin_walks_anew();
+        self.eviction.begin_anew();
+    }
+
+    /// All rows are looked at again.
+    fn begin_walks_anew(&mut self) {
+        self.walks_again = false;
         self.ahead = Walk::default();
         self.behind = Walk::default();
         self.front_received_s = None;
         self.young_until = None;
         self.held.clear();
         self.proofs.take();
-        self.eviction.begin_anew();
         self.strikes = 0;
         self.archive.figures.clear();
     }
@@ -325,6 +337,10 @@ impl Archiver {
         if self.is_proven(row)? {
             let is_here = self.is_here(row);
             figures.moves(row, None, place_of(Stand::Proven, is_here));
+            if is_here {
+                // The row or the file may be younger than the proof, which the eviction has passed then.
+                self.eviction.look_again();
+            }
             return Ok(true);
         }
         self.note_oldest(Some(row));
@@ -334,7 +350,7 @@ impl Archiver {
         self.note_step(row, None, place);
         match stand {
             Stand::ReadBack(bytes) => self.read_back(row.clone(), place, bytes),
-            Stand::Unsettled => self.hold(row.clone(), place, |held, _| held.wait(UNSETTLED_WAIT)),
+            Stand::InFlight => self.hold(row.clone(), place, |held, _| held.fail()),
             _ => {}
         }
         Ok(true)
@@ -347,18 +363,16 @@ impl Archiver {
         }
         let stand = self.take(row, false)?;
         self.heard(stand == Stand::Copied);
+        let place = Some(Place::Copied);
         match stand {
             Stand::Young(wait) => {
                 self.young_until = Some(Instant::now() + wait);
                 return Ok(false);
             }
-            Stand::Copied => self.hold(row.clone(), Some(Place::Copied), |held, archive| {
+            Stand::Copied | Stand::InFlight => self.hold(row.clone(), place, |held, archive| {
                 held.wait(archive.verify_after);
             }),
-            Stand::ReadBack(bytes) => self.read_back(row.clone(), Some(Place::Copied), bytes),
-            Stand::Unsettled => self.hold(row.clone(), Some(Place::Copied), |held, _| {
-                held.wait(UNSETTLED_WAIT);
-            }),
+            Stand::ReadBack(bytes) => self.read_back(row.clone(), place, bytes),
             Stand::Proven | Stand::Gone => {}
         }
         Ok(true)
@@ -369,7 +383,10 @@ impl Archiver {
         let copies_again = held.failed_reads >= READS_MAX;
         match self.take(&held.row, copies_again) {
             Ok(stand) => {
-                self.heard(stand == Stand::Copied);
+                // The store may not have been asked for a file in flight.
+                if stand != Stand::InFlight {
+                    self.heard(stand == Stand::Copied);
+                }
                 let place = place_of(stand, self.is_here(&held.row));
                 self.note_step(&held.row, held.place, place);
                 held.place = place;
@@ -379,9 +396,10 @@ impl Archiver {
                         return;
                     }
                     Stand::Proven | Stand::Gone => return,
+                    Stand::Copied | Stand::Young(_) if self.walk_behind_comes(&held.row) => return,
                     Stand::Young(wait) => held.wait(wait),
                     Stand::Copied => held.wait(self.archive.verify_after),
-                    Stand::Unsettled => held.wait(UNSETTLED_WAIT),
+                    Stand::InFlight => held.fail(),
                 }
             }
             Err(trouble) => {
@@ -391,6 +409,11 @@ impl Archiver {
             }
         }
         self.held.push(held);
+    }
+
+    /// Whether the second walk has not passed the row yet, and so proves it.
+    fn walk_behind_comes(&self, row: &Receipt) -> bool {
+        row.seq.is_some() && !self.behind.has_passed(row)
     }
 
     /// Counts a row that was in one place before a step and is in another after it.
@@ -490,7 +513,7 @@ impl Archiver {
         Ok(self.archive.is_proven(row)?)
     }
 
-    /// Whether the row's file is here. One that cannot be opened is, and one in an upload's hands.
+    /// Whether the row's file is here. One that cannot be opened is, and one in flight.
     fn is_here(&self, row: &Receipt) -> bool {
         !matches!(self.shelf.whole_file(row), Ok(LocalFile::Nothing))
     }

@@ -132,6 +132,11 @@ impl Eviction {
         self.passed_over = None;
     }
 
+    /// A file may be here whose proof was passed: the next pass begins with the first proof.
+    pub(super) fn look_again(&mut self) {
+        self.passed_over = Some(0);
+    }
+
     /// Whether the disk had too few free bytes at the last look.
     pub(super) fn needs_room(&self) -> bool {
         self.is_on
@@ -155,7 +160,7 @@ impl Eviction {
         let row = match shelf.removable(&entry.slot(), &entry.sha256) {
             Ok(LocalFile::Whole(row)) => row,
             Ok(LocalFile::Nothing) => return Ok(Look::Nothing),
-            Ok(LocalFile::Unsettled) | Err(_) => return Ok(Look::Later),
+            Ok(LocalFile::InFlight) | Err(_) => return Ok(Look::Later),
         };
         if !is_there(archive, &row)? {
             return Ok(Look::Nothing);

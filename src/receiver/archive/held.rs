@@ -1,5 +1,5 @@
-//! Episodes at the end of the line: the store refused them or failed on them, or they were copied again.
-//! Each waits on its own and holds up no other.
+//! Episodes at the end of the line: the store refused them or failed on them, they were copied again, or an
+//! upload of their name was in flight. Each waits on its own and holds up no other.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! One episode's next step towards a proof. Nothing is remembered from step to step: HEAD says where the
 //! episode is, after a crash as after a broken connection.
 //!
-//!     HEAD: nothing, or of another length          PUT
+//!     HEAD: nothing, or of another length          PUT; if an upload of its name is in flight, later
 //!     HEAD: there, younger than the wait           later
 //!     HEAD: there, old enough                      GET, hash; the receipt's digest: a proof; else PUT again
 
@@ -32,8 +32,8 @@ pub(super) enum Stand {
     Copied,
     /// Its object is there, and can be read back after this time.
     Young(Duration),
-    /// An upload has its local file in its hands: it can be copied later.
-    Unsettled,
+    /// An upload of its name is in flight: its file can be copied later.
+    InFlight,
     /// There is neither a local file nor an object: nothing can be done.
     Gone,
 }
@@ -153,7 +153,7 @@ impl Step<'_> {
         let whole = whole.map_err(|error| Trouble::Row(Fault::of_file(&error)))?;
         let (file, bytes) = match whole {
             LocalFile::Whole(whole) => whole,
-            LocalFile::Unsettled => return Ok(Stand::Unsettled),
+            LocalFile::InFlight => return Ok(Stand::InFlight),
             LocalFile::Nothing => return self.give_up(key),
         };
         let fields = key::Fields::of(self.row, self.archive.id);
@@ -200,7 +200,7 @@ pub(super) fn place_of(stand: Stand, is_here: bool) -> Option<Place> {
         Stand::Proven if is_here => Place::Archived,
         Stand::Proven => Place::Evicted,
         Stand::Copied | Stand::Young(_) | Stand::ReadBack(_) => Place::Copied,
-        Stand::Unsettled => return None,
+        Stand::InFlight => return None,
         Stand::Gone => Place::Lost,
     })
 }

@@ -22,7 +22,7 @@ use crate::receiver::Claim;
 use crate::receiver::archive::Archive;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{
-    Arrival, NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
+    Came, NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
 };
 use crate::wire::{GatePlace, Slot};
 
@@ -190,7 +190,7 @@ impl Uploads {
                 Standing::Stored(receipt) => {
                     let published = Published {
                         receipt: *receipt,
-                        arrival: Arrival::Earlier,
+                        came: Came::Earlier,
                     };
                     return Ok((published, PartialFile::default()));
                 }
@@ -223,7 +223,7 @@ impl Uploads {
             .fill_and_publish(upload)
             .map_err(|refusal| self.explained(refusal))?;
         if let Some(archive) = &self.archive {
-            archive.stored(stored.0.arrival == Arrival::Restored);
+            archive.stored(stored.0.came == Came::Again);
         }
         Ok(stored)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::group_commit::Round;
-use super::{Arrival, Published, StoreError};
+use super::{Came, Published, StoreError};
 use crate::file_identity::FileIdentity;
 use crate::wire::{Receipt, Slot};
 
@@ -96,7 +96,7 @@ pub(super) struct SameName {
 }
 
 impl SameName {
-    /// In order of arrival.
+    /// In order of came.
     pub(super) fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
         let mut places = HashMap::new();
         let mut groups: Vec<SameName> = Vec::new();
@@ -131,20 +131,20 @@ impl SameName {
     }
 
     /// The first is stored: answers the others, and returns the first one's answer.
-    pub(super) fn accept(self, receipt: &Receipt, arrival: Arrival) -> Published {
-        let published = |arrival| Published {
+    pub(super) fn accept(self, receipt: &Receipt, came: Came) -> Published {
+        let published = |came| Published {
             receipt: receipt.clone(),
-            arrival,
+            came,
         };
         for one in self.later {
             let decided = if one.request.receipt.sha256 == receipt.sha256 {
-                Ok(Decision::Stored(Box::new(published(Arrival::Earlier))))
+                Ok(Decision::Stored(Box::new(published(Came::Earlier))))
             } else {
                 Err(StoreError::Taken)
             };
             one.report(Progress::Decided(decided));
         }
-        published(arrival)
+        published(came)
     }
 
     /// The first cannot have its name: answers all of them.
@@ -211,7 +211,7 @@ mod tests {
         let (late, late_heard) = queued("x", "2");
         x.join(SameName::of(vec![late]).pop().unwrap());
         let receipt = x.request().receipt.clone();
-        assert!(x.accept(&receipt, Arrival::New).is_fresh());
+        assert!(x.accept(&receipt, Came::New).is_fresh());
         y.refuse(StoreError::Full);
         assert!(
             heard[0].try_recv().is_err(),

@@ -33,7 +33,7 @@ use super::layout::Layout;
 use super::new_rows::{NewRow, NewRows};
 use super::sequence::{IndexFinding, Sequence};
 use super::tail::Tail;
-use super::{Arrival, StoreError};
+use super::{Came, StoreError};
 use crate::durable;
 use crate::failure::Failure;
 use crate::names::HostId;
@@ -273,12 +273,12 @@ impl Committer {
             group.refuse_later(&why);
             return Ok(Some(Err(why)));
         }
-        let arrival = match row {
-            _ if !is_linked => Arrival::Earlier,
-            Row::Kept(_) => Arrival::Restored,
-            Row::New(_) => Arrival::New,
+        let came = match (is_linked, &row) {
+            (false, _) => Came::Earlier,
+            (true, Row::Kept(_)) => Came::Again,
+            (true, Row::New(_)) => Came::New,
         };
-        let published = group.accept(row.receipt(), arrival);
+        let published = group.accept(row.receipt(), came);
         Ok(Some(Ok(Decision::Stored(Box::new(published)))))
     }
 

@@ -30,7 +30,7 @@ impl Store {
         let metadata = file.metadata()?;
         let bytes = metadata.len();
         if !self.is_settled(&slot, FileIdentity::of(&metadata))? {
-            return Ok(LocalFile::Unsettled);
+            return Ok(LocalFile::InFlight);
         }
         let rows = self.rows_of(&slot)?;
         let digest = self.digest_of(&slot, &file, bytes, &rows)?;
@@ -49,6 +49,14 @@ impl Store {
         slot: &Slot,
         sha256: &Sha256Digest,
     ) -> io::Result<LocalFile<Receipt>> {
+        Ok(self.removable_file(slot, sha256)?.map(|(row, ..)| row))
+    }
+
+    fn removable_file(
+        &self,
+        slot: &Slot,
+        sha256: &Sha256Digest,
+    ) -> io::Result<LocalFile<(Receipt, File, u64)>> {
         let mut rows = self.rows_of(slot)?;
         if rows.iter().any(|row| row.sha256 != *sha256) {
             return Ok(LocalFile::Nothing);
@@ -56,7 +64,8 @@ impl Store {
         let Some(row) = rows.pop() else {
             return Ok(LocalFile::Nothing);
         };
-        Ok(self.whole_file(&row)?.map(|_| row))
+        let whole = self.whole_file(&row)?;
+        Ok(whole.map(|(file, bytes)| (row, file, bytes)))
     }
 
     /// Removes the file of a row whose object is proven. A crash may bring it back; then it goes again.
@@ -64,12 +73,9 @@ impl Store {
     /// Errors: the disk's.
     pub(crate) fn remove_file(&self, row: &Receipt) -> io::Result<Removal> {
         let slot = row.slot();
-        if let LocalFile::Nothing = self.removable(&slot, &row.sha256)? {
-            return Ok(Removal::Nothing);
-        }
-        let (file, bytes) = match self.whole_file(row)? {
-            LocalFile::Whole(whole) => whole,
-            LocalFile::Unsettled => return Ok(Removal::InUse),
+        let (file, bytes) = match self.removable_file(&slot, &row.sha256)? {
+            LocalFile::Whole((_, file, bytes)) => (file, bytes),
+            LocalFile::InFlight => return Ok(Removal::InUse),
             LocalFile::Nothing => return Ok(Removal::Nothing),
         };
         match file.try_lock() {

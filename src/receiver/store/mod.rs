@@ -144,16 +144,16 @@ pub(crate) struct Store {
 pub(crate) struct Published {
     /// Its row.
     pub receipt: Receipt,
-    pub arrival: Arrival,
+    pub came: Came,
 }
 
-/// When the file of a published episode came.
+/// How the file of a published episode came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum Came {
     /// With this upload, as its row did.
     New,
-    /// With this upload, for a row of before, whose file was gone or damaged.
-    Restored,
+    /// With this upload, for a row of before: its file was gone or damaged.
+    Again,
     /// Before this upload.
     Earlier,
 }
@@ -161,7 +161,7 @@ pub(crate) enum Arrival {
 impl Published {
     /// Whether its file came with this upload (201), or these bytes were here already (200).
     pub(crate) fn is_fresh(&self) -> bool {
-        self.arrival != Arrival::Earlier
+        self.came != Came::Earlier
     }
 }
 

@@ -109,6 +109,27 @@ fn bytes_that_take_the_place_of_a_damaged_file_go_again() {
     assert_eq!(ledger(&world), ["ep-1 proven"]);
 }
 
+/// Without its index the receiver has forgotten the row, and not the proof, which the eviction passes at the
+/// start.
+#[test]
+fn an_episode_that_has_a_row_again_behind_its_proof_goes_again() {
+    let store = ScriptedStore::start();
+    let mut world = world(&store, ALWAYS);
+    world.start();
+    archived(&world, "ep-1");
+    wait_evicted(&world, "ep-1");
+    world.stop();
+    fs::remove_file(world.data_dir().join("index.jsonl")).unwrap();
+    hurry(&mut world);
+    world.start();
+    world.wait_until("its proof was passed", |world| {
+        world.log().contains("event=archive_no_room")
+    });
+    assert_eq!(world.put(&put(&world, "ep-1")).status, 201, "{world}");
+    wait_evicted(&world, "ep-1");
+    assert_eq!(ledger(&world), ["ep-1 proven"]);
+}
+
 #[test]
 fn with_the_store_away_nothing_goes() {
     let store = ScriptedStore::start();

@@ -49,9 +49,15 @@ impl Steps {
         steps.map(name).collect()
     }
 
-    /// How many steps of this name have begun.
+    /// How many steps with this name have begun.
     pub fn begun(&self, name: &str) -> usize {
         self.names().iter().filter(|one| *one == name).count()
+    }
+
+    /// How many steps with this name on this path, relative to the root, have begun.
+    pub fn begun_on(&self, name: &str, path: &str) -> usize {
+        let step = format!("{name} {path}");
+        self.entries().iter().filter(|one| **one == step).count()
     }
 
     /// How many syncs have ended.

@@ -47,7 +47,6 @@ fn warmed(mut world: World) -> (World, Steps, Holds) {
     (world, steps, holds)
 }
 
-/// How often this sync was begun.
 fn wait_for_all(world: &World, steps: &Steps, before: [usize; 3]) {
     world.wait_until("all three have begun", |_| {
         [FILE, DIR, INDEX].map(|sync| steps.begun(sync)) == before.map(|n| n + 1)
