@@ -351,7 +351,7 @@ impl Archiver {
         match stand {
             Stand::ReadBack(bytes) => self.read_back(row.clone(), place, bytes),
             Stand::InFlight => self.hold(row.clone(), place, |held, _| held.fail()),
-            _ => {}
+            Stand::Proven | Stand::Copied | Stand::Young(_) | Stand::Gone => {}
         }
         Ok(true)
     }
@@ -369,6 +369,7 @@ impl Archiver {
                 self.young_until = Some(Instant::now() + wait);
                 return Ok(false);
             }
+            // The bucket has lost it. A file in flight is copied at the look that follows.
             Stand::Copied | Stand::InFlight => self.hold(row.clone(), place, |held, archive| {
                 held.wait(archive.verify_after);
             }),

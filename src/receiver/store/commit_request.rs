@@ -96,7 +96,7 @@ pub(super) struct SameName {
 }
 
 impl SameName {
-    /// In order of came.
+    /// In order of arrival.
     pub(super) fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
         let mut places = HashMap::new();
         let mut groups: Vec<SameName> = Vec::new();

@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, hurry, key, ledger, put, wait_for_metric, wait_proven, world};
+use super::{
+    ALWAYS, archived, body, hurry, key, ledger, put, wait_alone_there, wait_for_metric,
+    wait_proven, world,
+};
 use crate::client::{Client, sha256};
 use crate::resume::{self, Episode, kind, least, least_kept};
 use crate::world::{World, cis490};
@@ -269,24 +272,15 @@ fn evicted_beside_a_broken_upload(
     store: &ScriptedStore,
     sent: impl FnOnce(&Episode) -> Episode,
 ) -> (World, Episode, usize) {
-    let mut world = world(store, "evict_below_bytes = 1000000000000000\n");
+    let mut world = world(store, ALWAYS);
     resume::start(&mut world);
     let broken = Episode::new(&world, "ep-1");
     let offset = broken.break_at(&world, least_kept() + 3 * resume::MIB);
     let offset = offset.unwrap_or_else(|| panic!("nothing is kept\n{world}"));
     let sent = sent(&broken);
     assert_eq!(sent.put(&world).status, 201, "{world}");
-    wait_evicted(&world);
+    wait_alone_there(&world, "ep-1");
     (world, broken, offset)
-}
-
-fn wait_evicted(world: &World) {
-    world.wait_until("it is in the bucket alone", |world| {
-        ledger(world)
-            .last()
-            .is_some_and(|line| line == "ep-1 proven")
-            && world.names("episodes/lab-1").is_empty()
-    });
 }
 
 #[test]
@@ -343,7 +337,7 @@ fn a_lost_episode_is_stored_again_by_the_rest_of_its_upload() {
     resume::start(&mut world);
     let episode = Episode::new(&world, "ep-1");
     assert_eq!(episode.put(&world).status, 201);
-    wait_evicted(&world);
+    wait_alone_there(&world, "ep-1");
     let row = world.rows().remove(0);
     store.remove(&key("ep-1", &episode.body));
     let scrub = cis490()
@@ -358,7 +352,7 @@ fn a_lost_episode_is_stored_again_by_the_rest_of_its_upload() {
     assert!(offset < least());
     let answer = episode.patch(&world, offset);
     assert_eq!((answer.status, answer.json()), (201, row.clone()));
-    wait_evicted(&world);
+    wait_alone_there(&world, "ep-1");
     assert_eq!(world.rows(), [row]);
     store.with(&key("ep-1", &episode.body), |object| {
         assert!(object.bytes == episode.body);

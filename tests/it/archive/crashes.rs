@@ -5,12 +5,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::store::{Mishap, ScriptedStore};
-use super::{body, hurry, key, put, world};
+use super::{ALWAYS, body, hurry, key, put, world};
 use crate::client::{Client, PATIENCE, Put};
 use crate::world::{World, has_steps};
 
 const ENOSPC: i32 = 28;
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
 
 /// The promise: a whole local file, or an object that a line of the ledger says is proven, and is.
 fn is_safe(world: &World, store: &ScriptedStore, episode: &str) -> bool {

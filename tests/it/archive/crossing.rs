@@ -6,7 +6,10 @@ use std::thread;
 use std::time::Instant;
 
 use super::store::{Mishap, ScriptedStore};
-use super::{key, ledger, put, wait_for_metric, wait_proven, world};
+use super::{
+    ALWAYS, is_here, key, ledger, put, wait_alone_there, wait_evicted, wait_for_metric,
+    wait_proven, world,
+};
 use crate::client::{Answer, Client, PATIENCE, Put, sha256};
 use crate::condition::reload::{edit, reload};
 use crate::holds::Holds;
@@ -15,7 +18,6 @@ use crate::order::Steps;
 use crate::resume::{self, Episode, least, least_kept};
 use crate::world::{World, cis490, has_steps};
 
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
 const READER: &str = "[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n";
 const ROUNDS: usize = 12;
 
@@ -23,10 +25,6 @@ fn started(store: &ScriptedStore) -> World {
     let mut world = world(store, &format!("{ALWAYS}{READER}"));
     world.start();
     world
-}
-
-fn is_evicted(world: &World, episode: &str) -> bool {
-    world.stored("lab-1", episode).is_none()
 }
 
 /// Asks the same again and again, from before the episode's eviction until after it; how often that was.
@@ -48,7 +46,7 @@ fn ask_across_eviction(
             });
         }
         let until = Instant::now() + PATIENCE;
-        while !is_evicted(world, episode) && Instant::now() < until {
+        while is_here(world, episode) && Instant::now() < until {
             thread::yield_now();
         }
         // Once more, with the file gone.
@@ -58,7 +56,7 @@ fn ask_across_eviction(
         }
         is_over.store(true, Ordering::SeqCst);
     });
-    assert!(is_evicted(world, episode), "it is not evicted\n{world}");
+    assert!(!is_here(world, episode), "it is not evicted\n{world}");
     asked.load(Ordering::SeqCst)
 }
 
@@ -186,14 +184,9 @@ fn a_download_beside_an_eviction_has_all_bytes_or_the_address_in_the_bucket() {
     }
 }
 
-/// Waits until the object is all that there is of the episode, and loses it.
+/// Loses the object of an episode that is in the bucket alone, and finds that out.
 fn lose(world: &World, store: &ScriptedStore, bytes: &[u8]) {
-    world.wait_until("it is in the bucket alone", |world| {
-        let is_proven = ledger(world)
-            .last()
-            .is_some_and(|line| line == "ep-1 proven");
-        is_proven && is_evicted(world, "ep-1")
-    });
+    wait_alone_there(world, "ep-1");
     store.remove(&key("ep-1", bytes));
     let scrub = cis490()
         .args(["scrub", "--archive", "--config", &world.config_path()])
@@ -248,7 +241,7 @@ impl TwoUploads {
         holds.set(&["incoming/lab-1~ep-1~"]);
         let mut first = world.client();
         first.send(&put.bytes()).unwrap();
-        world.wait_until("the first has the name", |world| !is_evicted(world, "ep-1"));
+        world.wait_until("the first has the name", |world| is_here(world, "ep-1"));
         let mut later = world.client();
         later.send(&put.head()).unwrap();
         world.wait_until("the later one has begun", |world| {
@@ -288,18 +281,18 @@ fn an_upload_that_is_stored_after_the_eviction_of_another_of_its_name_goes_too()
     let store = ScriptedStore::start();
     let mut world = world(&store, ALWAYS);
     let mut uploads = TwoUploads::begin(&mut world);
-    world.wait_until("the first has gone", |world| is_evicted(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
     uploads.later.send(&uploads.put.body).unwrap();
     let body = uploads.put.body.clone();
     uploads.end(&world, 201);
-    world.wait_until("the later one has gone", |world| is_evicted(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
     check_safe(&world, &store, "ep-1", &body);
 }
 
-/// While an upload has the file in its hands, it can be neither copied nor called lost.
+/// While an upload of the name is in flight, its file can be neither copied nor called lost.
 #[test]
-fn an_episode_that_is_in_the_hands_of_another_upload_is_copied_after_it() {
-    if !has_steps("an_episode_that_is_in_the_hands_of_another_upload_is_copied_after_it") {
+fn an_episode_with_another_upload_in_flight_is_copied_after_it() {
+    if !has_steps("an_episode_with_another_upload_in_flight_is_copied_after_it") {
         return;
     }
     let store = ScriptedStore::start();
@@ -332,8 +325,8 @@ fn an_episode_that_is_in_the_hands_of_another_upload_is_copied_after_it() {
 }
 
 #[test]
-fn an_episode_that_is_in_the_hands_of_another_upload_is_evicted_after_it() {
-    if !has_steps("an_episode_that_is_in_the_hands_of_another_upload_is_evicted_after_it") {
+fn an_episode_with_another_upload_in_flight_is_evicted_after_it() {
+    if !has_steps("an_episode_with_another_upload_in_flight_is_evicted_after_it") {
         return;
     }
     let store = ScriptedStore::start();
@@ -346,7 +339,7 @@ fn an_episode_that_is_in_the_hands_of_another_upload_is_evicted_after_it() {
     world.wait_until("all proofs were looked at", |world| {
         world.log().contains("event=archive_no_room")
     });
-    assert!(!is_evicted(&world, "ep-1"));
+    assert!(is_here(&world, "ep-1"));
     uploads.end(&world, 200);
-    world.wait_until("it is evicted", |world| is_evicted(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
 }

@@ -3,20 +3,11 @@
 use std::fs;
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, hurry, key, ledger, put, wait_for_metric, wait_proven, world};
+use super::{
+    ALWAYS, archived, body, hurry, is_here, key, ledger, put, wait_evicted, wait_for_metric,
+    wait_proven, world,
+};
 use crate::client::Client;
-use crate::world::World;
-
-/// More than any disk has: room is always needed.
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
-
-fn is_here(world: &World, episode: &str) -> bool {
-    world.stored("lab-1", episode).is_some()
-}
-
-fn wait_evicted(world: &World, episode: &str) {
-    world.wait_until("it is evicted", |world| !is_here(world, episode));
-}
 
 #[test]
 fn proven_episodes_go_when_room_is_needed_oldest_proof_first() {

@@ -4,11 +4,8 @@
 use serde_json::Value;
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, key, ledger, put, wait_proven, world};
+use super::{ALWAYS, archived, body, is_here, key, ledger, put, wait_evicted, wait_proven, world};
 use crate::world::World;
-
-/// More than any disk has: room is always needed.
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
 
 /// A receiver for which each failure is 15 minutes old, and that looks for its objects all the time.
 fn started(store: &ScriptedStore, more: &str) -> World {
@@ -44,10 +41,6 @@ pub fn wait_none(world: &World) {
     });
 }
 
-fn is_here(world: &World, episode: &str) -> bool {
-    world.stored("lab-1", episode).is_some()
-}
-
 fn assert_says(finding: &Value, words: &str, remedy: &str) {
     assert_eq!(finding["subject"], "archive");
     let text = |member: &str| finding[member].as_str().unwrap();
@@ -60,7 +53,7 @@ fn a_bucket_that_is_read_only() {
     let store = ScriptedStore::start();
     let world = started(&store, ALWAYS);
     archived(&world, "ep-1");
-    world.wait_until("it is evicted", |world| !is_here(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
     store.always("PUT", "", Mishap::Refuses(403, "AccessDenied"));
     for episode in ["ep-2", "ep-3"] {
         assert_eq!(world.put(&put(&world, episode)).status, 201);
@@ -123,7 +116,7 @@ fn a_bucket_that_was_emptied() {
     let mut world = world(&store, ALWAYS);
     world.start();
     archived(&world, "ep-1");
-    world.wait_until("it is evicted", |world| !is_here(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
     world.stop();
     world.replace_in_config(ALWAYS, "");
     super::hurry(&mut world);
@@ -169,7 +162,7 @@ fn the_page_leads_a_reader_to_the_bytes_of_an_evicted_episode() {
     world.add_tables("[[reader]]\nid = \"r\"\naddress = \"127.0.0.1\"\n");
     world.start();
     archived(&world, "ep-1");
-    world.wait_until("it is evicted", |world| !is_here(world, "ep-1"));
+    wait_evicted(&world, "ep-1");
     let path = "v1/episodes/lab-1/ep-1.tar.zst";
     world.wait_until("the page has the link and the line", |world| {
         let page = world.get("/").body;

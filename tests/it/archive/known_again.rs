@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use super::store::{Mishap, ScriptedStore};
-use super::{archived, body, hurry, key, put, wait_for_metric, wait_proven, world};
+use super::{
+    ALWAYS, archived, body, hurry, key, put, wait_evicted, wait_for_metric, wait_proven, world,
+};
 use crate::world::World;
-
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
 
 /// A receiver that has both episodes in the bucket alone, stopped.
 fn with_two_evicted(store: &ScriptedStore) -> World {
@@ -20,12 +20,6 @@ fn with_two_evicted(store: &ScriptedStore) -> World {
     }
     world.stop();
     world
-}
-
-fn wait_evicted(world: &World, episode: &str) {
-    world.wait_until("it is in the bucket alone", |world| {
-        world.stored("lab-1", episode).is_none()
-    });
 }
 
 /// Whether the last whole line about an episode says that it is proven.

@@ -30,6 +30,9 @@ use self::store::ScriptedStore;
 use crate::client::{Put, sha256};
 use crate::world::World;
 
+/// More than any disk has: room is always needed.
+const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
+
 /// A world whose receiver archives into this store, not started. `more` are further keys of `[archive]`.
 fn world(store: &ScriptedStore, more: &str) -> World {
     let mut world = World::prepared("");
@@ -78,6 +81,23 @@ fn archived(world: &World, episode: &str) {
 fn wait_proven(world: &World, episode: &str) {
     let line = format!("{episode} proven");
     world.wait_until(&line, |world| ledger(world).contains(&line));
+}
+
+/// Whether the episode's local file is here.
+fn is_here(world: &World, episode: &str) -> bool {
+    world.stored("lab-1", episode).is_some()
+}
+
+fn wait_evicted(world: &World, episode: &str) {
+    world.wait_until("it is evicted", |world| !is_here(world, episode));
+}
+
+/// Waits until the episode, whose proof is the ledger's last word, is in the bucket alone.
+fn wait_alone_there(world: &World, episode: &str) {
+    let proof = format!("{episode} proven");
+    world.wait_until("it is in the bucket alone", |world| {
+        ledger(world).last() == Some(&proof) && !is_here(world, episode)
+    });
 }
 
 fn wait_for_metric(world: &World, line: &str) {

@@ -3,11 +3,12 @@
 use std::fs;
 
 use super::store::ScriptedStore;
-use super::{archived, body, hurry, key, put, wait_proven, world, write_secret};
+use super::{
+    ALWAYS, archived, body, hurry, is_here, key, put, wait_evicted, wait_proven, world,
+    write_secret,
+};
 use crate::condition::reload::{edit, reload};
 use crate::world::World;
-
-const ALWAYS: &str = "evict_below_bytes = 1000000000000000\n";
 
 /// A running receiver that a refusal of the keys stops for ten minutes.
 fn patient(store: &ScriptedStore) -> World {
@@ -15,10 +16,6 @@ fn patient(store: &ScriptedStore) -> World {
     world.env("CIS490_ARCHIVE_LONG_WAIT_MS", 600_000);
     world.start();
     world
-}
-
-fn is_here(world: &World, episode: &str) -> bool {
-    world.stored("lab-1", episode).is_some()
 }
 
 /// The store refuses the keys, and everything waits.
@@ -109,7 +106,7 @@ fn room_is_made_by_the_bound_of_now() {
     edit(&world, "[archive]\n", &format!("[archive]\n{ALWAYS}"));
     reload(&world, "reloaded");
     for episode in ["ep-1", "ep-2"] {
-        world.wait_until("it is evicted", |world| !is_here(world, episode));
+        wait_evicted(&world, episode);
     }
     edit(&world, ALWAYS, "");
     reload(&world, "reloaded");
