@@ -3,9 +3,8 @@
 //!
 //! 1. The shared threads (clerks, the committer's sync threads, gate timer) answer from their own loops, between two
 //!    pieces of work. Slow work delays the answer, but never as long as the unit's `WatchdogSec`.
-//! 2. The receiver connects to itself: the accept loop and the coroutines answer. may polls a socket
-//!    on the worker that its descriptor's number selects. So a round opens several connections, keeps
-//!    them, and expects an answer on each: that shows a single worker that is stuck.
+//! 2. So do may's workers, which run the coroutines: one that is stuck keeps the connections that fell to it.
+//!    And the receiver connects to itself: the accept loop and a connection's coroutine answer.
 //! 3. Where the receiver cannot connect to itself (a packet filter, an address that is gone), that
 //!    part of the round proves nothing, and the process must not be ended for it.
 
@@ -17,20 +16,16 @@ use std::time::{Duration, Instant};
 
 use super::config::own_address;
 use super::critical_thread::{ShutdownHandle, spawn_critical};
-use super::http::Server;
+use super::http::{CONNECTIONS, Server};
 use crate::events;
 use crate::failure::Failure;
 use crate::service;
 
-/// Connections of one round. Each takes three descriptors of this process, the accepted one between
-/// the others, so that in a quiet receiver the accepted ones fall to its two workers in turn.
-const PROBES: usize = 4;
 /// The pause before the question. A coroutine that found the question at once would not wait for its
 /// worker, and so would prove nothing about it.
 const BEFORE_QUESTION: Duration = Duration::from_millis(10);
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 const QUESTION: &[u8] = b"GET /v1/health HTTP/1.1\r\nHost: cis490-watchdog\r\n\r\n";
-const CONNECTIONS: &str = "connections";
 
 /// Starts the rounds, if systemd has a watchdog for this process.
 ///
@@ -82,31 +77,32 @@ impl Heartbeat {
             })
         });
         drop(sender);
-        if !self.connections_answer(deadline) {
-            silent.push(CONNECTIONS);
-        }
-        while silent.iter().any(|part| *part != CONNECTIONS) {
+        let is_answered = self.connection_is_answered(deadline);
+        while !silent.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match pongs.recv_timeout(left) {
-                Ok(part) => silent.retain(|other| *other != part),
+                Ok(part) => {
+                    let place = silent.iter().position(|other| *other == part);
+                    place.map(|place| silent.remove(place));
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
+        if !is_answered {
+            silent.push(CONNECTIONS);
+        }
+        silent.dedup();
         silent
     }
 
-    fn connections_answer(&mut self, deadline: Instant) -> bool {
+    fn connection_is_answered(&mut self, deadline: Instant) -> bool {
         let address = own_address(self.server.address);
-        let mut held = Vec::new();
-        for _ in 0..PROBES {
-            let mut probe = match TcpStream::connect_timeout(&address, CONNECT_WAIT) {
-                Ok(probe) => probe,
-                Err(error) => return self.proves_nothing(address, &error),
-            };
-            if !is_answered(&mut probe, deadline) && !self.server.is_crowded() {
-                return false;
-            }
-            held.push(probe);
+        let mut probe = match TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+            Ok(probe) => probe,
+            Err(error) => return self.proves_nothing(address, &error),
+        };
+        if !is_answered(&mut probe, deadline) && !self.server.is_crowded() {
+            return false;
         }
         self.cannot_connect = false;
         true

@@ -2,22 +2,26 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Server, Shared};
+use super::{Server, Shared, guard};
 use crate::human::counted;
 use crate::receiver::critical_thread::Pong;
 
+/// The name of the coroutines' threads, and of all that a connection needs.
+pub(crate) const CONNECTIONS: &str = "connections";
+
 impl Server {
     /// Asks the threads that all requests share: each calls the function that `pong` makes for its name.
-    /// Returns the names.
+    /// Returns the names, one for each call.
     pub(crate) fn ping(&self, pong: impl Fn(&'static str) -> Pong) -> Vec<&'static str> {
         let parts = ["clerks", "listers", "finders", "committer", "gate-timer"];
-        let [blocking, listing, finding, committer, gate_timer] = parts.map(pong);
+        let [blocking, listing, finding, committer, gate_timer] = parts.map(&pong);
         self.shared.lists.ping(listing);
         self.shared.downloads.ping(finding);
         self.shared.blocking.ping(blocking);
         self.shared.store.ping(committer);
         self.shared.gate.ping(gate_timer);
-        parts.to_vec()
+        guard::ping_workers(|| pong(CONNECTIONS));
+        [&parts[..], &[CONNECTIONS; guard::WORKERS]].concat()
     }
 
     /// Whether there are so many connections that a new one is closed without an answer, which is a sign

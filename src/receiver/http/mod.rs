@@ -67,6 +67,7 @@ use self::guard::{Answer, Answers, Guard, Reply, Request, Unreadable};
 use self::head::{Framing, Head};
 use self::lab_state::LabReports;
 use self::list::Lists;
+pub(crate) use self::liveness::CONNECTIONS;
 use self::pace::PaceLimits;
 use self::page::{Kept, KeptScene};
 use self::route::Route;

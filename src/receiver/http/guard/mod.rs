@@ -46,7 +46,7 @@ use self::lingering_close::LingeringClose;
 pub(super) use self::outgoing::Outgoing;
 pub(super) use self::request::{Body, Cutter, Request, Responder};
 use crate::failure::Failure;
-use crate::receiver::critical_thread::{ShutdownHandle, cannot_start};
+use crate::receiver::critical_thread::{Pong, ShutdownHandle, cannot_start};
 use crate::receiver::refusal::Refusal;
 
 /// A connection costs two descriptors: may_minihttp's and ours.
@@ -182,9 +182,21 @@ fn cannot_guard(error: &io::Error) -> Failure {
     )
 }
 
+/// How many threads run the coroutines of all connections. A coroutine stays on its own.
+pub(super) const WORKERS: usize = 2;
+
+/// Each of these threads calls what `pong` makes for it, once it looks for work.
+pub(super) fn ping_workers(pong: impl Fn() -> Pong) {
+    for worker in 0..WORKERS {
+        let pong = pong();
+        // Without memory for a coroutine there is no answer.
+        let _ = may::go!(may::coroutine::Builder::new().id(worker), pong);
+    }
+}
+
 fn configure_coroutines() {
     may::config()
-        .set_workers(2)
+        .set_workers(WORKERS)
         .set_pool_capacity(64)
         // In words of 8 bytes: 256 KiB. The default of 32 KiB overflows in silence.
         .set_stack_size(32 * 1024);
