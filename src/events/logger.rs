@@ -158,6 +158,7 @@ fn syslog_level(level: Level) -> u8 {
 }
 
 fn escape_into(text: &mut String, line: &str) {
+    text.reserve(line.len() + 1);
     for c in line.chars() {
         if c.is_control() {
             text.extend(c.escape_default());

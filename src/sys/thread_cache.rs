@@ -4,8 +4,8 @@
 //! waited for that lock, and mapped and unmapped pages for small things, for a tenth of their processor
 //! time. glibc keeps freed blocks by itself; there it is the same code, so that the tests have it too.
 //!
-//! 1. Every thread allocates a block of at most [`BYTES_MAX`] bytes with the size of its class. So every
-//!    thread may keep such a block for a later allocation of that class.
+//! 1. Every thread allocates a block of at most [`BYTES_MAX`] bytes with the size and the alignment of its class.
+//!    So every thread may keep such a block for a later allocation of that class.
 //! 2. What looks for the thread's cache is not inlined. A coroutine may go on in another thread, and a function
 //!    that it runs must not keep the address of the first one's.
 //! 3. A thread keeps at most [`KEPT_BYTES`], and none once its [`KeptBlocks`] is dropped.
@@ -23,11 +23,18 @@ const BYTES_MAX: usize = 4096;
 /// The most that one thread keeps.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// All blocks begin at a multiple of this, as musl's do.
-const ALIGNED_BYTES: usize = 16;
+/// The most of one class, but for two blocks. Otherwise a body thread would keep nothing but small blocks that
+/// a coroutine's thread has allocated and it frees, and map and unmap a page for its own.
+const KEPT_OF_CLASS_BYTES: usize = 1 << 10;
 
-/// Up to 128 bytes a class each 16 bytes, and beyond that four for each doubling.
-const CLASSES: usize = class_of(BYTES_MAX) + 1;
+/// Blocks begin at multiples of these: as musl's do, or as a channel of the standard library does, of which each
+/// upload makes one. Each size is a class of its own for either.
+const ALIGNED_BYTES: [usize; 2] = [16, 128];
+
+/// Up to 128 bytes a size each 16 bytes, and beyond that four for each doubling.
+const SIZES: usize = class_of(BYTES_MAX) + 1;
+
+const CLASSES: usize = SIZES * ALIGNED_BYTES.len();
 
 /// The allocator. Its blocks are the system's.
 pub struct ThreadCache;
@@ -35,6 +42,8 @@ pub struct ThreadCache;
 /// The freed blocks of one thread, each with the address of the next in its first bytes.
 struct Cache {
     first: [Cell<*mut u8>; CLASSES],
+    /// How many blocks each class has.
+    kept: [Cell<u16>; CLASSES],
     kept_bytes: Cell<usize>,
     is_on: Cell<bool>,
 }
@@ -44,6 +53,7 @@ thread_local! {
     static CACHE: Cache = const {
         Cache {
             first: [const { Cell::new(ptr::null_mut()) }; CLASSES],
+            kept: [const { Cell::new(0) }; CLASSES],
             kept_bytes: Cell::new(0),
             is_on: Cell::new(false),
         }
@@ -94,6 +104,7 @@ fn take(class: usize) -> Option<*mut u8> {
         // next one's address there, and nobody else has the block.
         let next = unsafe { block.cast::<*mut u8>().read() };
         cache.first[class].set(next);
+        cache.kept[class].set(cache.kept[class].get() - 1);
         cache
             .kept_bytes
             .set(cache.kept_bytes.get() - bytes_of(class));
@@ -106,12 +117,14 @@ fn take(class: usize) -> Option<*mut u8> {
 fn keep(block: *mut u8, class: usize) -> bool {
     CACHE.with(|cache| {
         let kept_bytes = cache.kept_bytes.get() + bytes_of(class);
-        if !cache.is_on.get() || KEPT_BYTES < kept_bytes {
+        let kept = cache.kept[class].get();
+        if !cache.is_on.get() || KEPT_BYTES < kept_bytes || kept_max(class) <= kept {
             return false;
         }
         // SAFETY: the block was freed, is at least a pointer large and aligned for one.
         unsafe { block.cast::<*mut u8>().write(cache.first[class].get()) };
         cache.first[class].set(block);
+        cache.kept[class].set(kept + 1);
         cache.kept_bytes.set(kept_bytes);
         true
     })
@@ -182,10 +195,14 @@ unsafe impl GlobalAlloc for ThreadCache {
 
 /// `None` for a block that is not kept.
 fn class_for(layout: Layout) -> Option<usize> {
-    let is_kept = layout.size() <= BYTES_MAX && layout.align() <= ALIGNED_BYTES;
-    (is_kept && layout.size() > 0).then(|| class_of(layout.size()))
+    let aligned = ALIGNED_BYTES
+        .iter()
+        .position(|&bytes| layout.align() <= bytes)?;
+    let is_kept = 0 < layout.size() && layout.size() <= BYTES_MAX;
+    is_kept.then(|| SIZES * aligned + class_of(layout.size()))
 }
 
+/// The class of blocks of this size that begin where musl's do.
 const fn class_of(bytes: usize) -> usize {
     if bytes <= 128 {
         return (bytes - 1) / 16;
@@ -196,6 +213,7 @@ const fn class_of(bytes: usize) -> usize {
 }
 
 const fn bytes_of(class: usize) -> usize {
+    let class = class % SIZES;
     if class < 8 {
         return 16 * (class + 1);
     }
@@ -203,10 +221,19 @@ const fn bytes_of(class: usize) -> usize {
     (1 << doubling) + ((quarter + 1) << (doubling - 2))
 }
 
+/// The most blocks of a class that a thread keeps.
+const fn kept_max(class: usize) -> u16 {
+    let blocks = KEPT_OF_CLASS_BYTES / bytes_of(class);
+    if blocks < 2 { 2 } else { blocks as u16 }
+}
+
 fn layout_of(class: usize) -> Layout {
-    const _: () = assert!(ALIGNED_BYTES.is_power_of_two() && 0 < bytes_of(0));
+    const _: () = {
+        assert!(ALIGNED_BYTES[0].is_power_of_two() && ALIGNED_BYTES[1].is_power_of_two());
+        assert!(0 < bytes_of(0));
+    };
     // SAFETY: the alignment is a power of two, and the size far below `isize::MAX`.
-    unsafe { Layout::from_size_align_unchecked(bytes_of(class), ALIGNED_BYTES) }
+    unsafe { Layout::from_size_align_unchecked(bytes_of(class), ALIGNED_BYTES[class / SIZES]) }
 }
 
 #[cfg(test)]
@@ -220,7 +247,7 @@ mod tests {
             assert!(bytes <= bytes_of(class), "{bytes}");
             assert!(class == 0 || bytes_of(class - 1) < bytes, "{bytes}");
         }
-        assert_eq!(bytes_of(CLASSES - 1), BYTES_MAX);
+        assert_eq!(bytes_of(SIZES - 1), BYTES_MAX);
     }
 
     /// Blocks of all sizes, allocated, grown, shrunk and freed in no order, keep their bytes.
@@ -234,7 +261,7 @@ mod tests {
         };
         let mut blocks: Vec<(*mut u8, Layout, u8)> = Vec::new();
         for round in 0..if cfg!(miri) { 500 } else { 20_000 } {
-            let layout = Layout::from_size_align(1 + roll(3000), 1 << roll(6)).unwrap();
+            let layout = Layout::from_size_align(1 + roll(3000), 1 << roll(9)).unwrap();
             let mark = round as u8;
             // SAFETY: sizes are not zero, blocks are freed once, with the layout that they have.
             unsafe {
@@ -268,6 +295,30 @@ mod tests {
         }
         drop(kept);
         CACHE.with(|cache| assert_eq!(cache.kept_bytes.get(), 0));
+    }
+
+    /// Small blocks that other threads have allocated, and this one frees without end, leave room for its own.
+    #[test]
+    fn one_class_does_not_fill_the_cache() {
+        let _kept = KeptBlocks::keep();
+        let kept = |class: usize| CACHE.with(|cache| cache.kept[class].get());
+        let small = Layout::new::<[u8; 32]>();
+        // SAFETY: as above.
+        unsafe {
+            let blocks: Vec<_> = (0..2 * KEPT_BYTES / 32)
+                .map(|_| ThreadCache.alloc(small))
+                .collect();
+            for block in blocks {
+                ThreadCache.dealloc(block, small);
+            }
+            for aligned in ALIGNED_BYTES {
+                let own = Layout::from_size_align(640, aligned).unwrap();
+                ThreadCache.dealloc(ThreadCache.alloc(own), own);
+                assert_eq!(kept(class_for(own).unwrap()), 1, "{aligned}");
+            }
+        }
+        let class = class_for(small).unwrap();
+        assert_eq!(kept(class), kept_max(class));
     }
 
     #[test]

@@ -98,8 +98,8 @@ pub(super) struct SameName {
 impl SameName {
     /// In order of arrival.
     pub(super) fn of(batch: Vec<QueuedRequest>) -> Vec<SameName> {
-        let mut places = HashMap::new();
-        let mut groups: Vec<SameName> = Vec::new();
+        let mut places = HashMap::with_capacity(batch.len());
+        let mut groups: Vec<SameName> = Vec::with_capacity(batch.len());
         for queued in batch {
             let slot = queued.request.receipt.slot();
             let place = *places.entry(slot).or_insert(groups.len());

@@ -158,8 +158,9 @@ impl Committer {
             refuse_all(SameName::of(batch), error);
             return Ok(());
         }
-        let mut named = Vec::new();
-        for group in SameName::of(batch) {
+        let groups = SameName::of(batch);
+        let mut named = Vec::with_capacity(groups.len());
+        for group in groups {
             if let Some(in_flight) = self.in_flight.get_mut(&group.request().receipt.slot()) {
                 in_flight.group.join(group);
             } else if let Some(one) = self.name(group)? {
@@ -179,7 +180,7 @@ impl Committer {
         begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
     ) -> Result<(), Fatal> {
         let mut rows = NewRows::after(&self.tail);
-        let mut placed = Vec::new();
+        let mut placed = Vec::with_capacity(named.len());
         for mut one in named {
             let row = match one.kept_row.take() {
                 Some(row) => Row::Kept(row),

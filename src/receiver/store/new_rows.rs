@@ -35,7 +35,9 @@ impl NewRows {
         let mut receipt = receipt.clone();
         receipt.seq = Some(seq);
         let offset = self.offset + self.text.len() as u64;
-        self.text.extend_from_slice(&line_of(&receipt));
+        serde_json::to_writer(&mut self.text, &receipt)
+            .expect("a receipt of strings and numbers is JSON, and memory takes it");
+        self.text.push(b'\n');
         self.next_seq = seq.saturating_add(1);
         NewRow {
             receipt,
@@ -44,10 +46,4 @@ impl NewRows {
             end: self.offset + self.text.len() as u64,
         }
     }
-}
-
-fn line_of(row: &Receipt) -> Vec<u8> {
-    let mut line = serde_json::to_vec(row).expect("a receipt of strings and numbers is JSON");
-    line.push(b'\n');
-    line
 }

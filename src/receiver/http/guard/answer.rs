@@ -12,6 +12,9 @@ use may_minihttp::Response;
 use crate::clock;
 use crate::receiver::http::fair_limiter::Permit;
 
+/// Room for the head of most answers.
+const HEAD_BYTES: usize = 512;
+
 /// How a request ends.
 pub(crate) enum Reply {
     /// With an answer that is still to be sent.
@@ -128,11 +131,12 @@ impl Answer {
             length,
         } = self;
         let date = clock::http_date(SystemTime::now());
-        let mut bytes = format!(
+        let first_lines = format!(
             "HTTP/1.1 {status} {}\r\nServer: M\r\nDate: {date}\r\n",
             reason(*status)
-        )
-        .into_bytes();
+        );
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
+        bytes.extend_from_slice(first_lines.as_bytes());
         if has_length {
             let line = match length {
                 Length::OfBody => format!("Content-Length: {}\r\n", body.len()),
