@@ -135,7 +135,7 @@ impl Uploads {
             drop(permit); // before the answer: its reader may send the next upload at once
             drop(ticket); // after the permit: the request that waits for this needs one
             let _ = report.send(send());
-            drop(partial); // after it: nobody need wait for the unlink
+            uploads.store.forget(partial); // after it: nobody need wait for the unlink
         }))?;
         Ok(Running(reports))
     }

@@ -92,6 +92,7 @@ use self::committer::Committer;
 use self::condition::{Condition, Unwritable};
 use self::index::Index;
 use self::layout::Layout;
+use self::partial_file::AnsweredFiles;
 use self::recovery::Recovered;
 use self::row_pages::{Page, PageQuestion};
 use self::sequence::{IndexFinding, Sequence};
@@ -131,6 +132,7 @@ pub(crate) struct Store {
     space_budget: Arc<SpaceBudget>,
     buffers: Arc<Buffers>,
     uploads_begun: AtomicU64,
+    answered_files: AnsweredFiles,
     condition: Arc<Condition>,
     /// Rows that the index lacks, found at this start or an earlier one, and not restored by backfill.
     finding: Option<IndexFinding>,
@@ -242,6 +244,7 @@ impl Store {
             space_budget: Arc::new(SpaceBudget::new(data_dir, min_free_bytes)),
             buffers: Buffers::new(),
             uploads_begun: AtomicU64::new(0),
+            answered_files: AnsweredFiles::default(),
             condition: opened.condition,
             finding: opened.committer.finding().cloned(),
             commit_queue: CommitQueue::start(opened.committer, shutdown)?,
@@ -264,6 +267,11 @@ impl Store {
         place: Option<GatePlace>,
     ) -> Result<Upload, StoreError> {
         Upload::begin(self, claim, place)
+    }
+
+    /// Removes the name in incoming/ of an upload that has its answer. This thread may remove those of others too.
+    pub(crate) fn forget(&self, answered: PartialFile) {
+        self.answered_files.remove(answered);
     }
 
     /// Goes on with an upload whose body has broken off: takes the space for the rest. `claim` has its digest

@@ -1,8 +1,14 @@
 //! A file's name in incoming/: the record that an upload is under way.
 
+use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use crate::sync::lock;
 use crate::{durable, events};
+
+/// From here on a thread does not rely on another one: that one's disk may hang.
+const WAITING_MAX: usize = 64;
 
 /// Owning it is owning the name, which is removed when this is dropped: after the upload's answer.
 #[derive(Default)]
@@ -45,5 +51,88 @@ impl Drop for PartialFile {
         if let Err(error) = durable::unlink(path) {
             events::store_untidy(path, error);
         }
+    }
+}
+
+/// Removes the names of answered uploads, on one thread at a time: the threads of a whole group that removed theirs
+/// side by side would wait for the folder's lock, and keep the next uploads from it.
+#[derive(Default)]
+pub(super) struct AnsweredFiles(Mutex<Answered>);
+
+#[derive(Default)]
+struct Answered {
+    waiting: Vec<PartialFile>,
+    /// A thread removes names, and looks for more before it ends.
+    is_served: bool,
+}
+
+impl AnsweredFiles {
+    /// Removes the name, or leaves it to the thread that removes others now.
+    pub(super) fn remove(&self, file: PartialFile) {
+        let mut answered = lock(&self.0);
+        if answered.is_served && answered.waiting.len() >= WAITING_MAX {
+            drop(answered);
+            return drop(file);
+        }
+        answered.waiting.push(file);
+        if mem::replace(&mut answered.is_served, true) {
+            return;
+        }
+        while !answered.waiting.is_empty() {
+            let files = mem::take(&mut answered.waiting);
+            drop(answered);
+            drop(files);
+            answered = lock(&self.0);
+        }
+        answered.is_served = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::thread;
+
+    use super::*;
+    use crate::receiver::store::testing::Folder;
+
+    fn made(folder: &Folder, name: &str) -> PartialFile {
+        let path = folder.path().join(name);
+        File::create(&path).unwrap();
+        PartialFile::new(path)
+    }
+
+    fn names(folder: &Folder) -> usize {
+        folder.path().read_dir().unwrap().count()
+    }
+
+    #[test]
+    fn names_that_many_threads_leave_all_go() {
+        let folder = Folder::new("answered");
+        let answered = AnsweredFiles::default();
+        thread::scope(|scope| {
+            for thread in 0..8 {
+                let (folder, answered) = (&folder, &answered);
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        answered.remove(made(folder, &format!("{thread}-{n}")));
+                    }
+                });
+            }
+        });
+        assert_eq!(names(&folder), 0);
+        assert!(!lock(&answered.0).is_served);
+    }
+
+    /// So many names it keeps from going, and no more.
+    #[test]
+    fn a_thread_that_hangs_is_not_relied_on() {
+        let folder = Folder::new("answered");
+        let answered = AnsweredFiles::default();
+        lock(&answered.0).is_served = true;
+        for n in 0..2 * WAITING_MAX {
+            answered.remove(made(&folder, &n.to_string()));
+        }
+        assert_eq!(names(&folder), WAITING_MAX);
     }
 }
