@@ -7,33 +7,58 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use super::steps::{name_of, step_on};
 use super::syncs::sync_filesystem;
 use super::{create, open_dir, parent, rename, sync_dir, sync_file, tmp_beside};
 use crate::sys;
+use crate::thread_pool::ThreadPool;
 
 /// More syncs at a time gain nothing, and each has a thread for as long as it runs.
 const AT_ONCE_MAX: usize = 16;
-/// A sync needs little more than its system call.
-const STACK_BYTES: usize = 128 << 10;
 /// For so many files, one sync of their whole filesystem costs less than theirs.
 const MANY_FILES: usize = 16;
+
+/// A sync thread that has had nothing to do for so long ends: longer than a backlog's batches are apart.
+const IDLE_MAX: Duration = Duration::from_millis(250);
+
+/// The threads that sync. A backlog needs them again and again, and to start one costs more than many a sync.
+static SYNC_THREADS: LazyLock<Arc<ThreadPool>> =
+    LazyLock::new(|| ThreadPool::new("sync", 0, IDLE_MAX));
+
+/// What is synced.
+enum Target {
+    File(File),
+    Dir(PathBuf),
+}
+
+impl Target {
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Target::File(file) => sync_file(file),
+            Target::Dir(path) => sync_dir(path),
+        }
+    }
+}
 
 /// As [`super::publish`] for each pair of a path and its bytes, and each directory is synced once. The
 /// results are in the order of `files`.
 pub(crate) fn publish_all(files: &[(PathBuf, Vec<u8>)]) -> Vec<io::Result<()>> {
-    let mut made = Vec::new();
+    let (mut numbers, mut made) = (Vec::new(), Vec::new());
     let mut results = Vec::new();
     for (number, (path, bytes)) in files.iter().enumerate() {
         let written = write_tmp(path, bytes);
-        results.push(written.map(|file| made.push((number, file))));
+        results.push(written.map(|file| {
+            numbers.push(number);
+            made.push(Target::File(file));
+        }));
     }
-    let synced = at_once(&made, |(_, file)| sync_file(file));
-    for ((number, _), synced) in made.iter().zip(synced) {
-        let path = &files[*number].0;
-        results[*number] = synced.and_then(|()| rename(&tmp_beside(path), path));
+    for (number, synced) in numbers.into_iter().zip(at_once(made)) {
+        let path = &files[number].0;
+        results[number] = synced.and_then(|()| rename(&tmp_beside(path), path));
     }
     sync_parents(files, &mut results);
     results
@@ -68,7 +93,8 @@ fn sync_parents(files: &[(PathBuf, Vec<u8>)], results: &mut [io::Result<()>]) {
 
 /// Syncs several directories. The results are in their order.
 pub(crate) fn sync_dirs(dirs: &[&Path]) -> Vec<io::Result<()>> {
-    at_once(dirs, |dir| sync_dir(dir))
+    let dirs = dirs.iter().map(|dir| Target::Dir(dir.to_path_buf()));
+    at_once(dirs.collect())
 }
 
 /// The filesystem of a folder in which many files are made.
@@ -101,7 +127,8 @@ impl Filesystem {
         if is_worth_it && self.has_all(files) && sync_filesystem(&self.dir).is_ok() {
             return files.iter().map(|_| Ok(())).collect();
         }
-        at_once(files, |file| sync_file(file))
+        let parts = files.chunks(AT_ONCE_MAX);
+        parts.flat_map(sync_part).collect()
     }
 
     /// Whether all of the files are on it: a disk may be mounted in a folder of the folder.
@@ -114,6 +141,15 @@ impl Filesystem {
     }
 }
 
+/// As [`sync_file`] for each of a few files, at the same time if there are descriptors for that.
+fn sync_part(files: &[&File]) -> Vec<io::Result<()>> {
+    let second = |file: &&File| file.try_clone().map(Target::File);
+    match files.iter().map(second).collect() {
+        Ok(targets) => at_once(targets),
+        Err(_) => files.iter().map(|file| sync_file(file)).collect(),
+    }
+}
+
 /// Another error of the same kind and words, for the second of those that share a fault.
 pub(crate) fn same(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
@@ -122,46 +158,41 @@ pub(crate) fn same(error: &io::Error) -> io::Error {
     }
 }
 
-/// Runs `work` on all of `things`, at the same time as far as threads can be had.
-fn at_once<T: Sync>(
-    things: &[T],
-    work: impl Fn(&T) -> io::Result<()> + Sync,
-) -> Vec<io::Result<()>> {
-    let mut results = Vec::with_capacity(things.len());
-    for part in things.chunks(AT_ONCE_MAX) {
-        results.extend(part_at_once(part, &work));
-    }
-    results
+/// Syncs all of them, at the same time as far as threads can be had. The results are in their order.
+fn at_once(targets: Vec<Target>) -> Vec<io::Result<()>> {
+    let targets: Vec<Arc<Target>> = targets.into_iter().map(Arc::new).collect();
+    let parts = targets.chunks(AT_ONCE_MAX);
+    parts.flat_map(part_at_once).collect()
 }
 
-fn part_at_once<T: Sync>(
-    things: &[T],
-    work: &(impl Fn(&T) -> io::Result<()> + Sync),
-) -> Vec<io::Result<()>> {
-    let Some((first, others)) = things.split_first() else {
+fn part_at_once(targets: &[Arc<Target>]) -> Vec<io::Result<()>> {
+    let Some((last, others)) = targets.split_last() else {
         return Vec::new();
     };
-    thread::scope(|scope| {
-        let begin = |thing| {
-            let thread = thread::Builder::new().name("sync".to_owned());
-            thread
-                .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, move || work(thing))
-        };
-        let begun: Vec<io::Result<ScopedJoinHandle<'_, io::Result<()>>>> =
-            others.iter().map(begin).collect();
-        let mut results = vec![work(first)];
-        for (thing, thread) in others.iter().zip(begun) {
-            results.push(match thread {
-                Ok(thread) => thread
-                    .join()
-                    .unwrap_or_else(|fault| std::panic::resume_unwind(fault)),
-                // No thread can be had: it is synced here, after the first.
-                Err(_) => work(thing),
-            });
-        }
-        results
-    })
+    let begun: Vec<Option<Receiver<io::Result<()>>>> = others.iter().map(begin).collect();
+    let last = last.sync();
+    let others = others.iter().zip(begun).map(|(target, begun)| match begun {
+        Some(result) => result.recv().unwrap_or_else(|_| Err(panicked())),
+        // No thread can be had: it is synced here, after the last.
+        None => target.sync(),
+    });
+    others.chain([last]).collect()
+}
+
+/// Has it synced on a thread of its own. `None` if there is none.
+fn begin(target: &Arc<Target>) -> Option<Receiver<io::Result<()>>> {
+    let (report, result) = mpsc::sync_channel(1);
+    let target = Arc::clone(target);
+    let job = move || {
+        // Whoever waits is there until it has come.
+        let _ = report.send(target.sync());
+    };
+    SYNC_THREADS.run(Box::new(job)).ok()?;
+    Some(result)
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the thread that synced it has panicked")
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ const RANKS: &[&[&str]] = &[
         "failure",
         "mounts",
         "file_identity",
+        "thread_pool",
     ],
     &["durable", "service", "terminal", "child"],
     &["events"],

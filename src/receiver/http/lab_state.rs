@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::Exchange;
-use super::body_threads::BodyThreads;
 use super::fair_limiter::{FairLimiter, Permit};
 use super::guard::{Answer, Body, Reply};
 use super::head::{Framing, Head};
@@ -19,6 +18,7 @@ use crate::names::HostId;
 use crate::receiver::lab_states::LabStates;
 use crate::receiver::refusal::Refusal;
 use crate::receiver::stats::Stats;
+use crate::thread_pool::{IDLE_MAX, ThreadPool};
 use crate::wire::{LAB_STATE_BYTES_MAX, LabState};
 
 /// Reports that are read at the same time.
@@ -32,7 +32,7 @@ pub(super) struct LabReports {
     /// Who has stored something.
     stats: Arc<Stats>,
     places: Arc<FairLimiter>,
-    threads: Arc<BodyThreads>,
+    threads: Arc<ThreadPool>,
     pace: PaceLimits,
 }
 
@@ -48,7 +48,7 @@ impl LabReports {
             states: Arc::new(states),
             stats,
             places: FairLimiter::new(REPORTS_MAX),
-            threads: BodyThreads::new("report", GIVES_WAY),
+            threads: ThreadPool::new("report", GIVES_WAY, IDLE_MAX),
             pace,
         }
     }

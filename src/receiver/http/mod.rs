@@ -11,7 +11,6 @@ mod guard;
 // A request, and its answer.
 mod answer;
 mod blocking_pool;
-mod body_threads;
 mod download;
 mod fair_limiter;
 mod get;

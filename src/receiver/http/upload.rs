@@ -9,7 +9,6 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::body_threads::BodyThreads;
 use super::fair_limiter::{FairLimiter, NoPermit, Permit};
 use super::guard::{Body, Reply};
 use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
@@ -24,6 +23,7 @@ use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{
     Came, NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
 };
+use crate::thread_pool::{IDLE_MAX, ThreadPool};
 use crate::wire::{GatePlace, Slot};
 
 /// How far a body thread gives way, in steps of niceness.
@@ -62,7 +62,7 @@ pub(super) struct Uploads {
     archive: Option<Arc<Archive>>,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
-    threads: Arc<BodyThreads>,
+    threads: Arc<ThreadPool>,
     pub on_the_way: Arc<RunningUploads>,
     pub kept: Arc<KeptUploads>,
 }
@@ -89,7 +89,7 @@ impl Uploads {
             archive,
             pace,
             permits: FairLimiter::new(uploads_max),
-            threads: BodyThreads::new("body", GIVES_WAY),
+            threads: ThreadPool::new("body", GIVES_WAY, IDLE_MAX),
             on_the_way: Arc::default(),
             kept: KeptUploads::new(uploads_max),
         })

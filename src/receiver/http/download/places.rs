@@ -21,12 +21,12 @@ use crate::failure::Failure;
 use crate::names::ReaderId;
 use crate::receiver::critical_thread::{Pong, ShutdownHandle};
 use crate::receiver::http::blocking_pool::BlockingPool;
-use crate::receiver::http::body_threads::BodyThreads;
 use crate::receiver::http::fair_limiter::{FairLimiter, NoPermit, Permit};
 use crate::receiver::http::guard::{Outgoing, Settled};
 use crate::receiver::http::pace::PaceLimits;
 use crate::receiver::http::reply_channel;
 use crate::receiver::refusal::Refusal;
+use crate::thread_pool::{IDLE_MAX, ThreadPool};
 use crate::wire::Slot;
 
 /// How far a thread that sends gives way, in steps of niceness: as far as there are any, and so further than
@@ -81,7 +81,7 @@ pub(in crate::receiver::http) struct Downloads {
     limits: PaceLimits,
     permits: Arc<FairLimiter>,
     finders: BlockingPool,
-    threads: Arc<BodyThreads>,
+    threads: Arc<ThreadPool>,
     outcomes: Outcomes,
     /// Those that have given up their place, and whose end is not logged yet.
     unsettled: AtomicU32,
@@ -122,7 +122,7 @@ impl Downloads {
             limits,
             permits: FairLimiter::of_halves(downloads_max),
             finders: BlockingPool::start("finder", FINDERS, FINDERS_GIVE_WAY, shutdown)?,
-            threads: BodyThreads::new("download", GIVES_WAY),
+            threads: ThreadPool::new("download", GIVES_WAY, IDLE_MAX),
             outcomes: Outcomes::default(),
             unsettled: AtomicU32::new(0),
         }))
