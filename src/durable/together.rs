@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::Duration;
 
 use super::steps::{name_of, step_on};
@@ -169,30 +171,33 @@ fn part_at_once(targets: &[Arc<Target>]) -> Vec<io::Result<()>> {
     let Some((last, others)) = targets.split_last() else {
         return Vec::new();
     };
-    let begun: Vec<Option<Receiver<io::Result<()>>>> = others.iter().map(begin).collect();
+    let begun: Vec<Option<Receiver<Synced>>> = others.iter().map(begin).collect();
     let last = last.sync();
-    let others = others.iter().zip(begun).map(|(target, begun)| match begun {
-        Some(result) => result.recv().unwrap_or_else(|_| Err(panicked())),
-        // No thread can be had: it is synced here, after the last.
-        None => target.sync(),
+    let others = others.iter().zip(begun).map(|(target, begun)| {
+        // Without a thread it is synced here, after the last.
+        let synced = begun.map(|begun| begun.recv().expect("a thread reports also its panic"));
+        let synced = synced.unwrap_or_else(|| Ok(target.sync()));
+        synced.unwrap_or_else(|fault| panic::resume_unwind(fault))
     });
     others.chain([last]).collect()
 }
 
-/// Has it synced on a thread of its own. `None` if there is none.
-fn begin(target: &Arc<Target>) -> Option<Receiver<io::Result<()>>> {
+/// What a sync came to, or what it panicked with.
+type Synced = thread::Result<io::Result<()>>;
+
+/// Has it synced on a thread of the pool. `None` if there is none.
+fn begin(target: &Arc<Target>) -> Option<Receiver<Synced>> {
     let (report, result) = mpsc::sync_channel(1);
     let target = Arc::clone(target);
     let job = move || {
-        // Whoever waits is there until it has come.
-        let _ = report.send(target.sync());
+        let synced = panic::catch_unwind(AssertUnwindSafe(|| target.sync()));
+        // Before the report: its reader may rely on a file that is closed.
+        drop(target);
+        // Nobody hears it if the caller has panicked meanwhile.
+        let _ = report.send(synced);
     };
     SYNC_THREADS.run(Box::new(job)).ok()?;
     Some(result)
-}
-
-fn panicked() -> io::Error {
-    io::Error::other("the thread that synced it has panicked")
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! waited for that lock, and mapped and unmapped pages for small things, for a tenth of their processor
 //! time. glibc keeps freed blocks by itself; there it is the same code, so that the tests have it too.
 //!
-//! 1. Every thread allocates a block of at most [`BYTES_MAX`] bytes with the size and the alignment of its class.
-//!    So every thread may keep such a block for a later allocation of that class.
+//! 1. Every thread allocates a block of at most [`BYTES_MAX`] bytes, aligned to 128 at most, with the size and the
+//!    alignment of its class. So every thread may keep such a block for a later allocation of that class.
 //! 2. What looks for the thread's cache is not inlined. A coroutine may go on in another thread, and a function
 //!    that it runs must not keep the address of the first one's.
 //! 3. A thread keeps at most [`KEPT_BYTES`], and none once its [`KeptBlocks`] is dropped.
@@ -23,8 +23,9 @@ const BYTES_MAX: usize = 4096;
 /// The most that one thread keeps.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// The most of one class, but for two blocks. Otherwise a body thread would keep nothing but small blocks that
-/// a coroutine's thread has allocated and it frees, and map and unmap a page for its own.
+/// The most bytes of one class that a thread keeps; of a large class it keeps two blocks. Without this limit a body
+/// thread would keep nothing but small blocks that the coroutines' threads allocate and body threads free, and
+/// would map and unmap a page for each answer.
 const KEPT_OF_CLASS_BYTES: usize = 1 << 10;
 
 /// Blocks begin at multiples of these: as musl's do, or as a channel of the standard library does, of which each

@@ -1,9 +1,13 @@
 //! Uploads under way: how many there may be, and what happens to one on its body thread.
 //!
 //! The coroutine judges the head and waits; the thread begins the upload in the store, takes the body
-//! from the socket (`pour`), publishes, and answers (`upload_answer`). For a small body each hand-over
-//! from thread to thread counts: the peer waits for the one to the thread alone, and the thread looks at
-//! the store for itself.
+//! from the socket (`pour`), publishes, and answers (`upload_answer`). A coroutine that read bodies would
+//! stall every connection of its worker while the disk is slow; a thread of its own stalls nobody (design,
+//! section 7, has the measurements). There are as many threads as uploads run at once, and one or a few
+//! that remove the names of answered ones.
+//!
+//! For a small body each hand-over from thread to thread counts: the peer waits for the one to the thread
+//! alone, and the thread looks at the store for itself.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,13 +1,14 @@
 //! A file's name in incoming/: the record that an upload is under way.
 
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::sync::lock;
 use crate::{durable, events};
 
-/// From here on a thread does not rely on another one: that one's disk may hang.
+/// At most so many names wait for the thread that removes them. Beyond that each thread removes its own.
 const WAITING_MAX: usize = 64;
 
 /// Owning it is owning the name, which is removed when this is dropped: after the upload's answer.
@@ -69,6 +70,9 @@ struct Answered {
 impl AnsweredFiles {
     /// Removes the name, or leaves it to the thread that removes others now.
     pub(super) fn remove(&self, file: PartialFile) {
+        if file.path.is_none() {
+            return;
+        }
         let mut answered = lock(&self.0);
         if answered.is_served && answered.waiting.len() >= WAITING_MAX {
             drop(answered);
@@ -81,7 +85,8 @@ impl AnsweredFiles {
         while !answered.waiting.is_empty() {
             let files = mem::take(&mut answered.waiting);
             drop(answered);
-            drop(files);
+            // Else a panic would leave the next names to nobody.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(files)));
             answered = lock(&self.0);
         }
         answered.is_served = false;
@@ -124,7 +129,7 @@ mod tests {
         assert!(!lock(&answered.0).is_served);
     }
 
-    /// So many names it keeps from going, and no more.
+    /// It leaves at most `WAITING_MAX` names of others behind.
     #[test]
     fn a_thread_that_hangs_is_not_relied_on() {
         let folder = Folder::new("answered");

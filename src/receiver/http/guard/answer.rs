@@ -135,7 +135,8 @@ impl Answer {
             "HTTP/1.1 {status} {}\r\nServer: M\r\nDate: {date}\r\n",
             reason(*status)
         );
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
+        let body_bytes = if with_body { body.len() } else { 0 };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + body_bytes);
         bytes.extend_from_slice(first_lines.as_bytes());
         if has_length {
             let line = match length {
