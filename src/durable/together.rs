@@ -8,14 +8,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, LazyLock};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::steps::{name_of, step_on};
 use super::syncs::sync_filesystem;
 use super::{create, open_dir, parent, rename, sync_dir, sync_file, tmp_beside};
+use crate::sync::lock;
 use crate::sys;
 use crate::thread_pool::ThreadPool;
 
@@ -162,42 +163,60 @@ pub(crate) fn same(error: &io::Error) -> io::Error {
 
 /// Syncs all of them, at the same time as far as threads can be had. The results are in their order.
 fn at_once(targets: Vec<Target>) -> Vec<io::Result<()>> {
-    let targets: Vec<Arc<Target>> = targets.into_iter().map(Arc::new).collect();
-    let parts = targets.chunks(AT_ONCE_MAX);
+    let syncs: Vec<Arc<OneSync>> = targets.into_iter().map(OneSync::of).collect();
+    let parts = syncs.chunks(AT_ONCE_MAX);
     parts.flat_map(part_at_once).collect()
 }
 
-fn part_at_once(targets: &[Arc<Target>]) -> Vec<io::Result<()>> {
-    let Some((last, others)) = targets.split_last() else {
+fn part_at_once(syncs: &[Arc<OneSync>]) -> Vec<io::Result<()>> {
+    let Some((last, others)) = syncs.split_last() else {
         return Vec::new();
     };
-    let begun: Vec<Option<Receiver<Synced>>> = others.iter().map(begin).collect();
-    let last = last.sync();
-    let others = others.iter().zip(begun).map(|(target, begun)| {
-        // Without a thread it is synced here, after the last.
-        let synced = begun.map(|begun| begun.recv().expect("a thread reports also its panic"));
-        let synced = synced.unwrap_or_else(|| Ok(target.sync()));
-        synced.unwrap_or_else(|fault| panic::resume_unwind(fault))
-    });
+    let (working, all_done) = mpsc::channel();
+    for sync in others {
+        sync.begin(working.clone());
+    }
+    drop(working);
+    let last = last.target.sync();
+    // Nothing is ever sent: this returns when each thread has dropped its end.
+    let _ = all_done.recv();
+    let others = others.iter().map(|sync| sync.result());
     others.chain([last]).collect()
 }
 
-/// What a sync came to, or what it panicked with.
-type Synced = thread::Result<io::Result<()>>;
+/// One sync, and what came of it on a thread of the pool: its result, or what it panicked with.
+struct OneSync {
+    target: Target,
+    ended: Mutex<Option<thread::Result<io::Result<()>>>>,
+}
 
-/// Has it synced on a thread of the pool. `None` if there is none.
-fn begin(target: &Arc<Target>) -> Option<Receiver<Synced>> {
-    let (report, result) = mpsc::sync_channel(1);
-    let target = Arc::clone(target);
-    let job = move || {
-        let synced = panic::catch_unwind(AssertUnwindSafe(|| target.sync()));
-        // Before the report: its reader may rely on a file that is closed.
-        drop(target);
-        // Nobody hears it if the caller has panicked meanwhile.
-        let _ = report.send(synced);
-    };
-    SYNC_THREADS.run(Box::new(job)).ok()?;
-    Some(result)
+impl OneSync {
+    fn of(target: Target) -> Arc<OneSync> {
+        Arc::new(OneSync {
+            target,
+            ended: Mutex::default(),
+        })
+    }
+
+    /// Has it done on a thread of the pool, which drops `working` after all else; at once if there is no thread.
+    fn begin(self: &Arc<Self>, working: Sender<()>) {
+        let sync = Arc::clone(self);
+        let job = move || {
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| sync.target.sync()));
+            *lock(&sync.ended) = Some(ended);
+            drop(sync);
+            drop(working);
+        };
+        // An error is no thread: `result` does it then.
+        let _ = SYNC_THREADS.run(Box::new(job));
+    }
+
+    fn result(&self) -> io::Result<()> {
+        match lock(&self.ended).take() {
+            Some(ended) => ended.unwrap_or_else(|fault| panic::resume_unwind(fault)),
+            None => self.target.sync(),
+        }
+    }
 }
 
 #[cfg(test)]
