@@ -51,8 +51,8 @@ impl ThreadPool {
         let Some(waiting) = waiting else {
             return self.start_thread(job);
         };
-        // An error would be a thread that ended without taking itself out: it panicked. The job is dropped, and
-        // whoever waits for it hears that.
+        // An error would be a thread that panicked before it took itself out. The job is dropped, and with it the
+        // sending end of the channel on which its caller waits.
         let _ = waiting.jobs.send(job);
         Ok(())
     }
@@ -66,7 +66,7 @@ impl ThreadPool {
             let channel = mpsc::channel();
             let mut next = Some(first);
             while let Some(job) = next {
-                // A panic is the job's own: whoever waits for it hears that its end of a channel was dropped.
+                // A panic drops the job, and with it the sending end of the channel on which its caller waits.
                 let _ = panic::catch_unwind(AssertUnwindSafe(job));
                 next = threads.next_job(&channel);
             }
