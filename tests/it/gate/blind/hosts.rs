@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{PASTE, STRANGER, wait_for_failing};
 use crate::client::PATIENCE;
 use crate::forgejo::Mood;
-use crate::gate::door::Lab;
+use crate::gate::door::{Lab, heard};
 use crate::lab::Lab as LabHost;
 use crate::repository::Repository;
 
@@ -77,6 +77,14 @@ fn the_right_words_are_logged_when_the_gate_sees_again() {
     assert_eq!(first.count("ERROR"), 0, "{first}");
     lab.forgejo.set_mood(Mood::Well);
     wait_for_failing(&lab, None);
+    // The gate asks about one commit a second, and is silent on one that it could not ask about in time.
+    for (commit, name) in [
+        (STRANGER, "never-pushed"),
+        (&lab.commits()[3], "not-in-window"),
+    ] {
+        let answer = heard(name, || lab.world.get(&format!("/v1/gate/{commit}")));
+        assert!(answer.body.contains(name), "{answer:?}");
+    }
     let second = host.ship_once();
     assert_eq!(second.code, 3, "{second}");
     assert_eq!(second.count("event=held commit="), 2, "{second}");
