@@ -46,7 +46,7 @@
 //! | permit | the right to one upload, or to one wait for the gate; shared out by address | `receiver::http::fair_limiter` |
 //! | blocking pool, clerk | the plain threads that ask the disk for coroutines, and one of them | `receiver::http::blocking_pool` |
 //! | lister | a plain thread that reads a page of the index for a list | `receiver::http::list` |
-//! | body thread | a plain thread that takes an upload's body to the store | `receiver::http::upload` |
+//! | body thread | a plain thread that takes the bodies of a connection's uploads to the store | `receiver::http::body_threads` |
 //! | lingering close | closing a connection so that its last answer is still read | `receiver::http::guard::lingering_close` |
 //! | liveness | the proof for systemd's watchdog that every part still answers | `receiver::liveness` |
 //! | critical thread | one without which the process must not live on | `receiver::critical_thread` |

@@ -55,6 +55,7 @@ mod root;
 mod ship;
 mod soak;
 mod store;
+mod streams;
 mod syscalls;
 mod terminal;
 mod tidy;

@@ -1,6 +1,6 @@
 //! The HTTP room: in which order a request is judged, and how it is answered.
 //!
-//! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `upload`, and it waits
+//! 1. A coroutine never blocks: disk questions go to `blocking_pool`, bodies to `body_threads`, and it waits
 //!    on a channel.
 //! 2. The HTTP crate is the business of `guard` alone: every other file here sees its requests, bodies
 //!    and answers.
@@ -11,6 +11,7 @@ mod guard;
 // A request, and its answer.
 mod answer;
 mod blocking_pool;
+mod body_threads;
 mod download;
 mod fair_limiter;
 mod get;
@@ -58,6 +59,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use self::answer::PositionLines;
 use self::blocking_pool::BlockingPool;
+use self::body_threads::BodyThreads;
 use self::counters::Counters;
 use self::download::Downloads;
 use self::fair_limiter::FairLimiter;
@@ -115,6 +117,7 @@ struct Shared {
     blocking: BlockingPool,
     guard: Arc<Guard>,
     uploads: Arc<Uploads>,
+    body_threads: Arc<BodyThreads>,
     downloads: Arc<Downloads>,
     /// Requests that wait for a refresh of the gate, each on a connection that others could have.
     asking: Arc<FairLimiter>,
@@ -176,6 +179,12 @@ pub(super) fn start(
         bytes_per_second_min: config.min_body_bytes_per_second,
     };
     let configured = config.hosts.iter().map(|rule| rule.id.clone());
+    let uploads = Uploads::new(
+        Arc::clone(&store),
+        archive.clone(),
+        config.max_uploads,
+        pace,
+    );
     let shared = Arc::new(Shared {
         access: Access::new(config.hosts.clone()),
         readers: Readers::new(config.readers.clone()),
@@ -185,12 +194,8 @@ pub(super) fn start(
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
-        uploads: Uploads::new(
-            Arc::clone(&store),
-            archive.clone(),
-            config.max_uploads,
-            pace,
-        ),
+        body_threads: BodyThreads::new(Arc::clone(&uploads)),
+        uploads,
         downloads: Downloads::start(config.max_downloads, pace, shutdown)?,
         asking: FairLimiter::new(config.max_connections),
         draining: AtomicBool::new(false),

@@ -39,7 +39,7 @@ impl Exchange<'_> {
     /// Has a body thread read what comes of the body, `bytes` at most; how many came.
     fn drain(self, permit: Permit, bytes: u64, is_asked_for: bool) -> u64 {
         let body = self.request.body(bytes);
-        let Ok(drained) = self.shared.uploads.drain(permit, body) else {
+        let Ok(drained) = self.shared.body_threads.drain(permit, body) else {
             return 0;
         };
         if is_asked_for {

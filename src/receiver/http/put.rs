@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Exchange;
+use super::body_threads::BodyJob;
 use super::fair_limiter::Permit;
-use super::guard::{Answer, Reply};
+use super::guard::{Answer, Reply, Request};
 use super::head::{Framing, Head};
+use super::route::Route;
 use super::upload::{BodyTask, Looked};
 use super::upload_answer::Claimed;
+use super::{Exchange, asked_for, panic_if_asked};
 use crate::events;
 use crate::names::CommitHash;
 use crate::receiver::Claim;
@@ -98,18 +100,10 @@ impl Exchange<'_> {
 
     /// In this order: the episode that has the name, the gate, the size, the space, the permit.
     fn judge_claim(self, claim: Claim, if_match: Option<&[u8]>) -> Result<Judged, Refusal> {
-        if !self.is_probe
-            && if_match.is_none()
-            && let Some((place, permit)) = self.judge_in_memory(&claim)
-        {
-            return Ok(Judged::Admitted(Admitted {
-                claim,
-                place,
-                permit,
-                store_was_asked: false,
-                offset: None,
-            }));
-        }
+        let claim = match self.admit_in_memory(claim, if_match) {
+            Ok(admitted) => return Ok(Judged::Admitted(admitted)),
+            Err(claim) => claim,
+        };
         let looked = self.look_at_the_store(&claim, None)?;
         check_match(if_match, &looked.standing, &claim)?;
         if let Standing::Stored(receipt) = looked.standing {
@@ -155,7 +149,25 @@ impl Exchange<'_> {
 
     /// The short way of an upload that is admitted by all that is in memory: its body thread asks the
     /// store, so that its coroutine need not wait for a clerk. The thread's answers (200, 409, 507) come
-    /// in the same order as here. Any other upload goes the long way.
+    /// in the same order as here.
+    ///
+    /// Errors: the claim of any other upload, which goes the long way.
+    fn admit_in_memory(self, claim: Claim, if_match: Option<&[u8]>) -> Result<Admitted, Claim> {
+        if self.is_probe || if_match.is_some() {
+            return Err(claim);
+        }
+        let Some((place, permit)) = self.judge_in_memory(&claim) else {
+            return Err(claim);
+        };
+        Ok(Admitted {
+            claim,
+            place,
+            permit,
+            store_was_asked: false,
+            offset: None,
+        })
+    }
+
     fn judge_in_memory(self, claim: &Claim) -> Option<(Option<GatePlace>, Permit)> {
         let Look::Admitted(position) = self.shared.gate.look(&claim.commit?) else {
             return None;
@@ -168,6 +180,30 @@ impl Exchange<'_> {
         }
         let permit = self.shared.uploads.permit(self.peer()).ok()?;
         Some((self.gate_place(Some(position)), permit))
+    }
+
+    /// The upload, if this request is one that goes the short way. `None` leaves the request to its coroutine, and
+    /// nothing was logged or counted. Called on the body thread that has answered the request before.
+    pub(super) fn admit_at_once(mut self) -> Option<BodyJob> {
+        let Request {
+            method,
+            target,
+            version,
+            ..
+        } = *self.request;
+        panic_if_asked(target);
+        let Ok(Route::Upload(slot)) = asked_for(method, target) else {
+            return None;
+        };
+        let head = Head::collect(target, self.request.fields());
+        self.is_probe = head.is_probe();
+        let framing = head.framing(method, version).ok()?;
+        self.authorize_upload(&slot, &head).ok()?;
+        // Of an upload without a commit the claim may be logged.
+        head.commit().ok()?;
+        let claim = self.claim(slot, &head, framing.length).ok()?;
+        let admitted = self.admit_in_memory(claim, head.if_match()).ok()?;
+        Some(self.job(admitted, framing))
     }
 
     /// The disk's part of the judgement, in one question to a clerk. `offset` is where the body of a PATCH
@@ -245,28 +281,9 @@ impl Exchange<'_> {
     }
 
     fn receive(self, admitted: Admitted, framing: Framing) -> Reply {
-        let Admitted {
-            claim,
-            place,
-            permit,
-            store_was_asked,
-            offset,
-        } = admitted;
-        let body = self.request.body(framing.length);
-        let answer = self.answer_to(&claim, place.as_ref(), framing);
-        let task = BodyTask {
-            claim,
-            place,
-            store_was_asked,
-            offset,
-            is_asked_for: framing.expects_continue,
-        };
-        let of_thread = Arc::clone(&answer);
-        let on_thread = move |end| {
-            let outcome = of_thread.end(end);
-            move || of_thread.send(outcome)
-        };
-        match self.shared.uploads.start(permit, body, task, on_thread) {
+        let job = self.job(admitted, framing);
+        let answer = Arc::clone(&job.answer);
+        match self.shared.body_threads.start(job) {
             Ok(running) => running.wait().unwrap_or_else(|| answer.of_panic()),
             Err(error) => {
                 events::no_thread(self.peer(), &error);
@@ -275,6 +292,28 @@ impl Exchange<'_> {
                 };
                 self.reply_unread(answer.refused(&refusal, 0), framing)
             }
+        }
+    }
+
+    fn job(self, admitted: Admitted, framing: Framing) -> BodyJob {
+        let Admitted {
+            claim,
+            place,
+            permit,
+            store_was_asked,
+            offset,
+        } = admitted;
+        BodyJob {
+            permit,
+            body: self.request.body(framing.length),
+            answer: self.answer_to(&claim, place.as_ref(), framing),
+            task: BodyTask {
+                claim,
+                place,
+                store_was_asked,
+                offset,
+                is_asked_for: framing.expects_continue,
+            },
         }
     }
 }

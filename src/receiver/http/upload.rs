@@ -1,24 +1,15 @@
-//! Uploads under way: how many there may be, and what happens to one on its body thread.
-//!
-//! The coroutine judges the head and waits; the thread begins the upload in the store, takes the body
-//! from the socket (`pour`), publishes, and answers (`upload_answer`). A coroutine that read bodies would
-//! stall every connection of its worker while the disk is slow; a thread of its own stalls nobody (design,
-//! section 7, has the measurements). There are as many threads as uploads run at once, and one or a few
-//! that remove the names of answered ones.
-//!
-//! For a small body each hand-over from thread to thread counts: the peer waits for the one to the thread
-//! alone, and the thread looks at the store for itself.
+//! Uploads under way: how many there may be, and what happens to one on its body thread: the thread looks
+//! at the store, begins the upload there, takes the body from the socket (`pour`), and publishes.
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::fair_limiter::{FairLimiter, NoPermit, Permit};
-use super::guard::{Body, Reply};
+use super::guard::Body;
 use super::kept_uploads::{Kept, KeptUploads, NotKept, Ticket};
 use super::pace::PaceLimits;
 use super::pour::{self, Pour};
-use super::reply_channel;
 use super::running::RunningUploads;
 use crate::events;
 use crate::receiver::Claim;
@@ -27,11 +18,7 @@ use crate::receiver::refusal::Refusal;
 use crate::receiver::store::{
     Came, NotResumed, PartialFile, Published, Standing, Store, StoreError, Upload,
 };
-use crate::thread_pool::{IDLE_MAX, ThreadPool};
 use crate::wire::{GatePlace, Slot};
-
-/// How far a body thread gives way, in steps of niceness.
-const GIVES_WAY: i32 = 5;
 
 /// What a body thread is to do.
 pub(super) struct BodyTask {
@@ -62,23 +49,12 @@ pub(super) struct UploadEnd {
 }
 
 pub(super) struct Uploads {
-    store: Arc<Store>,
+    pub store: Arc<Store>,
     archive: Option<Arc<Archive>>,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,
-    threads: Arc<ThreadPool>,
     pub on_the_way: Arc<RunningUploads>,
     pub kept: Arc<KeptUploads>,
-}
-
-/// The coroutine's end of an upload under way.
-pub(super) struct Running(reply_channel::Receiver<Reply>);
-
-impl Running {
-    /// What the thread has left of the answer. `None` if it panicked.
-    pub(super) fn wait(&self) -> Option<Reply> {
-        self.0.recv().ok()
-    }
 }
 
 impl Uploads {
@@ -93,7 +69,6 @@ impl Uploads {
             archive,
             pace,
             permits: FairLimiter::new(uploads_max),
-            threads: ThreadPool::new("body", GIVES_WAY, IDLE_MAX),
             on_the_way: Arc::default(),
             kept: KeptUploads::new(uploads_max),
         })
@@ -109,6 +84,11 @@ impl Uploads {
         self.permits.taken()
     }
 
+    /// How many may run.
+    pub(super) fn most(&self) -> u32 {
+        self.permits.most()
+    }
+
     /// Room for one more upload of this peer, if there is any.
     pub(super) fn permit(&self, peer: IpAddr) -> Result<Permit, Refusal> {
         self.permits.take(peer).map_err(|why| match why {
@@ -119,50 +99,8 @@ impl Uploads {
         })
     }
 
-    /// Starts the upload on a body thread. It gives the end to `answer` while the upload still has its place,
-    /// since a log that nobody reads may hold that up, and then has the answer sent.
-    ///
-    /// Errors: the system gives no thread.
-    pub(super) fn start<S: FnOnce() -> Reply>(
-        self: &Arc<Self>,
-        permit: Permit,
-        body: Body,
-        task: BodyTask,
-        answer: impl FnOnce(UploadEnd) -> S + Send + 'static,
-    ) -> io::Result<Running> {
-        let (report, reports) = reply_channel::channel();
-        let uploads = Arc::clone(self);
-        self.threads.run(Box::new(move || {
-            let mut ticket = None;
-            let (end, partial) = uploads.take(body, task, &mut ticket);
-            let send = answer(end);
-            drop(permit); // before the answer: its reader may send the next upload at once
-            drop(ticket); // after the permit: the request that waits for this needs one
-            let _ = report.send(send());
-            uploads.store.forget(partial); // after it: nobody need wait for the unlink
-        }))?;
-        Ok(Running(reports))
-    }
-
-    /// Reads a body and forgets it, on a body thread, which sends how many bytes came.
-    ///
-    /// Errors: the system gives no thread.
-    pub(super) fn drain(
-        self: &Arc<Self>,
-        permit: Permit,
-        body: Body,
-    ) -> io::Result<reply_channel::Receiver<u64>> {
-        let (report, drained) = reply_channel::channel();
-        self.threads.run(Box::new(move || {
-            let _permit = permit;
-            // A coroutine that has gone needs no report.
-            let _ = report.send(pour::read_and_forget(body));
-        }))?;
-        Ok(drained)
-    }
-
     /// The whole way of one upload, on its thread.
-    fn take(
+    pub(super) fn take(
         &self,
         mut body: Body,
         task: BodyTask,

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::guard::{Answer, Reply, Responder};
 use super::head::Framing;
@@ -117,8 +117,8 @@ impl UploadAnswer {
         }
     }
 
-    /// Sends the answer, if the thread can; what the coroutine is to do then. Nothing that follows on the thread may
-    /// fail: nobody may answer twice.
+    /// Sends the answer, if the thread can; what the coroutine is to do then. Nothing of this upload that follows on
+    /// the thread may fail: nobody may answer twice.
     pub(super) fn send(&self, mut outcome: Outcome) -> Reply {
         if !outcome.closes {
             match self.responder.send(outcome.answer) {
@@ -133,6 +133,22 @@ impl UploadAnswer {
             }
         }
         outcome.into_reply()
+    }
+
+    /// Waits for the next request of the connection, `patience` at most. What `judge` makes of it, if it wants it
+    /// (see [`Responder::next`]).
+    pub(super) fn next<T>(
+        &self,
+        patience: Duration,
+        judge: impl FnOnce(Exchange) -> Option<T>,
+    ) -> Option<T> {
+        self.responder.next(patience, |request| {
+            judge(Exchange {
+                shared: &self.shared,
+                request,
+                is_probe: false,
+            })
+        })
     }
 
     /// The answer where the thread has panicked, and nobody knows how much of the body it took.

@@ -81,7 +81,7 @@ use crate::wire::{GatePlace, Receipt, Slot};
 use crate::{durable, events, owner};
 
 pub(crate) use self::fetch::{Fetched, StoredFile};
-pub(crate) use self::partial_file::PartialFile;
+pub(crate) use self::partial_file::{NamesOfOthers, PartialFile};
 pub(crate) use self::space::Space;
 pub(crate) use self::standing::Standing;
 pub(crate) use self::upload::{NotResumed, Suspended, Upload};
@@ -269,9 +269,10 @@ impl Store {
         Upload::begin(self, claim, place)
     }
 
-    /// Removes the name in incoming/ of an upload that has its answer. This thread may remove those of others too.
-    pub(crate) fn forget(&self, answered: PartialFile) {
-        self.answered_files.remove(answered);
+    /// Removes the name in incoming/ of an upload that has its answer, or leaves it to a thread that removes others
+    /// now. What others have left to this thread.
+    pub(crate) fn forget(&self, answered: PartialFile) -> Option<NamesOfOthers<'_>> {
+        self.answered_files.remove(answered)
     }
 
     /// Goes on with an upload whose body has broken off: takes the space for the rest. `claim` has its digest

@@ -68,29 +68,55 @@ struct Answered {
 }
 
 impl AnsweredFiles {
-    /// Removes the name, or leaves it to the thread that removes others now.
-    pub(super) fn remove(&self, file: PartialFile) {
-        if file.path.is_none() {
-            return;
-        }
+    /// Removes the name, or leaves it to the thread that removes others now. What others have left to this thread
+    /// meanwhile, if anything.
+    pub(super) fn remove(&self, file: PartialFile) -> Option<NamesOfOthers<'_>> {
+        file.path.as_ref()?;
         let mut answered = lock(&self.0);
-        if answered.is_served && answered.waiting.len() >= WAITING_MAX {
+        if !answered.is_served {
+            answered.is_served = true;
             drop(answered);
-            return drop(file);
+            remove(file);
+            return self.names_of_others();
         }
-        answered.waiting.push(file);
-        if mem::replace(&mut answered.is_served, true) {
-            return;
+        if answered.waiting.len() < WAITING_MAX {
+            answered.waiting.push(file);
+            return None;
         }
+        drop(answered);
+        drop(file);
+        None
+    }
+
+    /// `None` if there are none: the thread that leaves the next name removes it.
+    fn names_of_others(&self) -> Option<NamesOfOthers<'_>> {
+        let mut answered = lock(&self.0);
+        answered.is_served = !answered.waiting.is_empty();
+        answered.is_served.then(|| NamesOfOthers(self))
+    }
+}
+
+/// Names that other threads have left to this one. When it drops this, it removes them, and those that are left to
+/// it until then.
+pub(crate) struct NamesOfOthers<'a>(&'a AnsweredFiles);
+
+impl Drop for NamesOfOthers<'_> {
+    fn drop(&mut self) {
+        let NamesOfOthers(files) = self;
+        let mut answered = lock(&files.0);
         while !answered.waiting.is_empty() {
-            let files = mem::take(&mut answered.waiting);
+            let names = mem::take(&mut answered.waiting);
             drop(answered);
-            // Else a panic would leave the next names to nobody.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(files)));
-            answered = lock(&self.0);
+            remove(names);
+            answered = lock(&files.0);
         }
         answered.is_served = false;
     }
+}
+
+/// A panic here would leave the next names to nobody.
+fn remove<T>(files: T) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(files)));
 }
 
 #[cfg(test)]
@@ -120,7 +146,7 @@ mod tests {
                 let (folder, answered) = (&folder, &answered);
                 scope.spawn(move || {
                     for n in 0..50 {
-                        answered.remove(made(folder, &format!("{thread}-{n}")));
+                        drop(answered.remove(made(folder, &format!("{thread}-{n}"))));
                     }
                 });
             }
@@ -136,7 +162,7 @@ mod tests {
         let answered = AnsweredFiles::default();
         lock(&answered.0).is_served = true;
         for n in 0..2 * WAITING_MAX {
-            answered.remove(made(&folder, &n.to_string()));
+            assert!(answered.remove(made(&folder, &n.to_string())).is_none());
         }
         assert_eq!(names(&folder), WAITING_MAX);
     }

@@ -55,6 +55,18 @@ impl Reply {
         }
         self
     }
+
+    /// Whether nothing is left to be sent, and the connection is open for the next request.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(
+            self,
+            Reply::Sent {
+                is_whole: true,
+                closes: false,
+                ..
+            }
+        )
+    }
 }
 
 pub(crate) struct Answer {

@@ -10,7 +10,8 @@
 //! 2. An answer that is given before the whole body was read closes the connection
 //!    (`lingering_close`), so the rest of the body is never taken for a request.
 //! 3. A request may also be answered on our own socket by a plain thread, and its connection go on
-//!    (`outgoing`, and `Responder::send`): what the crate writes for such a request is not sent.
+//!    (`outgoing`, and `Responder::send`): what the crate writes for such a request is not sent. That thread
+//!    may also take the next request (`next_request`).
 //! 4. Every connection has one entry in `connection_table`: it counts there, it may have to make room
 //!    there for another, and the watchdog finds it there.
 
@@ -25,6 +26,7 @@ mod watchdog;
 
 // What the rest of the room sees.
 mod answer;
+mod next_request;
 mod outgoing;
 mod request;
 

@@ -68,7 +68,7 @@ fn ask_for_the_body(connection: &Connection) {
 }
 
 /// Answers one request from a plain thread, while the coroutine of its connection waits.
-pub(crate) struct Responder(Arc<Connection>);
+pub(crate) struct Responder(pub(super) Arc<Connection>);
 
 impl Responder {
     /// Whether the connection can go on after an answer that is left unsettled (`Outgoing::leave`): the
