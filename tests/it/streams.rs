@@ -2,6 +2,7 @@
 //! are judged, stored and answered as if each had come alone.
 
 use crate::client::{Client, Put};
+use crate::syscalls::{can_trace, whole_log};
 use crate::world::{World, is_release_build};
 
 /// Sends one request; its answer, unless the connection ends before.
@@ -18,31 +19,70 @@ fn numbered(world: &World, number: usize, bytes: usize) -> Put {
 
 #[test]
 fn each_upload_of_a_stream_is_answered_as_one_alone() {
-    let world = World::with("max_episode_bytes = 400000\n");
-    let mut client = world.client();
-    let get = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
+    let world = World::new();
     let sizes = [1, 5_000, 70_000, 300_000];
-    for number in 0..20 {
-        let put = numbered(&world, number, sizes[number % sizes.len()]);
-        assert_eq!(ask(&mut client, &put.bytes()), Some(201), "{world}");
-        // A body that comes later than its head, in two pieces.
-        let put = numbered(&world, 100 + number, sizes[number % sizes.len()]);
-        let put = put.extra("Expect: 100-continue\r\n");
-        client.send(&put.head()).unwrap();
-        assert_eq!(client.answer().unwrap().status, 100);
-        let (first, second) = put.body.split_at(put.body.len() / 2);
-        client.send(first).unwrap();
-        assert_eq!(ask(&mut client, second), Some(201), "{world}");
-        if number % 3 == 0 {
-            assert_eq!(ask(&mut client, get), Some(200), "{world}");
+    for stream in 0..5 {
+        let mut client = world.client();
+        for (place, size) in sizes.into_iter().enumerate() {
+            let number = 8 * stream + 2 * place;
+            let put = numbered(&world, number, size);
+            assert_eq!(ask(&mut client, &put.bytes()), Some(201), "{world}");
+            // A body that comes later than its head, in two pieces.
+            let put = numbered(&world, number + 1, size).extra("Expect: 100-continue\r\n");
+            assert_eq!(ask(&mut client, &put.head()), Some(100), "{world}");
+            let (first, second) = put.body.split_at(size / 2);
+            client.send(first).unwrap();
+            assert_eq!(ask(&mut client, second), Some(201), "{world}");
         }
+        // Another request is the coroutine's, which has to wake for it.
+        let get = b"GET /v1/health HTTP/1.1\r\nHost: pi\r\n\r\n";
+        assert_eq!(ask(&mut client, get), Some(200), "{world}");
+        assert_eq!(ask(&mut client, get), Some(200), "{world}");
     }
     assert_eq!(world.rows().len(), 40);
-    for number in (0..20).chain(100..120) {
+    for number in 0..40 {
         let stored = world.stored("lab-1", &format!("ep-{number}")).unwrap();
-        let wanted = vec![number as u8; sizes[number % 100 % sizes.len()]];
-        assert!(stored == wanted, "ep-{number}");
+        let sent = vec![number as u8; sizes[number % 8 / 2]];
+        assert!(stored == sent, "ep-{number}");
     }
+}
+
+/// The thread that has answered an upload reads the head of the next one.
+#[test]
+fn a_stream_stays_with_one_thread() {
+    if !can_trace("a_stream_stays_with_one_thread") {
+        return;
+    }
+    let mut world = World::prepared("");
+    let log = world.dir().join("calls");
+    let calls = "trace=recvfrom,sendto";
+    let strace = ["strace", "-D", "-f", "-q", "-e", calls, "-o"].map(str::to_owned);
+    world.run_under([&strace[..], &[log.display().to_string()]].concat());
+    world.start();
+    let mut client = world.client();
+    // All at once: each head is here before its thread looks for it.
+    let puts = (0..20).map(|number| numbered(&world, number, 100).bytes());
+    client.send(&puts.collect::<Vec<_>>().concat()).unwrap();
+    for _ in 0..20 {
+        assert_eq!(client.answer().unwrap().status, 201, "{world}");
+    }
+    let process = world.pid();
+    assert_eq!(world.stop(), Some(0), "{world}");
+    let log = whole_log(&log, process);
+    let threads = |part: &str| -> Vec<&str> {
+        let lines = log.lines();
+        let lines = lines.filter(|line| line.contains(part) && !line.contains("MSG_PEEK"));
+        lines
+            .filter_map(|line| line.split_whitespace().next())
+            .collect()
+    };
+    let (heads, answers) = (threads("\"PUT /v1/"), threads("\"HTTP/1.1 201 "));
+    assert_eq!((heads.len(), answers.len()), (20, 20), "{log}");
+    assert_ne!(heads[0], answers[0], "the first is the coroutine's\n{log}");
+    assert_eq!(
+        (&heads[1..], &answers[1..]),
+        (&[answers[0]; 19][..], &[answers[0]; 19][..])
+    );
 }
 
 #[test]

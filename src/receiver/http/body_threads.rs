@@ -1,4 +1,4 @@
-//! The threads that take bodies, one for each upload under way.
+//! The threads that take bodies.
 //!
 //! The coroutine of a connection judges the head of an upload and waits; the thread stores the body
 //! (`upload`) and answers (`upload_answer`). A coroutine that read bodies would stall every connection of its
@@ -10,7 +10,9 @@
 //! 1. If the next upload comes, and all that is in memory admits it, the thread takes it at once. It is
 //!    judged by the same rules as by the coroutine (`put`), and counts as any other.
 //! 2. Any other request, and the peer's end, stays in the socket for the coroutine, which then goes on.
-//! 3. At most as many threads stay as uploads may run. One or a few more remove the names of answered uploads.
+//! 3. As many threads take bodies as uploads may run, at most as many stay, and one or a few remove the names of
+//!    answered uploads. A thread removes that of its own upload before it looks for the next request, which thus may
+//!    wait for the disk.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,16 +26,17 @@ use super::pour;
 use super::reply_channel::{self, Receiver, Sender};
 use super::upload::{BodyTask, Uploads};
 use super::upload_answer::UploadAnswer;
-use crate::receiver::store::PartialFile;
+use crate::receiver::store::{PartialFile, Store};
 use crate::thread_pool::{IDLE_MAX, ThreadPool};
 
 /// How far a body thread gives way, in steps of niceness.
 const GIVES_WAY: i32 = 5;
-/// How long a thread stays with its connection. One that sends a stream of uploads has the next one here sooner.
+/// How long a thread stays with its connection. A peer that sends one upload after the other is faster.
 const STAYS: Duration = Duration::from_millis(20);
 
 pub(super) struct BodyThreads {
     pool: Arc<ThreadPool>,
+    store: Arc<Store>,
     uploads: Arc<Uploads>,
     /// Threads that have answered and wait for the next upload.
     staying: AtomicU32,
@@ -51,16 +54,17 @@ pub(super) struct BodyJob {
 pub(super) struct Running(Receiver<Reply>);
 
 impl Running {
-    /// What the thread has left of the answer, to the last upload that it took. `None` if there was no thread.
+    /// What the thread has left of the answer to the last upload that it took. `None` if the thread could not say.
     pub(super) fn wait(&self) -> Option<Reply> {
         self.0.recv().ok()
     }
 }
 
 impl BodyThreads {
-    pub(super) fn new(uploads: Arc<Uploads>) -> Arc<BodyThreads> {
+    pub(super) fn new(store: Arc<Store>, uploads: Arc<Uploads>) -> Arc<BodyThreads> {
         Arc::new(BodyThreads {
             pool: ThreadPool::new("body", GIVES_WAY, IDLE_MAX),
+            store,
             uploads,
             staying: AtomicU32::new(0),
         })
@@ -97,13 +101,12 @@ impl BodyThreads {
             let taken = panic::catch_unwind(AssertUnwindSafe(|| self.take(job)));
             let (reply, partial) =
                 taken.unwrap_or_else(|_| (answer.of_panic(), PartialFile::default()));
-            let store = &self.uploads.store;
             if !reply.goes_on() {
                 let _ = report.send(reply);
-                drop(store.forget(partial)); // after it: nobody need wait for the unlink
+                drop(self.store.forget(partial)); // after the report, since the answer is still to be sent
                 return;
             }
-            let others = store.forget(partial);
+            let others = self.store.forget(partial);
             // A thread that has the names of others to remove does not stay.
             let next = others.is_none().then(|| self.next(&answer)).flatten();
             let Some(next) = next else {
@@ -131,14 +134,13 @@ impl BodyThreads {
         (answer.send(outcome), partial)
     }
 
-    /// Waits for the next upload of the connection. `None` if it is the coroutine's to go on.
+    /// Waits for the next upload of the connection. `None` if it is the coroutine's turn to go on.
     fn next(&self, answer: &UploadAnswer) -> Option<BodyJob> {
-        let before = self.staying.fetch_add(1, Ordering::Relaxed);
-        let may_stay = before < self.uploads.most();
-        let next = || answer.next(STAYS, |exchange| exchange.admit_at_once());
-        // A request that makes it panic does so again in its coroutine, which answers.
-        let next = panic::catch_unwind(AssertUnwindSafe(|| may_stay.then(next)));
+        let may_stay = self.staying.fetch_add(1, Ordering::Relaxed) < self.uploads.most();
+        let wait = || answer.next(STAYS, |exchange| exchange.admit_at_once());
+        // A request at which this panics is left in the socket, and its coroutine answers it.
+        let next = panic::catch_unwind(AssertUnwindSafe(|| may_stay.then(wait)?));
         self.staying.fetch_sub(1, Ordering::Relaxed);
-        next.ok().flatten().flatten()
+        next.ok()?
     }
 }

@@ -194,7 +194,7 @@ pub(super) fn start(
         positions: ArcSwap::from_pointee(PositionLines::new(gate.configured_window())),
         blocking: BlockingPool::start("clerk", CLERKS, 0, shutdown)?,
         guard: Guard::start(&connections, shutdown)?,
-        body_threads: BodyThreads::new(Arc::clone(&uploads)),
+        body_threads: BodyThreads::new(Arc::clone(&store), Arc::clone(&uploads)),
         uploads,
         downloads: Downloads::start(config.max_downloads, pace, shutdown)?,
         asking: FairLimiter::new(config.max_connections),
@@ -338,8 +338,8 @@ impl Server {
         self.shared.guard.hurry();
     }
 
-    /// Uploads that have not been answered yet, and downloads that have not ended. Each one that was judged
-    /// before the draining began is among them.
+    /// Connections with an upload that has not been answered yet, or whose thread has not reported yet, and downloads
+    /// that have not ended. Each one that was judged before the draining began is among them.
     pub(super) fn unanswered(&self) -> u32 {
         self.shared.guard.unanswered() + self.shared.downloads.not_ended()
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::body_threads::BodyJob;
 use super::fair_limiter::Permit;
-use super::guard::{Answer, Reply, Request};
+use super::guard::{Answer, Answers, Reply, Request};
 use super::head::{Framing, Head};
 use super::route::Route;
 use super::upload::{BodyTask, Looked};
@@ -284,7 +284,10 @@ impl Exchange<'_> {
         let job = self.job(admitted, framing);
         let answer = Arc::clone(&job.answer);
         match self.shared.body_threads.start(job) {
-            Ok(running) => running.wait().unwrap_or_else(|| answer.of_panic()),
+            Ok(running) => {
+                let reply = running.wait();
+                reply.unwrap_or_else(|| Reply::closing(self.shared.failed()))
+            }
             Err(error) => {
                 events::no_thread(self.peer(), &error);
                 let refusal = Refusal::TooManyUploads {

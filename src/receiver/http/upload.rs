@@ -1,5 +1,5 @@
-//! Uploads under way: how many there may be, and what happens to one on its body thread: the thread looks
-//! at the store, begins the upload there, takes the body from the socket (`pour`), and publishes.
+//! Uploads under way: how many there may be, and what happens to one on its body thread. The thread looks at
+//! the store, begins the upload there, takes the body from the socket (`pour`), and publishes.
 
 use std::io;
 use std::net::IpAddr;
@@ -49,7 +49,7 @@ pub(super) struct UploadEnd {
 }
 
 pub(super) struct Uploads {
-    pub store: Arc<Store>,
+    store: Arc<Store>,
     archive: Option<Arc<Archive>>,
     pace: PaceLimits,
     permits: Arc<FairLimiter>,

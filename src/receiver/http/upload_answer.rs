@@ -135,8 +135,8 @@ impl UploadAnswer {
         outcome.into_reply()
     }
 
-    /// Waits for the next request of the connection, `patience` at most. What `judge` makes of it, if it wants it
-    /// (see [`Responder::next`]).
+    /// Waits for the next request of the connection, `patience` at most. Returns what `judge` makes of it, if it wants
+    /// it (see [`Responder::next`]).
     pub(super) fn next<T>(
         &self,
         patience: Duration,

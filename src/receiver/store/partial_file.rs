@@ -68,8 +68,8 @@ struct Answered {
 }
 
 impl AnsweredFiles {
-    /// Removes the name, or leaves it to the thread that removes others now. What others have left to this thread
-    /// meanwhile, if anything.
+    /// Removes the name, or leaves it to the thread that removes others now. Returns what others have left to this
+    /// thread meanwhile, if anything.
     pub(super) fn remove(&self, file: PartialFile) -> Option<NamesOfOthers<'_>> {
         file.path.as_ref()?;
         let mut answered = lock(&self.0);
@@ -84,7 +84,7 @@ impl AnsweredFiles {
             return None;
         }
         drop(answered);
-        drop(file);
+        remove(file);
         None
     }
 
@@ -114,7 +114,7 @@ impl Drop for NamesOfOthers<'_> {
     }
 }
 
-/// A panic here would leave the next names to nobody.
+/// A panic would leave the next names to nobody.
 fn remove<T>(files: T) {
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(files)));
 }
@@ -153,6 +153,21 @@ mod tests {
         });
         assert_eq!(names(&folder), 0);
         assert!(!lock(&answered.0).is_served);
+    }
+
+    #[test]
+    fn what_others_have_left_goes_with_the_last_of_it() {
+        let folder = Folder::new("answered");
+        let answered = AnsweredFiles::default();
+        lock(&answered.0).is_served = true;
+        for n in 0..3 {
+            assert!(answered.remove(made(&folder, &n.to_string())).is_none());
+        }
+        assert_eq!(names(&folder), 3);
+        drop(answered.names_of_others().expect("there are three"));
+        assert_eq!(names(&folder), 0);
+        assert!(answered.remove(made(&folder, "own")).is_none());
+        assert_eq!(names(&folder), 0);
     }
 
     /// It leaves at most `WAITING_MAX` names of others behind.

@@ -7,7 +7,8 @@
 //!    on it that the connection waits.
 //! 2. Bytes are written on our socket only when nothing that may_minihttp was given is still
 //!    waiting to leave: answers never overtake each other. What may_minihttp reads goes through
-//!    `intake`, which hands over one request at a time, so that this is so for every request.
+//!    `intake`, which hands over one request at a time, so that this is so for every request. While a thread takes
+//!    requests of its own (`next_request`), may_minihttp is given nothing.
 //! 3. Once the connection is `dead`, nothing that is still parsed from it is a request.
 
 pub(super) mod intake;
@@ -194,10 +195,10 @@ impl Connection {
     fn earlier_answers_have_left(&self, count: impl Fn(&TcpStream) -> Option<TcpCounters>) -> bool {
         // What we write ourselves is the kernel's at once.
         let crate_has_none = self.crate_bytes.load(Ordering::Relaxed) == 0;
-        if self.answers_had_left() || (crate_has_none && self.requests() <= 1) {
+        if self.answers_had_left() || crate_has_none {
             return true;
         }
-        // Where the kernel does not count (qemu-user), a reused connection is never written to.
+        // Where the kernel does not count (qemu-user), nothing is written behind an answer of the crate.
         count(&self.socket).is_some_and(|counters| counters.written == self.answered_bytes())
     }
 

@@ -64,7 +64,7 @@ pub(super) const FIELDS_MAX: usize = 16;
 /// What answers the requests that come through the guard. Called in the coroutine of the connection:
 /// it never blocks.
 pub(super) trait Answers: Send + Sync + 'static {
-    /// Judges one request and answers it.
+    /// Judges one request and answers it. Those that a plain thread takes (`next_request`) do not come here.
     fn answer(self: &Arc<Self>, request: &Request) -> Reply;
 
     /// The answer to a request in which [`Answers::answer`] panicked.
@@ -95,7 +95,8 @@ pub(super) struct Limits {
 pub(super) struct Guard {
     connection_table: Arc<ConnectionTable>,
     lingering_close: LingeringClose,
-    /// PUT and PATCH requests between their head and the end of their answer.
+    /// PUT and PATCH requests between their head and the end of their answer. Those that one thread takes one after
+    /// the other (`next_request`) are one.
     answering: AtomicU32,
 }
 
@@ -163,10 +164,10 @@ impl Guard {
             .saturating_add(ANSWERED_BEYOND_CAP)
     }
 
-    /// Uploads that have not been answered yet. An answer that may_minihttp was given counts as
-    /// written: its coroutine writes it at once. A request is counted before it is judged: a
-    /// caller that has made [`Answers::answer`] refuse uploads sees here every upload that was admitted
-    /// before.
+    /// Connections with an upload that has not been answered yet, or whose coroutine still waits for the thread that
+    /// has answered. An answer that may_minihttp was given counts as written: its coroutine writes it at once. A
+    /// request is counted before it is judged: a caller that has made [`Answers::answer`] refuse uploads, and the
+    /// threads that take more of them, sees here every upload that was admitted before.
     pub(super) fn unanswered(&self) -> u32 {
         self.answering.load(Ordering::SeqCst)
     }

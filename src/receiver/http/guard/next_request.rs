@@ -4,7 +4,8 @@
 //! 1. The head is looked at (`MSG_PEEK`), and leaves the kernel's buffer only when it is wanted. Whatever
 //!    else comes stays there for may_minihttp, as if nobody had looked: half a head, one that is no request, another
 //!    kind of request, the peer's end.
-//! 2. may_minihttp remembers that something came meanwhile, and looks for it when the coroutine goes on.
+//! 2. may_minihttp looks for it when the coroutine goes on: may remembers that something has come since the
+//!    coroutine last waited for the socket, and what came before that is known to `intake`.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ const HEAD_BYTES_HERE_MAX: usize = 2048;
 
 impl Responder {
     /// Waits for the next request, `patience` at most; the one before was answered whole by this, and its body
-    /// read. What `judge` makes of it: the head is taken then, and the request is to be answered by the same
-    /// thread. `None` leaves it to the coroutine of the connection.
+    /// read. Returns what `judge` makes of it: the head is taken then, and the same thread is to answer. `None` leaves
+    /// the request to the coroutine of the connection.
     pub(crate) fn next<T>(
         &self,
         patience: Duration,
@@ -115,6 +116,11 @@ mod tests {
             connection.begin_to_wait();
         }
         assert_eq!(next(&connection), None, "nothing comes in time");
+        let (begin, end) = PUT.split_at(20);
+        client.write_all(begin).unwrap();
+        assert_eq!(next(&connection), None, "half a head");
+        client.write_all(end).unwrap();
+        assert!(next(&connection).is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::descriptors::Guarded;
 use super::{Answers, Guard, Reply, Request};
 use crate::sys;
 
-/// One connection's requests, one after the other.
+/// One connection's requests, one after the other, but for those that a thread takes (`next_request`).
 pub(super) struct Service<A: Answers> {
     pub guard: Arc<Guard>,
     pub answers: Arc<A>,
