@@ -39,7 +39,7 @@ struct Written {
 }
 
 /// The repository and branch of a window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     /// `None` where only a local repository is configured.
     url: Option<String>,
@@ -50,8 +50,9 @@ struct Origin {
 
 #[derive(Serialize, Deserialize)]
 struct Content {
-    #[serde(flatten)]
-    origin: Origin,
+    url: Option<String>,
+    repository: String,
+    branch: String,
     source: Source,
     /// When a source last confirmed it, in seconds since 1970.
     good_at: u64,
@@ -62,6 +63,15 @@ struct Content {
 }
 
 impl Content {
+    fn is_of(&self, origin: &Origin) -> bool {
+        let Origin {
+            url,
+            repository,
+            branch,
+        } = origin;
+        (&self.url, &self.repository, &self.branch) == (url, repository, branch)
+    }
+
     fn earlier_window(&self, size: u32) -> Option<EarlierWindow> {
         let now_s = clock::unix_seconds(SystemTime::now());
         Some(EarlierWindow {
@@ -110,8 +120,8 @@ impl WindowFile {
                 return None;
             }
         };
-        if content.origin != self.origin {
-            events::gate_file_of_another(&self.path, &content.origin.branch);
+        if !content.is_of(&self.origin) {
+            events::gate_file_of_another(&self.path, &content.branch);
             return None;
         }
         let memory = content.earlier_window(size)?;
@@ -127,7 +137,9 @@ impl WindowFile {
     /// As [`WindowFile::load`], without a line in the log.
     pub(super) fn peek(&self, size: u32) -> Option<EarlierWindow> {
         let content = self.read().ok()??;
-        (content.origin == self.origin).then(|| content.earlier_window(size))?
+        content
+            .is_of(&self.origin)
+            .then(|| content.earlier_window(size))?
     }
 
     /// Writes a window that a source has just confirmed, if it has changed or the file is an hour old. The
@@ -150,8 +162,15 @@ impl WindowFile {
     }
 
     fn write(&self, window: &Window, withdrawn: &Withdrawn) -> io::Result<()> {
+        let Origin {
+            url,
+            repository,
+            branch,
+        } = self.origin.clone();
         let content = Content {
-            origin: self.origin.clone(),
+            url,
+            repository,
+            branch,
             source: window.source(),
             good_at: clock::unix_seconds(SystemTime::now()),
             commits: window.commits().to_vec(),
