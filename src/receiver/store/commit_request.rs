@@ -64,9 +64,9 @@ pub(super) struct Syncs {
     pub rows: Option<Round>,
 }
 
-/// A [`CommitRequest`] and the way back.
+/// A [`CommitRequest`] and the way back. Boxed, since a batch moves it from list to list.
 pub(super) struct QueuedRequest {
-    request: CommitRequest,
+    request: Box<CommitRequest>,
     /// Dropped without a message when the process is about to end.
     progress: SyncSender<Progress>,
 }
@@ -75,7 +75,7 @@ impl CommitRequest {
     pub(super) fn into_queued(self) -> (QueuedRequest, Receiver<Progress>) {
         let (progress, heard) = mpsc::sync_channel(1);
         let queued = QueuedRequest {
-            request: self,
+            request: Box::new(self),
             progress,
         };
         (queued, heard)

@@ -44,10 +44,15 @@ pub(super) use self::end::{EndCause, Fatal, fatal};
 
 use self::naming::Named;
 
+/// How much memory for rows is kept from one batch to the next: that of 64 rows and more.
+const TEXT_BYTES_KEPT: usize = 32 << 10;
+
 pub(super) struct Committer {
     layout: Layout,
     index: Arc<Index>,
     tail: Tail,
+    /// Memory for the rows of a batch.
+    text: Vec<u8>,
     sequence: Sequence,
     condition: Arc<Condition>,
     /// Hosts whose directory was synced into episodes/ by this process. One that merely exists may
@@ -74,8 +79,8 @@ struct InFlight {
 
 enum Row {
     /// On the disk from before.
-    Kept(Receipt),
-    New(NewRow),
+    Kept(Box<Receipt>),
+    New(Box<NewRow>),
 }
 
 impl Row {
@@ -100,6 +105,7 @@ impl Committer {
             layout,
             index,
             tail,
+            text: Vec::new(),
             sequence,
             condition,
             known_hosts: HashSet::new(),
@@ -179,12 +185,12 @@ impl Committer {
         named: Vec<Named>,
         begin_syncs: impl FnOnce(BTreeSet<PathBuf>, bool) -> io::Result<Option<Syncs>>,
     ) -> Result<(), Fatal> {
-        let mut rows = NewRows::after(&self.tail);
+        let mut rows = NewRows::after(&self.tail, mem::take(&mut self.text));
         let mut placed = Vec::with_capacity(named.len());
         for mut one in named {
             let row = match one.kept_row.take() {
                 Some(row) => Row::Kept(row),
-                None => Row::New(rows.add(&one.group.request().receipt)),
+                None => Row::New(Box::new(rows.add(&one.group.request().receipt))),
             };
             placed.push((one, row));
         }
@@ -203,6 +209,7 @@ impl Committer {
             .flat_map(|(one, _)| mem::take(&mut one.dirs));
         let syncs = begin_syncs(dirs.collect(), !rows.text.is_empty())
             .map_err(|error| Fatal::failed_sync("sync what was stored", &error))?;
+        self.keep_text(rows.text);
         for (one, row) in placed {
             let slot = one.group.request().receipt.slot();
             let syncs_host = !self.known_hosts.contains(&slot.host);
@@ -219,6 +226,14 @@ impl Committer {
             self.in_flight.insert(slot, in_flight);
         }
         Ok(())
+    }
+
+    /// Keeps the memory of a batch's rows for the next one, if that is not more than most batches need.
+    fn keep_text(&mut self, mut text: Vec<u8>) {
+        if text.capacity() <= TEXT_BYTES_KEPT {
+            text.clear();
+            self.text = text;
+        }
     }
 
     /// The numbers are raised for new rows alone: recovery asks for a commit also where a row is there.
@@ -322,7 +337,7 @@ impl Committer {
 
     fn new_in_flight(&self) -> impl Iterator<Item = &NewRow> {
         self.in_flight.values().filter_map(|one| match &one.row {
-            Row::New(row) => Some(row),
+            Row::New(row) => Some(&**row),
             Row::Kept(_) => None,
         })
     }

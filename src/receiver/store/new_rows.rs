@@ -21,9 +21,10 @@ pub(super) struct NewRows {
 }
 
 impl NewRows {
-    pub(super) fn after(tail: &Tail) -> NewRows {
+    /// `text` is empty, and may have memory.
+    pub(super) fn after(tail: &Tail, text: Vec<u8>) -> NewRows {
         NewRows {
-            text: Vec::new(),
+            text,
             next_seq: tail.next_seq,
             offset: tail.end,
         }

@@ -16,7 +16,7 @@ use crate::wire::{Receipt, Slot};
 /// A file that has its name, in a batch whose rows are not appended yet.
 pub(super) struct Named {
     pub group: SameName,
-    pub kept_row: Option<Receipt>,
+    pub kept_row: Option<Box<Receipt>>,
     pub is_linked: bool,
     pub dirs: BTreeSet<PathBuf>,
 }
@@ -29,7 +29,7 @@ impl Committer {
             Ok(Some((kept_row, is_linked))) => {
                 return Ok(Some(Named {
                     group,
-                    kept_row,
+                    kept_row: kept_row.map(Box::new),
                     is_linked,
                     dirs,
                 }));
