@@ -182,8 +182,8 @@ impl Exchange<'_> {
         Some((self.gate_place(Some(position)), permit))
     }
 
-    /// The upload, if this request is one that goes the short way. `None` leaves the request to its coroutine, and
-    /// nothing was logged or counted. Called on the body thread that has answered the request before.
+    /// Admits the request if it is an upload that goes the short way. `None` leaves it to its coroutine: nothing was
+    /// logged or counted then. Called on the body thread that has answered the request before.
     pub(super) fn admit_at_once(mut self) -> Option<BodyJob> {
         let Request {
             method,

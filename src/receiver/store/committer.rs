@@ -51,7 +51,7 @@ pub(super) struct Committer {
     layout: Layout,
     index: Arc<Index>,
     tail: Tail,
-    /// Memory for the rows of a batch.
+    /// Memory for the rows of the next batch; it holds nothing.
     text: Vec<u8>,
     sequence: Sequence,
     condition: Arc<Condition>,

@@ -270,7 +270,7 @@ impl Store {
     }
 
     /// Removes the name in incoming/ of an upload that has its answer, or leaves it to a thread that removes others
-    /// now. Returns what others have left to this thread, which their uploads do not wait for.
+    /// now. Returns the names that others have left to this thread, if there are any.
     pub(crate) fn forget(&self, answered: PartialFile) -> Option<NamesOfOthers<'_>> {
         self.answered_files.remove(answered)
     }

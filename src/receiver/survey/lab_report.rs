@@ -113,6 +113,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let json = br#"{"waiting": {"episodes": 3, "bytes": 5}, "next_try_at": "x"}"#;
+        let report = LabReport {
+            age_seconds: 42,
+            old: true,
+            state: LabState::parse(json).unwrap(),
+        };
+        let written = serde_json::to_value(&report).unwrap();
+        assert_eq!(written["age_seconds"], 42);
+        assert_eq!(written["waiting"]["episodes"], 3);
+        let read = |value| serde_json::from_value::<LabReport>(value);
+        assert_eq!(read(written.clone()).unwrap(), report);
+        let mut without_age = written;
+        without_age.as_object_mut().unwrap().remove("age_seconds");
+        assert!(read(without_age).is_err());
+    }
+
+    #[test]
     fn a_report_is_shown_in_short_phrases() {
         let now = "2026-11-28T12:00:00Z";
         let now_s = clock::parse_rfc3339(now).unwrap();
