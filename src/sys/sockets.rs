@@ -86,13 +86,14 @@ pub(crate) fn send_ahead(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> 
     Ok(rustix::net::send(socket, bytes, flags)?)
 }
 
-/// Wakes the readers that wait for this socket, if it has anything to read or the peer has ended: since
-/// Linux 4.18 the kernel looks for readers to wake when a program sets from how many bytes on a reader
-/// is woken. One byte is the default.
-pub(crate) fn wake_reader(socket: &TcpStream) {
-    let from_bytes: libc::c_int = 1;
-    // SAFETY: one int with its size, alive over the call, and an open descriptor. A failure leaves
-    // the reader asleep.
+/// From here on those who wait for this socket to read from it are woken when so many bytes are in it, which is so at once
+/// if they are: since Linux 4.18 the kernel looks for readers to wake when that is set. One byte is the default. The
+/// peer's end wakes them in any case, and since Linux 5.10 so does a full receive window.
+///
+/// A failure leaves it as it was.
+pub(crate) fn wake_readers_from(socket: &TcpStream, bytes: usize) {
+    let from_bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one int with its size, alive over the call, and an open descriptor.
     unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

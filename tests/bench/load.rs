@@ -79,6 +79,18 @@ impl Connection {
 
     /// Sends one upload. The status of its answer.
     pub fn put(&mut self, head: &str, body: &Body, payload: &Payload) -> io::Result<u16> {
+        self.put_in_pieces(head, body, payload, WRITE_BYTES, |_| {})
+    }
+
+    /// The same in pieces of so many bytes, of which `wait` is told before each is sent.
+    pub fn put_in_pieces(
+        &mut self,
+        head: &str,
+        body: &Body,
+        payload: &Payload,
+        piece_bytes: usize,
+        mut wait: impl FnMut(usize),
+    ) -> io::Result<u16> {
         let mut first = Vec::with_capacity(head.len() + PREFIX_BYTES + (64 << 10));
         first.extend_from_slice(head.as_bytes());
         first.extend_from_slice(&body.prefix);
@@ -91,7 +103,8 @@ impl Connection {
         self.stream.write_all(&first)?;
         while left > 0 {
             let part = left.min(payload.0.len());
-            for piece in payload.0[..part].chunks(WRITE_BYTES) {
+            for piece in payload.0[..part].chunks(piece_bytes) {
+                wait(piece.len());
                 self.stream.write_all(piece)?;
             }
             left -= part;

@@ -25,6 +25,7 @@ mod git;
 mod ground;
 mod growth;
 mod inside;
+mod line;
 mod load;
 mod orders;
 mod packing;
@@ -109,6 +110,7 @@ fn main() {
     }
     chain::run(&plan);
     uploads::run(&plan);
+    line::run(&plan);
     downloads::run(&plan);
     pulling::run(&plan);
     archiving::run(&plan);

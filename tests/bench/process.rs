@@ -1,4 +1,4 @@
-//! CPU time and memory of a process and its descendants, from /proc.
+//! CPU time and memory of a process and its descendants.
 
 #![allow(unsafe_code, reason = "one clock that std does not read")]
 
@@ -7,7 +7,7 @@ use std::process::Command;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system time, in steps of 10 ms.
+    /// User and system time.
     pub cpu_s: f64,
     /// The sum of each process's largest resident set.
     pub peak_kib: u64,
@@ -20,10 +20,10 @@ pub struct Usage {
 pub fn usage_of_tree(pid: u32) -> Usage {
     let mut usage = Usage::default();
     for pid in tree(pid) {
-        let Some((_, cpu_s)) = stat(pid) else {
+        let Some(cpu_ns) = cpu_ns_of(pid) else {
             continue;
         };
-        usage.cpu_s += cpu_s;
+        usage.cpu_s += cpu_ns as f64 / 1e9;
         usage.peak_kib += field(&format!("/proc/{pid}/status"), "VmHWM:");
         usage.rss_kib += field(&format!("/proc/{pid}/status"), "VmRSS:");
         usage.pss_kib += field(&format!("/proc/{pid}/smaps_rollup"), "Pss:");
@@ -33,7 +33,7 @@ pub fn usage_of_tree(pid: u32) -> Usage {
 
 /// CPU seconds of this process.
 pub fn own_cpu_s() -> f64 {
-    stat(std::process::id()).map_or(0.0, |(_, cpu_s)| cpu_s)
+    cpu_ns(std::process::id()) as f64 / 1e9
 }
 
 /// CPU seconds of the children of this process that have ended.
@@ -44,9 +44,14 @@ pub fn children_cpu_s() -> f64 {
     (ticks(13).unwrap_or(0.0) + ticks(14).unwrap_or(0.0)) / 100.0
 }
 
-/// CPU time of another process, in steps of a nanosecond: by its CPU-time clock, whose id is made as
-/// clock_getcpuclockid(3) makes it.
+/// CPU time of a process that runs.
 pub fn cpu_ns(pid: u32) -> u64 {
+    cpu_ns_of(pid).unwrap_or_else(|| panic!("no CPU-time clock of process {pid}"))
+}
+
+/// The same in steps of a nanosecond, by the process's CPU-time clock, whose id is made as clock_getcpuclockid(3) makes
+/// it. `None` if it has ended.
+fn cpu_ns_of(pid: u32) -> Option<u64> {
     let clock = (!(pid as libc::clockid_t) << 3) | 2;
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -54,8 +59,7 @@ pub fn cpu_ns(pid: u32) -> u64 {
     };
     // SAFETY: the kernel writes one timespec, which lives until after the call.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(result, 0, "the CPU-time clock of process {pid}");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// The process and its descendants.
@@ -67,7 +71,7 @@ fn tree(root: u32) -> Vec<u32> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, stat(pid)?.0)))
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
         .collect();
     while at < found.len() {
         let parent = found[at];
@@ -77,13 +81,10 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// The parent of a process, and its CPU seconds.
-fn stat(pid: u32) -> Option<(u32, f64)> {
+fn parent_of(pid: u32) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
-    // USER_HZ is 100 on every architecture of ours.
-    Some((fields[1].parse().ok()?, ticks / 100.0))
+    let fields = text.rsplit(')').next()?;
+    fields.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn field(path: &str, name: &str) -> u64 {

@@ -164,7 +164,8 @@ struct Stats {
     peak_mib: Vec<f64>,
 }
 
-fn contestants(plan: &Plan) -> Vec<Kind> {
+/// The installed ones that are wanted.
+pub fn contestants(plan: &Plan) -> Vec<Kind> {
     let all = [Kind::Ours, Kind::RestServer, Kind::Nginx, Kind::Sink];
     let wanted = |kind: &Kind| plan.only.is_none_or(|only| only == *kind);
     let installed = all.into_iter().filter(|kind| kind.is_installed());

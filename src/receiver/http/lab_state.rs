@@ -69,11 +69,12 @@ impl LabReports {
         self.threads.run(Box::new(move || {
             let result = read(&mut body, pace)
                 .map(|state| states.keep(host, state, |host| stats.has_uploads(host)));
-            drop(permit);
+            let received_bytes = body.received();
+            drop((permit, body)); // before the answer, behind which the next request may come
             // A coroutine that has gone needs no report.
             let _ = report.send(End {
                 result,
-                received_bytes: body.received(),
+                received_bytes,
             });
         }))?;
         Ok(ended)

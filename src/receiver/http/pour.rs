@@ -104,7 +104,7 @@ impl Pour<'_> {
     }
 
     /// Waits for more of the body, giving the buffer back when it takes a while.
-    fn wait(&self, upload: &mut Upload, pace: &mut Pace) -> Result<(), Refusal> {
+    fn wait(&mut self, upload: &mut Upload, pace: &mut Pace) -> Result<(), Refusal> {
         let mut silence = Duration::ZERO;
         let mut patience = BUFFER_PATIENCE;
         loop {
