@@ -16,6 +16,7 @@ mod counting;
 mod dice;
 mod downloads;
 mod drain;
+mod far;
 mod floors;
 #[path = "../it/power/fuse.rs"]
 mod fuse;
@@ -36,6 +37,7 @@ mod report;
 mod servers;
 mod slow_disk;
 mod uploads;
+mod wire;
 
 use servers::Kind;
 
@@ -111,6 +113,7 @@ fn main() {
     chain::run(&plan);
     uploads::run(&plan);
     line::run(&plan);
+    far::run(&plan);
     downloads::run(&plan);
     pulling::run(&plan);
     archiving::run(&plan);

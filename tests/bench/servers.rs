@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -132,7 +132,12 @@ pub struct Running {
 
 impl Running {
     pub fn start(kind: Kind, dir: PathBuf) -> Running {
-        let (address, command) = prepare(kind, &dir);
+        Running::start_at(kind, dir, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at this address of the machine.
+    pub fn start_at(kind: Kind, dir: PathBuf, ip: IpAddr) -> Running {
+        let (address, command) = prepare(kind, &dir, ip);
         Running::start_command(kind, dir, address, command)
     }
 
@@ -267,9 +272,9 @@ fn ours(program: &Path, dir: &Path) -> Command {
 }
 
 /// The command, and its address; `None` if the server chooses it and prints it.
-fn prepare(kind: Kind, dir: &Path) -> (Option<SocketAddr>, Command) {
+fn prepare(kind: Kind, dir: &Path, ip: IpAddr) -> (Option<SocketAddr>, Command) {
     let mut command = command_of(kind, dir);
-    let address = free_address();
+    let address = free_address_at(ip);
     match kind {
         Kind::Sink => {
             command.arg("--sink").stdout(Stdio::piped());
@@ -334,6 +339,10 @@ fn nginx_config(dir: &Path, address: SocketAddr) -> String {
 }
 
 pub fn free_address() -> SocketAddr {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free_address_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn free_address_at(ip: IpAddr) -> SocketAddr {
+    let probe = TcpListener::bind((ip, 0)).expect("a free port");
     probe.local_addr().expect("an address")
 }
