@@ -18,6 +18,9 @@ use crate::durable;
 
 /// The pause between two tries for a lock that another process holds.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
+/// How long a lock is waited for whose holder has ended: a child that it was about to start has the lock, too, until
+/// the child's exec, which takes a while on a busy machine.
+const ENDED_HOLDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A longer note is not one of ours.
 const NOTE_BYTES_MAX: u64 = 256;
@@ -85,11 +88,11 @@ impl FolderLock {
 
     fn lock(folder: &Path, file: Option<File>, patience: Duration) -> Result<FolderLock, NoLock> {
         let folder = durable::open_dir(folder)?;
-        let give_up_at = Instant::now() + patience;
+        let began = Instant::now();
         if let Some(file) = &file {
-            wait_for(file, give_up_at)?;
+            wait_for(file, began, patience)?;
         }
-        match wait_for(&folder, give_up_at) {
+        match wait_for(&folder, began, patience) {
             Err(NoLock::Taken) => return Err(NoLock::Taken),
             // The filesystem has no locks on folders; if there is a file, its lock is held by now.
             Err(NoLock::Io(error)) if file.is_none() => return Err(NoLock::Io(error)),
@@ -129,16 +132,18 @@ pub(crate) fn noted(lock: &Path) -> Option<String> {
     text.strip_suffix('\n').map(str::to_owned)
 }
 
-fn wait_for(file: &File, give_up_at: Instant) -> Result<(), NoLock> {
+fn wait_for(file: &File, began: Instant, patience: Duration) -> Result<(), NoLock> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(NoLock::Io(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up_at => {
-                thread::sleep(TRY_AGAIN);
-            }
-            Err(TryLockError::WouldBlock) => return Err(NoLock::Taken),
+            Err(TryLockError::WouldBlock) => {}
         }
+        let waited = began.elapsed();
+        if patience <= waited && (ENDED_HOLDER_PATIENCE <= waited || !holder::has_ended(file)) {
+            return Err(NoLock::Taken);
+        }
+        thread::sleep(TRY_AGAIN);
     }
 }
 
@@ -163,6 +168,7 @@ fn open_if_there(lock: &Path) -> io::Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
     use super::*;
     use crate::receiver::store::testing::Folder;
@@ -206,5 +212,20 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         FolderLock::take_as_it_is(folder.path(), &lock, until_exec).unwrap();
         assert!(!lock.exists());
+    }
+
+    /// As the child of one that was killed does, which is forked and has not come to its exec.
+    #[test]
+    fn a_lock_whose_holder_has_ended_is_waited_for() {
+        let folder = Folder::new("ended-holder");
+        let lock = folder.path().join("lock");
+        let script = "exec 9>lock; flock 9; sleep 1 &";
+        let holder = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(folder.path())
+            .status();
+        assert!(holder.unwrap().success());
+        assert_eq!(FolderLock::is_taken(folder.path(), &lock), Some(true));
+        FolderLock::take(folder.path(), &lock, Duration::ZERO).unwrap();
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use self::identity::{become_user, effective_user, give_open};
 pub(crate) use self::intake::{set_intake, set_outlet};
 pub(crate) use self::memory::{HugeHalf, huge_halves};
 pub(crate) use self::processes::{
-    ask_to_stop, ends_with_us, give_way, in_own_session, kill_group, raise_file_limit,
+    ask_to_stop, ends_with_us, give_way, in_own_session, is_process, kill_group, raise_file_limit,
     run_when_idle,
 };
 pub(crate) use self::random::fill_random;

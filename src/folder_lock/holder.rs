@@ -3,11 +3,12 @@
 //! The lock is a `flock` of a file and of the folder. The kernel lists its holders in /proc/locks, so
 //! no process number is written anywhere that could be out of date.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::sys;
 use crate::terminal::one_line;
 
 /// A process that holds a lock.
@@ -56,10 +57,20 @@ pub(crate) fn refused(folder: &Path, lock: &Path) -> Failure {
     )
 }
 
-fn holder(locked: &Path) -> Option<Holder> {
-    let found = fs::metadata(locked).ok()?;
+/// Whether the process that has locked this has ended, and somebody who has its descriptor holds the lock. False if that
+/// cannot be seen.
+pub(super) fn has_ended(locked: &File) -> bool {
+    let found = locked.metadata();
+    found.is_ok_and(|found| pid_of(&found).is_some_and(|pid| !sys::is_process(pid)))
+}
+
+fn pid_of(locked: &Metadata) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    let pid = holder_in(&locks, found.dev(), found.ino())?;
+    holder_in(&locks, locked.dev(), locked.ino())
+}
+
+fn holder(locked: &Path) -> Option<Holder> {
+    let pid = pid_of(&fs::metadata(locked).ok()?)?;
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&bytes).replace('\0', " ");
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();

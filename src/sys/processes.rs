@@ -57,6 +57,12 @@ pub(crate) fn kill_group(leader: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether there is a process of this number, anybody's.
+pub(crate) fn is_process(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| process::test_kill_process(pid) != Err(Errno::SRCH))
+}
+
 /// From here on this thread, with those that it starts, takes the processor and the disk only when nobody
 /// else needs them. Schedulers that do not know such a class treat it as any other.
 pub(crate) fn run_when_idle() {
