@@ -41,7 +41,7 @@ pub(crate) use self::random::fill_random;
 pub(crate) use self::signals::{Signal, block_signals, ended_by_signals, wait_signal};
 pub(crate) use self::sockets::{
     Direction, dup_socket, path_mtu, read_socket, reset_on_close, send_ahead, send_file, shut_down,
-    unacked_bytes, unread_bytes, wait_any, wait_socket, wake_readers_from,
+    unacked_bytes, unread_bytes, wait_any, wait_socket, wake_readers, wake_readers_at,
 };
 pub(crate) use self::tcp_counters::{TcpCounters, tcp_counters};
 pub(crate) use self::terminal::{KeyByKey, terminal_columns, terminal_size};

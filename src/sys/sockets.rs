@@ -86,12 +86,16 @@ pub(crate) fn send_ahead(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> 
     Ok(rustix::net::send(socket, bytes, flags)?)
 }
 
-/// From here on those who wait for this socket to read from it are woken when so many bytes are in it, which is so at once
-/// if they are: since Linux 4.18 the kernel looks for readers to wake when that is set. One byte is the default. The
-/// peer's end wakes them in any case, and since Linux 5.10 so does a full receive window.
+/// Wakes those who wait to read from this socket, if it has anything to read or the peer has ended.
+pub(crate) fn wake_readers(socket: &TcpStream) {
+    wake_readers_at(socket, 1);
+}
+
+/// Sets how many unread bytes wake those who wait to read, 1 by default. If so many are here already, they are woken
+/// at once (since Linux 4.18). The peer's end always wakes them, and since Linux 5.10 so does a full receive window.
 ///
 /// A failure leaves it as it was.
-pub(crate) fn wake_readers_from(socket: &TcpStream, bytes: usize) {
+pub(crate) fn wake_readers_at(socket: &TcpStream, bytes: usize) {
     let from_bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     // SAFETY: one int with its size, alive over the call, and an open descriptor.
     unsafe {

@@ -1,5 +1,5 @@
-//! An upload over a line with a way there and back: how long it takes. TCP's window opens as the receiver reads, so
-//! one that reads late is slow here, and nowhere else.
+//! An upload over a line with a delay: how long it takes. TCP's window opens as the receiver reads, so one that reads
+//! late is slow here, and nowhere else. It needs root, `ip` and /dev/net/tun.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::servers::{Kind, Running};
 use crate::uploads::contestants;
 use crate::wire::{End, Wire};
 
-/// Lines: the way there and back in milliseconds, and Mbit/s. What carries the packets manages these.
+/// Lines: the round-trip time in milliseconds, and Mbit/s. The carrier of the packets keeps up with these rates.
 const LINES: [(u64, f64); 3] = [(2, 300.0), (20, 300.0), (60, 100.0)];
 const BODY_BYTES: usize = 10 << 20;
 
@@ -24,12 +24,12 @@ pub fn run(plan: &Plan) {
     let payload = Payload::new(plan.scaled(BODY_BYTES));
     let body = Body::new(&payload, 0, plan.scaled(BODY_BYTES));
     let ground = Ground::new(plan);
-    for (way_ms, mbit_per_s) in LINES {
+    for (round_trip_ms, mbit_per_s) in LINES {
         let name = format!(
-            "far: {} KiB over {mbit_per_s} Mbit/s, {way_ms} ms there and back",
+            "far: {} KiB over {mbit_per_s} Mbit/s, {round_trip_ms} ms round trip",
             body.bytes >> 10
         );
-        match over(plan, way_ms, mbit_per_s, &body, &payload, &ground) {
+        match over(plan, round_trip_ms, mbit_per_s, &body, &payload, &ground) {
             Ok(figures) => print(&name, &figures),
             Err(why) => println!("\n{name}: left out: {why}"),
         }
@@ -38,14 +38,14 @@ pub fn run(plan: &Plan) {
 
 fn over(
     plan: &Plan,
-    way_ms: u64,
+    round_trip_ms: u64,
     mbit_per_s: f64,
     body: &Body,
     payload: &Payload,
     ground: &Ground,
 ) -> io::Result<Vec<(Kind, Series)>> {
-    let one_way = Duration::from_micros(way_ms * 500);
-    let wire = Wire::new(mbit_per_s * 1e6 / 8.0, one_way)?;
+    let delay = Duration::from_micros(round_trip_ms * 500);
+    let wire = Wire::new(mbit_per_s * 1e6 / 8.0, delay)?;
     let kinds = contestants(plan).into_iter();
     let mut figures: Vec<(Kind, Series)> = kinds
         .filter(|kind| *kind != Kind::Sink)

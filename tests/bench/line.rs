@@ -1,7 +1,7 @@
-//! A large upload over a line: the processor time that it costs the receiver. Otherwise a body comes over loopback in
-//! pieces of 64 KiB, as fast as it is taken; from a network card it comes in a few packets at a time, each of which may
-//! wake the receiver. So it is sent here, still over loopback: what the kernel does for a packet is not counted,
-//! since it does that for the sender, and nothing takes its time on the way.
+//! A large upload over a line: the processor time that it costs the receiver. In the other workloads a body comes over
+//! loopback in pieces of 64 KiB, as fast as it is taken. A network card hands over a few packets at a time, and each time
+//! may wake the receiver. That is how it is sent here, still over loopback: what the kernel does for a packet is not
+//! counted, since it does that for the sender, and nothing takes its time on the way.
 
 use std::hint;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::report::{Goal, Series, spread, verdict};
 use crate::servers::{Kind, Running};
 use crate::uploads::contestants;
 
-/// What a packet of Ethernet carries.
+/// What a packet of Ethernet carries of TCP's bytes.
 const PACKET_BYTES: usize = 1448;
 /// What a card of 1 Gbit/s hands over at a time, more or less; a slower one hands over less.
 const PIECE_BYTES: usize = 8 * PACKET_BYTES;

@@ -82,7 +82,8 @@ impl Connection {
         self.put_in_pieces(head, body, payload, WRITE_BYTES, |_| {})
     }
 
-    /// The same in pieces of so many bytes, of which `wait` is told before each is sent.
+    /// The same in pieces of so many bytes, of which `wait` is told before each is sent. The head goes before them, and
+    /// with it the whole of a body of up to 64 KiB.
     pub fn put_in_pieces(
         &mut self,
         head: &str,

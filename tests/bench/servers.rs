@@ -135,7 +135,7 @@ impl Running {
         Running::start_at(kind, dir, Ipv4Addr::LOCALHOST.into())
     }
 
-    /// The same at this address of the machine.
+    /// The same at an address of the calling thread's network.
     pub fn start_at(kind: Kind, dir: PathBuf, ip: IpAddr) -> Running {
         let (address, command) = prepare(kind, &dir, ip);
         Running::start_command(kind, dir, address, command)

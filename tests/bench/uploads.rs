@@ -164,7 +164,7 @@ struct Stats {
     peak_mib: Vec<f64>,
 }
 
-/// The installed ones that are wanted.
+/// The programs to measure: installed, and wanted by the plan.
 pub fn contestants(plan: &Plan) -> Vec<Kind> {
     let all = [Kind::Ours, Kind::RestServer, Kind::Nginx, Kind::Sink];
     let wanted = |kind: &Kind| plan.only.is_none_or(|only| only == *kind);

@@ -1,6 +1,6 @@
-//! A line with a rate and a way: two places, each with a network of its own (a network namespace with one TUN device),
+//! A line with a rate and a delay: two ends, each with a network of its own (a network namespace with one TUN device),
 //! and a thread that carries each packet from one to the other when its time has come. The processes and sockets that
-//! are made in a place are in that network.
+//! are made at an end are in its network.
 
 #![allow(unsafe_code, reason = "one ioctl and one call that std lacks")]
 
@@ -18,18 +18,11 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-const PACKET_BYTES: usize = 1500;
-/// So many packets wait at each end, like those of a router; more are lost.
-const PACKETS_MAX: usize = 32_768;
-
-/// One end of the line.
-struct Place {
-    namespace: File,
-    device: File,
-}
+/// The bytes of a packet, as on Ethernet.
+const MTU: usize = 1500;
 
 pub struct Wire {
-    places: [Place; 2],
+    namespaces: [File; 2],
     is_over: Arc<AtomicBool>,
     carrier: Option<JoinHandle<()>>,
 }
@@ -48,17 +41,19 @@ impl End {
 }
 
 impl Wire {
-    /// A line of so many bytes a second, over which a packet is so long on its way.
+    /// A line of so many bytes a second, over which a packet is under way for `delay`. It loses none: what the senders
+    /// have under way is bounded by their buffers.
     ///
-    /// Errors: this machine gives no networks of one's own, or lacks `ip`.
-    pub fn new(bytes_per_s: f64, way: Duration) -> io::Result<Wire> {
-        let places = [Place::new(End::Server)?, Place::new(End::Client)?];
+    /// Errors: what is missing for it on this machine.
+    pub fn new(bytes_per_s: f64, delay: Duration) -> io::Result<Wire> {
+        let (server_namespace, server_device) = network(End::Server)?;
+        let (client_namespace, client_device) = network(End::Client)?;
         let is_over = Arc::new(AtomicBool::new(false));
-        let devices = [places[0].device.try_clone()?, places[1].device.try_clone()?];
+        let devices = [server_device, client_device];
         let flag = Arc::clone(&is_over);
-        let carrier = thread::spawn(move || carry(&devices, bytes_per_s, way, &flag));
+        let carrier = thread::spawn(move || carry(&devices, bytes_per_s, delay, &flag));
         Ok(Wire {
-            places,
+            namespaces: [server_namespace, client_namespace],
             is_over,
             carrier: Some(carrier),
         })
@@ -66,7 +61,7 @@ impl Wire {
 
     /// Does the work in the network of this end, on a thread of its own.
     pub fn at<T: Send>(&self, end: End, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = self.places[end as usize].namespace.as_fd();
+        let namespace = self.namespaces[end as usize].as_fd();
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 let kind = Some(LinkNameSpaceType::Network);
@@ -87,26 +82,26 @@ impl Drop for Wire {
     }
 }
 
-impl Place {
-    fn new(end: End) -> io::Result<Place> {
-        // The thread alone moves into the new network.
-        thread::spawn(move || {
-            // SAFETY: the flag takes nothing that this thread shares with others but the network.
-            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
-            let device = tun()?;
-            let set_up = format!(
-                "ip link set lo up && ip address add {}/24 dev t0 && ip link set t0 up mtu {PACKET_BYTES} txqueuelen 10000",
-                end.ip()
-            );
-            if !Command::new("sh").args(["-c", &set_up]).status()?.success() {
-                return Err(io::Error::other("no ip, or it sets up no device"));
-            }
-            let namespace = File::open("/proc/thread-self/ns/net")?;
-            Ok(Place { namespace, device })
-        })
-        .join()
-        .expect("the thread ends")
-    }
+/// A network of its own, with an address on the one device that it has: its namespace, and the device.
+fn network(end: End) -> io::Result<(File, File)> {
+    let missing = |what: &str, error: io::Error| io::Error::other(format!("{what}: {error}"));
+    // The thread alone moves into the new network.
+    let made = thread::spawn(move || {
+        // SAFETY: without FILES among the flags the thread goes on sharing its descriptors; only its network changes.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+            .map_err(|error| missing("no network of its own (needs root)", error.into()))?;
+        let device = tun().map_err(|error| missing("/dev/net/tun", error))?;
+        let set_up = format!(
+            "ip link set lo up && ip address add {}/24 dev t0 && ip link set t0 up mtu {MTU} txqueuelen 10000",
+            end.ip()
+        );
+        if !Command::new("sh").args(["-c", &set_up]).status()?.success() {
+            return Err(io::Error::other("no ip, or it sets up no device"));
+        }
+        let namespace = File::open("/proc/thread-self/ns/net")?;
+        Ok((namespace, device))
+    });
+    made.join().expect("the thread ends")
 }
 
 fn tun() -> io::Result<File> {
@@ -136,9 +131,9 @@ struct Lane {
 }
 
 /// Carries packets until it is over. It never sleeps: a timer would be too late for a fast line.
-fn carry(devices: &[File; 2], bytes_per_s: f64, way: Duration, is_over: &AtomicBool) {
+fn carry(devices: &[File; 2], bytes_per_s: f64, delay: Duration, is_over: &AtomicBool) {
     let mut lanes: [Lane; 2] = Default::default();
-    let mut packet = [0; PACKET_BYTES];
+    let mut packet = [0; MTU];
     while !is_over.load(Ordering::Relaxed) {
         for (from, lane) in lanes.iter_mut().enumerate() {
             let (mut device, mut other) = (&devices[from], &devices[1 - from]);
@@ -151,10 +146,8 @@ fn carry(devices: &[File; 2], bytes_per_s: f64, way: Duration, is_over: &AtomicB
                 let begins = lane.is_free_at.map_or(now, |at| at.max(now));
                 let sent = begins + Duration::from_secs_f64(bytes as f64 / bytes_per_s);
                 lane.is_free_at = Some(sent);
-                if lane.packets.len() < PACKETS_MAX {
-                    lane.packets
-                        .push_back((sent + way, packet[..bytes].to_vec()));
-                }
+                lane.packets
+                    .push_back((sent + delay, packet[..bytes].to_vec()));
             }
             let now = Instant::now();
             while lane.packets.front().is_some_and(|next| next.0 <= now) {

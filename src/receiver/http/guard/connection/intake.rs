@@ -185,7 +185,7 @@ impl Connection {
         io::Read::read(&mut self.socket(), lines)?;
         // The first of two pieces was taken for the beginning of a head.
         self.intake.head_since_ms.store(0, Ordering::Relaxed);
-        sys::wake_readers_from(self.socket(), 1);
+        sys::wake_readers(self.socket());
         Err(io::ErrorKind::WouldBlock.into())
     }
 
@@ -214,7 +214,7 @@ impl Connection {
         // The rest may have come after the look, and the end with it.
         let unread = sys::unread_bytes(self.socket()).unwrap_or(0);
         if unread > seen.len() as u64 {
-            sys::wake_readers_from(self.socket(), 1);
+            sys::wake_readers(self.socket());
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let why = "the request ends in the middle of its head; send all of it".to_owned();
@@ -254,7 +254,7 @@ impl Connection {
         let is_unknown = follows == Follows::Unknown as u8;
         let unread = || sys::unread_bytes(self.socket()).is_ok_and(|bytes| bytes > 0);
         if follows == Follows::More as u8 || (is_unknown && unread()) {
-            sys::wake_readers_from(self.socket(), 1);
+            sys::wake_readers(self.socket());
         }
     }
 
@@ -298,7 +298,7 @@ impl Connection {
     /// Wakes the crate if something waits for earlier answers to leave: they may have left by now.
     pub(crate) fn look_again(&self) {
         if self.intake.waits.load(Ordering::Relaxed) {
-            sys::wake_readers_from(self.socket(), 1);
+            sys::wake_readers(self.socket());
         }
     }
 }
