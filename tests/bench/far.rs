@@ -9,7 +9,7 @@ use crate::ground::Ground;
 use crate::load::{Body, Connection, Payload};
 use crate::report::{Goal, Series, spread, verdict};
 use crate::servers::{Kind, Running};
-use crate::uploads::contestants;
+use crate::uploads::servers;
 use crate::wire::{End, Wire};
 
 /// Lines: the round-trip time in milliseconds, and Mbit/s. The carrier of the packets keeps up with these rates.
@@ -46,11 +46,9 @@ fn over(
 ) -> io::Result<Vec<(Kind, Series)>> {
     let delay = Duration::from_micros(round_trip_ms * 500);
     let wire = Wire::new(mbit_per_s * 1e6 / 8.0, delay)?;
-    let kinds = contestants(plan).into_iter();
-    let mut figures: Vec<(Kind, Series)> = kinds
-        .filter(|kind| *kind != Kind::Sink)
-        .map(|kind| (kind, Series::new(kind.name())))
-        .collect();
+    let kinds = servers(plan).into_iter();
+    let mut figures: Vec<(Kind, Series)> =
+        kinds.map(|kind| (kind, Series::new(kind.name()))).collect();
     for round in 0..=plan.rounds {
         for (kind, took_ms) in &mut figures {
             let ip = End::Server.ip();

@@ -11,7 +11,7 @@ use crate::ground::Ground;
 use crate::load::{Body, Connection, Payload};
 use crate::report::{Goal, Series, spread, verdict};
 use crate::servers::{Kind, Running};
-use crate::uploads::contestants;
+use crate::uploads::servers;
 
 /// What a packet of Ethernet carries of TCP's bytes.
 const PACKET_BYTES: usize = 1448;
@@ -51,9 +51,8 @@ fn over(
     payload: &Payload,
     ground: &Ground,
 ) {
-    let kinds = contestants(plan).into_iter();
+    let kinds = servers(plan).into_iter();
     let mut figures: Vec<Stats> = kinds
-        .filter(|kind| *kind != Kind::Sink)
         .map(|kind| Stats {
             kind,
             cpu_s_per_gb: Series::new(kind.name()),
@@ -93,8 +92,8 @@ fn over(
         }
     }
     println!(
-        "\nline: {} MiB at {name}, in pieces of 8 packets",
-        body.bytes >> 20
+        "\nline: {} KiB at {name}, in pieces of 8 packets",
+        body.bytes >> 10
     );
     println!("  {:<16} {:>26} {:>26}", "", "CPU s/GB", "MB/s");
     for one in &figures {

@@ -82,8 +82,8 @@ impl Connection {
         self.put_in_pieces(head, body, payload, WRITE_BYTES, |_| {})
     }
 
-    /// The same in pieces of so many bytes, of which `wait` is told before each is sent. The head goes before them, and
-    /// with it the whole of a body of up to 64 KiB.
+    /// Sends one upload in pieces of so many bytes; `wait` is called before each piece, with its length. The head is sent
+    /// before that, together with the body if that has 64 KiB at most. The status of its answer.
     pub fn put_in_pieces(
         &mut self,
         head: &str,

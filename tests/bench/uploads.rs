@@ -164,8 +164,15 @@ struct Stats {
     peak_mib: Vec<f64>,
 }
 
+/// The programs to measure, but the sink, which stores nothing.
+pub fn servers(plan: &Plan) -> Vec<Kind> {
+    let mut kinds = contestants(plan);
+    kinds.retain(|kind| *kind != Kind::Sink);
+    kinds
+}
+
 /// The programs to measure: installed, and wanted by the plan.
-pub fn contestants(plan: &Plan) -> Vec<Kind> {
+fn contestants(plan: &Plan) -> Vec<Kind> {
     let all = [Kind::Ours, Kind::RestServer, Kind::Nginx, Kind::Sink];
     let wanted = |kind: &Kind| plan.only.is_none_or(|only| only == *kind);
     let installed = all.into_iter().filter(|kind| kind.is_installed());
@@ -339,10 +346,7 @@ pub fn health(plan: &Plan) {
     let ground = Ground::new(plan);
     let bytes = plan.scaled(128 << 20);
     let bodies: Vec<Body> = (0..16).map(|n| Body::new(&payload, n, bytes)).collect();
-    let kinds: Vec<Kind> = contestants(plan)
-        .into_iter()
-        .filter(|kind| *kind != Kind::Sink)
-        .collect();
+    let kinds = servers(plan);
     let mut worst: Vec<(Series, Series)> = kinds
         .iter()
         .map(|kind| (Series::new(kind.name()), Series::new(kind.name())))
@@ -415,10 +419,7 @@ pub fn start_and_idle(plan: &Plan) {
         return;
     }
     let ground = Ground::new(plan);
-    let kinds: Vec<Kind> = contestants(plan)
-        .into_iter()
-        .filter(|kind| *kind != Kind::Sink)
-        .collect();
+    let kinds = servers(plan);
     println!("\nstart: from exec to the first answer; idle: two seconds after it");
     let mut idle_kib = Vec::new();
     for kind in kinds {

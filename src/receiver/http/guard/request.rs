@@ -15,10 +15,10 @@ use crate::sys::{self, Direction};
 /// with it the worker of the connection's coroutine, which has nothing to do: over a line of 1 Gbit/s that was more than
 /// half of the processor time of a large upload (`just bench line`).
 const BYTES_TO_WAKE_FOR_MAX: u64 = 128 << 10;
-/// And at most this fraction of what has come before, one 16th. TCP's window opens as the bytes are read: a reader that
-/// waits for a large part of a small window holds the peer up. With 128 KiB from the beginning an upload over 20 ms there
-/// and back took six times as long (`just bench far`).
-const RECEIVED_PER_WAKE_UP: u64 = 16;
+/// And no more than the bytes that have come before divided by this. TCP's window opens as the bytes are read: a reader
+/// that waits for a large part of a small window holds the peer up. With 128 KiB from the beginning an upload over 20 ms
+/// there and back took more than six times as long (`just bench far`).
+const RECEIVED_DIVISOR: u64 = 16;
 /// How long they are waited for. Any byte is enough after that: the peer is slow.
 const GATHERS: Duration = Duration::from_millis(20);
 
@@ -220,7 +220,7 @@ impl Drop for Body {
 
 /// How many bytes are worth a wake-up when so many have been received and so many are left.
 fn bytes_to_wake_for(received: u64, left: u64) -> u64 {
-    let part = (received / RECEIVED_PER_WAKE_UP).clamp(1, BYTES_TO_WAKE_FOR_MAX);
+    let part = (received / RECEIVED_DIVISOR).clamp(1, BYTES_TO_WAKE_FOR_MAX);
     part.min(left)
 }
 
