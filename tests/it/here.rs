@@ -36,13 +36,16 @@ impl Drop for TempDir {
 }
 
 /// A free port on an address of this machine that no other test uses, for a server that opens its port
-/// by itself: on a shared address somebody else could have the port by then.
+/// by itself: on a shared address somebody else could have the port by then. The kernel gives a port of this range to
+/// nobody who asks for any, and so to nobody who listens on all addresses.
 pub fn own_address() -> SocketAddr {
     static COUNT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let process = 1 + (std::process::id() % 250) as u8;
-    let any = TcpListener::bind((Ipv4Addr::new(127, process, high, low), 0)).unwrap();
-    any.local_addr().unwrap()
+    let process = std::process::id();
+    let ip = Ipv4Addr::new(127, 1 + (process % 250) as u8, high, low);
+    let first = 20_000 + (process % 10_000) as u16;
+    let mut free = (first..32_000).filter_map(|port| TcpListener::bind((ip, port)).ok());
+    free.next().unwrap().local_addr().unwrap()
 }
 
 /// The number of the user that runs the tests.
